@@ -1,0 +1,1 @@
+"""Message transports for kombu. They know nothing of video; any Celery app can use them."""

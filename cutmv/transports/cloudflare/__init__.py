@@ -1,0 +1,1 @@
+"""Cloudflare Queues as a kombu transport. Importing this package registers ``cloudflare://``."""
