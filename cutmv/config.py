@@ -1,0 +1,298 @@
+"""All of the environment, read once and validated, and the Celery configuration it asks for.
+
+The three modes differ only in what `celery_config` returns: `cloudflare` when the account and the
+token are set, else `redis` when `REDIS_URL` is, else `eager`, which needs nothing at all.
+"""
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+Mode = Literal["cloudflare", "redis", "eager"]
+
+#: The queue of a deployment that names none; the user's document gives it.
+DEFAULT_QUEUE = "cutmv-processing"
+#: The bucket of a deployment that names none.
+DEFAULT_BUCKET = "cutmv-storage"
+#: Largest upload, in bytes (10 GB): a long concert recording in 1080p fits.
+MAX_UPLOAD_BYTES = 10_000_000_000
+#: Days that uploads, outputs and jobs are kept: inside a monthly cycle.
+RETENTION_DAYS = 29
+#: Seconds that Celery keeps a result. Jobs live in the job store; results are for other readers.
+RESULT_EXPIRES_S = 86_400
+#: Seconds after which Redis hands an unacknowledged message to another worker. A running step is
+#: protected by its claim, so this may be short; a killed worker's messages come back this soon.
+REDIS_VISIBILITY_S = 300
+#: Seconds in which a publish must have been accepted or is given up, so that a job falls back.
+PUBLISH_TIMEOUT_S = 5
+#: Seconds to connect to Redis, and to wait for its answer.
+REDIS_CONNECT_S = 3
+REDIS_ANSWER_S = 30
+
+#: Cloudflare's rule for the name of a queue.
+_QUEUE_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+class ConfigError(Exception):
+    """A variable is missing or wrong. One line that names it and says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the environment asks for. Secrets are left out of the repr."""
+
+    mode: Mode
+    data_dir: Path
+    database_url: str = field(repr=False)
+    queue_name: str = DEFAULT_QUEUE
+    redis_url: str | None = field(default=None, repr=False)
+    account_id: str | None = None
+    api_token: str | None = field(default=None, repr=False)
+    api_base_url: str | None = None
+    r2_bucket: str = DEFAULT_BUCKET
+    r2_access_key_id: str | None = field(default=None, repr=False)
+    r2_secret_access_key: str | None = field(default=None, repr=False)
+    r2_endpoint_url: str | None = None
+    webhook_url: str | None = None
+    webhook_secret: str = field(default="", repr=False)
+    max_upload_bytes: int = MAX_UPLOAD_BYTES
+    retention_s: float = RETENTION_DAYS * 86_400.0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the settings from `environ` (default: the process's). Raises ConfigError.
+
+        Creates the data directory, and in it the secret key that is used when none is given.
+        """
+        env = {k: v.strip() for k, v in (os.environ if environ is None else environ).items()}
+        # The account alone is not a half of anything: it also gives the address of R2.
+        account_id = env.get("CLOUDFLARE_ACCOUNT_ID") or None
+        api_token = env.get("CLOUDFLARE_API_TOKEN") or None
+        if api_token and not account_id:
+            raise ConfigError("CLOUDFLARE_API_TOKEN is set: set CLOUDFLARE_ACCOUNT_ID too.")
+        key_id, secret_key = _pair(env, "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY")
+        redis_url = env.get("REDIS_URL") or None
+        data_dir = _data_dir(env)
+        endpoint = env.get("R2_ENDPOINT_URL") or None
+        if key_id and not endpoint and not account_id:
+            raise ConfigError(
+                "R2_ENDPOINT_URL is needed with the R2_ keys: set it to the endpoint."
+            )
+        if key_id and not endpoint:
+            endpoint = f"https://{account_id}.r2.cloudflarestorage.com"
+        queue_name = env.get("CLOUDFLARE_QUEUE_NAME") or DEFAULT_QUEUE
+        if not _QUEUE_NAME.match(queue_name):
+            raise ConfigError(
+                f"CLOUDFLARE_QUEUE_NAME is {queue_name!r}: use up to 63 of a-z, 0-9 and -,"
+                " with a letter or digit at both ends."
+            )
+        return cls(
+            mode=_mode(env, bool(api_token), bool(redis_url)),
+            data_dir=data_dir,
+            database_url=_database_url(env, data_dir),
+            queue_name=queue_name,
+            redis_url=_url(redis_url, "REDIS_URL", ("redis", "rediss")),
+            account_id=account_id,
+            api_token=api_token,
+            api_base_url=_url(
+                env.get("CLOUDFLARE_API_BASE_URL"), "CLOUDFLARE_API_BASE_URL", ("http", "https")
+            ),
+            r2_bucket=env.get("R2_BUCKET") or DEFAULT_BUCKET,
+            r2_access_key_id=key_id,
+            r2_secret_access_key=secret_key,
+            r2_endpoint_url=_url(endpoint, "R2_ENDPOINT_URL", ("http", "https")),
+            webhook_url=_url(env.get("WEBHOOK_URL"), "WEBHOOK_URL", ("http", "https")),
+            webhook_secret=env.get("WEBHOOK_SECRET") or _derived_secret(env, data_dir),
+            max_upload_bytes=_positive(env, "CUTMV_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
+            retention_s=_positive(env, "CUTMV_RETENTION_DAYS", int(RETENTION_S / 86_400))
+            * 86_400.0,
+        )
+
+    @property
+    def uses_r2(self) -> bool:
+        """Whether files are kept in R2 (or another S3) rather than in the data directory."""
+        return self.r2_access_key_id is not None
+
+
+def celery_config(settings: Settings) -> dict[str, Any]:
+    """Celery's configuration for the mode, in Celery's own setting names."""
+    return {
+        **_common(settings),
+        **_broker(settings),
+        **_results(settings),
+    }
+
+
+def _common(settings: Settings) -> dict[str, Any]:
+    return {
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "task_default_queue": settings.queue_name,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        "task_track_started": True,
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "broker_connection_retry_on_startup": True,
+        # A failed publish falls back at once; the transport has tried again by then.
+        "task_publish_retry": False,
+        "result_expires": RESULT_EXPIRES_S,
+        "result_backend_always_retry": True,
+        "result_backend_max_retries": 5,
+        "worker_hijack_root_logger": True,
+        "enable_utc": True,
+        "timezone": "UTC",
+    }
+
+
+def _broker(settings: Settings) -> dict[str, Any]:
+    if settings.mode == "cloudflare":
+        options: dict[str, Any] = {"publish_timeout": PUBLISH_TIMEOUT_S}
+        if settings.api_base_url:
+            options["api_base_url"] = settings.api_base_url
+        token, account = quote(settings.api_token or "", safe=""), settings.account_id
+        return {
+            "broker_url": f"cloudflare://:{token}@{account}",
+            "broker_transport_options": options,
+        }
+    if settings.mode == "redis":
+        return {
+            "broker_url": settings.redis_url,
+            "broker_transport_options": {
+                "visibility_timeout": REDIS_VISIBILITY_S,
+                "socket_connect_timeout": REDIS_CONNECT_S,
+                "socket_timeout": REDIS_ANSWER_S,
+                "socket_keepalive": True,
+            },
+            "redis_socket_connect_timeout": REDIS_CONNECT_S,
+        }
+    return {"broker_url": "memory://", "task_always_eager": True}
+
+
+def _results(settings: Settings) -> dict[str, Any]:
+    if settings.mode == "redis":
+        return {"result_backend": settings.redis_url}
+    if settings.mode == "cloudflare" and settings.uses_r2:
+        return {
+            "result_backend": "s3",
+            "s3_bucket": settings.r2_bucket,
+            "s3_base_path": "celery/",
+            "s3_access_key_id": settings.r2_access_key_id,
+            "s3_secret_access_key": settings.r2_secret_access_key,
+            "s3_endpoint_url": settings.r2_endpoint_url,
+            "s3_region": "auto",
+        }
+    return {"result_backend": f"db+{settings.database_url}"}
+
+
+def _mode(env: Mapping[str, str], has_cloudflare: bool, has_redis: bool) -> Mode:
+    wanted = (env.get("CUTMV_MODE") or "auto").lower()
+    match wanted:
+        case "auto":
+            return "cloudflare" if has_cloudflare else "redis" if has_redis else "eager"
+        case "cloudflare" if has_cloudflare:
+            return "cloudflare"
+        case "redis" if has_redis:
+            return "redis"
+        case "eager":
+            return "eager"
+        case "cloudflare":
+            raise ConfigError(
+                "CUTMV_MODE is cloudflare: set CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN too."
+            )
+        case "redis":
+            raise ConfigError("CUTMV_MODE is redis: set REDIS_URL too.")
+    raise ConfigError(f"CUTMV_MODE is {wanted!r}: use auto, cloudflare, redis or eager.")
+
+
+def _pair(env: Mapping[str, str], first: str, second: str) -> tuple[str | None, str | None]:
+    values = env.get(first) or None, env.get(second) or None
+    if (values[0] is None) != (values[1] is None):
+        missing, given = (first, second) if values[0] is None else (second, first)
+        raise ConfigError(f"{given} is set and {missing} is not: set both, or neither.")
+    return values
+
+
+def _url(value: str | None, name: str, schemes: tuple[str, ...]) -> str | None:
+    if not value:
+        return None
+    # The value may hold a password, so it is never repeated in the error.
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError(f"{name} is not a URL that starts with {schemes[0]}://HOST: correct it.")
+    return value
+
+
+def _positive(env: Mapping[str, str], name: str, default: int) -> int:
+    value = env.get(name)
+    if not value:
+        return default
+    if not value.isdecimal() or int(value) == 0:
+        raise ConfigError(f"{name} is {value!r}: use a whole number above 0.")
+    return int(value)
+
+
+def _database_url(env: Mapping[str, str], data_dir: Path) -> str:
+    url = env.get("DATABASE_URL") or f"sqlite:///{data_dir / 'cutmv.db'}"
+    scheme, _, rest = url.partition("://")
+    # Hosting providers give the short names; SQLAlchemy wants the driver that we depend on.
+    if scheme in ("postgres", "postgresql"):
+        return f"postgresql+psycopg://{rest}"
+    if scheme not in ("sqlite", "postgresql+psycopg"):
+        raise ConfigError("DATABASE_URL must start with sqlite:/// or postgresql://: correct it.")
+    return url
+
+
+def _data_dir(env: Mapping[str, str]) -> Path:
+    state_home = env.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    data_dir = Path(env.get("CUTMV_DATA_DIR") or Path(state_home, "cutmv")).expanduser().absolute()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The data directory {data_dir} can't be made ({error.strerror}):"
+            " set CUTMV_DATA_DIR to a folder you may write."
+        ) from error
+    return data_dir
+
+
+def _derived_secret(env: Mapping[str, str], data_dir: Path) -> str:
+    """A webhook secret every process finds by itself: of CUTMV_SECRET_KEY, or of a kept key."""
+    key = env.get("CUTMV_SECRET_KEY") or _kept_key(data_dir / "secret_key")
+    digest = hmac.new(key.encode(), b"cutmv webhook", hashlib.sha256).digest()
+    return "whsec_" + base64.b64encode(digest).decode()
+
+
+def _kept_key(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ConfigError(
+            f"{path} can't be read ({error.strerror}): set CUTMV_SECRET_KEY."
+        ) from error
+    # Written whole beside it, then linked: of two processes that start at once, one wins.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".secret-") as file:
+        file.write(secrets.token_urlsafe(32))
+        file.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)
+    return path.read_text()
