@@ -1,1 +1,3 @@
-pytest_plugins: list[str] = []
+"""Fixtures that many test modules share; each has a module of its own."""
+
+pytest_plugins = ["tests.emulator_fixture"]

@@ -1,0 +1,195 @@
+"""What happens around each call of the Cloudflare routes.
+
+A call is authenticated, counted against the rate limit, given its faults, delayed, done in one
+group-committed transaction, and answered in the envelope.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from cutmv.emulator import errors, schema
+from cutmv.emulator.commit import GroupCommit
+from cutmv.emulator.errors import ApiError
+from cutmv.emulator.faults import Faults, Rule
+from cutmv.emulator.model import Json
+from cutmv.emulator.operations import ROUTES, Call, Operation, Page
+from cutmv.emulator.ratelimit import RateLimit
+from cutmv.emulator.stats import Stats
+
+#: Where the real API lives too, under https://api.cloudflare.com.
+PREFIX = "/client/v4"
+
+#: The key of an ASGI scope's extensions under which `server` leaves the connection's transport.
+CONNECTION = "cutmv.connection"
+
+#: What a proxy between the caller and Cloudflare might answer.
+_GARBAGE = "<html><body><h1>Checking your browser</h1></body></html>"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """What the routes share."""
+
+    account_id: str
+    api_token: str
+    #: Added to every call; half before the work, half after.
+    latency_ms: int
+    commits: GroupCommit
+    #: None admits every call.
+    rate_limit: RateLimit | None
+    faults: Faults = field(default_factory=Faults)
+    stats: Stats = field(default_factory=Stats)
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    """Starlette's routes for `ROUTES`."""
+    return [Route(PREFIX + path, _Endpoint(emulator, methods)) for path, methods in ROUTES.items()]
+
+
+def failure(error: ApiError) -> Response:
+    """The envelope of a refused call."""
+    response = _envelope(
+        error.status,
+        success=False,
+        errors=[{"code": error.code, "message": error.message}],
+        result=None,
+    )
+    if error.retry_after is not None:
+        response.headers["retry-after"] = str(error.retry_after)
+    return response
+
+
+def _success(result: Json | Page) -> Response:
+    if isinstance(result, Page):
+        return _envelope(
+            200, success=True, errors=[], result=result.items, result_info=result.info()
+        )
+    return _envelope(200, success=True, errors=[], result=result)
+
+
+def _envelope(status: int, **parts: Json) -> Response:
+    content = json.dumps({"messages": [], **parts}, separators=(",", ":"))
+    return Response(content, status, media_type="application/json")
+
+
+@dataclass(eq=False)
+class _DroppedError(Exception):
+    """The call is to end without an answer, for this fault."""
+
+    kind: str
+
+
+class _Endpoint:
+    """One path of the API, with all its methods, as an ASGI application."""
+
+    def __init__(self, emulator: Emulator, methods: Mapping[str, tuple[str, Operation]]) -> None:
+        self._emulator = emulator
+        self._methods = methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        emulator = self._emulator
+        route, operation = self._methods.get(request.method, ("unknown", None))
+        token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        raw = await request.body()
+        try:
+            self._admit(token, route, request.path_params["account_id"])
+            if operation is None:
+                raise errors.no_method(request.method)
+            response = await self._answer(route, operation, request, raw)
+        except ApiError as error:
+            response = failure(error)
+        except _DroppedError as dropped:
+            emulator.stats.calls[route][dropped.kind] += 1
+            await _close_connection(scope, receive)
+            return
+        except Exception:
+            _log.exception("%s failed", route)
+            response = failure(errors.unknown_error(500))
+        emulator.stats.calls[route][str(response.status_code)] += 1
+        if emulator.rate_limit:
+            response.headers.update(emulator.rate_limit.headers(token))
+        await response(scope, receive, send)
+
+    def _admit(self, token: str, route: str, account_id: str) -> None:
+        """Errors: 401 for the token, 429 for the budget, 403 for the account."""
+        emulator = self._emulator
+        if not hmac.compare_digest(token.encode(), emulator.api_token.encode()):
+            raise errors.authentication_failed()
+        if emulator.rate_limit:
+            try:
+                emulator.rate_limit.admit(token, route)
+            except ApiError:
+                emulator.stats.refused += 1
+                raise
+        if account_id != emulator.account_id:
+            raise errors.account_forbidden()
+
+    async def _answer(
+        self, route: str, operation: Operation, request: Request, raw: bytes
+    ) -> Response:
+        emulator = self._emulator
+        verdict = emulator.faults.judge(route)
+        half_s = (emulator.latency_ms + verdict.latency_ms) / 2000
+        await _pause(half_s)
+        if verdict.answer:
+            await _fail_before(verdict.answer, request.receive)
+        call = Call(
+            path=request.path_params,
+            query=request.query_params,
+            body=schema.parse(raw),
+            verdict=verdict,
+            faults=emulator.faults,
+            stats=emulator.stats,
+        )
+        result = await emulator.commits.run(lambda store: operation(call, store))
+        await _pause(half_s)
+        if verdict.answer and verdict.answer.kind == "drop_after":
+            raise _DroppedError("drop_after")
+        if verdict.answer and verdict.answer.kind == "garbage":
+            return Response(_GARBAGE, media_type="text/html")
+        return _success(result)
+
+
+async def _pause(seconds: float) -> None:
+    if seconds:
+        await asyncio.sleep(seconds)
+
+
+async def _fail_before(rule: Rule, receive: Receive) -> None:
+    """Act out the kinds of fault that come before the work; the others pass."""
+    match rule.kind:
+        case "429":
+            raise errors.overloaded(rule.retry_after)
+        case "500" | "503":
+            raise errors.unknown_error(int(rule.kind))
+        case "drop_before":
+            raise _DroppedError(rule.kind)
+        case "hang":
+            await _disconnected(receive)
+            raise _DroppedError(rule.kind)
+
+
+async def _close_connection(scope: Scope, receive: Receive) -> None:
+    """End the connection without an answer, as a lost network would."""
+    scope["extensions"][CONNECTION]["transport"].abort()
+    # The server would answer 500 in our place were we to return before it knows.
+    await _disconnected(receive)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,64 @@
+"""The command `cutmv emulator`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cutmv.emulator.server import Options, serve
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=0, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--db",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("cutmv-emulator.sqlite3"),
+    show_default=True,
+    help="SQLite file that keeps queues and messages over a restart.",
+)
+@click.option(
+    "--latency-ms",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Milliseconds added to every call.",
+)
+@click.option(
+    "--rate-limit/--no-rate-limit",
+    default=True,
+    show_default=True,
+    help="Refuse more than 1,200 calls in 5 minutes, pulls and acks not counted.",
+)
+@click.option(
+    "--api-token",
+    envvar="CLOUDFLARE_API_TOKEN",
+    default="emulator-token",
+    help="The one bearer token that is accepted.  [env: CLOUDFLARE_API_TOKEN]",
+)
+@click.option(
+    "--account-id",
+    envvar="CLOUDFLARE_ACCOUNT_ID",
+    default="0123456789abcdef0123456789abcdef",
+    help="The one account there is.  [env: CLOUDFLARE_ACCOUNT_ID]",
+)
+def emulator(  # noqa: PLR0917  # click gives them by name
+    host: str,
+    port: int,
+    db: Path,
+    latency_ms: int,
+    rate_limit: bool,
+    api_token: str,
+    account_id: str,
+) -> None:
+    """Serve the Cloudflare Queues REST API from a local file.
+
+    Its first line of output is the base URL; put it into CLOUDFLARE_API_BASE_URL.
+    """
+    options = Options(host, port, db, latency_ms, rate_limit, api_token, account_id)
+    try:
+        serve(options, lambda url: print(f"listening on {url}", flush=True))  # noqa: T201
+    except OSError as error:
+        raise click.ClickException(f"can't listen on {host}:{port}: {error.strerror}") from error

@@ -1,0 +1,68 @@
+"""Many requests, one transaction.
+
+Each turn of the event loop gathers the work of all requests that became ready in it, runs it in one
+SQLite transaction, and only after the commit wakes the requests: an answer means that the work is
+on file. Each piece runs in a savepoint of its own, so one that fails takes nothing else with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from cutmv.emulator.store import Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Piece:
+    work: Callable[[Store], Any]
+    done: asyncio.Future[Any]
+
+
+class GroupCommit:
+    """Runs work on the store, on the event loop's thread, a transaction a turn."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: list[_Piece] = []
+
+    async def run(self, work: Callable[[Store], T]) -> T:
+        """What `work` returned, once it is committed; or what it raised, once undone."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._flush)
+        self._waiting.append(_Piece(work, done))
+        return await done
+
+    def _flush(self) -> None:
+        pieces, self._waiting = self._waiting, []
+        try:
+            self._store.execute("BEGIN IMMEDIATE")
+            outcomes = [self._attempt(piece.work) for piece in pieces]
+            self._store.execute("COMMIT")
+        except Exception as error:  # the disk is full, the file is locked: no one was served
+            self._store.execute("ROLLBACK")
+            outcomes = [error] * len(pieces)
+        for piece, outcome in zip(pieces, outcomes, strict=True):
+            if piece.done.done():  # the request was cancelled
+                continue
+            if isinstance(outcome, Exception):
+                piece.done.set_exception(outcome)
+            else:
+                piece.done.set_result(outcome)
+
+    def _attempt(self, work: Callable[[Store], Any]) -> Any:
+        """What the work returned, or the exception it raised."""
+        self._store.execute("SAVEPOINT piece")
+        try:
+            outcome = work(self._store)
+        except Exception as error:
+            self._store.execute("ROLLBACK TO piece")
+            outcome = error
+        self._store.execute("RELEASE piece")
+        return outcome

@@ -1,0 +1,138 @@
+"""What may go wrong on purpose: rules, and the dice that decide for each call."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cutmv.emulator.model import Json
+
+#: Kinds that decide how a call is answered: at most one of them acts on a call.
+ANSWERS = (
+    "429",  # refused as overloaded, before the work
+    "500",  # refused as an unknown error, before the work
+    "503",  # the same, as unavailable
+    "drop_before",  # the connection is closed before the work
+    "drop_after",  # the work is committed, then the connection is closed
+    "garbage",  # the work is committed, then a proxy's error page is answered, with status 200
+    "hang",  # neither work nor answer, for as long as the caller waits
+)
+#: Kinds that act on the messages of a pull.
+ON_PULL = ("duplicate", "reorder")
+KINDS = (*ANSWERS, *ON_PULL, "latency")
+
+#: Seconds of `retry-after` in a 429 whose rule names none.
+_RETRY_AFTER = 1
+
+
+@dataclass
+class Rule:
+    """One kind of fault on one route (or `*`), as probable as it says, `count` times at most.
+
+    `duplicate` throws its dice for each message of a pull, all others for each call.
+    """
+
+    route: str
+    kind: str
+    probability: float = 1.0
+    #: None for no end.
+    count: int | None = None
+    #: Seconds; for `429`.
+    retry_after: int = _RETRY_AFTER
+    #: Milliseconds; for `latency`.
+    latency_ms: int = 0
+    #: Makes the dice fall the same way in each run.
+    seed: int | None = None
+    fired: int = 0
+    dice: random.Random = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(self.seed)  # noqa: S311  # dice, no secret
+
+    def fires(self) -> bool:
+        """Throw the dice once."""
+        spent = self.count is not None and self.fired >= self.count
+        if spent or self.dice.random() >= self.probability:
+            return False
+        self.fired += 1
+        return True
+
+    def as_json(self) -> Json:
+        """As the control API takes it, and how often it fired."""
+        names = ("route", "kind", "probability", "count", "retry_after", "latency_ms", "seed")
+        return {name: getattr(self, name) for name in (*names, "fired")}
+
+
+def parse_rule(document: Json, routes: frozenset[str]) -> Rule:
+    """A rule from JSON. Error: ValueError, saying what does not fit."""
+    if not isinstance(document, Mapping):
+        raise ValueError("a rule is not an object")
+    known = {"route", "kind", "probability", "count", "retry_after", "latency_ms", "seed"}
+    if unknown := set(document) - known - {"fired"}:
+        raise ValueError(f"a rule has no {sorted(unknown)[0]!r}: it has {', '.join(sorted(known))}")
+    route, kind = document.get("route", "*"), str(document.get("kind"))
+    if route != "*" and route not in routes:
+        raise ValueError(f"there is no route {route!r}: there are *, {', '.join(sorted(routes))}")
+    if kind not in KINDS:
+        raise ValueError(f"there is no fault {kind!r}: there are {', '.join(KINDS)}")
+    numbers = {
+        name: document[name]
+        for name in ("probability", "count", "retry_after", "latency_ms", "seed")
+        if document.get(name) is not None
+    }
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise ValueError(f"{name} is {value!r}: want a number, 0 or more")
+    return Rule(route, kind, **numbers)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rules decided for one call."""
+
+    latency_ms: int
+    #: The rule that decides the answer; None to answer as always.
+    answer: Rule | None
+    #: A shuffled pull's dice; None to keep the order.
+    shuffle: random.Random | None
+
+
+class Faults:
+    """The rules in force, asked once for each call."""
+
+    def __init__(self) -> None:
+        self._rules: list[Rule] = []
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """The rules in force, in the order in which they are asked."""
+        return self._rules
+
+    def set(self, rules: Sequence[Rule]) -> None:
+        """Put these rules in force, and no others."""
+        self._rules = list(rules)
+
+    def judge(self, route: str) -> Verdict:
+        """Throw the dice of all rules of a route."""
+        latency_ms, answer, shuffle = 0, None, None
+        for rule in self._on(route):
+            if rule.kind == "duplicate" or (rule.kind in ANSWERS and answer):
+                continue
+            if not rule.fires():
+                continue
+            if rule.kind == "latency":
+                latency_ms += rule.latency_ms
+            elif rule.kind == "reorder":
+                shuffle = rule.dice
+            else:
+                answer = rule
+        return Verdict(latency_ms, answer, shuffle)
+
+    def duplicates(self, message_ids: Sequence[str]) -> Sequence[str]:
+        """Which of a pull's messages are to be delivered once more."""
+        rules = [rule for rule in self._on("pull") if rule.kind == "duplicate"]
+        return [each for each in message_ids if any(rule.fires() for rule in rules)]
+
+    def _on(self, route: str) -> Sequence[Rule]:
+        return [rule for rule in self._rules if rule.route in ("*", route)]

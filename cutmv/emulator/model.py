@@ -1,0 +1,231 @@
+"""Queues, consumers and messages, how the API shows them, and the API's limits.
+
+Limits: https://developers.cloudflare.com/queues/platform/limits/. Shapes: the types of the official
+`cloudflare` Python SDK, `cloudflare/types/queues`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+#: Any JSON document.
+Json = Any
+
+#: Bytes of one message, with its metadata; Cloudflare's KB is 1,000 bytes.
+MAX_MESSAGE_BYTES = 128_000
+#: Bytes of a message's limit that Cloudflare says its own metadata takes.
+METADATA_BYTES = 100
+#: Messages of one batch push, and of one pull.
+MAX_BATCH_COUNT = 100
+#: Bytes of one batch push, with metadata.
+MAX_BATCH_BYTES = 256_000
+#: Seconds a message may be delayed: 12 hours.
+MAX_DELAY = 12 * 3600
+#: Milliseconds a message may be leased: 12 hours.
+MAX_VISIBILITY_MS = 12 * 3600 * 1000
+#: Seconds a queue may keep a message: a minute to 14 days.
+MIN_RETENTION, MAX_RETENTION = 60, 14 * 24 * 3600
+#: Retries before a message is dead.
+MAX_RETRIES = 100
+#: Concurrent invocations of a push consumer.
+MAX_CONCURRENCY = 250
+#: Milliseconds a push consumer may wait for its batch to fill.
+MAX_WAIT_MS = 60_000
+#: Queues of one account.
+MAX_QUEUES = 10_000
+#: Bytes of one queue's backlog: 25 GB.
+MAX_BACKLOG_BYTES = 25_000_000_000
+
+#: What an `http_pull` consumer has that says nothing else.
+HTTP_PULL_DEFAULTS: Mapping[str, Json] = {
+    "batch_size": 5,
+    "max_retries": 3,
+    "retry_delay": 0,
+    "visibility_timeout_ms": 30_000,
+}
+#: What a `worker` consumer has that says nothing else; a null concurrency is the platform's most.
+WORKER_DEFAULTS: Mapping[str, Json] = {
+    "batch_size": 10,
+    "max_concurrency": None,
+    "max_retries": 3,
+    "max_wait_time_ms": 5_000,
+    "retry_delay": 0,
+}
+
+
+def iso(ms: int) -> str:
+    """Milliseconds since the epoch, as the API writes a time."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class QueueSettings:
+    """A queue's settings; both times in seconds."""
+
+    delivery_delay: int = 0
+    delivery_paused: bool = False
+    message_retention_period: int = 4 * 24 * 3600
+
+    def as_json(self) -> Json:
+        """Under the API's names."""
+        return {
+            "delivery_delay": self.delivery_delay,
+            "delivery_paused": self.delivery_paused,
+            "message_retention_period": self.message_retention_period,
+        }
+
+
+@dataclass(frozen=True)
+class ConsumerSpec:
+    """A consumer as a request asks for it: `settings` has every key of its type's defaults."""
+
+    type: str
+    settings: Mapping[str, Json]
+    dead_letter_queue: str
+    script_name: str
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A consumer of a queue."""
+
+    consumer_id: str
+    queue_name: str
+    created_ms: int
+    spec: ConsumerSpec
+
+    def as_json(self) -> Json:
+        """The SDK's `Consumer`."""
+        shown = {
+            "consumer_id": self.consumer_id,
+            "created_on": iso(self.created_ms),
+            "dead_letter_queue": self.spec.dead_letter_queue,
+            "queue_name": self.queue_name,
+            "settings": dict(self.spec.settings),
+            "type": self.spec.type,
+        }
+        if self.spec.type == "worker":
+            shown["script_name"] = self.spec.script_name
+        return shown
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue, with what it holds and who consumes it."""
+
+    queue_id: str
+    queue_name: str
+    jurisdiction: str | None
+    created_ms: int
+    modified_ms: int
+    settings: QueueSettings
+    backlog_count: int
+    backlog_bytes: int
+    #: When it was last purged as a whole; None for never.
+    purged_ms: int | None
+    consumer: Consumer | None
+
+    def as_json(self) -> Json:
+        """The SDK's `Queue`. Nothing but Workers and R2 are producers, and neither exists here."""
+        consumers = [self.consumer.as_json()] if self.consumer else []
+        shown = {
+            "consumers": consumers,
+            "consumers_total_count": len(consumers),
+            "created_on": iso(self.created_ms),
+            "modified_on": iso(self.modified_ms),
+            "producers": [],
+            "producers_total_count": 0,
+            "queue_id": self.queue_id,
+            "queue_name": self.queue_name,
+            "settings": self.settings.as_json(),
+        }
+        if self.jurisdiction:
+            shown["jurisdiction"] = self.jurisdiction
+        return shown
+
+
+@dataclass(frozen=True)
+class NewMessage:
+    """A message on its way in; a `delay` (seconds) of None takes the queue's own."""
+
+    body: bytes
+    content_type: str
+    delay: int | None
+
+    @property
+    def charged_bytes(self) -> int:
+        """What counts against the limits."""
+        return len(self.body) + METADATA_BYTES
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A message on its way out: `handle` is its `lease_id`, or its `ref` when only peeked."""
+
+    message_id: str
+    handle: str
+    body: bytes
+    content_type: str
+    attempts: int
+    created_ms: int
+    #: Made by the `duplicate` fault, of a message that was delivered already.
+    is_copy: bool
+
+    def as_json(self, handle_name: str) -> Json:
+        """The SDK's `Message` of a pull (`lease_id`) or of a peek (`ref`)."""
+        text = self.content_type == "text"
+        body = self.body if text else base64.b64encode(self.body)
+        return {
+            "id": self.message_id,
+            "attempts": self.attempts,
+            "body": body.decode(),
+            handle_name: self.handle,
+            "metadata": {"CF-Content-Type": self.content_type},
+            "timestamp_ms": self.created_ms,
+        }
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """A queue's backlog: leased and delayed messages count; `oldest_ms` is 0 when empty."""
+
+    count: int
+    bytes: int
+    oldest_ms: int
+
+    def as_json(self) -> Json:
+        """The SDK's `QueueGetMetricsResponse`."""
+        return {
+            "backlog_bytes": self.bytes,
+            "backlog_count": self.count,
+            "oldest_message_timestamp_ms": self.oldest_ms,
+        }
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A lease given back; a `delay` (seconds) of None takes the consumer's `retry_delay`."""
+
+    lease_id: str
+    delay: int | None
+
+
+@dataclass(frozen=True)
+class AckResult:
+    """What an acknowledgement did; `warnings` by lease id."""
+
+    acked: int
+    retried: int
+    warnings: Mapping[str, str]
+
+    def as_json(self) -> Json:
+        """The SDK's `MessageAckResponse`."""
+        return {
+            "ackCount": self.acked,
+            "retryCount": self.retried,
+            "warnings": dict(self.warnings),
+        }

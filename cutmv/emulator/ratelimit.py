@@ -1,0 +1,67 @@
+"""The REST API's limit: 1,200 calls in 5 minutes for a user, pulls and acks not counted.
+
+https://developers.cloudflare.com/fundamentals/api/reference/limits/ : past the limit all calls of
+that user are refused, the uncounted ones too, until the window ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cutmv.emulator import errors
+
+#: Counted calls of one window.
+QUOTA = 1200
+#: Milliseconds a window lasts, from its first counted call.
+WINDOW_MS = 5 * 60 * 1000
+#: Routes that are not counted.
+FREE_ROUTES = frozenset({"pull", "ack"})
+
+
+@dataclass
+class _Window:
+    ends_ms: int
+    used: int = 0
+    blocked: bool = False
+
+
+class RateLimit:
+    """Counts the calls of each token in fixed windows."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._windows: dict[str, _Window] = {}
+
+    def admit(self, token: str, route: str) -> None:
+        """Count a call. Error: 429 with the seconds to wait when the budget is overspent."""
+        window = self._window(token)
+        if route not in FREE_ROUTES:
+            window.used += 1
+            window.blocked |= window.used > QUOTA
+        if window.blocked:
+            raise errors.rate_limited(self._seconds_left(window))
+
+    def headers(self, token: str) -> Mapping[str, str]:
+        """What an answer tells of the budget that is left."""
+        window = self._window(token)
+        left = max(QUOTA - window.used, 0)
+        return {
+            "ratelimit": f'"default";r={left};t={self._seconds_left(window)}',
+            "ratelimit-policy": f'"default";q={QUOTA};w={WINDOW_MS // 1000}',
+        }
+
+    def reset(self) -> None:
+        """Forget all calls."""
+        self._windows.clear()
+
+    def _window(self, token: str) -> _Window:
+        now = self._now_ms()
+        window = self._windows.get(token)
+        if window is None or window.ends_ms <= now:
+            window = self._windows[token] = _Window(now + WINDOW_MS)
+        return window
+
+    def _seconds_left(self, window: _Window) -> int:
+        return math.ceil((window.ends_ms - self._now_ms()) / 1000)

@@ -1,0 +1,232 @@
+"""From a request's JSON to the model, or an `ApiError` that says what does not fit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from cutmv.emulator import errors
+from cutmv.emulator.errors import ApiError
+from cutmv.emulator.model import (
+    HTTP_PULL_DEFAULTS,
+    MAX_BATCH_BYTES,
+    MAX_BATCH_COUNT,
+    MAX_CONCURRENCY,
+    MAX_DELAY,
+    MAX_MESSAGE_BYTES,
+    MAX_RETENTION,
+    MAX_RETRIES,
+    MAX_VISIBILITY_MS,
+    MAX_WAIT_MS,
+    MIN_RETENTION,
+    WORKER_DEFAULTS,
+    ConsumerSpec,
+    Json,
+    NewMessage,
+    QueueSettings,
+    Retry,
+)
+
+#: https://developers.cloudflare.com/queues/reference/ : letters, digits and inner dashes.
+_QUEUE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+_JURISDICTIONS = ("eu", "us", "fedramp")
+#: What the REST API takes; `bytes` and `v8` come only from a Worker's producer binding.
+_CONTENT_TYPES = ("text", "json")
+
+#: Inclusive bounds of a consumer's settings, by name.
+_CONSUMER_BOUNDS: Mapping[str, tuple[int, int]] = {
+    "batch_size": (1, MAX_BATCH_COUNT),
+    "max_concurrency": (1, MAX_CONCURRENCY),
+    "max_retries": (0, MAX_RETRIES),
+    "max_wait_time_ms": (0, MAX_WAIT_MS),
+    "retry_delay": (0, MAX_DELAY),
+    "visibility_timeout_ms": (0, MAX_VISIBILITY_MS),
+}
+
+_Refusal = Callable[[str], ApiError]
+
+
+def parse(raw: bytes) -> Mapping[str, Json]:
+    """A request's body as a JSON object; an empty one is an empty object."""
+    if not raw.strip():
+        return {}
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        raise errors.not_json() from None
+    return _object(document, "the body")
+
+
+def queue_name(document: Mapping[str, Json]) -> str:
+    """`queue_name`, which must be there and be well-formed."""
+    name = document.get("queue_name")
+    if not isinstance(name, str) or not _QUEUE_NAME.fullmatch(name):
+        raise errors.bad_queue_name(str(name))
+    return name
+
+
+def jurisdiction(document: Mapping[str, Json]) -> str | None:
+    """`jurisdiction`, when given one of Cloudflare's."""
+    value = document.get("jurisdiction")
+    if value is not None and value not in _JURISDICTIONS:
+        raise errors.bad_schema(f"jurisdiction {value!r} is none of {', '.join(_JURISDICTIONS)}")
+    return value
+
+
+def queue_settings(document: Mapping[str, Json], base: QueueSettings) -> QueueSettings:
+    """`settings` over `base`."""
+    given = _object(document.get("settings") or {}, "settings")
+    paused = given.get("delivery_paused", base.delivery_paused)
+    if not isinstance(paused, bool):
+        raise errors.bad_schema("settings.delivery_paused is not true or false")
+    delay = _integer(given, "delivery_delay", 0, MAX_DELAY, errors.bad_schema)
+    kept = _integer(
+        given, "message_retention_period", MIN_RETENTION, MAX_RETENTION, errors.bad_schema
+    )
+    return replace(
+        base,
+        delivery_delay=base.delivery_delay if delay is None else delay,
+        delivery_paused=paused,
+        message_retention_period=base.message_retention_period if kept is None else kept,
+    )
+
+
+def consumer(document: Mapping[str, Json]) -> ConsumerSpec:
+    """A consumer of either type, with its type's defaults filled in."""
+    kind = document.get("type")
+    if kind not in ("http_pull", "worker"):
+        raise errors.bad_schema(f"consumer type {kind!r} is neither 'http_pull' nor 'worker'")
+    script = document.get("script_name", "")
+    if not isinstance(script, str) or (kind == "worker" and not script):
+        raise errors.bad_schema("a worker consumer needs a script_name")
+    given = _object(document.get("settings") or {}, "settings")
+    settings = dict(HTTP_PULL_DEFAULTS if kind == "http_pull" else WORKER_DEFAULTS)
+    for name in settings:
+        value = _integer(given, name, *_CONSUMER_BOUNDS[name], errors.bad_schema)
+        if value is not None:
+            settings[name] = value
+    dead_letters = document.get("dead_letter_queue") or ""
+    if dead_letters:
+        queue_name({"queue_name": dead_letters})
+    return ConsumerSpec(kind, settings, dead_letters, script)
+
+
+def message(document: Mapping[str, Json]) -> NewMessage:
+    """One message to push.
+
+    Without a `content_type` it is JSON, as it is for a Worker's `send()`.
+    """
+    content_type = document.get("content_type", "json")
+    if content_type not in _CONTENT_TYPES:
+        raise errors.bad_metadata(f"content_type {content_type!r} is neither 'text' nor 'json'")
+    delay = _integer(document, "delay_seconds", 0, MAX_DELAY, errors.bad_metadata)
+    if "body" not in document:
+        raise errors.bad_schema("a message has no body")
+    body = document["body"]
+    if content_type == "json":
+        body = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    elif not isinstance(body, str):
+        raise errors.bad_schema("the body of a text message is not a string")
+    # A lone surrogate is valid JSON and no text: it goes in as U+FFFD, as JavaScript encodes it.
+    made = NewMessage(body.encode("utf-8", "surrogatepass"), content_type, delay)
+    made = replace(made, body=made.body.decode("utf-8", "replace").encode())
+    if made.charged_bytes > MAX_MESSAGE_BYTES:
+        raise errors.message_too_large(made.charged_bytes, MAX_MESSAGE_BYTES)
+    return made
+
+
+def batch(document: Mapping[str, Json]) -> tuple[NewMessage, ...]:
+    """The messages of one batch push; the batch's delay is for those that name none."""
+    delay = _integer(document, "delay_seconds", 0, MAX_DELAY, errors.bad_batch_delay)
+    documents = _array(document, "messages")
+    if not 1 <= len(documents) <= MAX_BATCH_COUNT:
+        raise errors.bad_batch_count(len(documents), MAX_BATCH_COUNT)
+    messages = tuple(message(_object(each, "a message")) for each in documents)
+    size = sum(each.charged_bytes for each in messages)
+    if size > MAX_BATCH_BYTES:
+        raise errors.batch_too_large(size, MAX_BATCH_BYTES)
+    return tuple(
+        replace(each, delay=delay if each.delay is None else each.delay) for each in messages
+    )
+
+
+def batch_size(document: Mapping[str, Json]) -> int | None:
+    """How many messages a pull or a peek wants at most; None for the default."""
+    return _integer(document, "batch_size", 1, MAX_BATCH_COUNT, errors.bad_schema)
+
+
+def visibility_timeout_ms(document: Mapping[str, Json]) -> int | None:
+    """How long a pull leases its messages; None for the consumer's setting."""
+    return _integer(document, "visibility_timeout_ms", 0, MAX_VISIBILITY_MS, errors.bad_schema)
+
+
+def acks(document: Mapping[str, Json]) -> tuple[str, ...]:
+    """The lease ids to acknowledge."""
+    return tuple(_text(each, "lease_id", "acks") for each in _array(document, "acks"))
+
+
+def retries(document: Mapping[str, Json]) -> tuple[Retry, ...]:
+    """The leases to give back."""
+    return tuple(
+        Retry(
+            _text(each, "lease_id", "retries"),
+            _integer(each, "delay_seconds", 0, MAX_DELAY, errors.bad_metadata),
+        )
+        for each in _array(document, "retries")
+    )
+
+
+def refs(document: Mapping[str, Json]) -> tuple[str, ...]:
+    """The peeked messages to remove."""
+    if "refs" not in document:
+        raise errors.bad_schema("refs is missing")
+    return tuple(_text(each, "ref", "refs") for each in _array(document, "refs"))
+
+
+def purge_is_confirmed(document: Mapping[str, Json]) -> None:
+    """A purge wants to be told that it can't be undone."""
+    if document.get("delete_messages_permanently") is not True:
+        raise errors.bad_schema("delete_messages_permanently must be true")
+
+
+def page(query: Mapping[str, str], name: str, default: int, most: int) -> int:
+    """A page's number or size, from a query string, kept within 1 and `most`."""
+    given = query.get(name, "")
+    return min(max(int(given), 1), most) if given.isdecimal() else default
+
+
+def _object(value: Json, what: str) -> Mapping[str, Json]:
+    if not isinstance(value, dict):
+        raise errors.bad_schema(f"{what} is not an object")
+    return value
+
+
+def _array(document: Mapping[str, Json], name: str) -> Sequence[Json]:
+    value = document.get(name, [])
+    if not isinstance(value, list):
+        raise errors.bad_schema(f"{name} is not an array")
+    return value
+
+
+def _text(value: Json, name: str, where: str) -> str:
+    found = _object(value, f"an element of {where}").get(name)
+    if not isinstance(found, str):
+        raise errors.bad_schema(f"an element of {where} has no {name}")
+    return found
+
+
+def _integer(
+    document: Mapping[str, Json], name: str, low: int, high: int, refusal: _Refusal
+) -> int | None:
+    """A whole number within bounds; None when absent or null. JSON may write 5 as 5.0."""
+    value = document.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        raise refusal(f"{name} is not a whole number")
+    if not low <= value <= high:
+        raise refusal(f"{name} is {value}: want {low} to {high}")
+    return int(value)

@@ -1,0 +1,101 @@
+"""The Starlette application, and the uvicorn server that runs it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from cutmv.emulator import api, control, errors
+from cutmv.emulator.api import CONNECTION, PREFIX, Emulator
+from cutmv.emulator.commit import GroupCommit
+from cutmv.emulator.ratelimit import RateLimit
+from cutmv.emulator.store import Store
+
+#: Seconds that running calls get to end after SIGTERM; a `hang` never would.
+_SHUTDOWN_S = 1
+#: Connections that may wait to be accepted.
+_BACKLOG = 2048
+
+
+def wall_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to serve: `port` 0 takes a free one; `latency_ms` is added to every call."""
+
+    host: str
+    port: int
+    db: Path
+    latency_ms: int
+    rate_limit: bool
+    api_token: str
+    account_id: str
+
+
+def make_app(options: Options, now_ms: Callable[[], int] = wall_ms) -> Starlette:
+    """The whole emulator as one ASGI application, which closes its store at its shutdown."""
+    store = Store(options.db, now_ms)
+    emulator = Emulator(
+        account_id=options.account_id,
+        api_token=options.api_token,
+        latency_ms=options.latency_ms,
+        commits=GroupCommit(store),
+        rate_limit=RateLimit(now_ms) if options.rate_limit else None,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        store.close()
+
+    return Starlette(
+        routes=[*api.routes(emulator), *control.routes(emulator)],
+        exception_handlers={404: _not_found},
+        lifespan=lifespan,
+    )
+
+
+def serve(options: Options, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` gets the base URL once connections are taken.
+
+    Error: OSError when the address can't be listened on.
+    """
+    with socket.create_server((options.host, options.port), backlog=_BACKLOG) as listener:
+        port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            make_app(options),
+            loop="uvloop",
+            http=_Protocol,
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
+        )
+        announce(f"http://{options.host}:{port}{PREFIX}")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    return api.failure(errors.no_route(request.url.path))
+
+
+class _Protocol(HttpToolsProtocol):
+    """Leaves the connection's transport where a call finds it that must be cut off."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {CONNECTION: {"transport": self.transport}}
