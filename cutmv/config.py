@@ -114,8 +114,7 @@ class Settings:
             webhook_url=_url(env.get("WEBHOOK_URL"), "WEBHOOK_URL", ("http", "https")),
             webhook_secret=env.get("WEBHOOK_SECRET") or _derived_secret(env, data_dir),
             max_upload_bytes=_positive(env, "CUTMV_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
-            retention_s=_positive(env, "CUTMV_RETENTION_DAYS", int(RETENTION_S / 86_400))
-            * 86_400.0,
+            retention_s=_positive(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS) * 86_400.0,
         )
 
     @property

@@ -1,0 +1,9 @@
+"""The Celery app: `celery -A cutmv worker`, `inspect`, `events`, `flower`."""
+
+from celery import Celery
+
+from cutmv.config import Settings, celery_config
+
+app = Celery("cutmv", include=["cutmv.tasks"])
+# Read at the first use, not at import, so that a wrong variable can be answered with one line.
+app.add_defaults(lambda: celery_config(Settings.from_env()))

@@ -1,0 +1,152 @@
+"""Who may run a step: one owner at a time, for as long as it beats.
+
+A broker delivers at least once, so the same step may be brought to several workers, or to one
+again. Each asks for it here first. What if a process dies:
+
+- before `claim`: nothing happened; the broker, or the janitor, brings the step again
+- between `claim` and `finish`: the lease runs out, and the next one to ask gets the step
+- between storing the output and `finish`: the next one finds the output and only finishes
+- after `finish`: the message comes again, and `claim` answers that it is done
+"""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from cutmv.jobs.model import Output, State, Step, UnknownJob
+from cutmv.jobs.store import JobStore, settle, to_step
+from cutmv.jobs.tables import now, steps
+
+#: Seconds without a beat after which a step may be taken from its owner. A beat comes several
+#: times a second, so this bounds a stall of the database or the host, not the work.
+LEASE_S = 20.0
+#: Times that a step is started before it is given up: it may be what kills its workers.
+MAX_ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The caller owns the step now and must beat, then finish, fail or release it."""
+
+    step: Step
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Another owns the step, for `remaining_s` seconds at least."""
+
+    remaining_s: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """There is nothing left to do: the step is in a final state."""
+
+    step: Step
+
+
+class Claims:
+    """The statements of one owner about the steps that it runs.
+
+    `owner` names one run of one step: two deliveries to one process are two owners.
+    """
+
+    def __init__(self, store: JobStore, owner: str, lease_s: float = LEASE_S) -> None:
+        self.store, self.owner, self.lease_s = store, owner, lease_s
+
+    def claim(self, step_id: str, route: str) -> Claimed | Busy | Ended:
+        """Ask for a step. `route` is how it came here. Raises UnknownJob."""
+        with self.store.engine.begin() as db:
+            row = db.execute(
+                sa.select(steps, now().label("now")).where(steps.c.id == step_id).with_for_update()
+            ).one_or_none()
+            if row is None:
+                raise UnknownJob(f"There is no step {step_id}; its job may have expired.")
+            step = to_step(row)
+            if step.state.final:
+                return Ended(step)
+            if step.state is State.RUNNING and row.lease_until > row.now:
+                return Busy(row.lease_until - row.now)
+            if step.attempts >= MAX_ATTEMPTS:
+                error = f"Given up after {MAX_ATTEMPTS} starts: each ended without an answer."
+                values: dict[str, object] = {"state": State.FAILED, "error": error, "owner": None}
+            else:
+                values = {
+                    "state": State.RUNNING,
+                    "owner": self.owner,
+                    "lease_until": now() + self.lease_s,
+                    "attempts": step.attempts + 1,
+                    "route": route,
+                    "error": None,
+                }
+            changed = db.execute(
+                steps.update().where(steps.c.id == step_id).values(values).returning(steps)
+            ).one()
+            settle(db, step.job_id)
+        step = to_step(changed)
+        return Ended(step) if step.state.final else Claimed(step)
+
+    def beat(
+        self,
+        step: Step,
+        *,
+        stage: str,
+        percent: float,
+        fps: float | None = None,
+        speed: float | None = None,
+        eta_s: float | None = None,
+        out_time_s: float | None = None,
+    ) -> bool:
+        """Renew the lease and note the progress; False when the step is no longer ours."""
+        farther = sa.case((steps.c.percent < percent, percent), else_=steps.c.percent)
+        return self._change(
+            step,
+            settled=False,
+            lease_until=now() + self.lease_s,
+            stage=stage,
+            percent=farther,
+            fps=fps,
+            speed=speed,
+            eta_s=eta_s,
+            out_time_s=out_time_s,
+        )
+
+    def finish(self, step: Step, output: Output) -> bool:
+        """The output is stored: the step is done. False when the step is no longer ours."""
+        return self._end(
+            step,
+            state=State.DONE,
+            percent=100.0,
+            output_key=output.key,
+            output_size=output.size,
+            output_type=output.content_type,
+        )
+
+    def fail(self, step: Step, error: str) -> bool:
+        """The step can't be done; `error` is one line for people. False when not ours."""
+        return self._end(step, state=State.FAILED, error=error)
+
+    def release(self, step: Step, *, expected: bool) -> bool:
+        """Let another try later. `expected`: a broker brings it; else the janitor shall."""
+        return self._end(step, state=State.QUEUED, enqueued_at=now() if expected else None)
+
+    def _end(self, step: Step, **values: object) -> bool:
+        return self._change(
+            step, settled=True, owner=None, lease_until=None, stage=None, eta_s=None, **values
+        )
+
+    def _change(self, step: Step, *, settled: bool, **values: object) -> bool:
+        with self.store.engine.begin() as db:
+            changed = db.execute(
+                steps.update()
+                .where(
+                    steps.c.id == step.id,
+                    steps.c.state == State.RUNNING,
+                    steps.c.owner == self.owner,
+                )
+                .values(values)
+            )
+            ours = changed.rowcount == 1
+            if ours and settled:
+                settle(db, step.job_id)
+        return ours

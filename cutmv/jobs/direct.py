@@ -1,0 +1,55 @@
+"""Run steps in this process, without a broker: the eager mode, and the fallback of the others."""
+
+import contextvars
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from cutmv.progress import Hub
+from cutmv.tasks import Direct, cut, direct
+
+#: Steps at once. FFmpeg uses all cores for one; a second fills the pauses of the first.
+WORKERS = 2
+
+log = logging.getLogger(__name__)
+
+
+class DirectRunner:
+    """A bounded executor of `cutmv.cut`, each by Celery's own eager `apply` and its own id."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._direct = Direct(hub.publish, threading.Event())
+        self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="direct")
+        self._lock = threading.Lock()
+        self._accepted: set[str] = set()
+
+    def run(self, step_id: str) -> None:
+        """Run a step soon, unless it is here already; returns at once."""
+        with self._lock:
+            if step_id in self._accepted or self._direct.stopping.is_set():
+                return
+            self._accepted.add(step_id)
+            context = contextvars.Context()
+            self._executor.submit(context.run, self._apply, step_id)
+
+    def has(self, step_id: str) -> bool:
+        """Whether a step waits or runs here."""
+        with self._lock:
+            return step_id in self._accepted
+
+    def close(self) -> None:
+        """Stop what runs, which gives its steps back, and wait for that."""
+        with self._lock:
+            self._direct.stopping.set()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _apply(self, step_id: str) -> None:
+        direct.set(self._direct)
+        try:
+            # Errors end in the job store, where people look; Celery has logged them.
+            cut.apply((step_id,), task_id=step_id, throw=False)
+        except Exception:
+            log.exception("step %s could not be run here", step_id)
+        finally:
+            with self._lock:
+                self._accepted.discard(step_id)

@@ -1,0 +1,181 @@
+"""What a job is: an upload, and the steps that each make one output of it.
+
+    queued ──> running ──> done
+      │  ^        ├──────> failed
+      │  └────────┤        (back to queued: its worker died, or it will be tried again)
+      └───────────┴──────> cancelled
+
+A step's id is also the id of its Celery task. A job's state follows from its steps', except that
+a cancelled job stays so.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote
+
+from cutmv.media import MediaInfo, OutputSpec
+
+#: Bytes of randomness in an id: 120 bits, so that an id can't be guessed.
+ID_BYTES = 15
+
+
+class State(StrEnum):
+    """Where a step or a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing comes after this state."""
+        return self in (State.DONE, State.FAILED, State.CANCELLED)
+
+
+class UnknownJob(Exception):
+    """There is no job (or step) of this id, or no longer."""
+
+
+class UnknownUpload(Exception):
+    """There is no upload of this id, or no longer."""
+
+
+def new_id() -> str:
+    """A fresh id of lower-case letters and digits: safe in a file name, a URL and an S3 key."""
+    return secrets.token_hex(ID_BYTES)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A video somebody sent: where it is stored (`key`), its size in bytes, what is in it."""
+
+    id: str
+    filename: str
+    size: int
+    content_type: str
+    key: str
+    info: MediaInfo
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Output:
+    """A finished file of a step: its key in the storage, its size in bytes."""
+
+    key: str
+    size: int
+    content_type: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One output to make: the clip as the user wrote it and in seconds, its kind and shape.
+
+    `name` is the file name that people see; the storage's key is made of ids.
+    """
+
+    id: str
+    job_id: str
+    position: int
+    name: str
+    clip: str
+    start_s: float
+    end_s: float
+    spec: OutputSpec
+    state: State = State.QUEUED
+    stage: str | None = None
+    percent: float = 0.0
+    fps: float | None = None
+    speed: float | None = None
+    eta_s: float | None = None
+    out_time_s: float | None = None
+    attempts: int = 0
+    route: str | None = None
+    error: str | None = None
+    output: Output | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The step as the HTTP API and the WebSocket show it."""
+        return {
+            "id": self.id,
+            "position": self.position,
+            "kind": self.spec.kind,
+            "clip": {"text": self.clip, "start": self.start_s, "end": self.end_s},
+            "aspect": self.spec.aspect,
+            "fit": self.spec.fit,
+            "state": self.state.value,
+            "stage": self.stage,
+            "percent": round(self.percent, 1),
+            "fps": self.fps,
+            "speed": self.speed,
+            "eta_s": self.eta_s,
+            "out_time_s": self.out_time_s,
+            "attempts": self.attempts,
+            "route": self.route,
+            "error": self.error,
+            "output": self.output
+            and {
+                "name": self.name,
+                "size": self.output.size,
+                "content_type": self.output.content_type,
+                "url": f"/api/jobs/{self.job_id}/outputs/{quote(self.name)}",
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one person asked for: an upload and the steps to make of it."""
+
+    id: str
+    upload: Upload
+    steps: tuple[Step, ...]
+    created_at: float
+    state: State = State.QUEUED
+    route: str | None = None
+    error: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def percent(self) -> float:
+        """Finished work over all work, weighing each step by the length of its clip."""
+        weights = [max(step.end_s - step.start_s, 0.1) for step in self.steps]
+        done = sum(w * s.percent for w, s in zip(weights, self.steps, strict=True))
+        return done / sum(weights) if weights else 100.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The job as the HTTP API and the WebSocket show it."""
+        return {
+            "id": self.id,
+            "state": self.state.value,
+            "percent": round(self.percent, 1),
+            "mode": self.route,
+            "error": self.error,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "upload": {
+                "id": self.upload.id,
+                "filename": self.upload.filename,
+                "size": self.upload.size,
+                "duration_s": self.upload.info.duration_s,
+            },
+            "steps": [step.to_json() for step in self.steps],
+        }
+
+
+def job_state(steps: Sequence[State]) -> State:
+    """The state of a job, by those of its steps: failed as soon as all ended and one failed."""
+    if all(state.final for state in steps):
+        for state in (State.FAILED, State.CANCELLED):
+            if state in steps:
+                return state
+        return State.DONE
+    untouched = all(state is State.QUEUED for state in steps)
+    return State.QUEUED if untouched else State.RUNNING

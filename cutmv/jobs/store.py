@@ -1,0 +1,314 @@
+"""The job store: every statement about uploads, jobs and steps, but those of a running step.
+
+Those are in `claims.py`. All times are seconds since 1970 by the database's clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from cutmv.jobs.model import (
+    Job,
+    Output,
+    State,
+    Step,
+    UnknownJob,
+    UnknownUpload,
+    Upload,
+    job_state,
+)
+from cutmv.jobs.tables import jobs, now, open_engine, steps, uploads
+from cutmv.media import MediaInfo, OutputSpec
+
+#: The states a step can still leave.
+OPEN_STATES = (State.QUEUED, State.RUNNING)
+
+
+class JobStore:
+    """Uploads, jobs and steps in a SQL database, shared by all processes of a deployment.
+
+    >>> store = JobStore("sqlite:////var/lib/cutmv/cutmv.db")
+    >>> store.job(job_id).state
+    <State.DONE: 'done'>
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = open_engine(url)
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self.engine.dispose()
+
+    def reading(self) -> sa.Connection:
+        """A connection whose transaction sees one moment and takes no write lock."""
+        return self.engine.connect().execution_options(reads_only=True)
+
+    def check(self) -> None:
+        """Raise SQLAlchemyError unless the database answers."""
+        with self.reading() as db:
+            db.execute(sa.select(now()))
+
+    # Uploads
+
+    def add_upload(self, upload: Upload) -> Upload:
+        """Keep `upload`; its `created_at` becomes the database's now."""
+        with self.engine.begin() as db:
+            created_at = db.scalar(sa.select(now())) or 0.0
+            row = {
+                "id": upload.id,
+                "filename": upload.filename,
+                "size": upload.size,
+                "content_type": upload.content_type,
+                "key": upload.key,
+                "info": upload.info.to_dict(),
+                "created_at": created_at,
+            }
+            db.execute(uploads.insert().values(row))
+        return replace(upload, created_at=created_at)
+
+    def upload(self, upload_id: str) -> Upload:
+        """The upload of this id. Raises UnknownUpload."""
+        with self.reading() as db:
+            row = db.execute(sa.select(uploads).where(uploads.c.id == upload_id)).one_or_none()
+        if row is None:
+            raise UnknownUpload(f"There is no upload {upload_id}; it may have expired.")
+        return _upload(row)
+
+    def has_upload(self, key: str) -> bool:
+        """Whether the stored file `key` belongs to an upload."""
+        with self.reading() as db:
+            return bool(db.scalar(sa.select(sa.exists().where(uploads.c.key == key))))
+
+    # Jobs
+
+    def add_job(self, job: Job) -> Job:
+        """Keep `job` and its steps, all queued and not yet given to a broker."""
+        with self.engine.begin() as db:
+            created_at = db.scalar(sa.select(now())) or 0.0
+            db.execute(
+                jobs.insert().values(
+                    id=job.id, upload_id=job.upload.id, state=job.state, created_at=created_at
+                )
+            )
+            rows = [
+                {
+                    "id": step.id,
+                    "job_id": job.id,
+                    "position": step.position,
+                    "name": step.name,
+                    "clip": step.clip,
+                    "start_s": step.start_s,
+                    "end_s": step.end_s,
+                    "kind": step.spec.kind,
+                    "aspect": step.spec.aspect,
+                    "fit": step.spec.fit,
+                    "state": step.state,
+                }
+                for step in job.steps
+            ]
+            db.execute(steps.insert(), rows)
+        return replace(job, created_at=created_at)
+
+    def job(self, job_id: str) -> Job:
+        """The job of this id with its steps. Raises UnknownJob."""
+        with self.reading() as db:
+            found = _load(db, jobs.c.id == job_id)
+        if not found:
+            raise UnknownJob(f"There is no job {job_id}; it may have expired.")
+        return found[0]
+
+    def jobs(self, limit: int, before: float | None = None) -> list[Job]:
+        """The latest jobs, newest first; those created before `before` when given."""
+        with self.reading() as db:
+            page = sa.select(jobs.c.id).order_by(jobs.c.created_at.desc()).limit(limit)
+            if before is not None:
+                page = page.where(jobs.c.created_at < before)
+            return _load(db, jobs.c.id.in_(page.scalar_subquery()))
+
+    def cancel(self, job_id: str) -> Job:
+        """End what has not ended. Its runners find out at their next beat. Raises UnknownJob."""
+        with self.engine.begin() as db:
+            ended = db.execute(
+                steps.update()
+                .where(steps.c.job_id == job_id, steps.c.state.in_(OPEN_STATES))
+                .values(state=State.CANCELLED, owner=None, lease_until=None, stage=None, eta_s=None)
+            )
+            if ended.rowcount:
+                settle(db, job_id)
+        return self.job(job_id)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many there are of each, by ("job" or "step", state)."""
+        with self.reading() as db:
+            return {
+                (kind, state): count
+                for kind, table in (("job", jobs), ("step", steps))
+                for state, count in db.execute(
+                    sa.select(table.c.state, sa.func.count()).group_by(table.c.state)
+                )
+            }
+
+    # What a janitor needs
+
+    def sent(self, step_ids: Sequence[str], route: str) -> None:
+        """Note the route these steps were sent by, and that a broker has them if it has one."""
+        with self.engine.begin() as db:
+            of_job = sa.select(steps.c.job_id).where(steps.c.id.in_(step_ids))
+            away = None if route == "eager" else now()
+            db.execute(steps.update().where(steps.c.id.in_(step_ids)).values(enqueued_at=away))
+            db.execute(jobs.update().where(jobs.c.id.in_(of_job)).values(route=route))
+
+    def stranded(self, away_s: float, fresh_s: float) -> list[Step]:
+        """Steps that wait and that nobody may be bringing, the oldest job's first.
+
+        Those no broker took, and those whose message has been away for `away_s` seconds: the
+        broker may have lost it, and a second message does no harm. Jobs younger than `fresh_s`
+        seconds are left to the request that made them.
+        """
+        lost = sa.or_(steps.c.enqueued_at.is_(None), steps.c.enqueued_at < now() - away_s)
+        return self._queued(lost, fresh_s)
+
+    def waiting(self, fresh_s: float) -> list[Step]:
+        """All steps that nobody runs, whether or not a broker has their message; see stranded."""
+        return self._queued(sa.true(), fresh_s)
+
+    def _queued(self, condition: sa.ColumnElement[bool], fresh_s: float) -> list[Step]:
+        with self.reading() as db:
+            rows = db.execute(
+                sa.select(steps)
+                .join(jobs)
+                .where(
+                    steps.c.state == State.QUEUED, jobs.c.created_at < now() - fresh_s, condition
+                )
+                .order_by(jobs.c.created_at, steps.c.job_id, steps.c.position)
+            )
+            return [to_step(row) for row in rows]
+
+    def reclaim(self) -> list[str]:
+        """Queue again the running steps whose runner stopped beating; returns their ids."""
+        with self.engine.begin() as db:
+            lost = db.execute(
+                steps.update()
+                .where(steps.c.state == State.RUNNING, steps.c.lease_until < now())
+                .values(state=State.QUEUED, owner=None, lease_until=None, enqueued_at=None)
+                .returning(steps.c.id)
+            )
+            return list(lost.scalars())
+
+    # Retention
+
+    def expired_jobs(self, age_s: float, limit: int = 100) -> list[str]:
+        """Ids of jobs that ended and are older than `age_s` seconds."""
+        with self.reading() as db:
+            old = jobs.c.created_at < now() - age_s
+            ended = jobs.c.state.not_in(OPEN_STATES)
+            return list(db.scalars(sa.select(jobs.c.id).where(old, ended).limit(limit)))
+
+    def expired_uploads(self, age_s: float, limit: int = 100) -> list[Upload]:
+        """Uploads older than `age_s` seconds that no job uses."""
+        with self.reading() as db:
+            used = sa.select(jobs.c.id).where(jobs.c.upload_id == uploads.c.id).exists()
+            old = uploads.c.created_at < now() - age_s
+            return [
+                _upload(row)
+                for row in db.execute(sa.select(uploads).where(old, ~used).limit(limit))
+            ]
+
+    def delete_job(self, job_id: str) -> None:
+        """Forget a job and its steps; its files must be gone by now."""
+        with self.engine.begin() as db:
+            db.execute(steps.delete().where(steps.c.job_id == job_id))
+            db.execute(jobs.delete().where(jobs.c.id == job_id))
+
+    def delete_upload(self, upload_id: str) -> None:
+        """Forget an upload that no job uses; its file must be gone by now."""
+        with self.engine.begin() as db:
+            used = sa.select(jobs.c.id).where(jobs.c.upload_id == upload_id).exists()
+            db.execute(uploads.delete().where(uploads.c.id == upload_id, ~used))
+
+
+def settle(db: sa.Connection, job_id: str) -> None:
+    """Bring a job's row in line with its steps, in the transaction that changed one of them."""
+    # Two steps that end at once must see each other: the second waits here for the first.
+    db.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
+    rows = db.execute(
+        sa.select(steps.c.state, steps.c.error)
+        .where(steps.c.job_id == job_id)
+        .order_by(steps.c.position)
+    ).all()
+    state = job_state([State(row.state) for row in rows])
+    values: dict[str, Any] = {"state": state}
+    if state is not State.QUEUED:
+        values["started_at"] = sa.func.coalesce(jobs.c.started_at, now())
+    if state.final:
+        values["finished_at"] = sa.func.coalesce(jobs.c.finished_at, now())
+        values["error"] = next((row.error for row in rows if row.error), None)
+    db.execute(jobs.update().where(jobs.c.id == job_id).values(values))
+
+
+def _load(db: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Job]:
+    rows = db.execute(
+        sa.select(jobs).where(condition).order_by(jobs.c.created_at.desc(), jobs.c.id)
+    ).all()
+    upload_ids = {row.upload_id for row in rows}
+    sent = db.execute(sa.select(uploads).where(uploads.c.id.in_(upload_ids)))
+    upload_of = {row.id: _upload(row) for row in sent}
+    of_job: dict[str, list[Step]] = {row.id: [] for row in rows}
+    for row in db.execute(
+        sa.select(steps).where(steps.c.job_id.in_(of_job)).order_by(steps.c.position)
+    ):
+        of_job[row.job_id].append(to_step(row))
+    return [
+        Job(
+            id=row.id,
+            upload=upload_of[row.upload_id],
+            steps=tuple(of_job[row.id]),
+            created_at=row.created_at,
+            state=State(row.state),
+            route=row.route,
+            error=row.error,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+        for row in rows
+    ]
+
+
+def _upload(row: sa.Row[Any]) -> Upload:
+    return Upload(
+        id=row.id,
+        filename=row.filename,
+        size=row.size,
+        content_type=row.content_type,
+        key=row.key,
+        info=MediaInfo.from_dict(row.info),
+        created_at=row.created_at,
+    )
+
+
+def to_step(row: sa.Row[Any]) -> Step:
+    """A row of the steps table as a Step."""
+    made = row.output_key is not None
+    return Step(
+        id=row.id,
+        job_id=row.job_id,
+        position=row.position,
+        name=row.name,
+        clip=row.clip,
+        start_s=row.start_s,
+        end_s=row.end_s,
+        spec=OutputSpec(kind=row.kind, aspect=row.aspect, fit=row.fit),
+        state=State(row.state),
+        stage=row.stage,
+        percent=row.percent,
+        fps=row.fps,
+        speed=row.speed,
+        eta_s=row.eta_s,
+        out_time_s=row.out_time_s,
+        attempts=row.attempts,
+        route=row.route,
+        error=row.error,
+        output=Output(row.output_key, row.output_size, row.output_type) if made else None,
+    )

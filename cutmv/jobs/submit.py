@@ -1,0 +1,147 @@
+"""From a request to running steps: over the broker, or directly when it does not answer.
+
+A job is written to the store before anything is sent. When a publish fails, its message may have
+been accepted all the same; so the same steps, under the same ids, run here, and the claim lets
+only one of the two run each.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from celery import group
+
+from cutmv.app import app
+from cutmv.jobs.breaker import Breaker
+from cutmv.jobs.direct import DirectRunner
+from cutmv.jobs.model import Job, Step
+from cutmv.jobs.request import JobRequest, plan_job
+from cutmv.media import parse_clip, time_limit_s
+from cutmv.progress import Hub
+from cutmv.services import Services
+from cutmv.tasks import HARD_LIMIT_GRACE_S, cut
+
+#: Seconds that an answer about the queue is given again without asking the broker.
+STATUS_S = 3.0
+#: What each mode's broker is called before people.
+BROKERS = {"cloudflare": "Cloudflare Queues", "redis": "Redis", "eager": "Cloudflare Queues"}
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Submits and cancels the jobs of one process, and knows whether its broker answers.
+
+    Its `janitor` (see `cutmv.jobs.janitor`) brings what was left lying.
+    """
+
+    def __init__(self, services: Services, hub: Hub) -> None:
+        self.services, self.breaker = services, Breaker()
+        self._hub, self._runner = hub, DirectRunner(hub)
+        self._mode = services.settings.mode
+        self._status_lock = threading.Lock()
+        self._status: tuple[float, dict[str, Any]] | None = None
+
+    def submit(self, request: JobRequest) -> Job:
+        """Accept a job and start it. Raises UnknownUpload, and MediaError for a bad clip."""
+        store = self.services.store
+        job = store.add_job(plan_job(store.upload(request.upload_id), request))
+        self.send(job, job.steps)
+        return store.job(job.id)
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job; its running steps stop within a second. Raises UnknownJob."""
+        job = self.services.store.cancel(job_id)
+        for step in job.steps:
+            self._hub.publish({"uuid": step.id, "job_id": job.id, "stage": step.state.value})
+        return job
+
+    def send(self, job: Job, steps: Sequence[Step]) -> None:
+        """Bring waiting steps of a job to a worker, or run them here. Never raises for a broker."""
+        reason = self._why_not()
+        if reason is None:
+            broker = BROKERS[self._mode]
+            log.info("🚀 Attempting to enqueue job %s to %s...", job.id, broker)
+            try:
+                self._enqueue(job, steps)
+            except Exception as error:  # whatever a broker raises, the job must run
+                log.debug("enqueueing job %s failed", job.id, exc_info=True)
+                reason = f"{type(error).__name__}: {error}"
+                self.breaker.failed(reason)
+            else:
+                log.info("✅ Job successfully enqueued to %s: %s", broker, job.id)
+                return
+        self.run_here(job, steps, reason)
+
+    def run_here(self, job: Job, steps: Sequence[Step], reason: str) -> None:
+        """Run waiting steps in this process; `reason` says why not elsewhere."""
+        steps = [step for step in steps if not self._runner.has(step.id)]
+        if not steps:
+            return
+        log.warning("⚠️ %s not available: %s", BROKERS[self._mode], reason)
+        log.info("🔄 Falling back to direct processing... (job %s)", job.id)
+        self.services.store.sent([step.id for step in steps], "eager")
+        for step in steps:
+            self._runner.run(step.id)
+
+    def probe_broker(self) -> None:
+        """Ask the broker for its queue, and close or open the breaker by the answer."""
+        try:
+            with app.connection_for_write() as connection:
+                connection.default_channel.queue_declare(self.services.settings.queue_name)
+        except Exception as error:
+            self.breaker.failed(f"{type(error).__name__}: {error}")
+        else:
+            if self.breaker.reason is not None:
+                log.info("✅ %s answers again", BROKERS[self._mode])
+            self.breaker.succeeded()
+
+    def status(self) -> dict[str, Any]:
+        """What `GET /api/queue-status` answers: asked for really, at most every few seconds."""
+        with self._status_lock:
+            now = time.monotonic()
+            if self._status is None or now - self._status[0] >= STATUS_S:
+                self._status = (now, self._ask_status())
+            return self._status[1]
+
+    def close(self) -> None:
+        """Stop what runs here; its steps are given back to be run elsewhere, or later."""
+        self._runner.close()
+
+    def _why_not(self) -> str | None:
+        if self._mode == "eager":
+            return "Queue not configured"
+        return self.breaker.reason
+
+    def _enqueue(self, job: Job, steps: Sequence[Step]) -> None:
+        info = job.upload.info
+        rate = info.video.frame_rate if info.video else None
+        signatures = []
+        for step in steps:
+            soft_s = time_limit_s(info, parse_clip(step.clip, rate), step.spec)
+            signatures.append(
+                cut.s(step.id).set(
+                    task_id=step.id,
+                    soft_time_limit=soft_s,
+                    time_limit=soft_s + HARD_LIMIT_GRACE_S,
+                )
+            )
+        # No chord: the step that ends last ends its job, in one transaction of the job store,
+        # which a crash can't separate and a second delivery can't repeat.
+        group(signatures).apply_async()
+        self.services.store.sent([step.id for step in steps], self._mode)
+
+    def _ask_status(self) -> dict[str, Any]:
+        configured = self._mode != "eager"
+        if configured:
+            self.probe_broker()
+        reason, name = self._why_not(), self.services.settings.queue_name
+        return {
+            "healthy": reason is None,
+            "message": f"Queue '{name}' is operational" if reason is None else reason,
+            "configured": configured,
+            "mode": self._mode,
+            "fallback": "eager" if configured else None,
+        }

@@ -1,0 +1,125 @@
+"""The job store's tables, its engine, and the clock that all of its users share."""
+
+import os
+import sqlite3
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+#: Seconds that a SQLite writer waits for another: far longer than any transaction of ours.
+SQLITE_BUSY_S = 30.0
+
+metadata = sa.MetaData()
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("filename", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("content_type", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("info", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False, index=True),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("upload_id", sa.ForeignKey("uploads.id"), nullable=False, index=True),
+    sa.Column("state", sa.String(10), nullable=False, index=True),
+    sa.Column("route", sa.String(10)),
+    sa.Column("error", sa.Text),
+    sa.Column("created_at", sa.Double, nullable=False, index=True),
+    sa.Column("started_at", sa.Double),
+    sa.Column("finished_at", sa.Double),
+)
+
+steps = sa.Table(
+    "steps",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("clip", sa.Text, nullable=False),
+    sa.Column("start_s", sa.Double, nullable=False),
+    sa.Column("end_s", sa.Double, nullable=False),
+    sa.Column("kind", sa.String(10), nullable=False),
+    sa.Column("aspect", sa.String(10), nullable=False),
+    sa.Column("fit", sa.String(10), nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("stage", sa.String(20)),
+    sa.Column("percent", sa.Double, nullable=False, default=0.0),
+    sa.Column("fps", sa.Double),
+    sa.Column("speed", sa.Double),
+    sa.Column("eta_s", sa.Double),
+    sa.Column("out_time_s", sa.Double),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("route", sa.String(10)),
+    sa.Column("error", sa.Text),
+    sa.Column("output_key", sa.Text),
+    sa.Column("output_size", sa.BigInteger),
+    sa.Column("output_type", sa.Text),
+    # Who runs it, and until when that counts; null when nobody does.
+    sa.Column("owner", sa.Text),
+    sa.Column("lease_until", sa.Double),
+    # When a broker last took its message, or null: nobody has it but this table.
+    sa.Column("enqueued_at", sa.Double),
+    sa.Index("steps_by_state", "state", "lease_until"),
+)
+
+
+class now(FunctionElement[float]):
+    """Seconds since 1970 by the database's clock: leases must not hang on a host's own."""
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(*_: Any, **__: Any) -> str:
+    return "(extract(epoch from clock_timestamp())::double precision)"
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine for `url` with the tables made, usable from threads and after a fork."""
+    if not url.startswith("sqlite"):
+        engine = sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=20)
+        # A child must not talk on its parent's connections, nor close them.
+        os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
+    else:
+        # Opening a SQLite file is cheap, and a connection that nobody keeps can't be forked.
+        engine = sa.create_engine(
+            url, poolclass=sa.NullPool, connect_args={"timeout": SQLITE_BUSY_S}
+        )
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    # Several processes may start at once on an empty database.
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text("select pg_advisory_xact_lock(7041776)"))
+        metadata.create_all(connection)
+    return engine
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # The driver must not begin transactions by itself: see _begin_sqlite.
+    connection.isolation_level = None
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = full")
+    connection.execute("pragma foreign_keys = on")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer takes its lock at the start; one that first reads could fail at its first write.
+    reads = connection.get_execution_options().get("reads_only", False)
+    connection.exec_driver_sql("begin" if reads else "begin immediate")

@@ -1,0 +1,146 @@
+"""The Celery tasks. They are thin: `cutmv.jobs.run` does a step, `cutmv.media` a probe."""
+
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from celery import Task
+from celery.exceptions import SoftTimeLimitExceeded
+from celery.utils.time import get_exponential_backoff_interval
+from sqlalchemy.exc import OperationalError
+
+from cutmv.app import app
+from cutmv.jobs import UnknownJob
+from cutmv.jobs.run import StepBusy, StepRun, Stopped
+from cutmv.media import MediaError, MediaInfo, MediaUnavailable
+from cutmv.media import probe as probe_media
+from cutmv.progress import WebhookSender
+from cutmv.services import services
+from cutmv.storage import Storage, StorageError
+
+#: What may pass: the network, the storage, the database. Anything else won't get better.
+PASSING = (MediaUnavailable, StorageError, OperationalError, ConnectionError, TimeoutError)
+#: Attempts at one step before a passing error is taken as lasting: with the backoff, a minute.
+MAX_TRIES = 6
+#: Seconds: the first backoff, which doubles each time and is jittered, and the longest one.
+BACKOFF_S, MAX_BACKOFF_S = 2, 60
+#: Seconds between the soft time limit, which the task can answer, and the hard one.
+HARD_LIMIT_GRACE_S = 30.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Direct:
+    """What a task is given that runs in this process, without a broker.
+
+    `publish` takes its progress, and `stopping` says that the process is about to end.
+    """
+
+    publish: Callable[[dict[str, Any]], None]
+    stopping: threading.Event
+
+
+#: Set by whoever runs a task directly, in the context in which it calls `apply`.
+direct: ContextVar[Direct | None] = ContextVar("direct", default=None)
+
+
+def probe_object(storage: Storage, key: str) -> MediaInfo:
+    """What is in the stored video `key`. Raises MediaError, MediaUnavailable, StorageError."""
+    return probe_media(storage.source(key))
+
+
+@app.task(
+    name="cutmv.probe",
+    autoretry_for=PASSING,
+    max_retries=MAX_TRIES - 1,
+    retry_backoff=BACKOFF_S,
+    retry_backoff_max=MAX_BACKOFF_S,
+    retry_jitter=True,
+    throws=(MediaError,),
+)
+def probe(key: str) -> dict[str, Any]:
+    """What is in the stored video `key`, as `MediaInfo.to_dict()` gives it."""
+    return probe_object(services().storage, key).to_dict()
+
+
+# Unlimited for Celery, because waiting for another runner is no failure; MAX_TRIES bounds ours.
+@app.task(name="cutmv.cut", bind=True, max_retries=None, throws=(MediaError, UnknownJob))
+def cut(self: Task, step_id: str) -> dict[str, Any]:
+    """Make the output of one step, once, however often it is delivered; returns the step."""
+    here = direct.get()
+    run = StepRun(
+        services(),
+        step_id,
+        owner=f"{self.request.hostname}/{os.getpid()}/{uuid.uuid4().hex}",
+        route="eager" if here else services().settings.mode,
+        emit=here.publish if here else emitter(self.request.hostname),
+        stopping=here.stopping.is_set if here else lambda: False,
+    )
+    try:
+        return run.run().to_json()
+    except StepBusy as busy:
+        if here:  # its owner ends it, or the janitor brings it again: nobody waits for us
+            return {"id": step_id, "state": "running"}
+        raise _again(self, busy.remaining_s + 1.0, busy) from busy
+    except Stopped:
+        return {"id": step_id, "state": "queued"}
+    except SoftTimeLimitExceeded:
+        run.fail("The cut took longer than its time limit and was stopped.")
+        raise
+    except PASSING as error:
+        attempts = run.step.attempts if run.step else self.request.retries + 1
+        if attempts >= MAX_TRIES:
+            run.fail(f"Given up after {attempts} tries: {error}")
+            raise
+        run.release(expected=False)
+        countdown = get_exponential_backoff_interval(
+            BACKOFF_S, attempts - 1, MAX_BACKOFF_S, full_jitter=True
+        )
+        log.warning("step %s: %s; try %d of %d follows", step_id, error, attempts + 1, MAX_TRIES)
+        if here:  # Celery runs an eager retry at once, whatever its countdown
+            here.stopping.wait(countdown)
+        raise _again(self, countdown, error) from error
+    except MediaError:
+        raise
+    except Exception:
+        run.fail("An unexpected error; the log of the worker has the details.")
+        raise
+
+
+def _again(task: Task, countdown_s: float, error: Exception) -> Exception:
+    """Publish the task again. When that fails the janitor brings the step, so nothing is lost."""
+    retry = task.retry(countdown=countdown_s, exc=error, throw=False)
+    if not task.request.is_eager:
+        services().store.sent([task.request.id], services().settings.mode)
+    return retry
+
+
+def emitter(hostname: str | None) -> Callable[[dict[str, Any]], None]:
+    """A function that sends a `task-progress` event, and never raises nor waits for long."""
+    settings = services().settings
+    webhook = _webhook(os.getpid()) if settings.webhook_url else None
+
+    def emit(event: dict[str, Any]) -> None:
+        if webhook:
+            webhook.send(event)
+        try:
+            with app.events.default_dispatcher(hostname=hostname) as dispatcher:
+                dispatcher.send("task-progress", retry=False, **event)
+        except Exception as error:  # an event is a hint; the job store has the truth
+            log.debug("a progress event was not sent: %s", type(error).__name__)
+
+    return emit
+
+
+@lru_cache(maxsize=1)
+def _webhook(_pid: int) -> WebhookSender:
+    """The sender of this process: one that was made before a fork has no thread after it."""
+    settings = services().settings
+    return WebhookSender(settings.webhook_url or "", settings.webhook_secret)
