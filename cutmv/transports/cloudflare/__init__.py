@@ -1,1 +1,21 @@
-"""Cloudflare Queues as a kombu transport. Importing this package registers ``cloudflare://``."""
+"""Cloudflare Queues as a kombu transport. Importing this package registers ``cloudflare://``.
+
+    import cutmv.transports.cloudflare
+    app = Celery(broker="cloudflare://:API_TOKEN@ACCOUNT_ID")
+
+Nothing of the rest of ``cutmv`` is imported, and httpx only when a connection is opened.
+The modules, each knowing only those above it:
+
+- ``errors``, ``names``, ``options``, ``envelope``: plain data and pure functions
+- ``budget``, ``api``: the REST client and the account's rate limit
+- ``queues``: which queues exist, found or created by name
+- ``publisher``, ``leases``: batched publishing; batched acks and retries
+- ``fanout``: exchanges and temporary queues inside this process
+- ``session``: one of each of the above for a process, shared by its connections
+- ``prefetch``, ``inbox``, ``puller``: from batched pulls to the consumer's loop
+- ``channel``, ``transport``: what kombu sees
+"""
+
+from kombu.transport import TRANSPORT_ALIASES
+
+TRANSPORT_ALIASES["cloudflare"] = "cutmv.transports.cloudflare.transport:Transport"

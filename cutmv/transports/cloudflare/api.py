@@ -1,0 +1,326 @@
+"""The Queues REST API: one pool of keep-alive connections, envelopes, errors, retries.
+
+`Client` speaks HTTP through `httpx.HTTPTransport`, the layer below `httpx.Client`: the latter
+logs each request's address at INFO, which would be a line for each poll. HTTP/1.1 with
+keep-alive, not HTTP/2, whose header compression logs the token at DEBUG.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from cutmv.transports.cloudflare.budget import Budget
+from cutmv.transports.cloudflare.errors import (
+    AccessDenied,
+    CloudflareError,
+    NotFound,
+    Refused,
+    ServerFault,
+    Throttled,
+    Unreachable,
+)
+from cutmv.transports.cloudflare.options import Credentials, Options
+
+#: Seconds to open a TCP and TLS connection at most.
+CONNECT_TIMEOUT = 3.0
+
+#: Connections open at once at most; each puller uses one, publishers share the rest.
+MAX_CONNECTIONS = 64
+
+#: Seconds an unused connection is kept.
+KEEPALIVE = 60.0
+
+#: First and longest pause before a retry, seconds; full jitter takes a random part of it.
+BACKOFF_FIRST = 0.1
+BACKOFF_MAX = 2.0
+
+#: Queues in a page of the list, and pages at most (an account has at most 10,000 queues).
+PAGE = 100
+MAX_PAGES = 100
+
+#: Cloudflare's codes for a token that is wrong or may not.
+ACCESS_CODES = frozenset({9109, 10000, 10001, 10106})
+
+#: A queue that is not (any more).
+QUEUE_NOT_FOUND = 10104
+
+
+def full_jitter(attempt: int, first: float = BACKOFF_FIRST, most: float = BACKOFF_MAX) -> float:
+    """Return the seconds to pause before retry number `attempt` (from 0)."""
+    return random.uniform(0, min(most, first * 2 ** min(attempt, 16)))  # noqa: S311
+
+
+class Client:
+    """Calls the Queues API of one account. Threads share it; its owner closes it.
+
+    Every method takes `deadline`, a `time.monotonic` instant after which it gives up, and
+    raises one of `errors.CloudflareError`. Calls are retried until then on 429, 5xx and
+    dropped connections, but for `pull`, whose caller has its own rhythm.
+    """
+
+    def __init__(self, credentials: Credentials, options: Options) -> None:
+        self._base = f"{options.api_base_url.rstrip('/')}/accounts/{quote(credentials.account_id)}"
+        self._account = credentials.account_id
+        self._headers = {
+            "Authorization": f"Bearer {credentials.token}",
+            "Content-Type": "application/json",
+            "User-Agent": "cutmv-transport",
+        }
+        self._timeout = options.request_timeout
+        reserve = int(options.rate_limit * options.rate_reserve)
+        self.budget = Budget(
+            max(1, int((options.rate_limit - reserve) * options.rate_share))
+            if options.rate_limit
+            else 0,
+            options.rate_window,
+            reserve,
+        )
+        self._http = httpx.HTTPTransport(
+            limits=httpx.Limits(
+                max_connections=MAX_CONNECTIONS,
+                max_keepalive_connections=MAX_CONNECTIONS,
+                keepalive_expiry=KEEPALIVE,
+            ),
+            proxy=_proxy(self._base),
+        )
+        #: When a call last succeeded and last failed, of `time.monotonic`; 0: never.
+        self.succeeded_at = 0.0
+        self.failed_at = 0.0
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    # Queues.
+
+    def list_queues(self, deadline: float) -> Iterator[dict[str, Any]]:
+        """Yield every queue of the account, page by page."""
+        seen: set[str] = set()
+        for page in range(1, MAX_PAGES + 1):
+            try:
+                answer = self._call(
+                    "GET", f"/queues?{urlencode({'page': page, 'per_page': PAGE})}", deadline
+                )
+            except (NotFound, Refused) as error:
+                raise AccessDenied(
+                    f"Cloudflare knows no account {self._account!r} for this token ({error}): "
+                    f"check CLOUDFLARE_ACCOUNT_ID or the broker URL",
+                    status=error.status,
+                    code=error.code,
+                ) from None
+            fresh = [queue for queue in answer["result"] or () if queue["queue_id"] not in seen]
+            seen.update(queue["queue_id"] for queue in fresh)
+            yield from fresh
+            total = (answer.get("result_info") or {}).get("total_pages")
+            # An answer that ignores paging repeats itself; one that counts pages tells the last.
+            if len(fresh) < PAGE or (total is not None and page >= total):
+                return
+
+    def create_queue(self, queue_name: str, deadline: float) -> dict[str, Any]:
+        """Create a queue and return it."""
+        return self._result("POST", "/queues", deadline, {"queue_name": queue_name})
+
+    def delete_queue(self, queue_id: str, deadline: float) -> None:
+        """Delete a queue with all it holds."""
+        self._call("DELETE", f"/queues/{queue_id}", deadline)
+
+    def list_consumers(self, queue_id: str, deadline: float) -> list[dict[str, Any]]:
+        """Return a queue's consumers."""
+        answer = self._call("GET", f"/queues/{queue_id}/consumers", deadline)
+        return list(answer["result"] or ())
+
+    def create_consumer(self, queue_id: str, consumer: Mapping[str, Any], deadline: float) -> None:
+        """Add a consumer to a queue."""
+        self._call("POST", f"/queues/{queue_id}/consumers", deadline, consumer)
+
+    def purge(self, queue_id: str, deadline: float) -> None:
+        """Start the removal of all of a queue's messages."""
+        self._call(
+            "POST", f"/queues/{queue_id}/purge", deadline, {"delete_messages_permanently": True}
+        )
+
+    def backlog(self, queue_id: str, deadline: float) -> int:
+        """Return about how many messages a queue holds, leased ones included."""
+        metrics = self._result("GET", f"/queues/{queue_id}/metrics", deadline)
+        return int(metrics.get("backlog_count") or 0)
+
+    # Messages.
+
+    def publish(self, queue_id: str, texts: Sequence[str], deadline: float) -> None:
+        """Put messages, at most 100 and 256 KB of them, on a queue, all or none."""
+        messages = [{"body": text, "content_type": "text"} for text in texts]
+        self._call("POST", f"/queues/{queue_id}/messages/batch", deadline, {"messages": messages})
+
+    def pull(
+        self, queue_id: str, count: int, visibility_timeout: float, deadline: float
+    ) -> list[dict[str, Any]]:
+        """Lease up to `count` (1 to 100) messages for `visibility_timeout` seconds.
+
+        Not retried: messages of an answer that was lost come back when their lease ends.
+        """
+        body = {"batch_size": count, "visibility_timeout_ms": int(visibility_timeout * 1000)}
+        path = f"/queues/{queue_id}/messages/pull"
+        answer = self._call("POST", path, deadline, body, metered=False, retried=False)
+        return list((answer["result"] or {}).get("messages") or ())
+
+    def settle(
+        self,
+        queue_id: str,
+        acks: Sequence[str],
+        retries: Sequence[tuple[str, float]],
+        deadline: float,
+    ) -> dict[str, str]:
+        """End leases: `acks` remove their messages, `retries` return theirs after a delay (s).
+
+        Returns Cloudflare's warnings by lease.
+        """
+        body = {
+            "acks": [{"lease_id": lease} for lease in acks],
+            "retries": [
+                {"lease_id": lease, "delay_seconds": round(delay)} for lease, delay in retries
+            ],
+        }
+        path = f"/queues/{queue_id}/messages/ack"
+        answer = self._call("POST", path, deadline, body, metered=False)
+        return dict((answer["result"] or {}).get("warnings") or {})
+
+    # One call.
+
+    def _result(
+        self, method: str, path: str, deadline: float, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        return dict(self._call(method, path, deadline, body)["result"] or {})
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        deadline: float,
+        body: Mapping[str, Any] | None = None,
+        *,
+        metered: bool = True,
+        retried: bool = True,
+    ) -> dict[str, Any]:
+        """Make a call and return its envelope; `metered` calls wait for the account's budget."""
+        content = b"" if body is None else _dump(body)
+        attempt = 0
+        while True:
+            if metered:
+                self.budget.take(deadline)
+            try:
+                envelope = self._exchange(method, path, content, deadline)
+            except CloudflareError as error:
+                self.failed_at = time.monotonic()
+                pause = full_jitter(attempt)
+                if error.retry_after is not None:
+                    pause += error.retry_after
+                    if metered:
+                        self.budget.close_for(error.retry_after)
+                if not (retried and error.passing) or time.monotonic() + pause >= deadline:
+                    raise
+            else:
+                self.succeeded_at = time.monotonic()
+                return envelope
+            time.sleep(pause)
+            attempt += 1
+
+    def _exchange(self, method: str, path: str, content: bytes, deadline: float) -> dict[str, Any]:
+        """Send one request and read its answer."""
+        timeout = max(0.05, min(self._timeout, deadline - time.monotonic()))
+        connect = min(timeout, CONNECT_TIMEOUT)
+        request = httpx.Request(
+            method,
+            self._base + path,
+            headers=self._headers,
+            content=content,
+            extensions={
+                "timeout": {"connect": connect, "pool": timeout, "read": timeout, "write": timeout}
+            },
+        )
+        try:
+            response = self._http.handle_request(request)
+            try:
+                response.read()
+            finally:
+                response.close()
+        except (httpx.TransportError, OSError) as exc:
+            address = urlsplit(self._base)
+            raise Unreachable(
+                f"Cloudflare's API at {address.scheme}://{address.netloc} gave no answer: "
+                f"{str(exc) or type(exc).__name__}"
+            ) from None
+        self.budget.learn(response.headers)
+        try:
+            envelope = json.loads(response.content)
+            success = envelope["success"] and response.status_code < 400
+        except (ValueError, TypeError, KeyError):
+            envelope, success = {}, False
+        if not success:
+            raise _error(response, envelope, self._account)
+        return dict(envelope)
+
+
+def _error(response: httpx.Response, envelope: Any, account: str) -> CloudflareError:
+    """Turn an answer that is no success into the error to raise."""
+    status = response.status_code
+    first = next(iter(envelope.get("errors") or ()), {}) if isinstance(envelope, dict) else {}
+    code = int(first.get("code") or 0)
+    said = " ".join(str(first.get("message") or response.reason_phrase or "no reason").split())
+    detail = f"HTTP {status}, code {code}: {said}" if code else f"HTTP {status}: {said}"
+    if status == 429:
+        return Throttled(
+            f"Cloudflare asks to slow down ({detail})",
+            status=status,
+            code=code,
+            retry_after=_retry_after(response.headers),
+        )
+    if status in (401, 403) or code in ACCESS_CODES:
+        return AccessDenied(
+            f"Cloudflare refused the API token for account {account!r} ({detail}): check "
+            f"CLOUDFLARE_API_TOKEN or the broker URL; it needs the permission Queues: Edit",
+            status=status,
+            code=code,
+        )
+    if status == 404 or code == QUEUE_NOT_FOUND:
+        return NotFound(f"Cloudflare found nothing there ({detail})", status=status, code=code)
+    if 400 <= status < 500:
+        return Refused(f"Cloudflare refused the call ({detail})", status=status, code=code)
+    return ServerFault(
+        f"Cloudflare failed to answer ({detail})",
+        status=status,
+        code=code,
+        retry_after=_retry_after(response.headers),
+    )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read ``Retry-After`` in seconds; Cloudflare gives no dates."""
+    try:
+        return max(0.0, float(headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _dump(body: Mapping[str, Any]) -> bytes:
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
+        return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for `url`."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")

@@ -1,0 +1,104 @@
+"""The account's budget of REST calls, kept on our side.
+
+Cloudflare allows 1,200 calls in 5 minutes for a whole account, pulls and acks aside, and past
+that refuses *every* call for minutes. So a call waits here until it fits: never more than the
+limit in any window, the first half of it at once, the rest spread over what is left of the
+window, so that a long burst slows down rather than stops. What Cloudflare's own headers say
+about the remainder counts too, because others use the account.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from cutmv.transports.cloudflare.errors import Throttled
+
+#: Part of the limit that may be used without waiting.
+BURST = 0.5
+
+#: Seconds between two looks at a budget that another thread may change.
+RECHECK = 0.25
+
+_RATELIMIT = re.compile(r"\br=(\d+).*?\bt=(\d+(?:\.\d+)?)", re.IGNORECASE)
+
+
+class Budget:
+    """At most `limit` calls in any `window` seconds; safe to share between threads.
+
+    `reserve` calls of those Cloudflare says are left are never used. A `limit` of 0 means no
+    limit of our own; what Cloudflare says is still obeyed.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        window: float,
+        reserve: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limit = limit
+        self.window = window
+        self.reserve = reserve
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._calls: deque[float] = deque()
+        self._closed_until = 0.0
+        self._told: tuple[int, float] | None = None  # calls left, and when that is renewed
+
+    def take(self, deadline: float) -> None:
+        """Wait for a call's turn, and count it.
+
+        Raises `Throttled` at once when the turn comes after `deadline` (of the clock).
+        """
+        while True:
+            with self._lock:
+                now = self._clock()
+                wait = self._wait(now)
+                if wait <= 0:
+                    self._calls.append(now)
+                    if self._told:
+                        self._told = (self._told[0] - 1, self._told[1])
+                    return
+            if now + wait > deadline:
+                raise Throttled(
+                    f"the Cloudflare account's budget of REST calls is used up for the next "
+                    f"{wait:.0f} s",
+                    retry_after=wait,
+                )
+            time.sleep(min(wait, RECHECK))
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """Take in what an answer's ``Ratelimit`` header says."""
+        match = _RATELIMIT.search(headers.get("ratelimit", ""))
+        if match:
+            with self._lock:
+                self._told = (int(match[1]), self._clock() + float(match[2]))
+
+    def close_for(self, seconds: float) -> None:
+        """Let no call through for `seconds`, as a 429 asked."""
+        with self._lock:
+            self._closed_until = max(self._closed_until, self._clock() + seconds)
+
+    def _wait(self, now: float) -> float:
+        """Return the seconds until the next call may go; 0 for at once."""
+        wait = self._closed_until - now
+        if self._told:
+            left, renewed = self._told
+            if now >= renewed:
+                self._told = None
+            elif left <= self.reserve:
+                wait = max(wait, renewed - now)
+        if self.limit:
+            while self._calls and self._calls[0] <= now - self.window:
+                self._calls.popleft()
+            used = len(self._calls)
+            if used >= max(1, int(self.limit * BURST)):
+                renewed_in = self._calls[0] + self.window - now
+                since = now - self._calls[-1]
+                spacing = renewed_in / (self.limit - used) if used < self.limit else renewed_in
+                wait = max(wait, renewed_in if used >= self.limit else spacing - since)
+        return wait

@@ -1,0 +1,324 @@
+"""The kombu channel: declare, publish, consume, settle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from queue import Empty
+from typing import Any
+
+from amqp.protocol import queue_declare_ok_t
+from kombu.exceptions import ChannelError
+from kombu.transport import virtual
+from kombu.utils.uuid import uuid
+
+from cutmv.transports.cloudflare import envelope
+from cutmv.transports.cloudflare.fanout import Binding
+from cutmv.transports.cloudflare.leases import Lease
+from cutmv.transports.cloudflare.prefetch import QoS
+from cutmv.transports.cloudflare.puller import Outlet, Puller
+from cutmv.transports.cloudflare.session import Session
+
+#: Seconds a management call (size, purge, a single get) may take.
+CALL_TIMEOUT = 10.0
+
+
+class Subscription:
+    """One consumer of one queue: its callback, and the puller that feeds it."""
+
+    def __init__(
+        self, channel: Channel, queue: str, no_ack: bool, callback: Callable[[Any], None]
+    ) -> None:
+        self.channel = channel
+        self.queue = queue
+        self.no_ack = no_ack
+        self.callback = callback
+        self.puller: Puller | None = None
+
+    def deliver(self, raw: dict[str, Any]) -> None:
+        """Give a message to the consumer; called in the consumer's loop."""
+        channel = self.channel
+        message = channel.Message(raw, channel=channel)
+        if self.puller is not None:
+            lease = self.puller.lease(raw)
+            channel.qos.hold(message, lease)
+            channel.qos.unreserve(1)
+            if self.no_ack:
+                channel.qos.ack(message.delivery_tag)
+        self.callback(message)
+
+
+class Channel(virtual.Channel):
+    """A channel over Cloudflare Queues.
+
+    Queues that die with their consumer are held in this process (see `fanout`); any other is a
+    queue of the account.
+    """
+
+    supports_fanout = True
+    do_restore = False
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._temporary: set[str] = set()
+
+    # Where things are.
+
+    @property
+    def session(self) -> Session:
+        """What this process shares with the account."""
+        session: Session = self.connection.session
+        return session
+
+    @property
+    def qos(self) -> QoS:
+        """Prefetch and unsettled messages."""
+        if self._qos is None:
+            session = self.session
+            self._qos = QoS(self, session.settler, session.options.pull_linger)
+        qos: QoS = self._qos
+        return qos
+
+    # Queues.
+
+    def queue_declare(
+        self,
+        queue: str | None = None,
+        passive: bool = False,
+        auto_delete: bool = False,
+        exclusive: bool = False,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> queue_declare_ok_t:
+        """Make sure the queue exists, or with `passive` that it already does.
+
+        Only a passive declaration counts the messages: that costs a call.
+        """
+        queue = queue or f"amq.gen-{uuid()}"
+        local = self.session.local
+        if passive:
+            if not local.has(queue) and self.session.queues.find(queue) is None:
+                raise ChannelError(
+                    f"NOT_FOUND - no queue {queue!r}", (50, 10), "Channel.queue_declare", "404"
+                )
+            return queue_declare_ok_t(queue, self._size(queue), 0)
+        if auto_delete or exclusive:
+            local.declare(queue)
+            self._temporary.add(queue)
+        elif not local.has(queue):
+            self.session.queues.declare(queue)
+        return queue_declare_ok_t(queue, 0, 0)
+
+    def queue_delete(
+        self,
+        queue: str,
+        if_unused: bool = False,  # noqa: ARG002
+        if_empty: bool = False,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Delete a queue with all it holds; with `if_empty`, only if that is nothing."""
+        if if_empty and self._size(queue):
+            return
+        if self.session.local.has(queue):
+            self.session.local.delete(queue)
+        else:
+            self.session.queues.delete(queue)
+        self.state.queue_bindings_delete(queue)
+
+    def after_reply_message_received(self, queue: str) -> None:
+        """Keep the reply queue, which goes with its channel: others may still answer."""
+
+    def _has_queue(self, queue: str, **kwargs: Any) -> bool:  # noqa: ARG002
+        return self.session.local.has(queue) or self.session.queues.find(queue) is not None
+
+    def _size(self, queue: str) -> int:
+        session = self.session
+        if session.local.has(queue):
+            return session.local.size(queue)
+        found = session.queues.get(queue)
+        return session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT)
+
+    def _purge(self, queue: str) -> int:
+        session = self.session
+        if session.local.has(queue):
+            return session.local.purge(queue)
+        count = self._size(queue)
+        session.client.purge(session.queues.get(queue).queue_id, time.monotonic() + CALL_TIMEOUT)
+        return count
+
+    # Exchanges.
+
+    def get_table(self, exchange: str) -> list[Binding]:
+        """Return an exchange's bindings: this connection's, and those of temporary queues."""
+        declared = self.state.exchanges.get(exchange)
+        own = declared["table"] if declared else []
+        return [*own, *self.session.local.table(exchange)]
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
+        if self.session.local.has(queue):
+            self.session.local.bind(exchange, (routing_key, pattern, queue))
+
+    def _put_fanout(
+        self,
+        exchange: str,
+        message: dict[str, Any],
+        routing_key: str,  # noqa: ARG002
+        **kwargs: Any,
+    ) -> None:
+        for queue in {binding[2] for binding in self.get_table(exchange)}:
+            self._put(queue, message, **kwargs)
+
+    # Publishing.
+
+    def _inplace_augment_message(
+        self, message: dict[str, Any], exchange: str, routing_key: str
+    ) -> None:
+        message["body"], encoding = envelope.encode_body(
+            message["body"], message.get("content-encoding")
+        )
+        message["id"] = uuid()
+        properties = message["properties"]
+        properties["body_encoding"] = encoding
+        properties["delivery_info"].update(exchange=exchange, routing_key=routing_key)
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        batch: PublishBatch | None = kwargs.get("_publish_batch")
+        session = self.session
+        if session.local.has(queue):
+            session.local.put(queue, message)
+        elif batch is not None:
+            batch.add(queue, envelope.encode(message))
+        else:
+            session.publisher(queue).publish([envelope.encode(message)])
+
+    def create_publish_batch(self, max_size: int) -> PublishBatch:
+        """Return what `kombu.Producer.batch` fills: messages for few calls."""
+        return PublishBatch(self, max_size)
+
+    # Consuming.
+
+    def basic_consume(
+        self,
+        queue: str,
+        no_ack: bool,
+        callback: Callable[[Any], None],
+        consumer_tag: str,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Start giving the queue's messages to `callback`."""
+        subscription = Subscription(self, queue, no_ack, callback)
+        session, inbox = self.session, self.connection.inbox
+        if not session.local.has(queue):
+            subscription.puller = Puller(
+                queue,
+                session.queues.require_pull(queue),
+                session,
+                self.qos,
+                Outlet(lambda messages: inbox.put(subscription, messages), inbox.fail),
+            )
+        self._subscriptions[consumer_tag] = subscription
+        self._tag_to_queue[consumer_tag] = queue
+        self._active_queues.append(queue)
+        self._consumers.add(consumer_tag)
+        if subscription.puller is not None:
+            self.qos.consume()
+            self.connection.pullers.append(subscription.puller)
+            subscription.puller.start()
+        else:
+            session.local.consume(queue, lambda message: inbox.put(subscription, [message]))
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        """Stop consuming; what was fetched and not yet given out goes back to the queue."""
+        subscription = self._subscriptions.pop(consumer_tag, None)
+        if subscription is None:
+            return
+        self._consumers.discard(consumer_tag)
+        self._tag_to_queue.pop(consumer_tag, None)
+        if subscription.queue in self._active_queues:
+            self._active_queues.remove(subscription.queue)
+        puller = subscription.puller
+        if puller is None:
+            self.session.local.cancel(subscription.queue)
+            self.connection.inbox.take_back(subscription)
+            return
+        puller.stop()
+        untouched = self.connection.inbox.take_back(subscription)
+        puller.give_back(untouched)
+        self.qos.unreserve(len(untouched))
+        if not any(other.puller for other in self._subscriptions.values()):
+            self.qos.return_dropped()
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Pull a single message, or return none."""
+        session = self.session
+        if session.local.has(queue):
+            held = session.local.get(queue)
+            return self.Message(held, channel=self) if held else None
+        found = session.queues.require_pull(queue)
+        session.settler.start()
+        pulled = session.client.pull(
+            found.queue_id,
+            1,
+            session.options.visibility_timeout,
+            time.monotonic() + CALL_TIMEOUT,
+        )
+        if not pulled:
+            return None
+        lease = Lease(found.queue_id, pulled[0]["lease_id"])
+        try:
+            message = self.Message(envelope.decode(pulled[0]), channel=self)
+        except ValueError:
+            session.settler.ack(lease)
+            raise
+        self.qos.hold(message, lease)
+        if no_ack:
+            self.qos.ack(message.delivery_tag)
+        return message
+
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
+        raise Empty  # messages come through `Subscription.deliver` or `basic_get`
+
+    def close(self) -> None:
+        """Cancel all consumers, return what is unsettled, drop the temporary queues."""
+        if not self.closed:
+            for queue in self._temporary:
+                self.session.local.delete(queue)
+            self._temporary.clear()
+        super().close()
+
+
+class PublishBatch:
+    """Messages of one thread that wait to be published together, up to `max_size` of them."""
+
+    def __init__(self, channel: Channel, max_size: int) -> None:
+        self.channel = channel
+        self._max_size = max_size
+        self._waiting: dict[str, list[str]] = {}
+        self._count = 0
+
+    def publish(self, message: dict[str, Any], **kwargs: Any) -> None:
+        """Route the message and keep it for `flush`."""
+        self.channel.basic_publish(message, _publish_batch=self, **kwargs)
+
+    def add(self, queue: str, text: str) -> None:
+        """Keep the text of a message for `queue`."""
+        self._waiting.setdefault(queue, []).append(text)
+        self._count += 1
+        if self._count >= self._max_size:
+            self.flush()
+
+    def flush(self) -> None:
+        """Publish what waits; raises as `Publisher.publish` does."""
+        waiting: Iterable[tuple[str, list[str]]] = list(self._waiting.items())
+        self.discard()
+        for queue, texts in waiting:
+            self.channel.session.publisher(queue).publish(texts)
+
+    def discard(self) -> None:
+        """Forget what waits."""
+        self._waiting = {}
+        self._count = 0
+
+    def close(self) -> None:
+        """End the batch; what was not flushed is forgotten."""
+        self.discard()

@@ -1,0 +1,100 @@
+"""A kombu message as the text of a Cloudflare message, and back.
+
+The text is one JSON object: kombu's own keys (``body``, ``headers``, ``properties``,
+``content-type``, ``content-encoding``) and ``id``, which the publisher gives once and keeps
+through its retries, so that two copies of one publish can be told from two messages. A body of
+text stays text; only bytes are written as base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kombu.utils import json as kombu_json
+
+from cutmv.transports.cloudflare.errors import MessageTooLarge
+
+#: Bytes of one message at most; Cloudflare's KB is 1,000 bytes.
+MAX_MESSAGE = 128_000
+
+#: Bytes of metadata Cloudflare adds to a message and counts.
+METADATA = 100
+
+
+class Undecodable(ValueError):
+    """A message's text is not an envelope; the line says why."""
+
+
+def encode(message: Mapping[str, Any]) -> str:
+    """Write kombu's `message` as text.
+
+    Raises `MessageTooLarge` when it, with its metadata, passes 128 KB.
+    """
+    text = kombu_json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+    try:
+        size = len(text.encode()) + METADATA
+    except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
+        text = kombu_json.dumps(message, separators=(",", ":"))
+        size = len(text) + METADATA
+    if size > MAX_MESSAGE:
+        raise MessageTooLarge(
+            f"message of {size:,} bytes: Cloudflare Queues takes {MAX_MESSAGE:,} at most; "
+            f"put the data in storage and send where it is"
+        )
+    return str(text)
+
+
+def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the kombu message out of one entry of a pull's answer.
+
+    ``properties.delivery_tag`` becomes the lease, ``properties.message_id`` the publisher's id,
+    header ``x-delivery-count`` the number of deliveries, this one included, and
+    ``delivery_info.redelivered`` tells whether it is more than one.
+
+    Raises `Undecodable`.
+    """
+    text = pulled["body"]
+    if (pulled.get("metadata") or {}).get("CF-Content-Type") in ("json", "bytes"):
+        # Cloudflare hands these out as base64; ours are `text`, but a Worker may send others.
+        try:
+            text = base64.b64decode(text, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise Undecodable("it is not text") from None
+    try:
+        message = kombu_json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        raise Undecodable("it is not JSON") from None
+    if not isinstance(message, dict) or "body" not in message:
+        raise Undecodable("it is no kombu message")
+    properties = message.setdefault("properties", {})
+    headers = message["headers"] = message.get("headers") or {}
+    if not isinstance(properties, dict) or not isinstance(headers, dict):
+        raise Undecodable("its headers or properties are no objects")
+    delivery_info = properties.setdefault("delivery_info", {})
+    if not isinstance(delivery_info, dict):
+        raise Undecodable("its delivery_info is no object")
+    attempts = int(pulled.get("attempts") or 1)
+    headers["x-delivery-count"] = attempts
+    delivery_info["redelivered"] = attempts > 1
+    properties.setdefault("message_id", message.pop("id", None) or pulled["id"])
+    properties["delivery_tag"] = pulled["lease_id"]
+    return message
+
+
+def encode_body(body: Any, content_encoding: str | None) -> tuple[str, str]:
+    """Return `body` as text, and the name of how it was made so: ``utf-8`` or ``base64``."""
+    if isinstance(body, str):
+        return body, "utf-8"
+    if isinstance(body, bytes | bytearray | memoryview):
+        data = bytes(body)
+        if (content_encoding or "").lower() == "utf-8":
+            try:
+                return data.decode(), "utf-8"
+            except UnicodeDecodeError:
+                pass  # compressed: kombu keeps the text's encoding for after decompression
+        return base64.b64encode(data).decode(), "base64"
+    return json.dumps(body), "utf-8"

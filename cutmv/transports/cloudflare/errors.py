@@ -1,0 +1,100 @@
+"""Everything that can go wrong with the transport.
+
+::
+
+    kombu.exceptions.OperationalError
+    └── CloudflareError             Cloudflare, or the way to it, failed
+        ├── Unreachable             no answer: DNS, refused, timed out, dropped
+        ├── AccessDenied            wrong token, wrong account, missing permission
+        ├── Throttled               429, or our own budget is used up
+        ├── ServerFault             5xx, or an answer that is no API answer
+        ├── NotFound                404: the queue is gone
+        ├── Refused                 any other 4xx: asking again would change nothing
+        ├── QueueMissing            the queue does not exist and may not be created
+        └── PublishFailed           one of the above, met while publishing
+    kombu.exceptions.KombuError
+    ├── ConfigurationError          options or credentials are missing or wrong
+    ├── QueueNameError              the name can't be a Cloudflare queue's name
+    └── MessageTooLarge             over 128 KB
+
+``CONNECTION_ERRORS`` are those after which kombu and Celery reconnect and try again. The
+others are final: ``PublishFailed`` too, because the client has already retried for as long as
+``publish_timeout`` allows, and a caller with another way to go should take it.
+"""
+
+from __future__ import annotations
+
+from kombu.exceptions import KombuError, OperationalError
+
+
+class CloudflareError(OperationalError):
+    """Cloudflare, or the way to it, failed.
+
+    ``status`` is the HTTP status (0 without an answer), ``code`` Cloudflare's error code (0
+    when it gave none), ``retry_after`` the seconds it asked us to wait (``None``: not said).
+    """
+
+    #: Whether the same call may succeed later.
+    passing = False
+
+    def __init__(
+        self, line: str, *, status: int = 0, code: int = 0, retry_after: float | None = None
+    ) -> None:
+        super().__init__(line)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+
+
+class Unreachable(CloudflareError):
+    """No answer came; whether the call took effect is unknown."""
+
+    passing = True
+
+
+class AccessDenied(CloudflareError):
+    """The token or the account is wrong, or the token lacks a permission."""
+
+
+class Throttled(CloudflareError):
+    """Cloudflare answered 429, or our own rate budget is used up."""
+
+    passing = True
+
+
+class ServerFault(CloudflareError):
+    """Cloudflare answered 5xx, or with something that is no API answer."""
+
+    passing = True
+
+
+class NotFound(CloudflareError):
+    """What the call addressed does not exist (any more)."""
+
+
+class Refused(CloudflareError):
+    """Cloudflare refused the call for what it says."""
+
+
+class QueueMissing(CloudflareError):
+    """The queue, or its pull consumer, does not exist and may not be created."""
+
+
+class PublishFailed(CloudflareError):
+    """Messages may not have been accepted; the line says why."""
+
+
+class ConfigurationError(KombuError, ValueError):
+    """An option or a credential is missing or wrong."""
+
+
+class QueueNameError(KombuError, ValueError):
+    """The name can't be mapped to a Cloudflare queue name."""
+
+
+class MessageTooLarge(KombuError, ValueError):
+    """The message is over Cloudflare's limit of 128 KB."""
+
+
+#: What Celery and kombu recover from by connecting again.
+CONNECTION_ERRORS = (Unreachable, AccessDenied, Throttled, ServerFault, NotFound)

@@ -1,0 +1,111 @@
+"""Exchanges and temporary queues inside this process.
+
+Cloudflare Queues has no exchanges. Queues that die with their consumer (``auto_delete`` or
+``exclusive``: remote control, its replies, event receivers) are held here, in memory, and so
+are their bindings: connections of one process see them, other processes do not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kombu.utils.uuid import uuid
+
+#: Messages kept for a temporary queue that nobody reads; the oldest make room.
+MAX_HELD = 1000
+
+#: One row of an exchange's table: routing key, pattern, queue.
+Binding = tuple[str, str | None, str]
+
+Message = dict[str, Any]
+
+
+class LocalBroker:
+    """The temporary queues of a process and what they are bound to. Threads share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[str, deque[Message]] = {}
+        self._readers: dict[str, Callable[[Message], None]] = {}
+        self._tables: dict[str, list[Binding]] = {}
+
+    def declare(self, queue: str) -> None:
+        """Make a temporary queue, if there is none of that name."""
+        with self._lock:
+            self._held.setdefault(queue, deque(maxlen=MAX_HELD))
+
+    def has(self, queue: str) -> bool:
+        """Tell whether `queue` is one of the temporary ones."""
+        return queue in self._held
+
+    def size(self, queue: str) -> int:
+        """Return how many messages wait in `queue`."""
+        with self._lock:
+            return len(self._held.get(queue, ()))
+
+    def delete(self, queue: str) -> None:
+        """Remove a queue with its messages and bindings."""
+        with self._lock:
+            self._held.pop(queue, None)
+            self._readers.pop(queue, None)
+            for exchange, table in list(self._tables.items()):
+                table[:] = [binding for binding in table if binding[2] != queue]
+                if not table:
+                    del self._tables[exchange]
+
+    def purge(self, queue: str) -> int:
+        """Drop a queue's messages and return how many there were."""
+        with self._lock:
+            held = self._held.get(queue)
+            count = len(held or ())
+            if held:
+                held.clear()
+            return count
+
+    def bind(self, exchange: str, binding: Binding) -> None:
+        """Add a row to an exchange's table."""
+        with self._lock:
+            table = self._tables.setdefault(exchange, [])
+            if binding not in table:
+                table.append(binding)
+
+    def table(self, exchange: str) -> list[Binding]:
+        """Return the bindings of temporary queues to `exchange`."""
+        with self._lock:
+            return list(self._tables.get(exchange, ()))
+
+    def put(self, queue: str, message: Mapping[str, Any]) -> None:
+        """Give a copy of `message` to the queue's reader, or keep it until there is one."""
+        properties = dict(message["properties"])
+        properties["delivery_tag"] = uuid()
+        copy = {**message, "headers": dict(message["headers"]), "properties": properties}
+        with self._lock:
+            reader = self._readers.get(queue)
+            if reader is None and queue in self._held:
+                self._held[queue].append(copy)
+        if reader is not None:
+            reader(copy)
+
+    def get(self, queue: str) -> Message | None:
+        """Take the oldest message of `queue`, if any."""
+        with self._lock:
+            held = self._held.get(queue)
+            return held.popleft() if held else None
+
+    def consume(self, queue: str, reader: Callable[[Message], None]) -> None:
+        """Give `reader` what waits in `queue` and all that comes."""
+        with self._lock:
+            self._readers[queue] = reader
+            held = self._held.setdefault(queue, deque(maxlen=MAX_HELD))
+            waiting = list(held)
+            held.clear()
+        for message in waiting:
+            reader(message)
+
+    def cancel(self, queue: str) -> None:
+        """Stop giving messages of `queue` to its reader."""
+        with self._lock:
+            self._readers.pop(queue, None)

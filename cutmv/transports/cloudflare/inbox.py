@@ -1,0 +1,110 @@
+"""Where pullers leave messages and the consumer's loop finds them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from queue import Empty
+from typing import Any, Generic, TypeVar
+
+S = TypeVar("S")
+
+Message = dict[str, Any]
+
+
+class Inbox(Generic[S]):
+    """Messages of several subscriptions, given out in turn. Any thread puts; one takes.
+
+    A loop that polls file descriptors watches `fileno`; a loop that blocks calls `get`.
+    """
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._ready: OrderedDict[S, deque[Message]] = OrderedDict()
+        self._error: Exception | None = None
+        self._reader: socket.socket | None = None
+        self._writer: socket.socket | None = None
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable while there is something to take."""
+        with self._change:
+            if self._reader is None:
+                self._reader, self._writer = socket.socketpair()
+                self._reader.setblocking(False)
+                self._writer.setblocking(False)
+                if self._ready or self._error:
+                    self._wake()
+            return self._reader.fileno()
+
+    def put(self, subscription: S, messages: Iterable[Message]) -> None:
+        """Leave messages for the loop."""
+        with self._change:
+            was_empty = not self._ready
+            self._ready.setdefault(subscription, deque()).extend(messages)
+            if was_empty:
+                self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Have the loop raise `error`."""
+        with self._change:
+            self._error = error
+            self._wake()
+
+    def get(self, timeout: float | None) -> tuple[S, Message]:
+        """Take a message, from each subscription in its turn; wait up to `timeout` seconds.
+
+        Raises `queue.Empty`, or the error left by `fail`.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._change:
+            while True:
+                if self._error is not None:
+                    error, self._error = self._error, None
+                    raise error
+                if self._ready:
+                    subscription, messages = next(iter(self._ready.items()))
+                    message = messages.popleft()
+                    if messages:
+                        self._ready.move_to_end(subscription)
+                    else:
+                        del self._ready[subscription]
+                    return subscription, message
+                wait = None if deadline is None else deadline - time.monotonic()
+                if wait is not None and wait <= 0:
+                    raise Empty
+                self._change.wait(wait)
+
+    def take_back(self, subscription: S) -> list[Message]:
+        """Take all that has been left for `subscription`."""
+        with self._change:
+            return list(self._ready.pop(subscription, ()))
+
+    def rest(self) -> None:
+        """Make `fileno` unreadable, unless there is something to take."""
+        with self._change:
+            if self._reader is None:
+                return
+            with contextlib.suppress(BlockingIOError):
+                while self._reader.recv(4096):
+                    pass
+            if self._ready or self._error:
+                self._wake()
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        with self._change:
+            for end in (self._reader, self._writer):
+                if end is not None:
+                    end.close()
+            self._reader = self._writer = None
+
+    def _wake(self) -> None:
+        self._change.notify_all()
+        if self._writer is not None:
+            # Full: then it is readable already.
+            with contextlib.suppress(BlockingIOError):
+                self._writer.send(b"\0")

@@ -1,0 +1,101 @@
+"""Queue names: any name kombu may use, as a name Cloudflare accepts, and back.
+
+Cloudflare wants ``^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$``. A name that already fits is used as
+it is. Any other is spelled out behind the marker ``q--``:
+
+====================  ======================  =======================
+in the name           in the queue's name     example
+====================  ======================  =======================
+``a``-``z``, digits   themselves              ``video`` → ``video``
+``-``                 ``-h``
+``.``                 ``-d``                  ``celery.hi`` → ``q--celery-dhi``
+``_``                 ``-u``                  ``my_queue`` → ``q--my-uqueue``
+``A``-``Z``           ``-c`` and the letter   ``Video`` → ``q---cvideo``
+anything else         ``-x``, hex, ``q``      ``é`` → ``q---xe9q``
+====================  ======================  =======================
+
+A name that fits but starts with the marker is spelled out too, so no two names meet.
+A name is never cut or hashed: one whose spelling passes 63 characters is refused.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cutmv.transports.cloudflare.errors import QueueNameError
+
+#: Characters in a queue's name at most (Cloudflare, error 11003).
+MAX_LENGTH = 63
+
+#: What the spelling of a name that does not fit as it is starts with.
+MARKER = "q--"
+
+_VALID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_SHORT = {"-": "-h", ".": "-d", "_": "-u"}
+_TOKEN = re.compile(r"([a-z0-9])|-([hdu])|-c([a-z])|-x([0-9a-f]+)q")
+_LONG = {short[1]: char for char, short in _SHORT.items()}
+
+
+def is_valid(name: str) -> bool:
+    """Tell whether Cloudflare accepts `name` for a queue."""
+    return _VALID.fullmatch(name) is not None
+
+
+def encode(name: str) -> str:
+    """Return the Cloudflare name for `name`.
+
+    Raises `QueueNameError` for an empty name, or one whose spelling is too long.
+    """
+    if not name:
+        raise QueueNameError("a queue needs a name")
+    if is_valid(name) and not name.startswith(MARKER):
+        return name
+    spelled = MARKER + "".join(map(_spell, name))
+    if len(spelled) > MAX_LENGTH:
+        raise QueueNameError(
+            f"queue name {name!r} is too long: Cloudflare allows {MAX_LENGTH} characters, and it "
+            f"takes {len(spelled)} as {spelled!r}; use a shorter one of a-z, 0-9 and -"
+        )
+    return spelled
+
+
+def decode(queue_name: str) -> str:
+    """Return the name that `encode` turned into `queue_name`.
+
+    Raises `QueueNameError` for a name that `encode` never gives.
+    """
+    if not queue_name.startswith(MARKER):
+        name = queue_name
+    else:
+        name, end = "", len(MARKER)
+        while match := _TOKEN.match(queue_name, end):
+            name, end = name + _read(match), match.end()
+        if end != len(queue_name):
+            raise QueueNameError(f"{queue_name!r} is no name this transport gives")
+    if not name or encode(name) != queue_name:
+        raise QueueNameError(f"{queue_name!r} is no name this transport gives")
+    return name
+
+
+def _spell(char: str) -> str:
+    if char in _PLAIN:
+        return char
+    if char in _SHORT:
+        return _SHORT[char]
+    if "A" <= char <= "Z":
+        return f"-c{char.lower()}"
+    return f"-x{ord(char):x}q"
+
+
+def _read(token: re.Match[str]) -> str:
+    plain, short, capital, code = token.groups()
+    if plain:
+        return plain
+    if short:
+        return _LONG[short]
+    if capital:
+        return capital.upper()
+    point = int(code, 16)
+    # Past Unicode's end nothing is a character; `decode` refuses what is left over.
+    return chr(point) if point <= 0x10FFFF else ""

@@ -1,0 +1,199 @@
+"""What the transport can be told: `Options` and `Credentials`, validated once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from cutmv.transports.cloudflare.errors import ConfigurationError
+
+#: Cloudflare's own address.
+DEFAULT_API_BASE_URL = "https://api.cloudflare.com/client/v4"
+
+#: Cloudflare's bound on a lease, seconds.
+MAX_VISIBILITY_TIMEOUT = 43_200
+
+#: Keys of `transport_options` that kombu and Celery read themselves, or put there while
+#: publishing with a retry policy (`kombu.messaging.Producer.publish`).
+KOMBU_OPTIONS = frozenset(
+    {
+        "callback",
+        "connect_retries_timeout",
+        "deadletter_queue",
+        "errback",
+        "interval_max",
+        "interval_start",
+        "interval_step",
+        "max_retries",
+        "on_revive",
+        "polling_interval",
+        "retry_errors",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The transport's options, given as Celery's ``broker_transport_options``.
+
+    Attributes:
+        api_base_url: Where the REST API is. Default: ``CLOUDFLARE_API_BASE_URL``, else
+            Cloudflare's.
+        visibility_timeout: Seconds (1 to 43,200) for which a pulled message is ours; a message
+            neither acked nor returned in that time goes to another consumer. Default 300.
+        polling_interval_min: Seconds until the next pull after one that did not bring all it
+            asked for. Default 0.05.
+        polling_interval_max: Seconds between pulls of an idle queue at most. Default 1.
+        pull_linger: Seconds a pull waits for more room when less than half of the prefetch
+            is free, so that one call fetches many messages. Default 0.05.
+        ack_linger: Seconds acks wait for others to share a call with. Default 0.1.
+        publish_timeout: Seconds after which a publish that was not accepted, retries
+            included, fails. Default 5.
+        publish_linger: Seconds the first of several publishers waits for others to share its
+            call. Default 0: only those that come while a call is under way share the next.
+        publish_batch_size: Messages in a publishing call at most, 1 to 100. Default 100.
+        request_timeout: Seconds for one HTTP exchange. Default 10.
+        close_timeout: Seconds that closing a connection may take to hand in its last acks.
+            Default 5.
+        create_missing_queues: Create a queue that does not exist, and its pull consumer.
+            Default true.
+        queue_name_prefix: Put before every queue's name, to share an account. Default none.
+        rate_limit: REST calls (pulls and acks aside) the account may make in `rate_window`;
+            0 turns the budget off. Default 1200.
+        rate_window: Seconds. Default 300.
+        rate_reserve: Part of `rate_limit`, 0 to 0.9, left to others of the account (the
+            dashboard, deployments). Default 0.1.
+        rate_share: Part of what remains, over 0 to 1, that this process may use: give each of
+            four busy producers 0.25. Default 1.
+    """
+
+    api_base_url: str = DEFAULT_API_BASE_URL
+    visibility_timeout: float = 300.0
+    polling_interval_min: float = 0.05
+    polling_interval_max: float = 1.0
+    pull_linger: float = 0.05
+    ack_linger: float = 0.1
+    publish_timeout: float = 5.0
+    publish_linger: float = 0.0
+    publish_batch_size: int = 100
+    request_timeout: float = 10.0
+    close_timeout: float = 5.0
+    create_missing_queues: bool = True
+    queue_name_prefix: str = ""
+    rate_limit: int = 1200
+    rate_window: float = 300.0
+    rate_reserve: float = 0.1
+    rate_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check every value's type and range; raises `ConfigurationError`."""
+        for option in fields(self):
+            _check_type(option.name, getattr(self, option.name), str(option.type))
+        if not self.api_base_url.startswith(("https://", "http://")):
+            raise ConfigurationError(
+                f"cloudflare transport: option api_base_url must be an http(s) URL, "
+                f"not {self.api_base_url!r}"
+            )
+        bounds: dict[str, tuple[float, float]] = {
+            "visibility_timeout": (1, MAX_VISIBILITY_TIMEOUT),
+            "polling_interval_min": (0.001, 3600),
+            "polling_interval_max": (self.polling_interval_min, 3600),
+            "pull_linger": (0, 10),
+            "ack_linger": (0, 10),
+            "publish_timeout": (0.1, 3600),
+            "publish_linger": (0, 10),
+            "publish_batch_size": (1, 100),
+            "request_timeout": (0.1, 3600),
+            "close_timeout": (0, 3600),
+            "rate_limit": (0, 1_000_000),
+            "rate_window": (1, 86_400),
+            "rate_reserve": (0, 0.9),
+            "rate_share": (0.001, 1),
+        }
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigurationError(
+                    f"cloudflare transport: option {name} must be {low:g} to {high:g}, "
+                    f"not {value!r}"
+                )
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Options:
+        """Build the options from kombu's `transport_options` and the environment.
+
+        Raises `ConfigurationError` for an option that is unknown or ill-typed.
+        """
+        environ = os.environ if environ is None else environ
+        known = {option.name for option in fields(cls)}
+        unknown = sorted(set(given) - known - KOMBU_OPTIONS)
+        if unknown:
+            raise ConfigurationError(
+                f"cloudflare transport: no such option: {', '.join(map(str, unknown))} "
+                f"(there are: {', '.join(sorted(known))})"
+            )
+        values = {name: value for name, value in given.items() if name in known}
+        if "api_base_url" not in values and environ.get("CLOUDFLARE_API_BASE_URL"):
+            values["api_base_url"] = environ["CLOUDFLARE_API_BASE_URL"]
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Whose queues, and the token that opens them. The token is never shown."""
+
+    account_id: str
+    token: str = field(repr=False)
+
+    @classmethod
+    def read(
+        cls,
+        account_id: str | None,
+        token: str | None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Credentials:
+        """Take the URL's parts, or the environment's where the URL has none.
+
+        Raises `ConfigurationError` naming the variables when one is missing.
+        """
+        environ = os.environ if environ is None else environ
+        account_id = account_id or environ.get("CLOUDFLARE_ACCOUNT_ID")
+        token = token or environ.get("CLOUDFLARE_API_TOKEN")
+        missing = [
+            variable
+            for variable, value in (
+                ("CLOUDFLARE_API_TOKEN", token),
+                ("CLOUDFLARE_ACCOUNT_ID", account_id),
+            )
+            if not value
+        ]
+        if not account_id or not token:
+            raise ConfigurationError(
+                f"cloudflare transport: {' and '.join(missing)} missing: set "
+                f"{'it' if len(missing) == 1 else 'them'} in the environment, or use the broker "
+                f"URL cloudflare://:API_TOKEN@ACCOUNT_ID"
+            )
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise ConfigurationError(
+                "cloudflare transport: the API token holds characters no token has; "
+                "check CLOUDFLARE_API_TOKEN or the broker URL"
+            )
+        return cls(account_id, token)
+
+
+def _check_type(name: str, value: object, wanted: str) -> None:
+    """Hold `value` to the annotation `wanted`; a bool is no number, an int is a float."""
+    fits = {
+        "str": isinstance(value, str),
+        "bool": isinstance(value, bool),
+        "int": isinstance(value, int) and not isinstance(value, bool),
+        "float": isinstance(value, int | float) and not isinstance(value, bool),
+    }[wanted]
+    if not fits:
+        noun = {"str": "text", "bool": "true or false", "int": "a whole number"}
+        raise ConfigurationError(
+            f"cloudflare transport: option {name} must be {noun.get(wanted, 'a number')}, "
+            f"not {value!r}"
+        )

@@ -1,0 +1,154 @@
+"""Group commit: concurrent publishes to a queue share a call.
+
+There is no publishing thread. The first caller leads: it sends what is waiting, its own first,
+in one call. Those who come meanwhile wait; when the call ends, the first of them leads the
+next. So one thread alone pays no delay, and sixteen make an eighth of the calls.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from cutmv.transports.cloudflare import envelope
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, PublishFailed
+from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.queues import QueueDirectory
+
+#: Bytes of the messages of one call at most, metadata included.
+MAX_BATCH = 256_000
+
+
+@dataclass(slots=True, eq=False)
+class _Parcel:
+    """Messages of one caller that go in one call. `ready` says: done, or your turn to lead."""
+
+    texts: tuple[str, ...]
+    size: int
+    ready: threading.Event = field(default_factory=threading.Event)
+    done: bool = False
+    error: CloudflareError | None = None
+
+
+class Publisher:
+    """Publishes to one queue. Threads share it."""
+
+    def __init__(
+        self, name: str, client: Client, directory: QueueDirectory, options: Options
+    ) -> None:
+        self._name = name
+        self._client = client
+        self._directory = directory
+        self._options = options
+        self._lock = threading.Lock()
+        self._waiting: deque[_Parcel] = deque()
+        self._led = False
+
+    def publish(self, texts: Sequence[str]) -> None:
+        """Return when Cloudflare has accepted all of `texts`, each made by `envelope.encode`.
+
+        Raises `PublishFailed` when it has not within `publish_timeout`; some may have arrived
+        all the same. Raises `QueueMissing` when there is no such queue.
+        """
+        for parcel in self._pack(texts):
+            deadline = time.monotonic() + self._options.publish_timeout
+            self._commit(parcel, deadline)
+            if parcel.error is not None:
+                # Raised afresh: one error object in many threads would mix their tracebacks.
+                raise type(parcel.error)(
+                    str(parcel.error), status=parcel.error.status, code=parcel.error.code
+                )
+
+    def _pack(self, texts: Sequence[str]) -> Iterator[_Parcel]:
+        """Split `texts` into what fits one call each."""
+        packed: list[str] = []
+        size = 0
+        for text in texts:
+            more = len(text.encode(errors="replace")) + envelope.METADATA
+            if packed and (
+                len(packed) == self._options.publish_batch_size or size + more > MAX_BATCH
+            ):
+                yield _Parcel(tuple(packed), size)
+                packed, size = [], 0
+            packed.append(text)
+            size += more
+        if packed:
+            yield _Parcel(tuple(packed), size)
+
+    def _commit(self, parcel: _Parcel, deadline: float) -> None:
+        with self._lock:
+            self._waiting.append(parcel)
+            leads, self._led = not self._led, True
+        if leads and self._options.publish_linger:
+            time.sleep(self._options.publish_linger)
+        if not leads:
+            # Past the deadline of a call under way, its leader gives up within a moment.
+            grace = self._options.request_timeout
+            if not parcel.ready.wait(max(0.0, deadline - time.monotonic())):
+                with self._lock:
+                    still_waiting = parcel in self._waiting
+                    if still_waiting and not parcel.ready.is_set():
+                        self._waiting.remove(parcel)
+                        parcel.error = self._failure("others were in the way too long")
+                        return
+                if not still_waiting and not parcel.ready.wait(grace):
+                    parcel.error = self._failure("no answer in time")
+                    return
+            if parcel.done:
+                return
+        self._lead(deadline)
+
+    def _lead(self, deadline: float) -> None:
+        """Send what waits, as much as fits one call, then pass the lead on."""
+        batch = self._take()
+        error: CloudflareError | None = self._failure("interrupted")
+        try:
+            self._send([text for parcel in batch for text in parcel.texts], deadline)
+            error = None
+        except PublishFailed as exc:
+            error = exc
+        except CloudflareError as exc:
+            error = exc if not exc.passing and exc.status == 0 else self._failure(str(exc), exc)
+        finally:
+            for parcel in batch:
+                parcel.error, parcel.done = error, True
+                parcel.ready.set()
+            with self._lock:
+                if self._waiting:
+                    self._waiting[0].ready.set()
+                else:
+                    self._led = False
+
+    def _take(self) -> list[_Parcel]:
+        batch: list[_Parcel] = []
+        count = size = 0
+        with self._lock:
+            while self._waiting:
+                parcel = self._waiting[0]
+                count += len(parcel.texts)
+                size += parcel.size
+                if batch and (count > self._options.publish_batch_size or size > MAX_BATCH):
+                    break
+                batch.append(self._waiting.popleft())
+        return batch
+
+    def _send(self, texts: Sequence[str], deadline: float) -> None:
+        queue = self._directory.get(self._name)
+        try:
+            self._client.publish(queue.queue_id, texts, deadline)
+        except NotFound:
+            # Deleted since we looked, maybe made anew under another id.
+            self._directory.forget(self._name)
+            queue = self._directory.declare(self._name)
+            self._client.publish(queue.queue_id, texts, deadline)
+
+    def _failure(self, why: str, cause: CloudflareError | None = None) -> PublishFailed:
+        return PublishFailed(
+            f"publishing to queue {self._name!r} failed: {why}",
+            status=cause.status if cause else 0,
+            code=cause.code if cause else 0,
+        )

@@ -1,0 +1,164 @@
+"""A thread that pulls one queue's messages for one consumer."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cutmv.transports.cloudflare import envelope
+from cutmv.transports.cloudflare.api import full_jitter
+from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound
+from cutmv.transports.cloudflare.leases import Lease
+from cutmv.transports.cloudflare.prefetch import QoS
+from cutmv.transports.cloudflare.queues import Queue
+from cutmv.transports.cloudflare.session import Session
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between pulls while Cloudflare does not answer, at most.
+OUTAGE_PAUSE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """Where a puller's messages, or the error that ends it, go."""
+
+    put: Callable[[list[dict[str, Any]]], None]
+    fail: Callable[[Exception], None]
+
+
+class Puller:
+    """Pulls as much as there is room for: at once while there is more, then ever more rarely.
+
+    It lives through outages by itself, because a worker that reconnects forgets the tasks it
+    has prefetched. What only people can mend (a refused token, a deleted queue) ends it, and
+    goes to the loop, so that Celery reconnects and says so.
+    """
+
+    def __init__(self, name: str, queue: Queue, session: Session, qos: QoS, outlet: Outlet) -> None:
+        self.stopped = False
+        self.busy = False
+        self._name = name
+        self._queue = queue
+        self._session = session
+        self._qos = qos
+        self._outlet = outlet
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name=f"cloudflare-puller-{queue.name}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start pulling."""
+        self._session.settler.start()
+        self._qos.join(self)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Pull no more; what a pull under way brings goes back to the queue."""
+        self.stopped = True
+        self._stop.set()
+        self._qos.wake()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end."""
+        self._thread.join(timeout)
+
+    def give_back(self, messages: list[dict[str, Any]]) -> None:
+        """Return messages that were pulled but not given to the consumer."""
+        for message in messages:
+            self._session.settler.retry(self.lease(message))
+
+    def lease(self, message: dict[str, Any]) -> Lease:
+        """Return the lease on a message this puller has brought."""
+        return Lease(self._queue.queue_id, message["properties"]["delivery_tag"])
+
+    def _run(self) -> None:
+        try:
+            self._pull_on()
+        except CloudflareError as error:
+            self._session.queues.forget(self._name)
+            if not self.stopped:
+                self._outlet.fail(error)
+        except Exception as error:
+            logger.exception("cloudflare: the puller of queue %r broke", self._name)
+            self._outlet.fail(error)
+        finally:
+            self._qos.leave(self)
+
+    def _pull_on(self) -> None:
+        options = self._session.options
+        pause = options.polling_interval_min
+        failures = 0
+        while room := self._qos.reserve(self):
+            try:
+                pulled = self._pull(room)
+            except CloudflareError as error:
+                self._qos.unreserve(room)
+                self._raise_if_final(error)
+                if not failures:
+                    logger.warning("cloudflare: pulling from %r: %s", self._name, error)
+                failures += 1
+                wait = full_jitter(failures, most=OUTAGE_PAUSE) + (error.retry_after or 0.0)
+                self._stop.wait(wait)
+                continue
+            except BaseException:
+                self._qos.unreserve(room)
+                raise
+            if failures:
+                logger.info("cloudflare: pulling from %r works again", self._name)
+                failures = 0
+            messages = self._decode(pulled)
+            self._qos.unreserve(room - len(messages))
+            if self.stopped:
+                self._qos.unreserve(len(messages))
+                self.give_back(messages)
+                return
+            self.busy = bool(pulled)
+            if messages:
+                self._outlet.put(messages)
+            if len(pulled) >= room:
+                pause = options.polling_interval_min
+                continue
+            if pulled:
+                pause = options.polling_interval_min
+            self._stop.wait(random.uniform(pause / 2, pause))  # noqa: S311
+            pause = min(pause * 2, options.polling_interval_max)
+
+    def _pull(self, room: int) -> list[dict[str, Any]]:
+        options = self._session.options
+        deadline = time.monotonic() + options.request_timeout
+        return self._session.client.pull(
+            self._queue.queue_id, room, options.visibility_timeout, deadline
+        )
+
+    def _raise_if_final(self, error: CloudflareError) -> None:
+        if isinstance(error, AccessDenied):
+            raise error
+        if not error.passing:
+            raise NotFound(
+                f"queue {self._name!r} can't be pulled from any more: {error}",
+                status=error.status,
+                code=error.code,
+            ) from None
+
+    def _decode(self, pulled: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Read what was pulled; what can't be read is removed from the queue, with a log line."""
+        messages = []
+        for entry in pulled:
+            try:
+                messages.append(envelope.decode(entry))
+            except (ValueError, TypeError, KeyError) as error:
+                logger.error(
+                    "cloudflare: message %s of queue %r is rejected: %s",
+                    entry.get("id"),
+                    self._name,
+                    error,
+                )
+                self._session.settler.ack(Lease(self._queue.queue_id, entry["lease_id"]))
+        return messages

@@ -1,0 +1,184 @@
+"""Which queues the account has: found by name in a cached list, created when allowed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cutmv.transports.cloudflare import names
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.errors import AccessDenied, QueueMissing, Refused
+from cutmv.transports.cloudflare.options import Options
+
+#: Deliveries after which Cloudflare drops a message, or moves it to the dead-letter queue. Its
+#: bound: a message returned at each warm shutdown must not be lost for it.
+MAX_RETRIES = 100
+
+#: Seconds for which a list that lacks a name is believed, so that publishing to a queue that
+#: is missing does not use up the account's budget.
+BELIEVE_MISSING = 5.0
+
+#: Seconds a declaration may take: at most a list, a creation and a consumer, each retried.
+DECLARE_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue of the account. `consumer` is ``http_pull``, ``worker``, or none yet."""
+
+    name: str
+    queue_id: str
+    consumer: str | None
+
+    @classmethod
+    def read(cls, result: Mapping[str, Any]) -> Queue:
+        """Read the API's ``Queue``."""
+        consumers = result.get("consumers") or ()
+        kinds = {_kind(consumer) for consumer in consumers}
+        kind = "http_pull" if "http_pull" in kinds else next(iter(kinds), None)
+        return cls(result["queue_name"], result["queue_id"], kind)
+
+
+class QueueDirectory:
+    """Finds queues by kombu's names. Threads share it; one list call serves them all."""
+
+    def __init__(self, client: Client, options: Options) -> None:
+        self._client = client
+        self._options = options
+        self._lock = threading.RLock()
+        self._queues: dict[str, Queue] = {}
+        self._listed_at: float | None = None
+
+    def queue_name(self, name: str) -> str:
+        """Return the Cloudflare name for kombu's `name`."""
+        return names.encode(self._options.queue_name_prefix + name)
+
+    def verify(self, deadline: float) -> None:
+        """List the queues unless a call has just shown that the account answers."""
+        with self._lock:
+            healthy = self._client.succeeded_at > self._client.failed_at
+            if self._listed_at is None or not healthy:
+                self._list(deadline)
+
+    def find(self, name: str) -> Queue | None:
+        """Return the queue for `name`, or none."""
+        queue_name = self.queue_name(name)
+        known = self._queues.get(queue_name)
+        if known is not None:  # the common case waits for nobody's list
+            return known
+        with self._lock:
+            now = time.monotonic()
+            found = self._queues.get(queue_name)
+            if found is None and (
+                self._listed_at is None or now - self._listed_at >= BELIEVE_MISSING
+            ):
+                self._list(now + DECLARE_TIMEOUT)
+                found = self._queues.get(queue_name)
+            return found
+
+    def get(self, name: str) -> Queue:
+        """Return the queue for `name`; raises `QueueMissing`."""
+        queue = self.find(name)
+        if queue is None:
+            raise self._missing(self.queue_name(name))
+        return queue
+
+    def declare(self, name: str) -> Queue:
+        """Return the queue for `name`, created with its pull consumer where allowed.
+
+        Raises `QueueMissing` with the command to run where it is not.
+        """
+        queue_name = self.queue_name(name)
+        with self._lock:
+            deadline = time.monotonic() + DECLARE_TIMEOUT
+            queue = self.find(name)
+            if queue is None:
+                queue = self._create(queue_name, deadline)
+            if queue.consumer is None and self._options.create_missing_queues:
+                queue = self._add_consumer(queue, deadline)
+            self._queues[queue_name] = queue
+            return queue
+
+    def require_pull(self, name: str) -> Queue:
+        """Return the queue for `name`, which can be pulled from; raises `QueueMissing`."""
+        queue = self.declare(name)
+        if queue.consumer == "http_pull":
+            return queue
+        if queue.consumer is None:
+            raise QueueMissing(
+                f"Cloudflare queue {queue.name!r} has no pull consumer; add one: "
+                f"npx wrangler queues consumer http add {queue.name}"
+            )
+        raise QueueMissing(
+            f"Cloudflare queue {queue.name!r} is consumed by a Worker, so nothing can be pulled "
+            f"from it; remove that consumer, or use another queue"
+        )
+
+    def forget(self, name: str) -> None:
+        """Drop what is known of `name`, so that the next look asks Cloudflare."""
+        with self._lock:
+            self._queues.pop(self.queue_name(name), None)
+            self._listed_at = None
+
+    def delete(self, name: str) -> None:
+        """Delete the queue for `name`, if there is one."""
+        with self._lock:
+            queue = self.find(name)
+            if queue is not None:
+                self._client.delete_queue(queue.queue_id, time.monotonic() + DECLARE_TIMEOUT)
+                self._queues.pop(queue.name, None)
+
+    def _list(self, deadline: float) -> None:
+        listed = map(Queue.read, self._client.list_queues(deadline))
+        self._queues = {queue.name: queue for queue in listed}
+        self._listed_at = time.monotonic()
+
+    def _create(self, queue_name: str, deadline: float) -> Queue:
+        if not self._options.create_missing_queues:
+            raise self._missing(queue_name)
+        try:
+            return Queue.read(self._client.create_queue(queue_name, deadline))
+        except (Refused, AccessDenied) as error:
+            # Refused: most likely another process was first.
+            if isinstance(error, Refused):
+                self._list(deadline)
+                if queue_name in self._queues:
+                    return self._queues[queue_name]
+            raise self._missing(queue_name, why=str(error)) from None
+
+    def _add_consumer(self, queue: Queue, deadline: float) -> Queue:
+        settings = {
+            "batch_size": 100,
+            "max_retries": MAX_RETRIES,
+            "visibility_timeout_ms": int(self._options.visibility_timeout * 1000),
+        }
+        try:
+            self._client.create_consumer(
+                queue.queue_id, {"type": "http_pull", "settings": settings}, deadline
+            )
+        except AccessDenied:
+            return queue  # a producer needs none; `require_pull` tells a consumer what to do
+        except Refused as error:
+            kinds = {_kind(c) for c in self._client.list_consumers(queue.queue_id, deadline)}
+            if not kinds:
+                raise QueueMissing(
+                    f"Cloudflare queue {queue.name!r} got no pull consumer ({error}); add one: "
+                    f"npx wrangler queues consumer http add {queue.name}"
+                ) from None
+            kind = "http_pull" if "http_pull" in kinds else next(iter(kinds))
+            return Queue(queue.name, queue.queue_id, kind)
+        return Queue(queue.name, queue.queue_id, "http_pull")
+
+    def _missing(self, queue_name: str, why: str = "") -> QueueMissing:
+        return QueueMissing(
+            f"Cloudflare queue {queue_name!r} does not exist{f' ({why})' if why else ''}; "
+            f"create it: npx wrangler queues create {queue_name} && "
+            f"npx wrangler queues consumer http add {queue_name}"
+        )
+
+
+def _kind(consumer: Mapping[str, Any]) -> str:
+    return str(consumer.get("type") or "worker")

@@ -1,0 +1,157 @@
+"""The kombu transport ``cloudflare://``: connections, and the consumer's loop.
+
+``cloudflare://:API_TOKEN@ACCOUNT_ID``; a part that is left out comes from
+``CLOUDFLARE_API_TOKEN``, ``CLOUDFLARE_ACCOUNT_ID``. Options: `options.Options`.
+
+Exchanges: direct and topic (bindings as this connection declared them) and fanout (inside this
+process). Priorities and message TTL: no.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from queue import Empty
+from typing import Any
+
+from kombu.exceptions import ChannelError
+from kombu.transport import virtual
+
+from cutmv.transports.cloudflare import session as sessions
+from cutmv.transports.cloudflare.channel import Channel, Subscription
+from cutmv.transports.cloudflare.errors import CONNECTION_ERRORS
+from cutmv.transports.cloudflare.inbox import Inbox
+from cutmv.transports.cloudflare.options import Credentials, Options
+from cutmv.transports.cloudflare.puller import Puller
+from cutmv.transports.cloudflare.session import Session
+
+#: Messages given to the consumer before its loop may do something else.
+TURN = 100
+
+#: Seconds the check of a new connection may take.
+CONNECT_TIMEOUT = 4.0
+
+
+class Transport(virtual.Transport):
+    """Connects kombu to the queues of a Cloudflare account."""
+
+    Channel = Channel
+
+    driver_type = "cloudflare"
+    driver_name = "cloudflare"
+    default_port = 0
+
+    connection_errors = CONNECTION_ERRORS
+    channel_errors = (ChannelError,)
+
+    implements = virtual.Transport.implements.extend(
+        asynchronous=True,
+        batch_publish=True,
+        exchange_type=frozenset({"direct", "topic", "fanout"}),
+    )
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        self.options = Options.read(client.transport_options or {})
+        self.inbox: Inbox[Subscription] = Inbox()
+        self.pullers: list[Puller] = []
+        self._session: Session | None = None
+        self._credentials: Credentials | None = None
+        self._loop: Any = None
+
+    @property
+    def default_connection_params(self) -> dict[str, Any]:
+        """Nothing: what the URL leaves out must not be shown with it."""
+        return {}
+
+    @property
+    def session(self) -> Session:
+        """What this process shares with the account; a forked child gets its own.
+
+        Raises `ConfigurationError` when a credential is missing.
+        """
+        if self._session is None or self._session.pid != os.getpid():
+            self._credentials = Credentials.read(self.client.hostname, self.client.password)
+            self._session = sessions.acquire(self._credentials, self.options)
+        return self._session
+
+    def establish_connection(self) -> Transport:
+        """Check that the account answers, once for all connections of this process."""
+        session = self.session
+        if not self.client.hostname and self._credentials is not None:
+            self.client.hostname = self._credentials.account_id  # for `as_uri`
+        try:
+            session.queues.verify(time.monotonic() + CONNECT_TIMEOUT)
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def create_channel(self, connection: Any) -> Channel:
+        """Open a channel."""
+        channel = self.Channel(connection)
+        self.channels.append(channel)
+        return channel
+
+    def verify_connection(self, connection: Any) -> bool:  # noqa: ARG002
+        """Tell whether the connection is of this process, and not of the one it forked from."""
+        return self._session is not None and self._session.pid == os.getpid()
+
+    def close_connection(self, connection: Any) -> None:
+        """Return what was not started, hand in the last acks, end every thread."""
+        session = self._session
+        if session is None:
+            return
+        if session.pid != os.getpid():
+            self._session = None
+            return
+        while self.channels:
+            self.channels[-1].close()
+        deadline = time.monotonic() + self.options.close_timeout
+        for puller in self.pullers:
+            puller.join(max(0.0, deadline - time.monotonic()))
+        if self.pullers:
+            session.settler.flush(max(0.0, deadline - time.monotonic()))
+        self.pullers.clear()
+        self.unregister_from_event_loop(connection, self._loop)
+        self.inbox.close()
+        self._release()
+
+    def _release(self) -> None:
+        session, self._session = self._session, None
+        if session is not None and self._credentials is not None:
+            sessions.release(self._credentials, session)
+
+    # The consumer's loop.
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:  # noqa: ARG002
+        """Give one message to its consumer; raises `socket.timeout` when none comes."""
+        try:
+            subscription, message = self.inbox.get(timeout)
+        except Empty:
+            raise TimeoutError from None
+        subscription.deliver(message)
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Have `loop` call `on_readable` whenever there are messages."""
+        self._loop = loop
+        loop.add_reader(self.inbox.fileno(), self.on_readable, connection, loop)
+
+    def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002
+        """Take this connection out of `loop`."""
+        if loop is None:
+            return
+        registered = loop.readers.get(self.inbox.fileno())
+        if registered is not None and registered[0] == self.on_readable:
+            loop.remove_reader(self.inbox.fileno())
+        self._loop = None
+
+    def on_readable(self, connection: Any, loop: Any) -> None:  # noqa: ARG002
+        """Give the messages that wait to their consumers."""
+        try:
+            for _ in range(TURN):
+                subscription, message = self.inbox.get(0)
+                subscription.deliver(message)
+        except Empty:
+            pass
+        self.inbox.rest()

@@ -1,0 +1,85 @@
+"""A small Celery app over `cloudflare://`, run by the transport's tests as a real worker.
+
+Tasks write what they did, one line each, to the file named by `TRANSPORT_LOG`, which is how a
+test sees what happened in another process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, Task
+
+import cutmv.transports.cloudflare
+
+assert cutmv.transports.cloudflare
+
+app = Celery("transport_app", broker="cloudflare://")
+app.conf.update(
+    task_ignore_result=True,
+    task_default_queue=os.environ.get("TRANSPORT_QUEUE", "work"),
+    broker_connection_retry_on_startup=True,
+    broker_connection_timeout=2,
+    broker_transport_options=json.loads(os.environ.get("TRANSPORT_OPTIONS", "{}")),
+    worker_prefetch_multiplier=int(os.environ.get("TRANSPORT_PREFETCH", "4")),
+    worker_send_task_events=True,
+    task_send_sent_event=True,
+)
+
+
+def note(**what: Any) -> None:
+    """Append a line in one write, so that processes do not mix theirs."""
+    line = json.dumps({**what, "pid": os.getpid(), "at": time.time()}) + "\n"
+    with Path(os.environ["TRANSPORT_LOG"]).open("ab", buffering=0) as log:
+        log.write(line.encode())
+
+
+def wait_for(path: str, seconds: float = 60) -> None:
+    """Wait until a file is there."""
+    end = time.monotonic() + seconds
+    while not Path(path).exists() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+@app.task
+def nothing() -> None:
+    """Do nothing."""
+
+
+@app.task(bind=True)
+def record(self: Task, value: Any) -> None:
+    """Note the value, and how it came."""
+    note(
+        event="record",
+        value=value,
+        id=self.request.id,
+        redelivered=self.request.delivery_info.get("redelivered"),
+    )
+
+
+@app.task(bind=True, acks_late=True)
+def hold(self: Task, value: Any, until: str) -> None:
+    """Note the start, run until the file is there, note the end."""
+    info = self.request.delivery_info
+    note(event="started", value=value, id=self.request.id, redelivered=info.get("redelivered"))
+    wait_for(until)
+    note(event="ended", value=value, id=self.request.id)
+
+
+@app.task(bind=True, max_retries=3)
+def flaky(self: Task, value: Any, failures: int) -> None:
+    """Fail as often as told, each time asking for a retry."""
+    note(event="try", value=value, retries=self.request.retries)
+    if self.request.retries < failures:
+        raise self.retry(countdown=0)
+
+
+@app.task
+def spread(value: Any, count: int) -> None:
+    """Publish subtasks from the pool's process."""
+    for number in range(count):
+        record.delay([value, number])
