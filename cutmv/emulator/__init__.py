@@ -9,6 +9,7 @@ Nothing outside this package imports it: it is started as a process (`cutmv emul
 - `store`: all the SQL; synchronous, one connection, a clock passed in;
 - `commit`: many requests, one transaction;
 - `ratelimit`, `faults`, `stats`: what surrounds a call;
-- `api`, `control`: the Cloudflare routes, and our own under `/_emulator`;
+- `operations`: what each call does, and the table of routes;
+- `api`, `control`: what happens around a call, and our own routes under `/_emulator`;
 - `server`, `cli`: uvicorn, and the command.
 """

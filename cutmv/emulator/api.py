@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -104,8 +104,8 @@ class _Endpoint:
         emulator = self._emulator
         route, operation = self._methods.get(request.method, ("unknown", None))
         token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        raw = await request.body()
         try:
+            raw = await request.body()
             self._admit(token, route, request.path_params["account_id"])
             if operation is None:
                 raise errors.no_method(request.method)
@@ -115,6 +115,8 @@ class _Endpoint:
         except _DroppedError as dropped:
             emulator.stats.calls[route][dropped.kind] += 1
             await _close_connection(scope, receive)
+            return
+        except ClientDisconnect:
             return
         except Exception:
             _log.exception("%s failed", route)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import click
@@ -62,3 +63,7 @@ def emulator(  # noqa: PLR0917  # click gives them by name
         serve(options, lambda url: print(f"listening on {url}", flush=True))  # noqa: T201
     except OSError as error:
         raise click.ClickException(f"can't listen on {host}:{port}: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise click.ClickException(
+            f"can't use {db}: {error}; is another emulator running on it?"
+        ) from error

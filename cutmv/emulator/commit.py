@@ -42,11 +42,9 @@ class GroupCommit:
     def _flush(self) -> None:
         pieces, self._waiting = self._waiting, []
         try:
-            self._store.execute("BEGIN IMMEDIATE")
-            outcomes = [self._attempt(piece.work) for piece in pieces]
-            self._store.execute("COMMIT")
-        except Exception as error:  # the disk is full, the file is locked: no one was served
-            self._store.execute("ROLLBACK")
+            with self._store.transaction():
+                outcomes = [self._attempt(piece.work) for piece in pieces]
+        except Exception as error:  # the disk is full, say: no one was served
             outcomes = [error] * len(pieces)
         for piece, outcome in zip(pieces, outcomes, strict=True):
             if piece.done.done():  # the request was cancelled
@@ -58,11 +56,8 @@ class GroupCommit:
 
     def _attempt(self, work: Callable[[Store], Any]) -> Any:
         """What the work returned, or the exception it raised."""
-        self._store.execute("SAVEPOINT piece")
         try:
-            outcome = work(self._store)
+            with self._store.savepoint():
+                return work(self._store)
         except Exception as error:
-            self._store.execute("ROLLBACK TO piece")
-            outcome = error
-        self._store.execute("RELEASE piece")
-        return outcome
+            return error

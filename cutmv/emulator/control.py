@@ -13,7 +13,9 @@ from starlette.routing import Route
 
 from cutmv.emulator.api import Emulator
 from cutmv.emulator.faults import parse_rule
+from cutmv.emulator.model import NewMessage
 from cutmv.emulator.operations import ROUTE_NAMES
+from cutmv.emulator.store import Store
 
 
 def routes(emulator: Emulator) -> list[Route]:
@@ -24,8 +26,13 @@ def routes(emulator: Emulator) -> list[Route]:
         Route("/_emulator/faults", control.set_faults, methods=["PUT"]),
         Route("/_emulator/faults", control.clear_faults, methods=["DELETE"]),
         Route("/_emulator/stats", control.stats, methods=["GET"]),
+        Route("/_emulator/produce", control.produce, methods=["POST"]),
         Route("/_emulator/reset", control.reset, methods=["POST"]),
     ]
+
+
+#: What a pull consumer may be handed; `v8`, which only a Worker can read, is not among them.
+_CONTENT_TYPES = ("text", "json", "bytes")
 
 
 class _Control:
@@ -43,7 +50,7 @@ class _Control:
                 raise ValueError("want a list of rules")
             rules = [parse_rule(each, ROUTE_NAMES) for each in documents]
         except ValueError as error:
-            return JSONResponse({"error": str(error)}, 400)
+            return _refused(str(error))
         self._emulator.faults.set(rules)
         return await self.show_faults(request)
 
@@ -53,10 +60,32 @@ class _Control:
 
     async def stats(self, request: Request) -> Response:  # noqa: ARG002
         run = self._emulator.commits.run
-        messages = await run(lambda store: store.backlogs())
-        leases = await run(lambda store: store.leases())
+        messages = await run(lambda store: store.messages.backlogs())
+        leases = await run(lambda store: store.messages.leases())
         shown = {"leases_outstanding": leases, "messages": messages}
         return JSONResponse(self._emulator.stats.as_json() | shown)
+
+    async def produce(self, request: Request) -> Response:
+        """Put a message into a queue as a Worker's producer binding would, `bytes` too.
+
+        The body is the message; the query names the `queue`, and its `content_type`.
+        """
+        name = request.query_params.get("queue", "")
+        content_type = request.query_params.get("content_type", "bytes")
+        if content_type not in _CONTENT_TYPES:
+            return _refused(f"content_type is none of {', '.join(_CONTENT_TYPES)}")
+        message = NewMessage(await request.body(), content_type, delay=None)
+
+        def push(store: Store) -> bool:
+            found = store.registry.queues(limit=1, offset=0, names=[name])
+            for queue in found:
+                store.messages.push(queue.queue_id, [message])
+            return bool(found)
+
+        if not await self._emulator.commits.run(push):
+            return _refused(f"there is no queue {name!r}")
+        self._emulator.stats.published += 1
+        return Response(status_code=204)
 
     async def reset(self, request: Request) -> Response:  # noqa: ARG002
         """Forget queues, messages, faults, statistics and the calls counted so far."""
@@ -66,3 +95,7 @@ class _Control:
         if self._emulator.rate_limit:
             self._emulator.rate_limit.reset()
         return Response(status_code=204)
+
+
+def _refused(why: str) -> Response:
+    return JSONResponse({"error": why}, 400)

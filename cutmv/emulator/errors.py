@@ -130,17 +130,27 @@ def consumer_exists(queue_name: str) -> ApiError:
     return ApiError(409, 11004, f"Queue '{queue_name}' already has a consumer.")
 
 
+def bad_queue_settings(why: str) -> ApiError:
+    """A queue's settings are out of bounds."""
+    return ApiError(400, 100128, f"Queue settings are invalid: {why}.")
+
+
+def bad_consumer_settings(why: str) -> ApiError:
+    """A consumer's settings are out of bounds."""
+    return ApiError(400, 100127, f"Consumer settings are invalid: {why}.")
+
+
 def consumer_not_found(consumer_id: str) -> ApiError:
-    """The queue has no consumer of this id."""
-    return ApiError(404, 11001, f"Consumer {consumer_id!r} not found.")
+    """The queue has no consumer of this id. Cloudflare's own code for it is not documented."""
+    return ApiError(404, 11005, f"Consumer {consumer_id!r} not found.")
 
 
 def pull_not_enabled(queue_name: str) -> ApiError:
-    """Pulling wants an `http_pull` consumer on the queue."""
+    """Pulling wants an `http_pull` consumer. Cloudflare's own code for it is not documented."""
     message = f"Queue '{queue_name}' has no http_pull consumer: add one to pull messages."
     return ApiError(405, 10108, message)
 
 
 def subscription_not_found(subscription_id: str) -> ApiError:
-    """The account has no event subscription of this id."""
-    return ApiError(404, 10104, f"Subscription {subscription_id!r} not found.")
+    """No event subscription has the id. Cloudflare's own code for it is not documented."""
+    return ApiError(404, 10105, f"Subscription {subscription_id!r} not found.")

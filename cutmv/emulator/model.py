@@ -229,3 +229,23 @@ class AckResult:
             "retryCount": self.retried,
             "warnings": dict(self.warnings),
         }
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """An event subscription: kept and shown, but nothing here makes events."""
+
+    subscription_id: str
+    created_ms: int
+    modified_ms: int
+    #: name, enabled, events, destination and source, as the request gave them.
+    document: Mapping[str, Json]
+
+    def as_json(self) -> Json:
+        """The SDK's `SubscriptionGetResponse`."""
+        return {
+            "id": self.subscription_id,
+            "created_at": iso(self.created_ms),
+            "modified_at": iso(self.modified_ms),
+            **self.document,
+        }

@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
+
+from starlette.datastructures import QueryParams
 
 from cutmv.emulator import errors, schema
 from cutmv.emulator.faults import Faults, Verdict
@@ -22,6 +25,14 @@ _PER_PAGE, _MOST_PER_PAGE = 100, 1000
 #: Messages a peek shows that names no number.
 _PEEK_SIZE = 5
 
+#: What a list of event subscriptions may be sorted by.
+_SUBSCRIPTION_ORDERS: Mapping[str, Callable[[Json], Any]] = {
+    "created_at": itemgetter("created_at"),
+    "name": itemgetter("name"),
+    "enabled": itemgetter("enabled"),
+    "source": lambda shown: shown["source"]["type"],
+}
+
 _QUEUE_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -30,7 +41,7 @@ class Call:
     """One request, read and admitted."""
 
     path: Mapping[str, str]
-    query: Mapping[str, str]
+    query: QueryParams
     body: Mapping[str, Json]
     verdict: Verdict
     faults: Faults
@@ -71,53 +82,54 @@ class Page:
 def _list_queues(call: Call, store: Store) -> Page:
     number = schema.page(call.query, "page", 1, 1 << 31)
     per_page = schema.page(call.query, "per_page", _PER_PAGE, _MOST_PER_PAGE)
-    name = call.query.get("name")
-    queues = store.queues(name=name, limit=per_page, offset=(number - 1) * per_page)
-    return Page([each.as_json() for each in queues], number, per_page, store.count_queues(name))
+    names = call.query.getlist("name")  # of the dashboard and wrangler; the SDK knows no filter
+    queues = store.registry.queues(limit=per_page, offset=(number - 1) * per_page, names=names)
+    total = store.registry.count_queues(names)
+    return Page([each.as_json() for each in queues], number, per_page, total)
 
 
 def _create_queue(call: Call, store: Store) -> Json:
     name, jurisdiction = schema.queue_name(call.body), schema.jurisdiction(call.body)
     settings = schema.queue_settings(call.body, QueueSettings())
-    return store.create_queue(name, jurisdiction, settings).as_json()
+    return store.registry.create_queue(name, jurisdiction, settings).as_json()
 
 
 def _get_queue(call: Call, store: Store) -> Json:
-    return store.queue(call.queue_id).as_json()
+    return store.registry.queue(call.queue_id).as_json()
 
 
 def _update_queue(call: Call, store: Store) -> Json:
     """PUT overwrites: what it does not name goes back to its default."""
-    return _set_queue(call, store, store.queue(call.queue_id), QueueSettings())
+    return _set_queue(call, store, store.registry.queue(call.queue_id), QueueSettings())
 
 
 def _edit_queue(call: Call, store: Store) -> Json:
     """PATCH changes what it names."""
-    queue = store.queue(call.queue_id)
+    queue = store.registry.queue(call.queue_id)
     return _set_queue(call, store, queue, queue.settings)
 
 
 def _set_queue(call: Call, store: Store, queue: Queue, base: QueueSettings) -> Json:
     name = schema.queue_name(call.body) if "queue_name" in call.body else queue.queue_name
     settings = schema.queue_settings(call.body, base)
-    return store.update_queue(queue.queue_id, name, settings).as_json()
+    return store.registry.update_queue(queue.queue_id, name, settings).as_json()
 
 
 def _delete_queue(call: Call, store: Store) -> Json:
-    store.delete_queue(call.queue_id)
+    store.registry.delete_queue(call.queue_id)
 
 
 def _metrics(call: Call, store: Store) -> Json:
-    return store.metrics(call.queue_id).as_json()
+    return store.messages.metrics(call.queue_id).as_json()
 
 
 def _purge(call: Call, store: Store) -> Json:
     schema.purge_is_confirmed(call.body)
-    return store.purge_queue(call.queue_id).as_json()
+    return store.messages.purge_queue(call.queue_id).as_json()
 
 
 def _purge_status(call: Call, store: Store) -> Json:
-    purged_ms = store.queue(call.queue_id).purged_ms
+    purged_ms = store.registry.queue(call.queue_id).purged_ms
     if purged_ms is None:
         return {"completed": "", "started_at": ""}
     return {"completed": "true", "started_at": iso(purged_ms)}
@@ -127,55 +139,55 @@ def _purge_status(call: Call, store: Store) -> Json:
 
 
 def _list_consumers(call: Call, store: Store) -> Page:
-    consumer = store.queue(call.queue_id).consumer
+    consumer = store.registry.queue(call.queue_id).consumer
     items = [consumer.as_json()] if consumer else []
     return Page(items, 1, _PER_PAGE, len(items))
 
 
 def _create_consumer(call: Call, store: Store) -> Json:
-    return store.create_consumer(call.queue_id, schema.consumer(call.body)).as_json()
+    return store.registry.create_consumer(call.queue_id, schema.consumer(call.body)).as_json()
 
 
 def _get_consumer(call: Call, store: Store) -> Json:
-    return store.consumer(call.queue_id, call.path["consumer_id"]).as_json()
+    return store.registry.consumer(call.queue_id, call.path["consumer_id"]).as_json()
 
 
 def _update_consumer(call: Call, store: Store) -> Json:
     spec = schema.consumer(call.body)
-    return store.update_consumer(call.queue_id, call.path["consumer_id"], spec).as_json()
+    return store.registry.update_consumer(call.queue_id, call.path["consumer_id"], spec).as_json()
 
 
 def _delete_consumer(call: Call, store: Store) -> Json:
-    store.delete_consumer(call.queue_id, call.path["consumer_id"])
+    store.registry.delete_consumer(call.queue_id, call.path["consumer_id"])
 
 
 # --- messages
 
 
 def _publish(call: Call, store: Store) -> Json:
-    metrics = store.push(call.queue_id, [schema.message(call.body)])
+    metrics = store.messages.push(call.queue_id, [schema.message(call.body)])
     call.stats.published += 1
     return {"metadata": {"metrics": metrics.as_json()}}
 
 
 def _batch(call: Call, store: Store) -> Json:
     messages = schema.batch(call.body)
-    metrics = store.push(call.queue_id, messages)
+    metrics = store.messages.push(call.queue_id, messages)
     call.stats.published += len(messages)
     return {"metadata": {"metrics": metrics.as_json()}}
 
 
 def _pull(call: Call, store: Store) -> Json:
-    messages = store.pull(
+    messages = store.messages.pull(
         call.queue_id,
         batch_size=schema.batch_size(call.body),
         visibility_ms=schema.visibility_timeout_ms(call.body),
         shuffle=call.verdict.shuffle,
     )
     originals = [each.message_id for each in messages if not each.is_copy]
-    store.copy(call.queue_id, call.faults.duplicates(originals))
+    store.messages.copy(call.queue_id, call.faults.duplicates(originals))
     call.stats.delivered(messages)
-    metrics = store.metrics(call.queue_id)
+    metrics = store.messages.metrics(call.queue_id)
     return {
         "message_backlog_count": metrics.count,
         "messages": [each.as_json("lease_id") for each in messages],
@@ -184,7 +196,8 @@ def _pull(call: Call, store: Store) -> Json:
 
 
 def _ack(call: Call, store: Store) -> Json:
-    done = store.acknowledge(call.queue_id, schema.acks(call.body), schema.retries(call.body))
+    acks, retries = schema.acks(call.body), schema.retries(call.body)
+    done = store.messages.acknowledge(call.queue_id, acks, retries)
     call.stats.acked += done.acked
     call.stats.retried += done.retried
     return done.as_json()
@@ -192,13 +205,44 @@ def _ack(call: Call, store: Store) -> Json:
 
 def _peek(call: Call, store: Store) -> Json:
     size = schema.batch_size(call.body)
-    messages = store.peek(call.queue_id, _PEEK_SIZE if size is None else size)
+    messages = store.messages.peek(call.queue_id, _PEEK_SIZE if size is None else size)
     return {"messages": [each.as_json("ref") for each in messages]}
 
 
 def _purge_refs(call: Call, store: Store) -> Json:
-    warnings = store.purge_messages(call.queue_id, schema.refs(call.body))
+    warnings = store.messages.remove(call.queue_id, schema.refs(call.body))
     return {"errors": [], "warnings": warnings}
+
+
+# --- event subscriptions
+
+
+def _list_subscriptions(call: Call, store: Store) -> Page:
+    number = schema.page(call.query, "page", 1, 1 << 31)
+    per_page = schema.page(call.query, "per_page", _PER_PAGE, _MOST_PER_PAGE)
+    order = call.query.get("order", "created_at")
+    shown = [each.as_json() for each in store.registry.subscriptions()]
+    if order in _SUBSCRIPTION_ORDERS:
+        shown.sort(key=_SUBSCRIPTION_ORDERS[order], reverse=call.query.get("direction") == "desc")
+    first = (number - 1) * per_page
+    return Page(shown[first : first + per_page], number, per_page, len(shown))
+
+
+def _create_subscription(call: Call, store: Store) -> Json:
+    return store.registry.create_subscription(schema.subscription(call.body, whole=True)).as_json()
+
+
+def _get_subscription(call: Call, store: Store) -> Json:
+    return store.registry.subscription(call.path["subscription_id"]).as_json()
+
+
+def _update_subscription(call: Call, store: Store) -> Json:
+    changes = schema.subscription(call.body, whole=False)
+    return store.registry.update_subscription(call.path["subscription_id"], changes).as_json()
+
+
+def _delete_subscription(call: Call, store: Store) -> Json:
+    return store.registry.delete_subscription(call.path["subscription_id"]).as_json()
 
 
 #: A call's work on the store, which answers the envelope's `result`.
@@ -209,6 +253,7 @@ _QUEUE = _QUEUES + "/{queue_id}"
 _CONSUMERS = _QUEUE + "/consumers"
 _CONSUMER = _CONSUMERS + "/{consumer_id}"
 _MESSAGES = _QUEUE + "/messages"
+_SUBSCRIPTIONS = "/accounts/{account_id}/event_subscriptions/subscriptions"
 
 #: By path, then by method: the route's name, which fault rules and statistics use, and its work.
 ROUTES: Mapping[str, Mapping[str, tuple[str, Operation]]] = {
@@ -236,6 +281,15 @@ ROUTES: Mapping[str, Mapping[str, tuple[str, Operation]]] = {
     _MESSAGES + "/ack": {"POST": ("ack", _ack)},
     _MESSAGES + "/peek": {"POST": ("peek", _peek)},
     _MESSAGES + "/purge": {"POST": ("purge_refs", _purge_refs)},
+    _SUBSCRIPTIONS: {
+        "GET": ("list_subscriptions", _list_subscriptions),
+        "POST": ("create_subscription", _create_subscription),
+    },
+    _SUBSCRIPTIONS + "/{subscription_id}": {
+        "GET": ("get_subscription", _get_subscription),
+        "PATCH": ("update_subscription", _update_subscription),
+        "DELETE": ("delete_subscription", _delete_subscription),
+    },
 }
 
 ROUTE_NAMES = frozenset(name for methods in ROUTES.values() for name, _ in methods.values())

@@ -32,6 +32,9 @@ from cutmv.emulator.model import (
 #: https://developers.cloudflare.com/queues/reference/ : letters, digits and inner dashes.
 _QUEUE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
+#: A Worker's name.
+_SCRIPT_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
+
 _JURISDICTIONS = ("eu", "us", "fedramp")
 #: What the REST API takes; `bytes` and `v8` come only from a Worker's producer binding.
 _CONTENT_TYPES = ("text", "json")
@@ -46,6 +49,18 @@ _CONSUMER_BOUNDS: Mapping[str, tuple[int, int]] = {
     "visibility_timeout_ms": (0, MAX_VISIBILITY_MS),
 }
 
+#: Digits of a page's number that are read; no account has pages enough for more.
+_PAGE_DIGITS = 9
+
+#: What an event subscription consists of, and the type of each.
+_SUBSCRIPTION_FIELDS: Mapping[str, type] = {
+    "name": str,
+    "enabled": bool,
+    "events": list,
+    "destination": dict,
+    "source": dict,
+}
+
 _Refusal = Callable[[str], ApiError]
 
 
@@ -54,8 +69,8 @@ def parse(raw: bytes) -> Mapping[str, Json]:
     if not raw.strip():
         return {}
     try:
-        document = json.loads(raw)
-    except ValueError:
+        document = json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         raise errors.not_json() from None
     return _object(document, "the body")
 
@@ -81,11 +96,10 @@ def queue_settings(document: Mapping[str, Json], base: QueueSettings) -> QueueSe
     given = _object(document.get("settings") or {}, "settings")
     paused = given.get("delivery_paused", base.delivery_paused)
     if not isinstance(paused, bool):
-        raise errors.bad_schema("settings.delivery_paused is not true or false")
-    delay = _integer(given, "delivery_delay", 0, MAX_DELAY, errors.bad_schema)
-    kept = _integer(
-        given, "message_retention_period", MIN_RETENTION, MAX_RETENTION, errors.bad_schema
-    )
+        raise errors.bad_queue_settings("delivery_paused is not true or false")
+    refusal = errors.bad_queue_settings
+    delay = _integer(given, "delivery_delay", 0, MAX_DELAY, refusal)
+    kept = _integer(given, "message_retention_period", MIN_RETENTION, MAX_RETENTION, refusal)
     return replace(
         base,
         delivery_delay=base.delivery_delay if delay is None else delay,
@@ -100,18 +114,18 @@ def consumer(document: Mapping[str, Json]) -> ConsumerSpec:
     if kind not in ("http_pull", "worker"):
         raise errors.bad_schema(f"consumer type {kind!r} is neither 'http_pull' nor 'worker'")
     script = document.get("script_name", "")
-    if not isinstance(script, str) or (kind == "worker" and not script):
-        raise errors.bad_schema("a worker consumer needs a script_name")
+    if kind == "worker" and not (isinstance(script, str) and _SCRIPT_NAME.fullmatch(script)):
+        raise errors.bad_schema("a worker consumer needs the script_name of a Worker")
     given = _object(document.get("settings") or {}, "settings")
     settings = dict(HTTP_PULL_DEFAULTS if kind == "http_pull" else WORKER_DEFAULTS)
     for name in settings:
-        value = _integer(given, name, *_CONSUMER_BOUNDS[name], errors.bad_schema)
+        value = _integer(given, name, *_CONSUMER_BOUNDS[name], errors.bad_consumer_settings)
         if value is not None:
             settings[name] = value
     dead_letters = document.get("dead_letter_queue") or ""
     if dead_letters:
         queue_name({"queue_name": dead_letters})
-    return ConsumerSpec(kind, settings, dead_letters, script)
+    return ConsumerSpec(kind, settings, dead_letters, script if kind == "worker" else "")
 
 
 def message(document: Mapping[str, Json]) -> NewMessage:
@@ -130,9 +144,8 @@ def message(document: Mapping[str, Json]) -> NewMessage:
         body = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
     elif not isinstance(body, str):
         raise errors.bad_schema("the body of a text message is not a string")
-    # A lone surrogate is valid JSON and no text: it goes in as U+FFFD, as JavaScript encodes it.
-    made = NewMessage(body.encode("utf-8", "surrogatepass"), content_type, delay)
-    made = replace(made, body=made.body.decode("utf-8", "replace").encode())
+    # JSON may hold a lone surrogate, which no text can.
+    made = NewMessage(body.encode("utf-8", "replace"), content_type, delay)
     if made.charged_bytes > MAX_MESSAGE_BYTES:
         raise errors.message_too_large(made.charged_bytes, MAX_MESSAGE_BYTES)
     return made
@@ -165,14 +178,14 @@ def visibility_timeout_ms(document: Mapping[str, Json]) -> int | None:
 
 def acks(document: Mapping[str, Json]) -> tuple[str, ...]:
     """The lease ids to acknowledge."""
-    return tuple(_text(each, "lease_id", "acks") for each in _array(document, "acks"))
+    return tuple(_text(each, "lease_id", "an element of acks") for each in _array(document, "acks"))
 
 
 def retries(document: Mapping[str, Json]) -> tuple[Retry, ...]:
     """The leases to give back."""
     return tuple(
         Retry(
-            _text(each, "lease_id", "retries"),
+            _text(each, "lease_id", "an element of retries"),
             _integer(each, "delay_seconds", 0, MAX_DELAY, errors.bad_metadata),
         )
         for each in _array(document, "retries")
@@ -183,7 +196,7 @@ def refs(document: Mapping[str, Json]) -> tuple[str, ...]:
     """The peeked messages to remove."""
     if "refs" not in document:
         raise errors.bad_schema("refs is missing")
-    return tuple(_text(each, "ref", "refs") for each in _array(document, "refs"))
+    return tuple(_text(each, "ref", "an element of refs") for each in _array(document, "refs"))
 
 
 def purge_is_confirmed(document: Mapping[str, Json]) -> None:
@@ -192,10 +205,34 @@ def purge_is_confirmed(document: Mapping[str, Json]) -> None:
         raise errors.bad_schema("delete_messages_permanently must be true")
 
 
+def subscription(document: Mapping[str, Json], *, whole: bool) -> Mapping[str, Json]:
+    """The fields of an event subscription; a `whole` one has them all, a change some."""
+    given = {name: document[name] for name in _SUBSCRIPTION_FIELDS if name in document}
+    if whole:
+        given = {"enabled": True, **given}
+        if missing := [name for name in _SUBSCRIPTION_FIELDS if name not in given]:
+            raise errors.bad_schema(f"{missing[0]} is missing")
+    for name, value in given.items():
+        if not isinstance(value, _SUBSCRIPTION_FIELDS[name]):
+            raise errors.bad_schema(f"{name} is {value!r}")
+    if "destination" in given:
+        _text(given["destination"], "queue_id", "destination")
+    if "source" in given:
+        _text(given["source"], "type", "source")
+    return given
+
+
 def page(query: Mapping[str, str], name: str, default: int, most: int) -> int:
     """A page's number or size, from a query string, kept within 1 and `most`."""
     given = query.get(name, "")
-    return min(max(int(given), 1), most) if given.isdecimal() else default
+    if not given.isdecimal():
+        return default
+    return min(max(int(given[:_PAGE_DIGITS]), 1), most)
+
+
+def _refuse_constant(name: str) -> None:
+    """Python's parser takes NaN and Infinity, which are no JSON."""
+    raise ValueError(name)
 
 
 def _object(value: Json, what: str) -> Mapping[str, Json]:
@@ -212,9 +249,9 @@ def _array(document: Mapping[str, Json], name: str) -> Sequence[Json]:
 
 
 def _text(value: Json, name: str, where: str) -> str:
-    found = _object(value, f"an element of {where}").get(name)
+    found = _object(value, where).get(name)
     if not isinstance(found, str):
-        raise errors.bad_schema(f"an element of {where} has no {name}")
+        raise errors.bad_schema(f"{where} has no {name}")
     return found
 
 
