@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 Mode = Literal["cloudflare", "redis", "eager"]
 
@@ -24,6 +24,8 @@ Mode = Literal["cloudflare", "redis", "eager"]
 DEFAULT_QUEUE = "cutmv-processing"
 #: The bucket of a deployment that names none.
 DEFAULT_BUCKET = "cutmv-storage"
+#: Where our web server takes progress from workers, on a WEBHOOK_URL that names no path.
+WEBHOOK_PATH = "/api/queue-progress"
 #: Largest upload, in bytes (10 GB): a long concert recording in 1080p fits.
 MAX_UPLOAD_BYTES = 10_000_000_000
 #: Days that uploads, outputs and jobs are kept: inside a monthly cycle.
@@ -111,7 +113,7 @@ class Settings:
             r2_access_key_id=key_id,
             r2_secret_access_key=secret_key,
             r2_endpoint_url=_url(endpoint, "R2_ENDPOINT_URL", ("http", "https")),
-            webhook_url=_url(env.get("WEBHOOK_URL"), "WEBHOOK_URL", ("http", "https")),
+            webhook_url=_webhook_url(env),
             webhook_secret=env.get("WEBHOOK_SECRET") or _derived_secret(env, data_dir),
             max_upload_bytes=_positive(env, "CUTMV_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
             retention_s=_positive(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS) * 86_400.0,
@@ -237,6 +239,12 @@ def _url(value: str | None, name: str, schemes: tuple[str, ...]) -> str | None:
     if not usable:
         raise ConfigError(f"{name} is not a URL that starts with {schemes[0]}://HOST: correct it.")
     return value
+
+
+def _webhook_url(env: Mapping[str, str]) -> str | None:
+    url = _url(env.get("WEBHOOK_URL"), "WEBHOOK_URL", ("http", "https"))
+    # The user's document gives the address of the site; the path is ours.
+    return url if url is None or urlsplit(url).path not in ("", "/") else urljoin(url, WEBHOOK_PATH)
 
 
 def _positive(env: Mapping[str, str], name: str, default: int) -> int:

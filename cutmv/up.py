@@ -1,0 +1,120 @@
+"""`cutmv up`: the web server, and with a broker a worker beside it, under one small supervisor."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType
+
+import click
+import httpx
+
+from cutmv.config import Settings
+
+#: Seconds that the web server has to answer for the first time: FFmpeg may have to be unpacked.
+READY_S = 60.0
+#: Seconds between looks at the children.
+WATCH_S = 0.5
+#: Seconds that children have to end on a warm shutdown, before they are killed.
+STOP_S = 20.0
+#: Seconds before a worker that ended is started again, so that a broken one can't spin.
+RESTART_S = 3.0
+
+
+def run_up(settings: Settings, host: str, port: int, concurrency: int) -> int:
+    """Run until told to stop (SIGINT, SIGTERM) or the web server ends; returns the exit code.
+
+    Prints the address to open once it answers.
+    """
+    port = _free_port(host, port)
+    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"  # noqa: S104
+    env = dict(os.environ)
+    if settings.mode == "cloudflare" and settings.webhook_url is None:
+        # Cloudflare Queues carry no events between processes, so the worker calls the page.
+        env["WEBHOOK_URL"] = address
+    stop = threading.Event()
+
+    def told(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGINT, told)
+    signal.signal(signal.SIGTERM, told)
+    bind = f"{host}:{port}"
+    web = _start(
+        ["gunicorn", "-c", "python:cutmv.web.server", "-b", bind, "cutmv.web.wsgi:app"], env
+    )
+    worker_argv = ["celery", "-A", "cutmv", "worker", "-l", "INFO", "-c", str(concurrency)]
+    children = [web]
+    try:
+        if not _answers(address, web, stop):
+            return 0 if stop.is_set() else 1
+        worker = None if settings.mode == "eager" else _start(worker_argv, env)
+        children += [worker] if worker else []
+        click.echo(f"CUTMV is at {address} (mode: {settings.mode}). Ctrl+C ends it.")
+        while not stop.wait(WATCH_S):
+            if web.poll() is not None:
+                click.echo("The web server ended; see its log above.", err=True)
+                return 1
+            if worker and worker.poll() is not None:
+                click.echo("The worker ended and is started again.", err=True)
+                stop.wait(RESTART_S)
+                children.remove(worker)
+                worker = _start(worker_argv, env)
+                children.append(worker)
+        return 0
+    finally:
+        _end(children)
+
+
+def web_options(host: str, port: int) -> list[str]:
+    """The options by which gunicorn serves the web application."""
+    return ["-c", "python:cutmv.web.server", "-b", f"{host}:{port}", "cutmv.web.wsgi:app"]
+
+
+def _start(argv: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    # In a group of its own: Ctrl+C reaches us alone, and we end the children in order.
+    return subprocess.Popen([sys.executable, "-m", *argv], env=env, process_group=0)
+
+
+def _end(children: "Sequence[subprocess.Popen[bytes]]") -> None:
+    for child in children:
+        if child.poll() is None:
+            child.terminate()
+    deadline = time.monotonic() + STOP_S
+    for child in children:
+        try:
+            child.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+def _answers(address: str, web: "subprocess.Popen[bytes]", stop: threading.Event) -> bool:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline and web.poll() is None and not stop.is_set():
+        try:
+            if httpx.get(f"{address}/healthz", timeout=5.0).status_code == 200:
+                return True
+        except httpx.HTTPError:
+            pass
+        stop.wait(0.1)
+    if not stop.is_set():
+        click.echo("The web server did not start; see its log above.", err=True)
+    return False
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port to use; raises ClickException when it is taken."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise click.ClickException(
+                f"Can't listen on {host}:{port} ({error.strerror}): choose another --port."
+            ) from error
+        return int(probe.getsockname()[1])

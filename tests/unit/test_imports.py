@@ -1,0 +1,25 @@
+"""The direction of imports: the contracts are in pyproject.toml."""
+
+import subprocess
+import sys
+
+from importlinter.cli import lint_imports
+
+
+def test_imports_point_one_way() -> None:
+    assert lint_imports() == 0
+
+
+def test_the_transport_alone_pulls_in_nothing_of_the_product() -> None:
+    code = (
+        "import sys, cutmv.transports.cloudflare; "
+        "print(sorted({'flask', 'boto3', 'sqlalchemy', 'cutmv.media', 'cutmv.app'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_celery_finds_the_app_by_the_name_of_the_package() -> None:
+    code = "from celery.app.utils import find_app; print(find_app('cutmv').main)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "cutmv"
