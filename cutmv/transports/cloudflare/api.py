@@ -101,14 +101,13 @@ class Client:
 
     # Queues.
 
-    def list_queues(self, deadline: float) -> Iterator[dict[str, Any]]:
+    def list_queues(self, deadline: float, retried: bool = True) -> Iterator[dict[str, Any]]:
         """Yield every queue of the account, page by page."""
         seen: set[str] = set()
         for page in range(1, MAX_PAGES + 1):
             try:
-                answer = self._call(
-                    "GET", f"/queues?{urlencode({'page': page, 'per_page': PAGE})}", deadline
-                )
+                path = f"/queues?{urlencode({'page': page, 'per_page': PAGE})}"
+                answer = self._call("GET", path, deadline, retried=retried)
             except (NotFound, Refused) as error:
                 raise AccessDenied(
                     f"Cloudflare knows no account {self._account!r} for this token ({error}): "
@@ -271,7 +270,8 @@ class Client:
 def _error(response: httpx.Response, envelope: Any, account: str) -> CloudflareError:
     """Turn an answer that is no success into the error to raise."""
     status = response.status_code
-    first = next(iter(envelope.get("errors") or ()), {}) if isinstance(envelope, dict) else {}
+    errors = envelope.get("errors") if isinstance(envelope, dict) else None
+    first: dict[str, Any] = errors[0] if errors else {}
     code = int(first.get("code") or 0)
     said = " ".join(str(first.get("message") or response.reason_phrase or "no reason").split())
     detail = f"HTTP {status}, code {code}: {said}" if code else f"HTTP {status}: {said}"

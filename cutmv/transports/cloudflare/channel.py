@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from queue import Empty
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amqp.protocol import queue_declare_ok_t
 from kombu.exceptions import ChannelError
@@ -18,6 +17,9 @@ from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.prefetch import QoS
 from cutmv.transports.cloudflare.puller import Outlet, Puller
 from cutmv.transports.cloudflare.session import Session
+
+if TYPE_CHECKING:
+    from cutmv.transports.cloudflare.transport import Transport
 
 #: Seconds a management call (size, purge, a single get) may take.
 CALL_TIMEOUT = 10.0
@@ -44,7 +46,7 @@ class Subscription:
             channel.qos.hold(message, lease)
             channel.qos.unreserve(1)
             if self.no_ack:
-                channel.qos.ack(message.delivery_tag)
+                channel.qos.ack(lease.lease_id)
         self.callback(message)
 
 
@@ -55,11 +57,14 @@ class Channel(virtual.Channel):
     queue of the account.
     """
 
+    connection: Transport
+
     supports_fanout = True
     do_restore = False
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
+        self._prefetch: QoS | None = None
         self._subscriptions: dict[str, Subscription] = {}
         self._temporary: set[str] = set()
 
@@ -68,17 +73,16 @@ class Channel(virtual.Channel):
     @property
     def session(self) -> Session:
         """What this process shares with the account."""
-        session: Session = self.connection.session
-        return session
+        return self.connection.session
 
     @property
     def qos(self) -> QoS:
         """Prefetch and unsettled messages."""
-        if self._qos is None:
+        if self._prefetch is None:
             session = self.session
-            self._qos = QoS(self, session.settler, session.options.pull_linger)
-        qos: QoS = self._qos
-        return qos
+            self._prefetch = QoS(self, session.settler, session.options.pull_linger)
+            self._qos = self._prefetch  # what the base class closes
+        return self._prefetch
 
     # Queues.
 
@@ -99,7 +103,7 @@ class Channel(virtual.Channel):
         if passive:
             if not local.has(queue) and self.session.queues.find(queue) is None:
                 raise ChannelError(
-                    f"NOT_FOUND - no queue {queue!r}", (50, 10), "Channel.queue_declare", "404"
+                    f"NOT_FOUND - no queue {queue!r}", (50, 10), "Channel.queue_declare", 404
                 )
             return queue_declare_ok_t(queue, self._size(queue), 0)
         if auto_delete or exclusive:
@@ -148,9 +152,9 @@ class Channel(virtual.Channel):
 
     # Exchanges.
 
-    def get_table(self, exchange: str) -> list[Binding]:
+    def get_table(self, exchange: str) -> list[Binding]:  # type: ignore[override]
         """Return an exchange's bindings: this connection's, and those of temporary queues."""
-        declared = self.state.exchanges.get(exchange)
+        declared = (self.state.exchanges or {}).get(exchange)
         own = declared["table"] if declared else []
         return [*own, *self.session.local.table(exchange)]
 
@@ -171,7 +175,7 @@ class Channel(virtual.Channel):
     # Publishing.
 
     def _inplace_augment_message(
-        self, message: dict[str, Any], exchange: str, routing_key: str
+        self, message: dict[str, Any], exchange: str | None, routing_key: str | None
     ) -> None:
         message["body"], encoding = envelope.encode_body(
             message["body"], message.get("content-encoding")
@@ -197,7 +201,7 @@ class Channel(virtual.Channel):
 
     # Consuming.
 
-    def basic_consume(
+    def basic_consume(  # type: ignore[override]
         self,
         queue: str,
         no_ack: bool,
@@ -272,11 +276,8 @@ class Channel(virtual.Channel):
             raise
         self.qos.hold(message, lease)
         if no_ack:
-            self.qos.ack(message.delivery_tag)
+            self.qos.ack(lease.lease_id)
         return message
-
-    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
-        raise Empty  # messages come through `Subscription.deliver` or `basic_get`
 
     def close(self) -> None:
         """Cancel all consumers, return what is unsettled, drop the temporary queues."""

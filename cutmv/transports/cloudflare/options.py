@@ -51,8 +51,8 @@ class Options:
         ack_linger: Seconds acks wait for others to share a call with. Default 0.1.
         publish_timeout: Seconds after which a publish that was not accepted, retries
             included, fails. Default 5.
-        publish_linger: Seconds the first of several publishers waits for others to share its
-            call. Default 0: only those that come while a call is under way share the next.
+        publish_linger: Seconds a publishing call waits for as many callers as shared the last
+            one. Default 0.02; a caller alone never waits.
         publish_batch_size: Messages in a publishing call at most, 1 to 100. Default 100.
         request_timeout: Seconds for one HTTP exchange. Default 10.
         close_timeout: Seconds that closing a connection may take to hand in its last acks.
@@ -76,7 +76,7 @@ class Options:
     pull_linger: float = 0.05
     ack_linger: float = 0.1
     publish_timeout: float = 5.0
-    publish_linger: float = 0.0
+    publish_linger: float = 0.02
     publish_batch_size: int = 100
     request_timeout: float = 10.0
     close_timeout: float = 5.0

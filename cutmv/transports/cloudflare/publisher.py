@@ -2,7 +2,9 @@
 
 There is no publishing thread. The first caller leads: it sends what is waiting, its own first,
 in one call. Those who come meanwhile wait; when the call ends, the first of them leads the
-next. So one thread alone pays no delay, and sixteen make an eighth of the calls.
+next. A leader waits a moment (`publish_linger`) for as many as shared the last call, who may be
+about to come again. So one thread alone pays no delay, and sixteen make a sixteenth of the
+calls.
 """
 
 from __future__ import annotations
@@ -15,7 +17,12 @@ from dataclasses import dataclass, field
 
 from cutmv.transports.cloudflare import envelope
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, PublishFailed
+from cutmv.transports.cloudflare.errors import (
+    CloudflareError,
+    NotFound,
+    PublishFailed,
+    QueueMissing,
+)
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import QueueDirectory
 
@@ -45,8 +52,10 @@ class Publisher:
         self._directory = directory
         self._options = options
         self._lock = threading.Lock()
+        self._arrival = threading.Condition(self._lock)
         self._waiting: deque[_Parcel] = deque()
         self._led = False
+        self._crowd = 1  # parcels of the last call
 
     def publish(self, texts: Sequence[str]) -> None:
         """Return when Cloudflare has accepted all of `texts`, each made by `envelope.encode`.
@@ -83,8 +92,8 @@ class Publisher:
         with self._lock:
             self._waiting.append(parcel)
             leads, self._led = not self._led, True
-        if leads and self._options.publish_linger:
-            time.sleep(self._options.publish_linger)
+            if not leads and len(self._waiting) >= self._crowd:
+                self._arrival.notify_all()
         if not leads:
             # Past the deadline of a call under way, its leader gives up within a moment.
             grace = self._options.request_timeout
@@ -109,10 +118,10 @@ class Publisher:
         try:
             self._send([text for parcel in batch for text in parcel.texts], deadline)
             error = None
-        except PublishFailed as exc:
+        except QueueMissing as exc:
             error = exc
         except CloudflareError as exc:
-            error = exc if not exc.passing and exc.status == 0 else self._failure(str(exc), exc)
+            error = self._failure(str(exc), exc)
         finally:
             for parcel in batch:
                 parcel.error, parcel.done = error, True
@@ -127,6 +136,9 @@ class Publisher:
         batch: list[_Parcel] = []
         count = size = 0
         with self._lock:
+            self._arrival.wait_for(
+                lambda: len(self._waiting) >= self._crowd, self._options.publish_linger
+            )
             while self._waiting:
                 parcel = self._waiting[0]
                 count += len(parcel.texts)
@@ -134,10 +146,11 @@ class Publisher:
                 if batch and (count > self._options.publish_batch_size or size > MAX_BATCH):
                     break
                 batch.append(self._waiting.popleft())
+            self._crowd = len(batch)
         return batch
 
     def _send(self, texts: Sequence[str], deadline: float) -> None:
-        queue = self._directory.get(self._name)
+        queue = self._directory.get(self._name, deadline)
         try:
             self._client.publish(queue.queue_id, texts, deadline)
         except NotFound:

@@ -57,13 +57,13 @@ class QueueDirectory:
         return names.encode(self._options.queue_name_prefix + name)
 
     def verify(self, deadline: float) -> None:
-        """List the queues unless a call has just shown that the account answers."""
+        """List the queues unless the last call has shown that the account answers."""
         with self._lock:
             healthy = self._client.succeeded_at > self._client.failed_at
             if self._listed_at is None or not healthy:
-                self._list(deadline)
+                self._list(deadline, retried=False)
 
-    def find(self, name: str) -> Queue | None:
+    def find(self, name: str, deadline: float | None = None) -> Queue | None:
         """Return the queue for `name`, or none."""
         queue_name = self.queue_name(name)
         known = self._queues.get(queue_name)
@@ -75,13 +75,13 @@ class QueueDirectory:
             if found is None and (
                 self._listed_at is None or now - self._listed_at >= BELIEVE_MISSING
             ):
-                self._list(now + DECLARE_TIMEOUT)
+                self._list(deadline or now + DECLARE_TIMEOUT)
                 found = self._queues.get(queue_name)
             return found
 
-    def get(self, name: str) -> Queue:
+    def get(self, name: str, deadline: float | None = None) -> Queue:
         """Return the queue for `name`; raises `QueueMissing`."""
-        queue = self.find(name)
+        queue = self.find(name, deadline)
         if queue is None:
             raise self._missing(self.queue_name(name))
         return queue
@@ -131,8 +131,8 @@ class QueueDirectory:
                 self._client.delete_queue(queue.queue_id, time.monotonic() + DECLARE_TIMEOUT)
                 self._queues.pop(queue.name, None)
 
-    def _list(self, deadline: float) -> None:
-        listed = map(Queue.read, self._client.list_queues(deadline))
+    def _list(self, deadline: float, retried: bool = True) -> None:
+        listed = map(Queue.read, self._client.list_queues(deadline, retried))
         self._queues = {queue.name: queue for queue in listed}
         self._listed_at = time.monotonic()
 

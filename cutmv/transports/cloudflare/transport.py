@@ -28,14 +28,17 @@ from cutmv.transports.cloudflare.session import Session
 #: Messages given to the consumer before its loop may do something else.
 TURN = 100
 
-#: Seconds the check of a new connection may take.
-CONNECT_TIMEOUT = 4.0
+#: Seconds the check of a new connection may take; kombu has retries of its own.
+CONNECT_TIMEOUT = 3.0
 
 
 class Transport(virtual.Transport):
     """Connects kombu to the queues of a Cloudflare account."""
 
     Channel = Channel
+
+    client: Any
+    channels: list[virtual.Channel]
 
     driver_type = "cloudflare"
     driver_name = "cloudflare"
@@ -87,9 +90,9 @@ class Transport(virtual.Transport):
             raise
         return self
 
-    def create_channel(self, connection: Any) -> Channel:
+    def create_channel(self, connection: Any) -> virtual.Channel:
         """Open a channel."""
-        channel = self.Channel(connection)
+        channel = Channel(connection)
         self.channels.append(channel)
         return channel
 
