@@ -118,6 +118,9 @@ class _Endpoint:
             return
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:  # the server ends, and has waited long enough for us
+            await _close_connection(scope, receive)
+            return
         except Exception:
             _log.exception("%s failed", route)
             response = failure(errors.unknown_error(500))

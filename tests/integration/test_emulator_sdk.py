@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 from collections.abc import Iterator
 
@@ -156,3 +157,63 @@ def test_a_queue_is_measured_and_purged(client: Cloudflare, account: str, queue_
     assert purged.queue_id == queue_id
     assert queues.purge.status(queue_id, account_id=account).completed == "true"
     assert queues.get_metrics(queue_id, account_id=account).backlog_count == 0
+
+
+def test_event_subscriptions_are_created_listed_changed_and_deleted(
+    client: Cloudflare, account: str, queue_id: str
+) -> None:
+    subscriptions = client.queues.subscriptions
+    made = subscriptions.create(
+        account_id=account,
+        name="uploads",
+        events=["bucket.created"],
+        source={"type": "r2"},
+        destination={"type": "queues.queue", "queue_id": queue_id},
+    )
+    assert (made.name, made.enabled, made.source.type) == ("uploads", True, "r2")
+    other = subscriptions.create(
+        account_id=account,
+        name="builds",
+        enabled=False,
+        events=["build.succeeded"],
+        source={"type": "workersBuilds.worker", "worker_name": "edge"},
+        destination={"type": "queues.queue", "queue_id": queue_id},
+    )
+    listed = subscriptions.list(account_id=account, order="name", direction="desc", per_page=1)
+    assert [each.id for each in listed] == [made.id, other.id]
+
+    changed = subscriptions.update(made.id, account_id=account, enabled=False)
+    assert (changed.name, changed.enabled) == ("uploads", False)
+    assert subscriptions.get(made.id, account_id=account) == changed
+    assert subscriptions.delete(made.id, account_id=account).id == made.id
+    with pytest.raises(cloudflare.NotFoundError):
+        subscriptions.get(made.id, account_id=account)
+    with pytest.raises(cloudflare.NotFoundError) as refused:
+        subscriptions.update(
+            other.id,
+            account_id=account,
+            destination={"type": "queues.queue", "queue_id": "0" * 32},
+        )
+    assert refused.value.errors[0].code == 10104
+
+
+def test_the_sdk_has_no_queues_call_but_those_tried_above(client: Cloudflare) -> None:
+    crud = {"create", "delete", "get", "list", "update"}
+    assert calls_of(client.queues) == crud | {"edit", "get_metrics"}
+    assert calls_of(client.queues.consumers) == crud
+    assert calls_of(client.queues.messages) == {
+        "ack",
+        "bulk_push",
+        "peek",
+        "pull",
+        "purge",
+        "push",
+    }
+    assert calls_of(client.queues.purge) == {"start", "status"}
+    assert calls_of(client.queues.subscriptions) == crud
+
+
+def calls_of(resource: object) -> set[str]:
+    """The names of the calls of one of the SDK's resources."""
+    methods = inspect.getmembers(resource, inspect.ismethod)
+    return {name for name, _ in methods if not name.startswith("_")}
