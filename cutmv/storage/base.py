@@ -1,0 +1,81 @@
+"""What a storage is: objects under keys, written whole or not at all.
+
+Exception
+└── StorageError   the storage failed; trying again may help
+    ├── NotFound   there is no object of this key
+    └── TooLarge   the stream was longer than it may be; nothing was kept
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+#: Bytes that are held in memory of a stream at a time.
+CHUNK_BYTES = 1_048_576
+
+
+class StorageError(Exception):
+    """The storage failed. One line without secrets; trying again may help."""
+
+
+class NotFound(StorageError):
+    """There is no object of this key."""
+
+
+class TooLarge(StorageError):
+    """A stream was longer than allowed; nothing of it was kept."""
+
+
+@dataclass(frozen=True)
+class ObjectStat:
+    """An object: its key, size in bytes, entity tag, and time of change (seconds since 1970)."""
+
+    key: str
+    size: int
+    content_type: str
+    etag: str
+    modified: float
+
+
+class Storage(Protocol):
+    """Objects under keys like `jobs/ID/NAME`. Every method raises StorageError when it fails.
+
+    All of it can be used from threads at the same time.
+    """
+
+    def put_stream(self, key: str, stream: IO[bytes], *, content_type: str, max_bytes: int) -> int:
+        """Store what `stream` has, at most `max_bytes`; returns its size. Raises TooLarge.
+
+        What the stream raises is passed on, and nothing is kept.
+        """
+
+    def put_file(self, key: str, path: Path, *, content_type: str, if_absent: bool = False) -> bool:
+        """Store a file; with `if_absent` only if there is no object yet, else False."""
+
+    def open_range(
+        self, key: str, start: int = 0, length: int | None = None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """The bytes from `start`, to the end or `length` of them. Raises NotFound on entry."""
+
+    def stat(self, key: str) -> ObjectStat:
+        """What is known of an object. Raises NotFound."""
+
+    def source(self, key: str) -> str:
+        """What FFmpeg opens to read an object: a path, or a URL good for hours."""
+
+    def presign_get(self, key: str, *, expires_s: int, filename: str) -> str | None:
+        """A URL that downloads an object as `filename`, or None when there are none here."""
+
+    def delete(self, key: str) -> None:
+        """Delete an object; that it is gone already is no error."""
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete all objects whose keys start with `prefix`, which ends with a slash."""
+
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
+        """All objects whose keys start with `prefix`, which ends with a slash."""
+
+    def check(self) -> None:
+        """Raise StorageError unless the storage answers and can be written."""

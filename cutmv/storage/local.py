@@ -1,0 +1,167 @@
+"""Objects as files of a local directory."""
+
+import mimetypes
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from cutmv.storage.base import CHUNK_BYTES, NotFound, ObjectStat, StorageError, TooLarge
+
+#: The folder, inside the root, of files that are still being written; no key starts with a dot.
+PARTIAL_FOLDER = ".partial"
+
+
+class LocalStorage:
+    """A directory; each object is a file, which appears there by one rename, whole and synced.
+
+    >>> storage = LocalStorage(Path("/var/lib/cutmv/files"))
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._partial = root / PARTIAL_FOLDER
+        with _told("make"):
+            self._partial.mkdir(parents=True, exist_ok=True)
+
+    def put_stream(self, key: str, stream: IO[bytes], *, content_type: str, max_bytes: int) -> int:
+        """See Storage. The content type is kept in the key's extension, if anywhere."""
+        del content_type
+        path, size = self._path(key), 0
+        with self._new_file() as (file, partial):
+            while chunk := stream.read(CHUNK_BYTES):
+                size += len(chunk)
+                if size > max_bytes:
+                    raise TooLarge(f"More than the {max_bytes} bytes allowed were sent.")
+                with _told("write"):
+                    file.write(chunk)
+            _keep(file, partial, path, if_absent=False)
+        return size
+
+    def put_file(self, key: str, path: Path, *, content_type: str, if_absent: bool = False) -> bool:
+        """See Storage."""
+        del content_type
+        with self._new_file() as (file, partial):
+            with _told("write"), path.open("rb") as source:
+                shutil.copyfileobj(source, file, CHUNK_BYTES)
+            return _keep(file, partial, self._path(key), if_absent=if_absent)
+
+    @contextmanager
+    def open_range(
+        self, key: str, start: int = 0, length: int | None = None
+    ) -> Iterator[Iterator[bytes]]:
+        """See Storage."""
+        with _told("read"):
+            file = self._path(key).open("rb")
+        with file:
+            file.seek(start)
+            yield _chunks(file, length)
+
+    def stat(self, key: str) -> ObjectStat:
+        """See Storage."""
+        with _told("read"):
+            return self._stat(key, self._path(key))
+
+    def source(self, key: str) -> str:
+        """See Storage: a path."""
+        return str(self._path(key))
+
+    def presign_get(self, key: str, *, expires_s: int, filename: str) -> str | None:
+        """See Storage: a directory has no URLs."""
+        del key, expires_s, filename
+        return None
+
+    def delete(self, key: str) -> None:
+        """See Storage."""
+        with _told("delete"):
+            path = self._path(key)
+            path.unlink(missing_ok=True)
+            # Its folder is its own by our keys, and stands for nothing once it is empty.
+            with suppress(OSError):
+                path.parent.rmdir()
+
+    def delete_prefix(self, prefix: str) -> None:
+        """See Storage."""
+        with _told("delete"), suppress(FileNotFoundError):
+            shutil.rmtree(self._path(prefix))
+
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
+        """See Storage."""
+        for path in sorted(self._path(prefix).rglob("*")):
+            with suppress(FileNotFoundError), _told("list"):
+                if path.is_file():
+                    yield self._stat(path.relative_to(self._root).as_posix(), path)
+
+    def check(self) -> None:
+        """See Storage."""
+        with _told("write"), tempfile.TemporaryFile(dir=self._partial) as file:
+            file.write(b"\0")
+
+    def _path(self, key: str) -> Path:
+        parts = PurePosixPath(key).parts
+        # Keys are of our making; one that could leave the root is a mistake of ours.
+        if not parts or key.startswith("/") or any(p.startswith(".") or "\0" in p for p in parts):
+            raise StorageError(f"The key {key!r} can't be used: a part of it starts with a dot.")
+        return self._root.joinpath(*parts)
+
+    def _stat(self, key: str, path: Path) -> ObjectStat:
+        status = path.stat()
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        etag = f"{status.st_size:x}-{status.st_mtime_ns:x}"
+        return ObjectStat(key, status.st_size, kind, etag, status.st_mtime)
+
+    @contextmanager
+    def _new_file(self) -> Iterator[tuple[IO[bytes], Path]]:
+        with _told("write"):
+            number, name = tempfile.mkstemp(dir=self._partial)
+        try:
+            with os.fdopen(number, "wb") as file:
+                yield file, Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+
+def _keep(file: IO[bytes], partial: Path, path: Path, *, if_absent: bool) -> bool:
+    """Give a written file its place, so that it survives a power cut; False if it is taken."""
+    with _told("write"):
+        file.flush()
+        os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if if_absent:
+            try:
+                path.hardlink_to(partial)
+            except FileExistsError:
+                return False
+        else:
+            partial.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return True
+
+
+def _chunks(file: IO[bytes], length: int | None) -> Iterator[bytes]:
+    left = length
+    while left is None or left > 0:
+        with _told("read"):
+            chunk = file.read(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
+        if not chunk:
+            return
+        left = None if left is None else left - len(chunk)
+        yield chunk
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn the file system's errors into ours, without the path, which is no user's business."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound("There is no such file in the storage.") from error
+    except OSError as error:
+        raise StorageError(f"The storage can't {what}: {error.strerror or error}.") from error

@@ -1,0 +1,253 @@
+"""Objects in Cloudflare R2, or any other S3, through boto3."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import boto3
+from botocore.client import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cutmv.storage.base import CHUNK_BYTES, NotFound, ObjectStat, StorageError, TooLarge
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+#: Bytes of each part of a multipart upload: R2 wants all but the last equal and at least 5 MiB,
+#: and takes 10,000 of them; so one object may have 160 GB, and an upload 16 MB of memory.
+PART_BYTES = 16 * 1_048_576
+#: Seconds that a URL for FFmpeg is good for: longer than any cut's time limit.
+SOURCE_URL_S = 6 * 3600
+#: Seconds to connect, and to wait for the next bytes; tries of one call.
+CONNECT_S, READ_S, TRIES = 5, 30, 4
+#: Connections kept: one for each request of a busy web server.
+POOL_SIZE = 50
+#: Objects that one DeleteObjects call takes, by the S3 API.
+MAX_DELETES = 1000
+
+#: S3's answers that mean an object, or its bucket, is not there.
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+#: S3's answers to a conditional write that somebody else's write has beaten.
+_TAKEN = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
+
+
+class R2Storage:
+    """A bucket. An object appears by one PutObject or CompleteMultipartUpload, whole."""
+
+    def __init__(
+        self,
+        bucket: str,
+        endpoint_url: str,
+        access_key_id: str,
+        secret_access_key: str,
+        region: str = "auto",
+    ) -> None:
+        self._bucket, self._endpoint = bucket, endpoint_url
+        self._client: S3Client = boto3.session.Session().client(
+            "s3",
+            endpoint_url=endpoint_url,
+            aws_access_key_id=access_key_id,
+            aws_secret_access_key=secret_access_key,
+            region_name=region,
+            config=Config(
+                signature_version="s3v4",
+                connect_timeout=CONNECT_S,
+                read_timeout=READ_S,
+                max_pool_connections=POOL_SIZE,
+                retries={"mode": "standard", "total_max_attempts": TRIES},
+                # R2 knows none of the checksums that newer versions of boto3 add by themselves.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                s3={"addressing_style": "path"},
+            ),
+        )
+
+    def __repr__(self) -> str:
+        return f"R2Storage({self._bucket!r}, {self._endpoint!r})"
+
+    def put_stream(self, key: str, stream: IO[bytes], *, content_type: str, max_bytes: int) -> int:
+        """See Storage. Each part is sent before the next is read."""
+        sizes: list[int] = []
+
+        def parts() -> Iterator[bytes]:
+            while part := _read_fully(stream, PART_BYTES):
+                sizes.append(len(part))
+                if sum(sizes) > max_bytes:
+                    raise TooLarge(f"More than the {max_bytes} bytes allowed were sent.")
+                yield part
+
+        self._put_parts(key, parts(), content_type, {})
+        return sum(sizes)
+
+    def put_file(self, key: str, path: Path, *, content_type: str, if_absent: bool = False) -> bool:
+        """See Storage. The condition is `If-None-Match: *`, which R2 checks at completion."""
+        with path.open("rb") as file:
+            parts = iter(lambda: file.read(PART_BYTES), b"")
+            try:
+                self._put_parts(key, parts, content_type, {"IfNoneMatch": "*"} if if_absent else {})
+            except _Taken:
+                return False
+        return True
+
+    @contextmanager
+    def open_range(
+        self, key: str, start: int = 0, length: int | None = None
+    ) -> Iterator[Iterator[bytes]]:
+        """See Storage."""
+        if length == 0:
+            self.stat(key)
+            yield iter(())
+            return
+        last = "" if length is None else str(start + length - 1)
+        with self._told("read"):
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=key, Range=f"bytes={start}-{last}"
+            )
+        body = answer["Body"]
+        try:
+            yield self._chunks(body)
+        finally:
+            body.close()
+
+    def stat(self, key: str) -> ObjectStat:
+        """See Storage."""
+        with self._told("read"):
+            head = self._client.head_object(Bucket=self._bucket, Key=key)
+        return ObjectStat(
+            key,
+            head["ContentLength"],
+            head["ContentType"],
+            head["ETag"].strip('"'),
+            head["LastModified"].timestamp(),
+        )
+
+    def source(self, key: str) -> str:
+        """See Storage: a presigned URL, of which FFmpeg reads only the ranges that it needs."""
+        return self._presign(key, SOURCE_URL_S, {})
+
+    def presign_get(self, key: str, *, expires_s: int, filename: str) -> str | None:
+        """See Storage."""
+        disposition = f'attachment; filename="{filename}"'
+        return self._presign(key, expires_s, {"ResponseContentDisposition": disposition})
+
+    def delete(self, key: str) -> None:
+        """See Storage."""
+        with self._told("delete"):
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """See Storage."""
+        keys = [stored.key for stored in self.list(prefix)]
+        for first in range(0, len(keys), MAX_DELETES):
+            with self._told("delete"):
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket,
+                    Delete={
+                        "Objects": [{"Key": key} for key in keys[first : first + MAX_DELETES]],
+                        "Quiet": True,
+                    },
+                )
+            if errors := answer.get("Errors"):
+                raise StorageError(f"The storage can't delete: {errors[0].get('Code')}.")
+
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
+        """See Storage. A listing has no content types; `stat` has."""
+        pages = iter(
+            self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=prefix
+            )
+        )
+        while True:
+            with self._told("list"):
+                page = next(pages, None)
+            if page is None:
+                return
+            for stored in page.get("Contents", ()):
+                yield ObjectStat(
+                    stored["Key"],
+                    stored["Size"],
+                    "application/octet-stream",
+                    stored["ETag"].strip('"'),
+                    stored["LastModified"].timestamp(),
+                )
+
+    def check(self) -> None:
+        """See Storage. Writing costs money, so only the bucket is asked for."""
+        with self._told("read"):
+            self._client.head_bucket(Bucket=self._bucket)
+
+    def _presign(self, key: str, expires_s: int, extra: dict[str, str]) -> str:
+        url: str = self._client.generate_presigned_url(
+            "get_object",
+            Params={"Bucket": self._bucket, "Key": key, **extra},
+            ExpiresIn=expires_s,
+        )
+        return url
+
+    def _chunks(self, body: Any) -> Iterator[bytes]:
+        while True:
+            with self._told("read"):
+                chunk = body.read(CHUNK_BYTES)
+            if not chunk:
+                return
+            yield chunk
+
+    def _put_parts(
+        self, key: str, parts: Iterator[bytes], content_type: str, condition: dict[str, Any]
+    ) -> None:
+        """Store parts of PART_BYTES, the last one shorter; a single one by a single call."""
+        first = next(parts, b"")
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": key}
+        if len(first) < PART_BYTES:
+            with self._told("write"):
+                self._client.put_object(Body=first, ContentType=content_type, **where, **condition)
+            return
+        with self._told("write"):
+            created = self._client.create_multipart_upload(ContentType=content_type, **where)
+        where["UploadId"] = created["UploadId"]
+        try:
+            sent: list[CompletedPartTypeDef] = []
+            for number, part in enumerate(chain((first,), parts), start=1):
+                with self._told("write"):
+                    answer = self._client.upload_part(PartNumber=number, Body=part, **where)
+                sent.append({"PartNumber": number, "ETag": answer["ETag"]})
+            with self._told("write"):
+                self._client.complete_multipart_upload(
+                    MultipartUpload={"Parts": sent}, **where, **condition
+                )
+        except BaseException:
+            # Parts that nobody completes are paid for until a lifecycle rule ends them.
+            with suppress(StorageError), self._told("delete"):
+                self._client.abort_multipart_upload(**where)
+            raise
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn boto3's errors into ours, without URLs, which may carry a signature."""
+        try:
+            yield
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", "unknown"))
+            if code in _MISSING:
+                raise NotFound("There is no such object in the storage.") from error
+            if code in _TAKEN:
+                raise _Taken("Another has written this object.") from error
+            raise StorageError(f"The storage can't {what}: it answered {code}.") from None
+        except (BotoCoreError, OSError) as error:
+            reason = type(error).__name__
+            raise StorageError(f"The storage can't {what}: {reason}.") from None
+
+
+class _Taken(StorageError):
+    """A conditional write found an object in its place."""
+
+
+def _read_fully(stream: IO[bytes], size: int) -> bytes:
+    """Exactly `size` bytes, or fewer at the end: a socket gives what it has."""
+    buffer = bytearray()
+    while len(buffer) < size and (chunk := stream.read(min(CHUNK_BYTES, size - len(buffer)))):
+        buffer += chunk
+    return bytes(buffer)
