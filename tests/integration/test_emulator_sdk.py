@@ -184,7 +184,8 @@ def test_event_subscriptions_are_created_listed_changed_and_deleted(
 
     changed = subscriptions.update(made.id, account_id=account, enabled=False)
     assert (changed.name, changed.enabled) == ("uploads", False)
-    assert subscriptions.get(made.id, account_id=account) == changed
+    found = subscriptions.get(made.id, account_id=account)
+    assert found.to_dict() == changed.to_dict()
     assert subscriptions.delete(made.id, account_id=account).id == made.id
     with pytest.raises(cloudflare.NotFoundError):
         subscriptions.get(made.id, account_id=account)
