@@ -301,7 +301,8 @@ def test_a_purge_deletes_leased_messages_too(bench: Bench) -> None:
     assert bench.ack(leased).acked == 0
 
 
-def test_a_copy_is_delivered_beside_its_lease_and_after_its_ack(bench: Bench) -> None:
+def test_a_copy_is_delivered_beside_its_lease_and_after_its_ack(make_bench: MakeBench) -> None:
+    bench = make_bench(max_retries=0)
     bench.push("a", "b")
     a, b = bench.pull()
     bench.store.messages.copy(bench.queue_id, [a.message_id, b.message_id])

@@ -1,0 +1,113 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cutmv.transports.cloudflare import budget as budget_module
+from cutmv.transports.cloudflare.budget import Budget
+from cutmv.transports.cloudflare.errors import Throttled
+
+
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(budget_module.time, "sleep", clock.sleep)
+    return clock
+
+
+def _busiest(calls: list[float], window: float) -> int:
+    return max(sum(start <= call < start + window for call in calls) for start in calls)
+
+
+def test_a_caller_in_a_hurry_for_ever_never_passes_the_limit_in_any_window(clock: Clock) -> None:
+    budget = Budget(60, 30, clock=clock)
+    calls = []
+    while clock.now < 1200:
+        budget.take(deadline=float("inf"))
+        calls.append(clock.now)
+
+    assert _busiest(calls, 30) <= 60
+    # and it is used: over the whole time, most of 2 calls a second
+    assert len(calls) > 0.8 * 2 * 200
+
+
+@given(gaps=st.lists(st.floats(0, 5), min_size=1, max_size=300), limit=st.integers(1, 20))
+def test_whatever_the_rhythm_no_window_holds_more_than_the_limit(
+    gaps: list[float], limit: int
+) -> None:
+    clock = Clock()
+    budget = Budget(limit, 10, clock=clock)
+    calls = []
+    for gap in gaps:
+        clock.now += gap
+        try:
+            budget.take(deadline=clock.now)
+        except Throttled:
+            continue
+        calls.append(clock.now)
+
+    assert calls
+    assert _busiest(calls, 10) <= limit
+
+
+def test_the_first_half_goes_at_once_and_the_rest_is_spread(clock: Clock) -> None:
+    budget = Budget(100, 100, clock=clock)
+    for _ in range(50):
+        budget.take(deadline=clock.now)
+    start = clock.now
+
+    budget.take(deadline=float("inf"))
+    budget.take(deadline=float("inf"))
+
+    assert 2 <= clock.now - start <= 8
+
+
+def test_a_caller_that_can_not_wait_is_told_at_once(clock: Clock) -> None:
+    budget = Budget(2, 100, clock=clock)
+    budget.take(deadline=clock.now)
+    start = clock.now
+
+    with pytest.raises(Throttled, match="budget of REST calls is used up"):
+        budget.take(deadline=clock.now + 5)
+    assert clock.now == start
+
+
+def test_what_cloudflare_says_is_left_counts_less_the_reserve(clock: Clock) -> None:
+    budget = Budget(1000, 300, reserve=10, clock=clock)
+    budget.learn({"ratelimit": '"default";r=12;t=30'})
+
+    budget.take(deadline=clock.now)
+    budget.take(deadline=clock.now)
+    with pytest.raises(Throttled):
+        budget.take(deadline=clock.now + 20)
+    clock.now += 30
+    budget.take(deadline=clock.now)
+
+
+def test_a_429_closes_the_budget_for_as_long_as_it_says(clock: Clock) -> None:
+    budget = Budget(0, 300, clock=clock)
+    budget.close_for(7)
+
+    with pytest.raises(Throttled):
+        budget.take(deadline=clock.now + 6)
+    budget.take(deadline=clock.now + 8)
+    assert clock.now >= 1007
+
+
+def test_no_limit_means_no_waiting(clock: Clock) -> None:
+    budget = Budget(0, 300, clock=clock)
+
+    for _ in range(5000):
+        budget.take(deadline=clock.now)

@@ -1,0 +1,119 @@
+import dataclasses
+import logging
+import subprocess
+import sys
+
+import kombu
+import pytest
+
+from cutmv.transports.cloudflare.errors import ConfigurationError
+from cutmv.transports.cloudflare.options import Credentials, Options
+
+
+def test_nothing_given_means_the_documented_defaults() -> None:
+    options = Options.read({}, environ={})
+
+    assert options == Options()
+    assert options.visibility_timeout == 300
+    assert options.polling_interval_max == 1
+
+
+def test_every_option_is_documented_with_its_default() -> None:
+    for option in dataclasses.fields(Options):
+        assert f"        {option.name}: " in (Options.__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"visibilty_timeout": 3}, "no such option: visibilty_timeout"),
+        ({"visibility_timeout": "300"}, "visibility_timeout must be a number, not '300'"),
+        ({"visibility_timeout": True}, "visibility_timeout must be a number, not True"),
+        ({"visibility_timeout": 0}, "visibility_timeout must be 1 to 43200, not 0"),
+        ({"create_missing_queues": 1}, "create_missing_queues must be true or false, not 1"),
+        ({"publish_batch_size": 101}, "publish_batch_size must be 1 to 100"),
+        ({"api_base_url": "api.cloudflare.com"}, r"api_base_url must be an http\(s\) URL"),
+        ({"polling_interval_min": 5}, "polling_interval_max must be 5 to 3600, not 1.0"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_line(given: dict[str, object], line: str) -> None:
+    with pytest.raises(ConfigurationError, match=line) as caught:
+        Options.read(given, environ={})
+    assert "\n" not in str(caught.value)
+
+
+def test_what_kombu_itself_puts_among_the_options_is_let_through() -> None:
+    retry_policy = {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1}
+
+    assert Options.read({**retry_policy, "visibility_timeout": 60}, environ={}) == Options(
+        visibility_timeout=60
+    )
+
+
+def test_the_environment_names_the_api_and_an_option_wins_over_it() -> None:
+    environ = {"CLOUDFLARE_API_BASE_URL": "http://127.0.0.1:1/client/v4"}
+
+    assert Options.read({}, environ).api_base_url == "http://127.0.0.1:1/client/v4"
+    assert Options.read({"api_base_url": "http://other"}, environ).api_base_url == "http://other"
+
+
+def test_missing_credentials_are_named() -> None:
+    with pytest.raises(ConfigurationError, match="CLOUDFLARE_API_TOKEN and CLOUDFLARE_ACCOUNT_ID"):
+        Credentials.read(None, None, environ={})
+    with pytest.raises(ConfigurationError, match="CLOUDFLARE_ACCOUNT_ID missing"):
+        Credentials.read(None, "token", environ={})
+
+
+def test_the_environment_fills_in_what_the_url_leaves_out() -> None:
+    environ = {"CLOUDFLARE_API_TOKEN": "t", "CLOUDFLARE_ACCOUNT_ID": "a"}
+
+    assert Credentials.read(None, None, environ) == Credentials("a", "t")
+    assert Credentials.read("b", None, environ) == Credentials("b", "t")
+
+
+def test_the_token_is_in_no_repr() -> None:
+    assert "s3cret" not in repr(Credentials("account", "s3cret"))
+
+
+def test_a_token_that_would_break_a_header_is_refused_without_being_shown() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Credentials.read("account", "s3cret\r\nX: y", environ={})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_missing_token_stops_the_connection_with_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CLOUDFLARE_API_TOKEN", raising=False)
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "account")
+
+    with pytest.raises(ConfigurationError, match="CLOUDFLARE_API_TOKEN missing: set it"):
+        kombu.Connection("cloudflare://").connect()
+
+
+def test_a_wrong_option_stops_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    connection = kombu.Connection(
+        "cloudflare://:s3cret@account", transport_options={"visibility": 3}
+    )
+
+    with pytest.raises(ConfigurationError, match="no such option: visibility"):
+        connection.connect()
+    assert "s3cret" not in caplog.text
+
+
+def test_importing_the_package_registers_the_alias_and_little_else() -> None:
+    code = """
+import sys
+import cutmv.transports.cloudflare
+from kombu.transport import TRANSPORT_ALIASES
+assert TRANSPORT_ALIASES["cloudflare"] == "cutmv.transports.cloudflare.transport:Transport"
+heavy = {"flask", "boto3", "sqlalchemy", "httpx", "celery", "pydantic", "click"} & set(sys.modules)
+assert not heavy, heavy
+ours = {name for name in sys.modules if name.startswith("cutmv.")}
+assert all(name.startswith("cutmv.transports") for name in ours), ours
+import cutmv.transports.cloudflare.transport
+heavy = {"flask", "boto3", "sqlalchemy", "celery", "pydantic"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
