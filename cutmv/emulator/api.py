@@ -103,9 +103,11 @@ class _Endpoint:
         request = Request(scope, receive)
         emulator = self._emulator
         route, operation = self._methods.get(request.method, ("unknown", None))
-        token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         try:
             raw = await request.body()
+            if scheme != "Bearer":
+                raise errors.authentication_failed()
             self._admit(token, route, request.path_params["account_id"])
             if operation is None:
                 raise errors.no_method(request.method)

@@ -60,7 +60,7 @@ def emulator(  # noqa: PLR0917  # click gives them by name
     """
     options = Options(host, port, db, latency_ms, rate_limit, api_token, account_id)
     try:
-        serve(options, lambda url: print(f"listening on {url}", flush=True))  # noqa: T201
+        serve(options, lambda url: click.echo(f"listening on {url}"))
     except OSError as error:
         raise click.ClickException(f"can't listen on {host}:{port}: {error.strerror}") from error
     except sqlite3.Error as error:

@@ -128,8 +128,8 @@ def consumer(document: Mapping[str, Json]) -> ConsumerSpec:
     return ConsumerSpec(kind, settings, dead_letters, script if kind == "worker" else "")
 
 
-def message(document: Mapping[str, Json]) -> NewMessage:
-    """One message to push.
+def message(document: Mapping[str, Json], batch_delay: int | None = None) -> NewMessage:
+    """One message to push; the delay of its batch (seconds) is for one that names none.
 
     Without a `content_type` it is JSON, as it is for a Worker's `send()`.
     """
@@ -145,25 +145,24 @@ def message(document: Mapping[str, Json]) -> NewMessage:
     elif not isinstance(body, str):
         raise errors.bad_schema("the body of a text message is not a string")
     # JSON may hold a lone surrogate, which no text can.
-    made = NewMessage(body.encode("utf-8", "replace"), content_type, delay)
+    encoded = body.encode("utf-8", "replace")
+    made = NewMessage(encoded, content_type, batch_delay if delay is None else delay)
     if made.charged_bytes > MAX_MESSAGE_BYTES:
         raise errors.message_too_large(made.charged_bytes, MAX_MESSAGE_BYTES)
     return made
 
 
 def batch(document: Mapping[str, Json]) -> tuple[NewMessage, ...]:
-    """The messages of one batch push; the batch's delay is for those that name none."""
+    """The messages of one batch push."""
     delay = _integer(document, "delay_seconds", 0, MAX_DELAY, errors.bad_batch_delay)
     documents = _array(document, "messages")
     if not 1 <= len(documents) <= MAX_BATCH_COUNT:
         raise errors.bad_batch_count(len(documents), MAX_BATCH_COUNT)
-    messages = tuple(message(_object(each, "a message")) for each in documents)
+    messages = tuple(message(_object(each, "a message"), delay) for each in documents)
     size = sum(each.charged_bytes for each in messages)
     if size > MAX_BATCH_BYTES:
         raise errors.batch_too_large(size, MAX_BATCH_BYTES)
-    return tuple(
-        replace(each, delay=delay if each.delay is None else each.delay) for each in messages
-    )
+    return messages
 
 
 def batch_size(document: Mapping[str, Json]) -> int | None:

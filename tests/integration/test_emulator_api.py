@@ -104,8 +104,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_call_without_the_right_token_is_refused(api: Api) -> None:
-    for header in ({}, {"authorization": ""}, {"authorization": "Bearer wrong\u00e9".encode()}):
-        answer = httpx.get(f"{api.client.base_url}queues", headers=header)
+    for given in ("", "Bearer", "Bearer wrong\u00e9", "emulator-token", "Basic emulator-token"):
+        headers = {"authorization": given.encode()}
+        answer = httpx.get(f"{api.client.base_url}queues", headers=headers)
         assert code_of(answer) == (401, 10000)
 
 
@@ -348,7 +349,7 @@ def test_a_duplicated_message_is_delivered_beside_its_lease_and_after_its_ack(ap
     assert api.ack(*first)["ackCount"] == 2
     second = api.pull()
     assert [each["id"] for each in second] == [each["id"] for each in first]
-    assert [each["attempts"] for each in second] == [2, 2]
+    assert [each["attempts"] for each in second] == [1, 1]
     assert api.ack(*second)["ackCount"] == 2
     assert api.pull() == []
     stats = api.emulator.stats()

@@ -165,11 +165,11 @@ class Messages:
         return Metrics(queue.backlog_count, queue.backlog_bytes, oldest or 0)
 
     def copy(self, queue_id: str, message_ids: Iterable[str]) -> None:
-        """Put a second copy of messages into their queue, as the fault `duplicate` wants."""
+        """Put a second copy of messages just pulled into their queue, to repeat that delivery."""
         self._db.executemany(
             "INSERT INTO messages (queue_id, message_id, created_ms, visible_ms, attempts,"
             " is_copy, content_type, size, body)"
-            " SELECT queue_id, message_id, created_ms, ?, attempts, 1, content_type, size, body"
+            " SELECT queue_id, message_id, created_ms, ?, attempts - 1, 1, content_type, size, body"
             " FROM messages WHERE queue_id = ? AND message_id = ? AND NOT is_copy",
             [(self._now_ms(), queue_id, message_id) for message_id in message_ids],
         )
