@@ -23,6 +23,9 @@ BURST = 0.5
 #: Seconds between two looks at a budget that another thread may change.
 RECHECK = 0.25
 
+#: Seconds slept at least, so that rounding never makes a busy loop.
+MIN_WAIT = 0.001
+
 _RATELIMIT = re.compile(r"\br=(\d+).*?\bt=(\d+(?:\.\d+)?)", re.IGNORECASE)
 
 
@@ -69,7 +72,7 @@ class Budget:
                     f"{wait:.0f} s",
                     retry_after=wait,
                 )
-            time.sleep(min(wait, RECHECK))
+            time.sleep(max(MIN_WAIT, min(wait, RECHECK)))
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """Take in what an answer's ``Ratelimit`` header says."""
@@ -93,7 +96,7 @@ class Budget:
             elif left <= self.reserve:
                 wait = max(wait, renewed - now)
         if self.limit:
-            while self._calls and self._calls[0] <= now - self.window:
+            while self._calls and self._calls[0] + self.window <= now:
                 self._calls.popleft()
             used = len(self._calls)
             if used >= max(1, int(self.limit * BURST)):
