@@ -72,7 +72,7 @@ def probe(key: str) -> dict[str, Any]:
 
 # Unlimited for Celery, because waiting for another runner is no failure; MAX_TRIES bounds ours.
 @app.task(name="cutmv.cut", bind=True, max_retries=None, throws=(MediaError, UnknownJob))
-def cut(self: Task, step_id: str) -> dict[str, Any]:
+def cut(self: "Task[Any, Any]", step_id: str) -> dict[str, Any]:
     """Make the output of one step, once, however often it is delivered; returns the step."""
     here = direct.get()
     run = StepRun(
@@ -88,7 +88,7 @@ def cut(self: Task, step_id: str) -> dict[str, Any]:
     except StepBusy as busy:
         if here:  # its owner ends it, or the janitor brings it again: nobody waits for us
             return {"id": step_id, "state": "running"}
-        raise _again(self, busy.remaining_s + 1.0, busy) from busy
+        raise _again(self, step_id, busy.remaining_s + 1.0, busy) from busy
     except Stopped:
         return {"id": step_id, "state": "queued"}
     except SoftTimeLimitExceeded:
@@ -106,7 +106,7 @@ def cut(self: Task, step_id: str) -> dict[str, Any]:
         log.warning("step %s: %s; try %d of %d follows", step_id, error, attempts + 1, MAX_TRIES)
         if here:  # Celery runs an eager retry at once, whatever its countdown
             here.stopping.wait(countdown)
-        raise _again(self, countdown, error) from error
+        raise _again(self, step_id, countdown, error) from error
     except MediaError:
         raise
     except Exception:
@@ -114,11 +114,11 @@ def cut(self: Task, step_id: str) -> dict[str, Any]:
         raise
 
 
-def _again(task: Task, countdown_s: float, error: Exception) -> Exception:
+def _again(task: "Task[Any, Any]", step_id: str, countdown_s: float, error: Exception) -> Exception:
     """Publish the task again. When that fails the janitor brings the step, so nothing is lost."""
     retry = task.retry(countdown=countdown_s, exc=error, throw=False)
     if not task.request.is_eager:
-        services().store.sent([task.request.id], services().settings.mode)
+        services().store.sent([step_id], services().settings.mode)
     return retry
 
 

@@ -224,7 +224,7 @@ def _event(
 ) -> dict[str, Any]:
     """The fields of a `task-progress` event. A step is at 100 percent only once it is stored."""
     if progress is None:
-        progress = Progress(percent or 0.0, None, None, None, None, None)
+        progress = Progress(percent or 0.0)
     return {
         "uuid": step.id,
         "job_id": step.job_id,

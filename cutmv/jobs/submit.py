@@ -90,7 +90,8 @@ class Dispatcher:
         """Ask the broker for its queue, and close or open the breaker by the answer."""
         try:
             with app.connection_for_write() as connection:
-                connection.default_channel.queue_declare(self.services.settings.queue_name)
+                channel: Any = connection.default_channel
+                channel.queue_declare(self.services.settings.queue_name)
         except Exception as error:
             self.breaker.failed(f"{type(error).__name__}: {error}")
         else:
@@ -122,7 +123,8 @@ class Dispatcher:
         for step in steps:
             soft_s = time_limit_s(info, parse_clip(step.clip, rate), step.spec)
             signatures.append(
-                cut.s(step.id).set(
+                cut.signature(
+                    (step.id,),
                     task_id=step.id,
                     soft_time_limit=soft_s,
                     time_limit=soft_s + HARD_LIMIT_GRACE_S,

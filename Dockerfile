@@ -1,0 +1,10 @@
+FROM python:3.12-slim
+WORKDIR /app
+COPY pyproject.toml README.md CHANGELOG.md ./
+COPY cutmv ./cutmv
+RUN pip install --no-cache-dir '.[redis,postgres,emulator]' && useradd --create-home cutmv \
+    && install -d -o cutmv /data
+USER cutmv
+ENV CUTMV_DATA_DIR=/data
+ENTRYPOINT ["cutmv"]
+CMD ["web", "--host", "0.0.0.0"]

@@ -1,0 +1,133 @@
+"""Run FFmpeg or ffprobe as a child process that can be watched, bounded and always ended."""
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cutmv.media.errors import Cancelled, RenderTimeout
+
+#: Seconds between looks at `cancelled` and the clock; a cancel must end FFmpeg within a second.
+POLL_S = 0.1
+#: Seconds between SIGTERM and SIGKILL: FFmpeg may be rewriting a large file's index.
+TERM_GRACE_S = 0.4
+#: Seconds after SIGKILL in which the kernel must have ended the process.
+KILL_GRACE_S = 10.0
+#: Bytes of standard error kept, the latest: a damaged file can make FFmpeg write without end.
+MAX_STDERR_BYTES = 16_384
+#: Bytes of one line of standard output: longer ones are cut, since nothing we ask for has them.
+MAX_LINE_BYTES = 1_048_576
+#: Of our environment, what the child may see: it reads hostile files and needs no secrets.
+PASSED_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+_JAIL = str(Path(__file__).with_name("jail.py"))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one run may use: address space and largest file in bytes, and seconds."""
+
+    memory_bytes: int
+    output_bytes: int
+    time_s: float
+
+    @property
+    def cpu_s(self) -> int:
+        """Processor seconds over all threads: a last resort if nobody is left to watch."""
+        return int(self.time_s * (os.cpu_count() or 1)) + 10
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: its exit code (negative: the signal), and the end of its errors."""
+
+    code: int
+    stderr: str
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    limits: Limits,
+    on_line: Callable[[str], None],
+    cancelled: Callable[[], bool] | None = None,
+) -> Ended:
+    """Run `argv` to its end, passing each line of its standard output to `on_line`.
+
+    Raises Cancelled or RenderTimeout, and whatever `on_line` raises, after the child and all
+    of its group have ended.
+    """
+    deadline = time.monotonic() + limits.time_s
+    jailed = [sys.executable, "-I", "-S", _JAIL, str(os.getpid())]
+    jailed += [str(n) for n in (limits.memory_bytes, limits.output_bytes, limits.cpu_s)]
+    child = subprocess.Popen(
+        [*jailed, *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ},
+        process_group=0,
+    )
+    with child:
+        try:
+            stderr = _watch(child, deadline, on_line, cancelled)
+        finally:
+            _end(child)
+    return Ended(child.returncode, stderr)
+
+
+def _watch(
+    child: "subprocess.Popen[bytes]",
+    deadline: float,
+    on_line: Callable[[str], None],
+    cancelled: Callable[[], bool] | None,
+) -> str:
+    if child.stdout is None or child.stderr is None:
+        raise AssertionError("both pipes were asked for")
+    errors, line = b"", b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ)
+        selector.register(child.stderr, selectors.EVENT_READ)
+        while selector.get_map():
+            _check(deadline, cancelled)
+            for key, _ in selector.select(POLL_S):
+                chunk = os.read(key.fd, 65_536)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is child.stderr:
+                    errors = (errors + chunk)[-MAX_STDERR_BYTES:]
+                else:
+                    *lines, line = (line + chunk).split(b"\n")
+                    line = line[:MAX_LINE_BYTES]
+                    for each in lines:
+                        on_line(each.decode("utf-8", "replace").strip())
+    while child.poll() is None:  # its pipes are closed, so this is short
+        _check(deadline, cancelled)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(POLL_S)
+    if line:
+        on_line(line.decode("utf-8", "replace").strip())
+    return errors.decode("utf-8", "replace")
+
+
+def _check(deadline: float, cancelled: Callable[[], bool] | None) -> None:
+    if cancelled is not None and cancelled():
+        raise Cancelled("Cancelled.")
+    if time.monotonic() > deadline:
+        raise RenderTimeout("FFmpeg took longer than its time limit and was stopped.")
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    for number, grace_s in ((signal.SIGTERM, TERM_GRACE_S), (signal.SIGKILL, KILL_GRACE_S)):
+        if child.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(grace_s)

@@ -1,0 +1,84 @@
+"""What is in a video file."""
+
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class VideoStream:
+    """The picture. `width` and `height` are as shown: pixels made square, rotation applied.
+
+    `rotation` is in degrees clockwise; `time_base` is the length in seconds of one tick of the
+    container's clock; `variable` says that frames are not evenly spaced, and `frame_rate` is then
+    their average. `start_s` and `duration_s` are on the file's own clock, in seconds.
+    """
+
+    index: int
+    codec: str
+    width: int
+    height: int
+    coded_width: int
+    coded_height: int
+    rotation: int
+    frame_rate: Fraction
+    variable: bool
+    time_base: Fraction
+    start_s: float
+    duration_s: float
+    pix_fmt: str
+    color_range: str | None
+    color_primaries: str | None
+    color_transfer: str | None
+    color_space: str | None
+
+    @property
+    def hdr(self) -> bool:
+        """Whether the picture must be tone-mapped for an ordinary screen (PQ or HLG)."""
+        return self.color_transfer in ("smpte2084", "arib-std-b67")
+
+
+@dataclass(frozen=True)
+class AudioStream:
+    """The sound; `sample_rate` in hertz."""
+
+    index: int
+    codec: str
+    channels: int
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """A file: its container by FFmpeg's name, its first picture and sound.
+
+    `start_s` is the file's earliest timestamp; times that people give count from it.
+    """
+
+    container: str
+    size_bytes: int
+    duration_s: float
+    start_s: float
+    video: VideoStream | None
+    audio: AudioStream | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """This as JSON has it; fractions as "NUMERATOR/DENOMINATOR"."""
+        plain = asdict(self)
+        if self.video:
+            plain["video"]["frame_rate"] = _text(self.video.frame_rate)
+            plain["video"]["time_base"] = _text(self.video.time_base)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        video, audio = plain["video"], plain["audio"]
+        if video:
+            fractions = {name: Fraction(video[name]) for name in ("frame_rate", "time_base")}
+            video = VideoStream(**{**video, **fractions})
+        return cls(**{**plain, "video": video, "audio": AudioStream(**audio) if audio else None})
+
+
+def _text(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"

@@ -1,0 +1,163 @@
+"""Decide what to do for one output; nothing here runs or reads anything."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from cutmv.media.errors import MediaError
+from cutmv.media.info import MediaInfo, VideoStream
+from cutmv.media.times import Clip
+
+Kind = Literal["cutdown", "gif", "still"]
+Aspect = Literal["16:9", "9:16", "1:1", "source"]
+Fit = Literal["crop", "pad"]
+
+#: Width and height in pixels of each shape but the source's own.
+SIZES: dict[Aspect, tuple[int, int]] = {
+    "16:9": (1280, 720),
+    "9:16": (1080, 1920),
+    "1:1": (1080, 1080),
+}
+#: A GIF's width in pixels, its frames a second, and its longest length in seconds.
+GIF_WIDTH, GIF_RATE, GIF_MAX_S = 480, 10, 6
+#: Seconds that a person may name past the end: the rounding of a duration that was shown.
+END_GRACE_S = Fraction(1, 20)
+#: Seconds of any cut, and those for each second of 1080p: eight times what a slow core needs.
+LIMIT_BASE_S, LIMIT_PER_S = 120.0, 24.0
+#: Pixels of a 1080p picture.
+FULL_HD = 1920 * 1080
+
+#: From HDR to the ordinary range, by way of linear light.
+_TONE_MAP = (
+    "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,"
+    "tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv"
+)
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One kind of output: an MP4 ("cutdown"), a GIF or a JPEG still, in a shape.
+
+    `fit` says how a picture of another shape is made to fit: "crop" fills the frame and loses
+    the edges, "pad" shows all of it between black bars.
+    """
+
+    kind: Kind
+    aspect: Aspect
+    fit: Fit
+
+
+@dataclass(frozen=True)
+class RenderPlan:
+    """How to make one output of one source: the clip in ticks of the source's video clock.
+
+    Every frame with `first_pts` ≤ pts < `end_pts` belongs to it. `filters` bring a source frame
+    into the output's shape, which is `width` × `height`.
+    """
+
+    info: MediaInfo
+    video: VideoStream
+    clip: Clip
+    spec: OutputSpec
+    first_pts: int
+    end_pts: int
+    width: int
+    height: int
+    filters: str
+
+
+def output_extension(kind: Kind) -> str:
+    """The file name extension of a kind of output, without its dot."""
+    return {"cutdown": "mp4", "gif": "gif", "still": "jpg"}[kind]
+
+
+def plan(info: MediaInfo, clip: Clip, spec: OutputSpec) -> RenderPlan:
+    """How to make `spec` of `clip`. Raises MediaError, in one line, when that can't be."""
+    if info.video is None:
+        raise MediaError("The file has no picture to cut.")
+    video = info.video
+    last = Fraction(video.start_s) + Fraction(video.duration_s) - Fraction(info.start_s)
+    shown = f"{float(clip.start):g}-{float(clip.end):g}"
+    if clip.start >= last:
+        raise MediaError(f"The clip {shown} starts past the end of the video, {float(last):.3f} s.")
+    if clip.end > last + max(END_GRACE_S, 1 / video.frame_rate):
+        raise MediaError(f"The clip {shown} ends past the end of the video, {float(last):.3f} s.")
+    end = min(clip.end, clip.start + GIF_MAX_S) if spec.kind == "gif" else clip.end
+    width, height = _size(video, spec)
+    return RenderPlan(
+        info=info,
+        video=video,
+        clip=clip,
+        spec=spec,
+        first_pts=_pts(clip.start, info, video),
+        end_pts=_pts(end, info, video),
+        width=width,
+        height=height,
+        filters=",".join(_filters(video, spec, width, height)),
+    )
+
+
+def time_limit_s(info: MediaInfo, clip: Clip, spec: OutputSpec) -> float:
+    """Seconds after which a cut is stopped: in proportion to its length and its pictures' size."""
+    if spec.kind != "cutdown":
+        return LIMIT_BASE_S
+    pixels = info.video.width * info.video.height if info.video else FULL_HD
+    return LIMIT_BASE_S + float(clip.end - clip.start) * LIMIT_PER_S * max(1.0, pixels / FULL_HD)
+
+
+def _pts(time: Fraction, info: MediaInfo, video: VideoStream) -> int:
+    """The first tick at or after `time`, which counts from the file's start."""
+    # The start is shown rounded to microseconds; on the clock it is a whole tick.
+    ticks = time / video.time_base + round(Fraction(info.start_s) / video.time_base)
+    frame_ticks = 1 / video.frame_rate / video.time_base
+    if not video.variable and frame_ticks.denominator != 1:
+        # The clock is too coarse for the rate (29.97 in milliseconds, say), so each frame's
+        # time was rounded to a tick: compare with the same rounding.
+        ticks -= Fraction(1, 2)
+    return -int(-ticks // 1)
+
+
+def _size(video: VideoStream, spec: OutputSpec) -> tuple[int, int]:
+    width, height = SIZES.get(spec.aspect, (video.width, video.height))
+    if spec.kind == "gif":
+        width, height = GIF_WIDTH, round(GIF_WIDTH * height / width)
+    # 4:2:0 pictures have even sides.
+    return max(2, width - width % 2), max(2, height - height % 2)
+
+
+def _filters(video: VideoStream, spec: OutputSpec, width: int, height: int) -> list[str]:
+    filters = [_TONE_MAP] if video.hdr else []
+    full_range = spec.kind == "still"
+    levels = f"out_range={'full' if full_range else 'limited'}"
+    if spec.aspect == "source" and spec.kind != "gif":
+        square = (video.width, video.height) in (
+            (video.coded_width, video.coded_height),
+            (video.coded_height, video.coded_width),
+        )
+        # Cropping an odd last line away leaves every other pixel as it was.
+        filters += [] if square else [f"scale={video.width}:{video.height}"]
+        filters += [f"crop={width}:{height}:0:0:exact=1", f"scale={levels}"]
+    elif spec.fit == "crop":
+        scaled = _covering(video, width, height)
+        filters += [f"scale={scaled[0]}:{scaled[1]}:flags=lanczos:{levels}"]
+        filters += [f"crop={width}:{height}"]
+    else:
+        scaled = _inside(video, width, height)
+        filters += [f"scale={scaled[0]}:{scaled[1]}:flags=lanczos:{levels}"]
+        filters += [f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2:black"]
+    pixels = {"cutdown": "yuv420p", "gif": "rgb24", "still": "yuvj420p"}[spec.kind]
+    return [*filters, "setsar=1", f"format={pixels}"]
+
+
+def _covering(video: VideoStream, width: int, height: int) -> tuple[int, int]:
+    """The size, of the source's shape, that just covers a frame; even, so rounded up."""
+    factor = max(Fraction(width, video.width), Fraction(height, video.height))
+    sides = (video.width * factor, video.height * factor)
+    return (-int(-sides[0] // 2) * 2, -int(-sides[1] // 2) * 2)
+
+
+def _inside(video: VideoStream, width: int, height: int) -> tuple[int, int]:
+    """The size, of the source's shape, that just fits into a frame; even, so rounded down."""
+    factor = min(Fraction(width, video.width), Fraction(height, video.height))
+    sides = (video.width * factor, video.height * factor)
+    return (max(2, int(sides[0] // 2) * 2), max(2, int(sides[1] // 2) * 2))

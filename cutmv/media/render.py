@@ -1,0 +1,280 @@
+"""Run FFmpeg for one plan, watch it, and check what it made before it is shown to anyone."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from cutmv.media.binaries import ffmpeg_path
+from cutmv.media.child import Limits, run
+from cutmv.media.errors import MediaError, explain
+from cutmv.media.plan import GIF_RATE, RenderPlan
+from cutmv.media.probe import ask
+from cutmv.media.source import input_args
+
+#: x264's speed and quality: near-transparent, at a third of the default preset's time.
+PRESET, CRF = "veryfast", 20
+#: Bits a second of the sound, AAC stereo.
+AUDIO_BITRATE = "192k"
+#: Bytes of memory (address space) that a cut may take: 8K pictures and their references fit.
+MEMORY_BYTES = 12 * 2**30
+#: Bytes of the largest output.
+OUTPUT_BYTES = 20 * 10**9
+#: Seconds before the first frame at which reading starts, in the order of the attempts: some
+#: containers find the keyframe before a time only roughly. The last reads from the start.
+PREROLLS_S = (0.5, 15.0, float("inf"))
+#: Seconds for looking at a finished output.
+CHECK_TIMEOUT_S = 120.0
+#: FFmpeg's muxer, and ffprobe's demuxer, of each kind of output.
+MUXERS = {"cutdown": "mp4", "gif": "gif", "still": "mjpeg"}
+DEMUXERS = {"cutdown": "mov", "gif": "gif", "still": "jpeg_pipe"}
+
+_WHAT = "The clip can't be cut"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where FFmpeg is: percent of the frames; seconds left and made; x264 frames a second; and
+    how many seconds of video it makes in one. None for what is not known yet.
+    """
+
+    percent: float = 0.0
+    fps: float | None = None
+    speed: float | None = None
+    eta_s: float | None = None
+    out_time_s: float | None = None
+    frame: int = 0
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A finished output: seconds, frames, bytes, pixels."""
+
+    duration_s: float
+    frames: int
+    size_bytes: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of a clip, by the source's packets: how many, and when they start and end.
+
+    `first_pts` and `end_pts` are ticks of the source's clock: when the first is shown, and
+    when the last is no longer.
+    """
+
+    count: int
+    first_pts: int
+    end_pts: int
+
+
+def render(
+    source: str | Path,
+    plan: RenderPlan,
+    destination: Path,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    timeout_s: float,
+    threads: int | None = None,
+) -> Rendered:
+    """Make one output at `destination`, which appears whole or not at all.
+
+    `source` is a path or an HTTP URL. `threads` bounds FFmpeg's (default: one a core). Raises
+    MediaError when the source or the result is wrong, RenderTimeout after `timeout_s` seconds,
+    MediaUnavailable when the network failed, Cancelled within a second of `cancelled()`.
+    """
+    source = str(source)
+    frames = find_frames(source, plan, timeout_s=timeout_s, cancelled=cancelled)
+    limits = Limits(memory_bytes=MEMORY_BYTES, output_bytes=OUTPUT_BYTES, time_s=timeout_s)
+    number, name = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}.")
+    os.close(number)
+    partial = Path(name)
+    try:
+        rendered = None
+        for preroll_s in PREROLLS_S:
+            argv = _command(source, plan, frames, preroll_s)
+            argv += ["-threads", str(threads)] if threads else []
+            watch = Watch(plan, frames, on_progress)
+            ended = run(
+                [*argv, f"file:{partial}"], limits=limits, on_line=watch.line, cancelled=cancelled
+            )
+            if ended.code != 0:
+                raise explain(_WHAT, ended.stderr, source)
+            rendered = _check(partial, plan, frames)
+            if rendered is not None:
+                break
+        if rendered is None:
+            raise MediaError(f"{_WHAT}: the video is damaged there, and frames are missing.")
+        partial.chmod(0o644)
+        partial.replace(destination)
+        return rendered
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def find_frames(
+    source: str,
+    plan: RenderPlan,
+    *,
+    timeout_s: float,
+    cancelled: Callable[[], bool] | None = None,
+) -> Frames:
+    """The frames of the plan's clip. Reads the source's packets there, and decodes nothing."""
+    tick, rate = plan.video.time_base, plan.video.frame_rate
+    until_s = float((plan.end_pts * tick) + 3 / rate) + 1.0
+    interval = f"{max(0.0, float(plan.first_pts * tick) - 0.5):.6f}%{until_s:.6f}"
+    shown = ["-select_streams", str(plan.video.index), "-read_intervals", interval]
+    shown += ["-show_entries", "packet=pts,dts,duration,flags"]
+    found = ask(
+        source, plan.info.container, shown, timeout_s=timeout_s, what=_WHAT, cancelled=cancelled
+    )
+    times: dict[int, int] = {}
+    for packet in found.get("packets", []):
+        pts = packet.get("pts", packet.get("dts"))
+        # A packet that an edit list cuts away is decoded, and not shown.
+        if pts is not None and "D" not in packet.get("flags", ""):
+            times[int(pts)] = int(packet.get("duration", 0))
+    inside = sorted(pts for pts in times if plan.first_pts <= pts < plan.end_pts)
+    if not inside:
+        raise MediaError(f"{_WHAT}: there is no frame in it; the video may be cut short.")
+    after = [pts for pts in times if pts >= plan.end_pts]
+    last = inside[-1]
+    end = min(after) if after else last + (times[last] or round(1 / rate / tick))
+    known_end_pts = round((Fraction(plan.video.start_s) + Fraction(plan.video.duration_s)) / tick)
+    missing = min(plan.end_pts, known_end_pts) - end
+    if not after and missing * tick > 2 / rate and not plan.video.variable:
+        at_s = float(end * tick) - plan.info.start_s
+        raise MediaError(f"{_WHAT}: the file is cut short, and its picture ends at {at_s:.3f} s.")
+    count = 1 if plan.spec.kind == "still" else len(inside)
+    return Frames(count, inside[0], end)
+
+
+class Watch:
+    """Reads the lines of `-progress pipe:1` and reports; percent never goes back."""
+
+    def __init__(
+        self, plan: RenderPlan, frames: Frames, on_progress: Callable[[Progress], None] | None
+    ) -> None:
+        self._report = on_progress
+        self._length_s = float((frames.end_pts - frames.first_pts) * plan.video.time_base)
+        self._values: dict[str, str] = {}
+        self._percent = 0.0
+
+    def line(self, text: str) -> None:
+        """Take one `key=value`; `progress=…` ends a group of them."""
+        key, _, value = text.partition("=")
+        self._values[key.strip()] = value.strip()
+        if key != "progress" or self._report is None:
+            return
+        # Values may be N/A, or negative at first.
+        made_s = max(0.0, self._number("out_time_us") / 1e6)
+        speed = self._number("speed") or None
+        self._percent = max(self._percent, min(100.0, 100.0 * made_s / self._length_s))
+        left_s = max(0.0, self._length_s - made_s)
+        self._report(
+            Progress(
+                percent=self._percent,
+                fps=self._number("fps") or None,
+                speed=speed,
+                eta_s=round(left_s / speed, 1) if speed else None,
+                out_time_s=round(min(made_s, self._length_s), 3),
+                frame=int(self._number("frame")),
+            )
+        )
+
+    def _number(self, key: str) -> float:
+        try:
+            return float(self._values.get(key, "").rstrip("x"))
+        except ValueError:
+            return 0.0
+
+
+def _command(source: str, plan: RenderPlan, frames: Frames, preroll_s: float) -> list[str]:
+    """The command, but for its output."""
+    tick = plan.video.time_base
+    from_s = max(0.0, float(frames.first_pts * tick) - plan.info.start_s - preroll_s)
+    argv = [ffmpeg_path(), "-hide_banner", "-nostdin", "-v", "error", "-y"]
+    argv += ["-progress", "pipe:1", "-stats_period", "0.2"]
+    # Timestamps stay the source's, so that frames are chosen by whole ticks of its clock.
+    argv += ["-copyts", "-noaccurate_seek"]
+    argv += ["-ss", f"{from_s:.6f}"] if from_s > 0 else []
+    argv += input_args(source, plan.info.container)
+    argv += ["-map_metadata", "-1", "-map_chapters", "-1", "-sn", "-dn"]
+    return [*argv, *_streams(plan, frames), "-f", MUXERS[plan.spec.kind]]
+
+
+def _streams(plan: RenderPlan, frames: Frames) -> list[str]:
+    tick = plan.video.time_base
+    video = (
+        f"[0:{plan.video.index}]settb={tick},"
+        f"trim=start_pts={frames.first_pts}:end_pts={plan.end_pts},"
+        f"setpts=PTS-{frames.first_pts},"
+    )
+    if plan.spec.kind == "still":
+        graph = f"{video}{plan.filters}[v]"
+        return ["-filter_complex", graph, "-map", "[v]", "-frames:v", "1", "-c:v", "mjpeg",
+                "-q:v", "2"]  # fmt: skip
+    if plan.spec.kind == "gif":
+        # One palette for the whole clip, weighted by what moves.
+        graph = (
+            f"{video}fps={GIF_RATE}:round=up,{plan.filters},split[a][b];"
+            "[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=bayer:bayer_scale=5[v]"
+        )
+        return ["-filter_complex", graph, "-map", "[v]", "-loop", "0"]
+    graph = f"{video}{plan.filters}[v]"
+    options = ["-map", "[v]", "-c:v", "libx264", "-preset", PRESET, "-crf", str(CRF)]
+    # Each frame as it came, at its own time, on the source's clock.
+    clock = f"{tick.numerator}:{tick.denominator}"
+    options += ["-fps_mode", "passthrough", "-enc_time_base", clock]
+    options += ["-video_track_timescale", str(_timescale(tick)), "-movflags", "+faststart"]
+    if plan.info.audio:
+        graph += f";[0:{plan.info.audio.index}]{_sound(plan, frames)}[s]"
+        options += ["-map", "[s]", "-c:a", "aac", "-b:a", AUDIO_BITRATE, "-ac", "2"]
+    return ["-filter_complex", graph, *options]
+
+
+def _sound(plan: RenderPlan, frames: Frames) -> str:
+    """The sound from the first frame's start to the last one's end, exactly as long as they."""
+    tick = plan.video.time_base
+    start, length = frames.first_pts * tick, (frames.end_pts - frames.first_pts) * tick
+    return (
+        f"atrim=start={float(start):.6f}:end={float(start + length):.6f},"
+        f"asetpts=PTS-({start})/TB,"
+        # Where the source has no sound, before it, in gaps and after it, there is silence.
+        f"aresample=async=1:first_pts=0,apad=whole_dur={float(length):.6f},"
+        f"atrim=end={float(length):.6f}"
+    )
+
+
+def _timescale(tick: Fraction) -> int:
+    """Ticks a second of the output's clock: whole source ticks, and fine enough for players."""
+    scale = tick.denominator
+    while scale < 10_000:
+        scale *= 10
+    return scale
+
+
+def _check(made: Path, plan: RenderPlan, frames: Frames) -> Rendered | None:
+    """What was made, or None when it is not what was planned: an exit code is no proof."""
+    if made.stat().st_size == 0:
+        return None
+    shown = ["-count_packets", "-select_streams", "v:0", "-show_entries"]
+    shown += ["stream=width,height,nb_read_packets,duration"]
+    kind = plan.spec.kind
+    found = ask(str(made), DEMUXERS[kind], shown, timeout_s=CHECK_TIMEOUT_S, what=_WHAT)
+    streams = found.get("streams", [])
+    if not streams:
+        return None
+    stream, length_s = streams[0], float((frames.end_pts - frames.first_pts) * plan.video.time_base)
+    count = int(stream.get("nb_read_packets", 0))
+    size = (int(stream["width"]), int(stream["height"]))
+    enough = count >= 1 if kind == "gif" else count == frames.count
+    if not enough or size != (plan.width, plan.height):
+        return None
+    duration_s = 0.0 if kind == "still" else length_s
+    return Rendered(duration_s, count, made.stat().st_size, *size)
