@@ -60,4 +60,6 @@ class GroupCommit:
             with self._store.savepoint():
                 return work(self._store)
         except Exception as error:
+            if not self._store.in_transaction:  # what came before it is undone as well
+                raise
             return error

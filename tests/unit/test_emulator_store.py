@@ -410,3 +410,11 @@ def test_settings_of_a_queue_are_kept(bench: Bench) -> None:
     settings = replace(QueueSettings(), delivery_delay=1, delivery_paused=True)
     assert bench.store.registry.update_queue(bench.queue_id, "new", settings).settings == settings
     assert bench.store.registry.queue(bench.queue_id).queue_name == "new"
+
+
+def test_a_copy_is_never_copied_itself(bench: Bench) -> None:
+    bench.push("a")
+    [a] = bench.pull()
+    for _ in range(2):
+        bench.store.messages.copy(bench.queue_id, [a.message_id])
+    assert bench.backlog() == 3

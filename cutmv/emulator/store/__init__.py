@@ -34,21 +34,27 @@ class Store:
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:  # SQLite has undone it already when the disk is full
+            if self.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Inside a transaction: undo this piece alone when it raises."""
+        """Inside a transaction: undo this piece alone when it raises, if that can be done."""
         self._db.execute("SAVEPOINT piece")
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK TO piece")
+            if self.in_transaction:
+                self._db.execute("ROLLBACK TO piece")
+                self._db.execute("RELEASE piece")
             raise
-        finally:
-            self._db.execute("RELEASE piece")
+        self._db.execute("RELEASE piece")
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one is open. SQLite ends it by itself, undone, when the disk is full."""
+        return self._db.in_transaction
 
     def reset(self) -> None:
         """Remove everything."""
