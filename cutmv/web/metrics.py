@@ -1,0 +1,75 @@
+"""Figures for Prometheus, in a registry of each application's own."""
+
+import time
+from collections.abc import Iterable
+
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from cutmv.jobs import JobStore, State
+
+#: Seconds; an answer takes milliseconds, an upload minutes.
+LATENCY_BUCKETS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0)
+
+
+class Metrics:
+    """What is counted while the application runs, and what the job store knows when asked."""
+
+    def __init__(self, store: JobStore) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "cutmv_http_requests",
+            "Answers, by route, method and status.",
+            ["route", "method", "status"],
+            registry=self.registry,
+        )
+        self.latency = Histogram(
+            "cutmv_http_request_seconds",
+            "Time from the head of a request to the head of its answer.",
+            ["route", "method"],
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.websockets = Gauge(
+            "cutmv_websocket_clients", "Open WebSockets.", registry=self.registry
+        )
+        self.registry.register(_States(store))
+
+
+class _States:
+    """Jobs and steps by state. Asked of the store at each scrape, so true for all processes."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # or registering would already ask the database
+
+    def collect(self) -> Iterable[Metric]:
+        counts = self._store.counts()
+        for kind in ("job", "step"):
+            family = GaugeMetricFamily(f"cutmv_{kind}s", f"{kind}s by state.", labels=["state"])
+            for state in State:
+                family.add_metric([state.value], counts.get((kind, state.value), 0))
+            yield family
+
+
+def register(app: Flask, metrics: Metrics) -> None:
+    """Count the requests of `app` in `metrics`."""
+
+    def begin() -> None:
+        g.began = time.monotonic()
+
+    def end(response: Response) -> Response:
+        rule = request.url_rule
+        # The rule, not the path: ids would make a new series each.
+        route = rule.rule if rule else "unknown"
+        # A WebSocket's answer comes when it closes, which is no latency.
+        if rule is None or not rule.websocket:
+            metrics.latency.labels(route, request.method).observe(time.monotonic() - g.began)
+        metrics.requests.labels(route, request.method, str(response.status_code)).inc()
+        return response
+
+    app.before_request(begin)
+    app.after_request(end)

@@ -1,0 +1,15 @@
+"""The page."""
+
+from flask import Blueprint, render_template
+
+from cutmv.web.models import size_text
+from cutmv.web.state import web
+
+blueprint = Blueprint("page", __name__)
+
+
+@blueprint.get("/")
+def index() -> str:
+    """The page, for people."""
+    limit = web().services.settings.max_upload_bytes
+    return render_template("index.html", max_upload_bytes=limit, max_upload_text=size_text(limit))

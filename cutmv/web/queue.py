@@ -1,0 +1,30 @@
+"""The queue's health, and progress that workers elsewhere send by signed webhook."""
+
+from flask import Blueprint, Response, jsonify, request
+
+from cutmv.progress import WebhookRejected, verify
+from cutmv.web.problems import Problem
+from cutmv.web.state import web
+
+blueprint = Blueprint("queue", __name__, url_prefix="/api")
+
+
+@blueprint.get("/queue-status")
+def status() -> Response:
+    """Whether the queue works, checked for real a few seconds ago at most."""
+    return jsonify(web().dispatcher.status())
+
+
+@blueprint.post("/queue-progress")
+def progress() -> tuple[str, int]:
+    """Take `{"events": […]}`, signed as Standard Webhooks are, and hand it to the watchers."""
+    here = web()
+    secret = here.services.settings.webhook_secret
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    try:
+        events = verify(secret, headers, request.get_data(), seen=here.seen)
+    except WebhookRejected as error:
+        raise Problem(error.status, str(error)) from None
+    for event in events:
+        here.hub.publish(event)
+    return "", 204

@@ -1,0 +1,66 @@
+"""What keeps other sites' pages out, and the browser strict about ours."""
+
+import socket
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, request
+
+from cutmv.web.problems import Problem
+
+#: Everything from this host alone, no inline script or style. `blob:` is the preview of a file
+#: that the person has just chosen.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+#: Methods that change nothing.
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+#: Seconds without a byte, either way, after which a connection is given up: a client that
+#: stalls holds a thread.
+IDLE_S = 60.0
+
+
+def register(app: Flask) -> None:
+    """Guard each request of `app` and set the headers of each response."""
+    app.before_request(_bound_the_connection)
+    app.before_request(_refuse_other_origins)
+    app.after_request(_set_headers)
+
+
+def _bound_the_connection() -> None:
+    connection: socket.socket | None = request.environ.get("gunicorn.socket")
+    if connection is not None:
+        connection.settimeout(IDLE_S)
+
+
+def _refuse_other_origins() -> None:
+    """Refuse what another site's page sends. A WebSocket is such a thing, though it is a GET."""
+    is_websocket = request.headers.get("Upgrade", "").lower() == "websocket"
+    if request.method in SAFE_METHODS and not is_websocket:
+        return
+    # The browser's own word, which no page can set, and which no proxy's renaming disturbs.
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site is not None:
+        ours = site in ("same-origin", "none")
+    else:
+        ours = origin is None or urlsplit(origin).netloc == request.host
+    if not ours:
+        raise Problem(403, "Requests from pages of other sites are refused.")
+
+
+def _set_headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if response.mimetype in ("application/json", "application/problem+json"):
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response

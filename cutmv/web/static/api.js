@@ -1,0 +1,63 @@
+// The JSON API. Every failure is an ApiError whose message is one line for people.
+
+export class ApiError extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+const LOST = "The server can't be reached. Check the connection and try again.";
+
+async function call(path, options) {
+  const response = await fetch(path, options).catch(() => {
+    throw new ApiError(LOST, 0);
+  });
+  if (!response.ok) throw problem(response.status, await response.text());
+  return response.json();
+}
+
+function problem(status, text) {
+  try {
+    const { detail, title } = JSON.parse(text);
+    return new ApiError(detail || title, status);
+  } catch {
+    return new ApiError(`The server answered ${status}.`, status);
+  }
+}
+
+export const queueStatus = () => call("/api/queue-status");
+export const recentJobs = (limit) => call(`/api/jobs?limit=${limit}`);
+export const job = (id) => call(`/api/jobs/${id}`);
+export const cancelJob = (id) => call(`/api/jobs/${id}`, { method: "DELETE" });
+export const uploaded = (id) => call(`/api/uploads/${id}`);
+
+export const createJob = (request) =>
+  call("/api/jobs", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(request),
+  });
+
+/**
+ * Send a file. `progressed` is told the fraction sent; `signal` aborts.
+ * XMLHttpRequest, since fetch does not report what has been sent.
+ */
+export function upload(file, { progressed, signal }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.upload.addEventListener("progress", (event) => {
+      if (event.lengthComputable && event.total) progressed(event.loaded / event.total);
+    });
+    request.addEventListener("load", () => {
+      if (request.status === 201) resolve(JSON.parse(request.responseText));
+      else reject(problem(request.status, request.responseText));
+    });
+    request.addEventListener("error", () => reject(new ApiError(LOST, 0)));
+    request.addEventListener("abort", () => reject(new ApiError("The upload was cancelled.", 0)));
+    signal.addEventListener("abort", () => request.abort());
+    request.open("POST", `/api/uploads?filename=${encodeURIComponent(file.name)}`);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.send(file);
+  });
+}

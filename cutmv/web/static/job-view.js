@@ -1,0 +1,128 @@
+// One job on the page: its bar, its steps' bars, and its results.
+
+import { formatBytes, formatSpan } from "./times.js";
+import { isFinal } from "./live.js";
+
+const KINDS = { cutdown: "Video", gif: "GIF", still: "Still" };
+const STAGES = { queued: "waiting", running: "running", done: "done", failed: "failed", cancelled: "cancelled" };
+
+export class JobView {
+  #root;
+  #template;
+  #rows = new Map();
+  #job = null;
+
+  constructor(root, template) {
+    this.#root = root;
+    this.#template = template;
+  }
+
+  /** Show a snapshot. Rows of the same job are kept, so that a result being played goes on. */
+  show(job) {
+    if (this.#job?.id !== job.id) {
+      this.#rows.clear();
+      this.#find("#steps").replaceChildren();
+      this.#find("#job-bar").value = 0;
+    }
+    this.#job = job;
+    this.#root.hidden = false;
+    this.#root.dataset.job = job.id;
+    this.#root.dataset.state = job.state;
+    this.#find("#job-state").textContent = STAGES[job.state];
+    this.#find("#job-state").dataset.state = job.state;
+    this.#find("#job-file").textContent = job.upload.filename;
+    this.#find("#cancel").hidden = isFinal(job);
+    raise(this.#find("#job-bar"), job.percent);
+    line(this.#find("#job-error"), job.error);
+    for (const step of job.steps) this.#showStep(step);
+  }
+
+  /** Show one event of one step. */
+  progress(event) {
+    const step = this.#job?.steps.find((each) => each.id === event.step_id);
+    if (!step) return;
+    Object.assign(step, { ...event, percent: Math.max(step.percent, event.percent ?? 0) });
+    if (step.state === "queued") step.state = "running";
+    raise(this.#find("#job-bar"), percentOf(this.#job));
+    this.#showStep(step);
+  }
+
+  line(text) {
+    this.#find("#job-live").textContent = text;
+  }
+
+  #find(selector) {
+    return this.#root.querySelector(selector);
+  }
+
+  #showStep(step) {
+    if (!this.#rows.has(step.id)) this.#rows.set(step.id, this.#build(step));
+    const row = this.#rows.get(step.id);
+    row.dataset.state = step.state;
+    raise(row.querySelector("progress"), step.percent);
+    row.querySelector(".detail").textContent = detail(step);
+    line(row.querySelector(".problem"), step.error);
+    const result = row.querySelector(".result");
+    if (step.output && result.hidden) {
+      result.hidden = false;
+      result.append(...resultOf(step));
+    }
+  }
+
+  #build(step) {
+    const row = this.#template.content.firstElementChild.cloneNode(true);
+    const name = nameOf(step);
+    row.querySelector(".name").textContent = name;
+    row.querySelector("progress").setAttribute("aria-label", name);
+    this.#find("#steps").append(row);
+    return row;
+  }
+}
+
+/** Finished work over all work, each step weighing as long as its clip is, as the server has it. */
+function percentOf({ steps }) {
+  const weight = ({ clip }) => Math.max(clip.end - clip.start, 0.1);
+  const total = steps.reduce((sum, step) => sum + weight(step), 0);
+  return steps.reduce((sum, step) => sum + weight(step) * step.percent, 0) / total;
+}
+
+function nameOf(step) {
+  const shape = step.aspect && step.aspect !== "source" ? ` ${step.aspect}` : "";
+  return `${KINDS[step.kind] ?? step.kind}${shape} · ${step.clip.text}`;
+}
+
+function detail(step) {
+  if (step.state === "done" && step.output) return formatBytes(step.output.size);
+  if (step.state !== "running") return STAGES[step.state];
+  const parts = [step.stage ?? "running", `${Math.floor(step.percent)} %`];
+  if (step.fps) parts.push(`${Math.round(step.fps)} frames/s`);
+  if (step.speed) parts.push(`${step.speed.toFixed(2)}×`);
+  if (step.eta_s) parts.push(`${formatSpan(step.eta_s)} left`);
+  return parts.join(" · ");
+}
+
+function resultOf({ output, kind, clip }) {
+  const shown = document.createElement(kind === "cutdown" ? "video" : "img");
+  shown.src = output.url;
+  shown.dataset.testid = `result-${kind}`;
+  if (kind === "cutdown") Object.assign(shown, { controls: true, playsInline: true, preload: "metadata" });
+  else Object.assign(shown, { alt: `${KINDS[kind]} of ${clip.text}`, loading: "lazy" });
+  if (kind === "cutdown") shown.setAttribute("aria-label", `Result: ${clip.text}`);
+  const link = document.createElement("a");
+  link.href = `${output.url}?download=1`;
+  link.download = output.name;
+  link.className = "button";
+  link.dataset.testid = "download";
+  link.textContent = `Download ${output.name}`;
+  return [shown, link];
+}
+
+/** A bar never goes back, though a snapshot is rounded and an event is not. */
+function raise(bar, percent) {
+  bar.value = Math.max(bar.value, percent);
+}
+
+function line(element, text) {
+  element.hidden = !text;
+  element.textContent = text ?? "";
+}

@@ -1,0 +1,173 @@
+// The page: who tells whom. Each part is in a module of its own.
+
+import * as api from "./api.js";
+import { ClipRows } from "./clip-rows.js";
+import { Clips } from "./clips.js";
+import { JobView } from "./job-view.js";
+import { follow, isFinal } from "./live.js";
+import { Recent } from "./recent.js";
+import { Timeline } from "./timeline.js";
+import { formatTime } from "./times.js";
+import { Uploader } from "./uploader.js";
+
+/** Milliseconds between two looks at the queue. */
+const STATUS_EVERY_MS = 15_000;
+
+const $ = (id) => document.getElementById(id);
+const player = $("player");
+const clips = new Clips();
+const timeline = new Timeline($("timeline"), $("playhead"), clips, (seconds) => (player.currentTime = seconds));
+const view = new JobView($("job"), $("step-row"));
+const recent = new Recent($("recent"), $("recent-empty"), open);
+let source = null;
+let preview = null;
+let stopFollowing = () => {};
+
+new ClipRows($("clips"), $("clip-row"), clips);
+new Uploader(
+  {
+    drop: $("drop"), input: $("file"), box: $("upload"), cancel: $("upload-cancel"),
+    name: $("upload-name"), state: $("upload-state"), bar: $("upload-bar"),
+  },
+  Number(document.body.dataset.maxUploadBytes),
+  { chosen, uploaded, failed: say },
+);
+
+function say(message) {
+  $("notice").textContent = message;
+  $("notice").hidden = !message;
+  if (message) $("notice").scrollIntoView({ block: "nearest" });
+}
+
+/* The source: clips can be set while the file is still on its way. */
+
+function chosen(file) {
+  say("");
+  useSource(null);
+  clips.reset();
+  if (preview) URL.revokeObjectURL(preview);
+  preview = URL.createObjectURL(file);
+  player.src = preview;
+  $("player-error").hidden = true;
+  $("editor").hidden = false;
+}
+
+function uploaded(info) {
+  clips.setSource(info.duration_s, info.video.frame_rate);
+  $("length").textContent = `${formatTime(info.duration_s)} · ${info.video.width}×${info.video.height}`;
+  useSource(info);
+  if (!clips.items.length) clips.add(player.currentTime || 0);
+}
+
+function useSource(info) {
+  source = info;
+  $("start").disabled = !(source && clips.valid);
+}
+
+clips.addEventListener("change", () => useSource(source));
+
+/* The player and its marks. */
+
+player.addEventListener("loadedmetadata", () => {
+  if (!source && Number.isFinite(player.duration)) clips.setSource(player.duration, 0);
+});
+player.addEventListener("error", () => ($("player-error").hidden = false));
+for (const name of ["timeupdate", "seeking", "loadedmetadata"]) {
+  player.addEventListener(name, () => {
+    $("clock").textContent = formatTime(player.currentTime);
+    timeline.showTime(player.currentTime);
+  });
+}
+
+function mark(side) {
+  const clip = clips.selected ?? clips.add(player.currentTime);
+  const now = player.currentTime;
+  if (side === "start") clips.move(clip, now, clip.end > now ? clip.end : clips.duration);
+  else clips.move(clip, clip.start < now ? clip.start : 0, now);
+}
+
+const actions = {
+  i: () => mark("start"),
+  o: () => mark("end"),
+  a: () => clips.add(player.currentTime),
+};
+$("mark-in").addEventListener("click", actions.i);
+$("mark-out").addEventListener("click", actions.o);
+$("add-clip").addEventListener("click", actions.a);
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input:not([type=checkbox], [type=radio])");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || !clips.duration) return;
+  actions[event.key.toLowerCase()]?.();
+});
+
+/* The job. */
+
+$("job-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = new FormData(event.target);
+  say("");
+  $("start").disabled = true;
+  try {
+    const job = await api.createJob({
+      upload_id: source.id,
+      clips: clips.texts,
+      aspects: form.getAll("aspect"),
+      fit: form.get("fit"),
+      gif: form.has("gif"),
+      still: form.has("still"),
+    });
+    open(job);
+    $("job").scrollIntoView({ behavior: "smooth", block: "start" });
+    recent.refresh();
+  } catch (error) {
+    say(error.message);
+  } finally {
+    useSource(source);
+  }
+});
+
+function open(job) {
+  stopFollowing();
+  view.line("");
+  view.show(job);
+  $("cancel").disabled = false;
+  if (isFinal(job)) return;
+  stopFollowing = follow(job.id, {
+    snapshot: (snapshot) => {
+      view.show(snapshot);
+      if (isFinal(snapshot)) recent.refresh();
+    },
+    progress: (event) => view.progress(event),
+    line: (text) => view.line(text),
+  });
+}
+
+$("cancel").addEventListener("click", async () => {
+  $("cancel").disabled = true;
+  try {
+    view.show(await api.cancelJob($("job").dataset.job));
+    recent.refresh();
+  } catch (error) {
+    say(error.message);
+    $("cancel").disabled = false;
+  }
+});
+
+/* The badge. */
+
+async function showMode() {
+  const badge = $("mode");
+  try {
+    const status = await api.queueStatus();
+    // Without a queue configured, cutting here is what is meant to happen.
+    const asMeant = status.healthy || !status.configured;
+    badge.textContent = asMeant ? status.mode : `${status.mode} is away; ${status.fallback} instead`;
+    badge.title = status.message;
+    badge.dataset.state = asMeant ? "done" : "failed";
+  } catch {
+    badge.textContent = "server unreachable";
+    badge.dataset.state = "failed";
+  }
+}
+showMode();
+setInterval(() => document.hidden || showMode(), STATUS_EVERY_MS);

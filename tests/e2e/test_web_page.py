@@ -1,0 +1,296 @@
+"""The page in a real headless Chromium, from a file to its clips, on a real server."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageStat
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from cutmv.media import probe
+from tests.media_samples import make_sample
+from tests.web_server import WebServer, web_server
+
+#: Milliseconds for what takes FFmpeg some time on a busy machine.
+PATIENCE_MS = 120_000
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # The system's, which plays H.264; else the one that Playwright brings.
+        browser = playwright.chromium.launch(
+            headless=True, executable_path=shutil.which("chromium"), args=ARGUMENTS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
+    with web_server(tmp_path_factory.mktemp("page")) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, server: WebServer) -> Iterator[Page]:
+    """The page, on which no script may fail and nothing may break the content policy."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "console",
+        lambda message: errors.append(message.text) if "Security Policy" in message.text else None,
+    )
+    page.goto(server.url)
+    yield page
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sample(tmp_path_factory.mktemp("video") / "my song.mp4", seconds=12.0)
+
+
+def upload(page: Page, video: Path) -> None:
+    page.get_by_test_id("file-input").set_input_files(video)
+    expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
+
+
+def bar(page: Page, name: str) -> float:
+    return float(page.get_by_test_id(name).first.evaluate("bar => bar.value"))
+
+
+def assert_not_blank(screenshot: Path) -> None:
+    with Image.open(screenshot) as image:
+        assert image.width >= 300
+        assert max(ImageStat.Stat(image.convert("RGB")).stddev) > 8
+
+
+@pytest.mark.slow
+def test_the_page_walks_from_a_file_to_its_clips(page: Page, video: Path, tmp_path: Path) -> None:
+    expect(page.get_by_test_id("mode-badge")).to_have_text("eager")
+    page.screenshot(path=tmp_path / "1-start.png", full_page=True)
+
+    # Upload: the player shows the file, and one clip is proposed.
+    upload(page, video)
+    assert bar(page, "upload-bar") == 100
+    player = page.get_by_test_id("player")
+    page.wait_for_function("document.querySelector('#player').readyState >= 1")
+    assert abs(player.evaluate("player => player.duration") - 12.0) < 0.2
+    expect(page.get_by_test_id("clip-row")).to_have_count(1)
+
+    # Clips: one typed, one marked at the player's time.
+    page.get_by_test_id("clip-start").first.fill("0:01")
+    page.get_by_test_id("clip-end").first.fill("0:03.5")
+    player.evaluate("player => { player.currentTime = 5 }")
+    expect(page.get_by_test_id("clock")).to_have_text("0:05.000")
+    page.get_by_test_id("add-clip").click()
+    player.evaluate("player => { player.currentTime = 7 }")
+    expect(page.get_by_test_id("clock")).to_have_text("0:07.000")
+    page.get_by_test_id("mark-out").click()
+    expect(page.get_by_test_id("clip-start").nth(1)).to_have_value("0:05.000")
+    expect(page.get_by_test_id("clip-end").nth(1)).to_have_value("0:07.000")
+    page.get_by_test_id("aspect-9:16").check()
+    page.get_by_test_id("gif").check()
+    page.get_by_test_id("still").check()
+    page.screenshot(path=tmp_path / "2-clips.png", full_page=True)
+
+    # The bar is watched from the first moment.
+    page.evaluate(
+        """() => {
+          window.seen = [];
+          const bar = document.querySelector("#job-bar");
+          const note = () => { seen.push(bar.value); requestAnimationFrame(note); };
+          note();
+        }"""
+    )
+    page.get_by_test_id("start").click()
+    expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
+    seen = page.evaluate("() => window.seen")
+    assert bar(page, "job-bar") == 100
+    assert len({value for value in seen if 0 < value < 100}) >= 2, "the bar did not move"
+    assert seen == sorted(seen)
+    expect(page.get_by_test_id("step")).to_have_count(8)
+    expect(page.get_by_test_id("cancel")).to_be_hidden()
+
+    # Results play, seek and show.
+    result = page.get_by_test_id("result-cutdown").first
+    result.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('[data-testid=result-cutdown]').readyState >= 2")
+    assert abs(result.evaluate("video => video.duration") - 2.5) < 0.1
+    played = result.evaluate(
+        """async video => {
+          video.muted = true;
+          await video.play();
+          await new Promise(done => video.addEventListener("timeupdate", done, { once: true }));
+          video.pause();
+          video.currentTime = 2;
+          await new Promise(done => video.addEventListener("seeked", done, { once: true }));
+          return video.currentTime;
+        }"""
+    )
+    assert played == pytest.approx(2.0, abs=0.01)
+    for kind in ("result-gif", "result-still"):
+        picture = page.get_by_test_id(kind).first
+        picture.scroll_into_view_if_needed()
+        picture.evaluate("image => image.decode()")
+        assert picture.evaluate("image => image.naturalWidth") > 0
+    page.screenshot(path=tmp_path / "3-results.png", full_page=True)
+
+    # What is downloaded is the clip.
+    with page.expect_download() as downloading:
+        page.get_by_test_id("download").first.click()
+    downloaded = tmp_path / downloading.value.suggested_filename
+    downloading.value.save_as(downloaded)
+    assert downloaded.suffix == ".mp4"
+    info = probe(str(downloaded))
+    assert float(info.duration_s) == pytest.approx(2.5, abs=0.05)
+    assert info.audio
+
+    # The job is in the list, and opens from it on a fresh page.
+    page.reload()
+    page.get_by_test_id("recent-job").first.click()
+    expect(page.get_by_test_id("job-state")).to_have_text("done")
+    for name in ("1-start.png", "2-clips.png", "3-results.png"):
+        assert_not_blank(tmp_path / name)
+
+
+def test_clips_are_dragged_on_the_timeline_by_pointer_and_key(page: Page, video: Path) -> None:
+    upload(page, video)
+    page.get_by_test_id("timeline").scroll_into_view_if_needed()
+    box = page.get_by_test_id("timeline").bounding_box()
+    assert box
+
+    def x(seconds: float) -> float:
+        return box["x"] + box["width"] * seconds / 12.0
+
+    def drag(grip: str, to: float) -> None:
+        held = page.get_by_test_id(grip).bounding_box()
+        assert held
+        page.mouse.move(held["x"] + held["width"] / 2, held["y"] + held["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(x(to), held["y"] + 5, steps=5)
+        page.mouse.up()
+
+    drag("grip-end", 6.0)
+    drag("grip-start", 2.0)
+    drag("grip-body", 8.0)
+    page.get_by_test_id("grip-end").press("Shift+ArrowLeft")
+
+    start, end = page.evaluate(
+        """async () => {
+          const { parseTime } = await import("/static/times.js");
+          return ["start", "end"].map((side) =>
+            parseTime(document.querySelector(`.clip-row .${side}`).value, 30));
+        }"""
+    )
+    assert start == pytest.approx(6.0, abs=0.1)
+    assert end == pytest.approx(9.0, abs=0.1)
+
+
+def test_a_wrong_clip_is_marked_and_can_not_be_started(page: Page, video: Path) -> None:
+    upload(page, video)
+    start = page.get_by_test_id("start")
+    expect(start).to_be_enabled()
+
+    page.get_by_test_id("clip-end").fill("0:00")
+    expect(page.get_by_text("The end must come after the start.")).to_be_visible()
+    expect(start).to_be_disabled()
+
+    page.get_by_test_id("clip-end").fill("soon")
+    expect(page.get_by_text("Write a time as")).to_be_visible()
+    expect(start).to_be_disabled()
+
+
+def test_what_the_server_refuses_is_told(page: Page, tmp_path: Path) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("These are notes, not a video. " * 100)
+
+    page.get_by_test_id("file-input").set_input_files(text)
+
+    expect(page.get_by_test_id("error")).to_contain_text("we can read: use MP4")
+    expect(page.get_by_test_id("upload-state")).to_have_text("refused")
+
+
+def test_a_running_job_is_cancelled_from_the_page(page: Page, video: Path) -> None:
+    upload(page, video)
+    for aspect in ("9:16", "16:9", "1:1"):
+        page.get_by_test_id(f"aspect-{aspect}").check()
+    for _ in range(5):
+        page.get_by_test_id("add-clip").click()
+    page.get_by_test_id("start").click()
+    expect(page.get_by_test_id("job-state")).to_have_text("running")
+
+    page.get_by_test_id("cancel").click()
+
+    expect(page.get_by_test_id("job-state")).to_have_text("cancelled")
+    expect(page.get_by_test_id("cancel")).to_be_hidden()
+
+
+def test_a_broken_line_comes_back_by_itself(page: Page, video: Path) -> None:
+    # Every second WebSocket breaks after its first message.
+    page.add_init_script(
+        """
+        const Real = WebSocket;
+        let opened = 0;
+        window.WebSocket = class extends Real {
+          constructor(...given) {
+            super(...given);
+            if (opened++ % 2 === 0) this.addEventListener("message", () => this.close());
+          }
+        };
+        window.socketsOpened = () => opened;
+        """
+    )
+    page.reload()
+    upload(page, video)
+    page.get_by_test_id("clip-end").fill("0:08")
+    page.get_by_test_id("aspect-9:16").check()
+    page.get_by_test_id("start").click()
+
+    expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
+    assert page.evaluate("() => socketsOpened()") >= 2
+
+
+def test_the_page_fits_a_phone(browser: Browser, server: WebServer, tmp_path: Path) -> None:
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    page.goto(server.url)
+    expect(page.get_by_test_id("mode-badge")).to_have_text("eager")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    shot = tmp_path / "phone.png"
+    page.screenshot(path=shot, full_page=True)
+    assert_not_blank(shot)
+    context.close()
+
+
+def test_every_field_has_a_name_for_those_who_listen(page: Page, video: Path) -> None:
+    upload(page, video)
+
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("input, button, progress, video, [role=slider]")]
+          .filter((field) => !field.closest("template") && !(field.labels?.length
+            || field.getAttribute("aria-label") || field.textContent.trim()))
+          .map((field) => field.outerHTML)"""
+    )
+
+    assert nameless == []
