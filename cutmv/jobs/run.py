@@ -100,7 +100,7 @@ class StepRun:
             raise
         if not self._claims.finish(step, output):
             return self._superseded(step, output)
-        self._tell(step, State.DONE, percent=100.0)
+        self._tell(step, State.DONE)
         return self._now(step)
 
     def fail(self, error: str) -> None:
@@ -159,8 +159,9 @@ class StepRun:
     def _now(self, step: Step) -> Step:
         return next(s for s in self._services.store.job(step.job_id).steps if s.id == step.id)
 
-    def _tell(self, step: Step, state: State, percent: float | None = None) -> None:
-        self._emit(_event(step, stage=state.value, percent=percent))
+    def _tell(self, step: Step, state: State) -> None:
+        made = Progress(100.0 if state is State.DONE else step.percent)
+        self._emit(_event(step, stage=state.value, progress=made))
 
 
 class Heart:
@@ -174,7 +175,7 @@ class Heart:
         self._claims, self._step, self._emit = claims, step, emit
         self.stage = "cutting"
         self.lost = False
-        self._progress: Progress | None = None
+        self._progress = Progress()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"heart-{step.id}", daemon=True)
 
@@ -197,7 +198,7 @@ class Heart:
 
     def _run(self) -> None:
         beaten = time.monotonic()
-        told: tuple[str, Progress | None] | None = None
+        told: tuple[str, Progress] | None = None
         while True:
             stage, progress = self.stage, self._progress
             event = _event(self._step, stage=stage, progress=progress)
@@ -219,17 +220,14 @@ class Heart:
                 return
 
 
-def _event(
-    step: Step, *, stage: str, percent: float | None = None, progress: Progress | None = None
-) -> dict[str, Any]:
+def _event(step: Step, *, stage: str, progress: Progress) -> dict[str, Any]:
     """The fields of a `task-progress` event. A step is at 100 percent only once it is stored."""
-    if progress is None:
-        progress = Progress(percent or 0.0)
+    most = 100.0 if stage == State.DONE else 99.9
     return {
         "uuid": step.id,
         "job_id": step.job_id,
         "stage": stage,
-        "percent": progress.percent if percent is not None else min(progress.percent, 99.9),
+        "percent": round(min(progress.percent, most), 1),
         "fps": progress.fps,
         "speed": progress.speed,
         "eta_s": progress.eta_s,
