@@ -1,0 +1,152 @@
+"""What the transport's integration tests share: connections, workers, and waiting."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import kombu
+
+import cutmv.transports.cloudflare
+from tests.emulator_fixture import EmulatorProcess
+
+assert cutmv.transports.cloudflare
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parent.parent
+
+
+def wait_until(condition: Callable[[], T], seconds: float = 20, what: str = "") -> T:
+    """Return the condition's value once it is true; fail when it is not in time."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {seconds} s: {what or condition}"
+        time.sleep(0.02)
+    return value
+
+
+def connect(emulator: EmulatorProcess, **options: Any) -> kombu.Connection:
+    """Return a connection to the emulator; its options are the transport's."""
+    return kombu.Connection(
+        f"cloudflare://:{emulator.api_token}@{emulator.account_id}",
+        transport_options={"api_base_url": emulator.base_url, **options},
+    )
+
+
+def transport_threads() -> list[str]:
+    """Return the names of the transport's threads in this process."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith("cloudflare")]
+
+
+@dataclass
+class WorkerProcess:
+    """A running `celery worker` on `tests.transport_app`."""
+
+    child: subprocess.Popen[bytes]
+    output: Path
+
+    def log(self) -> str:
+        """Return all it has written."""
+        return self.output.read_text()
+
+    def term(self) -> None:
+        """Ask for a warm shutdown."""
+        self.child.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it and its pool at once, as a power cut would."""
+        os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait(10)
+
+
+class Site:
+    """An emulator's environment, a queue, a log that tasks write, and workers."""
+
+    def __init__(self, emulator: EmulatorProcess, directory: Path) -> None:
+        self.emulator = emulator
+        self.directory = directory
+        self.notes_file = directory / "notes"
+        self.notes_file.touch()
+        self._workers: list[WorkerProcess] = []
+
+    def env(self, **options: Any) -> dict[str, str]:
+        """Return the environment of a process that uses the transport."""
+        return {
+            **os.environ,
+            **self.emulator.env(),
+            "PYTHONPATH": str(ROOT),
+            "TRANSPORT_LOG": str(self.notes_file),
+            "TRANSPORT_OPTIONS": json.dumps(options),
+        }
+
+    def worker(
+        self, *args: str, env: dict[str, str] | None = None, **options: Any
+    ) -> WorkerProcess:
+        """Start a worker and return when it is ready, or has ended."""
+        output = self.directory / f"worker-{len(self._workers)}.log"
+        command = [sys.executable, "-m", "celery", "-A", "tests.transport_app", "worker"]
+        command += ["-n", f"w{len(self._workers)}@test", "-l", "INFO", "-c", "2", *args]
+        with output.open("wb") as out:
+            child = subprocess.Popen(
+                command,
+                env={**self.env(**options), **(env or {})},
+                cwd=self.directory,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        worker = WorkerProcess(child, output)
+        self._workers.append(worker)
+        return worker
+
+    def ready(self, worker: WorkerProcess) -> WorkerProcess:
+        """Wait until a worker takes tasks."""
+        wait_until(lambda: " ready." in worker.log(), 40, "worker ready")
+        return worker
+
+    def send(self, task: str, *args: Any, count: int = 1, **kwargs: Any) -> None:
+        """Send a task, from a process of its own, as a web server would."""
+        code = (
+            "import json, sys; from tests import transport_app as a\n"
+            "task, args, count, options = json.loads(sys.argv[1])\n"
+            "for _ in range(count): getattr(a, task).apply_async(args, **options)\n"
+        )
+        subprocess.run(
+            [sys.executable, "-c", code, json.dumps([task, args, count, kwargs])],
+            env=self.env(),
+            check=True,
+            timeout=60,
+        )
+
+    def notes(self, event: str) -> list[dict[str, Any]]:
+        """Return what tasks have noted so far."""
+        lines = self.notes_file.read_text().splitlines()
+        return [note for note in map(json.loads, lines) if note["event"] == event]
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for worker in self._workers:
+            if worker.child.poll() is None:
+                worker.kill()
+
+
+@contextmanager
+def make_site(emulator: EmulatorProcess, directory: Path) -> Iterator[Site]:
+    """Yield a `Site`, and end its workers."""
+    site = Site(emulator, directory)
+    try:
+        yield site
+    finally:
+        site.close()
