@@ -78,6 +78,10 @@ class EmulatorProcess:
         """Put these fault rules in force, and no others."""
         self._control("PUT", "faults", list(rules))
 
+    def faults_in_force(self) -> list[dict[str, Any]]:
+        """The rules in force; `fired` is how often each has met a call."""
+        return self._control("GET", "faults")
+
     def clear_faults(self) -> None:
         """Let nothing go wrong from now on."""
         self._control("DELETE", "faults")

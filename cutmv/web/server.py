@@ -13,6 +13,7 @@ from typing import Any
 
 from flask import Flask
 
+from cutmv.logs import set_up_logging
 from cutmv.web.state import web_of
 
 worker_class = "gthread"
@@ -27,6 +28,11 @@ graceful_timeout = 15
 timeout = 60
 #: A command socket in the home directory that nothing here uses.
 control_socket_disable = True
+
+
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Log what the application does to standard error, one line an event."""
+    set_up_logging()
 
 
 def post_worker_init(worker: Any) -> None:
