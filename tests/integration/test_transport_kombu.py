@@ -302,6 +302,37 @@ def test_a_publish_fails_within_its_timeout_when_nothing_answers(
         emulator.clear_faults()
 
 
+def test_a_publisher_behind_one_that_hangs_gets_its_turn(emulator: EmulatorProcess) -> None:
+    outcomes: dict[str, str] = {}
+
+    def run(name: str) -> None:
+        with connect(emulator, publish_timeout=1.5) as connection:
+            try:
+                _publish(connection, name)
+                outcomes[name] = "accepted"
+            except PublishFailed:
+                outcomes[name] = "failed"
+
+    with connect(emulator, publish_timeout=1.5) as connection:
+        _publish(connection, "before")
+        emulator.faults({"route": "batch", "kind": "hang", "count": 1})
+        first, second = (threading.Thread(target=run, args=[name]) for name in ("one", "two"))
+        first.start()
+        wait_until(lambda: emulator.stats()["calls"]["batch"].get("hang") or _hangs(connection))
+        time.sleep(0.7)  # the first caller's time is half over
+        second.start()
+        first.join()
+        second.join()
+
+    assert outcomes == {"one": "failed", "two": "accepted"}
+
+
+def _hangs(connection: kombu.Connection) -> bool:
+    """Tell whether a publishing call is under way in this process."""
+    publisher = connection.transport.session.publisher("work")
+    return bool(publisher._led and not publisher._waiting)
+
+
 def test_retry_after_is_obeyed(emulator: EmulatorProcess) -> None:
     with connect(emulator) as connection:
         _publish(connection, "before")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.emulator_fixture import EmulatorProcess
-from tests.transport_helpers import Site, make_site, wait_until
+from tests.transport_helpers import Site, connect, make_site, wait_until
 
 
 @pytest.fixture
@@ -99,6 +100,35 @@ def test_a_warm_shutdown_returns_at_once_what_was_not_started(site: Site, tmp_pa
     assert stats["acked"] == 2
     assert stats["retried"] == 6
     assert stats["messages"] == {"work": 6}
+
+
+def test_a_cold_shutdown_returns_at_once_what_it_killed(site: Site, tmp_path: Path) -> None:
+    worker = site.ready(site.worker())
+    site.send("hold", "x", str(tmp_path / "go"), count=4)
+    wait_until(lambda: len(site.notes("started")) == 2, what="two tasks run")
+
+    worker.child.send_signal(signal.SIGQUIT)
+
+    worker.child.wait(20)
+    stats = site.emulator.stats()
+    assert stats["leases_outstanding"] == 0
+    assert stats["messages"] == {"work": 4}
+
+
+def test_a_worker_reconnects_when_its_queue_was_deleted(site: Site) -> None:
+    worker = site.ready(site.worker())
+    site.send("record", "before")
+    wait_until(lambda: site.notes("record"), what="a task ran")
+
+    with connect(site.emulator) as connection:
+        connection.channel().queue_delete("work")
+    wait_until(lambda: "can't be pulled from any more" in worker.log(), what="it is noticed")
+    site.send("record", "after")
+
+    wait_until(lambda: len(site.notes("record")) == 2, 30, "a task ran on the new queue")
+    wait_until(lambda: site.emulator.stats()["messages"] == {"work": 0}, what="and is acked")
+    worker.term()
+    assert worker.child.wait(20) == 0
 
 
 def test_a_worker_outlives_an_outage_and_acks_what_it_finished_meanwhile(

@@ -281,6 +281,10 @@ class Channel(virtual.Channel):
 
     def close(self) -> None:
         """Cancel all consumers, return what is unsettled, drop the temporary queues."""
+        if self.connection is not None and self.connection.inherited:
+            # Its threads and locks are the parent process's.
+            self.closed = True
+            return
         if not self.closed:
             for queue in self._temporary:
                 self.session.local.delete(queue)

@@ -7,7 +7,6 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from kombu.transport import virtual
@@ -228,8 +227,9 @@ class _Dropped:
 
 def _running_in_celery() -> set[str]:
     """Return the delivery tags of the tasks a Celery worker in this process is running."""
-    state = sys.modules.get("celery.worker.state")
+    state: Any = sys.modules.get("celery.worker.state")
     if state is None:
         return set()
-    active: Callable[[], Any] = lambda: tuple(state.active_requests)  # noqa: E731
-    return {request.message.delivery_tag for request in active()}
+    if state.should_terminate is not None and state.should_terminate is not False:
+        return set()  # a cold shutdown kills them
+    return {request.message.delivery_tag for request in tuple(state.active_requests)}

@@ -29,6 +29,9 @@ from cutmv.transports.cloudflare.queues import QueueDirectory
 #: Bytes of the messages of one call at most, metadata included.
 MAX_BATCH = 256_000
 
+#: Seconds a call may end after its deadline: an HTTP exchange that began just before.
+GRACE = 1.0
+
 
 @dataclass(slots=True, eq=False)
 class _Parcel:
@@ -36,6 +39,8 @@ class _Parcel:
 
     texts: tuple[str, ...]
     size: int
+    deadline: float = 0.0
+    leads: bool = False
     ready: threading.Event = field(default_factory=threading.Event)
     done: bool = False
     error: CloudflareError | None = None
@@ -64,8 +69,8 @@ class Publisher:
         all the same. Raises `QueueMissing` when there is no such queue.
         """
         for parcel in self._pack(texts):
-            deadline = time.monotonic() + self._options.publish_timeout
-            self._commit(parcel, deadline)
+            parcel.deadline = time.monotonic() + self._options.publish_timeout
+            self._commit(parcel)
             if parcel.error is not None:
                 # Raised afresh: one error object in many threads would mix their tracebacks.
                 raise type(parcel.error)(
@@ -88,49 +93,77 @@ class Publisher:
         if packed:
             yield _Parcel(tuple(packed), size)
 
-    def _commit(self, parcel: _Parcel, deadline: float) -> None:
+    def _commit(self, parcel: _Parcel) -> None:
         with self._lock:
             self._waiting.append(parcel)
-            leads, self._led = not self._led, True
-            if not leads and len(self._waiting) >= self._crowd:
+            parcel.leads, self._led = not self._led, True
+            if not parcel.leads and len(self._waiting) >= self._crowd:
                 self._arrival.notify_all()
-        if not leads:
-            # Past the deadline of a call under way, its leader gives up within a moment.
-            grace = self._options.request_timeout
-            if not parcel.ready.wait(max(0.0, deadline - time.monotonic())):
-                with self._lock:
-                    still_waiting = parcel in self._waiting
-                    if still_waiting and not parcel.ready.is_set():
-                        self._waiting.remove(parcel)
-                        parcel.error = self._failure("others were in the way too long")
-                        return
-                if not still_waiting and not parcel.ready.wait(grace):
-                    parcel.error = self._failure("no answer in time")
-                    return
-            if parcel.done:
-                return
-        self._lead(deadline)
-
-    def _lead(self, deadline: float) -> None:
-        """Send what waits, as much as fits one call, then pass the lead on."""
-        batch = self._take()
-        error: CloudflareError | None = self._failure("interrupted")
         try:
-            self._send([text for parcel in batch for text in parcel.texts], deadline)
+            if not parcel.leads:
+                self._wait(parcel)
+            if parcel.leads:
+                self._lead(parcel)
+        finally:
+            # Also when an exception (a task's time limit, say) came from outside.
+            if not parcel.done:
+                self._withdraw(parcel)
+
+    def _wait(self, parcel: _Parcel) -> None:
+        """Wait until the parcel is done, leads, or is late."""
+        if parcel.ready.wait(max(0.0, parcel.deadline - time.monotonic())):
+            return
+        with self._lock:
+            under_way = parcel not in self._waiting
+        # Past its deadline a call that is under way ends within a moment.
+        if not under_way or not parcel.ready.wait(GRACE):
+            parcel.error = self._failure("no answer in time")
+
+    def _lead(self, own: _Parcel) -> None:
+        """Send what waits, as much as fits one call, then pass the lead on.
+
+        A failure that may pass is final for the leader, whose time is up; those of the batch
+        who have time left go with the next call.
+        """
+        batch: list[_Parcel] = []
+        error: CloudflareError | None = self._failure("interrupted")
+        passing = True
+        try:
+            batch = self._take()
+            self._send([text for parcel in batch for text in parcel.texts], own.deadline)
             error = None
         except QueueMissing as exc:
-            error = exc
+            error, passing = exc, False
         except CloudflareError as exc:
-            error = self._failure(str(exc), exc)
+            error, passing = self._failure(str(exc), exc), exc.passing
         finally:
-            for parcel in batch:
-                parcel.error, parcel.done = error, True
-                parcel.ready.set()
+            now = time.monotonic()
             with self._lock:
-                if self._waiting:
-                    self._waiting[0].ready.set()
-                else:
-                    self._led = False
+                for parcel in reversed(batch):
+                    again = parcel is not own and not parcel.done and parcel.deadline > now
+                    if error and passing and again:
+                        self._waiting.appendleft(parcel)
+                    else:
+                        parcel.error, parcel.done = error, True
+                        parcel.ready.set()
+                own.done = True
+                self._pass_on()
+
+    def _withdraw(self, parcel: _Parcel) -> None:
+        """Take back a parcel whose caller gives up."""
+        with self._lock:
+            parcel.done = True
+            if parcel in self._waiting:
+                self._waiting.remove(parcel)
+            if parcel.leads:
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._waiting:
+            self._waiting[0].leads = True
+            self._waiting[0].ready.set()
+        else:
+            self._led = False
 
     def _take(self) -> list[_Parcel]:
         batch: list[_Parcel] = []

@@ -73,10 +73,15 @@ class Transport(virtual.Transport):
 
         Raises `ConfigurationError` when a credential is missing.
         """
-        if self._session is None or self._session.pid != os.getpid():
+        if self._session is None or self.inherited:
             self._credentials = Credentials.read(self.client.hostname, self.client.password)
             self._session = sessions.acquire(self._credentials, self.options)
         return self._session
+
+    @property
+    def inherited(self) -> bool:
+        """Whether the connection was opened by the process this one was forked from."""
+        return self._session is not None and self._session.pid != os.getpid()
 
     def establish_connection(self) -> Transport:
         """Check that the account answers, once for all connections of this process."""
@@ -98,18 +103,16 @@ class Transport(virtual.Transport):
 
     def verify_connection(self, connection: Any) -> bool:  # noqa: ARG002
         """Tell whether the connection is of this process, and not of the one it forked from."""
-        return self._session is not None and self._session.pid == os.getpid()
+        return self._session is not None and not self.inherited
 
     def close_connection(self, connection: Any) -> None:
         """Return what was not started, hand in the last acks, end every thread."""
         session = self._session
-        if session is None:
-            return
-        if session.pid != os.getpid():
+        if session is None or self.inherited:
             self._session = None
             return
-        while self.channels:
-            self.channels[-1].close()
+        for channel in list(self.channels):
+            channel.close()
         deadline = time.monotonic() + self.options.close_timeout
         for puller in self.pullers:
             puller.join(max(0.0, deadline - time.monotonic()))
