@@ -101,18 +101,20 @@ class Puller:
             except CloudflareError as error:
                 self._qos.unreserve(room)
                 self._raise_if_final(error)
-                if not failures:
-                    logger.warning("cloudflare: pulling from %r: %s", self._name, error)
                 failures += 1
+                # One lost answer is everyday life; the second in a row is an outage.
+                level = {1: logging.DEBUG, 2: logging.WARNING}.get(failures)
+                if level:
+                    logger.log(level, "cloudflare: pulling from %r: %s", self._name, error)
                 wait = full_jitter(failures, most=OUTAGE_PAUSE) + (error.retry_after or 0.0)
                 self._stop.wait(wait)
                 continue
             except BaseException:
                 self._qos.unreserve(room)
                 raise
-            if failures:
+            if failures > 1:
                 logger.info("cloudflare: pulling from %r works again", self._name)
-                failures = 0
+            failures = 0
             messages = self._decode(pulled)
             self._qos.unreserve(room - len(messages))
             if self.stopped:
