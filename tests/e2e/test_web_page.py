@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageStat
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from cutmv.media import probe
 from tests.media_samples import make_sample
+from tests.processes import wait_for
 from tests.web_server import WebServer, web_server
 
 #: Milliseconds for what takes FFmpeg some time on a busy machine.
@@ -76,6 +77,11 @@ def bar(page: Page, name: str) -> float:
     return float(page.get_by_test_id(name).first.evaluate("bar => bar.value"))
 
 
+def ready(video: Locator) -> int:
+    """How much of itself a video element has; from 2 on it can show a frame."""
+    return int(video.evaluate("video => video.readyState"))
+
+
 def assert_not_blank(screenshot: Path) -> None:
     with Image.open(screenshot) as image:
         assert image.width >= 300
@@ -91,7 +97,7 @@ def test_the_page_walks_from_a_file_to_its_clips(page: Page, video: Path, tmp_pa
     upload(page, video)
     assert bar(page, "upload-bar") == 100
     player = page.get_by_test_id("player")
-    page.wait_for_function("document.querySelector('#player').readyState >= 1")
+    wait_for(lambda: ready(player) >= 1, what="the player shows the file")
     assert abs(player.evaluate("player => player.duration") - 12.0) < 0.2
     expect(page.get_by_test_id("clip-row")).to_have_count(1)
 
@@ -132,7 +138,7 @@ def test_the_page_walks_from_a_file_to_its_clips(page: Page, video: Path, tmp_pa
     # Results play, seek and show.
     result = page.get_by_test_id("result-cutdown").first
     result.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('[data-testid=result-cutdown]').readyState >= 2")
+    wait_for(lambda: ready(result) >= 2, what="the result can be played")
     assert abs(result.evaluate("video => video.duration") - 2.5) < 0.1
     played = result.evaluate(
         """async video => {
@@ -163,10 +169,14 @@ def test_the_page_walks_from_a_file_to_its_clips(page: Page, video: Path, tmp_pa
     assert float(info.duration_s) == pytest.approx(2.5, abs=0.05)
     assert info.audio
 
-    # The job is in the list, and opens from it on a fresh page.
-    page.reload()
+    # A fresh page lists the job, opens it, and plays its source from the server to cut more.
+    page.goto(page.url.partition("#")[0])
     page.get_by_test_id("recent-job").first.click()
     expect(page.get_by_test_id("job-state")).to_have_text("done")
+    page.get_by_test_id("reuse").click()
+    wait_for(lambda: ready(player) >= 2, what="the player plays from the server")
+    assert "/api/uploads/" in page.get_by_test_id("player").evaluate("player => player.src")
+    expect(page.get_by_test_id("start")).to_be_enabled()
     for name in ("1-start.png", "2-clips.png", "3-results.png"):
         assert_not_blank(tmp_path / name)
 
@@ -226,6 +236,18 @@ def test_what_the_server_refuses_is_told(page: Page, tmp_path: Path) -> None:
 
     expect(page.get_by_test_id("error")).to_contain_text("we can read: use MP4")
     expect(page.get_by_test_id("upload-state")).to_have_text("refused")
+
+
+def test_the_address_of_a_job_opens_it_again(page: Page, video: Path) -> None:
+    upload(page, video)
+    page.get_by_test_id("clip-end").fill("0:00.5")
+    page.get_by_test_id("start").click()
+    expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
+
+    page.reload()
+
+    expect(page.get_by_test_id("job-state")).to_have_text("done")
+    expect(page.get_by_test_id("step")).to_have_count(1)
 
 
 def test_a_running_job_is_cancelled_from_the_page(page: Page, video: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import psutil
 import pytest
 import simple_websocket
 
+from cutmv.progress.webhook import sign
 from tests.media_samples import make_sample
 from tests.processes import wait_for
-from tests.web_server import WebServer, web_server
+from tests.web_server import WEBHOOK_SECRET, WebServer, web_server
 
 FINAL = ("done", "failed", "cancelled")
 #: Seconds for one message of a running job.
@@ -44,6 +46,14 @@ def upload_id(server: WebServer, video: Path) -> str:
 def long_job(server: WebServer, upload_id: str) -> Iterator[str]:
     """A job that runs for longer than a test does."""
     job = submit(server, upload_id, ["0-4"] * 40)
+    yield job
+    httpx.delete(f"{server.url}/api/jobs/{job}", timeout=30.0)
+
+
+@pytest.fixture
+def quiet_job(server: WebServer, upload_id: str, long_job: str) -> Iterator[str]:
+    """A job of which nothing is heard, since it waits behind another."""
+    job = submit(server, upload_id, ["0-4"])
     yield job
     httpx.delete(f"{server.url}/api/jobs/{job}", timeout=30.0)
 
@@ -120,8 +130,8 @@ def test_all_watchers_of_a_job_see_its_cancellation(server: WebServer, long_job:
 
 
 @pytest.mark.parametrize("polite", [True, False], ids=["closed", "broken"])
-def test_a_watcher_who_leaves_is_forgotten(server: WebServer, long_job: str, polite: bool) -> None:
-    client = connect(server, long_job)
+def test_a_watcher_who_leaves_is_forgotten(server: WebServer, quiet_job: str, polite: bool) -> None:
+    client = connect(server, quiet_job)
     port = client.sock.getsockname()[1]
     wait_for(lambda: watchers(server) == 1, 10.0, "the watcher is counted")
     assert port in clients_of(server)
@@ -139,6 +149,24 @@ def clients_of(server: WebServer) -> set[int]:
     """The ports of the clients whose connections the server has open."""
     worker = psutil.Process(server.process.child.pid).children()[0]
     return {each.raddr.port for each in worker.net_connections("tcp") if each.raddr}
+
+
+def test_progress_by_webhook_reaches_the_watchers(server: WebServer, quiet_job: str) -> None:
+    stream = messages(connect(server, quiet_job))
+    step_id = next(stream)["job"]["steps"][0]["id"]
+    event = {"uuid": step_id, "job_id": quiet_job, "stage": "cutting", "percent": 42.0}
+    body = json.dumps({"events": [event]}).encode()
+    now = int(time.time())
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(now),
+        "webhook-signature": sign(WEBHOOK_SECRET, "msg_1", now, body),
+    }
+
+    assert httpx.post(f"{server.url}/api/queue-progress", content=body, headers=headers).is_success
+
+    told = next(message for message in stream if message["type"] == "progress")
+    assert (told["step_id"], told["percent"], told["stage"]) == (step_id, 42.0, "cutting")
 
 
 def test_an_unknown_job_is_refused_before_the_socket_opens(server: WebServer) -> None:

@@ -27,7 +27,7 @@ export class JobView {
     this.#job = job;
     this.#root.hidden = false;
     this.#root.dataset.job = job.id;
-    this.#root.dataset.state = job.state;
+    this.#root.dataset.upload = job.upload.id;
     this.#find("#job-state").textContent = STAGES[job.state];
     this.#find("#job-state").dataset.state = job.state;
     this.#find("#job-file").textContent = job.upload.filename;

@@ -20,11 +20,10 @@ const timeline = new Timeline($("timeline"), $("playhead"), clips, (seconds) => 
 const view = new JobView($("job"), $("step-row"));
 const recent = new Recent($("recent"), $("recent-empty"), open);
 let source = null;
-let preview = null;
 let stopFollowing = () => {};
 
 new ClipRows($("clips"), $("clip-row"), clips);
-new Uploader(
+const uploader = new Uploader(
   {
     drop: $("drop"), input: $("file"), box: $("upload"), cancel: $("upload-cancel"),
     name: $("upload-name"), state: $("upload-state"), bar: $("upload-bar"),
@@ -42,12 +41,15 @@ function say(message) {
 /* The source: clips can be set while the file is still on its way. */
 
 function chosen(file) {
+  edit(URL.createObjectURL(file));
+}
+
+function edit(url) {
   say("");
   useSource(null);
   clips.reset();
-  if (preview) URL.revokeObjectURL(preview);
-  preview = URL.createObjectURL(file);
-  player.src = preview;
+  if (player.src.startsWith("blob:")) URL.revokeObjectURL(player.src);
+  player.src = url;
   $("player-error").hidden = true;
   $("editor").hidden = false;
 }
@@ -58,6 +60,19 @@ function uploaded(info) {
   useSource(info);
   if (!clips.items.length) clips.add(player.currentTime || 0);
 }
+
+/** Cut more of a video that the server has, which then plays from there. */
+$("reuse").addEventListener("click", async () => {
+  try {
+    const info = await api.uploaded($("job").dataset.upload);
+    uploader.abandon(info.filename);
+    edit(info.url);
+    uploaded(info);
+    $("editor").scrollIntoView({ behavior: "smooth", block: "start" });
+  } catch (error) {
+    say(error.message);
+  }
+});
 
 function useSource(info) {
   source = info;
@@ -128,6 +143,8 @@ $("job-form").addEventListener("submit", async (event) => {
 
 function open(job) {
   stopFollowing();
+  // So that the address, reloaded or sent to somebody, opens the same job.
+  history.replaceState(null, "", `#${job.id}`);
   view.line("");
   view.show(job);
   $("cancel").disabled = false;
@@ -152,6 +169,8 @@ $("cancel").addEventListener("click", async () => {
     $("cancel").disabled = false;
   }
 });
+
+if (location.hash) api.job(location.hash.slice(1)).then(open, (error) => say(error.message));
 
 /* The badge. */
 

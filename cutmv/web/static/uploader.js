@@ -70,6 +70,14 @@ export class Uploader {
     }
   }
 
+  /** Give up what is being sent, in favour of a video that the server has. */
+  abandon(name) {
+    this.#aborter?.abort();
+    this.#aborter = null;
+    this.#parts.cancel.hidden = true;
+    this.show(name, "ready", 100);
+  }
+
   show(name, state, percent) {
     const { box, bar } = this.#parts;
     box.hidden = false;
