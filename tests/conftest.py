@@ -1,3 +1,8 @@
 """Fixtures that many test modules share; each has a module of its own."""
 
-pytest_plugins = ["tests.emulator_fixture", "tests.redis_fixture", "tests.stack"]
+pytest_plugins = [
+    "tests.emulator_fixture",
+    "tests.postgres_fixture",
+    "tests.redis_fixture",
+    "tests.stack",
+]
