@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import kombu
 import psutil
 import pytest
+from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
 
 from cutmv.transports.cloudflare.errors import (
@@ -104,7 +106,7 @@ def test_messages_arrive_with_their_headers_and_are_gone_once_acked(
 def test_a_compressed_body_and_a_bytes_body_survive(emulator: EmulatorProcess) -> None:
     with connect(emulator) as connection:
         producer = connection.Producer()
-        where = {"exchange": "work", "routing_key": "work", "declare": [QUEUE]}
+        where: dict[str, Any] = {"exchange": "work", "routing_key": "work", "declare": [QUEUE]}
         producer.publish({"n": "x" * 1000}, compression="zlib", **where)
         producer.publish(b"\x00\xff", content_type="application/data", **where)
         bodies = []
@@ -509,7 +511,7 @@ def test_the_wrong_token_is_one_line_and_an_operational_error(emulator: Emulator
     ) as caught:
         connection.connect()
     with pytest.raises(OperationalError):
-        connection.ensure_connection(max_retries=1)
+        connection.ensure_connection(max_retries=1, interval_start=0)
     assert "\n" not in str(caught.value)
     assert "wrong" not in str(caught.value).replace("wrong token", "")
 
@@ -538,6 +540,19 @@ def test_no_network_is_one_line_and_comes_soon() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_dead_network_is_told_in_seconds_however_often_kombu_tries() -> None:
+    """The server takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        app = Celery("dead", broker="cloudflare://:token@account")
+        app.conf.broker_transport_options = {
+            "api_base_url": f"http://127.0.0.1:{server.getsockname()[1]}/client/v4"
+        }
+        started = time.monotonic()
+        with pytest.raises(OperationalError, match="gave no answer"):
+            app.send_task("anything")
+        assert time.monotonic() - started < 10
+
+
 def test_a_token_with_odd_characters_may_be_url_encoded(
     make_emulator: Callable[..., EmulatorProcess],
 ) -> None:
@@ -560,7 +575,7 @@ def test_the_token_is_in_no_log_line_and_no_repr(
         _publish(connection, "x")
         _receive(connection, 1)
         shown = [repr(connection), connection.as_uri(), repr(connection.transport.session)]
-        shown.append(repr(vars(connection.transport)["_credentials"]))
+        shown.append(repr(connection.transport.session.credentials))
 
     assert emulator.api_token not in caplog.text
     assert all(emulator.api_token not in text for text in shown)
@@ -580,12 +595,33 @@ def test_nothing_is_left_after_the_last_close(emulator: EmulatorProcess) -> None
     assert sockets() == before
 
 
+def test_a_child_may_close_what_its_parent_opened_without_a_call(
+    emulator: EmulatorProcess,
+) -> None:
+    with connect(emulator) as connection:
+        _publish(connection, "x")
+        held: list[kombu.Message] = []
+        with kombu.Consumer(connection, [QUEUE], on_message=held.append):
+            _drain(connection, lambda: bool(held))
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)  # a lock of the parent's threads would hold it for ever
+                connection.collect()
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            assert status == 0
+            assert emulator.stats()["retried"] == 0
+            held.pop().ack()
+
+    assert emulator.stats()["acked"] == 1
+
+
 def test_a_producer_opened_before_a_fork_works_in_parent_and_child(
     emulator: EmulatorProcess,
 ) -> None:
     with connect(emulator) as connection:
         producer = connection.Producer()
-        where = {"exchange": "work", "routing_key": "work", "declare": [QUEUE]}
+        where: dict[str, Any] = {"exchange": "work", "routing_key": "work", "declare": [QUEUE]}
         producer.publish("before", **where)
         child = os.fork()
         if child == 0:

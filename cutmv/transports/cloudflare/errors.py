@@ -45,6 +45,12 @@ class CloudflareError(OperationalError):
         self.code = code
         self.retry_after = retry_after
 
+    def again(self) -> CloudflareError:
+        """Return a copy to raise elsewhere: one error in many threads would mix tracebacks."""
+        return type(self)(
+            str(self), status=self.status, code=self.code, retry_after=self.retry_after
+        )
+
 
 class Unreachable(CloudflareError):
     """No answer came; whether the call took effect is unknown."""

@@ -72,10 +72,7 @@ class Publisher:
             parcel.deadline = time.monotonic() + self._options.publish_timeout
             self._commit(parcel)
             if parcel.error is not None:
-                # Raised afresh: one error object in many threads would mix their tracebacks.
-                raise type(parcel.error)(
-                    str(parcel.error), status=parcel.error.status, code=parcel.error.code
-                )
+                raise parcel.error.again()
 
     def _pack(self, texts: Sequence[str]) -> Iterator[_Parcel]:
         """Split `texts` into what fits one call each."""

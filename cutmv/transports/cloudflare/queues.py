@@ -56,11 +56,16 @@ class QueueDirectory:
         """Return the Cloudflare name for kombu's `name`."""
         return names.encode(self._options.queue_name_prefix + name)
 
+    @property
+    def verified(self) -> bool:
+        """Whether the queues are known, and the last call showed that the account answers."""
+        healthy = self._client.succeeded_at > self._client.failed_at
+        return self._listed_at is not None and healthy
+
     def verify(self, deadline: float) -> None:
-        """List the queues unless the last call has shown that the account answers."""
+        """List the queues, once."""
         with self._lock:
-            healthy = self._client.succeeded_at > self._client.failed_at
-            if self._listed_at is None or not healthy:
+            if not self.verified:
                 self._list(deadline, retried=False)
 
     def find(self, name: str, deadline: float | None = None) -> Queue | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 
 from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.errors import CloudflareError
 from cutmv.transports.cloudflare.fanout import LocalBroker
 from cutmv.transports.cloudflare.leases import Settler
 from cutmv.transports.cloudflare.options import Credentials, Options
@@ -15,6 +17,9 @@ from cutmv.transports.cloudflare.queues import QueueDirectory
 
 #: Seconds that the end of the process waits for the last acks.
 EXIT_TIMEOUT = 2.0
+
+#: Seconds for which a failure to connect is believed.
+BELIEVE_FAILURE = 2.0
 
 
 class Session:
@@ -25,6 +30,7 @@ class Session:
 
     def __init__(self, credentials: Credentials, options: Options) -> None:
         self.pid = os.getpid()
+        self.credentials = credentials
         self.options = options
         self.client = Client(credentials, options)
         self.queues = QueueDirectory(self.client, options)
@@ -54,6 +60,7 @@ _Key = tuple[Credentials, Options]
 _lock = threading.Lock()
 _sessions: dict[_Key, Session] = {}
 _users: dict[_Key, int] = {}
+_failures: dict[_Key, tuple[float, CloudflareError]] = {}
 
 
 def acquire(credentials: Credentials, options: Options) -> Session:
@@ -68,9 +75,9 @@ def acquire(credentials: Credentials, options: Options) -> Session:
         return session
 
 
-def release(credentials: Credentials, session: Session) -> None:
+def release(session: Session) -> None:
     """Give a session back; the last to do so closes it."""
-    key = (credentials, session.options)
+    key = (session.credentials, session.options)
     with _lock:
         if _sessions.get(key) is not session:
             return  # a parent process's, or already closed at exit
@@ -81,14 +88,38 @@ def release(credentials: Credentials, session: Session) -> None:
     session.close(session.options.close_timeout)
 
 
+def verify(session: Session, deadline: float) -> None:
+    """Make sure that the account answers; raises a `CloudflareError` where it does not.
+
+    A failure of the last moments is raised again without asking: kombu makes up to eight
+    attempts to connect for a single publish, and its caller is to hear of a dead network in
+    the time of one.
+    """
+    if session.queues.verified:
+        return
+    key = (session.credentials, session.options)
+    with _lock:
+        failed_at, failure = _failures.get(key, (0.0, None))
+    if failure is not None and time.monotonic() - failed_at < BELIEVE_FAILURE:
+        raise failure.again()
+    try:
+        session.queues.verify(deadline)
+    except CloudflareError as error:
+        with _lock:
+            _failures[key] = (time.monotonic(), error.again())
+        raise
+    with _lock:
+        _failures.pop(key, None)
+
+
 def _forget_parents() -> None:
     """Start a forked child with nothing: threads do not survive a fork, and sockets are not ours.
 
     The parent's sessions are kept, unused, so that nothing of theirs runs at collection.
     """
-    global _lock, _sessions, _users
+    global _lock, _sessions, _users, _failures
     _inherited.append(_sessions)
-    _lock, _sessions, _users = threading.Lock(), {}, {}
+    _lock, _sessions, _users, _failures = threading.Lock(), {}, {}, {}
 
 
 def _close_all() -> None:

@@ -59,7 +59,6 @@ class Transport(virtual.Transport):
         self.inbox: Inbox[Subscription] = Inbox()
         self.pullers: list[Puller] = []
         self._session: Session | None = None
-        self._credentials: Credentials | None = None
         self._loop: Any = None
 
     @property
@@ -74,8 +73,8 @@ class Transport(virtual.Transport):
         Raises `ConfigurationError` when a credential is missing.
         """
         if self._session is None or self.inherited:
-            self._credentials = Credentials.read(self.client.hostname, self.client.password)
-            self._session = sessions.acquire(self._credentials, self.options)
+            credentials = Credentials.read(self.client.hostname, self.client.password)
+            self._session = sessions.acquire(credentials, self.options)
         return self._session
 
     @property
@@ -86,10 +85,10 @@ class Transport(virtual.Transport):
     def establish_connection(self) -> Transport:
         """Check that the account answers, once for all connections of this process."""
         session = self.session
-        if not self.client.hostname and self._credentials is not None:
-            self.client.hostname = self._credentials.account_id  # for `as_uri`
+        if not self.client.hostname:
+            self.client.hostname = session.credentials.account_id  # for `as_uri`
         try:
-            session.queues.verify(time.monotonic() + CONNECT_TIMEOUT)
+            sessions.verify(session, time.monotonic() + CONNECT_TIMEOUT)
         except BaseException:
             self._release()
             raise
@@ -125,8 +124,8 @@ class Transport(virtual.Transport):
 
     def _release(self) -> None:
         session, self._session = self._session, None
-        if session is not None and self._credentials is not None:
-            sessions.release(self._credentials, session)
+        if session is not None:
+            sessions.release(session)
 
     # The consumer's loop.
 
