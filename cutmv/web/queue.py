@@ -2,20 +2,21 @@
 
 from flask import Blueprint, Response, jsonify, request
 
+from cutmv.config import WEBHOOK_PATH
 from cutmv.progress import WebhookRejected, verify
 from cutmv.web.problems import Problem
 from cutmv.web.state import web
 
-blueprint = Blueprint("queue", __name__, url_prefix="/api")
+blueprint = Blueprint("queue", __name__)
 
 
-@blueprint.get("/queue-status")
+@blueprint.get("/api/queue-status")
 def status() -> Response:
     """Whether the queue works, checked for real a few seconds ago at most."""
     return jsonify(web().dispatcher.status())
 
 
-@blueprint.post("/queue-progress")
+@blueprint.post(WEBHOOK_PATH)
 def progress() -> tuple[str, int]:
     """Take `{"events": […]}`, signed as Standard Webhooks are, and hand it to the watchers."""
     here = web()

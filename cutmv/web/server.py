@@ -8,6 +8,8 @@ FFmpeg's processes, or by workers on other machines.
 """
 
 import signal
+import socket
+import struct
 from types import FrameType
 from typing import Any
 
@@ -26,6 +28,8 @@ keepalive = 15
 graceful_timeout = 15
 #: Seconds without a sign of life after which a stuck worker process is replaced.
 timeout = 60
+#: Seconds that a client may be silent within the head of a request: it holds a thread.
+HEAD_TIMEOUT_S = 15
 #: A command socket in the home directory that nothing here uses.
 control_socket_disable = True
 
@@ -36,7 +40,12 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let followers end as soon as the server is told to stop, or it would wait for them."""
+    """Bound the wait for a request's head; let followers end as soon as the server is to stop."""
+    for listener in worker.sockets:
+        # Connections inherit it (socket(7)). What follows the head has a bound of its own.
+        listener.sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", HEAD_TIMEOUT_S, 0)
+        )
     stopping = web_of(worker.wsgi).stopping
     stop = signal.getsignal(signal.SIGTERM)
 
@@ -49,8 +58,11 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_int(worker: Any) -> None:
-    """The same for an interrupt at the keyboard."""
-    web_of(worker.wsgi).stopping.set()
+    """Stop at once: the terminal and the parent both say so, and the second must not cut in."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if isinstance(worker.wsgi, Flask):
+        web_of(worker.wsgi).stopping.set()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

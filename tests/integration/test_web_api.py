@@ -17,6 +17,7 @@ import pytest
 
 from cutmv.progress.webhook import sign
 from cutmv.web.models import JobOut, UploadOut
+from cutmv.web.server import HEAD_TIMEOUT_S
 from tests.media_samples import make_sample
 from tests.processes import wait_for
 from tests.web_server import WEBHOOK_SECRET, WebServer, web_server
@@ -554,3 +555,13 @@ def test_a_connection_serves_many_requests(server: WebServer) -> None:
         connection.request("GET", "/api/queue-status")
         assert connection.getresponse().read()
     connection.close()
+
+
+@pytest.mark.slow
+def test_a_client_that_never_ends_its_request_is_dropped(server: WebServer) -> None:
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        connection.settimeout(2 * HEAD_TIMEOUT_S)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ")
+
+        assert connection.recv(100) == b""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -97,7 +99,7 @@ def test_a_watcher_sees_a_snapshot_then_progress_then_the_end(
 
     assert seen[0]["type"] == "snapshot"
     assert seen[-1]["type"] == "snapshot"
-    assert seen[-1]["job"]["state"] == "done"
+    assert seen[-1]["job"]["state"] == "done", seen[-1]["job"]["error"]
     progress = [message for message in seen if message["type"] == "progress"]
     assert progress
     assert {message["job_id"] for message in progress} == {job_id}
@@ -196,17 +198,24 @@ def status_of_handshake(server: WebServer, path: str, **headers: str) -> int:
         return int(connection.recv(65536).split()[1])
 
 
-def test_a_server_told_to_stop_sends_its_watchers_away(tmp_path: Path, video: Path) -> None:
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+def test_a_server_told_to_stop_sends_its_watchers_away(
+    tmp_path: Path, video: Path, signals: list[signal.Signals]
+) -> None:
     with web_server(tmp_path) as server:
         answer = httpx.post(f"{server.url}/api/uploads", content=video.read_bytes(), timeout=60.0)
         job_id = submit(server, answer.json()["id"], ["0-4"] * 40)
         client = connect(server, job_id)
         assert json.loads(client.receive(timeout=MESSAGE_S))["type"] == "snapshot"
 
-        assert server.process.stop(20.0) == 0
+        # A terminal's interrupt comes to all processes, and gunicorn's parent passes it on.
+        for number in signals:
+            os.killpg(server.process.child.pid, number)
+        assert server.process.child.wait(10.0) == 0
 
     with pytest.raises(simple_websocket.ConnectionClosed) as closed:
         while client.receive(timeout=MESSAGE_S):
             pass
     assert closed.value.reason == 1001
     assert "Traceback" not in server.process.log
+    assert "SIGKILL" not in server.process.log
