@@ -10,7 +10,8 @@ import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import kombu
@@ -156,10 +157,11 @@ def test_a_rejected_message_is_gone(emulator: EmulatorProcess) -> None:
 def test_closing_returns_at_once_what_was_not_acked(emulator: EmulatorProcess) -> None:
     with connect(emulator) as connection:
         _publish(connection, *range(5))
-    with connect(emulator) as connection:
-        first = _receive(connection, 5, ack=False)
-    with connect(emulator) as connection:
-        second = _receive(connection, 5)
+    with connect(emulator, ack_linger=5) as other:  # shares the session, and goes on
+        with connect(emulator, ack_linger=5) as connection:
+            first = _receive(connection, 5, ack=False)
+        assert emulator.stats()["leases_outstanding"] == 0
+        second = _receive(other, 5)
 
     assert sorted(m.payload for m in first) == sorted(m.payload for m in second) == list(range(5))
     assert emulator.stats()["published"] == 5
@@ -595,6 +597,24 @@ def test_nothing_is_left_after_the_last_close(emulator: EmulatorProcess) -> None
     assert sockets() == before
 
 
+@contextmanager
+def _locked_by_a_thread(lock: threading.Condition) -> Iterator[None]:
+    """Hold `lock` in another thread, as one of the transport's might at a fork."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(20)
+    yield
+    done.set()
+    thread.join()
+
+
 def test_a_child_may_close_what_its_parent_opened_without_a_call(
     emulator: EmulatorProcess,
 ) -> None:
@@ -603,11 +623,12 @@ def test_a_child_may_close_what_its_parent_opened_without_a_call(
         held: list[kombu.Message] = []
         with kombu.Consumer(connection, [QUEUE], on_message=held.append):
             _drain(connection, lambda: bool(held))
-            child = os.fork()
-            if child == 0:
-                signal.alarm(10)  # a lock of the parent's threads would hold it for ever
-                connection.collect()
-                os._exit(0)
+            with _locked_by_a_thread(held[0].channel.qos._change):
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(10)  # the lock of the parent's thread would hold it for ever
+                    connection.collect()
+                    os._exit(0)
             _, status = os.waitpid(child, 0)
             assert status == 0
             assert emulator.stats()["retried"] == 0

@@ -63,7 +63,7 @@ class Client:
 
     Every method takes `deadline`, a `time.monotonic` instant after which it gives up, and
     raises one of `errors.CloudflareError`. Calls are retried until then on 429, 5xx and
-    dropped connections, but for `pull`, whose caller has its own rhythm.
+    dropped connections, but for `pull` and `settle`, whose callers have their own rhythm.
     """
 
     def __init__(self, credentials: Credentials, options: Options) -> None:
@@ -179,7 +179,7 @@ class Client:
     ) -> dict[str, str]:
         """End leases: `acks` remove their messages, `retries` return theirs after a delay (s).
 
-        Returns Cloudflare's warnings by lease.
+        Returns Cloudflare's warnings by lease. Not retried: `leases.Settler` does.
         """
         body = {
             "acks": [{"lease_id": lease} for lease in acks],
@@ -188,7 +188,7 @@ class Client:
             ],
         }
         path = f"/queues/{queue_id}/messages/ack"
-        answer = self._call("POST", path, deadline, body, metered=False)
+        answer = self._call("POST", path, deadline, body, metered=False, retried=False)
         return dict((answer["result"] or {}).get("warnings") or {})
 
     # One call.

@@ -17,8 +17,9 @@ logger = logging.getLogger(__name__)
 #: Leases ended by one call at most.
 MAX_LEASES = 100
 
-#: Seconds one attempt may take, the client's own retries included.
+#: Seconds one attempt may take, and between two attempts at most.
 CALL_TIMEOUT = 10.0
+PAUSE_MAX = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +145,9 @@ class Settler:
                     self._send(queue_id, endings)
                 except CloudflareError as error:
                     self._failures += 1
-                    if self._failures == 1:
+                    if self._failures == 2:  # one lost answer is everyday life
                         logger.warning("cloudflare: acks wait to be accepted: %s", error)
-                    pause = full_jitter(self._failures, most=10.0) + (error.retry_after or 0.0)
+                    pause = full_jitter(self._failures, most=PAUSE_MAX) + (error.retry_after or 0.0)
                     self._due = time.monotonic() + pause
                     return
                 self._failures = 0
