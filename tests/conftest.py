@@ -4,5 +4,6 @@ pytest_plugins = [
     "tests.emulator_fixture",
     "tests.postgres_fixture",
     "tests.redis_fixture",
+    "tests.s3_fixture",
     "tests.stack",
 ]

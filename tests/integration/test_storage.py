@@ -3,49 +3,15 @@
 from __future__ import annotations
 
 import io
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import httpx
 import pytest
 
 from cutmv.storage import LocalStorage, NotFound, R2Storage, Storage, StorageError, TooLarge
 from cutmv.storage.r2 import PART_BYTES
-from tests.processes import Process, clean_env, free_port, wait_for
-
-BUCKET = "cutmv-storage"
-SECRET = "a-secret-that-nobody-may-see"
-
-
-@pytest.fixture(scope="module")
-def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    log = tmp_path_factory.mktemp("s3") / "moto.log"
-    script = str(Path(sys.executable).with_name("moto_server"))
-    server = Process([sys.executable, script, "-H", "127.0.0.1", "-p", str(port)], clean_env(), log)
-    try:
-        wait_for(lambda: _answers(url), what="the S3 server answers")
-        client = boto3.client(
-            "s3",
-            endpoint_url=url,
-            aws_access_key_id="key",
-            aws_secret_access_key=SECRET,
-            region_name="us-east-1",
-        )
-        client.create_bucket(Bucket=BUCKET)
-        yield url
-    finally:
-        server.kill()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code < 500
-    except httpx.HTTPError:
-        return False
+from tests.processes import free_port
+from tests.s3_fixture import BUCKET, SECRET
 
 
 @pytest.fixture(params=["local", "r2"])
