@@ -157,7 +157,8 @@ def test_a_rejected_message_is_gone(emulator: EmulatorProcess) -> None:
 def test_closing_returns_at_once_what_was_not_acked(emulator: EmulatorProcess) -> None:
     with connect(emulator) as connection:
         _publish(connection, *range(5))
-    with connect(emulator, ack_linger=5) as other:  # shares the session, and goes on
+    with connect(emulator, ack_linger=5) as other:
+        other.connect()  # shares the session, which goes on
         with connect(emulator, ack_linger=5) as connection:
             first = _receive(connection, 5, ack=False)
         assert emulator.stats()["leases_outstanding"] == 0
@@ -226,7 +227,8 @@ def test_concurrent_publishers_share_calls(make_emulator: Callable[..., Emulator
         with connect(emulator) as connection:
             _publish(connection, *range(20))
 
-    with connect(emulator):  # keeps the process's session open between the threads
+    with connect(emulator) as keeper:
+        keeper.connect()  # the process has one session all the time
         threads = [threading.Thread(target=run) for _ in range(16)]
         for thread in threads:
             thread.start()
