@@ -24,6 +24,8 @@ def create_app(services: Services | None = None, *, start_background: bool = Fal
     Whoever makes the application ends it by `web_of(app).close()`.
     """
     services = services or process_services()
+    # Celery binds its tasks at the first use, and only half for a second thread that comes then.
+    celery_app.finalize()
     hub, metrics = Hub(), Metrics(services.store)
     dispatcher = Dispatcher(services, hub)
     background = _started(dispatcher, hub) if start_background else ()

@@ -60,7 +60,8 @@ def post_worker_init(worker: Any) -> None:
 def worker_int(worker: Any) -> None:
     """Stop at once: the terminal and the parent both say so, and the second must not cut in."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        # A function, since Python complains of a signal under way that becomes ignored.
+        signal.signal(number, lambda _number, _frame: None)
     if isinstance(worker.wsgi, Flask):
         web_of(worker.wsgi).stopping.set()
 
