@@ -1,0 +1,151 @@
+import gc
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.leases import Lease, Settler
+from cutmv.transports.cloudflare.options import Credentials, Options
+from cutmv.transports.cloudflare.prefetch import QoS
+
+
+class Message:
+    """What is given to a consumer: all that matters here is that it can be dropped."""
+
+    def __init__(self, tag: str) -> None:
+        self.delivery_tag = tag
+
+
+@dataclass(eq=False)
+class Fetcher:
+    stopped: bool = False
+    busy: bool = False
+
+
+@pytest.fixture
+def settler() -> Iterator[Settler]:
+    """A settler whose thread is not started, so that what it is handed stays to be seen."""
+    client = Client(Credentials("account", "token"), Options())
+    yield Settler(client, linger=0)
+    client.close()
+
+
+def _handed_over(settler: Settler) -> list[tuple[str, bool]]:
+    """What the settler was told: the lease, and whether it was an ack."""
+    told = []
+    while not settler._intake.empty():
+        ending = settler._intake.get_nowait()
+        told.append((ending.lease.lease_id, ending.delay is None))  # type: ignore[union-attr]
+    return told
+
+
+def _qos(settler: Settler, prefetch: int, linger: float = 0.0) -> QoS:
+    qos = QoS(None, settler, linger)
+    qos.prefetch_count = prefetch
+    return qos
+
+
+def test_room_is_what_is_neither_held_nor_on_its_way(settler: Settler) -> None:
+    qos, fetcher = _qos(settler, 10), Fetcher()
+
+    assert qos.reserve(fetcher) == 10
+    assert not qos.can_consume()
+    qos.unreserve(7)
+    assert qos.can_consume_max_estimate() == 7
+    message = Message("a")
+    qos.hold(message, Lease("q", "a"))
+    qos.unreserve(1)
+    assert qos.can_consume_max_estimate() == 7
+    qos.ack("a")
+    assert qos.can_consume_max_estimate() == 8
+
+
+def test_an_ack_lets_a_waiting_fetcher_go_on(settler: Settler) -> None:
+    qos, fetcher = _qos(settler, 1), Fetcher()
+    message = Message("a")
+    qos.hold(message, Lease("q", "a"))
+    threading.Timer(0.05, qos.ack, ["a"]).start()
+
+    assert qos.reserve(fetcher) == 1
+
+
+def test_a_stopped_fetcher_gets_nothing(settler: Settler) -> None:
+    qos, fetcher = _qos(settler, 1), Fetcher()
+    message = Message("a")
+    qos.hold(message, Lease("q", "a"))
+
+    def stop() -> None:
+        fetcher.stopped = True
+        qos.wake()
+
+    threading.Timer(0.05, stop).start()
+
+    assert qos.reserve(fetcher) == 0
+
+
+def test_busy_queues_share_the_room_and_an_idle_one_leaves_it(settler: Settler) -> None:
+    qos, one, other = _qos(settler, 10), Fetcher(), Fetcher()
+    qos.join(one)
+    qos.join(other)
+
+    other.busy = True
+    assert qos.reserve(one) == 5
+    qos.unreserve(5)
+    other.busy = False
+    assert qos.reserve(one) == 10
+
+
+def test_without_a_limit_only_what_was_not_given_out_counts(settler: Settler) -> None:
+    qos, fetcher = _qos(settler, 0), Fetcher()
+
+    assert qos.reserve(fetcher) == 100
+    messages = [Message(str(n)) for n in range(100)]
+    for message in messages:
+        qos.hold(message, Lease("q", message.delivery_tag))
+        qos.unreserve(1)
+
+    assert qos.reserve(fetcher) == 100
+
+
+def test_acks_rejects_and_requeues_end_the_lease_once(settler: Settler) -> None:
+    qos = _qos(settler, 10)
+    messages = [Message(tag) for tag in "abc"]
+    for message in messages:
+        qos.hold(message, Lease("q", message.delivery_tag))
+
+    qos.ack("a")
+    qos.ack("a")
+    qos.reject("b")
+    qos.reject("c", requeue=True)
+
+    assert _handed_over(settler) == [("a", True), ("b", True), ("c", False)]
+
+
+def test_a_dropped_message_goes_back_only_once_consuming_has_ended(settler: Settler) -> None:
+    qos = _qos(settler, 10)
+    kept, early, late = Message("kept"), Message("early"), Message("late")
+    for message in (kept, early, late):
+        qos.hold(message, Lease("q", message.delivery_tag))
+
+    del early, message
+    gc.collect()
+    assert _handed_over(settler) == []
+    qos.return_dropped()
+    assert _handed_over(settler) == [("early", False)]
+    del late
+    gc.collect()
+    assert _handed_over(settler) == [("late", False)]
+    qos.ack("kept")
+    assert _handed_over(settler) == [("kept", True)]
+
+
+def test_closing_returns_what_is_still_held(settler: Settler) -> None:
+    qos = _qos(settler, 10)
+    message = Message("a")
+    qos.hold(message, Lease("q", "a"))
+
+    qos.restore_unacked_once()
+
+    assert _handed_over(settler) == [("a", False)]
