@@ -196,7 +196,11 @@ def _results(settings: Settings) -> dict[str, Any]:
             "s3_endpoint_url": settings.r2_endpoint_url,
             "s3_region": "auto",
         }
-    return {"result_backend": f"db+{settings.database_url}"}
+    url = settings.database_url
+    if url.startswith("sqlite"):
+        # A file of its own: Celery's writers don't wait for the job store's as those do.
+        url = f"sqlite:///{settings.data_dir / 'results.db'}"
+    return {"result_backend": f"db+{url}"}
 
 
 def _mode(env: Mapping[str, str], has_cloudflare: bool, has_redis: bool) -> Mode:

@@ -21,7 +21,7 @@ from cutmv.jobs.run import StepBusy, StepRun, Stopped
 from cutmv.media import MediaError, MediaInfo, MediaUnavailable
 from cutmv.media import probe as probe_media
 from cutmv.progress import WebhookSender
-from cutmv.services import services
+from cutmv.services import Services, services
 from cutmv.storage import Storage, StorageError
 
 #: What may pass: the network, the storage, the database. Anything else won't get better.
@@ -43,6 +43,7 @@ class Direct:
     `publish` takes its progress, and `stopping` says that the process is about to end.
     """
 
+    services: Services
     publish: Callable[[dict[str, Any]], None]
     stopping: threading.Event
 
@@ -76,7 +77,7 @@ def cut(self: "Task[Any, Any]", step_id: str) -> dict[str, Any]:
     """Make the output of one step, once, however often it is delivered; returns the step."""
     here = direct.get()
     run = StepRun(
-        services(),
+        here.services if here else services(),
         step_id,
         owner=f"{self.request.hostname}/{os.getpid()}/{uuid.uuid4().hex}",
         route="eager" if here else services().settings.mode,

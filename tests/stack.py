@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,14 @@ class Stack:
         """What all processes printed."""
         named = [(p.log_path.name, p.log) for p in (*self.workers, self.web) if p]
         return "\n".join(f"--- {name}\n{log}" for name, log in named)
+
+    def celery(self, *argv: str) -> str:
+        """What a `celery -A cutmv` command prints."""
+        command = [sys.executable, "-m", "celery", "-A", "cutmv", *argv]
+        done = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout
 
     # A client
 

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from cutmv.progress import Hub
+from cutmv.services import Services
 from cutmv.tasks import Direct, cut, direct
 
 #: Steps at once. FFmpeg uses all cores for one; a second fills the pauses of the first.
@@ -17,8 +18,8 @@ log = logging.getLogger(__name__)
 class DirectRunner:
     """A bounded executor of `cutmv.cut`, each by Celery's own eager `apply` and its own id."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._direct = Direct(hub.publish, threading.Event())
+    def __init__(self, services: Services, hub: Hub) -> None:
+        self._direct = Direct(services, hub.publish, threading.Event())
         self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="direct")
         self._lock = threading.Lock()
         self._accepted: set[str] = set()

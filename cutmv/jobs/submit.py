@@ -39,7 +39,7 @@ class Dispatcher:
 
     def __init__(self, services: Services, hub: Hub) -> None:
         self.services, self.breaker = services, Breaker()
-        self._hub, self._runner = hub, DirectRunner(hub)
+        self._hub, self._runner = hub, DirectRunner(services, hub)
         self._mode = services.settings.mode
         self._status_lock = threading.Lock()
         self._status: tuple[float, dict[str, Any]] | None = None

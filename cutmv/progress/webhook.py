@@ -74,8 +74,10 @@ def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
 def verify(
     secret: str, headers: Mapping[str, str], body: bytes, *, seen: SeenIds
 ) -> list[dict[str, Any]]:
-    """The events of a webhook; the names of `headers` are in lower case. Raises WebhookRejected: 401 not signed by us or too old,
-    409 seen before, 400 not what we send, 413 too large.
+    """The events of a webhook; the names of `headers` are in lower case.
+
+    Raises WebhookRejected: 401 not signed by us or too old, 409 seen before, 400 not what we
+    send, 413 too large.
     """
     if len(body) > MAX_BODY_BYTES:
         raise WebhookRejected(413, f"The body is larger than {MAX_BODY_BYTES} bytes.")

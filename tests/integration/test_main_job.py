@@ -60,6 +60,7 @@ def test_five_clips_in_two_shapes_are_exact_to_the_frame(
     for number, step in enumerate(done["steps"]):
         _check_output(stack.download(step, tmp_path), step, SECONDS[number // 2], source, video)
     if mode != "eager":
+        assert "'state': 'done'" in stack.celery("result", done["steps"][0]["id"])
         for worker in stack.workers:
             assert "cutmv.cut" in worker.log.split(" ready.")[1], "one worker did it all"
 
