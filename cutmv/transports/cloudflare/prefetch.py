@@ -49,6 +49,7 @@ class QoS(virtual.QoS):
         self._held: dict[str, tuple[Lease, weakref.ref[Any]]] = {}
         self._ahead = 0  # asked for or fetched, but not yet given to the consumer
         self._waiting: deque[Fetcher] = deque()
+        self._full = False  # somebody waits for the first free place
         self._fetchers: set[Fetcher] = set()
         self._dropped: deque[str] = deque()
         self._returning = False
@@ -158,6 +159,7 @@ class QoS(virtual.QoS):
                     room = self._room() if self._waiting[0] is fetcher else 0
                     if room <= 0:
                         roomy_since = None
+                        self._full = True
                         self._change.wait(LOOK)
                         continue
                     now = time.monotonic()
@@ -205,7 +207,8 @@ class QoS(virtual.QoS):
             with self._change:
                 # Waking a thread for each ack would cost more than the acks: the first
                 # free place starts the wait for more, a worthwhile number ends it.
-                if self._room() in (1, self._worthwhile()):
+                if self._full or self._room() >= self._worthwhile():
+                    self._full = False
                     self._change.notify_all()
         return held[0]
 
