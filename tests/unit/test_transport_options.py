@@ -20,7 +20,7 @@ def test_nothing_given_means_the_documented_defaults() -> None:
 
 def test_every_option_is_documented_with_its_default() -> None:
     for option in dataclasses.fields(Options):
-        assert f"        {option.name}: " in (Options.__doc__ or "")
+        assert f"    {option.name}: " in (Options.__doc__ or "")
 
 
 @pytest.mark.parametrize(
