@@ -48,7 +48,7 @@ class Rule:
     dice: random.Random = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.dice = random.Random(self.seed)  # noqa: S311  # dice, no secret
+        self.dice = random.Random(self.seed)
 
     def fires(self) -> bool:
         """Throw the dice once."""

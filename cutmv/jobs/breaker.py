@@ -28,7 +28,7 @@ class Breaker:
             wait_s = min(MAX_PROBE_S, FIRST_PROBE_S * 2.0 ** min(self._failures, 10))
             self._failures += 1
             self._reason = reason
-            self._probe_at = time.monotonic() + random.uniform(0.5, 1.0) * wait_s  # noqa: S311
+            self._probe_at = time.monotonic() + random.uniform(0.5, 1.0) * wait_s
 
     def succeeded(self) -> None:
         """Close."""

@@ -87,4 +87,4 @@ class Janitor:
                     swept = time.monotonic()
             except Exception:  # the next look must come, whatever this one met
                 log.exception("the janitor met an error and goes on")
-            self._closing.wait(random.uniform(0.5, 1.0) * TICK_S)  # noqa: S311
+            self._closing.wait(random.uniform(0.5, 1.0) * TICK_S)

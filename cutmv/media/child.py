@@ -24,7 +24,10 @@ MAX_STDERR_BYTES = 16_384
 #: Bytes of one line of standard output: longer ones are cut, since nothing we ask for has them.
 MAX_LINE_BYTES = 1_048_576
 #: Of our environment, what the child may see: it reads hostile files and needs no secrets.
-PASSED_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+PASSED_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
+#: A static FFmpeg crashes when its C library loads the system's character sets, which it does
+#: for the names in a transport stream: it finds none, and shows the names as they are.
+FIXED_ENVIRONMENT = {"GCONV_PATH": "/nonexistent"}
 
 _JAIL = str(Path(__file__).with_name("jail.py"))
 
@@ -71,7 +74,8 @@ def run(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ},
+        env=FIXED_ENVIRONMENT
+        | {name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ},
         process_group=0,
     )
     with child:

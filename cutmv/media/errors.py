@@ -8,6 +8,7 @@ Exception
 """
 
 import re
+import signal
 
 #: Characters of FFmpeg's own words that an error line may carry: enough for one sentence.
 MAX_DETAIL_CHARS = 200
@@ -25,12 +26,11 @@ _MEANINGS = (
 
 #: FFmpeg's words for failures that are not the file's fault.
 _PASSING = re.compile(
-    r"Connection (?:refused|reset|timed out)|Network is unreachable|No route to host"
-    r"|Failed to resolve hostname|Temporary failure|Server returned|HTTP error"
-    r"|Input/output error|Stream ends prematurely|error in the pull function|TLS|handshake"
-    r"|No space left on device|Disk quota exceeded|Resource temporarily unavailable",
-    re.IGNORECASE,
+    r"Input/output error|Stream ends prematurely|Server returned|Connection timed out"
+    r"|No space left on device|Disk quota exceeded|Resource temporarily unavailable"
 )
+#: Signals by which the machine, or who runs it, ends a program that did nothing wrong.
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _URL = re.compile(r"\w+://\S+")
 _CONTEXT = re.compile(r"^(?:\[[^\]]*\]\s*)+")
@@ -52,15 +52,31 @@ class Cancelled(Exception):
     """The caller's `cancelled` said so; FFmpeg has ended and nothing was left behind."""
 
 
-def explain(what: str, stderr: str, source: str) -> MediaError | MediaUnavailable:
-    """Turn FFmpeg's standard error into one clear line that names no path, URL or secret."""
+def explain(what: str, code: int, stderr: str, source: str) -> MediaError | MediaUnavailable:
+    """Turn FFmpeg's end into one clear line that names no path, URL or secret.
+
+    `code` is its exit code, or the number of the signal that ended it, negative.
+    """
+    if code < 0:
+        return _explain_signal(what, signal.Signals(-code))
     text = stderr.replace(source, "the file")
     if _PASSING.search(text):
-        return MediaUnavailable(f"{what}: {_last_line(text) or 'the connection failed'}")
+        return MediaUnavailable(f"{what}: {_last_line(text)}")
     for words, meaning in _MEANINGS:
         if words in text:
             return MediaError(f"{what}: {meaning}.")
     return MediaError(f"{what}: {_last_line(text) or 'FFmpeg gave no reason'}")
+
+
+def _explain_signal(what: str, number: signal.Signals) -> MediaError | MediaUnavailable:
+    if number in _FROM_OUTSIDE:
+        return MediaUnavailable(f"{what}: FFmpeg was ended from outside ({number.name}).")
+    if number == signal.SIGXCPU:
+        return RenderTimeout(f"{what}: FFmpeg used all the processor time that a cut may use.")
+    return MediaError(
+        f"{what}: FFmpeg crashed on it ({number.name}); convert it to MP4 with H.264,"
+        " or set CUTMV_FFMPEG and CUTMV_FFPROBE to a newer build."
+    )
 
 
 def _last_line(text: str) -> str:

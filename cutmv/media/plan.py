@@ -78,6 +78,8 @@ def plan(info: MediaInfo, clip: Clip, spec: OutputSpec) -> RenderPlan:
     video = info.video
     last = Fraction(video.start_s) + Fraction(video.duration_s) - Fraction(info.start_s)
     shown = f"{float(clip.start):g}-{float(clip.end):g}"
+    if not 0 <= clip.start < clip.end:
+        raise MediaError(f"The clip {shown} is empty: its end must be after its start.")
     if clip.start >= last:
         raise MediaError(f"The clip {shown} starts past the end of the video, {float(last):.3f} s.")
     if clip.end > last + max(END_GRACE_S, 1 / video.frame_rate):
@@ -127,8 +129,7 @@ def _size(video: VideoStream, spec: OutputSpec) -> tuple[int, int]:
 
 def _filters(video: VideoStream, spec: OutputSpec, width: int, height: int) -> list[str]:
     filters = [_TONE_MAP] if video.hdr else []
-    full_range = spec.kind == "still"
-    levels = f"out_range={'full' if full_range else 'limited'}"
+    levels = f"out_range={'full' if spec.kind == 'still' else 'limited'}"
     if spec.aspect == "source" and spec.kind != "gif":
         square = (video.width, video.height) in (
             (video.coded_width, video.coded_height),
@@ -146,7 +147,9 @@ def _filters(video: VideoStream, spec: OutputSpec, width: int, height: int) -> l
         filters += [f"scale={scaled[0]}:{scaled[1]}:flags=lanczos:{levels}"]
         filters += [f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2:black"]
     pixels = {"cutdown": "yuv420p", "gif": "rgb24", "still": "yuvj420p"}[spec.kind]
-    return [*filters, "setsar=1", f"format={pixels}"]
+    # What scales after the tone mapping forgets the matrix, which a player needs to know.
+    matrix = ["setparams=colorspace=bt709"] if video.hdr and spec.kind == "cutdown" else []
+    return [*filters, "setsar=1", f"format={pixels}", *matrix]
 
 
 def _covering(video: VideoStream, width: int, height: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from cutmv.media.binaries import ffprobe_path
 from cutmv.media.child import Limits, run
 from cutmv.media.errors import MediaError, explain
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
-from cutmv.media.source import demuxer_of, input_args
+from cutmv.media.source import demuxer_of, input_args, readable
 
 #: Seconds for looking at a file's headers, over a slow network too.
 PROBE_TIMEOUT_S = 60.0
@@ -25,9 +25,9 @@ def probe(source: str | Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> MediaInf
 
     Raises MediaError when it is no video we can read, MediaUnavailable when the network failed.
     """
-    source = str(source)
-    demuxer = demuxer_of(source)
-    found = ask(source, demuxer, ["-show_format", "-show_streams"], timeout_s=timeout_s)
+    with readable(source) as name:
+        demuxer = demuxer_of(name)
+        found = ask(name, demuxer, ["-show_format", "-show_streams"], timeout_s=timeout_s)
     container = found.get("format", {})
     streams = found.get("streams", [])
     video = next((s for s in streams if s.get("codec_type") == "video" and not _is_cover(s)), None)
@@ -54,10 +54,11 @@ def keyframes(source: str | Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> list
 
     Reads the whole file, without decoding it. Raises as `probe` does.
     """
-    source = str(source)
     info = probe(source, timeout_s=timeout_s)
-    shown = ["-show_entries", "packet=pts_time,flags", "-select_streams", "v:0"]
-    found = ask(source, info.container, shown, timeout_s=timeout_s)
+    picture = str(info.video.index) if info.video else "v:0"
+    shown = ["-show_entries", "packet=pts_time,flags", "-select_streams", picture]
+    with readable(source) as name:
+        found = ask(name, info.container, shown, timeout_s=timeout_s)
     return sorted(
         round(float(packet["pts_time"]) - info.start_s, 6)
         for packet in found.get("packets", [])
@@ -74,7 +75,7 @@ def ask(
     what: str = "The video can't be read",
     cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
-    """The JSON that ffprobe answers for `shown`, its own options.
+    """The JSON that ffprobe answers about `source`, a readable name, for `shown`, its options.
 
     Raises as `probe` does, RenderTimeout after `timeout_s` seconds, and Cancelled.
     """
@@ -84,7 +85,7 @@ def ask(
     argv += input_args(source, demuxer)
     ended = run(argv, limits=limits, on_line=lines.append, cancelled=cancelled)
     if ended.code != 0:
-        raise explain(what, ended.stderr, source)
+        raise explain(what, ended.code, ended.stderr, source)
     found: dict[str, Any] = json.loads("\n".join(lines))
     return found
 

@@ -2,8 +2,9 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cutmv.media.child import Limits, run
 from cutmv.media.errors import MediaError, explain
 from cutmv.media.plan import GIF_RATE, RenderPlan
 from cutmv.media.probe import ask
-from cutmv.media.source import input_args
+from cutmv.media.source import input_args, readable
 
 #: x264's speed and quality: near-transparent, at a third of the default preset's time.
 PRESET, CRF = "veryfast", 20
@@ -61,7 +62,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Frames:
-    """The frames of a clip, by the source's packets: how many, and when they start and end.
+    """The frames of a clip, by the source's packets, and how many an output has of them.
 
     `first_pts` and `end_pts` are ticks of the source's clock: when the first is shown, and
     when the last is no longer.
@@ -70,6 +71,7 @@ class Frames:
     count: int
     first_pts: int
     end_pts: int
+    length_s: float
 
 
 def render(
@@ -88,28 +90,33 @@ def render(
     MediaError when the source or the result is wrong, RenderTimeout after `timeout_s` seconds,
     MediaUnavailable when the network failed, Cancelled within a second of `cancelled()`.
     """
-    source = str(source)
-    frames = find_frames(source, plan, timeout_s=timeout_s, cancelled=cancelled)
-    limits = Limits(memory_bytes=MEMORY_BYTES, output_bytes=OUTPUT_BYTES, time_s=timeout_s)
+    ends = time.monotonic() + timeout_s
     number, name = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}.")
     os.close(number)
     partial = Path(name)
     try:
-        rendered = None
-        for preroll_s in PREROLLS_S:
-            argv = _command(source, plan, frames, preroll_s)
-            argv += ["-threads", str(threads)] if threads else []
-            watch = Watch(plan, frames, on_progress)
-            ended = run(
-                [*argv, f"file:{partial}"], limits=limits, on_line=watch.line, cancelled=cancelled
-            )
-            if ended.code != 0:
-                raise explain(_WHAT, ended.stderr, source)
-            rendered = _check(partial, plan, frames)
-            if rendered is not None:
-                break
+        with readable(source) as readable_source:
+            frames = find_frames(readable_source, plan, timeout_s=timeout_s, cancelled=cancelled)
+            watch = Watch(frames, on_progress)
+            rendered = None
+            for preroll_s in PREROLLS_S:
+                argv = _command(readable_source, plan, frames, preroll_s)
+                argv += ["-threads", str(threads)] if threads else []
+                left_s = max(0.0, ends - time.monotonic())
+                ended = run(
+                    [*argv, f"file:{partial}"],
+                    limits=Limits(MEMORY_BYTES, OUTPUT_BYTES, left_s),
+                    on_line=watch.line,
+                    cancelled=cancelled,
+                )
+                if ended.code != 0:
+                    raise explain(_WHAT, ended.code, ended.stderr, readable_source)
+                rendered = _check(partial, plan, frames, cancelled)
+                if rendered is not None:
+                    break
         if rendered is None:
             raise MediaError(f"{_WHAT}: the video is damaged there, and frames are missing.")
+        watch.done()
         partial.chmod(0o644)
         partial.replace(destination)
         return rendered
@@ -124,7 +131,10 @@ def find_frames(
     timeout_s: float,
     cancelled: Callable[[], bool] | None = None,
 ) -> Frames:
-    """The frames of the plan's clip. Reads the source's packets there, and decodes nothing."""
+    """The frames of the plan's clip in `source`, a readable name.
+
+    Reads the source's packets there, and decodes nothing. Raises as `render` does.
+    """
     tick, rate = plan.video.time_base, plan.video.frame_rate
     until_s = float((plan.end_pts * tick) + 3 / rate) + 1.0
     interval = f"{max(0.0, float(plan.first_pts * tick) - 0.5):.6f}%{until_s:.6f}"
@@ -150,42 +160,51 @@ def find_frames(
     if not after and missing * tick > 2 / rate and not plan.video.variable:
         at_s = float(end * tick) - plan.info.start_s
         raise MediaError(f"{_WHAT}: the file is cut short, and its picture ends at {at_s:.3f} s.")
-    count = 1 if plan.spec.kind == "still" else len(inside)
-    return Frames(count, inside[0], end)
+    length_s = float((end - inside[0]) * tick)
+    counts = {"cutdown": len(inside), "gif": max(1, round(length_s * GIF_RATE)), "still": 1}
+    return Frames(counts[plan.spec.kind], inside[0], end, length_s)
 
 
 class Watch:
     """Reads the lines of `-progress pipe:1` and reports; percent never goes back."""
 
-    def __init__(
-        self, plan: RenderPlan, frames: Frames, on_progress: Callable[[Progress], None] | None
-    ) -> None:
+    def __init__(self, frames: Frames, on_progress: Callable[[Progress], None] | None) -> None:
         self._report = on_progress
-        self._length_s = float((frames.end_pts - frames.first_pts) * plan.video.time_base)
+        self._frames = frames
         self._values: dict[str, str] = {}
-        self._percent = 0.0
+        self._latest = Progress()
 
     def line(self, text: str) -> None:
         """Take one `key=value`; `progress=…` ends a group of them."""
         key, _, value = text.partition("=")
         self._values[key.strip()] = value.strip()
-        if key != "progress" or self._report is None:
+        if key != "progress":
             return
         # Values may be N/A, or negative at first.
-        made_s = max(0.0, self._number("out_time_us") / 1e6)
-        speed = self._number("speed") or None
-        self._percent = max(self._percent, min(100.0, 100.0 * made_s / self._length_s))
-        left_s = max(0.0, self._length_s - made_s)
-        self._report(
+        frame, speed = int(self._number("frame")), self._number("speed") or None
+        part = min(1.0, frame / self._frames.count)
+        made_s = part * self._frames.length_s
+        self._tell(
             Progress(
-                percent=self._percent,
+                percent=max(self._latest.percent, 100.0 * part),
                 fps=self._number("fps") or None,
                 speed=speed,
-                eta_s=round(left_s / speed, 1) if speed else None,
-                out_time_s=round(min(made_s, self._length_s), 3),
-                frame=int(self._number("frame")),
+                eta_s=round((self._frames.length_s - made_s) / speed, 1) if speed else None,
+                out_time_s=round(made_s, 3),
+                frame=frame,
             )
         )
+
+    def done(self) -> None:
+        """All is made and checked."""
+        length_s = round(self._frames.length_s, 3)
+        last = replace(self._latest, percent=100.0, eta_s=0.0, out_time_s=length_s)
+        self._tell(replace(last, frame=self._frames.count))
+
+    def _tell(self, progress: Progress) -> None:
+        self._latest = progress
+        if self._report is not None:
+            self._report(progress)
 
     def _number(self, key: str) -> float:
         try:
@@ -259,22 +278,30 @@ def _timescale(tick: Fraction) -> int:
     return scale
 
 
-def _check(made: Path, plan: RenderPlan, frames: Frames) -> Rendered | None:
+def _check(
+    made: Path, plan: RenderPlan, frames: Frames, cancelled: Callable[[], bool] | None
+) -> Rendered | None:
     """What was made, or None when it is not what was planned: an exit code is no proof."""
     if made.stat().st_size == 0:
         return None
-    shown = ["-count_packets", "-select_streams", "v:0", "-show_entries"]
-    shown += ["stream=width,height,nb_read_packets,duration"]
     kind = plan.spec.kind
-    found = ask(str(made), DEMUXERS[kind], shown, timeout_s=CHECK_TIMEOUT_S, what=_WHAT)
-    streams = found.get("streams", [])
-    if not streams:
+    shown = ["-count_packets", "-select_streams", "v:0"]
+    shown += ["-show_entries", "stream=width,height,nb_read_packets"]
+    found = ask(
+        str(made),
+        DEMUXERS[kind],
+        shown,
+        timeout_s=CHECK_TIMEOUT_S,
+        what=_WHAT,
+        cancelled=cancelled,
+    )
+    if not found.get("streams"):
         return None
-    stream, length_s = streams[0], float((frames.end_pts - frames.first_pts) * plan.video.time_base)
+    stream = found["streams"][0]
     count = int(stream.get("nb_read_packets", 0))
     size = (int(stream["width"]), int(stream["height"]))
-    enough = count >= 1 if kind == "gif" else count == frames.count
-    if not enough or size != (plan.width, plan.height):
+    # A GIF's frames are made anew, and the last one may fall on the clip's very end.
+    if abs(count - frames.count) > (kind == "gif") or size != (plan.width, plan.height):
         return None
-    duration_s = 0.0 if kind == "still" else length_s
+    duration_s = 0.0 if kind == "still" else frames.length_s
     return Rendered(duration_s, count, made.stat().st_size, *size)

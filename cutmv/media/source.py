@@ -1,44 +1,57 @@
-"""What FFmpeg may open: one local file or one URL, as the one container its first bytes show.
+"""What FFmpeg may open: one file, or one relay of a URL, as the container its first bytes show.
 
 A playlist or script named `.mp4` makes FFmpeg read other files, even under a protocol
 whitelist, so the container is found from magic bytes here and forced on FFmpeg, and the
 whitelists of protocols and formats stand behind that.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import certifi
 import httpx
 
 from cutmv.media.errors import MediaError, MediaUnavailable
+from cutmv.media.relay import Relay
 
 #: The demuxers a source may be read with, by FFmpeg's names.
 DEMUXERS = ("mov", "matroska", "avi", "mpegts")
 #: Bytes from the start of a file that show its container: two packets of a transport stream.
 HEAD_BYTES = 400
-#: Seconds for the request of these bytes, connection included.
-HEAD_TIMEOUT_S = 20.0
-#: Microseconds of silence after which FFmpeg gives a connection up.
-RW_TIMEOUT_US = 30_000_000
-#: Seconds over which FFmpeg reconnects a broken download before it gives up.
-RECONNECT_MAX_S = 8
+#: Seconds without a byte after which a relay is given up: it tries for as long by itself.
+RELAY_SILENCE_S = 240
 
 #: The first box of an MP4 or QuickTime file.
 _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
-def is_url(source: str) -> bool:
-    """Whether `source` is read over HTTP rather than from the disk."""
-    return source.startswith(("http://", "https://"))
+@contextmanager
+def readable(source: str | Path) -> Iterator[str]:
+    """The name by which FFmpeg reads `source`, a path or an HTTP URL, for as long as it is open.
+
+    Raises MediaUnavailable at its end when the storage did not give all that FFmpeg asked for.
+    """
+    source = str(source)
+    if not _is_url(source):
+        yield source
+        return
+    with Relay(source) as relay:
+        try:
+            yield relay.url
+        except (MediaError, MediaUnavailable) as error:
+            if relay.failure:
+                raise MediaUnavailable(relay.failure) from error
+            raise
+    if relay.failure:  # FFmpeg may have taken a broken download for the video's end
+        raise MediaUnavailable(relay.failure)
 
 
 def demuxer_of(source: str) -> str:
-    """FFmpeg's name for the container of `source`, from its first bytes.
+    """FFmpeg's name for the container of `source`, a readable name, from its first bytes.
 
-    Raises MediaError when it is no video container we read, MediaUnavailable when a URL fails.
+    Raises MediaError when it is no video container we read, MediaUnavailable when a relay fails.
     """
-    head = _head_of_url(source) if is_url(source) else _head_of_file(source)
+    head = _head_of_relay(source) if _is_url(source) else _head_of_file(source)
     if not head:
         raise MediaError("The file is empty.")
     if head[4:8] in _MOV_BOXES:
@@ -57,16 +70,14 @@ def input_args(source: str, demuxer: str) -> list[str]:
     """The options, with `-i`, by which FFmpeg and ffprobe open `source` and nothing else."""
     # Forced and whitelisted: neither the file nor what it names is read as anything else.
     formats = ["-format_whitelist", demuxer, "-f", demuxer]
-    if not is_url(source):
+    if not _is_url(source):
         return ["-protocol_whitelist", "file", *formats, "-i", f"file:{Path(source).absolute()}"]
-    protocols = "https,tls,tcp,http" if source.startswith("https:") else "http,tcp"
-    network = ["-rw_timeout", str(RW_TIMEOUT_US)]
-    network += ["-reconnect", "1", "-reconnect_on_network_error", "1"]
-    network += ["-reconnect_delay_max", str(RECONNECT_MAX_S)]
-    if source.startswith("https:"):
-        # FFmpeg checks no certificate unless told to.
-        network += ["-tls_verify", "1", "-ca_file", certifi.where()]
-    return ["-protocol_whitelist", protocols, *network, *formats, "-i", source]
+    silence = ["-rw_timeout", str(RELAY_SILENCE_S * 1_000_000)]
+    return ["-protocol_whitelist", "http,tcp", *silence, *formats, "-i", source]
+
+
+def _is_url(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
 
 
 def _head_of_file(source: str) -> bytes:
@@ -80,22 +91,22 @@ def _head_of_file(source: str) -> bytes:
         raise MediaError(f"The file {path.name!r} can't be read: {error.strerror}.") from error
 
 
-def _head_of_url(source: str) -> bytes:
+def _head_of_relay(source: str) -> bytes:
     ranged = {"Range": f"bytes=0-{HEAD_BYTES - 1}"}
     head = b""
     try:
-        with httpx.stream("GET", source, headers=ranged, timeout=HEAD_TIMEOUT_S) as response:
-            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        # No proxy that the environment names stands before this machine.
+        with (
+            httpx.Client(timeout=RELAY_SILENCE_S, trust_env=False) as client,
+            client.stream("GET", source, headers=ranged) as answer,
+        ):
+            if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return b""
-            if response.is_error or response.is_redirect:
-                status = response.status_code
-                raise MediaUnavailable(f"The storage answered {status} when asked for the video.")
-            for chunk in response.iter_raw():
+            answer.raise_for_status()
+            for chunk in answer.iter_raw():
                 head += chunk
-                if len(head) >= HEAD_BYTES:
+                if len(head) >= HEAD_BYTES:  # a storage may know no ranges, and send it all
                     break
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        host = urlsplit(source).hostname
-        reason = type(error).__name__
-        raise MediaUnavailable(f"The video can't be read from {host}: {reason}.") from error
+    except httpx.HTTPError as error:
+        raise MediaUnavailable(f"The video can't be read: {type(error).__name__}.") from error
     return head[:HEAD_BYTES]

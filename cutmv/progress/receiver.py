@@ -54,7 +54,7 @@ class EventReceiver:
                 level = logging.WARNING if failures == 1 else logging.DEBUG
                 log.log(level, "progress events are not received: %s", type(error).__name__)
                 backoff = min(MAX_BACKOFF_S, 0.5 * 2**failures)
-                self._closing.wait(random.uniform(0.5, 1.0) * backoff)  # noqa: S311
+                self._closing.wait(random.uniform(0.5, 1.0) * backoff)
 
     def _capture(self, connection: Connection) -> None:
         handlers = {"task-progress": self._hub.publish}

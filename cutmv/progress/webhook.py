@@ -157,7 +157,7 @@ class WebhookSender:
         reason = ""
         for attempt in range(MAX_TRIES):
             if attempt:
-                self._closing.wait(random.uniform(0.0, 0.5 * 2**attempt))  # noqa: S311
+                self._closing.wait(random.uniform(0.0, 0.5 * 2**attempt))
             now = int(time.time())
             headers = {
                 "content-type": "application/json",

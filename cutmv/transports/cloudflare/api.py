@@ -55,7 +55,7 @@ QUEUE_NOT_FOUND = 10104
 
 def full_jitter(attempt: int, first: float = BACKOFF_FIRST, most: float = BACKOFF_MAX) -> float:
     """Return the seconds to pause before retry number `attempt` (from 0)."""
-    return random.uniform(0, min(most, first * 2 ** min(attempt, 16)))  # noqa: S311
+    return random.uniform(0, min(most, first * 2 ** min(attempt, 16)))
 
 
 class Client:

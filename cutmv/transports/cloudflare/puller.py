@@ -129,7 +129,7 @@ class Puller:
                 continue
             if pulled:
                 pause = options.polling_interval_min
-            self._stop.wait(random.uniform(pause / 2, pause))  # noqa: S311
+            self._stop.wait(random.uniform(pause / 2, pause))
             pause = min(pause * 2, options.polling_interval_max)
 
     def _pull(self, room: int) -> list[dict[str, Any]]:
