@@ -7,6 +7,7 @@ The sound is a chirp, which is nowhere like itself, so that two recordings can b
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutmv.media import ffmpeg_path, ffprobe_path
+from cutmv.media.child import FIXED_ENVIRONMENT
 
 Frames = NDArray[np.uint8]
 
@@ -60,10 +62,10 @@ def make_sample(
     argv += ["-vf", ",".join(boxes), "-pix_fmt", "yuv420p", *codec]
     argv += ["-fps_mode", "passthrough"] if vfr else []
     plain = path.with_name(f"plain-{path.name}") if rotation else path
-    subprocess.run([*argv, str(plain)], check=True, stdin=subprocess.DEVNULL)
+    _run([*argv, str(plain)])
     if rotation:
         turned = [ffmpeg_path(), "-v", "error", "-y", "-display_rotation", str(rotation)]
-        subprocess.run([*turned, "-i", str(plain), "-c", "copy", str(path)], check=True)
+        _run([*turned, "-i", str(plain), "-c", "copy", str(path)])
         plain.unlink()
     return path
 
@@ -73,9 +75,7 @@ def read_frames(path: Path, limit: int | None = None) -> Frames:
     width, height = shown_size(path)
     argv = [ffmpeg_path(), "-v", "error", "-i", str(path), "-map", "0:v:0", "-fps_mode"]
     argv += ["passthrough", *(["-frames:v", str(limit)] if limit else [])]
-    raw = subprocess.run(
-        [*argv, "-f", "rawvideo", "-pix_fmt", "gray", "-"], check=True, capture_output=True
-    ).stdout
+    raw = _run([*argv, "-f", "rawvideo", "-pix_fmt", "gray", "-"])
     return np.frombuffer(raw, np.uint8).reshape(-1, height, width)
 
 
@@ -95,10 +95,17 @@ def frame_number(image: NDArray[np.uint8], source: tuple[int, int], fit: str = "
 
 
 def frame_times(path: Path) -> list[Fraction]:
-    """When each frame is shown, in seconds, in order."""
-    entries = _probe(path, "-select_streams", "v:0", "-show_entries", "packet=pts:stream=time_base")
+    """When each frame is shown, in seconds, in order; AVI has only the times of decoding."""
+    shown = "packet=pts,dts:stream=time_base"
+    entries = _probe(path, "-select_streams", "v:0", "-show_entries", shown)
     tick = Fraction(entries["streams"][0]["time_base"])
-    return sorted(int(packet["pts"]) * tick for packet in entries["packets"])
+    return sorted(int(p.get("pts", p.get("dts", 0))) * tick for p in entries["packets"])
+
+
+def start_s(path: Path) -> float:
+    """The file's earliest timestamp, in seconds: FFmpeg's zero when it decodes."""
+    argv = [ffprobe_path(), "-v", "error", "-show_entries", "format=start_time", "-of", "csv=p=0"]
+    return float(_run([*argv, str(path)]))
 
 
 def duration_s(path: Path, stream: str) -> float:
@@ -133,8 +140,7 @@ def _sound(path: Path) -> NDArray[np.float32]:
     # Silence stands for what comes before the first sample, as in a player.
     argv = [ffmpeg_path(), "-v", "error", "-i", str(path), "-map", "0:a:0", "-af"]
     argv += ["aresample=async=1:first_pts=0", "-f", "f32le", "-ac", "1", "-ar", str(SAMPLE_RATE)]
-    raw = subprocess.run([*argv, "-"], check=True, capture_output=True).stdout
-    return np.frombuffer(raw, np.float32)
+    return np.frombuffer(_run([*argv, "-"]), np.float32)
 
 
 def _cell(size: tuple[int, int]) -> int:
@@ -143,5 +149,11 @@ def _cell(size: tuple[int, int]) -> int:
 
 def _probe(path: Path, *options: str) -> dict[str, list[dict[str, str]]]:
     argv = [ffprobe_path(), "-v", "error", "-print_format", "json", *options, str(path)]
-    shown = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
-    return dict(json.loads(shown))
+    return dict(json.loads(_run(argv)))
+
+
+def _run(argv: list[str]) -> bytes:
+    env = {**os.environ, **FIXED_ENVIRONMENT}
+    return subprocess.run(
+        argv, check=True, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    ).stdout

@@ -33,13 +33,17 @@ def probe(source: str | Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> MediaInf
     video = next((s for s in streams if s.get("codec_type") == "video" and not _is_cover(s)), None)
     audio = next((s for s in streams if s.get("codec_type") == "audio"), None)
     duration_s = _number(container.get("duration")) or 0.0
-    start_s = _number(container.get("start_time")) or 0.0
+    # What an encoder puts before zero to get going, no player shows.
+    start_s = max(0.0, _number(container.get("start_time")) or 0.0)
+    picture = _video(video, start_s, duration_s) if video else None
+    if picture and demuxer == "mpegts":  # its clock has no zero, and starts with the sound's
+        start_s = picture.start_s
     info = MediaInfo(
         container=demuxer,
         size_bytes=int(container.get("size", 0)),
         duration_s=duration_s,
         start_s=start_s,
-        video=_video(video, start_s, duration_s) if video else None,
+        video=picture,
         audio=_audio(audio) if audio else None,
     )
     if info.video is None:

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cutmv.media import (
+    AudioStream,
+    Clip,
+    MediaError,
+    MediaInfo,
+    MediaUnavailable,
+    OutputSpec,
+    RenderTimeout,
+    VideoStream,
+    output_extension,
+    plan,
+    time_limit_s,
+)
+from cutmv.media.errors import explain
+
+CUT = OutputSpec("cutdown", "source", "crop")
+
+
+def info(**video: Any) -> MediaInfo:
+    """Ten seconds of a phone's 1080p at 29.97, on the usual clock."""
+    stream = VideoStream(
+        index=0,
+        codec="h264",
+        width=1920,
+        height=1080,
+        coded_width=1920,
+        coded_height=1080,
+        rotation=0,
+        frame_rate=Fraction(30000, 1001),
+        variable=False,
+        time_base=Fraction(1, 30000),
+        start_s=0.0,
+        duration_s=10.01,
+        pix_fmt="yuv420p",
+        color_range="tv",
+        color_primaries="bt709",
+        color_transfer="bt709",
+        color_space="bt709",
+    )
+    return MediaInfo(
+        container="mov",
+        size_bytes=1_000_000,
+        duration_s=10.01,
+        start_s=0.0,
+        video=replace(stream, **video),
+        audio=AudioStream(1, "aac", 2, 48_000),
+    )
+
+
+def clip(start: str, end: str) -> Clip:
+    return Clip(Fraction(start), Fraction(end))
+
+
+@given(first=st.integers(0, 298), length=st.integers(1, 300))
+def test_the_ticks_of_a_clip_hold_just_its_frames(first: int, length: int) -> None:
+    last = min(first + length, 300)
+    start, end = (Fraction(n * 1001, 30000) for n in (first, last))
+    made = plan(info(), Clip(start, end), CUT)
+    frames = [n for n in range(300) if made.first_pts <= n * 1001 < made.end_pts]
+    assert frames == list(range(first, last))
+
+
+@given(milliseconds=st.integers(0, 9_000))
+def test_a_frame_belongs_when_it_starts_at_or_after_the_start(milliseconds: int) -> None:
+    start = Fraction(milliseconds, 1000)
+    made = plan(info(), Clip(start, start + Fraction(1, 2)), CUT)
+    frames = [n for n in range(300) if made.first_pts <= n * 1001 < made.end_pts]
+    times = [Fraction(n * 1001, 30000) for n in range(300)]
+    assert frames == [n for n, t in enumerate(times) if start <= t < start + Fraction(1, 2)]
+
+
+@given(first=st.integers(0, 250), length=st.integers(1, 48))
+def test_a_clock_of_milliseconds_names_the_same_frames(first: int, length: int) -> None:
+    # Matroska rounds each frame's time to a millisecond.
+    start, end = (Fraction(n * 1001, 30000) for n in (first, first + length))
+    made = plan(info(time_base=Fraction(1, 1000)), Clip(start, end), CUT)
+    ticks = [round(Fraction(n * 1001, 30)) for n in range(300)]
+    frames = [n for n, tick in enumerate(ticks) if made.first_pts <= tick < made.end_pts]
+    assert frames == list(range(first, first + length))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "words"),
+    [
+        ("10.5", "11", r"starts past the end of the video, 10\.010 s"),
+        ("9", "10.2", r"ends past the end of the video, 10\.010 s"),
+        ("3", "3", "is empty"),
+        ("3", "2", "is empty"),
+    ],
+)
+def test_a_clip_that_the_video_does_not_have_is_refused(start: str, end: str, words: str) -> None:
+    with pytest.raises(MediaError, match=words):
+        plan(info(), clip(start, end), CUT)
+
+
+def test_an_end_that_was_rounded_up_is_taken_as_the_video_s() -> None:
+    assert plan(info(), clip("9", "10.02"), CUT).end_pts >= 300 * 1001
+
+
+def test_a_file_without_a_picture_has_nothing_to_cut() -> None:
+    with pytest.raises(MediaError, match="no picture"):
+        plan(replace(info(), video=None), clip("0", "1"), CUT)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"),
+    [("16:9", (1280, 720)), ("9:16", (1080, 1920)), ("1:1", (1080, 1080)), ("source", (640, 358))],
+)
+def test_each_shape_has_its_size_and_even_sides(aspect: Any, size: tuple[int, int]) -> None:
+    source = info(width=641, height=359, coded_width=641, coded_height=359)
+    made = plan(source, clip("0", "1"), OutputSpec("cutdown", aspect, "pad"))
+    assert (made.width, made.height) == size
+
+
+@given(
+    width=st.integers(2, 8000),
+    height=st.integers(2, 8000),
+    aspect=st.sampled_from(["16:9", "9:16", "1:1", "source"]),
+    fit=st.sampled_from(["crop", "pad"]),
+    kind=st.sampled_from(["cutdown", "gif", "still"]),
+)
+def test_any_picture_is_scaled_to_cover_or_to_fit(
+    width: int, height: int, aspect: Any, fit: Any, kind: Any
+) -> None:
+    source = info(width=width, height=height, coded_width=width, coded_height=height)
+    made = plan(source, clip("0", "1"), OutputSpec(kind, aspect, fit))
+    assert made.width % 2 == made.height % 2 == 0
+    assert made.width > 0 < made.height
+    scale = next((f for f in made.filters.split(",") if f.startswith("scale=")), None)
+    if scale is None or "flags" not in scale:
+        return
+    across, down = (int(side) for side in scale.removeprefix("scale=").split(":")[:2])
+    if fit == "crop":
+        assert across >= made.width
+        assert down >= made.height
+    else:
+        assert across <= made.width
+        assert down <= made.height
+
+
+def test_a_gif_ends_after_six_seconds() -> None:
+    made = plan(info(), clip("1", "9"), OutputSpec("gif", "source", "crop"))
+    assert made.end_pts == 7 * 30000
+    assert (made.width, made.height) == (480, 270)
+
+
+def test_the_time_limit_grows_with_the_clip_and_the_picture() -> None:
+    limits = [
+        time_limit_s(info(), clip("0", "1"), CUT),
+        time_limit_s(info(), clip("0", "10"), CUT),
+        time_limit_s(info(width=3840, height=2160), clip("0", "10"), CUT),
+    ]
+    assert limits == sorted(set(limits))
+    still = time_limit_s(info(), clip("0", "10"), OutputSpec("still", "source", "crop"))
+    assert still == time_limit_s(info(), clip("0", "1"), OutputSpec("still", "source", "crop"))
+
+
+def test_what_a_probe_found_survives_json() -> None:
+    found = info(frame_rate=Fraction(24000, 1001))
+    assert MediaInfo.from_dict(found.to_dict()) == found
+    silent = replace(found, audio=None)
+    assert MediaInfo.from_dict(silent.to_dict()) == silent
+
+
+def test_each_kind_of_output_has_its_extension() -> None:
+    assert [output_extension(kind) for kind in ("cutdown", "gif", "still")] == ["mp4", "gif", "jpg"]
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "kind", "words"),
+    [
+        (-signal.SIGSEGV, "", MediaError, r"crashed on it \(SIGSEGV\).*CUTMV_FFMPEG"),
+        (-signal.SIGKILL, "", MediaUnavailable, r"ended from outside \(SIGKILL\)"),
+        (-signal.SIGXCPU, "", RenderTimeout, "processor time"),
+        (1, "[mov @ 0x1] moov atom not found\n", MediaError, "cut short: its index is missing"),
+        (1, "av_interleaved_write_frame(): No space left on device", MediaUnavailable, "No space"),
+        (1, "", MediaError, "gave no reason"),
+        (1, "[a @ 0x1] [b @ 0x2] Odd: http://host/k?sig=secret", MediaError, r"Odd: the file$"),
+    ],
+)
+def test_how_ffmpeg_ended_is_told_in_one_line(
+    code: int, stderr: str, kind: type[Exception], words: str
+) -> None:
+    told = explain("It can't be cut", code, stderr, "/private/name.mp4")
+    assert type(told) is kind
+    with pytest.raises(kind, match=words):
+        raise told
+    assert "\n" not in str(told)
+    assert "secret" not in str(told)
