@@ -26,8 +26,6 @@ from cutmv.media.errors import MediaUnavailable
 CONNECT_S, READ_S = 10.0, 30.0
 #: Attempts at one range, and seconds before the second: doubled for each one after, jittered.
 TRIES, BACKOFF_S = 5, 0.3
-#: Bytes passed on at a time.
-CHUNK_BYTES = 65_536
 #: Seconds between looks at whether the relay is to end.
 POLL_S = 0.05
 #: What an answer says about its bytes.
@@ -52,9 +50,11 @@ class Relay:
             self._remote = httpx.URL(remote)
         except httpx.InvalidURL as error:
             raise MediaUnavailable("The video's address is no valid URL.") from error
-        # What was not given after all attempts, and what fails just now.
-        self._lost: str | None = None
-        self._trouble: str | None = None
+        #: One line about bytes that were not given after all attempts, or None: FFmpeg may have
+        #: taken an end that came too early for the video's own.
+        self.lost: str | None = None
+        #: One line about what fails just now, or None.
+        self.trouble: str | None = None
         self._client = httpx.Client(
             timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
             headers={"Accept-Encoding": "identity"},
@@ -71,14 +71,6 @@ class Relay:
     def url(self) -> str:
         """The address for FFmpeg; it can't be guessed."""
         return f"http://127.0.0.1:{self._server.server_port}{self._path}"
-
-    @property
-    def failure(self) -> str | None:
-        """One line about what the storage does not give; None while all goes well.
-
-        FFmpeg may take an end that came too early for the video's own, so ask.
-        """
-        return self._lost or self._trouble
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -103,30 +95,33 @@ class Relay:
             return
         first, last = int(asked[1]), asked[2]
         begun, tries = False, 0
-        while tries < TRIES and not self._ending.wait(_backoff_s(tries)):
+        while tries < TRIES:
+            if self._ending.wait(_backoff_s(tries)):
+                return  # nobody reads any more
             tries += 1
             try:
                 with self._ask(first, last, resumed=begun) as answer:
                     if not begun:
                         handler.begin(answer)
                         begun = True
-                    for chunk in answer.iter_raw(CHUNK_BYTES):
-                        handler.wfile.write(chunk)
+                    # As they come: a wanted size would lose what is gathered when it breaks off.
+                    for chunk in answer.iter_raw():
                         first += len(chunk)
-                        tries, self._trouble = 0, None  # what moves is not broken
+                        tries, self.trouble = 0, None  # what moves is not broken
+                        handler.wfile.write(chunk)
                 return
             except httpx.HTTPStatusError as error:
                 status = error.response.status_code
                 if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     handler.send_error(status)
                     return
-                self._trouble = f"The storage answered {status} when asked for the video."
+                self.trouble = f"The storage answered {status} when asked for the video."
                 if status not in PASSING:
                     break
             except httpx.HTTPError as error:
                 reason = type(error).__name__
-                self._trouble = f"The video can't be read from {self._remote.host}: {reason}."
-        self._lost = self._trouble
+                self.trouble = f"The video can't be read from {self._remote.host}: {reason}."
+        self.lost = self.trouble
         if not begun:
             handler.send_error(HTTPStatus.BAD_GATEWAY)
 

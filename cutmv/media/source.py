@@ -39,11 +39,11 @@ def readable(source: str | Path) -> Iterator[str]:
         try:
             yield relay.url
         except (MediaError, MediaUnavailable) as error:
-            if relay.failure:
-                raise MediaUnavailable(relay.failure) from error
+            if failure := relay.lost or relay.trouble:
+                raise MediaUnavailable(failure) from error
             raise
-    if relay.failure:  # FFmpeg may have taken a broken download for the video's end
-        raise MediaUnavailable(relay.failure)
+    if relay.lost:
+        raise MediaUnavailable(relay.lost)
 
 
 def demuxer_of(source: str) -> str:
