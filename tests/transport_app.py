@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from celery import Celery, Task
 
 import cutmv.transports.cloudflare
+from cutmv.jobs import JobStore, Output
+from cutmv.jobs.claims import Claimed, Claims
 
 assert cutmv.transports.cloudflare
 
@@ -83,3 +87,21 @@ def spread(value: Any, count: int) -> None:
     """Publish subtasks from the pool's process."""
     for number in range(count):
         record.delay([value, number])
+
+
+@lru_cache(maxsize=1)
+def job_store(_pid: int) -> JobStore:
+    """This process's job store, at `TRANSPORT_STORE`; a pool's child opens its own."""
+    return JobStore(os.environ["TRANSPORT_STORE"])
+
+
+@app.task(acks_late=True)
+def once(step_id: str) -> None:
+    """Do nothing, once for each step, however often it is delivered; note each delivery."""
+    claims = Claims(job_store(os.getpid()), owner=uuid4().hex)
+    match claims.claim(step_id, "cloudflare"):
+        case Claimed(step):
+            note(event="run", step=step_id)
+            assert claims.finish(step, Output(f"jobs/{step_id}", 0, "text/plain"))
+        case _:
+            note(event="absorbed", step=step_id)

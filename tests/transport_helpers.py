@@ -130,6 +130,23 @@ class Site:
             timeout=60,
         )
 
+    def send_each(self, task: str, arguments: list[str], threads: int, **options: Any) -> None:
+        """Send a task for each argument, from the threads of a process of its own."""
+        code = (
+            "import json, sys; from concurrent.futures import ThreadPoolExecutor\n"
+            "from tests import transport_app as a\n"
+            "task, arguments, threads = json.load(sys.stdin)\n"
+            "with ThreadPoolExecutor(threads) as pool:\n"
+            "    list(pool.map(getattr(a, task).delay, arguments))\n"
+        )
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=self.env(**options),
+            input=json.dumps([task, arguments, threads]).encode(),
+            check=True,
+            timeout=300,
+        )
+
     def notes(self, event: str) -> list[dict[str, Any]]:
         """Return what tasks have noted so far."""
         lines = self.notes_file.read_text().splitlines()
