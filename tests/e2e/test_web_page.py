@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +89,6 @@ def assert_not_blank(screenshot: Path) -> None:
         assert max(ImageStat.Stat(image.convert("RGB")).stddev) > 8
 
 
-@pytest.mark.slow
 def test_the_page_walks_from_a_file_to_its_clips(page: Page, video: Path, tmp_path: Path) -> None:
     expect(page.get_by_test_id("mode-badge")).to_have_text("eager")
     page.screenshot(path=tmp_path / "1-start.png", full_page=True)
@@ -179,6 +179,22 @@ def test_the_page_walks_from_a_file_to_its_clips(page: Page, video: Path, tmp_pa
     expect(page.get_by_test_id("start")).to_be_enabled()
     for name in ("1-start.png", "2-clips.png", "3-results.png"):
         assert_not_blank(tmp_path / name)
+
+
+def test_a_video_is_dropped_on_the_page(page: Page, video: Path) -> None:
+    transfer = page.evaluate_handle(
+        """text => {
+          const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([bytes], "dropped.mp4", { type: "video/mp4" }));
+          return transfer;
+        }""",
+        base64.b64encode(video.read_bytes()).decode(),
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+
+    expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
+    expect(page.get_by_text("dropped.mp4")).to_be_visible()
 
 
 def test_clips_are_dragged_on_the_timeline_by_pointer_and_key(page: Page, video: Path) -> None:

@@ -106,13 +106,18 @@ const actions = {
   o: () => mark("end"),
   a: () => clips.add(player.currentTime),
 };
-$("mark-in").addEventListener("click", actions.i);
-$("mark-out").addEventListener("click", actions.o);
-$("add-clip").addEventListener("click", actions.a);
+
+function act(key) {
+  // Before the length is known there is no place for a clip.
+  if (clips.duration) actions[key]?.();
+}
+
+$("mark-in").addEventListener("click", () => act("i"));
+$("mark-out").addEventListener("click", () => act("o"));
+$("add-clip").addEventListener("click", () => act("a"));
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox], [type=radio])");
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || !clips.duration) return;
-  actions[event.key.toLowerCase()]?.();
+  if (!typing && !event.ctrlKey && !event.metaKey && !event.altKey) act(event.key.toLowerCase());
 });
 
 /* The job. */
