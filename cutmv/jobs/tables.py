@@ -5,6 +5,10 @@ import sqlite3
 from typing import Any
 
 import sqlalchemy as sa
+
+# Celery's SQL results load it at their first use, and SQLAlchemy looks into it for every enum:
+# a thread of ours would meet it half-loaded, so it is loaded before there are threads.
+import sqlalchemy.orm
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
