@@ -72,6 +72,7 @@ class Janitor:
         for stored in storage.list("uploads/"):
             if stored.modified < time.time() - ORPHAN_S and not store.has_upload(stored.key):
                 storage.delete(stored.key)
+        storage.delete_unfinished(ORPHAN_S)
         work = self._services.settings.data_dir / WORK_FOLDER
         for folder in work.iterdir() if work.is_dir() else ():
             if folder.stat().st_mtime < time.time() - ORPHAN_S:

@@ -77,5 +77,8 @@ class Storage(Protocol):
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """All objects whose keys start with `prefix`, which ends with a slash."""
 
+    def delete_unfinished(self, older_s: float) -> None:
+        """Delete what writers left that died this many seconds ago, or more, in mid-write."""
+
     def check(self) -> None:
         """Raise StorageError unless the storage answers and can be written."""

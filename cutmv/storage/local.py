@@ -4,6 +4,7 @@ import mimetypes
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -94,6 +95,13 @@ class LocalStorage:
             with suppress(FileNotFoundError), _told("list"):
                 if path.is_file():
                     yield self._stat(path.relative_to(self._root).as_posix(), path)
+
+    def delete_unfinished(self, older_s: float) -> None:
+        """See Storage."""
+        for partial in self._partial.iterdir():
+            with suppress(FileNotFoundError), _told("delete"):
+                if partial.stat().st_mtime < time.time() - older_s:
+                    partial.unlink()
 
     def check(self) -> None:
         """See Storage."""

@@ -1,10 +1,12 @@
 """Objects in Cloudflare R2, or any other S3, through boto3."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import boto3
 from botocore.client import Config
@@ -29,7 +31,7 @@ POOL_SIZE = 50
 MAX_DELETES = 1000
 
 #: S3's answers that mean an object, or its bucket, is not there.
-_MISSING = {"404", "NoSuchKey", "NotFound"}
+_MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 #: S3's answers to a conditional write that somebody else's write has beaten.
 _TAKEN = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
 
@@ -102,10 +104,14 @@ class R2Storage:
             yield iter(())
             return
         last = "" if length is None else str(start + length - 1)
-        with self._told("read"):
-            answer = self._client.get_object(
-                Bucket=self._bucket, Key=key, Range=f"bytes={start}-{last}"
-            )
+        try:
+            with self._told("read"):
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=key, Range=f"bytes={start}-{last}"
+                )
+        except _PastEnd:
+            yield iter(())
+            return
         body = answer["Body"]
         try:
             yield self._chunks(body)
@@ -130,7 +136,8 @@ class R2Storage:
 
     def presign_get(self, key: str, *, expires_s: int, filename: str) -> str | None:
         """See Storage."""
-        disposition = f'attachment; filename="{filename}"'
+        # RFC 6266 4.3: percent-encoded, so that no character of a name ends it early.
+        disposition = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
         return self._presign(key, expires_s, {"ResponseContentDisposition": disposition})
 
     def delete(self, key: str) -> None:
@@ -155,16 +162,7 @@ class R2Storage:
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """See Storage. A listing has no content types; `stat` has."""
-        pages = iter(
-            self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=prefix
-            )
-        )
-        while True:
-            with self._told("list"):
-                page = next(pages, None)
-            if page is None:
-                return
+        for page in self._pages("list_objects_v2", Bucket=self._bucket, Prefix=prefix):
             for stored in page.get("Contents", ()):
                 yield ObjectStat(
                     stored["Key"],
@@ -174,10 +172,30 @@ class R2Storage:
                     stored["LastModified"].timestamp(),
                 )
 
+    def delete_unfinished(self, older_s: float) -> None:
+        """See Storage: multipart uploads that nobody completes, whose parts are paid for."""
+        latest = time.time() - older_s
+        pages = self._pages("list_multipart_uploads", Bucket=self._bucket)
+        for upload in (each for page in pages for each in page.get("Uploads", ())):
+            if upload["Initiated"].timestamp() < latest:
+                with suppress(NotFound), self._told("delete"):
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+
     def check(self) -> None:
         """See Storage. Writing costs money, so only the bucket is asked for."""
         with self._told("read"):
             self._client.head_bucket(Bucket=self._bucket)
+
+    def _pages(self, operation: Any, **arguments: str) -> Iterator[Any]:
+        pages = iter(self._client.get_paginator(operation).paginate(**arguments))
+        while True:
+            with self._told("list"):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
 
     def _presign(self, key: str, expires_s: int, extra: dict[str, str]) -> str:
         url: str = self._client.generate_presigned_url(
@@ -233,6 +251,8 @@ class R2Storage:
             code = str(error.response.get("Error", {}).get("Code", "unknown"))
             if code in _MISSING:
                 raise NotFound("There is no such object in the storage.") from error
+            if code == "InvalidRange":
+                raise _PastEnd("The object ends before that.") from error
             if code in _TAKEN:
                 raise _Taken("Another has written this object.") from error
             raise StorageError(f"The storage can't {what}: it answered {code}.") from None
@@ -243,6 +263,10 @@ class R2Storage:
 
 class _Taken(StorageError):
     """A conditional write found an object in its place."""
+
+
+class _PastEnd(StorageError):
+    """A range starts at or past the object's end."""
 
 
 def _read_fully(stream: IO[bytes], size: int) -> bytes:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import time
 from pathlib import Path
 
+import boto3
 import httpx
 import pytest
 
@@ -185,3 +188,55 @@ def test_an_unreachable_r2_is_a_storage_error() -> None:
 
     with pytest.raises(StorageError, match="EndpointConnectionError"):
         storage.check()
+
+
+def test_a_range_past_the_end_is_empty(storage: Storage) -> None:
+    storage.put_stream("uploads/p1/s", io.BytesIO(b"0123"), content_type="x/y", max_bytes=4)
+
+    assert _read(storage, "uploads/p1/s", 4) == b""
+    assert _read(storage, "uploads/p1/s", 50, 10) == b""
+
+
+def test_what_a_writer_left_that_died_is_deleted_once_it_is_old(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "files")
+    partial = tmp_path / "files" / ".partial"
+    (partial / "old").write_bytes(b"half")
+    (partial / "new").write_bytes(b"half")
+    os.utime(partial / "old", (time.time() - 7200,) * 2)
+    storage.put_stream("uploads/u1/s", io.BytesIO(b"0123"), content_type="x/y", max_bytes=4)
+
+    storage.delete_unfinished(3600)
+
+    assert [left.name for left in partial.iterdir()] == ["new"]
+    assert _read(storage, "uploads/u1/s") == b"0123"
+
+
+def test_parts_that_nobody_completes_are_deleted(s3_url: str) -> None:
+    storage = R2Storage(BUCKET, s3_url, "key", SECRET, "us-east-1")
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_url,
+        aws_access_key_id="key",
+        aws_secret_access_key=SECRET,
+        region_name="us-east-1",
+    )
+    begun = client.create_multipart_upload(Bucket=BUCKET, Key="uploads/m1/s")
+    part = {"Key": "uploads/m1/s", "UploadId": begun["UploadId"], "PartNumber": 1}
+    client.upload_part(Bucket=BUCKET, Body=b"half", **part)
+
+    # The server says that every upload began years ago.
+    storage.delete_unfinished(3600)
+
+    assert client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
+    assert list(storage.list("uploads/m1/")) == []
+
+
+def test_a_download_has_its_name_whatever_characters_are_in_it(s3_url: str) -> None:
+    storage = R2Storage(BUCKET, s3_url, "key", SECRET, "us-east-1")
+    storage.put_stream("uploads/n1/s", io.BytesIO(b"0123"), content_type="x/y", max_bytes=4)
+
+    url = storage.presign_get("uploads/n1/s", expires_s=60, filename='a"; b="ü.mp4')
+
+    assert url
+    told = httpx.get(url).headers["Content-Disposition"]
+    assert told == "attachment; filename*=UTF-8''a%22%3B%20b%3D%22%C3%BC.mp4"

@@ -130,8 +130,8 @@ class Messages:
             delay = _first(retry.delay, spec.settings["retry_delay"] if spec else 0)
             # The last attempt has nothing to wait for: it is settled at the next look.
             self._db.execute(
-                "UPDATE messages SET leased_ms = NULL, visible_ms = ?1 +"
-                " CASE WHEN attempts > ?2 THEN 0 ELSE ?3 END WHERE seq = ?4",
+                "UPDATE messages SET leased_ms = NULL, visible_ms = ? +"
+                " CASE WHEN attempts > ? THEN 0 ELSE ? END WHERE seq = ?",
                 (self._now_ms(), _max_retries(spec), delay * 1000, seq),
             )
             retried += 1

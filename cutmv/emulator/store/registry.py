@@ -27,7 +27,10 @@ FROM queues q LEFT JOIN consumers c USING (queue_id)
 """
 
 #: Keeps the queues whose names are in a JSON array; an empty one keeps all.
-_CALLED = "WHERE json_array_length(?1) = 0 OR q.queue_name IN (SELECT value FROM json_each(?1))"
+_CALLED = """
+WHERE json_array_length(:names) = 0
+    OR q.queue_name IN (SELECT value FROM json_each(:names))
+"""
 
 _SUBSCRIPTIONS = "SELECT subscription_id, created_ms, modified_ms, document FROM subscriptions"
 
@@ -68,8 +71,8 @@ class Registry:
     def queues(self, *, limit: int, offset: int, names: Sequence[str] = ()) -> Sequence[Queue]:
         """A page of queues, oldest first; with `names`, of those alone."""
         rows = self._db.execute(
-            f"{_QUEUES} {_CALLED} ORDER BY q.created_ms, q.queue_id LIMIT ?2 OFFSET ?3",
-            (json.dumps(names), limit, offset),
+            f"{_QUEUES} {_CALLED} ORDER BY q.created_ms, q.queue_id LIMIT :limit OFFSET :offset",
+            {"names": json.dumps(names), "limit": limit, "offset": offset},
         )
         return [_queue(row) for row in rows]
 
@@ -77,7 +80,7 @@ class Registry:
         """How many queues there are; with `names`, how many of those."""
         row = self._db.execute(
             f"SELECT count(*) FROM queues q {_CALLED}",  # noqa: S608  # text of our own
-            (json.dumps(names),),
+            {"names": json.dumps(names)},
         ).fetchone()
         return int(row[0])
 
