@@ -75,11 +75,11 @@ def hold(self: Task, value: Any, until: str) -> None:
 
 
 @app.task(bind=True, max_retries=3)
-def flaky(self: Task, value: Any, failures: int) -> None:
+def flaky(self: Task, value: Any, failures: int, countdown: float = 0) -> None:
     """Fail as often as told, each time asking for a retry."""
     note(event="try", value=value, retries=self.request.retries)
     if self.request.retries < failures:
-        raise self.retry(countdown=0)
+        raise self.retry(countdown=countdown)
 
 
 @app.task

@@ -6,7 +6,7 @@
 Nothing of the rest of ``cutmv`` is imported, and httpx only when a connection is opened.
 The modules, each knowing only those above it:
 
-- ``errors``, ``names``, ``options``, ``envelope``: plain data and pure functions
+- ``errors``, ``names``, ``options``, ``envelope``, ``delays``: plain data and pure functions
 - ``budget``, ``api``: the REST client and the account's rate limit
 - ``queues``: which queues exist, found or created by name
 - ``publisher``, ``leases``: batched publishing; batched acks and retries

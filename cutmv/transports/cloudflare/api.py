@@ -153,9 +153,17 @@ class Client:
 
     # Messages.
 
-    def publish(self, queue_id: str, texts: Sequence[str], deadline: float) -> None:
-        """Put messages, at most 100 and 256 KB of them, on a queue, all or none."""
-        messages = [{"body": text, "content_type": "text"} for text in texts]
+    def publish(
+        self, queue_id: str, texts: Sequence[tuple[str, int | None]], deadline: float
+    ) -> None:
+        """Put messages, at most 100 and 256 KB of them, on a queue, all or none.
+
+        Each is its text and its delay in seconds (0 to 43,200; none: the queue's own).
+        """
+        messages: list[dict[str, str | int]] = []
+        for text, delay in texts:
+            message: dict[str, str | int] = {"body": text, "content_type": "text"}
+            messages.append(message if delay is None else {**message, "delay_seconds": delay})
         self._call("POST", f"/queues/{queue_id}/messages/batch", deadline, {"messages": messages})
 
     def pull(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from amqp.protocol import queue_declare_ok_t
@@ -11,10 +11,11 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import envelope
+from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.prefetch import QoS
+from cutmv.transports.cloudflare.publisher import Outgoing
 from cutmv.transports.cloudflare.puller import Outlet, Puller
 from cutmv.transports.cloudflare.session import Session
 
@@ -190,10 +191,12 @@ class Channel(virtual.Channel):
         session = self.session
         if session.local.has(queue):
             session.local.put(queue, message)
-        elif batch is not None:
-            batch.add(queue, envelope.encode(message))
+            return
+        outgoing = Outgoing(envelope.encode(message), delays.due_at(message))
+        if batch is not None:
+            batch.add(queue, outgoing)
         else:
-            session.publisher(queue).publish([envelope.encode(message)])
+            session.publisher(queue).publish([outgoing])
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
         """Return what `kombu.Producer.batch` fills: messages for few calls."""
@@ -298,26 +301,26 @@ class PublishBatch:
     def __init__(self, channel: Channel, max_size: int) -> None:
         self.channel = channel
         self._max_size = max_size
-        self._waiting: dict[str, list[str]] = {}
+        self._waiting: dict[str, list[Outgoing]] = {}
         self._count = 0
 
     def publish(self, message: dict[str, Any], **kwargs: Any) -> None:
         """Route the message and keep it for `flush`."""
         self.channel.basic_publish(message, _publish_batch=self, **kwargs)
 
-    def add(self, queue: str, text: str) -> None:
-        """Keep the text of a message for `queue`."""
-        self._waiting.setdefault(queue, []).append(text)
+    def add(self, queue: str, message: Outgoing) -> None:
+        """Keep a message for `queue`."""
+        self._waiting.setdefault(queue, []).append(message)
         self._count += 1
         if self._count >= self._max_size:
             self.flush()
 
     def flush(self) -> None:
         """Publish what waits; raises as `Publisher.publish` does."""
-        waiting: Iterable[tuple[str, list[str]]] = list(self._waiting.items())
+        waiting = list(self._waiting.items())
         self.discard()
-        for queue, texts in waiting:
-            self.channel.session.publisher(queue).publish(texts)
+        for queue, messages in waiting:
+            self.channel.session.publisher(queue).publish(messages)
 
     def discard(self) -> None:
         """Forget what waits."""

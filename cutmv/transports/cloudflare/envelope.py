@@ -48,12 +48,8 @@ def encode(message: Mapping[str, Any]) -> str:
     return str(text)
 
 
-def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the kombu message out of one entry of a pull's answer.
-
-    ``properties.delivery_tag`` becomes the lease, ``properties.message_id`` the publisher's id,
-    header ``x-delivery-count`` the number of deliveries, this one included, and
-    ``delivery_info.redelivered`` tells whether it is more than one.
+def text_of(pulled: Mapping[str, Any]) -> str:
+    """Return the text of one entry of a pull's answer, as it was published.
 
     Raises `Undecodable`.
     """
@@ -64,8 +60,20 @@ def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
             text = base64.b64decode(text, validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             raise Undecodable("it is not text") from None
+    return str(text)
+
+
+def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the kombu message out of one entry of a pull's answer.
+
+    ``properties.delivery_tag`` becomes the lease, ``properties.message_id`` the publisher's id,
+    header ``x-delivery-count`` the number of deliveries, this one included, and
+    ``delivery_info.redelivered`` tells whether it is more than one.
+
+    Raises `Undecodable`.
+    """
     try:
-        message = kombu_json.loads(text)
+        message = kombu_json.loads(text_of(pulled))
     except (ValueError, TypeError, RecursionError):
         raise Undecodable("it is not JSON") from None
     if not isinstance(message, dict) or "body" not in message:

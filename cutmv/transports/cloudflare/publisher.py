@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cutmv.transports.cloudflare import envelope
+from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
@@ -33,11 +33,19 @@ MAX_BATCH = 256_000
 GRACE = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message's text, made by `envelope.encode`, and when it is due (seconds since 1970)."""
+
+    text: str
+    due: float | None = None
+
+
 @dataclass(slots=True, eq=False)
 class _Parcel:
     """Messages of one caller that go in one call. `ready` says: done, or your turn to lead."""
 
-    texts: tuple[str, ...]
+    messages: tuple[Outgoing, ...]
     size: int
     deadline: float = 0.0
     leads: bool = False
@@ -62,30 +70,30 @@ class Publisher:
         self._led = False
         self._crowd = 1  # parcels of the last call
 
-    def publish(self, texts: Sequence[str]) -> None:
-        """Return when Cloudflare has accepted all of `texts`, each made by `envelope.encode`.
+    def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Return when Cloudflare has accepted all of `messages`.
 
         Raises `PublishFailed` when it has not within `publish_timeout`; some may have arrived
         all the same. Raises `QueueMissing` when there is no such queue.
         """
-        for parcel in self._pack(texts):
+        for parcel in self._pack(messages):
             parcel.deadline = time.monotonic() + self._options.publish_timeout
             self._commit(parcel)
             if parcel.error is not None:
                 raise parcel.error.again()
 
-    def _pack(self, texts: Sequence[str]) -> Iterator[_Parcel]:
-        """Split `texts` into what fits one call each."""
-        packed: list[str] = []
+    def _pack(self, messages: Sequence[Outgoing]) -> Iterator[_Parcel]:
+        """Split `messages` into what fits one call each."""
+        packed: list[Outgoing] = []
         size = 0
-        for text in texts:
-            more = len(text.encode(errors="replace")) + envelope.METADATA
+        for message in messages:
+            more = len(message.text.encode(errors="replace")) + envelope.METADATA
             if packed and (
                 len(packed) == self._options.publish_batch_size or size + more > MAX_BATCH
             ):
                 yield _Parcel(tuple(packed), size)
                 packed, size = [], 0
-            packed.append(text)
+            packed.append(message)
             size += more
         if packed:
             yield _Parcel(tuple(packed), size)
@@ -127,7 +135,7 @@ class Publisher:
         passing = True
         try:
             batch = self._take()
-            self._send([text for parcel in batch for text in parcel.texts], own.deadline)
+            self._send([each for parcel in batch for each in parcel.messages], own.deadline)
             error = None
         except QueueMissing as exc:
             error, passing = exc, False
@@ -171,7 +179,7 @@ class Publisher:
             )
             while self._waiting:
                 parcel = self._waiting[0]
-                count += len(parcel.texts)
+                count += len(parcel.messages)
                 size += parcel.size
                 if batch and (count > self._options.publish_batch_size or size > MAX_BATCH):
                     break
@@ -179,7 +187,12 @@ class Publisher:
             self._crowd = len(batch)
         return batch
 
-    def _send(self, texts: Sequence[str], deadline: float) -> None:
+    def _send(self, messages: Sequence[Outgoing], deadline: float) -> None:
+        now = time.time()
+        texts = [
+            (each.text, None if each.due is None else delays.delay(each.due, now))
+            for each in messages
+        ]
         queue = self._directory.get(self._name, deadline)
         try:
             self._client.publish(queue.queue_id, texts, deadline)

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cutmv.transports.cloudflare import envelope
+from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.api import full_jitter
 from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.prefetch import QoS
+from cutmv.transports.cloudflare.publisher import Outgoing
 from cutmv.transports.cloudflare.queues import Queue
 from cutmv.transports.cloudflare.session import Session
 
@@ -22,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between pulls while Cloudflare does not answer, at most.
 OUTAGE_PAUSE = 10.0
+
+
+#: Seconds until a message comes again whose further delay was not accepted.
+DEFER_AGAIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +155,17 @@ class Puller:
             ) from None
 
     def _decode(self, pulled: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Read what was pulled; what can't be read is removed from the queue, with a log line."""
+        """Read what was pulled; what can't be read is removed from the queue, with a log line.
+
+        What is not due yet is not among it: that waits on in the queue.
+        """
         messages = []
+        early: list[tuple[Lease, Outgoing]] = []
+        now = time.time()
         for entry in pulled:
+            lease = Lease(self._queue.queue_id, entry["lease_id"])
             try:
-                messages.append(envelope.decode(entry))
+                message = envelope.decode(entry)
             except (ValueError, TypeError, KeyError) as error:
                 logger.error(
                     "cloudflare: message %s of queue %r is rejected: %s",
@@ -162,5 +173,30 @@ class Puller:
                     self._name,
                     error,
                 )
-                self._session.settler.ack(Lease(self._queue.queue_id, entry["lease_id"]))
+                self._session.settler.ack(lease)
+                continue
+            due = delays.due_at(message)
+            if delays.is_early(due, now):
+                early.append((lease, Outgoing(envelope.text_of(entry), due)))
+            else:
+                messages.append(message)
+        if early:
+            self._defer(early)
         return messages
+
+    def _defer(self, early: list[tuple[Lease, Outgoing]]) -> None:
+        """Have messages wait on, as new ones, so that neither age nor attempts end them.
+
+        The old ones are removed once the new ones are accepted: a crash in between leaves two
+        of each, and loses none.
+        """
+        settler = self._session.settler
+        try:
+            self._session.publisher(self._name).publish([message for _, message in early])
+        except CloudflareError as error:
+            logger.warning("cloudflare: %d message(s) wait to be delayed: %s", len(early), error)
+            for lease, _ in early:
+                settler.retry(lease, DEFER_AGAIN)
+        else:
+            for lease, _ in early:
+                settler.ack(lease)

@@ -1,0 +1,43 @@
+"""When a message is due: Celery's ``eta`` as Cloudflare's delay, in hops past twelve hours.
+
+A delay is of whole seconds and rounded down, so a message comes up to a second early; Celery
+holds it for that moment, and starts no task before its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+#: Seconds for which Cloudflare delays a message at most.
+MAX_DELAY = 43_200
+
+#: Seconds that a consumer may hold a message which is not due: what whole seconds leave over,
+#: and what the clocks of two machines may differ by. One that comes earlier waits in its queue.
+MAX_HOLD = 2.0
+
+
+def due_at(message: Mapping[str, Any]) -> float | None:
+    """Return when kombu's `message` is due, in seconds since 1970; none for at once.
+
+    ``eta`` is in ISO 8601 (Celery's task message protocol 2); without an offset it is UTC.
+    """
+    eta = message["headers"].get("eta")
+    if not isinstance(eta, str):
+        return None
+    try:
+        when = datetime.fromisoformat(eta)
+    except ValueError:
+        return None  # the consumer says what is wrong with it
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def delay(due: float, now: float) -> int:
+    """Return the seconds (0 to 43,200) to have a message delayed that is due at `due`."""
+    return max(0, min(MAX_DELAY, int(due - now)))
+
+
+def is_early(due: float | None, now: float) -> bool:
+    """Tell whether a message that came at `now` must go on waiting in its queue."""
+    return due is not None and due - now > MAX_HOLD
