@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import kombu
 
 import cutmv.transports.cloudflare
+from cutmv.transports.cloudflare.addresses import Address
 from tests.emulator_fixture import EmulatorProcess
 
 assert cutmv.transports.cloudflare
@@ -72,10 +73,10 @@ class WorkerProcess:
 
 
 class Site:
-    """An emulator's environment, a queue, a log that tasks write, and workers."""
+    """A broker's environment, a queue, a log that tasks write, and workers."""
 
-    def __init__(self, emulator: EmulatorProcess, directory: Path) -> None:
-        self.emulator = emulator
+    def __init__(self, broker: dict[str, str], directory: Path) -> None:
+        self.broker = broker
         self.directory = directory
         self.notes_file = directory / "notes"
         self.notes_file.touch()
@@ -85,19 +86,24 @@ class Site:
         """Return the environment of a process that uses the transport."""
         return {
             **os.environ,
-            **self.emulator.env(),
+            **self.broker,
             "PYTHONPATH": str(ROOT),
             "TRANSPORT_LOG": str(self.notes_file),
             "TRANSPORT_OPTIONS": json.dumps(options),
         }
 
     def worker(
-        self, *args: str, env: dict[str, str] | None = None, **options: Any
+        self,
+        *args: str,
+        env: dict[str, str] | None = None,
+        sociable: bool = False,
+        **options: Any,
     ) -> WorkerProcess:
-        """Start a worker and return when it is ready, or has ended."""
+        """Start a worker; a `sociable` one talks to the others, which the broker counts too."""
         output = self.directory / f"worker-{len(self._workers)}.log"
         command = [sys.executable, "-m", "celery", "-A", "tests.transport_app", "worker"]
         command += ["-n", f"w{len(self._workers)}@test", "-l", "INFO", "-c", "2", *args]
+        command += [] if sociable else ["--without-gossip", "--without-mingle"]
         with output.open("wb") as out:
             child = subprocess.Popen(
                 command,
@@ -159,10 +165,23 @@ class Site:
                 worker.kill()
 
 
+class CloudflareSite(Site):
+    """A site whose broker is an emulator."""
+
+    def __init__(self, emulator: EmulatorProcess, directory: Path) -> None:
+        super().__init__(emulator.env(), directory)
+        self.emulator = emulator
+
+    def backlog(self) -> dict[str, int]:
+        """Return how many messages each queue holds, mailboxes aside."""
+        held = self.emulator.stats()["messages"]
+        return {queue: count for queue, count in held.items() if not Address.read(queue)}
+
+
 @contextmanager
-def make_site(emulator: EmulatorProcess, directory: Path) -> Iterator[Site]:
-    """Yield a `Site`, and end its workers."""
-    site = Site(emulator, directory)
+def make_site(emulator: EmulatorProcess, directory: Path) -> Iterator[CloudflareSite]:
+    """Yield a `CloudflareSite`, and end its workers."""
+    site = CloudflareSite(emulator, directory)
     try:
         yield site
     finally:

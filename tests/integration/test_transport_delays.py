@@ -12,19 +12,19 @@ import pytest
 from cutmv.transports.cloudflare.envelope import encode
 from cutmv.transports.cloudflare.publisher import Outgoing
 from tests.emulator_fixture import EmulatorProcess
-from tests.transport_helpers import Site, connect, make_site, wait_until
+from tests.transport_helpers import CloudflareSite, connect, make_site, wait_until
 
 #: Seconds between polls of an idle queue, and the second that a start may be late beside it.
 POLL_S, GRACE_S = 1.0, 1.0
 
 
 @pytest.fixture
-def site(emulator: EmulatorProcess, tmp_path: Path) -> Iterator[Site]:
+def site(emulator: EmulatorProcess, tmp_path: Path) -> Iterator[CloudflareSite]:
     with make_site(emulator, tmp_path) as site:
         yield site
 
 
-def test_a_countdown_is_kept_by_the_queue_and_never_early(site: Site) -> None:
+def test_a_countdown_is_kept_by_the_queue_and_never_early(site: CloudflareSite) -> None:
     site.ready(site.worker())
     sent = time.time()
     site.send("record", "later", count=30, countdown=5)
@@ -33,7 +33,7 @@ def test_a_countdown_is_kept_by_the_queue_and_never_early(site: Site) -> None:
     wait_until(lambda: site.emulator.stats()["acked"] == 1, what="what is due ran")
     stats = site.emulator.stats()
     assert stats["leases_outstanding"] == 0, "a worker holds what it can't run"
-    assert stats["messages"] == {"work": 30}
+    assert site.backlog() == {"work": 30}
     assert [note["value"] for note in site.notes("record")] == ["now"]
 
     wait_until(lambda: len(site.notes("record")) == 31, 30, "the others ran")
@@ -42,7 +42,7 @@ def test_a_countdown_is_kept_by_the_queue_and_never_early(site: Site) -> None:
     assert site.emulator.stats()["published"] == 31
 
 
-def test_a_lone_eta_is_late_by_a_poll_at_most(site: Site) -> None:
+def test_a_lone_eta_is_late_by_a_poll_at_most(site: CloudflareSite) -> None:
     site.ready(site.worker())
     due = datetime.now(UTC) + timedelta(seconds=6)
     site.send("record", "alone", eta=due.isoformat())
@@ -52,7 +52,7 @@ def test_a_lone_eta_is_late_by_a_poll_at_most(site: Site) -> None:
     assert 0 <= late <= POLL_S + GRACE_S
 
 
-def test_a_retry_s_countdown_is_kept_by_the_queue(site: Site) -> None:
+def test_a_retry_s_countdown_is_kept_by_the_queue(site: CloudflareSite) -> None:
     site.ready(site.worker())
     site.send("flaky", "again", 1, 4)
 
@@ -68,7 +68,7 @@ def test_a_retry_s_countdown_is_kept_by_the_queue(site: Site) -> None:
     assert second - first >= 4
 
 
-def test_what_expires_while_it_waits_does_not_run(site: Site) -> None:
+def test_what_expires_while_it_waits_does_not_run(site: CloudflareSite) -> None:
     worker = site.ready(site.worker())
     site.send("record", "stale", countdown=3, expires=1)
 
@@ -77,7 +77,7 @@ def test_what_expires_while_it_waits_does_not_run(site: Site) -> None:
     assert "Discarding revoked task" in worker.log()
 
 
-def _publish_early(site: Site, seconds: float) -> float:
+def _publish_early(site: CloudflareSite, seconds: float) -> float:
     """Put a task on the queue that is due later, as one comes whose delay was cut into hops."""
     due = datetime.now(UTC) + timedelta(seconds=seconds)
     with connect(site.emulator) as connection:
@@ -98,13 +98,13 @@ def _publish_early(site: Site, seconds: float) -> float:
     return due.timestamp()
 
 
-def test_a_hop_is_a_fresh_message_and_the_old_one_ends(site: Site) -> None:
+def test_a_hop_is_a_fresh_message_and_the_old_one_ends(site: CloudflareSite) -> None:
     site.ready(site.worker())
     due = _publish_early(site, 6)
 
     wait_until(lambda: site.emulator.stats()["published"] == 2, what="it hopped")
     wait_until(lambda: site.emulator.stats()["acked"] == 1, what="the old one is removed")
-    assert site.emulator.stats()["messages"] == {"work": 1}
+    assert site.backlog() == {"work": 1}
     wait_until(lambda: site.emulator.stats()["acked"] == 2, 30, "it ran")
     (note,) = site.notes("record")
     assert note["value"] == "hop"
@@ -112,7 +112,7 @@ def test_a_hop_is_a_fresh_message_and_the_old_one_ends(site: Site) -> None:
     assert 0 <= note["at"] - due <= POLL_S + GRACE_S
 
 
-def test_a_hop_that_is_refused_is_tried_again(site: Site) -> None:
+def test_a_hop_that_is_refused_is_tried_again(site: CloudflareSite) -> None:
     _publish_early(site, 20)
     site.emulator.faults({"route": "batch", "kind": "500"})
     site.ready(site.worker(publish_timeout=0.5))
@@ -120,5 +120,5 @@ def test_a_hop_that_is_refused_is_tried_again(site: Site) -> None:
     wait_until(lambda: site.emulator.stats()["retried"] == 1, what="it goes back")
     site.emulator.clear_faults()
     wait_until(lambda: site.notes("record"), 40, "it ran")
-    wait_until(lambda: not sum(site.emulator.stats()["messages"].values()), what="nothing is left")
+    wait_until(lambda: not sum(site.backlog().values()), what="nothing is left")
     assert len(site.notes("record")) == 1

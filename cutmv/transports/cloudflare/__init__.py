@@ -8,9 +8,10 @@ The modules, each knowing only those above it:
 
 - ``errors``, ``names``, ``options``, ``envelope``, ``delays``: plain data and pure functions
 - ``budget``, ``api``: the REST client and the account's rate limit
-- ``queues``: which queues exist, found or created by name
+- ``addresses``, ``queues``: which queues exist, found or created by name
 - ``publisher``, ``leases``: batched publishing; batched acks and retries
-- ``fanout``: exchanges and temporary queues inside this process
+- ``fanout``, ``mailboxes``, ``broadcast``: exchanges and temporary queues, inside this process
+  and between processes
 - ``session``: one of each of the above for a process, shared by its connections
 - ``prefetch``, ``inbox``, ``puller``: from batched pulls to the consumer's loop
 - ``channel``, ``transport``: what kombu sees

@@ -127,6 +127,11 @@ class Client:
         """Create a queue and return it."""
         return self._result("POST", "/queues", deadline, {"queue_name": queue_name})
 
+    def retain(self, queue_id: str, seconds: int, deadline: float) -> None:
+        """Have a queue's messages deleted after `seconds` (60 to 14 days)."""
+        settings = {"settings": {"message_retention_period": seconds}}
+        self._call("PATCH", f"/queues/{queue_id}", deadline, settings)
+
     def delete_queue(self, queue_id: str, deadline: float) -> None:
         """Delete a queue with all it holds."""
         self._call("DELETE", f"/queues/{queue_id}", deadline)
@@ -150,6 +155,11 @@ class Client:
         """Return about how many messages a queue holds, leased ones included."""
         metrics = self._result("GET", f"/queues/{queue_id}/metrics", deadline)
         return int(metrics.get("backlog_count") or 0)
+
+    def oldest(self, queue_id: str, deadline: float) -> float | None:
+        """Return when about a queue's oldest message was put there (seconds since 1970)."""
+        metrics = self._result("GET", f"/queues/{queue_id}/metrics", deadline)
+        return int(metrics.get("oldest_message_timestamp_ms") or 0) / 1000 or None
 
     # Messages.
 

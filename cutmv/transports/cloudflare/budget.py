@@ -74,6 +74,17 @@ class Budget:
                 )
             time.sleep(max(MIN_WAIT, min(wait, RECHECK)))
 
+    @property
+    def scarce(self) -> bool:
+        """Whether half of the budget is used up, by this process or by all of the account."""
+        with self._lock:
+            now = self._clock()
+            told = self._told
+            left = told[0] if told and now < told[1] else None
+            mostly_told = left is not None and left < self.limit * BURST
+            recent = sum(at + self.window > now for at in self._calls)
+            return self.limit > 0 and (mostly_told or recent >= self.limit * BURST)
+
     def learn(self, headers: Mapping[str, str]) -> None:
         """Take in what an answer's ``Ratelimit`` header says."""
         match = _RATELIMIT.search(headers.get("ratelimit", ""))

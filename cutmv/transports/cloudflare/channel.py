@@ -12,8 +12,10 @@ from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
 from cutmv.transports.cloudflare import delays, envelope
+from cutmv.transports.cloudflare.broadcast import Notice
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
+from cutmv.transports.cloudflare.mailboxes import Binding as Bound
 from cutmv.transports.cloudflare.prefetch import QoS
 from cutmv.transports.cloudflare.publisher import Outgoing
 from cutmv.transports.cloudflare.puller import Outlet, Puller
@@ -125,13 +127,17 @@ class Channel(virtual.Channel):
         if if_empty and self._size(queue):
             return
         if self.session.local.has(queue):
-            self.session.local.delete(queue)
+            self._drop_temporary(queue)
         else:
             self.session.queues.delete(queue)
         self.state.queue_bindings_delete(queue)
 
     def after_reply_message_received(self, queue: str) -> None:
         """Keep the reply queue, which goes with its channel: others may still answer."""
+
+    def _drop_temporary(self, queue: str) -> None:
+        self.session.local.delete(queue)
+        self.session.mailboxes.close(queue)
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:  # noqa: ARG002
         return self.session.local.has(queue) or self.session.queues.find(queue) is not None
@@ -160,8 +166,34 @@ class Channel(virtual.Channel):
         return [*own, *self.session.local.table(exchange)]
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
+        session = self.session
+        if session.local.has(queue):
+            session.local.bind(exchange, (routing_key, pattern, queue))
+            session.mailboxes.open(Bound(exchange, self._kind(exchange), routing_key, queue))
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: dict[str, Any] | None = None,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Remove a binding."""
+        exchange = exchange or "amq.direct"
+        self.state.binding_delete(queue, exchange, routing_key)
+        declared = (self.state.exchanges or {}).get(exchange)
+        if declared is None:
+            return
+        meta: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
+        declared["table"][:] = [row for row in declared["table"] if row != meta]
         if self.session.local.has(queue):
-            self.session.local.bind(exchange, (routing_key, pattern, queue))
+            self.session.local.unbind(exchange, meta)
+            bound = Bound(exchange, self._kind(exchange), routing_key, queue)
+            self.session.mailboxes.close(queue, bound)
+
+    def _kind(self, exchange: str) -> str:
+        return str(self.typeof(exchange).type)
 
     def _put_fanout(
         self,
@@ -174,6 +206,22 @@ class Channel(virtual.Channel):
             self._put(queue, message, **kwargs)
 
     # Publishing.
+
+    def basic_publish(
+        self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
+    ) -> None:
+        """Publish: to queues that are bound here, and to other processes' temporary ones."""
+        super().basic_publish(message, exchange, routing_key, **kwargs)
+        if not exchange:
+            return
+        kind, broadcaster = self._kind(exchange), self.session.broadcaster
+        # A direct message that was routed here is a task; one that was not may be a reply.
+        if kind == "direct":
+            wanted = not self._lookup(exchange, routing_key) and self.session.options.fanout
+        else:
+            wanted = broadcaster.wants(exchange, kind)
+        if wanted:
+            broadcaster.send(Notice(exchange, kind, routing_key or "", envelope.encode(message)))
 
     def _inplace_augment_message(
         self, message: dict[str, Any], exchange: str | None, routing_key: str | None
@@ -290,7 +338,7 @@ class Channel(virtual.Channel):
             return
         if not self.closed:
             for queue in self._temporary:
-                self.session.local.delete(queue)
+                self._drop_temporary(queue)
             self._temporary.clear()
         super().close()
 

@@ -2,7 +2,8 @@
 
 Cloudflare Queues has no exchanges. Queues that die with their consumer (``auto_delete`` or
 ``exclusive``: remote control, its replies, event receivers) are held here, in memory, and so
-are their bindings: connections of one process see them, other processes do not.
+are their bindings: connections of one process see them. What other processes send to them comes
+by way of their mailboxes (see `mailboxes`).
 """
 
 from __future__ import annotations
@@ -71,6 +72,17 @@ class LocalBroker:
             table = self._tables.setdefault(exchange, [])
             if binding not in table:
                 table.append(binding)
+
+    def unbind(self, exchange: str, binding: Binding) -> None:
+        """Remove one binding."""
+        with self._lock:
+            table = self._tables.get(exchange, [])
+            if binding in table:
+                table.remove(binding)
+
+    def is_read(self, queue: str) -> bool:
+        """Tell whether `queue` has a reader."""
+        return queue in self._readers
 
     def table(self, exchange: str) -> list[Binding]:
         """Return the bindings of temporary queues to `exchange`."""

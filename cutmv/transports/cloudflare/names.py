@@ -51,7 +51,7 @@ def encode(name: str) -> str:
         raise QueueNameError("a queue needs a name")
     if is_valid(name) and not name.startswith(MARKER):
         return name
-    spelled = MARKER + "".join(map(_spell, name))
+    spelled = MARKER + spell(name)
     if len(spelled) > MAX_LENGTH:
         raise QueueNameError(
             f"queue name {name!r} is too long: Cloudflare allows {MAX_LENGTH} characters, and it "
@@ -68,14 +68,25 @@ def decode(queue_name: str) -> str:
     if not queue_name.startswith(MARKER):
         name = queue_name
     else:
-        name, end = "", len(MARKER)
-        while match := _TOKEN.match(queue_name, end):
-            name, end = name + _read(match), match.end()
-        if end != len(queue_name):
-            raise QueueNameError(f"{queue_name!r} is no name this transport gives")
+        name = unspell(queue_name.removeprefix(MARKER))
     if not name or encode(name) != queue_name:
         raise QueueNameError(f"{queue_name!r} is no name this transport gives")
     return name
+
+
+def spell(text: str) -> str:
+    """Return `text` in the characters of a queue's name; see the table above."""
+    return "".join(map(_spell, text))
+
+
+def unspell(spelled: str) -> str:
+    """Return what `spell` turned into `spelled`; raises `QueueNameError` where it is nothing."""
+    text, end = "", 0
+    while match := _TOKEN.match(spelled, end):
+        text, end = text + _read(match), match.end()
+    if end != len(spelled):
+        raise QueueNameError(f"{spelled!r} is no name this transport gives")
+    return text
 
 
 def _spell(char: str) -> str:

@@ -57,6 +57,14 @@ class Options:
         request_timeout: Seconds for one HTTP exchange. Default 10.
         close_timeout: Seconds that closing a connection may take to hand in its last acks.
             Default 5.
+        fanout: Let temporary queues (remote control, its replies, event receivers) be bound across
+            processes, each by a queue of the account; if not, within the process. Needs
+            `create_missing_queues`. Default true.
+        control_polling_interval: Seconds between pulls of an idle temporary queue at most.
+            Default 0.5.
+        event_rate_share: Part of this process's calls, 0 to 1, that topic messages to temporary
+            queues (Celery's events) may use; what finds no room waits, then is dropped.
+            Default 0.1.
         create_missing_queues: Create a queue that does not exist, and its pull consumer.
             Default true.
         queue_name_prefix: Put before every queue's name, to share an account. Default none.
@@ -80,6 +88,9 @@ class Options:
     publish_batch_size: int = 100
     request_timeout: float = 10.0
     close_timeout: float = 5.0
+    fanout: bool = True
+    control_polling_interval: float = 0.5
+    event_rate_share: float = 0.1
     create_missing_queues: bool = True
     queue_name_prefix: str = ""
     rate_limit: int = 1200
@@ -111,6 +122,8 @@ class Options:
             "rate_window": (1, 86_400),
             "rate_reserve": (0, 0.9),
             "rate_share": (0.001, 1),
+            "control_polling_interval": (0.01, 3600),
+            "event_rate_share": (0, 1),
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cutmv.transports.cloudflare import names
+from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.errors import AccessDenied, QueueMissing, Refused
+from cutmv.transports.cloudflare.errors import AccessDenied, NotFound, QueueMissing, Refused
 from cutmv.transports.cloudflare.options import Options
 
 #: Deliveries after which Cloudflare drops a message, or moves it to the dead-letter queue. Its
@@ -50,6 +52,7 @@ class QueueDirectory:
         self._options = options
         self._lock = threading.RLock()
         self._queues: dict[str, Queue] = {}
+        self._mailboxes: dict[str, dict[Address, str]] = {}
         self._listed_at: float | None = None
 
     def queue_name(self, name: str) -> str:
@@ -136,9 +139,62 @@ class QueueDirectory:
                 self._client.delete_queue(queue.queue_id, time.monotonic() + DECLARE_TIMEOUT)
                 self._queues.pop(queue.name, None)
 
+    # Mailboxes.
+
+    def mailboxes(self, exchange: str) -> Mapping[Address, str]:
+        """Return the known mailboxes of an exchange (its digest), and their queues' ids."""
+        return self._mailboxes.get(exchange, {})
+
+    def refresh(self, max_age: float, deadline: float) -> None:
+        """List the queues unless that was done in the last `max_age` seconds."""
+        with self._lock:
+            if self.age > max_age:
+                self._list(deadline)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the queues were listed."""
+        return float("inf") if self._listed_at is None else time.monotonic() - self._listed_at
+
+    def open_mailbox(self, address: Address, retention: int) -> str:
+        """Return the id of a mailbox's queue, made where there is none.
+
+        Messages stay in it for `retention` seconds.
+        """
+        deadline = time.monotonic() + DECLARE_TIMEOUT
+        with self._lock:
+            queue = self._queues.get(address.name)
+            if queue is None:
+                queue = self._create(address.name, deadline)
+                self._client.retain(queue.queue_id, retention, deadline)
+            if queue.consumer is None:
+                queue = self._add_consumer(queue, deadline)
+            self._know(queue)
+            return queue.queue_id
+
+    def delete_mailbox(self, address: Address, queue_id: str, deadline: float) -> None:
+        """Delete a mailbox with what it holds; that it is gone is no error."""
+        self.forget_mailbox(address)
+        with contextlib.suppress(NotFound):
+            self._client.delete_queue(queue_id, deadline)
+
+    def forget_mailbox(self, address: Address) -> None:
+        """Drop what is known of a mailbox that is gone."""
+        with self._lock:
+            self._queues.pop(address.name, None)
+            self._mailboxes.get(address.exchange, {}).pop(address, None)
+
+    def _know(self, queue: Queue) -> None:
+        self._queues[queue.name] = queue
+        address = Address.read(queue.name)
+        if address is not None:
+            self._mailboxes.setdefault(address.exchange, {})[address] = queue.queue_id
+
     def _list(self, deadline: float, retried: bool = True) -> None:
-        listed = map(Queue.read, self._client.list_queues(deadline, retried))
-        self._queues = {queue.name: queue for queue in listed}
+        listed = list(map(Queue.read, self._client.list_queues(deadline, retried)))
+        self._queues, self._mailboxes = {}, {}
+        for queue in listed:
+            self._know(queue)
         self._listed_at = time.monotonic()
 
     def _create(self, queue_name: str, deadline: float) -> Queue:

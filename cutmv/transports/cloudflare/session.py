@@ -8,9 +8,11 @@ import threading
 import time
 
 from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.broadcast import Broadcaster
 from cutmv.transports.cloudflare.errors import CloudflareError
 from cutmv.transports.cloudflare.fanout import LocalBroker
 from cutmv.transports.cloudflare.leases import Settler
+from cutmv.transports.cloudflare.mailboxes import Mailboxes
 from cutmv.transports.cloudflare.options import Credentials, Options
 from cutmv.transports.cloudflare.publisher import Publisher
 from cutmv.transports.cloudflare.queues import QueueDirectory
@@ -23,7 +25,7 @@ BELIEVE_FAILURE = 2.0
 
 
 class Session:
-    """One HTTP pool, rate budget, queue list, set of publishers and settler.
+    """One HTTP pool, rate budget, queue list, set of publishers, settler and broadcaster.
 
     Sessions are got from `acquire` and given back to `release`, which closes the last user's.
     """
@@ -36,6 +38,15 @@ class Session:
         self.queues = QueueDirectory(self.client, options)
         self.settler = Settler(self.client, options.ack_linger)
         self.local = LocalBroker()
+        self.mailboxes = Mailboxes(
+            self.client,
+            self.queues,
+            self.settler,
+            self.local,
+            options=options,
+            on_message=self._heard,
+        )
+        self.broadcaster = Broadcaster(self.client, self.queues, self.mailboxes, options)
         self._lock = threading.Lock()
         self._publishers: dict[str, Publisher] = {}
 
@@ -50,9 +61,17 @@ class Session:
             return publisher
 
     def close(self, timeout: float) -> None:
-        """Hand in the last acks within `timeout` seconds, end the thread, close the pool."""
+        """Send what waits, hand in the last acks, end every thread, close the pool.
+
+        Each of the two may take `timeout` seconds.
+        """
+        self.mailboxes.close()
+        self.broadcaster.close(timeout)
         self.settler.close(timeout)
         self.client.close()
+
+    def _heard(self) -> None:
+        self.broadcaster.look_again()
 
 
 _Key = tuple[Credentials, Options]

@@ -3,13 +3,15 @@
 ``cloudflare://:API_TOKEN@ACCOUNT_ID``; a part that is left out comes from
 ``CLOUDFLARE_API_TOKEN``, ``CLOUDFLARE_ACCOUNT_ID``. Options: `options.Options`.
 
-Exchanges: direct and topic (bindings as this connection declared them) and fanout (inside this
-process). Priorities and message TTL: no.
+Exchanges: direct, topic and fanout. Bindings of queues that die with their consumer are seen by
+every process, those of other queues by the connection that declared them. Priorities and message
+TTL: no.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from queue import Empty
 from typing import Any
@@ -55,6 +57,7 @@ class Transport(virtual.Transport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
+        _let_workers_meet()
         self.options = Options.read(client.transport_options or {})
         self.inbox: Inbox[Subscription] = Inbox()
         self.pullers: list[Puller] = []
@@ -160,3 +163,14 @@ class Transport(virtual.Transport):
         except Empty:
             pass
         self.inbox.rest()
+
+
+def _let_workers_meet() -> None:
+    """Have Celery's mingle and gossip start over this transport, as over those they name.
+
+    A worker looks at the driver of its connection when it builds them, so this is in time.
+    """
+    for module, step in (("mingle", "Mingle"), ("gossip", "Gossip")):
+        loaded: Any = sys.modules.get(f"celery.worker.consumer.{module}")
+        if loaded is not None:
+            getattr(loaded, step).compatible_transports.add(Transport.driver_type)

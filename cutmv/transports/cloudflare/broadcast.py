@@ -1,0 +1,264 @@
+"""Sending to other processes' mailboxes, from a thread, so that nobody waits for it.
+
+Two kinds of notices go out. What belongs to remote control (fanout and direct exchanges) goes at
+once and is tried until `publish_timeout`. Topic messages (Celery's events) are gathered into few
+calls, which have a small budget of their own: where there are more than that lets through, the
+oldest are dropped, and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cutmv.transports.cloudflare.addresses import Address, exchange_digest
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.budget import Budget
+from cutmv.transports.cloudflare.envelope import METADATA
+from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Throttled
+from cutmv.transports.cloudflare.mailboxes import Mailboxes
+from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.publisher import MAX_BATCH
+from cutmv.transports.cloudflare.queues import QueueDirectory
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which the list of mailboxes is believed, for remote control and for events.
+FRESH, FRESH_FOR_EVENTS = 2.0, 30.0
+
+#: Seconds after which the list is asked for again when a reply's mailbox is not on it.
+FRESH_FOR_REPLIES = 0.3
+
+#: Seconds that events wait for others to share a call with.
+LINGER = 0.25
+
+#: Events kept while their budget is used up; the oldest make room.
+MAX_EVENTS = 10_000
+
+#: Seconds a call for events may take: remote control waits behind it.
+EVENT_TIMEOUT = 2.0
+
+#: Seconds until events are sent again after the account's calls became few.
+SCARCE_PAUSE = 5.0
+
+#: Seconds between looks whether somebody reads a mailbox, and the age of a message that nobody
+#: has read in it, which shows that nobody does.
+REAP_EVERY, UNREAD = 120.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message for whoever is bound to an exchange."""
+
+    exchange: str
+    kind: str
+    routing_key: str
+    text: str
+
+
+class Broadcaster:
+    """Sends notices to the mailboxes that other processes have; its thread starts at the first."""
+
+    def __init__(
+        self, client: Client, directory: QueueDirectory, own: Mailboxes, options: Options
+    ) -> None:
+        self._client, self._directory, self._own = client, directory, own
+        self._options = options
+        limit = int(client.budget.limit * options.event_rate_share)
+        self._event_budget = Budget(max(1, limit) if limit else 0, options.rate_window)
+        self._silent = not options.fanout or (options.rate_limit and not limit)
+        #: Events that found no room, or were not accepted.
+        self.dropped = 0
+        self._change = threading.Condition()
+        self._urgent: deque[Notice] = deque()
+        self._events: deque[Notice] = deque()
+        self._events_due = 0.0
+        self._stale = False
+        self._busy = False
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._looked_at: dict[str, float] = {}
+
+    def wants(self, exchange: str, kind: str) -> bool:
+        """Tell whether somebody may be bound to an exchange; costs no call."""
+        if not self._options.fanout or (kind == "topic" and self._silent):
+            return False
+        if kind == "fanout":
+            return True
+        stale = kind == "topic" and (self._stale or self._directory.age > FRESH_FOR_EVENTS)
+        return stale or bool(self._others(exchange))
+
+    def send(self, notice: Notice) -> None:
+        """Hand over a notice."""
+        with self._change:
+            if notice.kind != "topic":
+                self._urgent.append(notice)
+            else:
+                if not self._events:
+                    self._events_due = max(self._events_due, time.monotonic() + LINGER)
+                elif len(self._events) >= MAX_EVENTS:
+                    self._events.popleft()
+                    self.dropped += 1
+                self._events.append(notice)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="cloudflare-broadcaster", daemon=True
+                )
+                self._thread.start()
+            self._change.notify_all()
+
+    def look_again(self) -> None:
+        """Believe the list no longer: who starts to listen for events says so by a command."""
+        self._stale = True
+
+    def close(self, timeout: float) -> None:
+        """Send what waits, within `timeout` seconds, and end the thread."""
+        with self._change:
+            self._closing = True
+            self._events_due = 0.0
+            self._change.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+        if self.dropped:
+            logger.info("cloudflare: %d event(s) were dropped", self.dropped)
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(self._is_time, self._wait())
+                urgent = list(self._urgent)
+                self._urgent.clear()
+                events: list[Notice] = []
+                if self._events and time.monotonic() >= self._events_due:
+                    events = list(self._events)
+                    self._events.clear()
+                if self._closing and not urgent and not events:
+                    return
+            for notice in urgent:
+                self._send_urgent(notice)
+            if events:
+                self._send_events(events)
+
+    def _is_time(self) -> bool:
+        due = bool(self._events) and time.monotonic() >= self._events_due
+        return bool(self._urgent) or due or self._closing
+
+    def _wait(self) -> float | None:
+        return max(0.0, self._events_due - time.monotonic()) if self._events else None
+
+    def _send_urgent(self, notice: Notice) -> None:
+        deadline = time.monotonic() + self._options.publish_timeout
+        try:
+            self._directory.refresh(FRESH if notice.kind == "fanout" else float("inf"), deadline)
+            targets = self._targets(notice)
+            while not targets and notice.kind == "direct" and not self._closing:
+                # Who waits for a reply has made its mailbox; the list may be older.
+                if self._directory.age <= FRESH_FOR_REPLIES:
+                    break
+                self._directory.refresh(FRESH_FOR_REPLIES, deadline)
+                targets = self._targets(notice)
+            for address, queue_id in targets.items():
+                self._publish(address, queue_id, [notice.text], deadline)
+        except CloudflareError as error:
+            logger.warning("cloudflare: a message to exchange %s: %s", notice.exchange, error)
+
+    def _send_events(self, events: list[Notice]) -> None:
+        """Send events to all who listen, or put them back until the budget has room."""
+        deadline = time.monotonic() + EVENT_TIMEOUT
+        if self._client.budget.scarce:  # what is left is for tasks
+            self._postpone(events, SCARCE_PAUSE)
+            return
+        try:
+            max_age = 0.0 if self._stale else FRESH_FOR_EVENTS
+            if self._directory.age > max_age:
+                self._event_budget.take(time.monotonic())
+                self._directory.refresh(max_age, deadline)
+                self._stale = False
+            texts: dict[tuple[Address, str], list[str]] = defaultdict(list)
+            for notice in events:
+                for target in self._targets(notice).items():
+                    texts[target].append(notice.text)
+            calls = [(target, part) for target, all_ in texts.items() for part in _parts(all_)]
+            for _ in calls:
+                self._event_budget.take(time.monotonic())
+        except Throttled as error:
+            self._postpone(events, error.retry_after or LINGER)
+            return
+        except CloudflareError as error:
+            self._drop(len(events), error)
+            return
+        for (address, queue_id), part in calls:
+            try:
+                self._publish(address, queue_id, part, deadline)
+            except CloudflareError as error:
+                self._drop(len(part), error)
+
+    def _postpone(self, events: list[Notice], seconds: float) -> None:
+        with self._change:
+            if self._closing:
+                self.dropped += len(events)
+                return
+            waiting = [*events, *self._events]
+            self.dropped += max(0, len(waiting) - MAX_EVENTS)
+            self._events = deque(waiting[-MAX_EVENTS:])
+            self._events_due = time.monotonic() + seconds
+
+    def _drop(self, count: int, error: CloudflareError) -> None:
+        self.dropped += count
+        logger.debug("cloudflare: %d event(s) dropped: %s", count, error)
+
+    def _others(self, exchange: str) -> dict[Address, str]:
+        """The mailboxes bound to an exchange, but those of this process."""
+        digest = exchange_digest(self._options.queue_name_prefix, exchange)
+        known = self._directory.mailboxes(digest)
+        if not known:
+            return {}
+        own = self._own.addresses
+        return {address: id_ for address, id_ in dict(known).items() if address not in own}
+
+    def _targets(self, notice: Notice) -> dict[Address, str]:
+        others = self._others(notice.exchange).items()
+        return {a: id_ for a, id_ in others if a.takes(notice.kind, notice.routing_key)}
+
+    def _publish(
+        self, address: Address, queue_id: str, texts: Sequence[str], deadline: float
+    ) -> None:
+        try:
+            self._client.publish(queue_id, [(text, 0) for text in texts], deadline)
+        except NotFound:
+            self._directory.forget_mailbox(address)
+            return
+        self._reap(address, queue_id)
+
+    def _reap(self, address: Address, queue_id: str) -> None:
+        """Delete a mailbox in which messages lie that nobody reads: its process is gone."""
+        now = time.monotonic()
+        looked_at = self._looked_at.setdefault(queue_id, now)
+        if now - looked_at < REAP_EVERY:
+            return
+        self._looked_at[queue_id] = now
+        deadline = now + EVENT_TIMEOUT
+        oldest = self._client.oldest(queue_id, deadline)
+        if oldest is not None and time.time() - oldest > UNREAD:
+            self._directory.delete_mailbox(address, queue_id, deadline)
+            logger.info("cloudflare: a mailbox that nobody reads is deleted: %s", address.name)
+
+
+def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Split texts into what fits one call each."""
+    part: list[str] = []
+    size = 0
+    for text in texts:
+        more = len(text.encode(errors="replace")) + METADATA
+        if part and (len(part) == 100 or size + more > MAX_BATCH):
+            yield part
+            part, size = [], 0
+        part.append(text)
+        size += more
+    if part:
+        yield part

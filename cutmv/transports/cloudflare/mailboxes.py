@@ -1,0 +1,224 @@
+"""This process's mailboxes: what other processes send to its temporary queues."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cutmv.transports.cloudflare import envelope
+from cutmv.transports.cloudflare.addresses import Address, matches
+from cutmv.transports.cloudflare.api import Client, full_jitter
+from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound, QueueMissing
+from cutmv.transports.cloudflare.fanout import LocalBroker
+from cutmv.transports.cloudflare.leases import Lease, Settler
+from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.queues import QueueDirectory
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which what is sent to a mailbox is kept: a reader that was away longer than that
+#: would only act on stale commands. Cloudflare's least.
+RETENTION = 60
+
+#: Messages of one pull, and seconds of their lease: they are removed as soon as they are here.
+PULL, LEASE = 100, 30.0
+
+#: Ids of messages remembered, to tell the second copy of one whose publish or removal got lost.
+REMEMBERED = 1000
+
+#: Seconds between pulls while Cloudflare does not answer, at most.
+OUTAGE_PAUSE = 10.0
+
+#: Seconds that deleting a mailbox may take; one that stays is reaped by those who publish to it.
+DELETE_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A temporary queue's binding. `pattern` is a topic's, and none for other exchanges."""
+
+    exchange: str
+    kind: str
+    key: str
+    queue: str
+
+    @property
+    def pattern(self) -> str | None:
+        """The pattern that a routing key must match, where there is one."""
+        return self.key if self.kind == "topic" else None
+
+
+class Mailbox:
+    """A thread that pulls one mailbox while somebody reads its queue."""
+
+    def __init__(self, binding: Binding, address: Address, queue_id: str, owner: Mailboxes) -> None:
+        self.binding, self.address, self.queue_id = binding, address, queue_id
+        self._owner = owner
+        self._stop = threading.Event()
+        self._seen: deque[str] = deque(maxlen=REMEMBERED)
+        self._thread = threading.Thread(
+            target=self._run, name=f"cloudflare-mailbox-{binding.queue}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start pulling."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Pull no more."""
+        self._stop.set()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end."""
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        options = self._owner.options
+        pause, failures = options.polling_interval_min, 0
+        while not self._stop.is_set():
+            if not self._owner.local.is_read(self.binding.queue):
+                pause = options.polling_interval_min
+                self._stop.wait(pause)
+                continue
+            try:
+                count = self._pull()
+            except NotFound:
+                self._reopen()
+                continue
+            except CloudflareError as error:
+                failures += 1
+                if failures == 2:
+                    logger.warning("cloudflare: mailbox of %s: %s", self.binding.queue, error)
+                self._stop.wait(full_jitter(failures, most=OUTAGE_PAUSE) + (error.retry_after or 0))
+                continue
+            failures = 0
+            pause = (
+                options.polling_interval_min
+                if count
+                else min(pause * 1.5, options.control_polling_interval)
+            )
+            if count < PULL:
+                self._stop.wait(random.uniform(pause / 2, pause))
+
+    def _pull(self) -> int:
+        owner = self._owner
+        deadline = time.monotonic() + owner.options.request_timeout
+        pulled = owner.client.pull(self.queue_id, PULL, LEASE, deadline)
+        for entry in pulled:
+            owner.settler.ack(Lease(self.queue_id, entry["lease_id"]))
+            try:
+                message = envelope.decode(entry)
+            except (ValueError, TypeError, KeyError) as error:
+                logger.error(
+                    "cloudflare: a message to %s is dropped: %s", self.binding.queue, error
+                )
+                continue
+            if self._is_new(message) and self._is_mine(message):
+                owner.local.put(self.binding.queue, message)
+        if pulled:
+            owner.on_message()
+        return len(pulled)
+
+    def _is_new(self, message: dict[str, Any]) -> bool:
+        message_id = message["properties"]["message_id"]
+        if message_id in self._seen:
+            return False
+        self._seen.append(message_id)
+        return True
+
+    def _is_mine(self, message: dict[str, Any]) -> bool:
+        pattern = self.binding.pattern
+        key = str(message["properties"]["delivery_info"].get("routing_key") or "")
+        return pattern is None or matches(pattern, key)
+
+    def _reopen(self) -> None:
+        """Make the queue again: somebody took it for an orphan's, or deleted it by hand."""
+        self._owner.directory.forget_mailbox(self.address)
+        try:
+            self.queue_id = self._owner.directory.open_mailbox(self.address, RETENTION)
+        except CloudflareError as error:
+            logger.warning("cloudflare: mailbox of %s: %s", self.binding.queue, error)
+            self._stop.wait(OUTAGE_PAUSE)
+
+
+class Mailboxes:
+    """The mailboxes of a process. `on_message` is called when one of them got something."""
+
+    def __init__(
+        self,
+        client: Client,
+        directory: QueueDirectory,
+        settler: Settler,
+        local: LocalBroker,
+        *,
+        options: Options,
+        on_message: Callable[[], None],
+    ) -> None:
+        self.client, self.directory, self.settler = client, directory, settler
+        self.local, self.options, self.on_message = local, options, on_message
+        self._lock = threading.Lock()
+        self._open: dict[Binding, Mailbox] = {}
+        self._addresses: set[Address] = set()  # of those that are being closed, too
+        self._refused = not (options.fanout and options.create_missing_queues)
+
+    @property
+    def addresses(self) -> set[Address]:
+        """Where this process gets its own messages, which need no call to reach it."""
+        with self._lock:
+            return self._addresses.copy()
+
+    def open(self, binding: Binding) -> None:
+        """Let other processes reach a temporary queue by this binding.
+
+        Where the token may not create queues, it is told once, and the binding stays inside
+        this process.
+        """
+        if self._refused:
+            return
+        scope = self.options.queue_name_prefix
+        address = Address.of(scope, binding.exchange, binding.kind, binding.key, binding.queue)
+        with self._lock:
+            if binding in self._open:
+                return
+            try:
+                queue_id = self.directory.open_mailbox(address, RETENTION)
+            except (AccessDenied, QueueMissing) as error:
+                self._refused = True
+                logger.warning(
+                    "cloudflare: remote control and events stay inside this process: %s", error
+                )
+                return
+            self.settler.start()
+            self._addresses.add(address)
+            mailbox = self._open[binding] = Mailbox(binding, address, queue_id, self)
+        mailbox.start()
+
+    def close(self, queue: str | None = None, binding: Binding | None = None) -> None:
+        """Delete the mailboxes of a temporary queue, or the one of a binding, or all."""
+        with self._lock:
+            closing = [
+                self._open.pop(each)
+                for each in list(self._open)
+                if queue in (None, each.queue) and binding in (None, each)
+            ]
+        for mailbox in closing:
+            mailbox.stop()
+        if closing:
+            self.settler.flush(DELETE_TIMEOUT)
+        for mailbox in closing:
+            deadline = time.monotonic() + DELETE_TIMEOUT
+            mailbox.join(DELETE_TIMEOUT)
+            try:
+                self.directory.delete_mailbox(mailbox.address, mailbox.queue_id, deadline)
+            except CloudflareError as error:
+                logger.info(
+                    "cloudflare: mailbox of %s is left behind: %s", mailbox.binding.queue, error
+                )
+            with self._lock:
+                self._addresses.discard(mailbox.address)
