@@ -22,13 +22,16 @@ from cutmv.jobs.claims import Claimed, Claims
 
 assert cutmv.transports.cloudflare
 
-app = Celery("transport_app", broker="cloudflare://")
+BROKER = os.environ.get("TRANSPORT_BROKER", "cloudflare://")
+
+app = Celery("transport_app", broker=BROKER)
 app.conf.update(
     task_ignore_result=True,
     task_default_queue=os.environ.get("TRANSPORT_QUEUE", "work"),
     broker_connection_retry_on_startup=True,
     broker_connection_timeout=2,
     broker_transport_options=json.loads(os.environ.get("TRANSPORT_OPTIONS", "{}")),
+    result_backend=os.environ.get("TRANSPORT_RESULTS"),
     worker_prefetch_multiplier=int(os.environ.get("TRANSPORT_PREFETCH", "4")),
     worker_send_task_events=True,
     task_send_sent_event=True,

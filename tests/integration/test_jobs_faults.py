@@ -217,5 +217,5 @@ def _hung(emulator: EmulatorProcess) -> int:
 
 
 def _waiting(emulator: EmulatorProcess) -> int:
-    """Messages in all queues, leased ones included."""
-    return sum(emulator.stats()["messages"].values())
+    """Messages of tasks, leased ones included."""
+    return int(emulator.stats()["messages"].get("cutmv-processing", 0))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.emulator_fixture import EmulatorProcess
 from tests.media_samples import (
     audio_offset_s,
     duration_s,
@@ -38,11 +39,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "redis", "cloudflare"])
 def test_five_clips_in_two_shapes_are_exact_to_the_frame(
-    request: pytest.FixtureRequest,
-    mode: str,
-    make_stack: Callable[[str], Stack],
-    video: Path,
-    tmp_path: Path,
+    mode: str, make_stack: Callable[[str], Stack], video: Path, tmp_path: Path
 ) -> None:
     stack = make_stack(mode)
     if mode != "eager":
@@ -65,12 +62,22 @@ def test_five_clips_in_two_shapes_are_exact_to_the_frame(
         _check_output(stack.download(step, tmp_path), step, SECONDS[number // 2], source, video)
     if mode != "eager":
         assert "'state': 'done'" in stack.celery("result", done["steps"][0]["id"])
-        if mode == "cloudflare":
-            stats = request.getfixturevalue("emulator").stats()
-            assert stats["published"] == 10
-            assert stats["calls"]["batch"] == {"200": 1}, "a job is published by one call"
         for worker in stack.workers:
             assert "cutmv.cut" in worker.log.split(" ready.")[1], "one worker did it all"
+
+
+def test_a_job_of_ten_steps_is_published_by_one_call(
+    make_stack: Callable[[str], Stack], emulator: EmulatorProcess, video: Path
+) -> None:
+    stack = make_stack("cloudflare")
+    stack.start_web()
+    upload = stack.upload(video)
+
+    stack.submit(upload_id=upload["id"], clips=CLIPS, aspects=list(SHAPES))
+
+    stats = emulator.stats()
+    assert stats["published"] == 10
+    assert stats["calls"]["batch"] == {"200": 1}
 
 
 def _check_messages(messages: list[dict[str, Any]]) -> None:

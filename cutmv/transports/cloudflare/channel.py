@@ -70,6 +70,7 @@ class Channel(virtual.Channel):
         self._prefetch: QoS | None = None
         self._subscriptions: dict[str, Subscription] = {}
         self._temporary: set[str] = set()
+        self._expires: dict[str, float | None] = {}
 
     # Where things are.
 
@@ -89,12 +90,21 @@ class Channel(virtual.Channel):
 
     # Queues.
 
+    def prepare_queue_arguments(
+        self, arguments: dict[str, Any] | None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Add when the queue expires unread, by RabbitMQ's name for it; all else is ignored."""
+        expires: float | None = kwargs.get("expires")
+        added = {"x-expires": expires * 1000} if expires else {}
+        return {**(arguments or {}), **added}
+
     def queue_declare(
         self,
         queue: str | None = None,
         passive: bool = False,
         auto_delete: bool = False,
         exclusive: bool = False,
+        arguments: dict[str, Any] | None = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> queue_declare_ok_t:
         """Make sure the queue exists, or with `passive` that it already does.
@@ -112,6 +122,8 @@ class Channel(virtual.Channel):
         if auto_delete or exclusive:
             local.declare(queue)
             self._temporary.add(queue)
+            expires_ms = (arguments or {}).get("x-expires")
+            self._expires[queue] = expires_ms / 1000 if expires_ms else None
         elif not local.has(queue):
             self.session.queues.declare(queue)
         return queue_declare_ok_t(queue, 0, 0)
@@ -166,10 +178,24 @@ class Channel(virtual.Channel):
         return [*own, *self.session.local.table(exchange)]
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
-        session = self.session
+        """Do nothing: kombu asks once for each binding, and an expired mailbox must come back."""
+
+    def queue_bind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Bind a queue to an exchange; a temporary one so that other processes see it."""
+        super().queue_bind(queue, exchange, routing_key, arguments, **kwargs)
+        exchange, session = exchange or "amq.direct", self.session
         if session.local.has(queue):
-            session.local.bind(exchange, (routing_key, pattern, queue))
-            session.mailboxes.open(Bound(exchange, self._kind(exchange), routing_key, queue))
+            meta: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
+            session.local.bind(exchange, meta)
+            bound = Bound(exchange, self._kind(exchange), routing_key, queue)
+            session.mailboxes.open(bound, self._expires.get(queue))
 
     def queue_unbind(
         self,

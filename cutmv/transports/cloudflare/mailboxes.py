@@ -57,9 +57,16 @@ class Binding:
 class Mailbox:
     """A thread that pulls one mailbox while somebody reads its queue."""
 
-    def __init__(self, binding: Binding, address: Address, queue_id: str, owner: Mailboxes) -> None:
+    def __init__(
+        self,
+        binding: Binding,
+        address: Address,
+        queue_id: str,
+        owner: Mailboxes,
+        expires: float | None,
+    ) -> None:
         self.binding, self.address, self.queue_id = binding, address, queue_id
-        self._owner = owner
+        self._owner, self._expires = owner, expires
         self._stop = threading.Event()
         self._seen: deque[str] = deque(maxlen=REMEMBERED)
         self._thread = threading.Thread(
@@ -75,17 +82,23 @@ class Mailbox:
         self._stop.set()
 
     def join(self, timeout: float) -> None:
-        """Wait for the thread's end."""
-        self._thread.join(timeout)
+        """Wait for the thread's end, unless it is the one that asks."""
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         options = self._owner.options
         pause, failures = options.polling_interval_min, 0
+        read_at = time.monotonic()
         while not self._stop.is_set():
             if not self._owner.local.is_read(self.binding.queue):
+                if self._expires and time.monotonic() - read_at > self._expires:
+                    self._owner.close(self.binding.queue)
+                    return
                 pause = options.polling_interval_min
                 self._stop.wait(pause)
                 continue
+            read_at = time.monotonic()
             try:
                 count = self._pull()
             except NotFound:
@@ -173,8 +186,11 @@ class Mailboxes:
         with self._lock:
             return self._addresses.copy()
 
-    def open(self, binding: Binding) -> None:
+    def open(self, binding: Binding, expires: float | None = None) -> None:
         """Let other processes reach a temporary queue by this binding.
+
+        A mailbox whose queue nobody has read for `expires` seconds is deleted. Declaring and
+        binding the queue again opens it again.
 
         Where the token may not create queues, it is told once, and the binding stays inside
         this process.
@@ -196,7 +212,7 @@ class Mailboxes:
                 return
             self.settler.start()
             self._addresses.add(address)
-            mailbox = self._open[binding] = Mailbox(binding, address, queue_id, self)
+            mailbox = self._open[binding] = Mailbox(binding, address, queue_id, self, expires)
         mailbox.start()
 
     def close(self, queue: str | None = None, binding: Binding | None = None) -> None:

@@ -1,0 +1,294 @@
+"""Remote control, events and Flower between processes: the same on Redis and on Cloudflare."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import kombu
+import pytest
+
+from cutmv.transports.cloudflare import broadcast
+from cutmv.transports.cloudflare.addresses import Address
+from tests.emulator_fixture import EmulatorProcess
+from tests.processes import free_port
+from tests.transport_helpers import CloudflareSite, Site, connect, wait_until
+
+#: Seconds in which every worker must have answered, at 50 ms to the broker and back.
+REPLY_S = 2.0
+BOTH = ["w0@test", "w1@test"]
+
+CONTROL = """
+import json, sys
+from tests.transport_app import app
+method, arguments, options = json.load(sys.stdin)
+if hasattr(app.control.inspect(), method):
+    inspect = app.control.inspect(timeout=options.pop("timeout"), **options)
+    answer = getattr(inspect, method)(*arguments)
+else:
+    answer = getattr(app.control, method)(*arguments, **options)
+print(json.dumps(answer, default=str))
+"""
+
+LISTEN = """
+import json, sys
+from tests.transport_app import app
+def on_event(event):
+    print(json.dumps(event, default=str), flush=True)
+with app.connection_for_read() as connection:
+    app.events.Receiver(connection, handlers={"*": on_event}).capture()
+"""
+
+
+@pytest.fixture(params=["cloudflare", "redis"])
+def site(
+    request: pytest.FixtureRequest, make_emulator: Callable[..., EmulatorProcess], tmp_path: Path
+) -> Iterator[Site]:
+    if request.param == "cloudflare":
+        site: Site = CloudflareSite(make_emulator(latency_ms=50), tmp_path)
+    else:
+        site = Site({"TRANSPORT_BROKER": request.getfixturevalue("redis_url")}, tmp_path)
+    yield site
+    site.close()
+
+
+def ask(site: Site, method: str, *arguments: Any, **options: Any) -> Any:
+    """What a process of its own, as `celery inspect` is one, gets for an answer."""
+    if method in ("rate_limit", "add_consumer", "cancel_consumer", "pool_grow", "time_limit"):
+        options |= {"reply": True}
+    told = json.dumps([method, arguments, {"timeout": REPLY_S, **options}])
+    ran = subprocess.run(
+        [sys.executable, "-c", CONTROL],
+        env=site.env(),
+        input=told.encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=60,
+    )
+    return json.loads(ran.stdout)
+
+
+def by_worker(replies: list[dict[str, Any]]) -> dict[str, Any]:
+    return {worker: answer for reply in replies for worker, answer in reply.items()}
+
+
+@pytest.mark.slow
+def test_inspect_reaches_every_worker(site: Site, tmp_path: Path) -> None:
+    # Each takes no more than it can run at once, so that both have some.
+    workers = [site.worker(sociable=True, env={"TRANSPORT_PREFETCH": "1"}) for _ in range(2)]
+    for worker in workers:
+        site.ready(worker)
+    site.send("hold", "busy", str(tmp_path / "go"), count=4)
+    wait_until(lambda: len(site.notes("started")) == 4, 30, "all are busy")
+
+    assert ask(site, "ping", limit=2) == {worker: {"ok": "pong"} for worker in BOTH}
+    stats = ask(site, "stats", limit=2)
+    assert sorted(stats) == BOTH
+    assert all(stats[worker]["pool"]["max-concurrency"] == 2 for worker in BOTH)
+    registered = ask(site, "registered", limit=2)
+    assert all("tests.transport_app.hold" in registered[worker] for worker in BOTH)
+    active = ask(site, "active", limit=2)
+    assert sorted(active) == BOTH
+    ids = sorted(note["id"] for note in site.notes("started"))
+    assert sorted(task["id"] for worker in BOTH for task in active[worker]) == ids
+    queried = ask(site, "query_task", ids[0], limit=2)
+    assert [*queried["w0@test"], *queried["w1@test"]] == [ids[0]]
+    for method in ("reserved", "scheduled", "revoked", "active_queues", "conf", "report"):
+        assert sorted(ask(site, method, limit=2)) == BOTH, method
+    assert list(ask(site, "ping", destination=["w1@test"], limit=1)) == ["w1@test"]
+    (tmp_path / "go").touch()
+
+
+@pytest.mark.slow
+def test_control_changes_running_workers(site: Site, tmp_path: Path) -> None:
+    workers = [site.worker(sociable=True) for _ in range(2)]
+    for worker in workers:
+        site.ready(worker)
+
+    grown = by_worker(ask(site, "pool_grow", 1, limit=2))
+    assert all("ok" in grown[worker] for worker in BOTH)
+
+    def processes() -> list[int]:
+        stats = ask(site, "stats", limit=2)
+        return [len(stats[worker]["pool"]["processes"]) for worker in BOTH]
+
+    wait_until(lambda: processes() == [3, 3], 30, "each has a third process")
+
+    limited = by_worker(ask(site, "rate_limit", "tests.transport_app.record", "100/m", limit=2))
+    assert all("ok" in limited[worker] for worker in BOTH)
+    timed = by_worker(ask(site, "time_limit", "tests.transport_app.hold", 50, 40, limit=2))
+    assert all("ok" in timed[worker] for worker in BOTH)
+
+    added = ask(site, "add_consumer", "extra", destination=["w0@test"], limit=1)
+    assert "ok" in by_worker(added)["w0@test"]
+    site.send("record", "extra", queue="extra")
+    wait_until(lambda: site.notes("record"), 30, "the new queue is consumed")
+    cancelled = ask(site, "cancel_consumer", "extra", destination=["w0@test"], limit=1)
+    assert "ok" in by_worker(cancelled)["w0@test"]
+    queues = ask(site, "active_queues", limit=2)
+    assert [queue["name"] for queue in queues["w0@test"]] == ["work"]
+
+
+@pytest.mark.slow
+def test_revoke_terminates_a_running_task(site: Site, tmp_path: Path) -> None:
+    site.ready(site.worker(sociable=True))
+    site.send("hold", "victim", str(tmp_path / "never"))
+    wait_until(lambda: site.notes("started"), 30, "it runs")
+
+    (started,) = site.notes("started")
+    revoke = f"app.control.revoke({started['id']!r}, terminate=True)"
+    code = f"from tests.transport_app import app; {revoke}"
+    subprocess.run([sys.executable, "-c", code], env=site.env(), check=True, timeout=30)
+
+    wait_until(lambda: not any(ask(site, "active", limit=1).values()), 30, "it is terminated")
+    assert site.notes("ended") == []
+
+
+@pytest.mark.slow
+def test_shutdown_ends_the_worker_that_is_meant(site: Site) -> None:
+    first, second = (site.worker(sociable=True) for _ in range(2))
+    for worker in (first, second):
+        site.ready(worker)
+
+    code = "from tests.transport_app import app; app.control.shutdown(destination=['w0@test'])"
+    subprocess.run([sys.executable, "-c", code], env=site.env(), check=True, timeout=30)
+
+    assert first.child.wait(30) == 0
+    assert list(ask(site, "ping")) == ["w1@test"]
+    assert second.child.poll() is None
+
+
+def test_workers_meet(site: Site) -> None:
+    first = site.ready(site.worker(sociable=True))
+    second = site.ready(site.worker(sociable=True))
+
+    assert "mingle: sync with 1 nodes" in second.log()
+    assert "Traceback" not in first.log() + second.log()
+
+
+@pytest.mark.slow
+def test_events_reach_a_listener_in_another_process(site: Site, tmp_path: Path) -> None:
+    for worker in [site.worker("-E", sociable=True) for _ in range(2)]:
+        site.ready(worker)
+    output = tmp_path / "events"
+    with output.open("wb") as out:
+        listener = subprocess.Popen([sys.executable, "-c", LISTEN], env=site.env(), stdout=out)
+
+    def events(kind: str) -> list[dict[str, Any]]:
+        lines = output.read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["type"] == kind]
+
+    try:
+        wait_until(
+            lambda: {event["hostname"] for event in events("worker-heartbeat")} == set(BOTH),
+            30,
+            "both are heard",
+        )
+        site.send("record", "x", count=20)
+        wait_until(lambda: len(events("task-succeeded")) == 20, 30, "each task is told of")
+        ids = {event["uuid"] for event in events("task-succeeded")}
+        assert ids == {note["id"] for note in site.notes("record")}
+        for kind in ("task-received", "task-started"):
+            assert {event["uuid"] for event in events(kind)} == ids
+    finally:
+        listener.terminate()
+        listener.wait(20)
+
+
+@pytest.mark.slow
+def test_flower_shows_workers_and_tasks(site: Site, tmp_path: Path) -> None:
+    for worker in [site.worker("-E", sociable=True) for _ in range(2)]:
+        site.ready(worker)
+    port = free_port()
+    argv = [sys.executable, "-m", "celery", "-A", "tests.transport_app", "flower"]
+    argv += [f"--port={port}", "--address=127.0.0.1", "--inspect-timeout=3000"]
+    env = {**site.env(), "FLOWER_UNAUTHENTICATED_API": "true"}
+    with (tmp_path / "flower.log").open("wb") as log:
+        flower = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
+
+    def get(path: str) -> Any:
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{port}/api/{path}", timeout=20)
+            return answer.raise_for_status().json()
+        except httpx.HTTPError:
+            return {}
+
+    try:
+        wait_until(lambda: sorted(get("workers?refresh=1")) == BOTH, 60, "it knows both workers")
+        site.send("record", "x", count=5)
+        wait_until(
+            lambda: [task["state"] for task in get("tasks").values()] == ["SUCCESS"] * 5,
+            30,
+            "it shows what became of the tasks",
+        )
+        status = get("workers?status=1")
+        assert status == dict.fromkeys(BOTH, True)
+    finally:
+        flower.terminate()
+        flower.wait(20)
+
+
+@pytest.mark.slow
+def test_mailboxes_go_with_their_processes(
+    make_emulator: Callable[..., EmulatorProcess], tmp_path: Path
+) -> None:
+    site = CloudflareSite(make_emulator(), tmp_path)
+    try:
+        workers = [site.ready(site.worker(sociable=True)) for _ in range(2)]
+        ask(site, "ping", limit=2)
+
+        def mailboxes() -> list[str]:
+            return [name for name in site.emulator.stats()["messages"] if Address.read(name)]
+
+        # Remote control and gossip; those for the replies to a ping and to mingle have expired.
+        wait_until(lambda: len(mailboxes()) == 4, 40, "two workers have two each")
+        for worker in workers:
+            worker.term()
+        for worker in workers:
+            assert worker.child.wait(20) == 0
+        assert list(site.emulator.stats()["messages"]) == ["work"]
+    finally:
+        site.close()
+
+
+def test_a_mailbox_that_nobody_reads_is_deleted_by_who_writes_to_it(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(broadcast, "REAP_EVERY", 0.5)
+    monkeypatch.setattr(broadcast, "UNREAD", 0.5)
+    site = CloudflareSite(emulator, tmp_path)
+    worker = site.ready(site.worker(sociable=True))
+    worker.kill()
+    mailboxes = [name for name in emulator.stats()["messages"] if Address.read(name)]
+    assert mailboxes
+
+    exchange = kombu.Exchange("celery.pidbox", type="fanout", durable=False)
+    with connect(emulator) as connection:
+        producer = connection.Producer()
+
+        def reaped() -> bool:
+            producer.publish({"method": "nothing"}, exchange=exchange, declare=[exchange])
+            left = [name for name in emulator.stats()["messages"] if Address.read(name)]
+            return len(left) < len(mailboxes)
+
+        wait_until(reaped, 30, "the mailbox of the dead worker is gone")
+    assert "work" in emulator.stats()["messages"]
+
+
+def test_an_unbound_queue_gets_nothing_any_more(emulator: EmulatorProcess) -> None:
+    exchange = kombu.Exchange("news", type="topic", durable=False)
+    queue = kombu.Queue("reader", exchange, routing_key="sport.#", auto_delete=True)
+    with connect(emulator) as connection:
+        channel = connection.channel()
+        bound = queue(channel)
+        bound.declare()
+        assert [name for name in emulator.stats()["messages"] if Address.read(name)]
+        bound.unbind_from(exchange, routing_key="sport.#")
+        assert [name for name in emulator.stats()["messages"] if Address.read(name)] == []
+        connection.Producer().publish("x", exchange=exchange, routing_key="sport.tennis")
+        assert channel.basic_get("reader") is None

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+from kombu.transport.virtual.exchange import TopicExchange
+
+from cutmv.transports.cloudflare import names
+from cutmv.transports.cloudflare.addresses import Address, exchange_digest, matches
+from cutmv.transports.cloudflare.errors import QueueNameError
+
+WORDS = st.lists(st.text("abcdeXYZ_0-", min_size=1, max_size=6), min_size=1, max_size=5)
+KEYS = WORDS.map(".".join) | st.text(max_size=80) | st.uuids().map(str)
+PATTERNS = st.lists(st.sampled_from(["#", "*", "a", "task", "worker"]), min_size=1, max_size=5)
+KINDS = st.sampled_from(["direct", "topic", "fanout"])
+
+
+@given(scope=st.text(max_size=5), exchange=KEYS, kind=KINDS, key=KEYS, queue=KEYS)
+def test_an_address_is_a_name_that_cloudflare_takes_and_can_be_read_again(
+    scope: str, exchange: str, kind: str, key: str, queue: str
+) -> None:
+    address = Address.of(scope, exchange, kind, key, queue)
+    assert names.is_valid(address.name)
+    assert Address.read(address.name) == address
+    assert address.exchange == exchange_digest(scope, exchange)
+
+
+@given(name=st.text(min_size=1, max_size=30))
+def test_no_ordinary_queue_is_taken_for_a_mailbox(name: str) -> None:
+    try:
+        queue_name = names.encode(name)
+    except QueueNameError:
+        return
+    assert Address.read(queue_name) is None
+
+
+@given(key=KEYS, other=KEYS)
+def test_a_direct_binding_takes_its_key_and_no_other(key: str, other: str) -> None:
+    address = Address.of("", "reply", "direct", key, "q")
+    assert address.takes("direct", key)
+    assert address.takes("direct", other) == (key == other)
+
+
+@given(pattern=PATTERNS.map(".".join), words=WORDS)
+def test_a_topic_binding_takes_at_least_what_matches(pattern: str, words: list[str]) -> None:
+    key = ".".join(words)
+    address = Address.of("", "events", "topic", pattern, "q")
+    if matches(pattern, key):
+        assert address.takes("topic", key)
+    if address.key != "a":  # short enough to be spelled out
+        assert address.takes("topic", key) == matches(pattern, key)
+
+
+@given(kind=KINDS, key=KEYS, routing_key=KEYS)
+def test_a_fanout_takes_everything(kind: str, key: str, routing_key: str) -> None:
+    assert Address.of("", "control", kind, key, "q").takes("fanout", routing_key)
+
+
+@given(pattern=st.lists(st.sampled_from(["*", "a", "task"]), min_size=1, max_size=4), words=WORDS)
+def test_patterns_of_words_match_as_kombu_s_do(pattern: list[str], words: list[str]) -> None:
+    regex = TopicExchange(None).key_to_pattern(".".join(pattern))
+    assert matches(".".join(pattern), ".".join(words)) == bool(re.match(regex, ".".join(words)))
+
+
+def test_a_hash_stands_for_any_number_of_words() -> None:
+    assert matches("#", "")
+    assert matches("#", "task.started")
+    assert matches("task.#", "task")
+    assert matches("task.#", "task.started.late")
+    assert matches("#.late", "task.started.late")
+    assert not matches("task.#", "worker.online")
+
+
+def test_those_who_share_an_account_do_not_share_exchanges() -> None:
+    one, other = (Address.of(scope, "control", "fanout", "", "q") for scope in ("a-", "b-"))
+    assert one.exchange != other.exchange
