@@ -6,10 +6,13 @@
 Nothing of the rest of ``cutmv`` is imported, and httpx only when a connection is opened.
 The modules, each knowing only those above it:
 
-- ``errors``, ``names``, ``options``, ``envelope``, ``delays``: plain data and pure functions
+- ``errors``, ``names``, ``ledger``, ``options``, ``envelope``, ``delays``: plain data and pure
+  functions; who works on which message
+- ``celery_worker``: what the transport asks of Celery
 - ``budget``, ``api``: the REST client and the account's rate limit
 - ``addresses``, ``queues``: which queues exist, found or created by name
-- ``publisher``, ``leases``: batched publishing; batched acks and retries
+- ``publisher``, ``leases``, ``keeper``: batched publishing; batched acks and retries; leases that
+  follow the work
 - ``fanout``, ``mailboxes``, ``broadcast``: exchanges and temporary queues, inside this process
   and between processes
 - ``session``: one of each of the above for a process, shared by its connections

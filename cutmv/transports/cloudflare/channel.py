@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import delays, envelope
+from cutmv.transports.cloudflare import celery_worker, delays, envelope
 from cutmv.transports.cloudflare.broadcast import Notice
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
@@ -23,6 +24,8 @@ from cutmv.transports.cloudflare.session import Session
 
 if TYPE_CHECKING:
     from cutmv.transports.cloudflare.transport import Transport
+
+logger = logging.getLogger(__name__)
 
 #: Seconds a management call (size, purge, a single get) may take.
 CALL_TIMEOUT = 10.0
@@ -45,12 +48,27 @@ class Subscription:
         channel = self.channel
         message = channel.Message(raw, channel=channel)
         if self.puller is not None:
-            lease = self.puller.lease(raw)
-            channel.qos.hold(message, lease)
+            lease: Lease = raw["lease"]
             channel.qos.unreserve(1)
+            if lease.lost:
+                return
+            channel.qos.hold(message, lease)
             if self.no_ack:
                 channel.qos.ack(lease.lease_id)
         self.callback(message)
+
+
+class Losses:
+    """Tells the consumer's loop of messages that another consumer has now."""
+
+    def deliver(self, raw: dict[str, Any]) -> None:
+        """Forget the message, and stop its task where that can be done."""
+        lease: Lease = raw["lease"]
+        if raw["qos"].lose(lease.lease_id) and celery_worker.abandon(lease.lease_id):
+            logger.warning("cloudflare: the task of message %s is stopped", lease.key)
+
+
+_LOSSES = Losses()
 
 
 class Channel(virtual.Channel):
@@ -84,7 +102,7 @@ class Channel(virtual.Channel):
         """Prefetch and unsettled messages."""
         if self._prefetch is None:
             session = self.session
-            self._prefetch = QoS(self, session.settler, session.options.pull_linger)
+            self._prefetch = QoS(self, session.leases, session.options.pull_linger)
             self._qos = self._prefetch  # what the base class closes
         return self._prefetch
 
@@ -295,7 +313,11 @@ class Channel(virtual.Channel):
                 session.queues.require_pull(queue),
                 session,
                 self.qos,
-                Outlet(lambda messages: inbox.put(subscription, messages), inbox.fail),
+                Outlet(
+                    lambda messages: inbox.put(subscription, messages),
+                    inbox.fail,
+                    lambda lease: inbox.put(_LOSSES, [{"lease": lease, "qos": self.qos}]),
+                ),
             )
         self._subscriptions[consumer_tag] = subscription
         self._tag_to_queue[consumer_tag] = queue
@@ -336,16 +358,11 @@ class Channel(virtual.Channel):
             held = session.local.get(queue)
             return self.Message(held, channel=self) if held else None
         found = session.queues.require_pull(queue)
-        session.settler.start()
-        pulled = session.client.pull(
-            found.queue_id,
-            1,
-            session.options.visibility_timeout,
-            time.monotonic() + CALL_TIMEOUT,
-        )
+        seconds, started = session.start_consuming(), time.monotonic()
+        pulled = session.client.pull(found.queue_id, 1, seconds, started + CALL_TIMEOUT)
         if not pulled:
             return None
-        lease = Lease(found.queue_id, pulled[0]["lease_id"])
+        lease = Lease(found.queue_id, pulled[0]["lease_id"], until=started + seconds)
         try:
             message = self.Message(envelope.decode(pulled[0]), channel=self)
         except ValueError:

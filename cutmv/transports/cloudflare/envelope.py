@@ -21,6 +21,9 @@ from cutmv.transports.cloudflare.errors import MessageTooLarge
 #: Bytes of one message at most; Cloudflare's KB is 1,000 bytes.
 MAX_MESSAGE = 128_000
 
+#: The key of a message that was published anew while a consumer had it.
+HELD = "held"
+
 #: Bytes of metadata Cloudflare adds to a message and counts.
 METADATA = 100
 
@@ -61,6 +64,11 @@ def text_of(pulled: Mapping[str, Any]) -> str:
         except (binascii.Error, UnicodeDecodeError):
             raise Undecodable("it is not text") from None
     return str(text)
+
+
+def mark_held(text: str) -> str:
+    """Return `text` as that of a message which a consumer may hold already (see `keeper`)."""
+    return str(kombu_json.dumps({**json.loads(text), HELD: True}, separators=(",", ":")))
 
 
 def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,15 +3,16 @@
 ::
 
     kombu.exceptions.OperationalError
-    └── CloudflareError             Cloudflare, or the way to it, failed
-        ├── Unreachable             no answer: DNS, refused, timed out, dropped
-        ├── AccessDenied            wrong token, wrong account, missing permission
-        ├── Throttled               429, or our own budget is used up
-        ├── ServerFault             5xx, or an answer that is no API answer
-        ├── NotFound                404: the queue is gone
-        ├── Refused                 any other 4xx: asking again would change nothing
-        ├── QueueMissing            the queue does not exist and may not be created
-        └── PublishFailed           one of the above, met while publishing
+    ├── CloudflareError             Cloudflare, or the way to it, failed
+    │   ├── Unreachable             no answer: DNS, refused, timed out, dropped
+    │   ├── AccessDenied            wrong token, wrong account, missing permission
+    │   ├── Throttled               429, or our own budget is used up
+    │   ├── ServerFault             5xx, or an answer that is no API answer
+    │   ├── NotFound                404: the queue is gone
+    │   ├── Refused                 any other 4xx: asking again would change nothing
+    │   ├── QueueMissing            the queue does not exist and may not be created
+    │   └── PublishFailed           one of the above, met while publishing
+    └── LedgerUnavailable           the lease ledger does not answer
     kombu.exceptions.KombuError
     ├── ConfigurationError          options or credentials are missing or wrong
     ├── QueueNameError              the name can't be a Cloudflare queue's name
@@ -88,6 +89,10 @@ class QueueMissing(CloudflareError):
 
 class PublishFailed(CloudflareError):
     """Messages may not have been accepted; the line says why."""
+
+
+class LedgerUnavailable(OperationalError):
+    """The lease ledger does not answer, or its store refuses us."""
 
 
 class ConfigurationError(KombuError, ValueError):

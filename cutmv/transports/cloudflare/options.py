@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from cutmv.transports.cloudflare import ledger
 from cutmv.transports.cloudflare.errors import ConfigurationError
 
 #: Cloudflare's own address.
 DEFAULT_API_BASE_URL = "https://api.cloudflare.com/client/v4"
 
-#: Cloudflare's bound on a lease, seconds.
-MAX_VISIBILITY_TIMEOUT = 43_200
+#: Seconds of a lease where a ledger lets it be renewed, and Cloudflare's bound.
+VISIBILITY_TIMEOUT, MAX_VISIBILITY_TIMEOUT = 300, 43_200
 
 #: Keys of `transport_options` that kombu and Celery read themselves, or put there while
 #: publishing with a retry policy (`kombu.messaging.Producer.publish`).
@@ -42,7 +43,12 @@ class Options:
         api_base_url: Where the REST API is. Default: ``CLOUDFLARE_API_BASE_URL``, else
             Cloudflare's.
         visibility_timeout: Seconds (1 to 43,200) for which a pulled message is ours; a message
-            neither acked nor returned in that time goes to another consumer. Default 300.
+            neither acked nor returned in that time, nor kept in the `lease_ledger`, goes to another
+            consumer. Default 300 with a ledger; without one the longest that the worker's tasks may
+            hold it by their hard time limits, or 43,200 where one has none.
+        lease_ledger: Where the workers of a queue note which messages they still hold:
+            ``file:///directory``, ``redis://…`` or ``r2://bucket/prefix`` (see `ledger`). Default
+            none.
         polling_interval_min: Seconds until the next pull after one that did not bring all it
             asked for. Default 0.05.
         polling_interval_max: Seconds between pulls of an idle queue at most. Default 1.
@@ -78,7 +84,8 @@ class Options:
     """
 
     api_base_url: str = DEFAULT_API_BASE_URL
-    visibility_timeout: float = 300.0
+    visibility_timeout: float | None = None
+    lease_ledger: str = field(default="", repr=False)  # may hold a password
     polling_interval_min: float = 0.05
     polling_interval_max: float = 1.0
     pull_linger: float = 0.05
@@ -107,6 +114,8 @@ class Options:
                 f"cloudflare transport: option api_base_url must be an http(s) URL, "
                 f"not {self.api_base_url!r}"
             )
+        if self.lease_ledger:
+            ledger.check_url(self.lease_ledger)
         bounds: dict[str, tuple[float, float]] = {
             "visibility_timeout": (1, MAX_VISIBILITY_TIMEOUT),
             "polling_interval_min": (0.001, 3600),
@@ -127,7 +136,7 @@ class Options:
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise ConfigurationError(
                     f"cloudflare transport: option {name} must be {low:g} to {high:g}, "
                     f"not {value!r}"
@@ -203,7 +212,7 @@ def _check_type(name: str, value: object, wanted: str) -> None:
         "bool": isinstance(value, bool),
         "int": isinstance(value, int) and not isinstance(value, bool),
         "float": isinstance(value, int | float) and not isinstance(value, bool),
-    }[wanted]
+    }[wanted.removesuffix(" | None")] or (value is None and wanted.endswith(" | None"))
     if not fits:
         noun = {"str": "text", "bool": "true or false", "int": "a whole number"}
         raise ConfigurationError(

@@ -6,18 +6,21 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cutmv.transports.cloudflare import names
 from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import AccessDenied, NotFound, QueueMissing, Refused
-from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.options import VISIBILITY_TIMEOUT, Options
 
 #: Deliveries after which Cloudflare drops a message, or moves it to the dead-letter queue. Its
 #: bound: a message returned at each warm shutdown must not be lost for it.
 MAX_RETRIES = 100
+
+#: Seconds for which Cloudflare keeps a message, unless a queue's settings say otherwise.
+RETENTION = 4 * 86_400
 
 #: Seconds for which a list that lacks a name is believed, so that publishing to a queue that
 #: is missing does not use up the account's budget.
@@ -29,11 +32,17 @@ DECLARE_TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue of the account. `consumer` is ``http_pull``, ``worker``, or none yet."""
+    """A queue of the account.
+
+    `consumer` is ``http_pull``, ``worker``, or none yet; `max_retries` is how often it gets a
+    message again, `retention` for how many seconds a message may stay.
+    """
 
     name: str
     queue_id: str
     consumer: str | None
+    max_retries: int = MAX_RETRIES
+    retention: int = RETENTION
 
     @classmethod
     def read(cls, result: Mapping[str, Any]) -> Queue:
@@ -41,7 +50,14 @@ class Queue:
         consumers = result.get("consumers") or ()
         kinds = {_kind(consumer) for consumer in consumers}
         kind = "http_pull" if "http_pull" in kinds else next(iter(kinds), None)
-        return cls(result["queue_name"], result["queue_id"], kind)
+        retries = [(consumer.get("settings") or {}).get("max_retries") for consumer in consumers]
+        return cls(
+            result["queue_name"],
+            result["queue_id"],
+            kind,
+            max_retries=min((n for n in retries if n is not None), default=MAX_RETRIES),
+            retention=(result.get("settings") or {}).get("message_retention_period") or RETENTION,
+        )
 
 
 class QueueDirectory:
@@ -214,7 +230,9 @@ class QueueDirectory:
         settings = {
             "batch_size": 100,
             "max_retries": MAX_RETRIES,
-            "visibility_timeout_ms": int(self._options.visibility_timeout * 1000),
+            "visibility_timeout_ms": int(
+                (self._options.visibility_timeout or VISIBILITY_TIMEOUT) * 1000
+            ),
         }
         try:
             self._client.create_consumer(
@@ -230,8 +248,8 @@ class QueueDirectory:
                     f"npx wrangler queues consumer http add {queue.name}"
                 ) from None
             kind = "http_pull" if "http_pull" in kinds else next(iter(kinds))
-            return Queue(queue.name, queue.queue_id, kind)
-        return Queue(queue.name, queue.queue_id, "http_pull")
+            return replace(queue, consumer=kind)
+        return replace(queue, consumer="http_pull")
 
     def _missing(self, queue_name: str, why: str = "") -> QueueMissing:
         return QueueMissing(
