@@ -161,7 +161,10 @@ def _common(settings: Settings) -> dict[str, Any]:
 
 def _broker(settings: Settings) -> dict[str, Any]:
     if settings.mode == "cloudflare":
-        options: dict[str, Any] = {"publish_timeout": PUBLISH_TIMEOUT_S}
+        options: dict[str, Any] = {
+            "publish_timeout": PUBLISH_TIMEOUT_S,
+            "lease_ledger": _lease_ledger(settings),
+        }
         if settings.api_base_url:
             options["api_base_url"] = settings.api_base_url
         token, account = quote(settings.api_token or "", safe=""), settings.account_id
@@ -181,6 +184,13 @@ def _broker(settings: Settings) -> dict[str, Any]:
             "redis_socket_connect_timeout": REDIS_CONNECT_S,
         }
     return {"broker_url": "memory://", "task_always_eager": True}
+
+
+def _lease_ledger(settings: Settings) -> str:
+    """Where workers note which messages they hold: what they share anyway."""
+    if settings.uses_r2:
+        return f"r2://{settings.r2_bucket}/leases"
+    return settings.redis_url or (settings.data_dir / "leases").as_uri()
 
 
 def _results(settings: Settings) -> dict[str, Any]:

@@ -186,6 +186,32 @@ def test_a_task_goes_on_while_the_ledger_is_away(
     assert "leases wait to be kept" in worker.log() + _other.log()
 
 
+@pytest.mark.slow
+def test_a_running_task_is_kept_and_acked_across_a_reconnect(
+    site: CloudflareSite, tmp_path: Path
+) -> None:
+    options = {"visibility_timeout": LEASE_S, "lease_ledger": f"file://{tmp_path}/ledger"}
+    # One that has no other connection, by which what it shares would outlive the reconnect.
+    quiet = {"TRANSPORT_EVENTS": "off"}
+    worker = site.ready(
+        site.worker("-Q", "work,other", "--without-heartbeat", env=quiet, **options)
+    )
+    site.send("hold", "long", str(tmp_path / "go"))
+    wait_until(lambda: site.notes("started"), 30, "it runs")
+
+    with connect(site.emulator) as connection:
+        connection.channel().queue_delete("other")
+    wait_until(lambda: "can't be pulled from any more" in worker.log(), 30, "it is noticed")
+    reconnected = time.time()
+    site.send("record", "after")
+    wait_until(lambda: site.notes("record"), 30, "the worker has connected again")
+    wait_until(lambda: time.time() > reconnected + 3 * LEASE_S, 30, "some leases are over")
+    (tmp_path / "go").touch()
+
+    wait_until(lambda: nothing_left(site), 30, "both are removed")
+    assert len(site.notes("started")) == len(site.notes("ended")) == 1
+
+
 def test_a_worker_without_a_ledger_says_what_a_crash_costs(site: CloudflareSite) -> None:
     worker = site.ready(site.worker())
     assert "no lease_ledger is set, so a message is leased for 43200 s" in worker.log()

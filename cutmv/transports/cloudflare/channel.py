@@ -13,6 +13,7 @@ from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
 from cutmv.transports.cloudflare import celery_worker, delays, envelope
+from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.broadcast import Notice
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
@@ -383,7 +384,14 @@ class Channel(virtual.Channel):
             for queue in self._temporary:
                 self._drop_temporary(queue)
             self._temporary.clear()
+        if self.closed or self._prefetch is None:
+            super().close()
+            return
+        # What is shared must last until the tasks that run have ended: their acks need it.
+        session = sessions.acquire(self.session.credentials, self.session.options)
         super().close()
+        if not self._prefetch.outlive(lambda: sessions.release(session)):
+            sessions.release(session)
 
 
 class PublishBatch:

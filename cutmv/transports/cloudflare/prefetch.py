@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from kombu.transport import virtual
@@ -53,6 +54,7 @@ class QoS(virtual.QoS):
         self._fetchers: set[Fetcher] = set()
         self._dropped: deque[str] = deque()
         self._returning = False
+        self._on_empty: Callable[[], None] | None = None
 
     # What kombu asks.
 
@@ -130,6 +132,11 @@ class QoS(virtual.QoS):
             self._dropped.append(tag)
         elif (held := self._held.pop(tag, None)) is not None:
             self._settles.retry(held[0])
+
+    def outlive(self, on_empty: Callable[[], None]) -> bool:
+        """Have `on_empty` called when the last message is settled; tell whether any is held."""
+        self._on_empty = on_empty
+        return bool(self._held)
 
     def lose(self, delivery_tag: str) -> bool:
         """Forget a message that another consumer has; tell whether it was held."""
@@ -214,6 +221,9 @@ class QoS(virtual.QoS):
                 if self._full or self._room() >= self._worthwhile():
                     self._full = False
                     self._change.notify_all()
+        if self._on_empty is not None and not self._held:
+            on_empty, self._on_empty = self._on_empty, None
+            on_empty()
         return held[0]
 
 
