@@ -280,7 +280,8 @@ class RedisLedger:
 class R2Ledger:
     """Records as objects, replaced by conditional writes.
 
-    Ages are of whole seconds, as the ``Date`` and ``Last-Modified`` of an answer are.
+    Ages are of whole seconds, as the ``Date`` and ``Last-Modified`` of an answer are; each is told
+    a second too young, so that no record is over before its time.
     """
 
     def __init__(
@@ -324,7 +325,8 @@ class R2Ledger:
         except _Precondition:
             return None
         date = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
-        return _load(data, (date - found["LastModified"]).total_seconds(), found["ETag"])
+        age = (date - found["LastModified"]).total_seconds() - 1
+        return _load(data, age, found["ETag"])
 
     def write(
         self, key: str, owner: str, state: State, seconds: float, version: str | None
