@@ -22,6 +22,7 @@ from cutmv.media import parse_clip, time_limit_s
 from cutmv.progress import Hub
 from cutmv.services import Services
 from cutmv.tasks import HARD_LIMIT_GRACE_S, cut
+from cutmv.transports.cloudflare import publish_batch
 
 #: Seconds that an answer about the queue is given again without asking the broker.
 STATUS_S = 3.0
@@ -133,8 +134,8 @@ class Dispatcher:
         # No chord: the step that ends last ends its job, in one transaction of the job store,
         # which a crash can't separate and a second delivery can't repeat.
         # In one batch: Cloudflare counts calls, and each of them is a round trip.
-        with app.producer_or_acquire() as producer, producer.batch():
-            group(signatures).apply_async(producer=producer)
+        with publish_batch(app):
+            group(signatures).apply_async()
         self.services.store.sent([step.id for step in steps], self._mode)
 
     def _ask_status(self) -> dict[str, Any]:

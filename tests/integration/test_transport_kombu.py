@@ -205,14 +205,14 @@ def test_a_queue_with_a_backlog_does_not_starve_another(emulator: EmulatorProces
     assert order.index("small") < 150
 
 
-def test_a_batch_block_makes_few_calls(emulator: EmulatorProcess) -> None:
+def test_kombu_s_batch_block_makes_few_calls(emulator: EmulatorProcess) -> None:
     with connect(emulator) as connection:
         producer = connection.Producer()
         assert producer.supports_batch_publish
         with producer.batch():
             for n in range(250):
                 producer.publish(n, exchange="work", routing_key="work", declare=[QUEUE])
-            assert emulator.stats()["published"] == 0
+            assert emulator.stats()["published"] == 200  # a full call does not wait
 
     assert emulator.stats()["published"] == 250
     assert emulator.stats()["calls"]["batch"] == {"200": 3}

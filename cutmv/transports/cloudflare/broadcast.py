@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from cutmv.transports.cloudflare.addresses import Address, exchange_digest
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.budget import Budget
-from cutmv.transports.cloudflare.envelope import METADATA
+from cutmv.transports.cloudflare.envelope import MAX_BATCH, size
 from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Throttled
 from cutmv.transports.cloudflare.mailboxes import Mailboxes
 from cutmv.transports.cloudflare.options import Options
-from cutmv.transports.cloudflare.publisher import MAX_BATCH
 from cutmv.transports.cloudflare.queues import QueueDirectory
 
 logger = logging.getLogger(__name__)
@@ -252,13 +251,13 @@ class Broadcaster:
 def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
     """Split texts into what fits one call each."""
     part: list[str] = []
-    size = 0
+    total = 0
     for text in texts:
-        more = len(text.encode(errors="replace")) + METADATA
-        if part and (len(part) == 100 or size + more > MAX_BATCH):
+        more = size(text)
+        if part and (len(part) == 100 or total + more > MAX_BATCH):
             yield part
-            part, size = [], 0
+            part, total = [], 0
         part.append(text)
-        size += more
+        total += more
     if part:
         yield part

@@ -12,7 +12,7 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import celery_worker, delays, envelope
+from cutmv.transports.cloudflare import batch, celery_worker, delays, envelope
 from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.broadcast import Notice
 from cutmv.transports.cloudflare.fanout import Binding
@@ -248,7 +248,7 @@ class Channel(virtual.Channel):
         **kwargs: Any,
     ) -> None:
         for queue in {binding[2] for binding in self.get_table(exchange)}:
-            self._put(queue, message, **kwargs)
+            self._put(queue, message, at_once=True, **kwargs)
 
     # Publishing.
 
@@ -279,21 +279,28 @@ class Channel(virtual.Channel):
         properties["body_encoding"] = encoding
         properties["delivery_info"].update(exchange=exchange, routing_key=routing_key)
 
-    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        batch: PublishBatch | None = kwargs.get("_publish_batch")
+    def _put(
+        self,
+        queue: str,
+        message: dict[str, Any],
+        at_once: bool = False,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
         session = self.session
         if session.local.has(queue):
             session.local.put(queue, message)
             return
-        outgoing = Outgoing(envelope.encode(message), delays.due_at(message))
-        if batch is not None:
-            batch.add(queue, outgoing)
+        name = str(message["headers"].get("id") or message["id"])
+        outgoing = Outgoing(envelope.encode(message), delays.due_at(message), name)
+        gathering = None if at_once else batch.current(session)
+        if gathering is not None:
+            gathering.add(queue, outgoing)
         else:
             session.publisher(queue).publish([outgoing])
 
-    def create_publish_batch(self, max_size: int) -> PublishBatch:
+    def create_publish_batch(self, max_size: int) -> batch.ProducerBatch:
         """Return what `kombu.Producer.batch` fills: messages for few calls."""
-        return PublishBatch(self, max_size)
+        return batch.ProducerBatch(self, max_size)
 
     # Consuming.
 
@@ -392,40 +399,3 @@ class Channel(virtual.Channel):
         super().close()
         if not self._prefetch.outlive(lambda: sessions.release(session)):
             sessions.release(session)
-
-
-class PublishBatch:
-    """Messages of one thread that wait to be published together, up to `max_size` of them."""
-
-    def __init__(self, channel: Channel, max_size: int) -> None:
-        self.channel = channel
-        self._max_size = max_size
-        self._waiting: dict[str, list[Outgoing]] = {}
-        self._count = 0
-
-    def publish(self, message: dict[str, Any], **kwargs: Any) -> None:
-        """Route the message and keep it for `flush`."""
-        self.channel.basic_publish(message, _publish_batch=self, **kwargs)
-
-    def add(self, queue: str, message: Outgoing) -> None:
-        """Keep a message for `queue`."""
-        self._waiting.setdefault(queue, []).append(message)
-        self._count += 1
-        if self._count >= self._max_size:
-            self.flush()
-
-    def flush(self) -> None:
-        """Publish what waits; raises as `Publisher.publish` does."""
-        waiting = list(self._waiting.items())
-        self.discard()
-        for queue, messages in waiting:
-            self.channel.session.publisher(queue).publish(messages)
-
-    def discard(self) -> None:
-        """Forget what waits."""
-        self._waiting = {}
-        self._count = 0
-
-    def close(self) -> None:
-        """End the batch; what was not flushed is forgotten."""
-        self.discard()

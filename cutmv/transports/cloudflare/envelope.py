@@ -27,6 +27,9 @@ HELD = "held"
 #: Bytes of metadata Cloudflare adds to a message and counts.
 METADATA = 100
 
+#: Bytes of the messages of one publishing call at most, metadata included.
+MAX_BATCH = 256_000
+
 
 class Undecodable(ValueError):
     """A message's text is not an envelope; the line says why."""
@@ -49,6 +52,11 @@ def encode(message: Mapping[str, Any]) -> str:
             f"put the data in storage and send where it is"
         )
     return str(text)
+
+
+def size(text: str) -> int:
+    """Return the bytes that Cloudflare counts for a message of this text."""
+    return len(text.encode(errors="replace")) + METADATA
 
 
 def text_of(pulled: Mapping[str, Any]) -> str:
