@@ -13,8 +13,9 @@ The modules, each knowing only those above it:
 - ``fanout``, ``mailboxes``, ``broadcast``: exchanges and temporary queues, inside this process
   and between processes
 - ``session``: one of each of the above for a process, shared by its connections
-- ``prefetch``, ``inbox``, ``puller``: from batched pulls to the consumer's loop
+- ``deadletters``, ``prefetch``, ``inbox``, ``puller``: from batched pulls to the consumer's loop
 - ``channel``, ``transport``: what kombu sees
+- ``admin``, ``replay``, ``orphans``: what a person does to queues; the transport needs none of them
 """
 
 from kombu.transport import TRANSPORT_ALIASES

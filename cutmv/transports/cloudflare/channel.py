@@ -13,6 +13,7 @@ from kombu.utils.uuid import uuid
 
 from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.broadcast import Notice
+from cutmv.transports.cloudflare.deadletters import Unreadable, bury
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.mailboxes import Binding as Bound
@@ -159,7 +160,7 @@ class Channel(virtual.Channel):
         if session.local.has(queue):
             return session.local.size(queue)
         found = session.queues.get(queue)
-        return session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT)
+        return session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT).count
 
     def _purge(self, queue: str) -> int:
         session = self.session
@@ -348,8 +349,8 @@ class Channel(virtual.Channel):
         lease = Lease(found.queue_id, pulled[0]["lease_id"])
         try:
             message = self.Message(envelope.decode(pulled[0]), channel=self)
-        except ValueError:
-            session.settler.ack(lease)
+        except ValueError as error:
+            bury(session, found, [Unreadable(pulled[0], str(error))])
             raise
         self.qos.hold(message, lease)
         if no_ack:

@@ -12,6 +12,7 @@ from typing import Any
 
 from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.api import full_jitter
+from cutmv.transports.cloudflare.deadletters import Unreadable, bury
 from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.prefetch import QoS
@@ -155,11 +156,12 @@ class Puller:
             ) from None
 
     def _decode(self, pulled: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Read what was pulled; what can't be read is removed from the queue, with a log line.
+        """Read what was pulled; what can't be read goes to the dead letters, with a log line.
 
         What is not due yet is not among it: that waits on in the queue.
         """
         messages = []
+        unreadable: list[Unreadable] = []
         early: list[tuple[Lease, Outgoing]] = []
         now = time.time()
         for entry in pulled:
@@ -167,19 +169,15 @@ class Puller:
             try:
                 message = envelope.decode(entry)
             except (ValueError, TypeError, KeyError) as error:
-                logger.error(
-                    "cloudflare: message %s of queue %r is rejected: %s",
-                    entry.get("id"),
-                    self._name,
-                    error,
-                )
-                self._session.settler.ack(lease)
+                unreadable.append(Unreadable(entry, str(error)))
                 continue
             due = delays.due_at(message)
             if delays.is_early(due, now):
                 early.append((lease, Outgoing(envelope.text_of(entry), due)))
             else:
                 messages.append(message)
+        if unreadable:
+            bury(self._session, self._queue, unreadable)
         if early:
             self._defer(early)
         return messages
