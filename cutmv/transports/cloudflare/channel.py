@@ -13,7 +13,7 @@ from kombu.utils.uuid import uuid
 
 from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.broadcast import Notice
-from cutmv.transports.cloudflare.deadletters import Unreadable, bury
+from cutmv.transports.cloudflare.deadletters import bury
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.mailboxes import Binding as Bound
@@ -350,7 +350,7 @@ class Channel(virtual.Channel):
         try:
             message = self.Message(envelope.decode(pulled[0]), channel=self)
         except ValueError as error:
-            bury(session, found, [Unreadable(pulled[0], str(error))])
+            bury(session, found, [(pulled[0], str(error))])
             raise
         self.qos.hold(message, lease)
         if no_ack:

@@ -8,7 +8,6 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cutmv.transports.cloudflare.envelope import METADATA
@@ -25,64 +24,60 @@ logger = logging.getLogger(__name__)
 BURY_AGAIN = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """An entry of a pull's answer that is no kombu message, and why."""
-
-    entry: Mapping[str, Any]
-    why: str
+#: An entry of a pull's answer.
+Entry = Mapping[str, Any]
 
 
-def bury(session: Session, queue: Queue, unreadable: Sequence[Unreadable]) -> None:
+def bury(session: Session, queue: Queue, unreadable: Sequence[tuple[Entry, str]]) -> None:
     """Move messages pulled from `queue` to its dead-letter queue; where it has none, remove them.
 
-    Each is removed once its copy is accepted: a crash in between leaves two, and loses none.
+    Each comes with why it can't be read. It is removed once its copy is accepted: a crash in
+    between leaves two, and loses none.
     """
+    whys = {entry["lease_id"]: why for entry, why in unreadable}
     try:
         grave = session.queues.dead_letters(queue)
-        for letters in _calls(unreadable):
+        for entries in calls([entry for entry, _ in unreadable]):
             if grave is not None:
                 deadline = time.monotonic() + session.options.publish_timeout
-                messages = [_message(letter.entry) for letter in letters]
-                session.client.put(grave.queue_id, messages, deadline)
-            for letter in letters:
+                session.client.put(grave.queue_id, list(map(as_pulled, entries)), deadline)
+            for entry in entries:
                 logger.error(
                     "cloudflare: message %s of queue %r is rejected (%s) and %s",
-                    letter.entry.get("id"),
+                    entry.get("id"),
                     queue.name,
-                    letter.why,
+                    whys.pop(entry["lease_id"]),
                     f"moved to {grave.name!r}" if grave else "removed",
                 )
-                session.settler.ack(Lease(queue.queue_id, letter.entry["lease_id"]))
-            unreadable = unreadable[len(letters) :]
+                session.settler.ack(Lease(queue.queue_id, entry["lease_id"]))
     except CloudflareError as error:
         logger.error(
             "cloudflare: %d message(s) of queue %r can't be read and wait to be moved to %r: %s",
-            len(unreadable),
+            len(whys),
             queue.name,
             queue.dead_letter_queue,
             error,
         )
-        for letter in unreadable:
-            session.settler.retry(Lease(queue.queue_id, letter.entry["lease_id"]), BURY_AGAIN)
+        for lease_id in whys:
+            session.settler.retry(Lease(queue.queue_id, lease_id), BURY_AGAIN)
 
 
-def _calls(unreadable: Sequence[Unreadable]) -> Iterator[list[Unreadable]]:
-    """Split what is to be buried into what fits one call each; a pull brings 100 at most."""
-    call: list[Unreadable] = []
+def calls(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Split what a pull brought, 100 messages at most, into what fits one publishing call each."""
+    call: list[Entry] = []
     size = 0
-    for letter in unreadable:
-        more = len(str(letter.entry.get("body")).encode(errors="replace")) + METADATA
+    for entry in entries:
+        more = len(str(entry.get("body")).encode(errors="replace")) + METADATA
         if call and size + more > MAX_BATCH:
             yield call
             call, size = [], 0
-        call.append(letter)
+        call.append(entry)
         size += more
     if call:
         yield call
 
 
-def _message(entry: Mapping[str, Any]) -> dict[str, Any]:
+def as_pulled(entry: Entry) -> dict[str, Any]:
     """Return what was pulled as something to publish, of the same type where the API takes it.
 
     It takes no bytes, which only a Worker can send: they go as text, or, if they are none, as the

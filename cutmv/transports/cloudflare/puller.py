@@ -12,7 +12,7 @@ from typing import Any
 
 from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.api import full_jitter
-from cutmv.transports.cloudflare.deadletters import Unreadable, bury
+from cutmv.transports.cloudflare.deadletters import bury
 from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.prefetch import QoS
@@ -161,7 +161,7 @@ class Puller:
         What is not due yet is not among it: that waits on in the queue.
         """
         messages = []
-        unreadable: list[Unreadable] = []
+        unreadable: list[tuple[dict[str, Any], str]] = []
         early: list[tuple[Lease, Outgoing]] = []
         now = time.time()
         for entry in pulled:
@@ -169,7 +169,7 @@ class Puller:
             try:
                 message = envelope.decode(entry)
             except (ValueError, TypeError, KeyError) as error:
-                unreadable.append(Unreadable(entry, str(error)))
+                unreadable.append((entry, str(error)))
                 continue
             due = delays.due_at(message)
             if delays.is_early(due, now):

@@ -13,7 +13,13 @@ from typing import Any
 from cutmv.transports.cloudflare import names
 from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.errors import AccessDenied, NotFound, QueueMissing, Refused
+from cutmv.transports.cloudflare.errors import (
+    AccessDenied,
+    NotFound,
+    QueueMissing,
+    QueueNameError,
+    Refused,
+)
 from cutmv.transports.cloudflare.options import Options
 
 logger = logging.getLogger(__name__)
@@ -82,6 +88,20 @@ class QueueDirectory:
         """Return the Cloudflare name for kombu's `name`."""
         return names.encode(self._options.queue_name_prefix + name)
 
+    def name_of(self, queue: Queue) -> str | None:
+        """Return kombu's name for a queue; none if it has none: a mailbox, another app's queue."""
+        prefix = self._options.queue_name_prefix
+        try:
+            name = names.decode(queue.name)
+        except QueueNameError:
+            return None
+        return name.removeprefix(prefix) if name.startswith(prefix) and name != prefix else None
+
+    @property
+    def all(self) -> list[Queue]:
+        """Every queue of the account, as last listed."""
+        return list(self._queues.values())
+
     @property
     def verified(self) -> bool:
         """Whether the queues are known, and the last call showed that the account answers."""
@@ -138,7 +158,14 @@ class QueueDirectory:
 
     def require_pull(self, name: str) -> Queue:
         """Return the queue for `name`, which can be pulled from; raises `QueueMissing`."""
-        queue = self.declare(name)
+        return self.pullable(self.declare(name))
+
+    def pullable(self, queue: Queue) -> Queue:
+        """Return `queue`, with a pull consumer where it had none; raises `QueueMissing`."""
+        if queue.consumer is None and self._options.create_missing_queues:
+            with self._lock:
+                queue = self._add_consumer(queue, time.monotonic() + DECLARE_TIMEOUT)
+                self._know(queue)
         if queue.consumer == "http_pull":
             return queue
         if queue.consumer is None:
@@ -181,19 +208,6 @@ class QueueDirectory:
                 raise self._missing(name)
             deadline = time.monotonic() + DECLARE_TIMEOUT
             return found or self._create_dead_letters(name, deadline)
-
-    def add_consumer(self, queue: Queue) -> Queue:
-        """Return `queue`, with a pull consumer where it had none."""
-        with self._lock:
-            if queue.consumer is None:
-                queue = self._add_consumer(queue, time.monotonic() + DECLARE_TIMEOUT)
-                self._know(queue)
-            return queue
-
-    @property
-    def all(self) -> list[Queue]:
-        """Every queue of the account, as last listed."""
-        return list(self._queues.values())
 
     def _create_dead_letters(self, queue_name: str, deadline: float) -> Queue:
         queue = self._make(queue_name, deadline)
