@@ -28,6 +28,7 @@ from cutmv.media import (
     render,
     time_limit_s,
 )
+from cutmv.queues import queues
 from cutmv.up import run_up, web_options
 
 
@@ -62,6 +63,9 @@ def main() -> None:
     The mode is chosen from the environment: Cloudflare when CLOUDFLARE_ACCOUNT_ID and
     CLOUDFLARE_API_TOKEN are set, else Redis when REDIS_URL is, else this machine alone.
     """
+
+
+main.add_command(queues)
 
 
 @main.command()

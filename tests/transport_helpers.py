@@ -173,9 +173,13 @@ class CloudflareSite(Site):
         self.emulator = emulator
 
     def backlog(self) -> dict[str, int]:
-        """Return how many messages each queue holds, mailboxes aside."""
+        """Return how many messages each queue holds, but for mailboxes and empty graves."""
         held = self.emulator.stats()["messages"]
-        return {queue: count for queue, count in held.items() if not Address.read(queue)}
+        return {
+            queue: count
+            for queue, count in held.items()
+            if not Address.read(queue) and (count or not queue.endswith("-dead"))
+        }
 
 
 @contextmanager

@@ -251,7 +251,7 @@ def test_mailboxes_go_with_their_processes(
             worker.term()
         for worker in workers:
             assert worker.child.wait(20) == 0
-        assert list(site.emulator.stats()["messages"]) == ["work"]
+        assert list(site.emulator.stats()["messages"]) == ["work", "work-dead"]
     finally:
         site.close()
 

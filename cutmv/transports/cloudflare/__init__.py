@@ -20,8 +20,9 @@ The modules, each knowing only those above it:
   and between processes
 - ``session``: one of each of the above for a process, shared by its connections
 - ``batch``: blocks in which publishing is gathered
-- ``prefetch``, ``inbox``, ``puller``: from batched pulls to the consumer's loop
+- ``deadletters``, ``prefetch``, ``inbox``, ``puller``: from batched pulls to the consumer's loop
 - ``channel``, ``transport``: what kombu sees
+- ``admin``, ``replay``, ``orphans``: what a person does to queues; the transport needs none of them
 """
 
 from typing import TYPE_CHECKING, Any

@@ -242,7 +242,7 @@ class Broadcaster:
             return
         self._looked_at[queue_id] = now
         deadline = now + EVENT_TIMEOUT
-        oldest = self._client.oldest(queue_id, deadline)
+        oldest = self._client.backlog(queue_id, deadline).oldest
         if oldest is not None and time.time() - oldest > UNREAD:
             self._directory.delete_mailbox(address, queue_id, deadline)
             logger.info("cloudflare: a mailbox that nobody reads is deleted: %s", address.name)

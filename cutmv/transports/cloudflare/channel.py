@@ -15,6 +15,7 @@ from kombu.utils.uuid import uuid
 from cutmv.transports.cloudflare import batch, celery_worker, delays, envelope
 from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.broadcast import Notice
+from cutmv.transports.cloudflare.deadletters import bury
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.mailboxes import Binding as Bound
@@ -178,7 +179,7 @@ class Channel(virtual.Channel):
         if session.local.has(queue):
             return session.local.size(queue)
         found = session.queues.get(queue)
-        return session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT)
+        return session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT).count
 
     def _purge(self, queue: str) -> int:
         session = self.session
@@ -373,8 +374,8 @@ class Channel(virtual.Channel):
         lease = Lease(found.queue_id, pulled[0]["lease_id"], until=started + seconds)
         try:
             message = self.Message(envelope.decode(pulled[0]), channel=self)
-        except ValueError:
-            session.settler.ack(lease)
+        except ValueError as error:
+            bury(session, found, [(pulled[0], str(error))])
             raise
         self.qos.hold(message, lease)
         if no_ack:

@@ -109,6 +109,21 @@ def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
     return message
 
 
+def probe(token: str) -> str:
+    """Return the text of a message that only asks whether somebody reads a mailbox."""
+    return json.dumps({"probe": token})
+
+
+def probed(pulled: Mapping[str, Any]) -> str | None:
+    """Return the token of a `probe`; none for any other message."""
+    try:
+        message = json.loads(pulled["body"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    token = message.get("probe") if isinstance(message, dict) else None
+    return token if isinstance(token, str) and len(message) == 1 else None
+
+
 def encode_body(body: Any, content_encoding: str | None) -> tuple[str, str]:
     """Return `body` as text, and the name of how it was made so: ``utf-8`` or ``base64``."""
     if isinstance(body, str):

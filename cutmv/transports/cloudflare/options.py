@@ -73,6 +73,12 @@ class Options:
             Default 0.1.
         create_missing_queues: Create a queue that does not exist, and its pull consumer.
             Default true.
+        queue_max_retries: Deliveries after the first, 0 to 100, before Cloudflare takes a message
+            for dead; set on the pull consumers that are created. Not called ``max_retries``: kombu
+            puts its retry policy's number among the options by that name. Default 100.
+        dead_letter_queue: Name of the queue for a queue's dead messages, created with its pull
+            consumer; ``{queue}`` stands for the queue's name. Empty: none, and Cloudflare deletes
+            them. Default ``{queue}-dead``.
         queue_name_prefix: Put before every queue's name, to share an account. Default none.
         rate_limit: REST calls (pulls and acks aside) the account may make in `rate_window`;
             0 turns the budget off. Default 1200.
@@ -99,6 +105,8 @@ class Options:
     control_polling_interval: float = 0.5
     event_rate_share: float = 0.1
     create_missing_queues: bool = True
+    queue_max_retries: int = 100
+    dead_letter_queue: str = "{queue}-dead"
     queue_name_prefix: str = ""
     rate_limit: int = 1200
     rate_window: float = 300.0
@@ -116,6 +124,12 @@ class Options:
             )
         if self.lease_ledger:
             ledger.check_url(self.lease_ledger)
+        pattern = self.dead_letter_queue
+        if pattern and ("{queue}" not in pattern or pattern == "{queue}"):
+            raise ConfigurationError(
+                f"cloudflare transport: option dead_letter_queue must hold {{queue}} and more, as "
+                f"in '{{queue}}-dead', or be empty, not {pattern!r}"
+            )
         bounds: dict[str, tuple[float, float]] = {
             "visibility_timeout": (1, MAX_VISIBILITY_TIMEOUT),
             "polling_interval_min": (0.001, 3600),
@@ -127,6 +141,7 @@ class Options:
             "publish_batch_size": (1, 100),
             "request_timeout": (0.1, 3600),
             "close_timeout": (0, 3600),
+            "queue_max_retries": (0, 100),
             "rate_limit": (0, 1_000_000),
             "rate_window": (1, 86_400),
             "rate_reserve": (0, 0.9),

@@ -14,6 +14,7 @@ from typing import Any
 
 from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.api import full_jitter
+from cutmv.transports.cloudflare.deadletters import bury
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     CloudflareError,
@@ -24,7 +25,7 @@ from cutmv.transports.cloudflare.keeper import Keeper
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.prefetch import QoS
 from cutmv.transports.cloudflare.publisher import Outgoing
-from cutmv.transports.cloudflare.queues import Queue
+from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue
 from cutmv.transports.cloudflare.session import Session
 
 logger = logging.getLogger(__name__)
@@ -161,13 +162,14 @@ class Puller:
             ) from None
 
     def _decode(self, pulled: list[dict[str, Any]], until: float) -> list[dict[str, Any]]:
-        """Read what was pulled; what can't be read is removed from the queue, with a log line.
+        """Read what was pulled; what can't be read goes to the dead letters, with a log line.
 
         Each message has its lease, which ends at `until`, as ``lease``. What is not due yet, or
         what another consumer still has, is not among them: that waits on in the queue.
         """
         keeper = self._session.keeper
         messages = []
+        unreadable: list[tuple[dict[str, Any], str]] = []
         early: list[tuple[Lease, Outgoing]] = []
         now = time.time()
         for entry in pulled:
@@ -175,13 +177,7 @@ class Puller:
             try:
                 message = envelope.decode(entry)
             except (ValueError, TypeError, KeyError) as error:
-                logger.error(
-                    "cloudflare: message %s of queue %r is rejected: %s",
-                    entry.get("id"),
-                    self._name,
-                    error,
-                )
-                self._session.settler.ack(lease)
+                unreadable.append((entry, str(error)))
                 continue
             message["lease"] = lease
             lease.key = message["properties"]["message_id"]
@@ -202,6 +198,8 @@ class Puller:
                         continue
                 keeper.track(lease)
             messages.append(message)
+        if unreadable:
+            bury(self._session, self._queue, unreadable)
         if early:
             self._defer(early)
         return messages
@@ -222,7 +220,8 @@ class Puller:
         Each delivery counts, and what was delivered `max_retries` times is dropped. So past half of
         that a message goes on as a new one, whose copy the ledger knows by its id.
         """
-        if int(entry.get("attempts") or 1) <= self._queue.max_retries // 2:
+        allowed = MAX_RETRIES if self._queue.max_retries is None else self._queue.max_retries
+        if int(entry.get("attempts") or 1) <= allowed // 2:
             self._session.settler.retry(lease, math.ceil(wait))
             return []
         text = envelope.mark_held(envelope.text_of(entry))
