@@ -402,3 +402,21 @@ def test_stats_tell_the_leases_that_are_outstanding(api: Api) -> None:
     stats = api.emulator.stats()
     assert (stats["leases_outstanding"], stats["messages"]) == (1, {"work": 2})
     assert (stats["deliveries"], stats["redeliveries"], stats["refused"]) == (2, 0, 0)
+
+
+def test_operations_are_billed_by_64_kb_and_an_empty_pull_is_a_read(api: Api) -> None:
+    def billed() -> tuple[int, int, int]:
+        counts = api.emulator.stats()["billed"]
+        return counts["writes"], counts["reads"], counts["deletes"]
+
+    api.push("small")
+    api.push("x" * 63_901)
+    assert billed() == (1 + 2, 0, 0)
+    small, large = api.pull()
+    assert billed() == (3, 3, 0)
+    assert api.pull() == []
+    assert billed() == (3, 4, 0)
+    api.ack(small)
+    assert billed() == (3, 4, 1)
+    api.ack(large, small)
+    assert billed() == (3, 4, 3)
