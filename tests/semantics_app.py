@@ -1,4 +1,4 @@
-"""The tasks of `tests/integration/test_transport_semantics.py`: how a task may end, and how late.
+"""`tests.transport_app` with tasks that end in every way a task may.
 
 `TRANSPORT_CONF` has further settings of Celery, as JSON.
 """
