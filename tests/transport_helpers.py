@@ -160,6 +160,21 @@ class Site:
             timeout=300,
         )
 
+    def send_batch(self, task: str, count: int, **options: Any) -> None:
+        """Send a task without arguments many times, in calls of a hundred."""
+        code = (
+            f"import sys; import {self.app} as a\n"
+            "task, count = getattr(a, sys.argv[1]), int(sys.argv[2])\n"
+            "with a.app.producer_pool.acquire() as producer, producer.batch(max_size=1000):\n"
+            "    for _ in range(count): task.apply_async(producer=producer)\n"
+        )
+        subprocess.run(
+            [sys.executable, "-c", code, task, str(count)],
+            env=self.env(**options),
+            check=True,
+            timeout=300,
+        )
+
     def notes(self, event: str) -> list[dict[str, Any]]:
         """Return what tasks have noted so far."""
         lines = self.notes_file.read_text().splitlines()
