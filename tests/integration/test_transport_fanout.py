@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +45,9 @@ with app.connection_for_read() as connection:
 """
 
 
-@pytest.fixture(params=["cloudflare", "redis"])
-def site(
-    request: pytest.FixtureRequest, make_emulator: Callable[..., EmulatorProcess], tmp_path: Path
-) -> Iterator[Site]:
-    if request.param == "cloudflare":
-        site: Site = CloudflareSite(make_emulator(latency_ms=50), tmp_path)
-    else:
-        site = Site({"TRANSPORT_BROKER": request.getfixturevalue("redis_url")}, tmp_path)
-    yield site
-    site.close()
+@pytest.fixture
+def latency_ms() -> int:
+    return 50
 
 
 def ask(site: Site, method: str, *arguments: Any, **options: Any) -> Any:
