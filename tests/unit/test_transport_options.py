@@ -14,7 +14,8 @@ def test_nothing_given_means_the_documented_defaults() -> None:
     options = Options.read({}, environ={})
 
     assert options == Options()
-    assert options.visibility_timeout == 300
+    assert options.visibility_timeout is None
+    assert options.lease_ledger == ""
     assert options.polling_interval_max == 1
 
 
