@@ -46,8 +46,7 @@ class Subscription:
         message = channel.Message(raw, channel=channel)
         if self.puller is not None:
             lease = self.puller.lease(raw)
-            channel.qos.hold(message, lease)
-            channel.qos.unreserve(1)
+            channel.qos.hold(message, lease, fetched=True)
             if self.no_ack:
                 channel.qos.ack(lease.lease_id)
         self.callback(message)
