@@ -38,8 +38,8 @@ class Site:
     def settled(self) -> list[tuple[str, float | None]]:
         """What the settler was told so far: the lease, and the delay of its return."""
         told = []
-        while not self.settler._intake.empty():
-            ending = self.settler._intake.get_nowait()
+        while self.settler._intake:
+            ending = self.settler._intake.popleft()
             told.append((ending.lease.key, ending.delay))  # type: ignore[union-attr]
         return told
 

@@ -51,10 +51,10 @@ class Subscription:
         message = channel.Message(raw, channel=channel)
         if self.puller is not None:
             lease: Lease = raw["lease"]
-            channel.qos.unreserve(1)
             if lease.lost:
+                channel.qos.unreserve(1)
                 return
-            channel.qos.hold(message, lease)
+            channel.qos.hold(message, lease, fetched=True)
             if self.no_ack:
                 channel.qos.ack(lease.lease_id)
         self.callback(message)

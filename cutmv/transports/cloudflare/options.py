@@ -49,8 +49,8 @@ class Options:
         lease_ledger: Where the workers of a queue note which messages they still hold:
             ``file:///directory``, ``redis://…`` or ``r2://bucket/prefix`` (see `ledger`). Default
             none.
-        polling_interval_min: Seconds until the next pull after one that did not bring all it
-            asked for. Default 0.05.
+        polling_interval_min: Seconds until the next pull after the first that brought nothing;
+            it doubles with each that follows. Default 0.05.
         polling_interval_max: Seconds between pulls of an idle queue at most. Default 1.
         pull_linger: Seconds a pull waits for more room when less than half of the prefetch
             is free, so that one call fetches many messages. Default 0.05.

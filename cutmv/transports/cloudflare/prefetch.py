@@ -109,12 +109,20 @@ class QoS(virtual.QoS):
 
     # What the channel asks.
 
-    def hold(self, message: Any, lease: Lease) -> None:
-        """Count `message`, which is about to be given to the consumer, as unsettled."""
+    def hold(self, message: Any, lease: Lease, *, fetched: bool = False) -> None:
+        """Count `message`, which is about to be given to the consumer, as unsettled.
+
+        One that a puller `fetched` takes the place that was reserved for it.
+        """
         tag = message.delivery_tag
         # A callback may run anywhere, in any thread: it must not hold the channel alive, nor
         # take a lock.
         self._held[tag] = (lease, weakref.ref(message, _Dropped(weakref.ref(self), tag)))
+        if fetched:
+            with self._change:
+                self._ahead -= 1
+                if not self._limit:
+                    self._freed()
 
     def consume(self) -> None:
         """Consuming begins, or begins again."""
@@ -216,15 +224,21 @@ class QoS(virtual.QoS):
             return None
         if self._waiting:
             with self._change:
-                # Waking a thread for each ack would cost more than the acks: the first
-                # free place starts the wait for more, a worthwhile number ends it.
-                if self._full or self._room() >= self._worthwhile():
-                    self._full = False
-                    self._change.notify_all()
+                self._freed()
         if self._on_empty is not None and not self._held:
             on_empty, self._on_empty = self._on_empty, None
             on_empty()
         return held[0]
+
+    def _freed(self) -> None:
+        """Wake those who wait for room, if it is time.
+
+        Waking a thread for each place would cost more than the messages: the first that is free
+        starts the wait for more, a worthwhile number ends it.
+        """
+        if self._waiting and (self._full or self._room() >= self._worthwhile()):
+            self._full = False
+            self._change.notify_all()
 
 
 class _Dropped:

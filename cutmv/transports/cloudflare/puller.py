@@ -49,7 +49,7 @@ class Outlet:
 
 
 class Puller:
-    """Pulls as much as there is room for: at once while there is more, then ever more rarely.
+    """Pulls as much as there is room for: at once while messages come, then ever more rarely.
 
     It lives through outages by itself, because a worker that reconnects forgets the tasks it
     has prefetched. What only people can mend (a refused token, a deleted queue) ends it, and
@@ -138,11 +138,10 @@ class Puller:
             self.busy = bool(pulled)
             if messages:
                 self._outlet.put(messages)
-            if len(pulled) >= room:
+            if pulled:
+                # What came while these were on their way waits already.
                 pause = options.polling_interval_min
                 continue
-            if pulled:
-                pause = options.polling_interval_min
             self._stop.wait(random.uniform(pause / 2, pause))
             pause = min(pause * 2, options.polling_interval_max)
 
