@@ -142,5 +142,5 @@ def test_a_bucket_that_is_not_there_is_no_free_message(s3_url: str) -> None:
 
 def test_a_directory_that_can_t_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LedgerUnavailable, match="file/ledger"):
+    with pytest.raises(ConfigurationError, match="file/ledger, which can't be made"):
         open_ledger(f"file://{tmp_path}/file/ledger", ACCOUNT, {})

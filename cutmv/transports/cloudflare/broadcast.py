@@ -35,8 +35,8 @@ FRESH_FOR_REPLIES = 0.3
 #: Seconds that events wait for others to share a call with.
 LINGER = 0.25
 
-#: Events kept while their budget is used up, and other notices while Cloudflare does not answer; the
-#: oldest make room.
+#: Events kept while their budget is used up, and other notices while Cloudflare does not answer;
+#: the oldest make room.
 MAX_WAITING = 10_000
 
 #: Seconds a call for events may take: remote control waits behind it.

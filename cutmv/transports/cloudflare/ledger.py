@@ -109,8 +109,7 @@ def check_url(url: str) -> None:
 def open_ledger(url: str, account_id: str, environ: Mapping[str, str] | None = None) -> Ledger:
     """Open the ledger at `url`.
 
-    Raises `ConfigurationError` when something is missing for it, `LedgerUnavailable` when its
-    directory can't be made.
+    Raises `ConfigurationError` when something is missing for it.
     """
     check_url(url)
     parts = urlsplit(url)
@@ -147,7 +146,10 @@ class DirectoryLedger:
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LedgerUnavailable(f"lease ledger {directory}: {error.strerror}") from None
+            raise ConfigurationError(
+                f"cloudflare transport: option lease_ledger names the directory {directory}, which "
+                f"can't be made ({error.strerror}): use one that this user may write"
+            ) from None
 
     def read(self, key: str) -> Record | None:
         """Return the record of a message; a file is replaced whole, so no lock is needed."""
