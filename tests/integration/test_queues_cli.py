@@ -336,6 +336,32 @@ def test_replay_leaves_what_can_t_be_read_and_looking_often_never_deletes_it(
     assert texts(emulator, "work-dead") == ["no json"]
 
 
+def test_what_is_no_celery_task_is_shown_and_replayed_all_the_same(
+    emulator: EmulatorProcess,
+) -> None:
+    bury(emulator, "one")
+    odd = '{"body": "x", "headers": {"id": ["a"], "eta": 1}, "properties": {}}'
+    client(emulator).publish(queue_id(emulator, "work-dead"), [(odd, None)], 1e12)
+
+    assert [m["task_id"] for m in ask(emulator, "dead", "work")["letters"]] == ["one", "['a']"]
+    assert ask(emulator, "replay", "work")["moved"] == 2
+    assert odd in texts(emulator, "work")
+
+
+def test_copies_in_the_grave_do_not_hide_what_lies_behind_them(emulator: EmulatorProcess) -> None:
+    bury(emulator, "one")
+    (copy,) = texts(emulator, "work-dead")
+    grave = queue_id(emulator, "work-dead")
+    client(emulator).publish(grave, [(copy, None), (copy, None)], 1e12)
+    client(emulator).publish(
+        grave, [(copy.replace("one", "two").replace('"id":"', '"id":"2'), 0)], 1e12
+    )
+
+    # Two of three are copies of the first, and are left for who wants to run it again.
+    assert ask(emulator, "replay", "work", "-n", "2")["moved"] == 2
+    assert len(texts(emulator, "work")) == 2
+
+
 def test_replay_from_a_shared_grave_wants_to_be_told_which(emulator: EmulatorProcess) -> None:
     bury(emulator, "one")
     send(emulator, "other", queue="other", dead_letter_queue="")
