@@ -175,8 +175,8 @@ def graves(session: Session, source: Queue | None, count: int = MAX_PEEK) -> lis
         raise QueueMissing(f"queue {source.name!r} has no dead-letter queue")
     found = []
     for each in [source] if source else session.queues.all:
-        queue = session.queues.find_by_name(each.dead_letter_queue)
-        if queue is not None:
+        name = each.dead_letter_queue
+        if name and (queue := session.queues.find_by_name(name)) is not None:
             found.append(Grave(each, queue, peek(session, queue, count)))
     return found
 
