@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cutmv.media.errors import CUT_FAILED, MediaError
+from cutmv.media.ffprobe import ask
 from cutmv.media.plan import GIF_RATE, RenderPlan
-from cutmv.media.probe import ask
 
 
 @dataclass(frozen=True)
