@@ -1,6 +1,7 @@
 """Ask ffprobe what is in a file."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ def probe(
         if duration_s <= 0 or _fraction(video.get("avg_frame_rate")) is None:
             picture = measured(name, demuxer, picture, cancelled=cancelled)
             duration_s = duration_s or picture.start_s + picture.duration_s - start_s
+        if demuxer == "avi":  # it has the times of decoding: the picture comes out this much later
+            held_s = float(int(video.get("has_b_frames", 0)) * picture.time_base)
+            picture = replace(picture, start_s=picture.start_s + held_s)
+            start_s, duration_s = picture.start_s, duration_s - held_s
         if demuxer == "mpegts":  # its clock has no zero, and starts with the sound's
             whole_s = picture.duration_s
             picture = from_first_keyframe(

@@ -113,6 +113,24 @@ def test_a_clip_far_from_its_keyframe_in_a_transport_stream_has_every_frame(
     assert abs(audio_offset_s(made, source, first_s)) < 0.02
 
 
+@pytest.mark.parametrize("codec", [X264, ("-c:v", "mpeg4", "-bf", "2", "-q:v", "3", "-g", "48")])
+@pytest.mark.parametrize(("start", "end"), [("0", "1"), ("1.5", "2.9"), ("3", "4")])
+def test_an_avi_whose_frames_are_reordered_is_cut_by_their_order_of_showing(
+    tmp_path: Path, codec: tuple[str, ...], start: str, end: str
+) -> None:
+    source = make_sample(tmp_path / "b.avi", seconds=4, size=SIZE, codec=codec)
+    made, told = cut(source, clip(start, end))
+    assert numbers(made) == list(range(round(30 * float(start)), round(30 * float(end))))
+    # Its sound is to be heard with the frame that leaves the decoder.
+    video = probe(source).video
+    assert video is not None
+    assert abs(audio_offset_s(made, source, video.start_s + float(start))) < 0.02
+    made, _ = cut(source, clip(start, end), OutputSpec("still", "source", "crop"))
+    assert numbers(made) == [round(30 * float(start))]
+    _, told = cut(source, clip(start, end), OutputSpec("gif", "source", "crop"))
+    assert told.frames == round(10 * (float(end) - float(start)))
+
+
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
 def test_a_capture_that_begins_between_keyframes_starts_with_its_first_whole_picture(
     tmp_path: Path, codec: str
