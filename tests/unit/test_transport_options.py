@@ -33,6 +33,8 @@ def test_every_option_is_documented_with_its_default() -> None:
         ({"create_missing_queues": 1}, "create_missing_queues must be true or false, not 1"),
         ({"publish_batch_size": 101}, "publish_batch_size must be 1 to 100"),
         ({"api_base_url": "api.cloudflare.com"}, r"api_base_url must be an http\(s\) URL"),
+        ({"large_messages": "s3://bucket"}, "large_messages must be r2://BUCKET/PREFIX or file:"),
+        ({"compression": "squeeze"}, "compression must be one that kombu knows"),
         ({"polling_interval_min": 5}, "polling_interval_max must be 5 to 3600, not 1.0"),
     ],
 )

@@ -9,7 +9,9 @@
 Nothing of the rest of ``cutmv`` is imported, and httpx only when a connection is opened.
 The modules, each knowing only those above it:
 
-- ``errors``, ``names``, ``options``, ``envelope``, ``delays``: plain data and pure functions
+- ``errors``, ``names``, ``envelope``, ``delays``: plain data and pure functions
+- ``objects``, ``options``: an object store; what the transport can be told
+- ``large``: messages over the limit
 - ``budget``, ``api``: the REST client and the account's rate limit
 - ``addresses``, ``queues``: which queues exist, found or created by name
 - ``publisher``, ``leases``: batched publishing; batched acks and retries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from amqp.protocol import queue_declare_ok_t
@@ -11,8 +12,9 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import batch, delays, envelope
+from cutmv.transports.cloudflare import batch, delays, envelope, large
 from cutmv.transports.cloudflare.broadcast import Notice
+from cutmv.transports.cloudflare.errors import ObjectMissing, ObjectStoreError
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.mailboxes import Binding as Bound
@@ -272,7 +274,8 @@ class Channel(virtual.Channel):
             session.local.put(queue, message)
             return
         name = str(message["headers"].get("id") or message["id"])
-        outgoing = Outgoing(envelope.encode(message), delays.due_at(message), name)
+        text = session.large.fit(envelope.encode(message))
+        outgoing = Outgoing(text, delays.due_at(message), name)
         gathering = None if at_once else batch.current(session)
         if gathering is not None:
             gathering.add(queue, outgoing)
@@ -354,7 +357,19 @@ class Channel(virtual.Channel):
             return None
         lease = Lease(found.queue_id, pulled[0]["lease_id"])
         try:
-            message = self.Message(envelope.decode(pulled[0]), channel=self)
+            raw = envelope.decode(pulled[0])
+            if large.is_reference(raw):
+                (read,) = session.large.read([(pulled[0], raw)])
+                if isinstance(read, Exception):
+                    raise read
+                lease, raw = replace(lease, object_key=large.key_of(read)), read
+            message = self.Message(raw, channel=self)
+        except ObjectStoreError as error:
+            if isinstance(error, ObjectMissing):
+                session.settler.ack(lease)
+            else:
+                session.settler.retry(lease)
+            raise
         except ValueError:
             session.settler.ack(lease)
             raise

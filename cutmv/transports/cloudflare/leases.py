@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cutmv.transports.cloudflare.api import Client, full_jitter
@@ -24,10 +25,14 @@ PAUSE_MAX = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to ack or return one delivery of a message."""
+    """The right to ack or return one delivery of a message.
+
+    `object_key` is of the object that the message came from, and that ends with it.
+    """
 
     queue_id: str
     lease_id: str
+    object_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,19 @@ class Settler:
     """A thread that acks and returns messages; started by the first, ended by `close`.
 
     `ack` and `retry` only hand over, and never block or take a lock: they may be called from a
-    weak reference's callback, wherever the garbage collector happens to run.
+    weak reference's callback, wherever the garbage collector happens to run. `discard` is given
+    the keys of objects whose messages are gone; it must not block either.
     """
 
-    def __init__(self, client: Client, linger: float) -> None:
+    def __init__(
+        self,
+        client: Client,
+        linger: float,
+        discard: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> None:
         self._client = client
         self._linger = linger
+        self._discard = discard
         self._intake: queue.SimpleQueue[_Ending | threading.Event | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -168,3 +180,7 @@ class Settler:
             return
         for lease_id, warning in warnings.items():
             logger.debug("cloudflare: lease %s...: %s", lease_id[:16], warning)
+        acked = [ending.lease for ending in endings if ending.delay is None]
+        keys = [lease.object_key for lease in acked if lease.lease_id not in warnings]
+        if ended := [key for key in keys if key]:
+            self._discard(ended)

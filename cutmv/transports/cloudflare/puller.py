@@ -6,13 +6,19 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cutmv.transports.cloudflare import delays, envelope
+from cutmv.transports.cloudflare import delays, envelope, large
 from cutmv.transports.cloudflare.api import full_jitter
-from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound
+from cutmv.transports.cloudflare.errors import (
+    AccessDenied,
+    CloudflareError,
+    NotFound,
+    ObjectMissing,
+    ObjectStoreError,
+)
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.prefetch import QoS
 from cutmv.transports.cloudflare.publisher import Outgoing
@@ -25,8 +31,9 @@ logger = logging.getLogger(__name__)
 OUTAGE_PAUSE = 10.0
 
 
-#: Seconds until a message comes again whose further delay was not accepted.
-DEFER_AGAIN = 10.0
+#: Seconds until a message comes again whose further delay was not accepted, or whose object
+#: could not be read.
+DEFER_AGAIN, READ_AGAIN = 10.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,8 @@ class Puller:
 
     def lease(self, message: dict[str, Any]) -> Lease:
         """Return the lease on a message this puller has brought."""
-        return Lease(self._queue.queue_id, message["properties"]["delivery_tag"])
+        tag = message["properties"]["delivery_tag"]
+        return Lease(self._queue.queue_id, tag, large.key_of(message))
 
     def _run(self) -> None:
         try:
@@ -161,28 +169,46 @@ class Puller:
         """
         messages = []
         early: list[tuple[Lease, Outgoing]] = []
+        references: list[large.Claim] = []
         now = time.time()
         for entry in pulled:
-            lease = Lease(self._queue.queue_id, entry["lease_id"])
             try:
                 message = envelope.decode(entry)
-            except (ValueError, TypeError, KeyError) as error:
-                logger.error(
-                    "cloudflare: message %s of queue %r is rejected: %s",
-                    entry.get("id"),
-                    self._name,
-                    error,
-                )
-                self._session.settler.ack(lease)
-                continue
-            due = delays.due_at(message)
-            if delays.is_early(due, now):
-                early.append((lease, Outgoing(envelope.text_of(entry), due)))
-            else:
-                messages.append(message)
+                due = delays.due_at(message)
+                if delays.is_early(due, now):
+                    text = self._session.large.renew(message, envelope.text_of(entry))
+                    lease = Lease(self._queue.queue_id, entry["lease_id"])
+                    early.append((lease, Outgoing(text, due)))
+                elif large.is_reference(message):
+                    references.append((entry, message))
+                else:
+                    messages.append(message)
+            except (ValueError, TypeError, KeyError, ObjectStoreError) as error:
+                self._refuse(entry, error)
         if early:
             self._defer(early)
+        return messages + (self._read(references) if references else [])
+
+    def _read(self, references: list[large.Claim]) -> list[dict[str, Any]]:
+        """Fetch the messages that references stand for; here, where no loop waits for it."""
+        messages = []
+        for (entry, _), read in zip(references, self._session.large.read(references), strict=True):
+            if isinstance(read, Exception):
+                self._refuse(entry, read)
+            else:
+                messages.append(read)
         return messages
+
+    def _refuse(self, entry: Mapping[str, Any], error: Exception) -> None:
+        """Remove a message that can't be read; return one whose object may be read later."""
+        lease = Lease(self._queue.queue_id, entry["lease_id"])
+        which = (entry.get("id"), self._name, error)
+        if isinstance(error, ObjectStoreError) and not isinstance(error, ObjectMissing):
+            logger.warning("cloudflare: message %s of queue %r waits to be read: %s", *which)
+            self._session.settler.retry(lease, READ_AGAIN)
+        else:
+            logger.error("cloudflare: message %s of queue %r is rejected: %s", *which)
+            self._session.settler.ack(lease)
 
     def _defer(self, early: list[tuple[Lease, Outgoing]]) -> None:
         """Have messages wait on, as new ones, so that neither age nor attempts end them.

@@ -11,6 +11,7 @@ from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.broadcast import Broadcaster
 from cutmv.transports.cloudflare.errors import CloudflareError
 from cutmv.transports.cloudflare.fanout import LocalBroker
+from cutmv.transports.cloudflare.large import LargeMessages
 from cutmv.transports.cloudflare.leases import Settler
 from cutmv.transports.cloudflare.mailboxes import Mailboxes
 from cutmv.transports.cloudflare.options import Credentials, Options
@@ -25,7 +26,7 @@ BELIEVE_FAILURE = 2.0
 
 
 class Session:
-    """One HTTP pool, rate budget, queue list, set of publishers, settler and broadcaster.
+    """One HTTP pool, rate budget, queue list, set of publishers, settler, store, broadcaster.
 
     Sessions are got from `acquire` and given back to `release`, which closes the last user's.
     """
@@ -36,17 +37,21 @@ class Session:
         self.options = options
         self.client = Client(credentials, options)
         self.queues = QueueDirectory(self.client, options)
-        self.settler = Settler(self.client, options.ack_linger)
+        self.large = LargeMessages(options, credentials.account_id)
+        self.settler = Settler(self.client, options.ack_linger, self.large.discard)
         self.local = LocalBroker()
         self.mailboxes = Mailboxes(
             self.client,
             self.queues,
             self.settler,
             self.local,
+            self.large,
             options=options,
             on_message=self._heard,
         )
-        self.broadcaster = Broadcaster(self.client, self.queues, self.mailboxes, options)
+        self.broadcaster = Broadcaster(
+            self.client, self.queues, self.mailboxes, self.large, options
+        )
         self._lock = threading.Lock()
         self._publishers: dict[str, Publisher] = {}
 
@@ -63,11 +68,12 @@ class Session:
     def close(self, timeout: float) -> None:
         """Send what waits, hand in the last acks, end every thread, close the pool.
 
-        Each of the two may take `timeout` seconds.
+        Each of the three may take `timeout` seconds.
         """
         self.mailboxes.close()
         self.broadcaster.close(timeout)
         self.settler.close(timeout)
+        self.large.close(timeout)
         self.client.close()
 
     def _heard(self) -> None:
