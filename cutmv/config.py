@@ -163,7 +163,8 @@ def _broker(settings: Settings) -> dict[str, Any]:
     if settings.mode == "cloudflare":
         options: dict[str, Any] = {
             "publish_timeout": PUBLISH_TIMEOUT_S,
-            "lease_ledger": _lease_ledger(settings),
+            "lease_ledger": settings.redis_url or _shared(settings),
+            "large_messages": _shared(settings),
         }
         if settings.api_base_url:
             options["api_base_url"] = settings.api_base_url
@@ -190,11 +191,11 @@ def _broker(settings: Settings) -> dict[str, Any]:
     return {"broker_url": "memory://", "task_always_eager": True}
 
 
-def _lease_ledger(settings: Settings) -> str:
-    """Where workers note which messages they hold: what they share anyway."""
+def _shared(settings: Settings) -> str:
+    """Where workers note which messages they hold, and keep those over Cloudflare's limit."""
     if settings.uses_r2:
-        return f"r2://{settings.r2_bucket}/leases"
-    return settings.redis_url or (settings.data_dir / "leases").as_uri()
+        return f"r2://{settings.r2_bucket}/celery"
+    return (settings.data_dir / "celery").as_uri()
 
 
 def _results(settings: Settings) -> dict[str, Any]:

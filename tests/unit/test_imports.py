@@ -3,11 +3,12 @@
 import subprocess
 import sys
 
-from importlinter.cli import lint_imports
-
 
 def test_imports_point_one_way() -> None:
-    assert lint_imports() == 0
+    # In a process of its own: the linter turns off the loggers of the one it runs in.
+    code = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_transport_alone_pulls_in_nothing_of_the_product() -> None:

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutmv.transports.cloudflare import envelope
-from cutmv.transports.cloudflare.errors import MessageTooLarge
 
 
 def _message(body: str) -> dict[str, object]:
@@ -90,15 +89,5 @@ def test_what_is_no_envelope_is_told_apart(text: str) -> None:
         envelope.decode(_pulled(text))
 
 
-def test_a_message_up_to_128_kb_with_its_metadata_fits_and_a_byte_more_does_not() -> None:
-    frame = len(envelope.encode(_message("")).encode())
-    room = 128_000 - 100 - frame
-
-    assert len(envelope.encode(_message("x" * room)).encode()) == 127_900
-    with pytest.raises(MessageTooLarge, match="128,001 bytes"):
-        envelope.encode(_message("x" * (room + 1)))
-
-
-def test_the_limit_counts_bytes_and_not_characters() -> None:
-    with pytest.raises(MessageTooLarge):
-        envelope.encode(_message("é" * 70_000))
+def test_the_size_counts_bytes_and_not_characters_and_the_metadata() -> None:
+    assert envelope.size("é" * 70_000) == 140_100

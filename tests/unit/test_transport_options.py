@@ -37,6 +37,8 @@ def test_every_option_is_documented_with_its_default() -> None:
         ({"queue_max_retries": 101}, "queue_max_retries must be 0 to 100, not 101"),
         ({"dead_letter_queue": "dead"}, "dead_letter_queue must hold {queue} and more"),
         ({"dead_letter_queue": "{queue}"}, "dead_letter_queue must hold {queue} and more"),
+        ({"large_messages": "s3://bucket"}, "large_messages must be r2://BUCKET/PREFIX or file:"),
+        ({"compression": "squeeze"}, "compression must be one that kombu knows"),
         ({"polling_interval_min": 5}, "polling_interval_max must be 5 to 3600, not 1.0"),
     ],
 )

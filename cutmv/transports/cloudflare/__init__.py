@@ -9,9 +9,11 @@
 Nothing of the rest of ``cutmv`` is imported, and httpx only when a connection is opened.
 The modules, each knowing only those above it:
 
-- ``errors``, ``names``, ``ledger``, ``options``, ``envelope``, ``delays``: plain data and pure
-  functions; who works on which message
+- ``errors``, ``names``, ``envelope``, ``delays``: plain data and pure functions
+- ``objects``, ``ledger``, ``options``: an object store; who works on which message; what the
+  transport can be told
 - ``celery_worker``: what the transport asks of Celery
+- ``large``: messages over the limit
 - ``budget``, ``api``: the REST client and the account's rate limit
 - ``addresses``, ``queues``: which queues exist, found or created by name
 - ``publisher``, ``leases``, ``keeper``: batched publishing; batched acks and retries; leases that

@@ -19,7 +19,13 @@ from cutmv.transports.cloudflare.addresses import Address, exchange_digest
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.budget import Budget
 from cutmv.transports.cloudflare.envelope import MAX_BATCH, size
-from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Throttled
+from cutmv.transports.cloudflare.errors import (
+    CloudflareError,
+    MessageTooLarge,
+    NotFound,
+    Throttled,
+)
+from cutmv.transports.cloudflare.large import LargeMessages
 from cutmv.transports.cloudflare.mailboxes import Mailboxes
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import QueueDirectory
@@ -64,10 +70,15 @@ class Broadcaster:
     """Sends notices to the mailboxes that other processes have; its thread starts at the first."""
 
     def __init__(
-        self, client: Client, directory: QueueDirectory, own: Mailboxes, options: Options
+        self,
+        client: Client,
+        directory: QueueDirectory,
+        own: Mailboxes,
+        large: LargeMessages,
+        options: Options,
     ) -> None:
         self._client, self._directory, self._own = client, directory, own
-        self._options = options
+        self._large, self._options = large, options
         limit = int(client.budget.limit * options.event_rate_share)
         self._event_budget = Budget(max(1, limit) if limit else 0, options.rate_window)
         self._silent = not options.fanout or (options.rate_limit and not limit)
@@ -227,12 +238,27 @@ class Broadcaster:
     def _publish(
         self, address: Address, queue_id: str, texts: Sequence[str], deadline: float
     ) -> None:
+        messages = [(text, 0) for text in map(self._fit, texts) if text]
+        if not messages:
+            return
         try:
-            self._client.publish(queue_id, [(text, 0) for text in texts], deadline)
+            self._client.publish(queue_id, messages, deadline)
         except NotFound:
             self._directory.forget_mailbox(address)
             return
         self._reap(address, queue_id)
+
+    def _fit(self, text: str) -> str | None:
+        """Return what to publish for a notice; an object it has is for one reader, who ends it.
+
+        None, with a warning, for one that is too large.
+        """
+        try:
+            return self._large.fit(text)
+        except (MessageTooLarge, CloudflareError) as error:
+            self.dropped += 1
+            logger.warning("cloudflare: an event or reply is dropped: %s", error)
+            return None
 
     def _reap(self, address: Address, queue_id: str) -> None:
         """Delete a mailbox in which messages lie that nobody reads: its process is gone."""

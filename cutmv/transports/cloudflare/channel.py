@@ -14,8 +14,8 @@ from kombu.utils.uuid import uuid
 
 from cutmv.transports.cloudflare import batch, celery_worker, delays, envelope
 from cutmv.transports.cloudflare import session as sessions
+from cutmv.transports.cloudflare.admission import Admission
 from cutmv.transports.cloudflare.broadcast import Notice
-from cutmv.transports.cloudflare.deadletters import bury
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.mailboxes import Binding as Bound
@@ -292,7 +292,8 @@ class Channel(virtual.Channel):
             session.local.put(queue, message)
             return
         name = str(message["headers"].get("id") or message["id"])
-        outgoing = Outgoing(envelope.encode(message), delays.due_at(message), name)
+        text = session.large.fit(envelope.encode(message))
+        outgoing = Outgoing(text, delays.due_at(message), name)
         gathering = None if at_once else batch.current(session)
         if gathering is not None:
             gathering.add(queue, outgoing)
@@ -325,7 +326,7 @@ class Channel(virtual.Channel):
                 Outlet(
                     lambda messages: inbox.put(subscription, messages),
                     inbox.fail,
-                    lambda lease: inbox.put(_LOSSES, [{"lease": lease, "qos": self.qos}]),
+                    self._lose,
                 ),
             )
         self._subscriptions[consumer_tag] = subscription
@@ -360,6 +361,11 @@ class Channel(virtual.Channel):
         if not any(other.puller for other in self._subscriptions.values()):
             self.qos.return_dropped()
 
+    def _lose(self, lease: Lease) -> None:
+        """Have the consumer's loop told that another consumer has a message."""
+        if self.connection is not None:
+            self.connection.inbox.put(_LOSSES, [{"lease": lease, "qos": self.qos}])
+
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:  # noqa: ARG002
         """Pull a single message, or return none."""
         session = self.session
@@ -368,15 +374,16 @@ class Channel(virtual.Channel):
             return self.Message(held, channel=self) if held else None
         found = session.queues.require_pull(queue)
         seconds, started = session.start_consuming(), time.monotonic()
-        pulled = session.client.pull(found.queue_id, 1, seconds, started + CALL_TIMEOUT)
-        if not pulled:
-            return None
-        lease = Lease(found.queue_id, pulled[0]["lease_id"], until=started + seconds)
-        try:
-            message = self.Message(envelope.decode(pulled[0]), channel=self)
-        except ValueError as error:
-            bury(session, found, [(pulled[0], str(error))])
-            raise
+        admission = Admission(queue, found, session, self._lose)
+        admitted: list[dict[str, Any]] = []
+        while not admitted:
+            # One that was pulled may not be for us: it is not due, say.
+            pulled = session.client.pull(found.queue_id, 1, seconds, started + CALL_TIMEOUT)
+            if not pulled:
+                return None
+            admitted = admission.admit(pulled, time.monotonic() + seconds)
+        lease: Lease = admitted[0]["lease"]
+        message = self.Message(admitted[0], channel=self)
         self.qos.hold(message, lease)
         if no_ack:
             self.qos.ack(lease.lease_id)

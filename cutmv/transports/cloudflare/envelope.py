@@ -16,8 +16,6 @@ from typing import Any
 
 from kombu.utils import json as kombu_json
 
-from cutmv.transports.cloudflare.errors import MessageTooLarge
-
 #: Bytes of one message at most; Cloudflare's KB is 1,000 bytes.
 MAX_MESSAGE = 128_000
 
@@ -36,27 +34,18 @@ class Undecodable(ValueError):
 
 
 def encode(message: Mapping[str, Any]) -> str:
-    """Write kombu's `message` as text.
-
-    Raises `MessageTooLarge` when it, with its metadata, passes 128 KB.
-    """
-    text = kombu_json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+    """Write kombu's `message` as text, of whatever size; `large` makes it fit."""
+    text = str(kombu_json.dumps(message, separators=(",", ":"), ensure_ascii=False))
     try:
-        size = len(text.encode()) + METADATA
+        text.encode()
     except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
-        text = kombu_json.dumps(message, separators=(",", ":"))
-        size = len(text) + METADATA
-    if size > MAX_MESSAGE:
-        raise MessageTooLarge(
-            f"message of {size:,} bytes: Cloudflare Queues takes {MAX_MESSAGE:,} at most; "
-            f"put the data in storage and send where it is"
-        )
-    return str(text)
+        text = str(kombu_json.dumps(message, separators=(",", ":")))
+    return text
 
 
 def size(text: str) -> int:
     """Return the bytes that Cloudflare counts for a message of this text."""
-    return len(text.encode(errors="replace")) + METADATA
+    return len(text.encode()) + METADATA
 
 
 def text_of(pulled: Mapping[str, Any]) -> str:

@@ -17,7 +17,9 @@
     kombu.exceptions.KombuError
     ├── ConfigurationError          options or credentials are missing or wrong
     ├── QueueNameError              the name can't be a Cloudflare queue's name
-    └── MessageTooLarge             over 128 KB
+    ├── MessageTooLarge             over 128 KB, and nowhere to put it
+    └── ObjectStoreError            R2, or the directory in its place, failed
+        └── ObjectMissing           there is no such object (any more)
 
 ``CONNECTION_ERRORS`` are those after which kombu and Celery reconnect and try again. The
 others are final: ``PublishFailed`` too, because the client has already retried for as long as
@@ -139,6 +141,14 @@ class QueueNameError(KombuError, ValueError):
 
 class MessageTooLarge(KombuError, ValueError):
     """The message is over Cloudflare's limit of 128 KB."""
+
+
+class ObjectStoreError(KombuError):
+    """The store of large messages failed; another try may succeed."""
+
+
+class ObjectMissing(ObjectStoreError):
+    """There is no such object: it never was, was removed, or has expired."""
 
 
 #: What Celery and kombu recover from by connecting again.

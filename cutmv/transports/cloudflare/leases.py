@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +33,7 @@ class Lease:
     Attributes:
         key: The message, by its publisher's id.
         until: When the right ends, of `time.monotonic`.
+        object_key: Of the object that the message came from, and that ends with it.
         version: Of our record in the ledger, once there is one (see `keeper`).
         lost: Whether another consumer has the message now.
         on_lost: Told when that comes to pass.
@@ -42,6 +43,7 @@ class Lease:
     lease_id: str
     key: str = ""
     until: float = math.inf
+    object_key: str | None = None
     version: str | None = None
     lost: bool = False
     on_lost: Callable[[], None] | None = None
@@ -73,12 +75,19 @@ class Settler:
     """A thread that acks and returns messages; started by the first consumer, ended by `close`.
 
     Being handed a lease wakes it for the first of a call and when the call is full, not for each:
-    that would have cost a busy worker more than the calls do.
+    that would have cost a busy worker more than the calls do. `discard` is given the keys of
+    objects whose messages are gone; it must not block.
     """
 
-    def __init__(self, client: Client, linger: float) -> None:
+    def __init__(
+        self,
+        client: Client,
+        linger: float,
+        discard: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> None:
         self._client = client
         self._linger = linger
+        self._discard = discard
         self._intake: deque[_Ending | threading.Event] = deque()
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._enough = 1  # that many handed over wake the thread
@@ -216,3 +225,7 @@ class Settler:
             return
         for lease_id, warning in warnings.items():
             logger.debug("cloudflare: lease %s...: %s", lease_id[:16], warning)
+        acked = [ending.lease for ending in endings if ending.delay is None]
+        keys = [lease.object_key for lease in acked if lease.lease_id not in warnings]
+        if ended := [key for key in keys if key]:
+            self._discard(ended)

@@ -11,11 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cutmv.transports.cloudflare import envelope
+from cutmv.transports.cloudflare import envelope, large
 from cutmv.transports.cloudflare.addresses import Address, matches
 from cutmv.transports.cloudflare.api import Client, full_jitter
-from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound, QueueMissing
+from cutmv.transports.cloudflare.errors import (
+    AccessDenied,
+    CloudflareError,
+    NotFound,
+    ObjectStoreError,
+    QueueMissing,
+)
 from cutmv.transports.cloudflare.fanout import LocalBroker
+from cutmv.transports.cloudflare.large import LargeMessages
 from cutmv.transports.cloudflare.leases import Lease, Settler
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import QueueDirectory
@@ -124,21 +131,34 @@ class Mailbox:
         deadline = time.monotonic() + owner.options.request_timeout
         pulled = owner.client.pull(self.queue_id, PULL, LEASE, deadline)
         for entry in pulled:
-            owner.settler.ack(Lease(self.queue_id, entry["lease_id"]))
             if envelope.probed(entry):
+                owner.settler.ack(Lease(self.queue_id, entry["lease_id"]))
                 continue  # to take it is the answer
             try:
-                message = envelope.decode(entry)
-            except (ValueError, TypeError, KeyError) as error:
+                message = self._read(entry)
+            except (ValueError, TypeError, KeyError, ObjectStoreError) as error:
+                owner.settler.ack(Lease(self.queue_id, entry["lease_id"]))
                 logger.error(
                     "cloudflare: a message to %s is dropped: %s", self.binding.queue, error
                 )
                 continue
+            owner.settler.ack(
+                Lease(self.queue_id, entry["lease_id"], object_key=large.key_of(message))
+            )
             if self._is_new(message) and self._is_mine(message):
                 owner.local.put(self.binding.queue, message)
         if pulled:
             owner.on_message()
         return len(pulled)
+
+    def _read(self, entry: dict[str, Any]) -> dict[str, Any]:
+        message = envelope.decode(entry)
+        if not large.is_reference(message):
+            return message
+        (read,) = self._owner.large.read([(entry, message)])
+        if isinstance(read, Exception):
+            raise read
+        return read
 
     def _is_new(self, message: dict[str, Any]) -> bool:
         message_id = message["properties"]["message_id"]
@@ -171,12 +191,14 @@ class Mailboxes:
         directory: QueueDirectory,
         settler: Settler,
         local: LocalBroker,
+        large: LargeMessages,
         *,
         options: Options,
         on_message: Callable[[], None],
     ) -> None:
         self.client, self.directory, self.settler = client, directory, settler
-        self.local, self.options, self.on_message = local, options, on_message
+        self.local, self.large, self.options = local, large, options
+        self.on_message = on_message
         self._lock = threading.Lock()
         self._open: dict[Binding, Mailbox] = {}
         self._addresses: set[Address] = set()  # of those that are being closed, too

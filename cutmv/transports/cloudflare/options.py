@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from kombu import compression
+
 from cutmv.transports.cloudflare import ledger
 from cutmv.transports.cloudflare.errors import ConfigurationError
+from cutmv.transports.cloudflare.objects import check_url
 
 #: Cloudflare's own address.
 DEFAULT_API_BASE_URL = "https://api.cloudflare.com/client/v4"
@@ -71,6 +74,11 @@ class Options:
         event_rate_share: Part of this process's calls, 0 to 1, that topic messages to temporary
             queues (Celery's events) may use; what finds no room waits, then is dropped.
             Default 0.1.
+        large_messages: Where messages over 128 KB are kept while their queues refer to them:
+            ``r2://BUCKET/PREFIX`` (with ``R2_ACCESS_KEY_ID``, ``R2_SECRET_ACCESS_KEY``) or
+            ``file:///DIRECTORY`` for processes of one machine. Default none: they are refused.
+        compression: How a message is compressed that would not fit otherwise: ``zlib``,
+            ``bzip2``, ``lzma``, or another that kombu knows. Default none.
         create_missing_queues: Create a queue that does not exist, and its pull consumer.
             Default true.
         queue_max_retries: Deliveries after the first, 0 to 100, before Cloudflare takes a message
@@ -104,6 +112,8 @@ class Options:
     fanout: bool = True
     control_polling_interval: float = 0.5
     event_rate_share: float = 0.1
+    large_messages: str = ""
+    compression: str = ""
     create_missing_queues: bool = True
     queue_max_retries: int = 100
     dead_letter_queue: str = "{queue}-dead"
@@ -124,6 +134,10 @@ class Options:
             )
         if self.lease_ledger:
             ledger.check_url(self.lease_ledger)
+        if self.large_messages:
+            check_url("large_messages", self.large_messages)
+        if self.compression:
+            _check_compression(self.compression)
         pattern = self.dead_letter_queue
         if pattern and ("{queue}" not in pattern or pattern == "{queue}"):
             raise ConfigurationError(
@@ -218,6 +232,16 @@ class Credentials:
                 "check CLOUDFLARE_API_TOKEN or the broker URL"
             )
         return cls(account_id, token)
+
+
+def _check_compression(name: str) -> None:
+    try:
+        compression.get_encoder(name)
+    except KeyError:
+        raise ConfigurationError(
+            f"cloudflare transport: option compression must be one that kombu knows here (zlib, "
+            f"bzip2, ..., or {', '.join(sorted(compression.encoders()))}), not {name!r}"
+        ) from None
 
 
 def _check_type(name: str, value: object, wanted: str) -> None:

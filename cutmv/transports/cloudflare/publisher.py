@@ -33,7 +33,7 @@ GRACE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message's text, made by `envelope.encode`, and when it is due (seconds since 1970).
+    """A message's text, made by `LargeMessages.fit`, and when it is due (seconds since 1970).
 
     `name` is what errors call it, and `size` the bytes that Cloudflare counts for it.
     """

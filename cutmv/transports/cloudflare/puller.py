@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import math
 import random
 import threading
 import time
@@ -12,31 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cutmv.transports.cloudflare import delays, envelope
+from cutmv.transports.cloudflare.admission import Admission
 from cutmv.transports.cloudflare.api import full_jitter
-from cutmv.transports.cloudflare.deadletters import bury
-from cutmv.transports.cloudflare.errors import (
-    AccessDenied,
-    CloudflareError,
-    LedgerUnavailable,
-    NotFound,
-)
-from cutmv.transports.cloudflare.keeper import Keeper
+from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.prefetch import QoS
-from cutmv.transports.cloudflare.publisher import Outgoing
-from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue
+from cutmv.transports.cloudflare.queues import Queue
 from cutmv.transports.cloudflare.session import Session
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between pulls while Cloudflare does not answer, at most.
 OUTAGE_PAUSE = 10.0
-
-
-#: Seconds until a message comes again whose further delay was not accepted, or of which the
-#: ledger could not tell whether somebody has it.
-DEFER_AGAIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +49,7 @@ class Puller:
         self._session = session
         self._qos = qos
         self._outlet = outlet
+        self._admission = Admission(name, queue, session, outlet.lose)
         self._lease_seconds = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(
@@ -129,7 +115,7 @@ class Puller:
             if failures > 1:
                 logger.info("cloudflare: pulling from %r works again", self._name)
             failures = 0
-            messages = self._decode(pulled, started + self._lease_seconds)
+            messages = self._admission.admit(pulled, started + self._lease_seconds)
             self._qos.unreserve(room - len(messages))
             if self.stopped:
                 self._qos.unreserve(len(messages))
@@ -159,86 +145,3 @@ class Puller:
                 status=error.status,
                 code=error.code,
             ) from None
-
-    def _decode(self, pulled: list[dict[str, Any]], until: float) -> list[dict[str, Any]]:
-        """Read what was pulled; what can't be read goes to the dead letters, with a log line.
-
-        Each message has its lease, which ends at `until`, as ``lease``. What is not due yet, or
-        what another consumer still has, is not among them: that waits on in the queue.
-        """
-        keeper = self._session.keeper
-        messages = []
-        unreadable: list[tuple[dict[str, Any], str]] = []
-        early: list[tuple[Lease, Outgoing]] = []
-        now = time.time()
-        for entry in pulled:
-            lease = Lease(self._queue.queue_id, entry["lease_id"], until=until)
-            try:
-                message = envelope.decode(entry)
-            except (ValueError, TypeError, KeyError) as error:
-                unreadable.append((entry, str(error)))
-                continue
-            message["lease"] = lease
-            lease.key = message["properties"]["message_id"]
-            lease.on_lost = functools.partial(self._outlet.lose, lease)
-            due = delays.due_at(message)
-            if delays.is_early(due, now):
-                early.append((lease, Outgoing(envelope.text_of(entry), due)))
-                continue
-            if keeper is not None:
-                attempts = message["headers"]["x-delivery-count"]
-                if attempts > 1 or message.get(envelope.HELD):
-                    wait = self._take(keeper, lease)
-                    if wait is None:
-                        self._session.settler.ack(lease)
-                        continue
-                    if wait:
-                        early += self._put_back(entry, lease, wait)
-                        continue
-                keeper.track(lease)
-            messages.append(message)
-        if unreadable:
-            bury(self._session, self._queue, unreadable)
-        if early:
-            self._defer(early)
-        return messages
-
-    def _take(self, keeper: Keeper, lease: Lease) -> float | None:
-        """Ask the ledger for a message that may be another's; see `Keeper.take`."""
-        try:
-            return keeper.take(lease)
-        except LedgerUnavailable as error:
-            logger.warning("cloudflare: message %s waits: %s", lease.key, error)
-            return DEFER_AGAIN
-
-    def _put_back(
-        self, entry: dict[str, Any], lease: Lease, wait: float
-    ) -> list[tuple[Lease, Outgoing]]:
-        """Have a message wait that another consumer has, and return it if as a new one.
-
-        Each delivery counts, and what was delivered `max_retries` times is dropped. So past half of
-        that a message goes on as a new one, whose copy the ledger knows by its id.
-        """
-        allowed = MAX_RETRIES if self._queue.max_retries is None else self._queue.max_retries
-        if int(entry.get("attempts") or 1) <= allowed // 2:
-            self._session.settler.retry(lease, math.ceil(wait))
-            return []
-        text = envelope.mark_held(envelope.text_of(entry))
-        return [(lease, Outgoing(text, time.time() + math.ceil(wait)))]
-
-    def _defer(self, early: list[tuple[Lease, Outgoing]]) -> None:
-        """Have messages wait on, as new ones, so that neither age nor attempts end them.
-
-        The old ones are removed once the new ones are accepted: a crash in between leaves two
-        of each, and loses none.
-        """
-        settler = self._session.settler
-        try:
-            self._session.publisher(self._name).publish([message for _, message in early])
-        except CloudflareError as error:
-            logger.warning("cloudflare: %d message(s) wait to be delayed: %s", len(early), error)
-            for lease, _ in early:
-                settler.retry(lease, DEFER_AGAIN)
-        else:
-            for lease, _ in early:
-                settler.ack(lease)

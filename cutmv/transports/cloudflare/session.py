@@ -14,6 +14,7 @@ from cutmv.transports.cloudflare.broadcast import Broadcaster
 from cutmv.transports.cloudflare.errors import CloudflareError
 from cutmv.transports.cloudflare.fanout import LocalBroker
 from cutmv.transports.cloudflare.keeper import Keeper
+from cutmv.transports.cloudflare.large import LargeMessages
 from cutmv.transports.cloudflare.leases import Settler, Settles
 from cutmv.transports.cloudflare.ledger import open_ledger
 from cutmv.transports.cloudflare.mailboxes import Mailboxes
@@ -36,7 +37,7 @@ BELIEVE_FAILURE = 2.0
 
 
 class Session:
-    """One HTTP pool, rate budget, queue list, set of publishers, settler and broadcaster.
+    """One HTTP pool, rate budget, queue list, set of publishers, settler, store, broadcaster.
 
     Sessions are got from `acquire` and given back to `release`, which closes the last user's.
     """
@@ -47,7 +48,8 @@ class Session:
         self.options = options
         self.client = Client(credentials, options)
         self.queues = QueueDirectory(self.client, options)
-        self.settler = Settler(self.client, options.ack_linger)
+        self.large = LargeMessages(options, credentials.account_id)
+        self.settler = Settler(self.client, options.ack_linger, self.large.discard)
         self.keeper: Keeper | None = None
         if options.lease_ledger:
             self.keeper = Keeper(
@@ -63,10 +65,13 @@ class Session:
             self.queues,
             self.settler,
             self.local,
+            self.large,
             options=options,
             on_message=self._heard,
         )
-        self.broadcaster = Broadcaster(self.client, self.queues, self.mailboxes, options)
+        self.broadcaster = Broadcaster(
+            self.client, self.queues, self.mailboxes, self.large, options
+        )
         self._lock = threading.Lock()
         self._publishers: dict[str, Publisher] = {}
 
@@ -110,6 +115,7 @@ class Session:
         if self.keeper is not None:
             self.keeper.close(timeout)
         self.settler.close(timeout)
+        self.large.close(timeout)
         self.client.close()
 
     def _heard(self) -> None:
