@@ -100,7 +100,8 @@ def cloudflare(latency_ms: int, folder: Path) -> Iterator[Broker]:
 def redis(latency_ms: int, folder: Path) -> Iterator[Broker]:
     """A Redis that keeps nothing on disk, behind a line as long as `latency_ms`."""
     port = _free_port()
-    argv = [_program("redis-server"), "--port", str(port), "--save", "", "--dir", str(folder)]
+    argv = [_program("redis-server"), "--bind", "127.0.0.1", "--port", str(port)]
+    argv += ["--save", "", "--dir", str(folder)]
     with child(*argv, stdout=subprocess.DEVNULL), _line_to(port, latency_ms) as near:
         yield Broker("redis", latency_ms, f"redis://127.0.0.1:{near}/0", {})
 
