@@ -19,8 +19,10 @@ from transport_app import RECORD, make_app
 
 #: Threads of the wide publisher.
 THREADS = 16
-#: Tasks a second of the steady load, and seconds between lone tasks at least and at most.
-STEADY_RATE, GAPS_S = 50, (0.3, 1.3)
+#: Tasks a second of the steady load.
+STEADY_RATE = 50
+#: Seconds between lone tasks, at least and at most: by then a queue is polled most rarely.
+GAPS_S = (2.0, 3.0)
 
 
 @dataclass(frozen=True)

@@ -38,15 +38,15 @@ BROKERS = {
 }
 
 
-def scale(tasks: int, latency_ms: int, slower: int, batch: bool) -> Scale:
+def scale(tasks: int, latency_ms: int, slower: int, ours: bool) -> Scale:
     """How much of each a broker is given that is so far away, and so much slower."""
     # One thread that waits for each answer publishes ten a second at 50 ms, on any broker.
     one = tasks // 5 // max(slower, 10 if latency_ms else 1)
     return Scale(
         one_thread=one,
-        batch=tasks if batch else 0,
+        batch=tasks if ours else 0,
         drain=tasks // slower,
-        lone=max(6, tasks // 83 // (2 if slower > 1 else 1)),
+        lone=max(4, tasks // (160 if ours else 400)),
         steady=tasks // 10 // (2 if slower > 1 else 1),
     )
 
@@ -85,7 +85,7 @@ def main() -> None:
     rows: list[Row] = []
     for name in options.only or BROKERS:
         broker, latency_ms, slower = BROKERS[name]
-        amount = scale(tasks, latency_ms, slower, batch=broker is cloudflare)
+        amount = scale(tasks, latency_ms, slower, ours=broker is cloudflare)
         with tempfile.TemporaryDirectory() as folder, broker(latency_ms, Path(folder)) as running:
             rows.append(measure(running, amount, Path(folder)))
         print(f"{name} measured", file=sys.stderr)
