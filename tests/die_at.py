@@ -37,11 +37,13 @@ def main() -> None:
         "module": running,
         "storage": type(services().storage),
     }[where]
-    setattr(owner, name, _deadly(getattr(owner, name), call_it))
+    setattr(owner, name, deadly(getattr(owner, name), call_it))
     running.StepRun(services(), step_id, owner="doomed", route="redis", emit=lambda _: None).run()
 
 
-def _deadly(function: Callable[..., Any], call_it: bool) -> Callable[..., Any]:
+def deadly(function: Callable[..., Any], call_it: bool) -> Callable[..., Any]:
+    """Return what ends this process by SIGKILL, instead of `function` or right after it."""
+
     def die(*args: Any, **kwargs: Any) -> None:
         if call_it:
             function(*args, **kwargs)

@@ -332,13 +332,16 @@ def test_garbage_is_answered_after_the_work(api: Api) -> None:
     assert api.bodies() == ["a"]
 
 
-def test_a_hanging_call_does_nothing_and_keeps_no_one_else_waiting(api: Api) -> None:
-    api.emulator.faults({"route": "publish", "kind": "hang", "count": 1})
+@pytest.mark.parametrize(("kind", "kept"), [("hang", []), ("hang_after", ["a"])])
+def test_a_call_hangs_before_or_after_the_work_and_keeps_no_one_else_waiting(
+    api: Api, kind: str, kept: list[str]
+) -> None:
+    api.emulator.faults({"route": "publish", "kind": kind, "count": 1})
     document = {"body": "a", "content_type": "text"}
     with pytest.raises(httpx.ReadTimeout):
         api.client.post(f"{api.queue}/messages", json=document, timeout=0.2)
-    wait_for(lambda: api.emulator.stats()["calls"]["publish"] == {"hang": 1})
-    assert api.bodies() == []
+    wait_for(lambda: api.emulator.stats()["calls"]["publish"] == {kind: 1})
+    assert api.bodies() == kept
 
 
 def test_a_duplicated_message_is_delivered_beside_its_lease_and_after_its_ack(api: Api) -> None:

@@ -3,20 +3,44 @@
     import cutmv.transports.cloudflare
     app = Celery(broker="cloudflare://:API_TOKEN@ACCOUNT_ID")
 
+    with publish_batch(app):  # loops of `apply_async` by calls of up to 100 messages
+        ...
+
 Nothing of the rest of ``cutmv`` is imported, and httpx only when a connection is opened.
 The modules, each knowing only those above it:
 
-- ``errors``, ``names``, ``options``, ``envelope``, ``delays``: plain data and pure functions
+- ``errors``, ``names``, ``ledger``, ``options``, ``envelope``, ``delays``: plain data and pure
+  functions; who works on which message
+- ``celery_worker``: what the transport asks of Celery
 - ``budget``, ``api``: the REST client and the account's rate limit
 - ``addresses``, ``queues``: which queues exist, found or created by name
-- ``publisher``, ``leases``: batched publishing; batched acks and retries
+- ``publisher``, ``leases``, ``keeper``: batched publishing; batched acks and retries; leases that
+  follow the work
 - ``fanout``, ``mailboxes``, ``broadcast``: exchanges and temporary queues, inside this process
   and between processes
 - ``session``: one of each of the above for a process, shared by its connections
-- ``prefetch``, ``inbox``, ``puller``: from batched pulls to the consumer's loop
+- ``batch``: blocks in which publishing is gathered
+- ``deadletters``, ``prefetch``, ``inbox``, ``puller``: from batched pulls to the consumer's loop
 - ``channel``, ``transport``: what kombu sees
+- ``admin``, ``replay``, ``orphans``: what a person does to queues; the transport needs none of them
 """
+
+from typing import TYPE_CHECKING, Any
 
 from kombu.transport import TRANSPORT_ALIASES
 
+if TYPE_CHECKING:
+    from cutmv.transports.cloudflare.batch import publish_batch
+
+__all__ = ["publish_batch"]
+
 TRANSPORT_ALIASES["cloudflare"] = "cutmv.transports.cloudflare.transport:Transport"
+
+
+def __getattr__(name: str) -> Any:
+    # Registering the transport must stay cheap for those who never publish.
+    if name in __all__:
+        from cutmv.transports.cloudflare import batch
+
+        return getattr(batch, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

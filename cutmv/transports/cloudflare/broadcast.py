@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from cutmv.transports.cloudflare.addresses import Address, exchange_digest
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.budget import Budget
-from cutmv.transports.cloudflare.envelope import METADATA
+from cutmv.transports.cloudflare.envelope import MAX_BATCH, size
 from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Throttled
 from cutmv.transports.cloudflare.mailboxes import Mailboxes
 from cutmv.transports.cloudflare.options import Options
-from cutmv.transports.cloudflare.publisher import MAX_BATCH
 from cutmv.transports.cloudflare.queues import QueueDirectory
 
 logger = logging.getLogger(__name__)
@@ -36,8 +35,9 @@ FRESH_FOR_REPLIES = 0.3
 #: Seconds that events wait for others to share a call with.
 LINGER = 0.25
 
-#: Events kept while their budget is used up; the oldest make room.
-MAX_EVENTS = 10_000
+#: Events kept while their budget is used up, and other notices while Cloudflare does not answer;
+#: the oldest make room.
+MAX_WAITING = 10_000
 
 #: Seconds a call for events may take: remote control waits behind it.
 EVENT_TIMEOUT = 2.0
@@ -71,7 +71,7 @@ class Broadcaster:
         limit = int(client.budget.limit * options.event_rate_share)
         self._event_budget = Budget(max(1, limit) if limit else 0, options.rate_window)
         self._silent = not options.fanout or (options.rate_limit and not limit)
-        #: Events that found no room, or were not accepted.
+        #: Notices that found no room, or were not accepted.
         self.dropped = 0
         self._change = threading.Condition()
         self._urgent: deque[Notice] = deque()
@@ -95,15 +95,13 @@ class Broadcaster:
     def send(self, notice: Notice) -> None:
         """Hand over a notice."""
         with self._change:
-            if notice.kind != "topic":
-                self._urgent.append(notice)
-            else:
-                if not self._events:
-                    self._events_due = max(self._events_due, time.monotonic() + LINGER)
-                elif len(self._events) >= MAX_EVENTS:
-                    self._events.popleft()
-                    self.dropped += 1
-                self._events.append(notice)
+            waiting = self._events if notice.kind == "topic" else self._urgent
+            if not self._events:
+                self._events_due = max(self._events_due, time.monotonic() + LINGER)
+            if len(waiting) >= MAX_WAITING:
+                waiting.popleft()
+                self.dropped += 1
+            waiting.append(notice)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="cloudflare-broadcaster", daemon=True
@@ -125,7 +123,7 @@ class Broadcaster:
         if thread is not None:
             thread.join(timeout)
         if self.dropped:
-            logger.info("cloudflare: %d event(s) were dropped", self.dropped)
+            logger.info("cloudflare: %d event(s) and commands were dropped", self.dropped)
 
     def _run(self) -> None:
         while True:
@@ -157,8 +155,9 @@ class Broadcaster:
             self._directory.refresh(FRESH if notice.kind == "fanout" else float("inf"), deadline)
             targets = self._targets(notice)
             while not targets and notice.kind == "direct" and not self._closing:
-                # Who waits for a reply has made its mailbox; the list may be older.
-                if self._directory.age <= FRESH_FOR_REPLIES:
+                # Who waits for a reply has made its mailbox; the list may be older. A message that
+                # is for nobody must not use up the account's calls.
+                if self._directory.age <= FRESH_FOR_REPLIES or self._client.budget.scarce:
                     break
                 self._directory.refresh(FRESH_FOR_REPLIES, deadline)
                 targets = self._targets(notice)
@@ -204,8 +203,8 @@ class Broadcaster:
                 self.dropped += len(events)
                 return
             waiting = [*events, *self._events]
-            self.dropped += max(0, len(waiting) - MAX_EVENTS)
-            self._events = deque(waiting[-MAX_EVENTS:])
+            self.dropped += max(0, len(waiting) - MAX_WAITING)
+            self._events = deque(waiting[-MAX_WAITING:])
             self._events_due = time.monotonic() + seconds
 
     def _drop(self, count: int, error: CloudflareError) -> None:
@@ -243,7 +242,7 @@ class Broadcaster:
             return
         self._looked_at[queue_id] = now
         deadline = now + EVENT_TIMEOUT
-        oldest = self._client.oldest(queue_id, deadline)
+        oldest = self._client.backlog(queue_id, deadline).oldest
         if oldest is not None and time.time() - oldest > UNREAD:
             self._directory.delete_mailbox(address, queue_id, deadline)
             logger.info("cloudflare: a mailbox that nobody reads is deleted: %s", address.name)
@@ -252,13 +251,13 @@ class Broadcaster:
 def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
     """Split texts into what fits one call each."""
     part: list[str] = []
-    size = 0
+    total = 0
     for text in texts:
-        more = len(text.encode(errors="replace")) + METADATA
-        if part and (len(part) == 100 or size + more > MAX_BATCH):
+        more = size(text)
+        if part and (len(part) == 100 or total + more > MAX_BATCH):
             yield part
-            part, size = [], 0
+            part, total = [], 0
         part.append(text)
-        size += more
+        total += more
     if part:
         yield part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import delays, envelope
+from cutmv.transports.cloudflare import batch, celery_worker, delays, envelope
+from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.broadcast import Notice
+from cutmv.transports.cloudflare.deadletters import bury
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.mailboxes import Binding as Bound
@@ -23,6 +26,8 @@ from cutmv.transports.cloudflare.session import Session
 
 if TYPE_CHECKING:
     from cutmv.transports.cloudflare.transport import Transport
+
+logger = logging.getLogger(__name__)
 
 #: Seconds a management call (size, purge, a single get) may take.
 CALL_TIMEOUT = 10.0
@@ -45,11 +50,27 @@ class Subscription:
         channel = self.channel
         message = channel.Message(raw, channel=channel)
         if self.puller is not None:
-            lease = self.puller.lease(raw)
+            lease: Lease = raw["lease"]
+            if lease.lost:
+                channel.qos.unreserve(1)
+                return
             channel.qos.hold(message, lease, fetched=True)
             if self.no_ack:
                 channel.qos.ack(lease.lease_id)
         self.callback(message)
+
+
+class Losses:
+    """Tells the consumer's loop of messages that another consumer has now."""
+
+    def deliver(self, raw: dict[str, Any]) -> None:
+        """Forget the message, and stop its task where that can be done."""
+        lease: Lease = raw["lease"]
+        if raw["qos"].lose(lease.lease_id) and celery_worker.abandon(lease.lease_id):
+            logger.warning("cloudflare: the task of message %s is stopped", lease.key)
+
+
+_LOSSES = Losses()
 
 
 class Channel(virtual.Channel):
@@ -83,7 +104,7 @@ class Channel(virtual.Channel):
         """Prefetch and unsettled messages."""
         if self._prefetch is None:
             session = self.session
-            self._prefetch = QoS(self, session.settler, session.options.pull_linger)
+            self._prefetch = QoS(self, session.leases, session.options.pull_linger)
             self._qos = self._prefetch  # what the base class closes
         return self._prefetch
 
@@ -158,7 +179,7 @@ class Channel(virtual.Channel):
         if session.local.has(queue):
             return session.local.size(queue)
         found = session.queues.get(queue)
-        return session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT)
+        return session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT).count
 
     def _purge(self, queue: str) -> int:
         session = self.session
@@ -228,7 +249,7 @@ class Channel(virtual.Channel):
         **kwargs: Any,
     ) -> None:
         for queue in {binding[2] for binding in self.get_table(exchange)}:
-            self._put(queue, message, **kwargs)
+            self._put(queue, message, at_once=True, **kwargs)
 
     # Publishing.
 
@@ -259,21 +280,28 @@ class Channel(virtual.Channel):
         properties["body_encoding"] = encoding
         properties["delivery_info"].update(exchange=exchange, routing_key=routing_key)
 
-    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        batch: PublishBatch | None = kwargs.get("_publish_batch")
+    def _put(
+        self,
+        queue: str,
+        message: dict[str, Any],
+        at_once: bool = False,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
         session = self.session
         if session.local.has(queue):
             session.local.put(queue, message)
             return
-        outgoing = Outgoing(envelope.encode(message), delays.due_at(message))
-        if batch is not None:
-            batch.add(queue, outgoing)
+        name = str(message["headers"].get("id") or message["id"])
+        outgoing = Outgoing(envelope.encode(message), delays.due_at(message), name)
+        gathering = None if at_once else batch.current(session)
+        if gathering is not None:
+            gathering.add(queue, outgoing)
         else:
             session.publisher(queue).publish([outgoing])
 
-    def create_publish_batch(self, max_size: int) -> PublishBatch:
+    def create_publish_batch(self, max_size: int) -> batch.ProducerBatch:
         """Return what `kombu.Producer.batch` fills: messages for few calls."""
-        return PublishBatch(self, max_size)
+        return batch.ProducerBatch(self, max_size)
 
     # Consuming.
 
@@ -294,7 +322,11 @@ class Channel(virtual.Channel):
                 session.queues.require_pull(queue),
                 session,
                 self.qos,
-                Outlet(lambda messages: inbox.put(subscription, messages), inbox.fail),
+                Outlet(
+                    lambda messages: inbox.put(subscription, messages),
+                    inbox.fail,
+                    lambda lease: inbox.put(_LOSSES, [{"lease": lease, "qos": self.qos}]),
+                ),
             )
         self._subscriptions[consumer_tag] = subscription
         self._tag_to_queue[consumer_tag] = queue
@@ -335,20 +367,15 @@ class Channel(virtual.Channel):
             held = session.local.get(queue)
             return self.Message(held, channel=self) if held else None
         found = session.queues.require_pull(queue)
-        session.settler.start()
-        pulled = session.client.pull(
-            found.queue_id,
-            1,
-            session.options.visibility_timeout,
-            time.monotonic() + CALL_TIMEOUT,
-        )
+        seconds, started = session.start_consuming(), time.monotonic()
+        pulled = session.client.pull(found.queue_id, 1, seconds, started + CALL_TIMEOUT)
         if not pulled:
             return None
-        lease = Lease(found.queue_id, pulled[0]["lease_id"])
+        lease = Lease(found.queue_id, pulled[0]["lease_id"], until=started + seconds)
         try:
             message = self.Message(envelope.decode(pulled[0]), channel=self)
-        except ValueError:
-            session.settler.ack(lease)
+        except ValueError as error:
+            bury(session, found, [(pulled[0], str(error))])
             raise
         self.qos.hold(message, lease)
         if no_ack:
@@ -365,41 +392,11 @@ class Channel(virtual.Channel):
             for queue in self._temporary:
                 self._drop_temporary(queue)
             self._temporary.clear()
+        if self.closed or self._prefetch is None:
+            super().close()
+            return
+        # What is shared must last until the tasks that run have ended: their acks need it.
+        session = sessions.acquire(self.session.credentials, self.session.options)
         super().close()
-
-
-class PublishBatch:
-    """Messages of one thread that wait to be published together, up to `max_size` of them."""
-
-    def __init__(self, channel: Channel, max_size: int) -> None:
-        self.channel = channel
-        self._max_size = max_size
-        self._waiting: dict[str, list[Outgoing]] = {}
-        self._count = 0
-
-    def publish(self, message: dict[str, Any], **kwargs: Any) -> None:
-        """Route the message and keep it for `flush`."""
-        self.channel.basic_publish(message, _publish_batch=self, **kwargs)
-
-    def add(self, queue: str, message: Outgoing) -> None:
-        """Keep a message for `queue`."""
-        self._waiting.setdefault(queue, []).append(message)
-        self._count += 1
-        if self._count >= self._max_size:
-            self.flush()
-
-    def flush(self) -> None:
-        """Publish what waits; raises as `Publisher.publish` does."""
-        waiting = list(self._waiting.items())
-        self.discard()
-        for queue, messages in waiting:
-            self.channel.session.publisher(queue).publish(messages)
-
-    def discard(self) -> None:
-        """Forget what waits."""
-        self._waiting = {}
-        self._count = 0
-
-    def close(self) -> None:
-        """End the batch; what was not flushed is forgotten."""
-        self.discard()
+        if not self._prefetch.outlive(lambda: sessions.release(session)):
+            sessions.release(session)

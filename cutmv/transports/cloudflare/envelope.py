@@ -21,8 +21,14 @@ from cutmv.transports.cloudflare.errors import MessageTooLarge
 #: Bytes of one message at most; Cloudflare's KB is 1,000 bytes.
 MAX_MESSAGE = 128_000
 
+#: The key of a message that was published anew while a consumer had it.
+HELD = "held"
+
 #: Bytes of metadata Cloudflare adds to a message and counts.
 METADATA = 100
+
+#: Bytes of the messages of one publishing call at most, metadata included.
+MAX_BATCH = 256_000
 
 
 class Undecodable(ValueError):
@@ -48,6 +54,11 @@ def encode(message: Mapping[str, Any]) -> str:
     return str(text)
 
 
+def size(text: str) -> int:
+    """Return the bytes that Cloudflare counts for a message of this text."""
+    return len(text.encode(errors="replace")) + METADATA
+
+
 def text_of(pulled: Mapping[str, Any]) -> str:
     """Return the text of one entry of a pull's answer, as it was published.
 
@@ -61,6 +72,11 @@ def text_of(pulled: Mapping[str, Any]) -> str:
         except (binascii.Error, UnicodeDecodeError):
             raise Undecodable("it is not text") from None
     return str(text)
+
+
+def mark_held(text: str) -> str:
+    """Return `text` as that of a message which a consumer may hold already (see `keeper`)."""
+    return str(kombu_json.dumps({**json.loads(text), HELD: True}, separators=(",", ":")))
 
 
 def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +109,21 @@ def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
     properties.setdefault("message_id", message.pop("id", None) or pulled["id"])
     properties["delivery_tag"] = pulled["lease_id"]
     return message
+
+
+def probe(token: str) -> str:
+    """Return the text of a message that only asks whether somebody reads a mailbox."""
+    return json.dumps({"probe": token})
+
+
+def probed(pulled: Mapping[str, Any]) -> str | None:
+    """Return the token of a `probe`; none for any other message."""
+    try:
+        message = json.loads(pulled["body"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    token = message.get("probe") if isinstance(message, dict) else None
+    return token if isinstance(token, str) and len(message) == 1 else None
 
 
 def encode_body(body: Any, content_encoding: str | None) -> tuple[str, str]:

@@ -3,15 +3,17 @@
 ::
 
     kombu.exceptions.OperationalError
-    └── CloudflareError             Cloudflare, or the way to it, failed
-        ├── Unreachable             no answer: DNS, refused, timed out, dropped
-        ├── AccessDenied            wrong token, wrong account, missing permission
-        ├── Throttled               429, or our own budget is used up
-        ├── ServerFault             5xx, or an answer that is no API answer
-        ├── NotFound                404: the queue is gone
-        ├── Refused                 any other 4xx: asking again would change nothing
-        ├── QueueMissing            the queue does not exist and may not be created
-        └── PublishFailed           one of the above, met while publishing
+    ├── CloudflareError             Cloudflare, or the way to it, failed
+    │   ├── Unreachable             no answer: DNS, refused, timed out, dropped
+    │   ├── AccessDenied            wrong token, wrong account, missing permission
+    │   ├── Throttled               429, or our own budget is used up
+    │   ├── ServerFault             5xx, or an answer that is no API answer
+    │   ├── NotFound                404: the queue is gone
+    │   ├── Refused                 any other 4xx: asking again would change nothing
+    │   ├── QueueMissing            the queue does not exist and may not be created
+    │   └── PublishFailed           one of the above, met while publishing
+    │       └── BatchFailed         the same, of a batch: names what was not sent
+    └── LedgerUnavailable           the lease ledger does not answer
     kombu.exceptions.KombuError
     ├── ConfigurationError          options or credentials are missing or wrong
     ├── QueueNameError              the name can't be a Cloudflare queue's name
@@ -24,7 +26,12 @@ others are final: ``PublishFailed`` too, because the client has already retried 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kombu.exceptions import KombuError, OperationalError
+
+#: Messages that an error's line names; its attribute names all.
+NAMED = 5
 
 
 class CloudflareError(OperationalError):
@@ -88,6 +95,38 @@ class QueueMissing(CloudflareError):
 
 class PublishFailed(CloudflareError):
     """Messages may not have been accepted; the line says why."""
+
+
+class BatchFailed(PublishFailed):
+    """Messages of a batch were not sent: ``unsent`` has their task ids, or message ids.
+
+    Those of a call whose answer was lost may have been accepted all the same.
+    """
+
+    unsent: tuple[str, ...] = ()
+
+    @classmethod
+    def naming(cls, unsent: Sequence[str], cause: BaseException | None) -> BatchFailed:
+        """Return the error for these messages, with what `cause` says."""
+        known = cause if isinstance(cause, CloudflareError) else None
+        error = cls(
+            cls.line(unsent) + (f": {cause or type(cause).__name__}" if cause else ""),
+            status=known.status if known else 0,
+            code=known.code if known else 0,
+        )
+        error.unsent = tuple(unsent)
+        return error
+
+    @staticmethod
+    def line(unsent: Sequence[str]) -> str:
+        """Say what was not sent, naming a few."""
+        named = ", ".join(unsent[:NAMED])
+        more = f" and {len(unsent) - NAMED:,} more" if len(unsent) > NAMED else ""
+        return f"{len(unsent):,} message(s) were not sent: {named}{more}"
+
+
+class LedgerUnavailable(OperationalError):
+    """The lease ledger does not answer, or its store refuses us."""
 
 
 class ConfigurationError(KombuError, ValueError):

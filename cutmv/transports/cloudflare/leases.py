@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from cutmv.transports.cloudflare.api import Client, full_jitter
 from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Refused
@@ -23,12 +26,39 @@ CALL_TIMEOUT = 10.0
 PAUSE_MAX = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Lease:
-    """The right to ack or return one delivery of a message."""
+    """The right to ack or return one delivery of a message.
+
+    Attributes:
+        key: The message, by its publisher's id.
+        until: When the right ends, of `time.monotonic`.
+        version: Of our record in the ledger, once there is one (see `keeper`).
+        lost: Whether another consumer has the message now.
+        on_lost: Told when that comes to pass.
+    """
 
     queue_id: str
     lease_id: str
+    key: str = ""
+    until: float = math.inf
+    version: str | None = None
+    lost: bool = False
+    on_lost: Callable[[], None] | None = None
+
+
+class Settles(Protocol):
+    """Ends leases: a `Settler`, or a `keeper.Keeper` before one.
+
+    Both methods only hand over, and never block or take a lock: they may be called from a weak
+    reference's callback, wherever the garbage collector happens to run.
+    """
+
+    def ack(self, lease: Lease) -> None:
+        """Have the message removed."""
+
+    def retry(self, lease: Lease, delay: float = 0.0) -> None:
+        """Have the message returned to its queue, `delay` seconds from then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +70,10 @@ class _Ending:
 
 
 class Settler:
-    """A thread that acks and returns messages; started by the first, ended by `close`.
+    """A thread that acks and returns messages; started by the first consumer, ended by `close`.
 
-    `ack` and `retry` only hand over, and never block or take a lock: they may be called from a
-    weak reference's callback, wherever the garbage collector happens to run. They wake the thread
-    for the first of a call and when the call is full, not for each: that would have cost a busy
-    worker more than the calls do.
+    Being handed a lease wakes it for the first of a call and when the call is full, not for each:
+    that would have cost a busy worker more than the calls do.
     """
 
     def __init__(self, client: Client, linger: float) -> None:

@@ -125,6 +125,8 @@ class Mailbox:
         pulled = owner.client.pull(self.queue_id, PULL, LEASE, deadline)
         for entry in pulled:
             owner.settler.ack(Lease(self.queue_id, entry["lease_id"]))
+            if envelope.probed(entry):
+                continue  # to take it is the answer
             try:
                 message = envelope.decode(entry)
             except (ValueError, TypeError, KeyError) as error:

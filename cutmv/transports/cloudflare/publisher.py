@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.envelope import MAX_BATCH
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
     NotFound,
@@ -26,19 +27,25 @@ from cutmv.transports.cloudflare.errors import (
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import QueueDirectory
 
-#: Bytes of the messages of one call at most, metadata included.
-MAX_BATCH = 256_000
-
 #: Seconds a call may end after its deadline: an HTTP exchange that began just before.
 GRACE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message's text, made by `envelope.encode`, and when it is due (seconds since 1970)."""
+    """A message's text, made by `envelope.encode`, and when it is due (seconds since 1970).
+
+    `name` is what errors call it, and `size` the bytes that Cloudflare counts for it.
+    """
 
     text: str
     due: float | None = None
+    name: str = ""
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Measure it, once."""
+        object.__setattr__(self, "size", envelope.size(self.text))
 
 
 @dataclass(slots=True, eq=False)
@@ -87,14 +94,13 @@ class Publisher:
         packed: list[Outgoing] = []
         size = 0
         for message in messages:
-            more = len(message.text.encode(errors="replace")) + envelope.METADATA
             if packed and (
-                len(packed) == self._options.publish_batch_size or size + more > MAX_BATCH
+                len(packed) == self._options.publish_batch_size or size + message.size > MAX_BATCH
             ):
                 yield _Parcel(tuple(packed), size)
                 packed, size = [], 0
             packed.append(message)
-            size += more
+            size += message.size
         if packed:
             yield _Parcel(tuple(packed), size)
 
@@ -188,12 +194,12 @@ class Publisher:
         return batch
 
     def _send(self, messages: Sequence[Outgoing], deadline: float) -> None:
+        queue = self._directory.get(self._name, deadline)
         now = time.time()
         texts = [
-            (each.text, None if each.due is None else delays.delay(each.due, now))
+            (each.text, None if each.due is None else delays.delay(each.due, now, queue.retention))
             for each in messages
         ]
-        queue = self._directory.get(self._name, deadline)
         try:
             self._client.publish(queue.queue_id, texts, deadline)
         except NotFound:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 import random
 import threading
 import time
@@ -12,11 +14,18 @@ from typing import Any
 
 from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.api import full_jitter
-from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound
+from cutmv.transports.cloudflare.deadletters import bury
+from cutmv.transports.cloudflare.errors import (
+    AccessDenied,
+    CloudflareError,
+    LedgerUnavailable,
+    NotFound,
+)
+from cutmv.transports.cloudflare.keeper import Keeper
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.prefetch import QoS
 from cutmv.transports.cloudflare.publisher import Outgoing
-from cutmv.transports.cloudflare.queues import Queue
+from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue
 from cutmv.transports.cloudflare.session import Session
 
 logger = logging.getLogger(__name__)
@@ -25,16 +34,18 @@ logger = logging.getLogger(__name__)
 OUTAGE_PAUSE = 10.0
 
 
-#: Seconds until a message comes again whose further delay was not accepted.
+#: Seconds until a message comes again whose further delay was not accepted, or of which the
+#: ledger could not tell whether somebody has it.
 DEFER_AGAIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """Where a puller's messages, or the error that ends it, go."""
+    """Where a puller's messages go, the error that ends it, and the leases that are lost."""
 
     put: Callable[[list[dict[str, Any]]], None]
     fail: Callable[[Exception], None]
+    lose: Callable[[Lease], None]
 
 
 class Puller:
@@ -53,14 +64,15 @@ class Puller:
         self._session = session
         self._qos = qos
         self._outlet = outlet
+        self._lease_seconds = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"cloudflare-puller-{queue.name}", daemon=True
         )
 
     def start(self) -> None:
-        """Start pulling."""
-        self._session.settler.start()
+        """Start pulling; raises as `Session.start_consuming` does."""
+        self._lease_seconds = self._session.start_consuming()
         self._qos.join(self)
         self._thread.start()
 
@@ -77,11 +89,7 @@ class Puller:
     def give_back(self, messages: list[dict[str, Any]]) -> None:
         """Return messages that were pulled but not given to the consumer."""
         for message in messages:
-            self._session.settler.retry(self.lease(message))
-
-    def lease(self, message: dict[str, Any]) -> Lease:
-        """Return the lease on a message this puller has brought."""
-        return Lease(self._queue.queue_id, message["properties"]["delivery_tag"])
+            self._session.leases.retry(message["lease"])
 
     def _run(self) -> None:
         try:
@@ -101,6 +109,7 @@ class Puller:
         pause = options.polling_interval_min
         failures = 0
         while room := self._qos.reserve(self):
+            started = time.monotonic()
             try:
                 pulled = self._pull(room)
             except CloudflareError as error:
@@ -120,7 +129,7 @@ class Puller:
             if failures > 1:
                 logger.info("cloudflare: pulling from %r works again", self._name)
             failures = 0
-            messages = self._decode(pulled)
+            messages = self._decode(pulled, started + self._lease_seconds)
             self._qos.unreserve(room - len(messages))
             if self.stopped:
                 self._qos.unreserve(len(messages))
@@ -139,9 +148,7 @@ class Puller:
     def _pull(self, room: int) -> list[dict[str, Any]]:
         options = self._session.options
         deadline = time.monotonic() + options.request_timeout
-        return self._session.client.pull(
-            self._queue.queue_id, room, options.visibility_timeout, deadline
-        )
+        return self._session.client.pull(self._queue.queue_id, room, self._lease_seconds, deadline)
 
     def _raise_if_final(self, error: CloudflareError) -> None:
         if isinstance(error, AccessDenied):
@@ -153,35 +160,71 @@ class Puller:
                 code=error.code,
             ) from None
 
-    def _decode(self, pulled: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Read what was pulled; what can't be read is removed from the queue, with a log line.
+    def _decode(self, pulled: list[dict[str, Any]], until: float) -> list[dict[str, Any]]:
+        """Read what was pulled; what can't be read goes to the dead letters, with a log line.
 
-        What is not due yet is not among it: that waits on in the queue.
+        Each message has its lease, which ends at `until`, as ``lease``. What is not due yet, or
+        what another consumer still has, is not among them: that waits on in the queue.
         """
+        keeper = self._session.keeper
         messages = []
+        unreadable: list[tuple[dict[str, Any], str]] = []
         early: list[tuple[Lease, Outgoing]] = []
         now = time.time()
         for entry in pulled:
-            lease = Lease(self._queue.queue_id, entry["lease_id"])
+            lease = Lease(self._queue.queue_id, entry["lease_id"], until=until)
             try:
                 message = envelope.decode(entry)
             except (ValueError, TypeError, KeyError) as error:
-                logger.error(
-                    "cloudflare: message %s of queue %r is rejected: %s",
-                    entry.get("id"),
-                    self._name,
-                    error,
-                )
-                self._session.settler.ack(lease)
+                unreadable.append((entry, str(error)))
                 continue
+            message["lease"] = lease
+            lease.key = message["properties"]["message_id"]
+            lease.on_lost = functools.partial(self._outlet.lose, lease)
             due = delays.due_at(message)
             if delays.is_early(due, now):
                 early.append((lease, Outgoing(envelope.text_of(entry), due)))
-            else:
-                messages.append(message)
+                continue
+            if keeper is not None:
+                attempts = message["headers"]["x-delivery-count"]
+                if attempts > 1 or message.get(envelope.HELD):
+                    wait = self._take(keeper, lease)
+                    if wait is None:
+                        self._session.settler.ack(lease)
+                        continue
+                    if wait:
+                        early += self._put_back(entry, lease, wait)
+                        continue
+                keeper.track(lease)
+            messages.append(message)
+        if unreadable:
+            bury(self._session, self._queue, unreadable)
         if early:
             self._defer(early)
         return messages
+
+    def _take(self, keeper: Keeper, lease: Lease) -> float | None:
+        """Ask the ledger for a message that may be another's; see `Keeper.take`."""
+        try:
+            return keeper.take(lease)
+        except LedgerUnavailable as error:
+            logger.warning("cloudflare: message %s waits: %s", lease.key, error)
+            return DEFER_AGAIN
+
+    def _put_back(
+        self, entry: dict[str, Any], lease: Lease, wait: float
+    ) -> list[tuple[Lease, Outgoing]]:
+        """Have a message wait that another consumer has, and return it if as a new one.
+
+        Each delivery counts, and what was delivered `max_retries` times is dropped. So past half of
+        that a message goes on as a new one, whose copy the ledger knows by its id.
+        """
+        allowed = MAX_RETRIES if self._queue.max_retries is None else self._queue.max_retries
+        if int(entry.get("attempts") or 1) <= allowed // 2:
+            self._session.settler.retry(lease, math.ceil(wait))
+            return []
+        text = envelope.mark_held(envelope.text_of(entry))
+        return [(lease, Outgoing(text, time.time() + math.ceil(wait)))]
 
     def _defer(self, early: list[tuple[Lease, Outgoing]]) -> None:
         """Have messages wait on, as new ones, so that neither age nor attempts end them.
