@@ -75,9 +75,7 @@ def main() -> None:
     """Measure each broker in turn, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=5_000, help="tasks of the drain")
-    parser.add_argument(
-        "--quick", action="store_true", help="a tenth of everything, without the targets"
-    )
+    parser.add_argument("--quick", action="store_true", help="a tenth of all, no targets")
     parser.add_argument(
         "--only", action="append", choices=BROKERS, help="this broker, without the targets"
     )
@@ -92,7 +90,7 @@ def main() -> None:
             rows.append(measure(running, amount, Path(folder)))
         print(f"{name} measured", file=sys.stderr)
     print(table(rows))
-    # A trial is too short for them: what a worker calls at its start is not spread over enough tasks.
+    # In a trial, the calls that a worker makes at its start are shared by too few tasks.
     judged = [] if options.only or options.quick else targets.judge(rows)
     if judged:
         print(f"\n{targets.table(judged)}\n")
