@@ -15,7 +15,8 @@ The modules, each knowing only those above it:
 - ``celery_worker``: what the transport asks of Celery
 - ``large``: messages over the limit
 - ``budget``, ``api``: the REST client and the account's rate limit
-- ``addresses``, ``queues``: which queues exist, found or created by name
+- ``addresses``, ``queues``, ``routes``: which queues exist, found or created by name; what they are
+  bound to
 - ``publisher``, ``leases``, ``keeper``: batched publishing; batched acks and retries; leases that
   follow the work
 - ``fanout``, ``mailboxes``, ``broadcast``: exchanges and temporary queues, inside this process

@@ -16,7 +16,7 @@ from typing import Any
 
 from cutmv.transports.cloudflare import envelope
 from cutmv.transports.cloudflare import session as sessions
-from cutmv.transports.cloudflare.addresses import Address
+from cutmv.transports.cloudflare.addresses import stands_for_binding
 from cutmv.transports.cloudflare.api import Backlog
 from cutmv.transports.cloudflare.errors import NotFound, QueueMissing, QueueNameError
 from cutmv.transports.cloudflare.options import Credentials, Options
@@ -112,7 +112,7 @@ def find(session: Session, name: str) -> Queue:
 def overviews(session: Session, mailboxes: bool) -> list[Overview]:
     """Return all queues by name, with `mailboxes` those too; makes a call for each."""
     queues = [
-        (queue, session.queues.name_of(queue), Address.read(queue.name) is not None)
+        (queue, session.queues.name_of(queue), stands_for_binding(queue.name))
         for queue in sorted(session.queues.all, key=lambda queue: queue.name)
     ]
     prefixed = bool(session.options.queue_name_prefix)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: AMQP's delivery mode of messages that are to be kept.
+PERSISTENT = 2
+
 #: Seconds a management call (size, purge, a single get) may take.
 CALL_TIMEOUT = 10.0
 
@@ -161,6 +164,7 @@ class Channel(virtual.Channel):
         if self.session.local.has(queue):
             self._drop_temporary(queue)
         else:
+            self.session.routes.drop(queue)
             self.session.queues.delete(queue)
         self.state.queue_bindings_delete(queue)
 
@@ -208,7 +212,7 @@ class Channel(virtual.Channel):
         arguments: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Bind a queue to an exchange; a temporary one so that other processes see it."""
+        """Bind a queue to an exchange, so that other processes see it."""
         super().queue_bind(queue, exchange, routing_key, arguments, **kwargs)
         exchange, session = exchange or "amq.direct", self.session
         if session.local.has(queue):
@@ -216,6 +220,8 @@ class Channel(virtual.Channel):
             session.local.bind(exchange, meta)
             bound = Bound(exchange, self._kind(exchange), routing_key, queue)
             session.mailboxes.open(bound, self._expires.get(queue))
+        else:
+            session.routes.bind(exchange, self._kind(exchange), routing_key, queue)
 
     def queue_unbind(
         self,
@@ -228,18 +234,28 @@ class Channel(virtual.Channel):
         """Remove a binding."""
         exchange = exchange or "amq.direct"
         self.state.binding_delete(queue, exchange, routing_key)
-        declared = (self.state.exchanges or {}).get(exchange)
-        if declared is None:
-            return
         meta: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
-        declared["table"][:] = [row for row in declared["table"] if row != meta]
-        if self.session.local.has(queue):
-            self.session.local.unbind(exchange, meta)
-            bound = Bound(exchange, self._kind(exchange), routing_key, queue)
-            self.session.mailboxes.close(queue, bound)
+        declared = (self.state.exchanges or {}).get(exchange)
+        if declared is not None:
+            declared["table"][:] = [row for row in declared["table"] if row != meta]
+        session, kind = self.session, self._kind(exchange)
+        if session.local.has(queue):
+            session.local.unbind(exchange, meta)
+            session.mailboxes.close(queue, Bound(exchange, kind, routing_key, queue))
+        else:
+            session.routes.unbind(exchange, kind, routing_key, queue)
 
     def _kind(self, exchange: str) -> str:
         return str(self.typeof(exchange).type)
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
+        """Return the queues for a message, bound by this process or by another."""
+        if not exchange:
+            return [routing_key]
+        table: Any = self.get_table(exchange)
+        own = self.typeof(exchange).lookup(table, exchange, routing_key, default)
+        shared = self.session.routes.targets(exchange, self._kind(exchange), routing_key)
+        return list({*own, *shared})
 
     def _put_fanout(
         self,
@@ -248,7 +264,8 @@ class Channel(virtual.Channel):
         routing_key: str,  # noqa: ARG002
         **kwargs: Any,
     ) -> None:
-        for queue in {binding[2] for binding in self.get_table(exchange)}:
+        bound = {binding[2] for binding in self.get_table(exchange)}
+        for queue in bound.union(self.session.routes.targets(exchange, "fanout", "")):
             self._put(queue, message, at_once=True, **kwargs)
 
     # Publishing.
@@ -257,6 +274,8 @@ class Channel(virtual.Channel):
         self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
     ) -> None:
         """Publish: to queues that are bound here, and to other processes' temporary ones."""
+        if exchange and _is_lasting(message) and not self._lookup(exchange, routing_key):
+            self.session.routes.refresh()
         super().basic_publish(message, exchange, routing_key, **kwargs)
         if not exchange:
             return
@@ -407,3 +426,8 @@ class Channel(virtual.Channel):
         super().close()
         if not self._prefetch.outlive(lambda: sessions.release(session)):
             sessions.release(session)
+
+
+def _is_lasting(message: dict[str, Any]) -> bool:
+    """Tell whether a message is to outlive a broker's restart: a task, no event and no command."""
+    return bool(message["properties"].get("delivery_mode") == PERSISTENT)

@@ -26,6 +26,7 @@ from cutmv.transports.cloudflare.options import (
 )
 from cutmv.transports.cloudflare.publisher import Publisher
 from cutmv.transports.cloudflare.queues import QueueDirectory
+from cutmv.transports.cloudflare.routes import Routes
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Session:
         self.options = options
         self.client = Client(credentials, options)
         self.queues = QueueDirectory(self.client, options)
+        self.routes = Routes(self.queues, options)
         self.large = LargeMessages(options, credentials.account_id)
         self.settler = Settler(self.client, options.ack_linger, self.large.discard)
         self.keeper: Keeper | None = None
