@@ -546,6 +546,15 @@ def test_no_network_is_one_line_and_comes_soon() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_one_lost_answer_does_not_fail_the_first_publish(emulator: EmulatorProcess) -> None:
+    emulator.faults({"route": "list", "kind": "drop_after", "count": 1})
+    with Celery("app", broker=f"cloudflare://:{emulator.api_token}@{emulator.account_id}") as app:
+        app.conf.broker_transport_options = {"api_base_url": emulator.base_url}
+        app.send_task("anything")
+
+    assert emulator.stats()["published"] == 1
+
+
 def test_a_dead_network_is_told_in_seconds_however_often_kombu_tries() -> None:
     """The server takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
