@@ -452,6 +452,17 @@ def test_purging_and_deleting(emulator: EmulatorProcess) -> None:
     assert emulator.stats()["messages"] == {"work-dead": 0}
 
 
+def test_a_deletion_whose_answer_got_lost_is_one(emulator: EmulatorProcess) -> None:
+    with connect(emulator) as connection:
+        _publish(connection, 1)
+        emulator.faults({"route": "delete", "kind": "drop_after", "count": 1})
+        connection.channel().queue_delete("work")
+        with pytest.raises(ChannelError, match="no queue 'work'"):
+            connection.channel().queue_declare("work", passive=True)
+
+    assert emulator.stats()["messages"] == {}
+
+
 def test_a_queue_deleted_and_made_anew_is_published_to_by_its_new_id(
     emulator: EmulatorProcess,
 ) -> None:

@@ -206,7 +206,9 @@ class QueueDirectory:
         with self._lock:
             queue = self.find(name)
             if queue is not None:
-                self._client.delete_queue(queue.queue_id, time.monotonic() + DECLARE_TIMEOUT)
+                # Not found: somebody was first, or we were, and the answer got lost.
+                with contextlib.suppress(NotFound):
+                    self._client.delete_queue(queue.queue_id, time.monotonic() + DECLARE_TIMEOUT)
                 self._queues.pop(queue.name, None)
 
     # Dead letters.
