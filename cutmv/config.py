@@ -8,6 +8,7 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import importlib.util
 import os
 import re
 import secrets
@@ -98,10 +99,16 @@ class Settings:
                 f"CLOUDFLARE_QUEUE_NAME is {queue_name!r}: use up to 63 of a-z, 0-9 and -,"
                 " with a letter or digit at both ends."
             )
+        mode = _mode(env, bool(api_token), bool(redis_url))
+        if mode == "redis":
+            _need_extra("redis", "redis", "REDIS_URL")
+        database_url = _database_url(env, data_dir)
+        if database_url.startswith("postgresql"):
+            _need_extra("postgres", "psycopg", "DATABASE_URL")
         return cls(
-            mode=_mode(env, bool(api_token), bool(redis_url)),
+            mode=mode,
             data_dir=data_dir,
-            database_url=_database_url(env, data_dir),
+            database_url=database_url,
             queue_name=queue_name,
             redis_url=_url(redis_url, "REDIS_URL", ("redis", "rediss")),
             account_id=account_id,
@@ -236,6 +243,15 @@ def _mode(env: Mapping[str, str], has_cloudflare: bool, has_redis: bool) -> Mode
         case "redis":
             raise ConfigError("CUTMV_MODE is redis: set REDIS_URL too.")
     raise ConfigError(f"CUTMV_MODE is {wanted!r}: use auto, cloudflare, redis or eager.")
+
+
+def _need_extra(extra: str, package: str, variable: str) -> None:
+    """Raise ConfigError when what `variable` asks for is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"{variable} is set and the package {package} is missing:"
+            f" install 'cutmv[{extra}]', or unset {variable}."
+        )
 
 
 def _pair(env: Mapping[str, str], first: str, second: str) -> tuple[str | None, str | None]:

@@ -77,6 +77,7 @@ def frames_of(source: Path, wanted: Clip) -> list[int]:
         ("mkv", "24000/1001", X264),
         ("webm", "30", VP8),
         ("ts", "25", X264),
+        ("mts", "25", (*X264, "-flags", "+ildct+ilme")),
         ("avi", "30", ("-c:v", "mpeg4", "-q:v", "3")),
     ],
 )
