@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,6 +19,7 @@ from cutmv.config import ConfigError, Settings
 from cutmv.jobs.request import output_name, outputs_of
 from cutmv.media import (
     Aspect,
+    Cancelled,
     Fit,
     MediaError,
     MediaUnavailable,
@@ -28,7 +31,11 @@ from cutmv.media import (
     render,
     time_limit_s,
 )
+from cutmv.queues import queues
 from cutmv.up import run_up, web_options
+
+#: By which a terminal, its end, and a service manager tell a program to end.
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 
 class Commands(click.Group):
@@ -62,6 +69,9 @@ def main() -> None:
     The mode is chosen from the environment: Cloudflare when CLOUDFLARE_ACCOUNT_ID and
     CLOUDFLARE_API_TOKEN are set, else Redis when REDIS_URL is, else this machine alone.
     """
+
+
+main.add_command(queues)
 
 
 @main.command()
@@ -142,16 +152,23 @@ def cut(*, source: str, folder: str, as_json: bool, **wanted: Any) -> None:
     """
     made: list[dict[str, Any]] = []
     failure: str | None = None
+    told = _note_signals()
+
+    def cancelled() -> bool:
+        return bool(told)
+
     try:
         # All are planned before the first is cut: a mistake in the last must not cost the rest.
-        cuts = _plan(source, Path(folder), **wanted)
+        cuts = _plan(source, Path(folder), cancelled, **wanted)
         Path(folder).mkdir(parents=True, exist_ok=True)
         with _bars() as bars:
             tasks = [bars.add_task(one.label, total=100.0) for one in cuts]
             for task, one in zip(tasks, cuts, strict=True):
-                made.append(_make(source, one, bars, task))
+                made.append(_make(source, one, bars, task, cancelled))
     except (MediaError, MediaUnavailable) as error:
         failure = str(error)
+    except Cancelled:
+        failure = f"Ended by {told[0].name} before all was cut."
     except OSError as error:
         failure = f"{error.filename or folder}: {error.strerror}"
     if as_json:
@@ -184,6 +201,7 @@ class Cut:
 def _plan(
     source: str,
     folder: Path,
+    cancelled: Callable[[], bool],
     *,
     clips: tuple[str, ...],
     aspects: tuple[Aspect, ...],
@@ -191,7 +209,7 @@ def _plan(
     gif: bool,
     still: bool,
 ) -> list[Cut]:
-    info = probe(source)
+    info = probe(source, cancelled=cancelled)
     rate = info.video.frame_rate if info.video else None
     cuts = []
     for number, text in enumerate(clips, start=1):
@@ -206,17 +224,29 @@ def _plan(
     return cuts
 
 
-def _make(source: str, one: Cut, bars: Progress, task: TaskID) -> dict[str, Any]:
+def _make(
+    source: str, one: Cut, bars: Progress, task: TaskID, cancelled: Callable[[], bool]
+) -> dict[str, Any]:
     rendered = render(
         source,
         one.plan,
         one.path,
         on_progress=lambda now: bars.update(task, completed=now.percent),
+        cancelled=cancelled,
         timeout_s=one.limit_s,
     )
     bars.update(task, completed=100.0)
     ids = {"path": str(one.path), "clip": one.clip}
     return {**ids, "kind": one.spec.kind, "aspect": one.spec.aspect, **asdict(rendered)}
+
+
+def _note_signals() -> list[signal.Signals]:
+    """From now on, the signals that told us to end; a cut sees them by way of `cancelled`."""
+    told: list[signal.Signals] = []
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, _frame: told.append(signal.Signals(number)))
+    return told
 
 
 def _bars() -> Progress:

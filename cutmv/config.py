@@ -37,9 +37,9 @@ RESULT_EXPIRES_S = 86_400
 REDIS_VISIBILITY_S = 300
 #: Seconds in which a publish must have been accepted or is given up, so that a job falls back.
 PUBLISH_TIMEOUT_S = 5
-#: Seconds to connect to Redis, and to wait for its answer.
+#: Seconds to connect to Redis, and to wait for its answer: also what a publish may take.
 REDIS_CONNECT_S = 3
-REDIS_ANSWER_S = 30
+REDIS_ANSWER_S = PUBLISH_TIMEOUT_S
 
 #: Cloudflare's rule for the name of a queue.
 _QUEUE_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -161,7 +161,10 @@ def _common(settings: Settings) -> dict[str, Any]:
 
 def _broker(settings: Settings) -> dict[str, Any]:
     if settings.mode == "cloudflare":
-        options: dict[str, Any] = {"publish_timeout": PUBLISH_TIMEOUT_S}
+        options: dict[str, Any] = {
+            "publish_timeout": PUBLISH_TIMEOUT_S,
+            "lease_ledger": _lease_ledger(settings),
+        }
         if settings.api_base_url:
             options["api_base_url"] = settings.api_base_url
         token, account = quote(settings.api_token or "", safe=""), settings.account_id
@@ -177,15 +180,26 @@ def _broker(settings: Settings) -> dict[str, Any]:
                 "socket_connect_timeout": REDIS_CONNECT_S,
                 "socket_timeout": REDIS_ANSWER_S,
                 "socket_keepalive": True,
+                # One attempt to connect: a worker has a loop of its own around it, a publisher
+                # falls back, and would wait for seconds between attempts.
+                "max_retries": 0,
             },
             "redis_socket_connect_timeout": REDIS_CONNECT_S,
+            "redis_socket_timeout": REDIS_ANSWER_S,
         }
     return {"broker_url": "memory://", "task_always_eager": True}
 
 
+def _lease_ledger(settings: Settings) -> str:
+    """Where workers note which messages they hold: what they share anyway."""
+    if settings.uses_r2:
+        return f"r2://{settings.r2_bucket}/leases"
+    return settings.redis_url or (settings.data_dir / "leases").as_uri()
+
+
 def _results(settings: Settings) -> dict[str, Any]:
     if settings.mode == "redis":
-        return {"result_backend": settings.redis_url}
+        return {"result_backend": f"cutmv.results:RedisResults+{settings.redis_url}"}
     if settings.mode == "cloudflare" and settings.uses_r2:
         return {
             "result_backend": "s3",

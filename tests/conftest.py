@@ -5,5 +5,6 @@ pytest_plugins = [
     "tests.postgres_fixture",
     "tests.redis_fixture",
     "tests.s3_fixture",
+    "tests.site_fixture",
     "tests.stack",
 ]

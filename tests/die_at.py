@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def deadly(function: Callable[..., Any], call_it: bool) -> Callable[..., Any]:
-    """Return what ends this process before `function`, or, with `call_it`, after it."""
+    """Return what ends this process by SIGKILL, instead of `function` or right after it."""
 
     def die(*args: Any, **kwargs: Any) -> None:
         if call_it:

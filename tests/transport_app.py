@@ -33,7 +33,7 @@ app.conf.update(
     broker_transport_options=json.loads(os.environ.get("TRANSPORT_OPTIONS", "{}")),
     result_backend=os.environ.get("TRANSPORT_RESULTS"),
     worker_prefetch_multiplier=int(os.environ.get("TRANSPORT_PREFETCH", "4")),
-    worker_send_task_events=True,
+    worker_send_task_events=os.environ.get("TRANSPORT_EVENTS", "on") == "on",
     task_send_sent_event=True,
 )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import kombu
+import redis
 
 import cutmv.transports.cloudflare
 from cutmv.transports.cloudflare.addresses import Address
@@ -73,10 +74,16 @@ class WorkerProcess:
 
 
 class Site:
-    """A broker's environment, a queue, a log that tasks write, and workers."""
+    """A broker's environment, a queue, a log that tasks write, and workers.
 
-    def __init__(self, broker: dict[str, str], directory: Path) -> None:
+    `app` is the module whose Celery app the workers run and whose tasks are sent.
+    """
+
+    def __init__(
+        self, broker: dict[str, str], directory: Path, app: str = "tests.transport_app"
+    ) -> None:
         self.broker = broker
+        self.app = app
         self.directory = directory
         self.notes_file = directory / "notes"
         self.notes_file.touch()
@@ -101,7 +108,7 @@ class Site:
     ) -> WorkerProcess:
         """Start a worker; a `sociable` one talks to the others, which the broker counts too."""
         output = self.directory / f"worker-{len(self._workers)}.log"
-        command = [sys.executable, "-m", "celery", "-A", "tests.transport_app", "worker"]
+        command = [sys.executable, "-m", "celery", "-A", self.app, "worker"]
         command += ["-n", f"w{len(self._workers)}@test", "-l", "INFO", "-c", "2", *args]
         command += [] if sociable else ["--without-gossip", "--without-mingle"]
         with output.open("wb") as out:
@@ -125,7 +132,7 @@ class Site:
     def send(self, task: str, *args: Any, count: int = 1, **kwargs: Any) -> None:
         """Send a task, from a process of its own, as a web server would."""
         code = (
-            "import json, sys; from tests import transport_app as a\n"
+            f"import json, sys; import {self.app} as a\n"
             "task, args, count, options = json.loads(sys.argv[1])\n"
             "for _ in range(count): getattr(a, task).apply_async(args, **options)\n"
         )
@@ -140,7 +147,7 @@ class Site:
         """Send a task for each argument, from the threads of a process of its own."""
         code = (
             "import json, sys; from concurrent.futures import ThreadPoolExecutor\n"
-            "from tests import transport_app as a\n"
+            f"import {self.app} as a\n"
             "task, arguments, threads = json.load(sys.stdin)\n"
             "with ThreadPoolExecutor(threads) as pool:\n"
             "    list(pool.map(getattr(a, task).delay, arguments))\n"
@@ -153,10 +160,29 @@ class Site:
             timeout=300,
         )
 
+    def send_batch(self, task: str, count: int, **options: Any) -> None:
+        """Send a task without arguments many times, in calls of a hundred."""
+        code = (
+            f"import sys; import {self.app} as a\n"
+            "task, count = getattr(a, sys.argv[1]), int(sys.argv[2])\n"
+            "with a.app.producer_pool.acquire() as producer, producer.batch(max_size=1000):\n"
+            "    for _ in range(count): task.apply_async(producer=producer)\n"
+        )
+        subprocess.run(
+            [sys.executable, "-c", code, task, str(count)],
+            env=self.env(**options),
+            check=True,
+            timeout=300,
+        )
+
     def notes(self, event: str) -> list[dict[str, Any]]:
         """Return what tasks have noted so far."""
         lines = self.notes_file.read_text().splitlines()
         return [note for note in map(json.loads, lines) if note["event"] == event]
+
+    def held(self) -> int:
+        """Return how many messages the broker has, those that workers have taken included."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Kill what still runs."""
@@ -173,9 +199,30 @@ class CloudflareSite(Site):
         self.emulator = emulator
 
     def backlog(self) -> dict[str, int]:
-        """Return how many messages each queue holds, mailboxes aside."""
+        """Return how many messages each queue holds, but for mailboxes and empty graves."""
         held = self.emulator.stats()["messages"]
-        return {queue: count for queue, count in held.items() if not Address.read(queue)}
+        return {
+            queue: count
+            for queue, count in held.items()
+            if not Address.read(queue) and (count or not queue.endswith("-dead"))
+        }
+
+    def held(self) -> int:
+        """Return how many messages the queues hold, leased ones included."""
+        return sum(self.backlog().values())
+
+
+class RedisSite(Site):
+    """A site whose broker is a Redis."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        super().__init__({"TRANSPORT_BROKER": url}, directory)
+        self.url = url
+
+    def held(self) -> int:
+        """Return how many messages the queue `work` and the unacknowledged are."""
+        with redis.Redis.from_url(self.url) as client:
+            return int(client.llen("work")) + int(client.hlen("unacked"))
 
 
 @contextmanager

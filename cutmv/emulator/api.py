@@ -164,10 +164,14 @@ class _Endpoint:
         )
         result = await emulator.commits.run(lambda store: operation(call, store))
         await _pause(half_s)
-        if verdict.answer and verdict.answer.kind == "drop_after":
-            raise _DroppedError("drop_after")
-        if verdict.answer and verdict.answer.kind == "garbage":
-            return Response(_GARBAGE, media_type="text/html")
+        match verdict.answer and verdict.answer.kind:
+            case "drop_after":
+                raise _DroppedError("drop_after")
+            case "hang_after":
+                await _disconnected(request.receive)
+                raise _DroppedError("hang_after")
+            case "garbage":
+                return Response(_GARBAGE, media_type="text/html")
         return _success(result)
 
 

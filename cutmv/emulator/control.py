@@ -84,7 +84,7 @@ class _Control:
 
         if not await self._emulator.commits.run(push):
             return _refused(f"there is no queue {name!r}")
-        self._emulator.stats.published += 1
+        self._emulator.stats.pushed([message])
         return Response(status_code=204)
 
     async def reset(self, request: Request) -> Response:  # noqa: ARG002

@@ -17,6 +17,7 @@ ANSWERS = (
     "drop_after",  # the work is committed, then the connection is closed
     "garbage",  # the work is committed, then a proxy's error page is answered, with status 200
     "hang",  # neither work nor answer, for as long as the caller waits
+    "hang_after",  # the work is committed, then no answer, for as long as the caller waits
 )
 #: Kinds that act on the messages of a pull.
 ON_PULL = ("duplicate", "reorder")

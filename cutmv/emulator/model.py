@@ -40,6 +40,9 @@ MAX_QUEUES = 10_000
 #: Bytes of one queue's backlog: 25 GB.
 MAX_BACKLOG_BYTES = 25_000_000_000
 
+#: Bytes of a message that one billed operation writes, reads or deletes.
+OPERATION_BYTES = 64_000
+
 #: What an `http_pull` consumer has that says nothing else.
 HTTP_PULL_DEFAULTS: Mapping[str, Json] = {
     "batch_size": 5,
@@ -55,6 +58,11 @@ WORKER_DEFAULTS: Mapping[str, Json] = {
     "max_wait_time_ms": 5_000,
     "retry_delay": 0,
 }
+
+
+def operations(body_bytes: int) -> int:
+    """How often writing, reading or deleting a message with such a body is billed."""
+    return -(-(body_bytes + METADATA_BYTES) // OPERATION_BYTES)
 
 
 def iso(ms: int) -> str:
@@ -216,11 +224,12 @@ class Retry:
 
 @dataclass(frozen=True)
 class AckResult:
-    """What an acknowledgement did; `warnings` by lease id."""
+    """What an acknowledgement did; `warnings` by lease id, `deletes` as billed."""
 
     acked: int
     retried: int
     warnings: Mapping[str, str]
+    deletes: int
 
     def as_json(self) -> Json:
         """The SDK's `MessageAckResponse`."""

@@ -165,15 +165,16 @@ def _delete_consumer(call: Call, store: Store) -> Json:
 
 
 def _publish(call: Call, store: Store) -> Json:
-    metrics = store.messages.push(call.queue_id, [schema.message(call.body)])
-    call.stats.published += 1
+    messages = [schema.message(call.body)]
+    metrics = store.messages.push(call.queue_id, messages)
+    call.stats.pushed(messages)
     return {"metadata": {"metrics": metrics.as_json()}}
 
 
 def _batch(call: Call, store: Store) -> Json:
     messages = schema.batch(call.body)
     metrics = store.messages.push(call.queue_id, messages)
-    call.stats.published += len(messages)
+    call.stats.pushed(messages)
     return {"metadata": {"metrics": metrics.as_json()}}
 
 
@@ -198,8 +199,7 @@ def _pull(call: Call, store: Store) -> Json:
 def _ack(call: Call, store: Store) -> Json:
     acks, retries = schema.acks(call.body), schema.retries(call.body)
     done = store.messages.acknowledge(call.queue_id, acks, retries)
-    call.stats.acked += done.acked
-    call.stats.retried += done.retried
+    call.stats.settled(done)
     return done.as_json()
 
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cutmv.emulator.model import Delivery, Json
+from cutmv.emulator.model import AckResult, Delivery, Json, NewMessage, operations
 
 
 @dataclass
@@ -27,9 +27,27 @@ class Stats:
     duplicates: int = 0
     acked: int = 0
     retried: int = 0
+    #: Operations as Cloudflare bills them: one for each 64 KB of a message.
+    writes: int = 0
+    #: A pull that brings nothing is one, too.
+    reads: int = 0
+    #: By acks.
+    deletes: int = 0
+
+    def pushed(self, messages: Sequence[NewMessage]) -> None:
+        """Count messages put into a queue."""
+        self.published += len(messages)
+        self.writes += sum(operations(len(each.body)) for each in messages)
+
+    def settled(self, result: AckResult) -> None:
+        """Count the messages of one acknowledgement."""
+        self.acked += result.acked
+        self.retried += result.retried
+        self.deletes += result.deletes
 
     def delivered(self, messages: Sequence[Delivery]) -> None:
         """Count the messages of one pull."""
+        self.reads += sum(operations(len(each.body)) for each in messages) or 1
         self.deliveries += len(messages)
         self.redeliveries += sum(each.attempts > 1 for each in messages)
         self.duplicates += sum(each.is_copy for each in messages)
@@ -45,6 +63,7 @@ class Stats:
             "duplicates": self.duplicates,
             "acked": self.acked,
             "retried": self.retried,
+            "billed": {"writes": self.writes, "reads": self.reads, "deletes": self.deletes},
         }
 
     def reset(self) -> None:

@@ -20,6 +20,9 @@ TICK_S = 2.0
 FRESH_S = 10.0
 #: Seconds after which a message that no worker took is taken as lost by its broker.
 AWAY_S = 1800.0
+#: Seconds between questions to a broker that holds steps of ours: it may have died with them.
+#: Over Cloudflare that is a fortieth of the account's calls, and none when nothing waits.
+PROBE_S = 10.0
 #: Seconds between sweeps of old files.
 SWEEP_S = 3600.0
 #: Seconds after which a file that belongs to nothing is an accident's: far longer than any cut.
@@ -34,6 +37,7 @@ class Janitor:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher, self._services = dispatcher, dispatcher.services
         self._closing = threading.Event()
+        self._asked_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
 
     def start(self) -> None:
@@ -48,7 +52,8 @@ class Janitor:
     def resume(self) -> None:
         """Bring each step that waits and that nobody may be bringing."""
         dispatcher, store = self._dispatcher, self._services.store
-        if dispatcher.breaker.wants_probe:
+        if dispatcher.breaker.wants_probe or self._broker_may_be_gone():
+            self._asked_at = time.monotonic()
             dispatcher.probe_broker()
         for step_id in store.reclaim():
             log.warning("step %s was left by its worker; it is queued again", step_id)
@@ -57,6 +62,11 @@ class Janitor:
         for job_id, of_job in groupby(steps, key=lambda step: step.job_id):
             job = store.job(job_id)
             dispatcher.send(job, list(of_job))
+
+    def _broker_may_be_gone(self) -> bool:
+        closed = self._dispatcher.breaker.reason is None
+        due = time.monotonic() - self._asked_at >= PROBE_S
+        return closed and due and self._services.store.has_enqueued()
 
     def sweep(self) -> None:
         """Delete jobs, uploads and files that are past their time."""

@@ -174,6 +174,12 @@ class JobStore:
         """All steps that nobody runs, whether or not a broker has their message; see stranded."""
         return self._queued(sa.true(), fresh_s)
 
+    def has_enqueued(self) -> bool:
+        """Whether a broker has the message of a step that nobody runs yet."""
+        with self.reading() as db:
+            away = sa.and_(steps.c.state == State.QUEUED, steps.c.enqueued_at.is_not(None))
+            return bool(db.scalar(sa.select(sa.exists().where(away))))
+
     def _queued(self, condition: sa.ColumnElement[bool], fresh_s: float) -> list[Step]:
         with self.reading() as db:
             rows = db.execute(
@@ -193,9 +199,11 @@ class JobStore:
                 steps.update()
                 .where(steps.c.state == State.RUNNING, steps.c.lease_until < now())
                 .values(state=State.QUEUED, owner=None, lease_until=None, enqueued_at=None)
-                .returning(steps.c.id)
-            )
-            return list(lost.scalars())
+                .returning(steps.c.id, steps.c.job_id)
+            ).all()
+            for job_id in sorted({row.job_id for row in lost}):
+                settle(db, job_id)
+            return [row.id for row in lost]
 
     # Retention
 

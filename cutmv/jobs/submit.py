@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from celery import group
+from sqlalchemy.exc import SQLAlchemyError
 
 from cutmv.app import app
 from cutmv.jobs.breaker import Breaker
@@ -49,8 +49,13 @@ class Dispatcher:
         """Accept a job and start it. Raises UnknownUpload, and MediaError for a bad clip."""
         store = self.services.store
         job = store.add_job(plan_job(store.upload(request.upload_id), request))
-        self.send(job, job.steps)
-        return store.job(job.id)
+        try:
+            self.send(job, job.steps)
+            return store.job(job.id)
+        except SQLAlchemyError as error:
+            # It is kept, so it will run: a client that is told of an error sends a twin of it.
+            log.warning("job %s is left to the janitor: %s", job.id, type(error).__name__)
+            return job
 
     def cancel(self, job_id: str) -> Job:
         """End a job; its running steps stop within a second. Raises UnknownJob."""
@@ -60,18 +65,22 @@ class Dispatcher:
         return job
 
     def send(self, job: Job, steps: Sequence[Step]) -> None:
-        """Bring waiting steps of a job to a worker, or run them here. Never raises for a broker."""
+        """Bring waiting steps of a job to a worker, or run them here. Never raises for a broker.
+
+        Raises SQLAlchemyError when the job store fails; the janitor brings the steps then.
+        """
         reason = self._why_not()
         if reason is None:
             broker = BROKERS[self._mode]
             log.info("🚀 Attempting to enqueue job %s to %s...", job.id, broker)
             try:
-                self._enqueue(job, steps)
+                self._publish(job, steps)
             except Exception as error:  # whatever a broker raises, the job must run
                 log.debug("enqueueing job %s failed", job.id, exc_info=True)
-                reason = f"{type(error).__name__}: {error}"
+                reason = _one_line(error)
                 self.breaker.failed(reason)
             else:
+                self.services.store.sent([step.id for step in steps], self._mode)
                 log.info("✅ Job successfully enqueued to %s: %s", broker, job.id)
                 return
         self.run_here(job, steps, reason)
@@ -94,7 +103,7 @@ class Dispatcher:
                 channel: Any = connection.default_channel
                 channel.queue_declare(self.services.settings.queue_name)
         except Exception as error:
-            self.breaker.failed(f"{type(error).__name__}: {error}")
+            self.breaker.failed(_one_line(error))
         else:
             if self.breaker.reason is not None:
                 log.info("✅ %s answers again", BROKERS[self._mode])
@@ -117,26 +126,23 @@ class Dispatcher:
             return "Queue not configured"
         return self.breaker.reason
 
-    def _enqueue(self, job: Job, steps: Sequence[Step]) -> None:
+    def _publish(self, job: Job, steps: Sequence[Step]) -> None:
         info = job.upload.info
         rate = info.video.frame_rate if info.video else None
-        signatures = []
-        for step in steps:
-            soft_s = time_limit_s(info, parse_clip(step.clip, rate), step.spec)
-            signatures.append(
+        # A group by its id alone. Canvas's own `group` asks Redis for each result beforehand; and
+        # there is no chord: the step that ends last ends its job, in one transaction of the job
+        # store, which a crash can't separate and a second delivery can't repeat.
+        # In one batch: Cloudflare counts calls, and each of them is a round trip.
+        with publish_batch(app):
+            for step in steps:
+                soft_s = time_limit_s(info, parse_clip(step.clip, rate), step.spec)
                 cut.signature(
                     (step.id,),
                     task_id=step.id,
+                    group_id=job.id,
                     soft_time_limit=soft_s,
                     time_limit=soft_s + HARD_LIMIT_GRACE_S,
-                )
-            )
-        # No chord: the step that ends last ends its job, in one transaction of the job store,
-        # which a crash can't separate and a second delivery can't repeat.
-        # In one batch: Cloudflare counts calls, and each of them is a round trip.
-        with publish_batch(app):
-            group(signatures).apply_async()
-        self.services.store.sent([step.id for step in steps], self._mode)
+                ).apply_async()
 
     def _ask_status(self) -> dict[str, Any]:
         configured = self._mode != "eager"
@@ -150,3 +156,9 @@ class Dispatcher:
             "mode": self._mode,
             "fallback": "eager" if configured else None,
         }
+
+
+def _one_line(error: Exception) -> str:
+    """An error as people are shown it: its kind, and the first line of what it says."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -13,6 +13,9 @@ import signal
 #: Characters of FFmpeg's own words that an error line may carry: enough for one sentence.
 MAX_DETAIL_CHARS = 200
 
+#: How an error of a cut begins.
+CUT_FAILED = "The clip can't be cut"
+
 #: What FFmpeg says, and what that means for the person who sent the file.
 _MEANINGS = (
     ("moov atom not found", "the file is cut short: its index is missing; send the whole file"),

@@ -20,14 +20,21 @@ PROBE_MEMORY_BYTES = 4 * 2**30
 EVEN_RATE = Fraction(1, 200)
 
 
-def probe(source: str | Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> MediaInfo:
+def probe(
+    source: str | Path,
+    *,
+    timeout_s: float = PROBE_TIMEOUT_S,
+    cancelled: Callable[[], bool] | None = None,
+) -> MediaInfo:
     """What is in the video `source`, a path or an HTTP URL.
 
-    Raises MediaError when it is no video we can read, MediaUnavailable when the network failed.
+    Raises MediaError when it is no video we can read, MediaUnavailable when the network failed,
+    Cancelled within a second of `cancelled()`.
     """
+    shown = ["-show_format", "-show_streams"]
     with readable(source) as name:
         demuxer = demuxer_of(name)
-        found = ask(name, demuxer, ["-show_format", "-show_streams"], timeout_s=timeout_s)
+        found = ask(name, demuxer, shown, timeout_s=timeout_s, cancelled=cancelled)
     container = found.get("format", {})
     streams = found.get("streams", [])
     video = next((s for s in streams if s.get("codec_type") == "video" and not _is_cover(s)), None)

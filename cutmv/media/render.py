@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from cutmv.media.binaries import ffmpeg_path
 from cutmv.media.child import Limits, run
-from cutmv.media.errors import MediaError, explain
+from cutmv.media.errors import CUT_FAILED, MediaError, RenderTimeout, explain
+from cutmv.media.frames import Frames, find_frames
 from cutmv.media.plan import GIF_RATE, RenderPlan
 from cutmv.media.probe import ask
 from cutmv.media.source import input_args, readable
@@ -24,15 +26,14 @@ MEMORY_BYTES = 12 * 2**30
 #: Bytes of the largest output.
 OUTPUT_BYTES = 20 * 10**9
 #: Seconds before the first frame at which reading starts, in the order of the attempts: some
-#: containers find the keyframe before a time only roughly. The last reads from the start.
+#: containers find the keyframe before a time only roughly, and FFmpeg then fails, or leaves frames
+#: out. The last reads from the start.
 PREROLLS_S = (0.5, 15.0, float("inf"))
 #: Seconds for looking at a finished output.
 CHECK_TIMEOUT_S = 120.0
 #: FFmpeg's muxer, and ffprobe's demuxer, of each kind of output.
 MUXERS = {"cutdown": "mp4", "gif": "gif", "still": "mjpeg"}
 DEMUXERS = {"cutdown": "mov", "gif": "gif", "still": "jpeg_pipe"}
-
-_WHAT = "The clip can't be cut"
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,6 @@ class Rendered:
     height: int
 
 
-@dataclass(frozen=True)
-class Frames:
-    """The frames of a clip, by the source's packets, and how many an output has of them.
-
-    `first_pts` and `end_pts` are ticks of the source's clock: when the first is shown, and
-    when the last is no longer.
-    """
-
-    count: int
-    first_pts: int
-    end_pts: int
-    length_s: float
-
-
 def render(
     source: str | Path,
     plan: RenderPlan,
@@ -98,71 +85,29 @@ def render(
         with readable(source) as readable_source:
             frames = find_frames(readable_source, plan, timeout_s=timeout_s, cancelled=cancelled)
             watch = Watch(frames, on_progress)
-            rendered = None
-            for preroll_s in PREROLLS_S:
-                argv = _command(readable_source, plan, frames, preroll_s)
+            starts = _starts(plan, frames)
+            for from_s in starts:
+                argv = _command(readable_source, plan, frames, from_s)
                 argv += ["-threads", str(threads)] if threads else []
-                left_s = max(0.0, ends - time.monotonic())
-                ended = run(
-                    [*argv, f"file:{partial}"],
-                    limits=Limits(MEMORY_BYTES, OUTPUT_BYTES, left_s),
-                    on_line=watch.line,
-                    cancelled=cancelled,
-                )
-                if ended.code != 0:
-                    raise explain(_WHAT, ended.code, ended.stderr, readable_source)
-                rendered = _check(partial, plan, frames, cancelled)
-                if rendered is not None:
+                limits = Limits(MEMORY_BYTES, OUTPUT_BYTES, max(0.0, ends - time.monotonic()))
+                argv += [f"file:{partial}"]
+                try:
+                    ended = run(argv, limits=limits, on_line=watch.line, cancelled=cancelled)
+                    if ended.code != 0:
+                        raise explain(CUT_FAILED, ended.code, ended.stderr, readable_source)
+                    rendered = _check(partial, plan, frames, cancelled)
                     break
-        if rendered is None:
-            raise MediaError(f"{_WHAT}: the video is damaged there, and frames are missing.")
+                except RenderTimeout:
+                    raise
+                except MediaError:
+                    if from_s == starts[-1]:
+                        raise
         watch.done()
         partial.chmod(0o644)
         partial.replace(destination)
         return rendered
     finally:
         partial.unlink(missing_ok=True)
-
-
-def find_frames(
-    source: str,
-    plan: RenderPlan,
-    *,
-    timeout_s: float,
-    cancelled: Callable[[], bool] | None = None,
-) -> Frames:
-    """The frames of the plan's clip in `source`, a readable name.
-
-    Reads the source's packets there, and decodes nothing. Raises as `render` does.
-    """
-    tick, rate = plan.video.time_base, plan.video.frame_rate
-    until_s = float((plan.end_pts * tick) + 3 / rate) + 1.0
-    interval = f"{max(0.0, float(plan.first_pts * tick) - 0.5):.6f}%{until_s:.6f}"
-    shown = ["-select_streams", str(plan.video.index), "-read_intervals", interval]
-    shown += ["-show_entries", "packet=pts,dts,duration,flags"]
-    found = ask(
-        source, plan.info.container, shown, timeout_s=timeout_s, what=_WHAT, cancelled=cancelled
-    )
-    times: dict[int, int] = {}
-    for packet in found.get("packets", []):
-        pts = packet.get("pts", packet.get("dts"))
-        # A packet that an edit list cuts away is decoded, and not shown.
-        if pts is not None and "D" not in packet.get("flags", ""):
-            times[int(pts)] = int(packet.get("duration", 0))
-    inside = sorted(pts for pts in times if plan.first_pts <= pts < plan.end_pts)
-    if not inside:
-        raise MediaError(f"{_WHAT}: there is no frame in it; the video may be cut short.")
-    after = [pts for pts in times if pts >= plan.end_pts]
-    last = inside[-1]
-    end = min(after) if after else last + (times[last] or round(1 / rate / tick))
-    known_end_pts = round((Fraction(plan.video.start_s) + Fraction(plan.video.duration_s)) / tick)
-    missing = min(plan.end_pts, known_end_pts) - end
-    if not after and missing * tick > 2 / rate and not plan.video.variable:
-        at_s = float(end * tick) - plan.info.start_s
-        raise MediaError(f"{_WHAT}: the file is cut short, and its picture ends at {at_s:.3f} s.")
-    length_s = float((end - inside[0]) * tick)
-    counts = {"cutdown": len(inside), "gif": max(1, round(length_s * GIF_RATE)), "still": 1}
-    return Frames(counts[plan.spec.kind], inside[0], end, length_s)
 
 
 class Watch:
@@ -213,10 +158,14 @@ class Watch:
             return 0.0
 
 
-def _command(source: str, plan: RenderPlan, frames: Frames, preroll_s: float) -> list[str]:
+def _starts(plan: RenderPlan, frames: Frames) -> list[float]:
+    """Where to start reading, in seconds from the file's start, in the order of the attempts."""
+    first_s = float(frames.first_pts * plan.video.time_base) - plan.info.start_s
+    return sorted({max(0.0, first_s - preroll_s) for preroll_s in PREROLLS_S}, reverse=True)
+
+
+def _command(source: str, plan: RenderPlan, frames: Frames, from_s: float) -> list[str]:
     """The command, but for its output."""
-    tick = plan.video.time_base
-    from_s = max(0.0, float(frames.first_pts * tick) - plan.info.start_s - preroll_s)
     argv = [ffmpeg_path(), "-hide_banner", "-nostdin", "-v", "error", "-y"]
     argv += ["-progress", "pipe:1", "-stats_period", "0.2"]
     # Timestamps stay the source's, so that frames are chosen by whole ticks of its clock.
@@ -280,28 +229,22 @@ def _timescale(tick: Fraction) -> int:
 
 def _check(
     made: Path, plan: RenderPlan, frames: Frames, cancelled: Callable[[], bool] | None
-) -> Rendered | None:
-    """What was made, or None when it is not what was planned: an exit code is no proof."""
-    if made.stat().st_size == 0:
-        return None
+) -> Rendered:
+    """What was made. Raises MediaError when that was not planned: an exit code is no proof."""
     kind = plan.spec.kind
     shown = ["-count_packets", "-select_streams", "v:0"]
     shown += ["-show_entries", "stream=width,height,nb_read_packets"]
-    found = ask(
-        str(made),
-        DEMUXERS[kind],
-        shown,
-        timeout_s=CHECK_TIMEOUT_S,
-        what=_WHAT,
-        cancelled=cancelled,
-    )
-    if not found.get("streams"):
-        return None
-    stream = found["streams"][0]
+    stream: dict[str, Any] = {}
+    if made.stat().st_size > 0:
+        demuxer, limit_s = DEMUXERS[kind], CHECK_TIMEOUT_S
+        found = ask(
+            str(made), demuxer, shown, timeout_s=limit_s, what=CUT_FAILED, cancelled=cancelled
+        )
+        stream = next(iter(found.get("streams", ())), stream)
     count = int(stream.get("nb_read_packets", 0))
-    size = (int(stream["width"]), int(stream["height"]))
+    size = (int(stream.get("width", 0)), int(stream.get("height", 0)))
     # A GIF's frames are made anew, and the last one may fall on the clip's very end.
     if abs(count - frames.count) > (kind == "gif") or size != (plan.width, plan.height):
-        return None
+        raise MediaError(f"{CUT_FAILED}: the video is damaged there, and frames are missing.")
     duration_s = 0.0 if kind == "still" else frames.length_s
     return Rendered(duration_s, count, made.stat().st_size, *size)

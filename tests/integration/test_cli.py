@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -121,6 +122,32 @@ def test_a_clip_past_the_end_costs_no_work_on_the_others(video: Path, tmp_path: 
     assert done.returncode == 1
     assert "past the end of the video, 4.000 s" in done.stderr
     assert list(tmp_path.glob("*.mp4")) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_cut_that_is_told_to_end_says_so_and_leaves_no_partial_file(
+    video: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("ignored by whoever runs the tests, and so by what they start")
+    clips = ["--clip", "0-0.1", *["--clip", "0-4"] * 20]
+    argv = [sys.executable, "-m", "cutmv", "cut", str(video), *clips, "--aspect", "9:16", "--json"]
+    with subprocess.Popen(
+        argv, cwd=tmp_path, env=clean_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as cut:
+        wait_for(lambda: list(tmp_path.glob(".song-03-*")), what="the third clip is under way")
+        cut.send_signal(number)
+        sent_at = time.monotonic()
+        stdout, stderr = cut.communicate(timeout=30)
+
+    assert time.monotonic() - sent_at < 2.0
+    assert cut.returncode == 1
+    document = json.loads(stdout)
+    assert document["error"] == f"Ended by {number.name} before all was cut."
+    assert b"Traceback" not in stderr
+    made = [output["path"] for output in document["outputs"]]
+    assert made[0] == "song-01-9x16.mp4"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(made)
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:

@@ -332,13 +332,16 @@ def test_garbage_is_answered_after_the_work(api: Api) -> None:
     assert api.bodies() == ["a"]
 
 
-def test_a_hanging_call_does_nothing_and_keeps_no_one_else_waiting(api: Api) -> None:
-    api.emulator.faults({"route": "publish", "kind": "hang", "count": 1})
+@pytest.mark.parametrize(("kind", "kept"), [("hang", []), ("hang_after", ["a"])])
+def test_a_call_hangs_before_or_after_the_work_and_keeps_no_one_else_waiting(
+    api: Api, kind: str, kept: list[str]
+) -> None:
+    api.emulator.faults({"route": "publish", "kind": kind, "count": 1})
     document = {"body": "a", "content_type": "text"}
     with pytest.raises(httpx.ReadTimeout):
         api.client.post(f"{api.queue}/messages", json=document, timeout=0.2)
-    wait_for(lambda: api.emulator.stats()["calls"]["publish"] == {"hang": 1})
-    assert api.bodies() == []
+    wait_for(lambda: api.emulator.stats()["calls"]["publish"] == {kind: 1})
+    assert api.bodies() == kept
 
 
 def test_a_duplicated_message_is_delivered_beside_its_lease_and_after_its_ack(api: Api) -> None:
@@ -402,3 +405,21 @@ def test_stats_tell_the_leases_that_are_outstanding(api: Api) -> None:
     stats = api.emulator.stats()
     assert (stats["leases_outstanding"], stats["messages"]) == (1, {"work": 2})
     assert (stats["deliveries"], stats["redeliveries"], stats["refused"]) == (2, 0, 0)
+
+
+def test_operations_are_billed_by_64_kb_and_an_empty_pull_is_a_read(api: Api) -> None:
+    def billed() -> tuple[int, int, int]:
+        counts = api.emulator.stats()["billed"]
+        return counts["writes"], counts["reads"], counts["deletes"]
+
+    api.push("small")
+    api.push("x" * 63_901)
+    assert billed() == (1 + 2, 0, 0)
+    small, large = api.pull()
+    assert billed() == (3, 3, 0)
+    assert api.pull() == []
+    assert billed() == (3, 4, 0)
+    api.ack(small)
+    assert billed() == (3, 4, 1)
+    api.ack(large, small)
+    assert billed() == (3, 4, 3)

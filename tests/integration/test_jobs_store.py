@@ -254,7 +254,9 @@ def test_the_janitor_is_shown_what_nobody_brings(store: JobStore) -> None:
     let_time_pass(store, 11.0)
     assert [s.id for s in store.stranded(100.0, 10.0)] == [s.id for s in job.steps]
 
+    assert not store.has_enqueued()
     store.sent([job.steps[0].id], "redis")
+    assert store.has_enqueued()
     assert [s.id for s in store.stranded(100.0, 10.0)] == [job.steps[1].id]
     assert [s.id for s in store.waiting(10.0)] == [s.id for s in job.steps]
     let_time_pass(store, 101.0)
@@ -278,6 +280,9 @@ def test_steps_of_the_dead_are_queued_again_and_those_of_the_living_are_not(
 
     assert states(store.job(job.id)) == ["running", "queued", "running"]
     assert [step.id for step in store.stranded(1000.0, 10.0)] == [job.steps[0].id]
+    let_time_pass(store, 600.0)
+    store.reclaim()
+    assert states(store.job(job.id)) == ["queued", "queued", "queued"]
 
 
 @pytest.mark.parametrize("expected", [True, False])

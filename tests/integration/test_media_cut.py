@@ -96,6 +96,21 @@ def test_a_clip_has_every_frame_of_its_interval_and_no_other(
     assert abs(audio_offset_s(made, source, first_s)) < 0.02
 
 
+@pytest.mark.parametrize(("seconds", "start", "end"), [(3, "2.2", "3"), (12, "11", "11.9")])
+def test_a_clip_far_from_its_keyframe_in_a_transport_stream_has_every_frame(
+    tmp_path: Path, seconds: int, start: str, end: str
+) -> None:
+    # FFmpeg seeks past the keyframe there, and fails since it finds sound and no picture.
+    sparse = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "150", "-bf", "2")
+    source = make_sample(tmp_path / "g.ts", seconds=seconds, size=SIZE, codec=sparse)
+    wanted = clip(start, end)
+    made, _ = cut(source, wanted)
+    expected = frames_of(source, wanted)
+    assert numbers(made) == expected
+    first_s = float(frame_times(source)[expected[0]]) - start_s(source)
+    assert abs(audio_offset_s(made, source, first_s)) < 0.02
+
+
 def test_frames_of_a_variable_rate_keep_their_times(tmp_path: Path) -> None:
     source = make_sample(tmp_path / "v.mp4", seconds=4, size=SIZE, vfr=True)
     assert probe(source).video.variable  # type: ignore[union-attr]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,9 @@ with app.connection_for_read() as connection:
 """
 
 
-@pytest.fixture(params=["cloudflare", "redis"])
-def site(
-    request: pytest.FixtureRequest, make_emulator: Callable[..., EmulatorProcess], tmp_path: Path
-) -> Iterator[Site]:
-    if request.param == "cloudflare":
-        site: Site = CloudflareSite(make_emulator(latency_ms=50), tmp_path)
-    else:
-        site = Site({"TRANSPORT_BROKER": request.getfixturevalue("redis_url")}, tmp_path)
-    yield site
-    site.close()
+@pytest.fixture
+def latency_ms() -> int:
+    return 50
 
 
 def ask(site: Site, method: str, *arguments: Any, **options: Any) -> Any:
@@ -251,7 +245,7 @@ def test_mailboxes_go_with_their_processes(
             worker.term()
         for worker in workers:
             assert worker.child.wait(20) == 0
-        assert list(site.emulator.stats()["messages"]) == ["work"]
+        assert list(site.emulator.stats()["messages"]) == ["work", "work-dead"]
     finally:
         site.close()
 
@@ -292,3 +286,30 @@ def test_an_unbound_queue_gets_nothing_any_more(emulator: EmulatorProcess) -> No
         assert [name for name in emulator.stats()["messages"] if Address.read(name)] == []
         connection.Producer().publish("x", exchange=exchange, routing_key="sport.tennis")
         assert channel.basic_get("reader") is None
+
+
+def test_events_are_dropped_before_they_cost_a_task_its_turn(emulator: EmulatorProcess) -> None:
+    exchange = kombu.Exchange("celeryev", type="topic")
+    # Forty calls a minute: four for events, and half of all without waiting.
+    scarce = {"rate_limit": 40, "rate_window": 60.0, "rate_reserve": 0.0}
+    # Of different options, so that they share no more than two processes would.
+    reading = connect(emulator, ack_linger=0.2)
+    with connect(emulator, **scarce) as sender, reading as reader:
+        queue = kombu.Queue("ev", exchange, routing_key="#", auto_delete=True)
+        queue(reader.channel()).declare()
+        producer = sender.Producer(exchange=exchange)
+        tasks = sender.SimpleQueue("tasks")
+        calls_before = emulator.stats()["calls"].get("batch", {}).get("200", 0)
+        broadcaster = sender.transport.session.broadcaster
+
+        for number in range(broadcast.MAX_WAITING + 3_000):
+            producer.publish({"n": number}, routing_key="task.sent")
+        for _ in range(10):
+            started = time.monotonic()
+            tasks.put("a task")
+            assert time.monotonic() - started < 5
+
+        wait_until(lambda: broadcaster.dropped, 30, "what found no room is counted")
+        calls = emulator.stats()["calls"]["batch"]["200"] - calls_before
+        assert calls <= 10 + 4, "events took calls from tasks"
+        assert emulator.stats()["messages"]["tasks"] == 10

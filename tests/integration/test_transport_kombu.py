@@ -101,7 +101,7 @@ def test_messages_arrive_with_their_headers_and_are_gone_once_acked(
     assert message.properties["correlation_id"] == "c1"
     assert message.delivery_info["redelivered"] is False
     assert emulator.stats()["acked"] == 1
-    assert emulator.stats()["messages"] == {"work": 0}
+    assert emulator.stats()["messages"] == {"work": 0, "work-dead": 0}
 
 
 def test_a_compressed_body_and_a_bytes_body_survive(emulator: EmulatorProcess) -> None:
@@ -151,7 +151,7 @@ def test_a_rejected_message_is_gone(emulator: EmulatorProcess) -> None:
         with kombu.Consumer(connection, [QUEUE], on_message=lambda m: (seen.append(m), m.reject())):
             _drain(connection, lambda: bool(seen))
 
-    assert emulator.stats()["messages"] == {"work": 0}
+    assert emulator.stats()["messages"] == {"work": 0, "work-dead": 0}
 
 
 def test_closing_returns_at_once_what_was_not_acked(emulator: EmulatorProcess) -> None:
@@ -393,7 +393,8 @@ def test_a_missing_queue_is_created_with_a_pull_consumer_once(emulator: Emulator
         QUEUE(connection.channel()).declare()
 
     calls = emulator.stats()["calls"]
-    assert calls["create"] == {"200": 1}
+    assert calls["create"] == {"200": 2}  # the queue, and the one for its dead letters
+    assert calls["edit"] == {"200": 1}  # how long that keeps them
     assert calls["create_consumer"] == {"200": 1}
 
 
@@ -402,7 +403,7 @@ def test_processes_that_declare_at_once_all_succeed(emulator: EmulatorProcess) -
     with connect(emulator) as connection:
         _publish(connection, "x")
 
-    assert emulator.stats()["messages"] == {"work": 1}
+    assert emulator.stats()["messages"] == {"work": 1, "work-dead": 0}
 
 
 def test_a_missing_queue_that_may_not_be_created_names_the_commands(
@@ -448,7 +449,7 @@ def test_purging_and_deleting(emulator: EmulatorProcess) -> None:
         assert channel.queue_declare("work", passive=True).message_count == 0
         channel.queue_delete("work")
 
-    assert emulator.stats()["messages"] == {}
+    assert emulator.stats()["messages"] == {"work-dead": 0}
 
 
 def test_a_queue_deleted_and_made_anew_is_published_to_by_its_new_id(
@@ -460,7 +461,7 @@ def test_a_queue_deleted_and_made_anew_is_published_to_by_its_new_id(
         other.channel().queue_delete("work")
         _publish(one, "z")
 
-    assert emulator.stats()["messages"] == {"work": 1}
+    assert emulator.stats()["messages"] == {"work": 1, "work-dead": 0}
 
 
 def test_simple_queues_work(emulator: EmulatorProcess) -> None:

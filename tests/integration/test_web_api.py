@@ -506,12 +506,23 @@ def test_a_signed_webhook_is_taken_once(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, signed(b'{"events": []}', "msg_wrong", "another secret")], ids=["none", "wrong"]
+    "wrong",
+    [
+        {"webhook-signature": ""},
+        {"webhook-signature": "v1,AAAA"},
+        {"webhook-signature": "v1,é".encode("latin-1")},
+        {"webhook-timestamp": "9" * 5_000},
+        {"webhook-id": "é".encode("latin-1")},
+    ],
+    ids=["none", "wrong", "no ASCII", "no date", "another id"],
 )
 def test_a_webhook_not_signed_by_us_is_refused(
-    client: httpx.Client, headers: dict[str, str]
+    client: httpx.Client, wrong: dict[str, str | bytes]
 ) -> None:
-    answer = client.post("/api/queue-progress", content=b'{"events": []}', headers=headers)
+    body = b'{"events": []}'
+    headers = httpx.Headers({**signed(body, "msg_wrong"), **wrong})
+
+    answer = client.post("/api/queue-progress", content=body, headers=headers)
 
     assert answer.status_code == 401
     problem(answer)

@@ -82,7 +82,7 @@ def test_the_cloudflare_broker_has_the_account_and_the_quoted_token(tmp_path: Pa
     ("env", "backend"),
     [
         ({}, "db+sqlite:///"),
-        (REDIS, "redis://"),
+        (REDIS, "cutmv.results:RedisResults+redis://"),
         (CLOUDFLARE, "db+sqlite:///"),
         ({**CLOUDFLARE, **R2}, "s3"),
         ({**CLOUDFLARE, "DATABASE_URL": "postgres://h/d"}, "db+postgresql+psycopg://h/d"),
@@ -137,3 +137,19 @@ def test_processes_of_one_secret_key_find_the_same_webhook_secret(tmp_path: Path
     second = settings(tmp_path / "b", CUTMV_SECRET_KEY="k")
 
     assert first.webhook_secret == second.webhook_secret
+
+
+@pytest.mark.parametrize(
+    ("env", "ledger"),
+    [
+        (CLOUDFLARE, "file:///"),
+        ({**CLOUDFLARE, **REDIS}, "redis://"),
+        ({**CLOUDFLARE, **REDIS, **R2}, "r2://cutmv-storage/leases"),
+    ],
+)
+def test_workers_note_what_they_hold_where_they_share_the_rest(
+    tmp_path: Path, env: dict[str, str], ledger: str
+) -> None:
+    options = celery_config(settings(tmp_path, **env))["broker_transport_options"]
+
+    assert options["lease_ledger"].startswith(ledger)

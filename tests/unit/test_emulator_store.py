@@ -124,7 +124,7 @@ def test_an_ack_by_a_lease_that_ran_out_is_still_accepted(bench: Bench) -> None:
     [first] = bench.pull(visible_s=1)
     bench.clock.pass_seconds(2)
     [second] = bench.pull(visible_s=60)
-    assert bench.ack(first) == AckResult(1, 0, {})
+    assert bench.ack(first) == AckResult(1, 0, {}, deletes=1)
     assert bench.backlog() == 0
     assert bench.ack(second).warnings.keys() == {second.handle}
 

@@ -14,14 +14,15 @@ NOW = 1_800_000_000.0
 @given(
     wait=st.floats(0, 90 * 86_400, allow_nan=False),
     lateness=st.lists(st.floats(0, 5), min_size=1, max_size=20),
+    retention=st.integers(3600, 14 * 86_400),
 )
 def test_hops_end_at_the_time_and_never_hand_out_a_message_early(
-    wait: float, lateness: list[float]
+    wait: float, lateness: list[float], retention: int
 ) -> None:
     due, now, hops = NOW + wait, NOW, 0
     while True:
-        asked = delays.delay(due, now)
-        assert 0 <= asked <= delays.MAX_DELAY
+        asked = delays.delay(due, now, retention)
+        assert 0 <= asked <= min(delays.MAX_DELAY, retention / 2)
         late = lateness[hops % len(lateness)]
         now, hops = now + asked + late, hops + 1
         if not delays.is_early(due, now):
@@ -30,7 +31,7 @@ def test_hops_end_at_the_time_and_never_hand_out_a_message_early(
     assert due - now <= delays.MAX_HOLD
     # Late by no more than the last delivery was, and a rounded second never counts twice.
     assert now - due <= max(lateness) + 1e-5
-    assert hops <= wait / delays.MAX_DELAY + 2
+    assert hops <= wait / min(delays.MAX_DELAY, retention / 2) + 2
 
 
 @given(seconds=st.integers(0, 10**9), offset=st.integers(-14, 14))

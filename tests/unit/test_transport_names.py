@@ -89,3 +89,36 @@ def test_an_empty_name_is_refused() -> None:
 def test_a_name_of_somebody_else_is_not_decoded(queue_name: str) -> None:
     with pytest.raises(QueueNameError):
         names.decode(queue_name)
+
+
+@given(short_name)
+def test_a_dead_letter_queue_has_a_valid_name_that_no_other_queue_meets(name: str) -> None:
+    dead = names.dead_letters(names.encode(name), "{queue}-dead")
+
+    assert CLOUDFLARE.fullmatch(dead)
+    assert dead != names.encode(name)
+    if not dead.startswith(names.LONG_DEAD_LETTERS):
+        assert names.decode(dead) == f"{name}-dead"
+
+
+@pytest.mark.parametrize(
+    ("name", "dead"),
+    [
+        ("cutmv-processing", "cutmv-processing-dead"),
+        ("celery.priority", "q--celery-dpriority-hdead"),
+        ("a" * 58, "a" * 58 + "-dead"),
+    ],
+)
+def test_dead_letter_queues_are_spelled_like_any_queue(name: str, dead: str) -> None:
+    assert names.dead_letters(names.encode(name), "{queue}-dead") == dead
+
+
+@pytest.mark.parametrize("name", ["a" * 59, "a" * 63, "x" * 40 + "_" * 10])
+def test_a_dead_letter_queue_whose_name_is_too_long_has_a_digest_for_one(name: str) -> None:
+    dead = names.dead_letters(names.encode(name), "{queue}-dead")
+
+    assert CLOUDFLARE.fullmatch(dead)
+    assert dead.startswith("q---l")
+    assert dead != names.dead_letters(names.encode(name[:-1]), "{queue}-dead")
+    with pytest.raises(QueueNameError):
+        names.decode(dead)

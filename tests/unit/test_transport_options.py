@@ -14,7 +14,8 @@ def test_nothing_given_means_the_documented_defaults() -> None:
     options = Options.read({}, environ={})
 
     assert options == Options()
-    assert options.visibility_timeout == 300
+    assert options.visibility_timeout is None
+    assert options.lease_ledger == ""
     assert options.polling_interval_max == 1
 
 
@@ -33,6 +34,9 @@ def test_every_option_is_documented_with_its_default() -> None:
         ({"create_missing_queues": 1}, "create_missing_queues must be true or false, not 1"),
         ({"publish_batch_size": 101}, "publish_batch_size must be 1 to 100"),
         ({"api_base_url": "api.cloudflare.com"}, r"api_base_url must be an http\(s\) URL"),
+        ({"queue_max_retries": 101}, "queue_max_retries must be 0 to 100, not 101"),
+        ({"dead_letter_queue": "dead"}, "dead_letter_queue must hold {queue} and more"),
+        ({"dead_letter_queue": "{queue}"}, "dead_letter_queue must hold {queue} and more"),
         ({"large_messages": "s3://bucket"}, "large_messages must be r2://BUCKET/PREFIX or file:"),
         ({"compression": "squeeze"}, "compression must be one that kombu knows"),
         ({"polling_interval_min": 5}, "polling_interval_max must be 5 to 3600, not 1.0"),

@@ -35,8 +35,8 @@ def settler() -> Iterator[Settler]:
 def _handed_over(settler: Settler) -> list[tuple[str, bool]]:
     """What the settler was told: the lease, and whether it was an ack."""
     told = []
-    while not settler._intake.empty():
-        ending = settler._intake.get_nowait()
+    while settler._intake:
+        ending = settler._intake.popleft()
         told.append((ending.lease.lease_id, ending.delay is None))  # type: ignore[union-attr]
     return told
 
@@ -149,3 +149,13 @@ def test_closing_returns_what_is_still_held(settler: Settler) -> None:
     qos.restore_unacked_once()
 
     assert _handed_over(settler) == [("a", False)]
+
+
+def test_a_message_that_a_puller_fetched_takes_the_room_reserved_for_it(settler: Settler) -> None:
+    qos, message = _qos(settler, 10), Message("a")
+
+    assert qos.reserve(Fetcher()) == 10
+    qos.hold(message, Lease("q", "a"), fetched=True)
+    assert qos.can_consume_max_estimate() == 0
+    qos.unreserve(9)
+    assert qos.can_consume_max_estimate() == 9

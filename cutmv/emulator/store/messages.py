@@ -19,6 +19,7 @@ from cutmv.emulator.model import (
     NewMessage,
     Queue,
     Retry,
+    operations,
 )
 from cutmv.emulator.store.registry import Registry
 
@@ -113,13 +114,14 @@ class Messages:
         """
         queue = self._settled(queue_id)
         warnings: dict[str, str] = {}
-        acked = retried = 0
+        acked = retried = deletes = 0
         for lease_id in acks:
             seq = self._leased(queue_id, lease_id, current=False)
             if seq is None:
                 warnings[lease_id] = "lease is unknown, or its message is no longer in the queue"
                 continue
-            self._db.execute("DELETE FROM messages WHERE seq = ?", (seq,))
+            size = self._one("DELETE FROM messages WHERE seq = ? RETURNING size", seq)
+            deletes += operations(size)
             acked += 1
         spec = queue.consumer.spec if queue.consumer else None
         for retry in retries:
@@ -135,7 +137,7 @@ class Messages:
                 (self._now_ms(), _max_retries(spec), delay * 1000, seq),
             )
             retried += 1
-        return AckResult(acked, retried, warnings)
+        return AckResult(acked, retried, warnings, deletes)
 
     def remove(self, queue_id: str, refs: Iterable[str]) -> dict[str, str]:
         """Delete messages by the `ref` a peek gave; answers warnings by ref. Error: 10104."""

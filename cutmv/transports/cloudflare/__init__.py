@@ -10,17 +10,21 @@ Nothing of the rest of ``cutmv`` is imported, and httpx only when a connection i
 The modules, each knowing only those above it:
 
 - ``errors``, ``names``, ``envelope``, ``delays``: plain data and pure functions
-- ``objects``, ``options``: an object store; what the transport can be told
+- ``ledger``, ``objects``, ``options``: who works on which message; an object store; what the
+  transport can be told
 - ``large``: messages over the limit
+- ``celery_worker``: what the transport asks of Celery
 - ``budget``, ``api``: the REST client and the account's rate limit
 - ``addresses``, ``queues``: which queues exist, found or created by name
-- ``publisher``, ``leases``: batched publishing; batched acks and retries
+- ``publisher``, ``leases``, ``keeper``: batched publishing; batched acks and retries; leases that
+  follow the work
 - ``fanout``, ``mailboxes``, ``broadcast``: exchanges and temporary queues, inside this process
   and between processes
 - ``session``: one of each of the above for a process, shared by its connections
 - ``batch``: blocks in which publishing is gathered
-- ``prefetch``, ``inbox``, ``puller``: from batched pulls to the consumer's loop
+- ``deadletters``, ``prefetch``, ``inbox``, ``puller``: from batched pulls to the consumer's loop
 - ``channel``, ``transport``: what kombu sees
+- ``admin``, ``replay``, ``orphans``: what a person does to queues; the transport needs none of them
 """
 
 from typing import TYPE_CHECKING, Any

@@ -11,6 +11,7 @@ import json
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -56,6 +57,15 @@ QUEUE_NOT_FOUND = 10104
 def full_jitter(attempt: int, first: float = BACKOFF_FIRST, most: float = BACKOFF_MAX) -> float:
     """Return the seconds to pause before retry number `attempt` (from 0)."""
     return random.uniform(0, min(most, first * 2 ** min(attempt, 16)))
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """About what a queue holds: messages, their bytes, and when the oldest came (s since 1970)."""
+
+    count: int
+    size: int
+    oldest: float | None
 
 
 class Client:
@@ -151,15 +161,14 @@ class Client:
             "POST", f"/queues/{queue_id}/purge", deadline, {"delete_messages_permanently": True}
         )
 
-    def backlog(self, queue_id: str, deadline: float) -> int:
-        """Return about how many messages a queue holds, leased ones included."""
+    def backlog(self, queue_id: str, deadline: float) -> Backlog:
+        """Return about what a queue holds, leased and delayed messages included."""
         metrics = self._result("GET", f"/queues/{queue_id}/metrics", deadline)
-        return int(metrics.get("backlog_count") or 0)
-
-    def oldest(self, queue_id: str, deadline: float) -> float | None:
-        """Return when about a queue's oldest message was put there (seconds since 1970)."""
-        metrics = self._result("GET", f"/queues/{queue_id}/metrics", deadline)
-        return int(metrics.get("oldest_message_timestamp_ms") or 0) / 1000 or None
+        return Backlog(
+            int(metrics.get("backlog_count") or 0),
+            int(metrics.get("backlog_bytes") or 0),
+            int(metrics.get("oldest_message_timestamp_ms") or 0) / 1000 or None,
+        )
 
     # Messages.
 
@@ -170,10 +179,14 @@ class Client:
 
         Each is its text and its delay in seconds (0 to 43,200; none: the queue's own).
         """
-        messages: list[dict[str, str | int]] = []
+        messages: list[dict[str, Any]] = []
         for text, delay in texts:
-            message: dict[str, str | int] = {"body": text, "content_type": "text"}
+            message = {"body": text, "content_type": "text"}
             messages.append(message if delay is None else {**message, "delay_seconds": delay})
+        self.put(queue_id, messages, deadline)
+
+    def put(self, queue_id: str, messages: Sequence[Mapping[str, Any]], deadline: float) -> None:
+        """Put messages on a queue like `publish`, each as the API takes it."""
         self._call("POST", f"/queues/{queue_id}/messages/batch", deadline, {"messages": messages})
 
     def pull(
@@ -208,6 +221,21 @@ class Client:
         path = f"/queues/{queue_id}/messages/ack"
         answer = self._call("POST", path, deadline, body, metered=False, retried=False)
         return dict((answer["result"] or {}).get("warnings") or {})
+
+    def peek(self, queue_id: str, count: int, deadline: float) -> list[dict[str, Any]]:
+        """Return up to `count` (1 to 100) messages that wait, and lease none.
+
+        Each has a ``ref`` in place of a lease. Leased and delayed messages are not shown.
+        """
+        body = {"batch_size": count}
+        result = self._result("POST", f"/queues/{queue_id}/messages/peek", deadline, body)
+        return list(result.get("messages") or ())
+
+    def remove(self, queue_id: str, refs: Sequence[str], deadline: float) -> dict[str, str]:
+        """Remove messages by the ``ref`` that `peek` gave; returns Cloudflare's warnings by it."""
+        body = {"refs": [{"ref": ref} for ref in refs]}
+        result = self._result("POST", f"/queues/{queue_id}/messages/purge", deadline, body)
+        return dict(result.get("warnings") or {})
 
     # One call.
 

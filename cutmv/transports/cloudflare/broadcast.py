@@ -13,7 +13,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cutmv.transports.cloudflare.addresses import Address, exchange_digest
 from cutmv.transports.cloudflare.api import Client
@@ -41,8 +41,9 @@ FRESH_FOR_REPLIES = 0.3
 #: Seconds that events wait for others to share a call with.
 LINGER = 0.25
 
-#: Events kept while their budget is used up; the oldest make room.
-MAX_EVENTS = 10_000
+#: Events kept while their budget is used up, and other notices while Cloudflare does not answer;
+#: the oldest make room.
+MAX_WAITING = 10_000
 
 #: Seconds a call for events may take: remote control waits behind it.
 EVENT_TIMEOUT = 2.0
@@ -57,12 +58,13 @@ REAP_EVERY, UNREAD = 120.0, 30.0
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message for whoever is bound to an exchange."""
+    """A message for whoever is bound to an exchange; `at` is when it came to be sent."""
 
     exchange: str
     kind: str
     routing_key: str
     text: str
+    at: float = field(default_factory=time.monotonic)
 
 
 class Broadcaster:
@@ -81,7 +83,7 @@ class Broadcaster:
         limit = int(client.budget.limit * options.event_rate_share)
         self._event_budget = Budget(max(1, limit) if limit else 0, options.rate_window)
         self._silent = not options.fanout or (options.rate_limit and not limit)
-        #: Events that found no room, or were not accepted.
+        #: Notices that found no room, or were not accepted.
         self.dropped = 0
         self._change = threading.Condition()
         self._urgent: deque[Notice] = deque()
@@ -105,15 +107,13 @@ class Broadcaster:
     def send(self, notice: Notice) -> None:
         """Hand over a notice."""
         with self._change:
-            if notice.kind != "topic":
-                self._urgent.append(notice)
-            else:
-                if not self._events:
-                    self._events_due = max(self._events_due, time.monotonic() + LINGER)
-                elif len(self._events) >= MAX_EVENTS:
-                    self._events.popleft()
-                    self.dropped += 1
-                self._events.append(notice)
+            waiting = self._events if notice.kind == "topic" else self._urgent
+            if not self._events:
+                self._events_due = max(self._events_due, time.monotonic() + LINGER)
+            if len(waiting) >= MAX_WAITING:
+                waiting.popleft()
+                self.dropped += 1
+            waiting.append(notice)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="cloudflare-broadcaster", daemon=True
@@ -135,7 +135,7 @@ class Broadcaster:
         if thread is not None:
             thread.join(timeout)
         if self.dropped:
-            logger.info("cloudflare: %d event(s) were dropped", self.dropped)
+            logger.info("cloudflare: %d event(s) and commands were dropped", self.dropped)
 
     def _run(self) -> None:
         while True:
@@ -166,16 +166,25 @@ class Broadcaster:
         try:
             self._directory.refresh(FRESH if notice.kind == "fanout" else float("inf"), deadline)
             targets = self._targets(notice)
-            while not targets and notice.kind == "direct" and not self._closing:
-                # Who waits for a reply has made its mailbox; the list may be older.
-                if self._directory.age <= FRESH_FOR_REPLIES:
-                    break
+            if not targets and notice.kind == "direct" and self._may_lack_mailbox(notice):
                 self._directory.refresh(FRESH_FOR_REPLIES, deadline)
                 targets = self._targets(notice)
             for address, queue_id in targets.items():
                 self._publish(address, queue_id, [notice.text], deadline)
         except CloudflareError as error:
             logger.warning("cloudflare: a message to exchange %s: %s", notice.exchange, error)
+
+    def _may_lack_mailbox(self, notice: Notice) -> bool:
+        """Tell whether to list the queues again for a reply, once that may be done.
+
+        Who waits for it made its mailbox before it asked; the list may be from before that. A
+        message that is for nobody must not use up the account's calls.
+        """
+        if self._directory.age <= time.monotonic() - notice.at or self._client.budget.scarce:
+            return False
+        with self._change:
+            pause = max(0.0, FRESH_FOR_REPLIES - self._directory.age)
+            return not self._change.wait_for(lambda: self._closing, pause)
 
     def _send_events(self, events: list[Notice]) -> None:
         """Send events to all who listen, or put them back until the budget has room."""
@@ -214,8 +223,8 @@ class Broadcaster:
                 self.dropped += len(events)
                 return
             waiting = [*events, *self._events]
-            self.dropped += max(0, len(waiting) - MAX_EVENTS)
-            self._events = deque(waiting[-MAX_EVENTS:])
+            self.dropped += max(0, len(waiting) - MAX_WAITING)
+            self._events = deque(waiting[-MAX_WAITING:])
             self._events_due = time.monotonic() + seconds
 
     def _drop(self, count: int, error: CloudflareError) -> None:
@@ -268,7 +277,7 @@ class Broadcaster:
             return
         self._looked_at[queue_id] = now
         deadline = now + EVENT_TIMEOUT
-        oldest = self._client.oldest(queue_id, deadline)
+        oldest = self._client.backlog(queue_id, deadline).oldest
         if oldest is not None and time.time() - oldest > UNREAD:
             self._directory.delete_mailbox(address, queue_id, deadline)
             logger.info("cloudflare: a mailbox that nobody reads is deleted: %s", address.name)

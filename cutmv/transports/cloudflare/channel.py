@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from amqp.protocol import queue_declare_ok_t
@@ -12,8 +12,10 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import batch, delays, envelope, large
+from cutmv.transports.cloudflare import batch, celery_worker, delays, envelope, large
+from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.broadcast import Notice
+from cutmv.transports.cloudflare.deadletters import bury
 from cutmv.transports.cloudflare.errors import ObjectMissing, ObjectStoreError
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
@@ -25,6 +27,8 @@ from cutmv.transports.cloudflare.session import Session
 
 if TYPE_CHECKING:
     from cutmv.transports.cloudflare.transport import Transport
+
+logger = logging.getLogger(__name__)
 
 #: Seconds a management call (size, purge, a single get) may take.
 CALL_TIMEOUT = 10.0
@@ -47,12 +51,27 @@ class Subscription:
         channel = self.channel
         message = channel.Message(raw, channel=channel)
         if self.puller is not None:
-            lease = self.puller.lease(raw)
-            channel.qos.hold(message, lease)
-            channel.qos.unreserve(1)
+            lease: Lease = raw["lease"]
+            if lease.lost:
+                channel.qos.unreserve(1)
+                return
+            channel.qos.hold(message, lease, fetched=True)
             if self.no_ack:
                 channel.qos.ack(lease.lease_id)
         self.callback(message)
+
+
+class Losses:
+    """Tells the consumer's loop of messages that another consumer has now."""
+
+    def deliver(self, raw: dict[str, Any]) -> None:
+        """Forget the message, and stop its task where that can be done."""
+        lease: Lease = raw["lease"]
+        if raw["qos"].lose(lease.lease_id) and celery_worker.abandon(lease.lease_id):
+            logger.warning("cloudflare: the task of message %s is stopped", lease.key)
+
+
+_LOSSES = Losses()
 
 
 class Channel(virtual.Channel):
@@ -86,7 +105,7 @@ class Channel(virtual.Channel):
         """Prefetch and unsettled messages."""
         if self._prefetch is None:
             session = self.session
-            self._prefetch = QoS(self, session.settler, session.options.pull_linger)
+            self._prefetch = QoS(self, session.leases, session.options.pull_linger)
             self._qos = self._prefetch  # what the base class closes
         return self._prefetch
 
@@ -161,7 +180,7 @@ class Channel(virtual.Channel):
         if session.local.has(queue):
             return session.local.size(queue)
         found = session.queues.get(queue)
-        return session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT)
+        return session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT).count
 
     def _purge(self, queue: str) -> int:
         session = self.session
@@ -305,7 +324,11 @@ class Channel(virtual.Channel):
                 session.queues.require_pull(queue),
                 session,
                 self.qos,
-                Outlet(lambda messages: inbox.put(subscription, messages), inbox.fail),
+                Outlet(
+                    lambda messages: inbox.put(subscription, messages),
+                    inbox.fail,
+                    lambda lease: inbox.put(_LOSSES, [{"lease": lease, "qos": self.qos}]),
+                ),
             )
         self._subscriptions[consumer_tag] = subscription
         self._tag_to_queue[consumer_tag] = queue
@@ -346,32 +369,22 @@ class Channel(virtual.Channel):
             held = session.local.get(queue)
             return self.Message(held, channel=self) if held else None
         found = session.queues.require_pull(queue)
-        session.settler.start()
-        pulled = session.client.pull(
-            found.queue_id,
-            1,
-            session.options.visibility_timeout,
-            time.monotonic() + CALL_TIMEOUT,
-        )
+        seconds, started = session.start_consuming(), time.monotonic()
+        pulled = session.client.pull(found.queue_id, 1, seconds, started + CALL_TIMEOUT)
         if not pulled:
             return None
-        lease = Lease(found.queue_id, pulled[0]["lease_id"])
+        lease = Lease(found.queue_id, pulled[0]["lease_id"], until=started + seconds)
         try:
             raw = envelope.decode(pulled[0])
             if large.is_reference(raw):
-                (read,) = session.large.read([(pulled[0], raw)])
-                if isinstance(read, Exception):
-                    raise read
-                lease, raw = replace(lease, object_key=large.key_of(read)), read
+                raw = session.large.read(pulled[0], raw)
+                lease.object_key = large.key_of(raw)
             message = self.Message(raw, channel=self)
-        except ObjectStoreError as error:
-            if isinstance(error, ObjectMissing):
-                session.settler.ack(lease)
-            else:
-                session.settler.retry(lease)
+        except (ValueError, ObjectMissing) as error:
+            bury(session, found, [(pulled[0], str(error))])
             raise
-        except ValueError:
-            session.settler.ack(lease)
+        except ObjectStoreError:
+            session.settler.retry(lease)
             raise
         self.qos.hold(message, lease)
         if no_ack:
@@ -388,4 +401,11 @@ class Channel(virtual.Channel):
             for queue in self._temporary:
                 self._drop_temporary(queue)
             self._temporary.clear()
+        if self.closed or self._prefetch is None:
+            super().close()
+            return
+        # What is shared must last until the tasks that run have ended: their acks need it.
+        session = sessions.acquire(self.session.credentials, self.session.options)
         super().close()
+        if not self._prefetch.outlive(lambda: sessions.release(session)):
+            sessions.release(session)

@@ -33,9 +33,13 @@ def due_at(message: Mapping[str, Any]) -> float | None:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
-def delay(due: float, now: float) -> int:
-    """Return the seconds (0 to 43,200) to have a message delayed that is due at `due`."""
-    return max(0, min(MAX_DELAY, int(due - now)))
+def delay(due: float, now: float, retention: float) -> int:
+    """Return the seconds (0 to 43,200) to have a message delayed that is due at `due`.
+
+    A queue deletes what is older than its `retention` (seconds): half of that is left for the
+    message to be fetched in.
+    """
+    return max(0, min(MAX_DELAY, int(retention / 2), int(due - now)))
 
 
 def is_early(due: float | None, now: float) -> bool:

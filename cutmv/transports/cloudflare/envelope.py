@@ -19,6 +19,9 @@ from kombu.utils import json as kombu_json
 #: Bytes of one message at most; Cloudflare's KB is 1,000 bytes.
 MAX_MESSAGE = 128_000
 
+#: The key of a message that was published anew while a consumer had it.
+HELD = "held"
+
 #: Bytes of metadata Cloudflare adds to a message and counts.
 METADATA = 100
 
@@ -60,6 +63,11 @@ def text_of(pulled: Mapping[str, Any]) -> str:
     return str(text)
 
 
+def mark_held(text: str) -> str:
+    """Return `text` as that of a message which a consumer may hold already (see `keeper`)."""
+    return str(kombu_json.dumps({**json.loads(text), HELD: True}, separators=(",", ":")))
+
+
 def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
     """Read the kombu message out of one entry of a pull's answer.
 
@@ -70,7 +78,9 @@ def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
     Raises `Undecodable`.
     """
     try:
-        message = kombu_json.loads(text_of(pulled))
+        text = text_of(pulled)
+        # kombu's reader calls a function for each object, for the sake of types JSON lacks.
+        message = kombu_json.loads(text) if '"__type__"' in text else json.loads(text)
     except (ValueError, TypeError, RecursionError):
         raise Undecodable("it is not JSON") from None
     if not isinstance(message, dict) or "body" not in message:
@@ -88,6 +98,21 @@ def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
     properties.setdefault("message_id", message.pop("id", None) or pulled["id"])
     properties["delivery_tag"] = pulled["lease_id"]
     return message
+
+
+def probe(token: str) -> str:
+    """Return the text of a message that only asks whether somebody reads a mailbox."""
+    return json.dumps({"probe": token})
+
+
+def probed(pulled: Mapping[str, Any]) -> str | None:
+    """Return the token of a `probe`; none for any other message."""
+    try:
+        message = json.loads(pulled["body"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    token = message.get("probe") if isinstance(message, dict) else None
+    return token if isinstance(token, str) and len(message) == 1 else None
 
 
 def encode_body(body: Any, content_encoding: str | None) -> tuple[str, str]:

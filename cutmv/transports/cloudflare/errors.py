@@ -3,16 +3,17 @@
 ::
 
     kombu.exceptions.OperationalError
-    └── CloudflareError             Cloudflare, or the way to it, failed
-        ├── Unreachable             no answer: DNS, refused, timed out, dropped
-        ├── AccessDenied            wrong token, wrong account, missing permission
-        ├── Throttled               429, or our own budget is used up
-        ├── ServerFault             5xx, or an answer that is no API answer
-        ├── NotFound                404: the queue is gone
-        ├── Refused                 any other 4xx: asking again would change nothing
-        ├── QueueMissing            the queue does not exist and may not be created
-        └── PublishFailed           one of the above, met while publishing
-            └── BatchFailed         the same, of a batch: names what was not sent
+    ├── CloudflareError             Cloudflare, or the way to it, failed
+    │   ├── Unreachable             no answer: DNS, refused, timed out, dropped
+    │   ├── AccessDenied            wrong token, wrong account, missing permission
+    │   ├── Throttled               429, or our own budget is used up
+    │   ├── ServerFault             5xx, or an answer that is no API answer
+    │   ├── NotFound                404: the queue is gone
+    │   ├── Refused                 any other 4xx: asking again would change nothing
+    │   ├── QueueMissing            the queue does not exist and may not be created
+    │   └── PublishFailed           one of the above, met while publishing
+    │       └── BatchFailed         the same, of a batch: names what was not sent
+    └── LedgerUnavailable           the lease ledger does not answer
     kombu.exceptions.KombuError
     ├── ConfigurationError          options or credentials are missing or wrong
     ├── QueueNameError              the name can't be a Cloudflare queue's name
@@ -124,6 +125,10 @@ class BatchFailed(PublishFailed):
         named = ", ".join(unsent[:NAMED])
         more = f" and {len(unsent) - NAMED:,} more" if len(unsent) > NAMED else ""
         return f"{len(unsent):,} message(s) were not sent: {named}{more}"
+
+
+class LedgerUnavailable(OperationalError):
+    """The lease ledger does not answer, or its store refuses us."""
 
 
 class ConfigurationError(KombuError, ValueError):

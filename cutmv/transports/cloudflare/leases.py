@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from cutmv.transports.cloudflare.api import Client, full_jitter
 from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Refused
@@ -23,16 +26,41 @@ CALL_TIMEOUT = 10.0
 PAUSE_MAX = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Lease:
     """The right to ack or return one delivery of a message.
 
-    `object_key` is of the object that the message came from, and that ends with it.
+    Attributes:
+        key: The message, by its publisher's id.
+        until: When the right ends, of `time.monotonic`.
+        version: Of our record in the ledger, once there is one (see `keeper`).
+        lost: Whether another consumer has the message now.
+        on_lost: Told when that comes to pass.
+        object_key: Of the object that the message came from, which ends with it (see `large`).
     """
 
     queue_id: str
     lease_id: str
+    key: str = ""
+    until: float = math.inf
+    version: str | None = None
+    lost: bool = False
+    on_lost: Callable[[], None] | None = None
     object_key: str | None = None
+
+
+class Settles(Protocol):
+    """Ends leases: a `Settler`, or a `keeper.Keeper` before one.
+
+    Both methods only hand over, and never block or take a lock: they may be called from a weak
+    reference's callback, wherever the garbage collector happens to run.
+    """
+
+    def ack(self, lease: Lease) -> None:
+        """Have the message removed."""
+
+    def retry(self, lease: Lease, delay: float = 0.0) -> None:
+        """Have the message returned to its queue, `delay` seconds from then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +72,11 @@ class _Ending:
 
 
 class Settler:
-    """A thread that acks and returns messages; started by the first, ended by `close`.
+    """A thread that acks and returns messages; started by the first consumer, ended by `close`.
 
-    `ack` and `retry` only hand over, and never block or take a lock: they may be called from a
-    weak reference's callback, wherever the garbage collector happens to run. `discard` is given
-    the keys of objects whose messages are gone; it must not block either.
+    Being handed a lease wakes it for the first of a call and when the call is full, not for each:
+    that would have cost a busy worker more than the calls do. `discard` is given the keys of
+    objects whose messages are gone; it must not block.
     """
 
     def __init__(
@@ -60,7 +88,9 @@ class Settler:
         self._client = client
         self._linger = linger
         self._discard = discard
-        self._intake: queue.SimpleQueue[_Ending | threading.Event | None] = queue.SimpleQueue()
+        self._intake: deque[_Ending | threading.Event] = deque()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._enough = 1  # that many handed over wake the thread
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         # Of the thread alone:
@@ -81,18 +111,19 @@ class Settler:
 
     def ack(self, lease: Lease) -> None:
         """Have the message removed."""
-        self._intake.put(_Ending(lease, None))
+        self._hand_over(_Ending(lease, None))
 
     def retry(self, lease: Lease, delay: float = 0.0) -> None:
         """Have the message returned to its queue, `delay` seconds from then."""
-        self._intake.put(_Ending(lease, delay))
+        self._hand_over(_Ending(lease, delay))
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was handed over is accepted; tell whether that came to pass."""
         if self._thread is None or not self._thread.is_alive():
-            return self._intake.empty()
+            return not self._intake
         flushed = threading.Event()
-        self._intake.put(flushed)
+        self._intake.append(flushed)
+        self._bell.put(None)
         return flushed.wait(timeout)
 
     def close(self, timeout: float) -> None:
@@ -103,8 +134,13 @@ class Settler:
             return
         self.flush(timeout)
         self._closing = True
-        self._intake.put(None)
+        self._bell.put(None)
         thread.join(timeout)
+
+    def _hand_over(self, ending: _Ending) -> None:
+        self._intake.append(ending)
+        if len(self._intake) >= self._enough and self._bell.empty():
+            self._bell.put(None)
 
     def _run(self) -> None:
         while not self._closing:
@@ -126,21 +162,23 @@ class Settler:
     def _collect(self) -> None:
         """Wait for something to do, and take in all that has been handed over."""
         wait = None if self._due is None else max(0.0, self._due - time.monotonic())
-        try:
-            item = self._intake.get(timeout=wait)
-            while True:
-                self._note(item)
-                item = self._intake.get_nowait()
-        except queue.Empty:
-            return
+        gathered = sum(map(len, self._pending.values()))
+        self._enough = 1 if wait is None else max(1, MAX_LEASES - gathered)
+        # In this order: what came before `_enough` was set did not ring, and is found here.
+        if len(self._intake) < self._enough and not self._closing:
+            with contextlib.suppress(queue.Empty):
+                self._bell.get(timeout=wait)
+        self._enough = MAX_LEASES
+        while self._intake:
+            self._note(self._intake.popleft())
 
-    def _note(self, item: _Ending | threading.Event | None) -> None:
+    def _note(self, item: _Ending | threading.Event) -> None:
         now = time.monotonic()
         if isinstance(item, threading.Event):
             self._flushes.append(item)
             if self._pending:
                 self._due = now
-        elif item is not None:
+        else:
             pending = self._pending.setdefault(item.lease.queue_id, deque())
             pending.append(item)
             if self._due is None:
@@ -149,9 +187,14 @@ class Settler:
                 self._due = now
 
     def _send_all(self) -> None:
+        """Send what has been gathered; what is left by a full call may gather on."""
+        due: float | None = None
         for queue_id in list(self._pending):
-            pending = self._pending[queue_id]
+            pending, full = self._pending[queue_id], False
             while pending:
+                if full and len(pending) < MAX_LEASES and not self._flushes:
+                    due = time.monotonic() + self._linger
+                    break
                 endings = [pending[index] for index in range(min(MAX_LEASES, len(pending)))]
                 try:
                     self._send(queue_id, endings)
@@ -165,8 +208,10 @@ class Settler:
                 self._failures = 0
                 for _ in endings:
                     pending.popleft()
-            del self._pending[queue_id]
-        self._due = None
+                full = len(endings) == MAX_LEASES
+            if not pending:
+                del self._pending[queue_id]
+        self._due = due
 
     def _send(self, queue_id: str, endings: list[_Ending]) -> None:
         acks = [ending.lease.lease_id for ending in endings if ending.delay is None]

@@ -15,11 +15,13 @@ anything else         ``-x``, hex, ``q``      ``é`` → ``q---xe9q``
 ====================  ======================  =======================
 
 A name that fits but starts with the marker is spelled out too, so no two names meet.
-A name is never cut or hashed: one whose spelling passes 63 characters is refused.
+A name is never cut or hashed: one whose spelling passes 63 characters is refused. The exception is
+a dead-letter queue's, which its queue's consumer tells: a long one is ``q---l`` and a digest.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from cutmv.transports.cloudflare.errors import QueueNameError
@@ -29,6 +31,12 @@ MAX_LENGTH = 63
 
 #: What the spelling of a name that does not fit as it is starts with.
 MARKER = "q--"
+
+#: What the name of a dead-letter queue starts with whose own would be too long; no spelling does.
+LONG_DEAD_LETTERS = f"{MARKER}-l"
+
+#: Hex digits of SHA-256 that follow it.
+DIGITS = 32
 
 _VALID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
@@ -72,6 +80,20 @@ def decode(queue_name: str) -> str:
     if not name or encode(name) != queue_name:
         raise QueueNameError(f"{queue_name!r} is no name this transport gives")
     return name
+
+
+def dead_letters(queue_name: str, pattern: str) -> str:
+    """Return the Cloudflare name of the dead-letter queue of the queue `queue_name`.
+
+    `pattern` holds ``{queue}``, which stands for the name that `encode` turned into `queue_name`.
+    A queue must not fail to be made for the length of its dead-letter queue's name, so that one
+    is hashed where `encode` would refuse it.
+    """
+    name = pattern.replace("{queue}", decode(queue_name))
+    try:
+        return encode(name)
+    except QueueNameError:
+        return LONG_DEAD_LETTERS + hashlib.sha256(name.encode()).hexdigest()[:DIGITS]
 
 
 def spell(text: str) -> str:

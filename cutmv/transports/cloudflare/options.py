@@ -9,14 +9,15 @@ from typing import Any
 
 from kombu import compression
 
+from cutmv.transports.cloudflare import ledger
 from cutmv.transports.cloudflare.errors import ConfigurationError
 from cutmv.transports.cloudflare.objects import check_url
 
 #: Cloudflare's own address.
 DEFAULT_API_BASE_URL = "https://api.cloudflare.com/client/v4"
 
-#: Cloudflare's bound on a lease, seconds.
-MAX_VISIBILITY_TIMEOUT = 43_200
+#: Seconds of a lease where a ledger lets it be renewed, and Cloudflare's bound.
+VISIBILITY_TIMEOUT, MAX_VISIBILITY_TIMEOUT = 300, 43_200
 
 #: Keys of `transport_options` that kombu and Celery read themselves, or put there while
 #: publishing with a retry policy (`kombu.messaging.Producer.publish`).
@@ -45,9 +46,14 @@ class Options:
         api_base_url: Where the REST API is. Default: ``CLOUDFLARE_API_BASE_URL``, else
             Cloudflare's.
         visibility_timeout: Seconds (1 to 43,200) for which a pulled message is ours; a message
-            neither acked nor returned in that time goes to another consumer. Default 300.
-        polling_interval_min: Seconds until the next pull after one that did not bring all it
-            asked for. Default 0.05.
+            neither acked nor returned in that time, nor kept in the `lease_ledger`, goes to another
+            consumer. Default 300 with a ledger; without one the longest that the worker's tasks may
+            hold it by their hard time limits, or 43,200 where one has none.
+        lease_ledger: Where the workers of a queue note which messages they still hold:
+            ``file:///directory``, ``redis://…`` or ``r2://bucket/prefix`` (see `ledger`). Default
+            none.
+        polling_interval_min: Seconds until the next pull after the first that brought nothing;
+            it doubles with each that follows. Default 0.05.
         polling_interval_max: Seconds between pulls of an idle queue at most. Default 1.
         pull_linger: Seconds a pull waits for more room when less than half of the prefetch
             is free, so that one call fetches many messages. Default 0.05.
@@ -75,6 +81,12 @@ class Options:
             ``bzip2``, ``lzma``, or another that kombu knows. Default none.
         create_missing_queues: Create a queue that does not exist, and its pull consumer.
             Default true.
+        queue_max_retries: Deliveries after the first, 0 to 100, before Cloudflare takes a message
+            for dead; set on the pull consumers that are created. Not called ``max_retries``: kombu
+            puts its retry policy's number among the options by that name. Default 100.
+        dead_letter_queue: Name of the queue for a queue's dead messages, created with its pull
+            consumer; ``{queue}`` stands for the queue's name. Empty: none, and Cloudflare deletes
+            them. Default ``{queue}-dead``.
         queue_name_prefix: Put before every queue's name, to share an account. Default none.
         rate_limit: REST calls (pulls and acks aside) the account may make in `rate_window`;
             0 turns the budget off. Default 1200.
@@ -86,7 +98,8 @@ class Options:
     """
 
     api_base_url: str = DEFAULT_API_BASE_URL
-    visibility_timeout: float = 300.0
+    visibility_timeout: float | None = None
+    lease_ledger: str = field(default="", repr=False)  # may hold a password
     polling_interval_min: float = 0.05
     polling_interval_max: float = 1.0
     pull_linger: float = 0.05
@@ -102,6 +115,8 @@ class Options:
     large_messages: str = ""
     compression: str = ""
     create_missing_queues: bool = True
+    queue_max_retries: int = 100
+    dead_letter_queue: str = "{queue}-dead"
     queue_name_prefix: str = ""
     rate_limit: int = 1200
     rate_window: float = 300.0
@@ -116,6 +131,14 @@ class Options:
             raise ConfigurationError(
                 f"cloudflare transport: option api_base_url must be an http(s) URL, "
                 f"not {self.api_base_url!r}"
+            )
+        if self.lease_ledger:
+            ledger.check_url(self.lease_ledger)
+        pattern = self.dead_letter_queue
+        if pattern and ("{queue}" not in pattern or pattern == "{queue}"):
+            raise ConfigurationError(
+                f"cloudflare transport: option dead_letter_queue must hold {{queue}} and more, as "
+                f"in '{{queue}}-dead', or be empty, not {pattern!r}"
             )
         if self.large_messages:
             check_url("large_messages", self.large_messages)
@@ -132,6 +155,7 @@ class Options:
             "publish_batch_size": (1, 100),
             "request_timeout": (0.1, 3600),
             "close_timeout": (0, 3600),
+            "queue_max_retries": (0, 100),
             "rate_limit": (0, 1_000_000),
             "rate_window": (1, 86_400),
             "rate_reserve": (0, 0.9),
@@ -141,7 +165,7 @@ class Options:
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise ConfigurationError(
                     f"cloudflare transport: option {name} must be {low:g} to {high:g}, "
                     f"not {value!r}"
@@ -227,7 +251,7 @@ def _check_type(name: str, value: object, wanted: str) -> None:
         "bool": isinstance(value, bool),
         "int": isinstance(value, int) and not isinstance(value, bool),
         "float": isinstance(value, int | float) and not isinstance(value, bool),
-    }[wanted]
+    }[wanted.removesuffix(" | None")] or (value is None and wanted.endswith(" | None"))
     if not fits:
         noun = {"str": "text", "bool": "true or false", "int": "a whole number"}
         raise ConfigurationError(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from kombu.transport import virtual
 
-from cutmv.transports.cloudflare.leases import Lease, Settler
+from cutmv.transports.cloudflare import celery_worker
+from cutmv.transports.cloudflare.leases import Lease, Settles
 
 #: Messages of one pull at most (Cloudflare's bound).
 MAX_PULL = 100
@@ -34,15 +35,15 @@ class QoS(virtual.QoS):
     """Prefetch and unsettled messages of one channel, kept by lease.
 
     kombu's own puts unsettled messages back by publishing them again; here each has a lease,
-    which `settler` ends. Messages are held by weak reference: one that its consumer has
+    which `settles` ends. Messages are held by weak reference: one that its consumer has
     dropped can never be acked, so once consuming ends it goes back to the queue at once. That
     is how a worker's warm shutdown returns what it prefetched and will not start, without
     waiting for the tasks that run.
     """
 
-    def __init__(self, channel: Any, settler: Settler, linger: float) -> None:
+    def __init__(self, channel: Any, settles: Settles, linger: float) -> None:
         self.channel = channel
-        self._settler = settler
+        self._settles = settles
         self._linger = linger
         self._limit = 0
         self._change = threading.Condition()
@@ -53,6 +54,7 @@ class QoS(virtual.QoS):
         self._fetchers: set[Fetcher] = set()
         self._dropped: deque[str] = deque()
         self._returning = False
+        self._on_empty: Callable[[], None] | None = None
 
     # What kombu asks.
 
@@ -79,15 +81,15 @@ class QoS(virtual.QoS):
         """Have the message removed."""
         lease = self._drop(delivery_tag)
         if lease:
-            self._settler.ack(lease)
+            self._settles.ack(lease)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Have the message returned to the queue at once, or removed."""
         lease = self._drop(delivery_tag)
         if lease and requeue:
-            self._settler.retry(lease)
+            self._settles.retry(lease)
         elif lease:
-            self._settler.ack(lease)
+            self._settles.ack(lease)
 
     def restore_unacked(self) -> None:
         """Return every message that is held, but those of tasks that are running.
@@ -95,7 +97,7 @@ class QoS(virtual.QoS):
         A running task's lease outlives the connection: its ack is still accepted after the
         worker has reconnected.
         """
-        running = _running_in_celery()
+        running = celery_worker.running_tags()
         for tag in list(self._held):
             if tag not in running:
                 self.reject(tag, requeue=True)
@@ -107,12 +109,20 @@ class QoS(virtual.QoS):
 
     # What the channel asks.
 
-    def hold(self, message: Any, lease: Lease) -> None:
-        """Count `message`, which is about to be given to the consumer, as unsettled."""
+    def hold(self, message: Any, lease: Lease, *, fetched: bool = False) -> None:
+        """Count `message`, which is about to be given to the consumer, as unsettled.
+
+        One that a puller `fetched` takes the place that was reserved for it.
+        """
         tag = message.delivery_tag
         # A callback may run anywhere, in any thread: it must not hold the channel alive, nor
         # take a lock.
         self._held[tag] = (lease, weakref.ref(message, _Dropped(weakref.ref(self), tag)))
+        if fetched:
+            with self._change:
+                self._ahead -= 1
+                if not self._limit:
+                    self._freed()
 
     def consume(self) -> None:
         """Consuming begins, or begins again."""
@@ -129,7 +139,16 @@ class QoS(virtual.QoS):
         if not self._returning:
             self._dropped.append(tag)
         elif (held := self._held.pop(tag, None)) is not None:
-            self._settler.retry(held[0])
+            self._settles.retry(held[0])
+
+    def outlive(self, on_empty: Callable[[], None]) -> bool:
+        """Have `on_empty` called when the last message is settled; tell whether any is held."""
+        self._on_empty = on_empty
+        return bool(self._held)
+
+    def lose(self, delivery_tag: str) -> bool:
+        """Forget a message that another consumer has; tell whether it was held."""
+        return self._drop(delivery_tag) is not None
 
     # What pullers ask.
 
@@ -205,12 +224,21 @@ class QoS(virtual.QoS):
             return None
         if self._waiting:
             with self._change:
-                # Waking a thread for each ack would cost more than the acks: the first
-                # free place starts the wait for more, a worthwhile number ends it.
-                if self._full or self._room() >= self._worthwhile():
-                    self._full = False
-                    self._change.notify_all()
+                self._freed()
+        if self._on_empty is not None and not self._held:
+            on_empty, self._on_empty = self._on_empty, None
+            on_empty()
         return held[0]
+
+    def _freed(self) -> None:
+        """Wake those who wait for room, if it is time.
+
+        Waking a thread for each place would cost more than the messages: the first that is free
+        starts the wait for more, a worthwhile number ends it.
+        """
+        if self._waiting and (self._full or self._room() >= self._worthwhile()):
+            self._full = False
+            self._change.notify_all()
 
 
 class _Dropped:
@@ -226,13 +254,3 @@ class _Dropped:
         qos = self._qos()
         if qos is not None:
             qos.on_dropped(self._tag)
-
-
-def _running_in_celery() -> set[str]:
-    """Return the delivery tags of the tasks a Celery worker in this process is running."""
-    state: Any = sys.modules.get("celery.worker.state")
-    if state is None:
-        return set()
-    if state.should_terminate is not None and state.should_terminate is not False:
-        return set()  # a cold shutdown kills them
-    return {request.message.delivery_tag for request in tuple(state.active_requests)}

@@ -194,12 +194,12 @@ class Publisher:
         return batch
 
     def _send(self, messages: Sequence[Outgoing], deadline: float) -> None:
+        queue = self._directory.get(self._name, deadline)
         now = time.time()
         texts = [
-            (each.text, None if each.due is None else delays.delay(each.due, now))
+            (each.text, None if each.due is None else delays.delay(each.due, now, queue.retention))
             for each in messages
         ]
-        queue = self._directory.get(self._name, deadline)
         try:
             self._client.publish(queue.queue_id, texts, deadline)
         except NotFound:

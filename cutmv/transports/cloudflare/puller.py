@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 import random
 import threading
 import time
@@ -12,17 +14,20 @@ from typing import Any
 
 from cutmv.transports.cloudflare import delays, envelope, large
 from cutmv.transports.cloudflare.api import full_jitter
+from cutmv.transports.cloudflare.deadletters import bury
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     CloudflareError,
+    LedgerUnavailable,
     NotFound,
     ObjectMissing,
     ObjectStoreError,
 )
+from cutmv.transports.cloudflare.keeper import Keeper
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.prefetch import QoS
 from cutmv.transports.cloudflare.publisher import Outgoing
-from cutmv.transports.cloudflare.queues import Queue
+from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue
 from cutmv.transports.cloudflare.session import Session
 
 logger = logging.getLogger(__name__)
@@ -31,21 +36,29 @@ logger = logging.getLogger(__name__)
 OUTAGE_PAUSE = 10.0
 
 
-#: Seconds until a message comes again whose further delay was not accepted, or whose object
-#: could not be read.
-DEFER_AGAIN, READ_AGAIN = 10.0, 10.0
+#: Seconds until a message comes again whose further delay was not accepted, or of which the
+#: ledger could not tell whether somebody has it.
+DEFER_AGAIN = 10.0
+
+#: Seconds until a message comes again whose object could not be read.
+READ_AGAIN = 10.0
+
+
+#: An entry of a pull's answer, and why it can't be read.
+Unreadable = tuple[Mapping[str, Any], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """Where a puller's messages, or the error that ends it, go."""
+    """Where a puller's messages go, the error that ends it, and the leases that are lost."""
 
     put: Callable[[list[dict[str, Any]]], None]
     fail: Callable[[Exception], None]
+    lose: Callable[[Lease], None]
 
 
 class Puller:
-    """Pulls as much as there is room for: at once while there is more, then ever more rarely.
+    """Pulls as much as there is room for: at once while messages come, then ever more rarely.
 
     It lives through outages by itself, because a worker that reconnects forgets the tasks it
     has prefetched. What only people can mend (a refused token, a deleted queue) ends it, and
@@ -60,14 +73,15 @@ class Puller:
         self._session = session
         self._qos = qos
         self._outlet = outlet
+        self._lease_seconds = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"cloudflare-puller-{queue.name}", daemon=True
         )
 
     def start(self) -> None:
-        """Start pulling."""
-        self._session.settler.start()
+        """Start pulling; raises as `Session.start_consuming` does."""
+        self._lease_seconds = self._session.start_consuming()
         self._qos.join(self)
         self._thread.start()
 
@@ -84,12 +98,7 @@ class Puller:
     def give_back(self, messages: list[dict[str, Any]]) -> None:
         """Return messages that were pulled but not given to the consumer."""
         for message in messages:
-            self._session.settler.retry(self.lease(message))
-
-    def lease(self, message: dict[str, Any]) -> Lease:
-        """Return the lease on a message this puller has brought."""
-        tag = message["properties"]["delivery_tag"]
-        return Lease(self._queue.queue_id, tag, large.key_of(message))
+            self._session.leases.retry(message["lease"])
 
     def _run(self) -> None:
         try:
@@ -109,6 +118,7 @@ class Puller:
         pause = options.polling_interval_min
         failures = 0
         while room := self._qos.reserve(self):
+            started = time.monotonic()
             try:
                 pulled = self._pull(room)
             except CloudflareError as error:
@@ -128,7 +138,7 @@ class Puller:
             if failures > 1:
                 logger.info("cloudflare: pulling from %r works again", self._name)
             failures = 0
-            messages = self._decode(pulled)
+            messages = self._decode(pulled, started + self._lease_seconds)
             self._qos.unreserve(room - len(messages))
             if self.stopped:
                 self._qos.unreserve(len(messages))
@@ -137,20 +147,17 @@ class Puller:
             self.busy = bool(pulled)
             if messages:
                 self._outlet.put(messages)
-            if len(pulled) >= room:
+            if pulled:
+                # What came while these were on their way waits already.
                 pause = options.polling_interval_min
                 continue
-            if pulled:
-                pause = options.polling_interval_min
             self._stop.wait(random.uniform(pause / 2, pause))
             pause = min(pause * 2, options.polling_interval_max)
 
     def _pull(self, room: int) -> list[dict[str, Any]]:
         options = self._session.options
         deadline = time.monotonic() + options.request_timeout
-        return self._session.client.pull(
-            self._queue.queue_id, room, options.visibility_timeout, deadline
-        )
+        return self._session.client.pull(self._queue.queue_id, room, self._lease_seconds, deadline)
 
     def _raise_if_final(self, error: CloudflareError) -> None:
         if isinstance(error, AccessDenied):
@@ -162,53 +169,118 @@ class Puller:
                 code=error.code,
             ) from None
 
-    def _decode(self, pulled: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Read what was pulled; what can't be read is removed from the queue, with a log line.
+    def _decode(self, pulled: list[dict[str, Any]], until: float) -> list[dict[str, Any]]:
+        """Read what was pulled; what can't be read goes to the dead letters, with a log line.
 
-        What is not due yet is not among it: that waits on in the queue.
+        Each message has its lease, which ends at `until`, as ``lease``. What is not due yet, or
+        what another consumer still has, is not among them: that waits on in the queue.
         """
-        messages = []
-        early: list[tuple[Lease, Outgoing]] = []
+        keeper = self._session.keeper
+        messages: list[dict[str, Any]] = []
         references: list[large.Claim] = []
+        unreadable: list[Unreadable] = []
+        early: list[tuple[Lease, Outgoing]] = []
         now = time.time()
         for entry in pulled:
+            lease = Lease(self._queue.queue_id, entry["lease_id"], until=until)
             try:
                 message = envelope.decode(entry)
+                message["lease"] = lease
+                lease.key = message["properties"]["message_id"]
+                lease.on_lost = functools.partial(self._outlet.lose, lease)
                 due = delays.due_at(message)
                 if delays.is_early(due, now):
                     text = self._session.large.renew(message, envelope.text_of(entry))
-                    lease = Lease(self._queue.queue_id, entry["lease_id"])
                     early.append((lease, Outgoing(text, due)))
+                elif keeper is not None and not self._is_ours(keeper, entry, message, early):
+                    continue
                 elif large.is_reference(message):
                     references.append((entry, message))
                 else:
                     messages.append(message)
             except (ValueError, TypeError, KeyError, ObjectStoreError) as error:
-                self._refuse(entry, error)
+                unreadable += self._unread(entry, lease, error)
+        if references:
+            self._read(references, messages, unreadable)
+        if keeper is not None:
+            for message in messages:
+                keeper.track(message["lease"])
+        if unreadable:
+            bury(self._session, self._queue, unreadable)
         if early:
             self._defer(early)
-        return messages + (self._read(references) if references else [])
-
-    def _read(self, references: list[large.Claim]) -> list[dict[str, Any]]:
-        """Fetch the messages that references stand for; here, where no loop waits for it."""
-        messages = []
-        for (entry, _), read in zip(references, self._session.large.read(references), strict=True):
-            if isinstance(read, Exception):
-                self._refuse(entry, read)
-            else:
-                messages.append(read)
         return messages
 
-    def _refuse(self, entry: Mapping[str, Any], error: Exception) -> None:
-        """Remove a message that can't be read; return one whose object may be read later."""
-        lease = Lease(self._queue.queue_id, entry["lease_id"])
-        which = (entry.get("id"), self._name, error)
-        if isinstance(error, ObjectStoreError) and not isinstance(error, ObjectMissing):
-            logger.warning("cloudflare: message %s of queue %r waits to be read: %s", *which)
-            self._session.settler.retry(lease, READ_AGAIN)
-        else:
-            logger.error("cloudflare: message %s of queue %r is rejected: %s", *which)
+    def _is_ours(
+        self,
+        keeper: Keeper,
+        entry: Mapping[str, Any],
+        message: dict[str, Any],
+        early: list[tuple[Lease, Outgoing]],
+    ) -> bool:
+        """Tell whether nobody else has, or had, the message; else have it removed or wait."""
+        if message["headers"]["x-delivery-count"] <= 1 and not message.get(envelope.HELD):
+            return True
+        lease: Lease = message["lease"]
+        wait = self._take(keeper, lease)
+        if wait is None:
+            lease.object_key = large.key_of(message)
             self._session.settler.ack(lease)
+        elif wait:
+            early += self._put_back(entry, lease, wait)
+        return wait == 0
+
+    def _read(
+        self,
+        references: list[large.Claim],
+        messages: list[dict[str, Any]],
+        unreadable: list[Unreadable],
+    ) -> None:
+        """Fetch the messages that references stand for; here, where no loop waits for it."""
+        found = self._session.large.read_all(references)
+        for (entry, reference), read in zip(references, found, strict=True):
+            lease: Lease = reference["lease"]
+            if isinstance(read, Exception):
+                unreadable += self._unread(entry, lease, read)
+            else:
+                lease.object_key = large.key_of(reference)
+                messages.append({**read, "lease": lease})
+
+    def _unread(self, entry: Mapping[str, Any], lease: Lease, error: Exception) -> list[Unreadable]:
+        """Return the message as unreadable, or to its queue where its object may be read later."""
+        if not isinstance(error, ObjectStoreError) or isinstance(error, ObjectMissing):
+            return [(entry, str(error))]
+        logger.warning(
+            "cloudflare: message %s of queue %r waits to be read: %s",
+            entry.get("id"),
+            self._name,
+            error,
+        )
+        self._session.leases.retry(lease, READ_AGAIN)
+        return []
+
+    def _take(self, keeper: Keeper, lease: Lease) -> float | None:
+        """Ask the ledger for a message that may be another's; see `Keeper.take`."""
+        try:
+            return keeper.take(lease)
+        except LedgerUnavailable as error:
+            logger.warning("cloudflare: message %s waits: %s", lease.key, error)
+            return DEFER_AGAIN
+
+    def _put_back(
+        self, entry: Mapping[str, Any], lease: Lease, wait: float
+    ) -> list[tuple[Lease, Outgoing]]:
+        """Have a message wait that another consumer has, and return it if as a new one.
+
+        Each delivery counts, and what was delivered `max_retries` times is dropped. So past half of
+        that a message goes on as a new one, whose copy the ledger knows by its id.
+        """
+        allowed = MAX_RETRIES if self._queue.max_retries is None else self._queue.max_retries
+        if int(entry.get("attempts") or 1) <= allowed // 2:
+            self._session.settler.retry(lease, math.ceil(wait))
+            return []
+        text = envelope.mark_held(envelope.text_of(entry))
+        return [(lease, Outgoing(text, time.time() + math.ceil(wait)))]
 
     def _defer(self, early: list[tuple[Lease, Outgoing]]) -> None:
         """Have messages wait on, as new ones, so that neither age nor attempts end them.

@@ -3,45 +3,81 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cutmv.transports.cloudflare import names
 from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.errors import AccessDenied, NotFound, QueueMissing, Refused
-from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.errors import (
+    AccessDenied,
+    NotFound,
+    QueueMissing,
+    QueueNameError,
+    Refused,
+)
+from cutmv.transports.cloudflare.options import VISIBILITY_TIMEOUT, Options
 
-#: Deliveries after which Cloudflare drops a message, or moves it to the dead-letter queue. Its
-#: bound: a message returned at each warm shutdown must not be lost for it.
+logger = logging.getLogger(__name__)
+
+#: Deliveries after the first that Cloudflare allows at most.
 MAX_RETRIES = 100
+
+#: Seconds for which Cloudflare keeps a message, unless a queue's settings say otherwise.
+RETENTION = 4 * 86_400
+
+#: Seconds for which a dead letter is kept: 14 days, Cloudflare's most. Somebody has to notice it.
+DEAD_LETTER_RETENTION = 1_209_600
 
 #: Seconds for which a list that lacks a name is believed, so that publishing to a queue that
 #: is missing does not use up the account's budget.
 BELIEVE_MISSING = 5.0
 
-#: Seconds a declaration may take: at most a list, a creation and a consumer, each retried.
+#: Seconds a declaration may take: at most a list, two queues and a consumer, each retried.
 DECLARE_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue of the account. `consumer` is ``http_pull``, ``worker``, or none yet."""
+    """A queue of the account. `consumer` is ``http_pull``, ``worker``, or none yet.
+
+    `dead_letter_queue` is the Cloudflare name of where its dead messages go, and empty for nowhere;
+    `max_retries` is how often a message is delivered again before it is dead, if that is known.
+    `retention` is for how many seconds a message may stay.
+    """
 
     name: str
     queue_id: str
     consumer: str | None
+    dead_letter_queue: str = ""
+    max_retries: int | None = None
+    retention: int = RETENTION
 
     @classmethod
     def read(cls, result: Mapping[str, Any]) -> Queue:
         """Read the API's ``Queue``."""
-        consumers = result.get("consumers") or ()
-        kinds = {_kind(consumer) for consumer in consumers}
+        settings = result.get("settings") or {}
+        retention = int(settings.get("message_retention_period") or RETENTION)
+        queue = cls(result["queue_name"], result["queue_id"], None, retention=retention)
+        return queue.consumed(result.get("consumers") or ())
+
+    def consumed(self, consumers: Iterable[Mapping[str, Any]]) -> Queue:
+        """Return the queue with what the API's ``Consumer``s say; one that pulls goes first."""
+        kinds = {str(consumer.get("type") or "worker"): consumer for consumer in consumers}
         kind = "http_pull" if "http_pull" in kinds else next(iter(kinds), None)
-        return cls(result["queue_name"], result["queue_id"], kind)
+        if kind is None:
+            return self
+        retries = (kinds[kind].get("settings") or {}).get("max_retries")
+        return replace(
+            self,
+            consumer=kind,
+            dead_letter_queue=str(kinds[kind].get("dead_letter_queue") or ""),
+            max_retries=None if retries is None else int(retries),
+        )
 
 
 class QueueDirectory:
@@ -59,6 +95,20 @@ class QueueDirectory:
         """Return the Cloudflare name for kombu's `name`."""
         return names.encode(self._options.queue_name_prefix + name)
 
+    def name_of(self, queue: Queue) -> str | None:
+        """Return kombu's name for a queue; none if it has none: a mailbox, another app's queue."""
+        prefix = self._options.queue_name_prefix
+        try:
+            name = names.decode(queue.name)
+        except QueueNameError:
+            return None
+        return name.removeprefix(prefix) if name.startswith(prefix) and name != prefix else None
+
+    @property
+    def all(self) -> list[Queue]:
+        """Every queue of the account, as last listed."""
+        return list(self._queues.values())
+
     @property
     def verified(self) -> bool:
         """Whether the queues are known, and the last call showed that the account answers."""
@@ -73,7 +123,10 @@ class QueueDirectory:
 
     def find(self, name: str, deadline: float | None = None) -> Queue | None:
         """Return the queue for `name`, or none."""
-        queue_name = self.queue_name(name)
+        return self.find_by_name(self.queue_name(name), deadline)
+
+    def find_by_name(self, queue_name: str, deadline: float | None = None) -> Queue | None:
+        """Return the queue of this Cloudflare name, or none."""
         known = self._queues.get(queue_name)
         if known is not None:  # the common case waits for nobody's list
             return known
@@ -112,7 +165,14 @@ class QueueDirectory:
 
     def require_pull(self, name: str) -> Queue:
         """Return the queue for `name`, which can be pulled from; raises `QueueMissing`."""
-        queue = self.declare(name)
+        return self.pullable(self.declare(name))
+
+    def pullable(self, queue: Queue) -> Queue:
+        """Return `queue`, with a pull consumer where it had none; raises `QueueMissing`."""
+        if queue.consumer is None and self._options.create_missing_queues:
+            with self._lock:
+                queue = self._add_consumer(queue, time.monotonic() + DECLARE_TIMEOUT)
+                self._know(queue)
         if queue.consumer == "http_pull":
             return queue
         if queue.consumer is None:
@@ -138,6 +198,33 @@ class QueueDirectory:
             if queue is not None:
                 self._client.delete_queue(queue.queue_id, time.monotonic() + DECLARE_TIMEOUT)
                 self._queues.pop(queue.name, None)
+
+    # Dead letters.
+
+    def dead_letters(self, queue: Queue) -> Queue | None:
+        """Return where `queue`'s dead letters go, made where it is gone; none for nowhere.
+
+        Raises `QueueMissing` where it is gone and may not be made.
+        """
+        name = queue.dead_letter_queue
+        if not name:
+            return None
+        with self._lock:
+            found = self.find_by_name(name)
+            if found is None and not self._options.create_missing_queues:
+                raise self._missing(name)
+            deadline = time.monotonic() + DECLARE_TIMEOUT
+            return found or self._create_dead_letters(name, deadline)
+
+    def _create_dead_letters(self, queue_name: str, deadline: float) -> Queue:
+        queue = self._make(queue_name, deadline)
+        self._know(queue)
+        try:
+            self._client.retain(queue.queue_id, DEAD_LETTER_RETENTION, deadline)
+        except Refused as error:
+            # Cloudflare's free plan fixes how long messages stay.
+            logger.info("cloudflare: dead letters in %r stay for less: %s", queue_name, error)
+        return queue
 
     # Mailboxes.
 
@@ -201,37 +288,67 @@ class QueueDirectory:
         if not self._options.create_missing_queues:
             raise self._missing(queue_name)
         try:
-            return Queue.read(self._client.create_queue(queue_name, deadline))
+            return self._make(queue_name, deadline)
         except (Refused, AccessDenied) as error:
-            # Refused: most likely another process was first.
-            if isinstance(error, Refused):
-                self._list(deadline)
-                if queue_name in self._queues:
-                    return self._queues[queue_name]
             raise self._missing(queue_name, why=str(error)) from None
 
+    def _make(self, queue_name: str, deadline: float) -> Queue:
+        try:
+            return Queue.read(self._client.create_queue(queue_name, deadline))
+        except Refused:
+            # Most likely another process was first.
+            self._list(deadline)
+            if queue_name in self._queues:
+                return self._queues[queue_name]
+            raise
+
     def _add_consumer(self, queue: Queue, deadline: float) -> Queue:
-        settings = {
-            "batch_size": 100,
-            "max_retries": MAX_RETRIES,
-            "visibility_timeout_ms": int(self._options.visibility_timeout * 1000),
+        dead_letters = self._dead_letters_of(queue.name)
+        consumer = {
+            "type": "http_pull",
+            "settings": {
+                "batch_size": 100,
+                "max_retries": self._max_retries_of(queue.name),
+                "visibility_timeout_ms": int(
+                    (self._options.visibility_timeout or VISIBILITY_TIMEOUT) * 1000
+                ),
+            },
+            **({"dead_letter_queue": dead_letters} if dead_letters else {}),
         }
         try:
-            self._client.create_consumer(
-                queue.queue_id, {"type": "http_pull", "settings": settings}, deadline
-            )
+            # First: Cloudflare drops a dead message whose queue is not there.
+            if dead_letters and dead_letters not in self._queues:
+                self._create_dead_letters(dead_letters, deadline)
+            self._client.create_consumer(queue.queue_id, consumer, deadline)
         except AccessDenied:
             return queue  # a producer needs none; `require_pull` tells a consumer what to do
         except Refused as error:
-            kinds = {_kind(c) for c in self._client.list_consumers(queue.queue_id, deadline)}
-            if not kinds:
+            found = queue.consumed(self._client.list_consumers(queue.queue_id, deadline))
+            if found.consumer is None:
                 raise QueueMissing(
                     f"Cloudflare queue {queue.name!r} got no pull consumer ({error}); add one: "
                     f"npx wrangler queues consumer http add {queue.name}"
                 ) from None
-            kind = "http_pull" if "http_pull" in kinds else next(iter(kinds))
-            return Queue(queue.name, queue.queue_id, kind)
-        return Queue(queue.name, queue.queue_id, "http_pull")
+            return found
+        return queue.consumed([consumer])
+
+    def _dead_letters_of(self, queue_name: str) -> str:
+        """Return the name of a new queue's dead-letter queue; empty for none.
+
+        Mailboxes have none, and dead-letter queues: theirs would have one too.
+        """
+        pattern = self._options.dead_letter_queue
+        if not pattern or Address.read(queue_name) or self._takes_dead_letters(queue_name):
+            return ""
+        return names.dead_letters(queue_name, pattern)
+
+    def _max_retries_of(self, queue_name: str) -> int:
+        """Dead letters have no second grave: looking at them must not end them soon."""
+        taking = self._takes_dead_letters(queue_name)
+        return MAX_RETRIES if taking else self._options.queue_max_retries
+
+    def _takes_dead_letters(self, queue_name: str) -> bool:
+        return any(queue.dead_letter_queue == queue_name for queue in self._queues.values())
 
     def _missing(self, queue_name: str, why: str = "") -> QueueMissing:
         return QueueMissing(
@@ -239,7 +356,3 @@ class QueueDirectory:
             f"create it: npx wrangler queues create {queue_name} && "
             f"npx wrangler queues consumer http add {queue_name}"
         )
-
-
-def _kind(consumer: Mapping[str, Any]) -> str:
-    return str(consumer.get("type") or "worker")

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import time
 
+from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.broadcast import Broadcaster
 from cutmv.transports.cloudflare.errors import CloudflareError
 from cutmv.transports.cloudflare.fanout import LocalBroker
+from cutmv.transports.cloudflare.keeper import Keeper
 from cutmv.transports.cloudflare.large import LargeMessages
-from cutmv.transports.cloudflare.leases import Settler
+from cutmv.transports.cloudflare.leases import Settler, Settles
+from cutmv.transports.cloudflare.ledger import open_ledger
 from cutmv.transports.cloudflare.mailboxes import Mailboxes
-from cutmv.transports.cloudflare.options import Credentials, Options
+from cutmv.transports.cloudflare.options import (
+    MAX_VISIBILITY_TIMEOUT,
+    VISIBILITY_TIMEOUT,
+    Credentials,
+    Options,
+)
 from cutmv.transports.cloudflare.publisher import Publisher
 from cutmv.transports.cloudflare.queues import QueueDirectory
+
+logger = logging.getLogger(__name__)
 
 #: Seconds that the end of the process waits for the last acks.
 EXIT_TIMEOUT = 2.0
@@ -26,7 +37,7 @@ BELIEVE_FAILURE = 2.0
 
 
 class Session:
-    """One HTTP pool, rate budget, queue list, set of publishers, settler, store, broadcaster.
+    """One HTTP pool, rate budget, queue list, set of publishers, settler and broadcaster.
 
     Sessions are got from `acquire` and given back to `release`, which closes the last user's.
     """
@@ -39,6 +50,15 @@ class Session:
         self.queues = QueueDirectory(self.client, options)
         self.large = LargeMessages(options, credentials.account_id)
         self.settler = Settler(self.client, options.ack_linger, self.large.discard)
+        self.keeper: Keeper | None = None
+        if options.lease_ledger:
+            self.keeper = Keeper(
+                lambda: open_ledger(options.lease_ledger, credentials.account_id),
+                self.settler,
+                options.visibility_timeout or VISIBILITY_TIMEOUT,
+            )
+        self.leases: Settles = self.keeper or self.settler
+        self._lease_seconds: float | None = None
         self.local = LocalBroker()
         self.mailboxes = Mailboxes(
             self.client,
@@ -65,19 +85,56 @@ class Session:
                 )
             return publisher
 
+    def start_consuming(self) -> float:
+        """Start the threads that end leases, and return the seconds of a pull's lease.
+
+        Raises as `ledger.open_ledger` does.
+        """
+        self.settler.start()
+        if self.keeper is not None:
+            self.keeper.start()
+            return self.keeper.seconds
+        if self._lease_seconds is None:
+            self._lease_seconds = self.options.visibility_timeout or _without_ledger()
+        return self._lease_seconds
+
+    def flush(self, timeout: float) -> None:
+        """Wait until all leases that were ended are."""
+        deadline = time.monotonic() + timeout
+        if self.keeper is not None:
+            self.keeper.flush(timeout)
+        self.settler.flush(max(0.0, deadline - time.monotonic()))
+
     def close(self, timeout: float) -> None:
         """Send what waits, hand in the last acks, end every thread, close the pool.
 
-        Each of the three may take `timeout` seconds.
+        Each of these may take `timeout` seconds.
         """
         self.mailboxes.close()
         self.broadcaster.close(timeout)
+        if self.keeper is not None:
+            self.keeper.close(timeout)
         self.settler.close(timeout)
         self.large.close(timeout)
         self.client.close()
 
     def _heard(self) -> None:
         self.broadcaster.look_again()
+
+
+def _without_ledger() -> float:
+    """Return the seconds of a lease that nothing renews, and say what that costs."""
+    hold = celery_worker.longest_hold()
+    seconds = min(hold or MAX_VISIBILITY_TIMEOUT, MAX_VISIBILITY_TIMEOUT)
+    why = "by the tasks' hard time limit" if hold else "since the tasks have no hard time limit"
+    logger.warning(
+        "cloudflare: no lease_ledger is set, so a message is leased for %.0f s, %s: what a crashed "
+        "worker holds runs elsewhere only after that. Set the transport option lease_ledger to "
+        "have it run within minutes.",
+        seconds,
+        why,
+    )
+    return seconds
 
 
 _Key = tuple[Credentials, Options]

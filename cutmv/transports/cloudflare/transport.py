@@ -11,7 +11,6 @@ TTL: no.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from queue import Empty
 from typing import Any
@@ -19,8 +18,9 @@ from typing import Any
 from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 
+from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare import session as sessions
-from cutmv.transports.cloudflare.channel import Channel, Subscription
+from cutmv.transports.cloudflare.channel import Channel, Losses, Subscription
 from cutmv.transports.cloudflare.errors import CONNECTION_ERRORS
 from cutmv.transports.cloudflare.inbox import Inbox
 from cutmv.transports.cloudflare.options import Credentials, Options
@@ -57,9 +57,9 @@ class Transport(virtual.Transport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        _let_workers_meet()
+        celery_worker.attach(self.driver_type)
         self.options = Options.read(client.transport_options or {})
-        self.inbox: Inbox[Subscription] = Inbox()
+        self.inbox: Inbox[Subscription | Losses] = Inbox()
         self.pullers: list[Puller] = []
         self._session: Session | None = None
         self._loop: Any = None
@@ -119,7 +119,7 @@ class Transport(virtual.Transport):
         for puller in self.pullers:
             puller.join(max(0.0, deadline - time.monotonic()))
         if self.pullers:
-            session.settler.flush(max(0.0, deadline - time.monotonic()))
+            session.flush(max(0.0, deadline - time.monotonic()))
         self.pullers.clear()
         self.unregister_from_event_loop(connection, self._loop)
         self.inbox.close()
@@ -163,14 +163,3 @@ class Transport(virtual.Transport):
         except Empty:
             pass
         self.inbox.rest()
-
-
-def _let_workers_meet() -> None:
-    """Have Celery's mingle and gossip start over this transport, as over those they name.
-
-    A worker looks at the driver of its connection when it builds them, so this is in time.
-    """
-    for module, step in (("mingle", "Mingle"), ("gossip", "Gossip")):
-        loaded: Any = sys.modules.get(f"celery.worker.consumer.{module}")
-        if loaded is not None:
-            getattr(loaded, step).compatible_transports.add(Transport.driver_type)
