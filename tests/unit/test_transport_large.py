@@ -50,7 +50,7 @@ def _read(store: LargeMessages, text: str) -> Any:
     entry = _pulled(text)
     reference = envelope.decode(entry)
     assert large.is_reference(reference)
-    (read,) = store.read([(entry, reference)])
+    (read,) = store.read_all([(entry, reference)])
     return read
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cutmv.transports.cloudflare.addresses import Address, exchange_digest
 from cutmv.transports.cloudflare.api import Client
@@ -58,12 +58,13 @@ REAP_EVERY, UNREAD = 120.0, 30.0
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message for whoever is bound to an exchange."""
+    """A message for whoever is bound to an exchange; `at` is when it came to be sent."""
 
     exchange: str
     kind: str
     routing_key: str
     text: str
+    at: float = field(default_factory=time.monotonic)
 
 
 class Broadcaster:
@@ -165,17 +166,25 @@ class Broadcaster:
         try:
             self._directory.refresh(FRESH if notice.kind == "fanout" else float("inf"), deadline)
             targets = self._targets(notice)
-            while not targets and notice.kind == "direct" and not self._closing:
-                # Who waits for a reply has made its mailbox; the list may be older. A message that
-                # is for nobody must not use up the account's calls.
-                if self._directory.age <= FRESH_FOR_REPLIES or self._client.budget.scarce:
-                    break
+            if not targets and notice.kind == "direct" and self._may_lack_mailbox(notice):
                 self._directory.refresh(FRESH_FOR_REPLIES, deadline)
                 targets = self._targets(notice)
             for address, queue_id in targets.items():
                 self._publish(address, queue_id, [notice.text], deadline)
         except CloudflareError as error:
             logger.warning("cloudflare: a message to exchange %s: %s", notice.exchange, error)
+
+    def _may_lack_mailbox(self, notice: Notice) -> bool:
+        """Tell whether to list the queues again for a reply, once that may be done.
+
+        Who waits for it made its mailbox before it asked; the list may be from before that. A
+        message that is for nobody must not use up the account's calls.
+        """
+        if self._directory.age <= time.monotonic() - notice.at or self._client.budget.scarce:
+            return False
+        with self._change:
+            pause = max(0.0, FRESH_FOR_REPLIES - self._directory.age)
+            return not self._change.wait_for(lambda: self._closing, pause)
 
     def _send_events(self, events: list[Notice]) -> None:
         """Send events to all who listen, or put them back until the budget has room."""

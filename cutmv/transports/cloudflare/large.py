@@ -105,15 +105,29 @@ class LargeMessages:
         except ObjectStoreError as error:
             raise PublishFailed(f"a message of {len(text):,} characters: {error}") from None
 
-    def read(self, claims: Sequence[Claim]) -> list[Message | Exception]:
-        """Return, for entries of a pull and their references, the messages or what went wrong.
+    def read(self, entry: Mapping[str, Any], reference: Message) -> Message:
+        """Return the message that an entry of a pull refers to.
 
-        `ObjectMissing`, `Undecodable` and the like are final; any other `ObjectStoreError` is not.
+        Raises `ObjectMissing` and `Undecodable`, which are final, and `ObjectStoreError`.
         """
-        if len(claims) == 1:
-            return [self._read(claims[0])]
+        key = key_of(reference)
+        if key is None:
+            raise Undecodable("it refers to no object of ours")
+        text = self._opened(reference).get(key).data.decode()
+        message = envelope.decode({**entry, "body": text, "metadata": None})
+        return {**message, "large": reference["large"]}
+
+    def read_all(self, claims: Sequence[Claim]) -> list[Message | Exception]:
+        """Return, for each claim, the message or what `read` raised."""
+
+        def read(claim: Claim) -> Message | Exception:
+            try:
+                return self.read(*claim)
+            except (ObjectStoreError, ValueError, TypeError, KeyError) as error:
+                return error
+
         with ThreadPoolExecutor(min(READERS, len(claims)), "cloudflare-reader") as pool:
-            return list(pool.map(self._read, claims))
+            return list(pool.map(read, claims))
 
     def renew(self, message: Message, text: str) -> str:
         """Return the text by which to publish a message again, its object's life renewed.
@@ -179,18 +193,6 @@ class LargeMessages:
             self._ended.put(PREFIX)
             self._clean_up()
         return small
-
-    def _read(self, claim: Claim) -> Message | Exception:
-        entry, reference = claim
-        try:
-            key = key_of(reference)
-            if key is None:
-                raise Undecodable("it refers to no object of ours")
-            text = self._opened(reference).get(key).data.decode()
-            message = envelope.decode({**entry, "body": text, "metadata": None})
-        except (ObjectStoreError, ValueError, TypeError, KeyError) as error:
-            return error
-        return {**message, "large": reference["large"]}
 
     def _opened(self, reference: Message | None = None) -> Objects:
         """Return the store, opened; raises `ObjectStoreError` where a reference names another."""

@@ -131,34 +131,27 @@ class Mailbox:
         deadline = time.monotonic() + owner.options.request_timeout
         pulled = owner.client.pull(self.queue_id, PULL, LEASE, deadline)
         for entry in pulled:
+            lease = Lease(self.queue_id, entry["lease_id"])
             if envelope.probed(entry):
-                owner.settler.ack(Lease(self.queue_id, entry["lease_id"]))
+                owner.settler.ack(lease)
                 continue  # to take it is the answer
             try:
-                message = self._read(entry)
+                message = envelope.decode(entry)
+                if large.is_reference(message):
+                    message = owner.large.read(entry, message)
+                    lease.object_key = large.key_of(message)
             except (ValueError, TypeError, KeyError, ObjectStoreError) as error:
-                owner.settler.ack(Lease(self.queue_id, entry["lease_id"]))
+                owner.settler.ack(lease)
                 logger.error(
                     "cloudflare: a message to %s is dropped: %s", self.binding.queue, error
                 )
                 continue
-            owner.settler.ack(
-                Lease(self.queue_id, entry["lease_id"], object_key=large.key_of(message))
-            )
+            owner.settler.ack(lease)
             if self._is_new(message) and self._is_mine(message):
                 owner.local.put(self.binding.queue, message)
         if pulled:
             owner.on_message()
         return len(pulled)
-
-    def _read(self, entry: dict[str, Any]) -> dict[str, Any]:
-        message = envelope.decode(entry)
-        if not large.is_reference(message):
-            return message
-        (read,) = self._owner.large.read([(entry, message)])
-        if isinstance(read, Exception):
-            raise read
-        return read
 
     def _is_new(self, message: dict[str, Any]) -> bool:
         message_id = message["properties"]["message_id"]

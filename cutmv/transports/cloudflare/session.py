@@ -38,7 +38,7 @@ BELIEVE_FAILURE = 2.0
 
 
 class Session:
-    """One HTTP pool, rate budget, queue list, set of publishers, settler, store, broadcaster.
+    """One HTTP pool, rate budget, queue list, set of publishers, settler and broadcaster.
 
     Sessions are got from `acquire` and given back to `release`, which closes the last user's.
     """
