@@ -163,9 +163,10 @@ class Admission:
         """Fetch what references stand for, and have each message's lease kept from now on."""
         references = [each for each in candidates if large.is_reference(each.message)]
         claims = [(each.entry, each.message) for each in references]
-        read = (
-            dict(zip(references, self._session.large.read(claims), strict=True)) if claims else {}
-        )
+        read: dict[_Candidate, Message | Exception] = {}
+        if claims:
+            found = self._session.large.read_all(claims)
+            read = dict(zip(references, found, strict=True))
         messages = []
         for each in candidates:
             message = read.get(each, each.message)
