@@ -179,25 +179,37 @@ def results(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"db+sqlite:///{tmp_path / 'results.db'}"
 
 
+def run(site: Site, env: dict[str, str], kind: str) -> Any:
+    """What a canvas returns to a process of its own."""
+    ran = subprocess.run(
+        [sys.executable, "-c", CANVAS, kind],
+        env={**site.env(), **env},
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=90,
+    )
+    return json.loads(ran.stdout)
+
+
 @pytest.mark.slow
 def test_canvases_return_their_results(site: Site, results: str) -> None:
     env = {"TRANSPORT_RESULTS": results}
     site.ready(site.worker(env=env, visibility_timeout=LONG))
 
-    def run(kind: str) -> Any:
-        ran = subprocess.run(
-            [sys.executable, "-c", CANVAS, kind],
-            env={**site.env(), **env},
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=90,
-        )
-        return json.loads(ran.stdout)
+    assert run(site, env, "task") == 3
+    assert run(site, env, "chain") == 10
+    assert run(site, env, "group") == [2 * n for n in range(20)]
+    assert run(site, env, "chord") == 380
+    all_gone(site)
 
-    assert run("task") == 3
-    assert run("chain") == 10
-    assert run("group") == [2 * n for n in range(20)]
-    assert run("chord") == 380
+
+@pytest.mark.slow
+def test_results_come_back_by_the_broker_alone(site: Site) -> None:
+    env = {"TRANSPORT_RESULTS": "rpc://"}
+    site.ready(site.worker(env=env, visibility_timeout=LONG))
+
+    assert run(site, env, "task") == 3
+    assert run(site, env, "group") == [2 * n for n in range(20)]
     all_gone(site)
 
 

@@ -171,8 +171,12 @@ class Broadcaster:
                 targets = self._targets(notice)
             for address, queue_id in targets.items():
                 self._publish(address, queue_id, [notice.text], deadline)
+            if not targets and not notice.exchange and self._directory.knows(notice.routing_key):
+                # The default exchange: the key is the name of a queue, a lasting one here.
+                queue_id = self._directory.get(notice.routing_key, deadline).queue_id
+                self._client.publish(queue_id, [(notice.text, None)], deadline)
         except CloudflareError as error:
-            logger.warning("cloudflare: a message to exchange %s: %s", notice.exchange, error)
+            logger.warning("cloudflare: a message to exchange %r: %s", notice.exchange, error)
 
     def _may_lack_mailbox(self, notice: Notice) -> bool:
         """Tell whether to list the queues again for a reply, once that may be done.

@@ -274,15 +274,23 @@ class Channel(virtual.Channel):
         self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
     ) -> None:
         """Publish: to queues that are bound here, and to other processes' temporary ones."""
-        if exchange and _is_lasting(message) and not self._lookup(exchange, routing_key):
-            self.session.routes.refresh()
-        super().basic_publish(message, exchange, routing_key, **kwargs)
+        session, broadcaster, lasting = self.session, self.session.broadcaster, _is_lasting(message)
         if not exchange:
+            known = session.local.has(routing_key) or session.queues.knows(routing_key)
+            if lasting or known or not session.options.fanout:
+                super().basic_publish(message, exchange, routing_key, **kwargs)
+                return
+            # A result, say, for another process's temporary queue.
+            self._inplace_augment_message(message, exchange, routing_key)
+            broadcaster.send(Notice("", "direct", routing_key, envelope.encode(message)))
             return
-        kind, broadcaster = self._kind(exchange), self.session.broadcaster
+        if lasting and not self._lookup(exchange, routing_key):
+            session.routes.refresh()
+        super().basic_publish(message, exchange, routing_key, **kwargs)
+        kind = self._kind(exchange)
         # A direct message that was routed here is a task; one that was not may be a reply.
         if kind == "direct":
-            wanted = not self._lookup(exchange, routing_key) and self.session.options.fanout
+            wanted = not self._lookup(exchange, routing_key) and session.options.fanout
         else:
             wanted = broadcaster.wants(exchange, kind)
         if wanted:
@@ -358,6 +366,9 @@ class Channel(virtual.Channel):
             subscription.puller.start()
         else:
             session.local.consume(queue, lambda message: inbox.put(subscription, [message]))
+            if not session.local.is_bound(queue):  # but to the default exchange, as any queue is
+                bound = Bound("", "direct", queue, queue)
+                session.mailboxes.open(bound, self._expires.get(queue))
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """Stop consuming; what was fetched and not yet given out goes back to the queue."""

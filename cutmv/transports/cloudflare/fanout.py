@@ -84,6 +84,11 @@ class LocalBroker:
         """Tell whether `queue` has a reader."""
         return queue in self._readers
 
+    def is_bound(self, queue: str) -> bool:
+        """Tell whether `queue` is bound to any exchange."""
+        with self._lock:
+            return any(row[2] == queue for table in self._tables.values() for row in table)
+
     def table(self, exchange: str) -> list[Binding]:
         """Return the bindings of temporary queues to `exchange`."""
         with self._lock:
