@@ -8,7 +8,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from cutmv.transports.cloudflare.errors import (
 )
 from cutmv.transports.cloudflare.keeper import Keeper
 from cutmv.transports.cloudflare.leases import Lease
+from cutmv.transports.cloudflare.names import Named
 from cutmv.transports.cloudflare.prefetch import QoS
 from cutmv.transports.cloudflare.publisher import Outgoing
 from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue
@@ -57,6 +58,14 @@ class Outlet:
     lose: Callable[[Lease], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where to pull from: a queue, or one of its bands of priorities."""
+
+    name: Named
+    queue: Queue
+
+
 class Puller:
     """Pulls as much as there is room for: at once while messages come, then ever more rarely.
 
@@ -65,18 +74,20 @@ class Puller:
     goes to the loop, so that Celery reconnects and says so.
     """
 
-    def __init__(self, name: str, queue: Queue, session: Session, qos: QoS, outlet: Outlet) -> None:
+    def __init__(
+        self, sources: Sequence[Source], session: Session, qos: QoS, outlet: Outlet
+    ) -> None:
         self.stopped = False
         self.busy = False
-        self._name = name
-        self._queue = queue
+        self._name = sources[0].name
+        self._sources = sources
         self._session = session
         self._qos = qos
         self._outlet = outlet
         self._lease_seconds = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=self._run, name=f"cloudflare-puller-{queue.name}", daemon=True
+            target=self._run, name=f"cloudflare-puller-{sources[0].queue.name}", daemon=True
         )
 
     def start(self) -> None:
@@ -104,7 +115,8 @@ class Puller:
         try:
             self._pull_on()
         except CloudflareError as error:
-            self._session.queues.forget(self._name)
+            for source in self._sources:
+                self._session.queues.forget(source.name)
             if not self.stopped:
                 self._outlet.fail(error)
         except Exception as error:
@@ -138,7 +150,12 @@ class Puller:
             if failures > 1:
                 logger.info("cloudflare: pulling from %r works again", self._name)
             failures = 0
-            messages = self._decode(pulled, started + self._lease_seconds)
+            until = started + self._lease_seconds
+            messages = [
+                message
+                for source, entries in pulled
+                for message in self._decode(source, entries, until)
+            ]
             self._qos.unreserve(room - len(messages))
             if self.stopped:
                 self._qos.unreserve(len(messages))
@@ -154,10 +171,25 @@ class Puller:
             self._stop.wait(random.uniform(pause / 2, pause))
             pause = min(pause * 2, options.polling_interval_max)
 
-    def _pull(self, room: int) -> list[dict[str, Any]]:
-        options = self._session.options
-        deadline = time.monotonic() + options.request_timeout
-        return self._session.client.pull(self._queue.queue_id, room, self._lease_seconds, deadline)
+    def _pull(self, room: int) -> list[tuple[Source, list[dict[str, Any]]]]:
+        """Pull what there is room for, the most urgent first."""
+        pulled: list[tuple[Source, list[dict[str, Any]]]] = []
+        for source in self._sources:
+            deadline = time.monotonic() + self._session.options.request_timeout
+            try:
+                entries = self._session.client.pull(
+                    source.queue.queue_id, room, self._lease_seconds, deadline
+                )
+            except CloudflareError:
+                if pulled:
+                    break  # what came must not wait; the next round meets the error again
+                raise
+            if entries:
+                pulled.append((source, entries))
+                room -= len(entries)
+            if room <= 0 or self.stopped:
+                break
+        return pulled
 
     def _raise_if_final(self, error: CloudflareError) -> None:
         if isinstance(error, AccessDenied):
@@ -169,7 +201,9 @@ class Puller:
                 code=error.code,
             ) from None
 
-    def _decode(self, pulled: list[dict[str, Any]], until: float) -> list[dict[str, Any]]:
+    def _decode(
+        self, source: Source, pulled: list[dict[str, Any]], until: float
+    ) -> list[dict[str, Any]]:
         """Read what was pulled; what can't be read goes to the dead letters, with a log line.
 
         Each message has its lease, which ends at `until`, as ``lease``. What is not due yet, or
@@ -182,7 +216,7 @@ class Puller:
         early: list[tuple[Lease, Outgoing]] = []
         now = time.time()
         for entry in pulled:
-            lease = Lease(self._queue.queue_id, entry["lease_id"], until=until)
+            lease = Lease(source.queue.queue_id, entry["lease_id"], until=until)
             try:
                 message = envelope.decode(entry)
                 message["lease"] = lease
@@ -192,7 +226,9 @@ class Puller:
                 if delays.is_early(due, now):
                     text = self._session.large.renew(message, envelope.text_of(entry))
                     early.append((lease, Outgoing(text, due)))
-                elif keeper is not None and not self._is_ours(keeper, entry, message, early):
+                elif keeper is not None and not self._is_ours(
+                    source, keeper, entry, message, early
+                ):
                     continue
                 elif large.is_reference(message):
                     references.append((entry, message))
@@ -206,13 +242,14 @@ class Puller:
             for message in messages:
                 keeper.track(message["lease"])
         if unreadable:
-            bury(self._session, self._queue, unreadable)
+            bury(self._session, source.queue, unreadable)
         if early:
-            self._defer(early)
+            self._defer(source, early)
         return messages
 
     def _is_ours(
         self,
+        source: Source,
         keeper: Keeper,
         entry: Mapping[str, Any],
         message: dict[str, Any],
@@ -227,7 +264,7 @@ class Puller:
             lease.object_key = large.key_of(message)
             self._session.settler.ack(lease)
         elif wait:
-            early += self._put_back(entry, lease, wait)
+            early += self._put_back(source, entry, lease, wait)
         return wait == 0
 
     def _read(
@@ -268,21 +305,22 @@ class Puller:
             return DEFER_AGAIN
 
     def _put_back(
-        self, entry: Mapping[str, Any], lease: Lease, wait: float
+        self, source: Source, entry: Mapping[str, Any], lease: Lease, wait: float
     ) -> list[tuple[Lease, Outgoing]]:
         """Have a message wait that another consumer has, and return it if as a new one.
 
         Each delivery counts, and what was delivered `max_retries` times is dropped. So past half of
         that a message goes on as a new one, whose copy the ledger knows by its id.
         """
-        allowed = MAX_RETRIES if self._queue.max_retries is None else self._queue.max_retries
+        retries = source.queue.max_retries
+        allowed = MAX_RETRIES if retries is None else retries
         if int(entry.get("attempts") or 1) <= allowed // 2:
             self._session.settler.retry(lease, math.ceil(wait))
             return []
         text = envelope.mark_held(envelope.text_of(entry))
         return [(lease, Outgoing(text, time.time() + math.ceil(wait)))]
 
-    def _defer(self, early: list[tuple[Lease, Outgoing]]) -> None:
+    def _defer(self, source: Source, early: list[tuple[Lease, Outgoing]]) -> None:
         """Have messages wait on, as new ones, so that neither age nor attempts end them.
 
         The old ones are removed once the new ones are accepted: a crash in between leaves two
@@ -290,7 +328,7 @@ class Puller:
         """
         settler = self._session.settler
         try:
-            self._session.publisher(self._name).publish([message for _, message in early])
+            self._session.publisher(source.name).publish([message for _, message in early])
         except CloudflareError as error:
             logger.warning("cloudflare: %d message(s) wait to be delayed: %s", len(early), error)
             for lease, _ in early:

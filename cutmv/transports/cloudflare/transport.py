@@ -4,8 +4,8 @@
 ``CLOUDFLARE_API_TOKEN``, ``CLOUDFLARE_ACCOUNT_ID``. Options: `options.Options`.
 
 Exchanges: direct, topic and fanout. Bindings of queues that die with their consumer are seen by
-every process, those of other queues by the connection that declared them. Priorities and message
-TTL: no.
+every process, those of other queues by the connection that declared them. Priorities: by
+`priority_steps`. Message TTL: no.
 """
 
 from __future__ import annotations
