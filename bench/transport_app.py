@@ -20,6 +20,9 @@ def make_app(broker: str, options: dict[str, object]) -> Celery:
     """An app as its users have it, but for results: nobody waits for a no-op's."""
     if broker.startswith("cloudflare:"):
         import cutmv.transports.cloudflare  # noqa: F401 - names the transport to kombu
+
+        if os.environ.get("BENCH_LOOP") == "blocking":
+            _block()
     app = Celery("bench", broker=broker)
     app.conf.update(
         broker_transport_options=options,
@@ -30,6 +33,13 @@ def make_app(broker: str, options: dict[str, object]) -> Celery:
     )
     app.task(nothing, name="nothing")
     return app
+
+
+def _block() -> None:
+    """Have Celery take messages by blocking calls, not by its event loop: the alternative."""
+    from cutmv.transports.cloudflare.transport import Transport
+
+    Transport.implements = Transport.implements.extend(asynchronous=False)
 
 
 def nothing(published_at: float) -> None:

@@ -8,6 +8,7 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import importlib.util
 import os
 import re
 import secrets
@@ -98,10 +99,16 @@ class Settings:
                 f"CLOUDFLARE_QUEUE_NAME is {queue_name!r}: use up to 63 of a-z, 0-9 and -,"
                 " with a letter or digit at both ends."
             )
+        mode = _mode(env, bool(api_token), bool(redis_url))
+        if mode == "redis":
+            _need_extra("redis", "redis", "REDIS_URL")
+        database_url = _database_url(env, data_dir)
+        if database_url.startswith("postgresql"):
+            _need_extra("postgres", "psycopg", "DATABASE_URL")
         return cls(
-            mode=_mode(env, bool(api_token), bool(redis_url)),
+            mode=mode,
             data_dir=data_dir,
-            database_url=_database_url(env, data_dir),
+            database_url=database_url,
             queue_name=queue_name,
             redis_url=_url(redis_url, "REDIS_URL", ("redis", "rediss")),
             account_id=account_id,
@@ -163,7 +170,8 @@ def _broker(settings: Settings) -> dict[str, Any]:
     if settings.mode == "cloudflare":
         options: dict[str, Any] = {
             "publish_timeout": PUBLISH_TIMEOUT_S,
-            "lease_ledger": _lease_ledger(settings),
+            "lease_ledger": settings.redis_url or _shared(settings),
+            "large_messages": _shared(settings),
         }
         if settings.api_base_url:
             options["api_base_url"] = settings.api_base_url
@@ -190,11 +198,11 @@ def _broker(settings: Settings) -> dict[str, Any]:
     return {"broker_url": "memory://", "task_always_eager": True}
 
 
-def _lease_ledger(settings: Settings) -> str:
-    """Where workers note which messages they hold: what they share anyway."""
+def _shared(settings: Settings) -> str:
+    """Where workers note which messages they hold, and keep those over Cloudflare's limit."""
     if settings.uses_r2:
-        return f"r2://{settings.r2_bucket}/leases"
-    return settings.redis_url or (settings.data_dir / "leases").as_uri()
+        return f"r2://{settings.r2_bucket}/celery"
+    return (settings.data_dir / "celery").as_uri()
 
 
 def _results(settings: Settings) -> dict[str, Any]:
@@ -235,6 +243,15 @@ def _mode(env: Mapping[str, str], has_cloudflare: bool, has_redis: bool) -> Mode
         case "redis":
             raise ConfigError("CUTMV_MODE is redis: set REDIS_URL too.")
     raise ConfigError(f"CUTMV_MODE is {wanted!r}: use auto, cloudflare, redis or eager.")
+
+
+def _need_extra(extra: str, package: str, variable: str) -> None:
+    """Raise ConfigError when what `variable` asks for is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"{variable} is set and the package {package} is missing:"
+            f" install 'cutmv[{extra}]', or unset {variable}."
+        )
 
 
 def _pair(env: Mapping[str, str], first: str, second: str) -> tuple[str | None, str | None]:

@@ -1,5 +1,6 @@
 """`cutmv up`: the web server, and with a broker a worker beside it, under one small supervisor."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -23,6 +24,12 @@ WATCH_S = 0.5
 STOP_S = 20.0
 #: Seconds before a worker that ended is started again, so that a broken one can't spin.
 RESTART_S = 3.0
+#: Seconds from its start within which a worker that ends was broken from the first, and how often
+#: in a row that may happen: trying again won't help then.
+QUICK_END_S = 30.0
+MAX_QUICK_ENDS = 4
+#: prctl(2): the signal this process gets when its parent ends.
+PR_SET_PDEATHSIG = 1
 
 
 def run_up(settings: Settings, host: str, port: int, concurrency: int) -> int:
@@ -31,7 +38,9 @@ def run_up(settings: Settings, host: str, port: int, concurrency: int) -> int:
     Prints the address to open once it answers.
     """
     port = _free_port(host, port)
-    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"  # noqa: S104
+    # What listens on all addresses is reached by the machine's own.
+    here = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    address = f"http://{_authority(here, port)}"
     env = dict(os.environ)
     if settings.mode == "cloudflare" and settings.webhook_url is None:
         # Cloudflare Queues carry no events between processes, so the worker calls the page.
@@ -43,10 +52,7 @@ def run_up(settings: Settings, host: str, port: int, concurrency: int) -> int:
 
     signal.signal(signal.SIGINT, told)
     signal.signal(signal.SIGTERM, told)
-    bind = f"{host}:{port}"
-    web = _start(
-        ["gunicorn", "-c", "python:cutmv.web.server", "-b", bind, "cutmv.web.wsgi:app"], env
-    )
+    web = _start(["gunicorn", *web_options(host, port)], env)
     worker_argv = ["celery", "-A", "cutmv", "worker", "-l", "INFO", "-c", str(concurrency)]
     children = [web]
     try:
@@ -54,16 +60,26 @@ def run_up(settings: Settings, host: str, port: int, concurrency: int) -> int:
             return 0 if stop.is_set() else 1
         worker = None if settings.mode == "eager" else _start(worker_argv, env)
         children += [worker] if worker else []
+        started_at, quick_ends = time.monotonic(), 0
         click.echo(f"CUTMV is at {address} (mode: {settings.mode}). Ctrl+C ends it.")
         while not stop.wait(WATCH_S):
             if web.poll() is not None:
                 click.echo("The web server ended; see its log above.", err=True)
                 return 1
             if worker and worker.poll() is not None:
+                quick = time.monotonic() - started_at < QUICK_END_S
+                quick_ends = quick_ends + 1 if quick else 0
+                if quick_ends == MAX_QUICK_ENDS:
+                    click.echo(
+                        f"The worker ended {quick_ends} times soon after its start;"
+                        " see its log above for the reason.",
+                        err=True,
+                    )
+                    return 1
                 click.echo("The worker ended and is started again.", err=True)
                 stop.wait(RESTART_S)
                 children.remove(worker)
-                worker = _start(worker_argv, env)
+                worker, started_at = _start(worker_argv, env), time.monotonic()
                 children.append(worker)
         return 0
     finally:
@@ -72,12 +88,34 @@ def run_up(settings: Settings, host: str, port: int, concurrency: int) -> int:
 
 def web_options(host: str, port: int) -> list[str]:
     """The options by which gunicorn serves the web application."""
-    return ["-c", "python:cutmv.web.server", "-b", f"{host}:{port}", "cutmv.web.wsgi:app"]
+    bind = _authority(host, port)
+    return ["-c", "python:cutmv.web.server", "-b", bind, "cutmv.web.wsgi:app"]
+
+
+def _authority(host: str, port: int) -> str:
+    """Host and port as an address has them: IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _start(argv: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    # In a group of its own: Ctrl+C reaches us alone, and we end the children in order.
-    return subprocess.Popen([sys.executable, "-m", *argv], env=env, process_group=0)
+    parent = os.getpid()
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def end_with_parent() -> None:
+        """Have the kernel stop this child warmly when we are killed and can't."""
+        if library is not None:
+            library.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the line above could take effect
+            os._exit(1)
+
+    # In a group of its own: Ctrl+C reaches us alone, and we end the children in order. What runs
+    # between fork and exec is safe, since this process has one thread.
+    return subprocess.Popen(
+        [sys.executable, "-m", *argv],
+        env=env,
+        process_group=0,
+        preexec_fn=end_with_parent,  # noqa: PLW1509
+    )
 
 
 def _end(children: "Sequence[subprocess.Popen[bytes]]") -> None:
@@ -115,6 +153,7 @@ def _free_port(host: str, port: int) -> int:
             probe.bind((host, port))
         except OSError as error:
             raise click.ClickException(
-                f"Can't listen on {host}:{port} ({error.strerror}): choose another --port."
+                f"Can't listen on {_authority(host, port)} ({error.strerror}):"
+                " choose another --port."
             ) from error
         return int(probe.getsockname()[1])

@@ -46,11 +46,18 @@ def clean_env(**ours: str) -> dict[str, str]:
 class Process:
     """A child in a process group of its own, whose output goes to a file."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None
+    ) -> None:
         self.log_path = log
         with log.open("ab") as file:
             self.child = subprocess.Popen(
-                list(argv), env=dict(env), stdout=file, stderr=subprocess.STDOUT, process_group=0
+                list(argv),
+                cwd=cwd,
+                env=dict(env),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                process_group=0,
             )
 
     @classmethod

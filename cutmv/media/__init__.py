@@ -1,9 +1,10 @@
 """FFmpeg and nothing else: what is in a video, and clips of it, exact to the frame.
 
-`times` and `plan` are pure: what people write, and what to do for it. `probe`, `frames` (which of
-them a clip has) and `render` run FFmpeg through `child` (which bounds it and always ends it, by
-way of `jail`), on a `source` (if that is a URL, by way of a `relay`), with the program that
-`binaries` finds. `info` is what a probe finds, `errors` what goes wrong.
+`times` and `plan` are pure: what people write, and what to do for it. `probe` (with `timeline`:
+when a picture starts and ends), `frames` (which of them a clip has) and `render` run `ffprobe` and
+FFmpeg through `child` (which bounds it and always ends it, by way of `jail`), on a `source` (if
+that is a URL, by way of a `relay`), with the program that `binaries` finds. `info` is what a probe
+finds, `errors` what goes wrong.
 """
 
 from cutmv.media.binaries import ffmpeg_path, ffprobe_path

@@ -13,7 +13,8 @@ import signal
 #: Characters of FFmpeg's own words that an error line may carry: enough for one sentence.
 MAX_DETAIL_CHARS = 200
 
-#: How an error of a cut begins.
+#: How an error begins, by what was tried.
+PROBE_FAILED = "The video can't be read"
 CUT_FAILED = "The clip can't be cut"
 
 #: What FFmpeg says, and what that means for the person who sent the file.

@@ -1,17 +1,22 @@
-"""Which frames of a source belong to a clip, by its packets."""
+"""Which frames of a source belong to a clip."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from cutmv.media.errors import CUT_FAILED, MediaError
+from cutmv.media.ffprobe import ask
 from cutmv.media.plan import GIF_RATE, RenderPlan
-from cutmv.media.probe import ask
+
+#: What ffprobe shows of packets, and of decoded frames.
+PACKETS = "packet=pts,dts,duration,flags"
+DECODED = "frame=best_effort_timestamp"
 
 
 @dataclass(frozen=True)
 class Frames:
-    """The frames of a clip, by the source's packets, and how many an output has of them.
+    """The frames of a clip, and how many an output has of them.
 
     `first_pts` and `end_pts` are ticks of the source's clock: when the first is shown, and
     when the last is no longer.
@@ -32,13 +37,14 @@ def find_frames(
 ) -> Frames:
     """The frames of the plan's clip in `source`, a readable name.
 
-    Reads the source's packets there, and decodes nothing. Raises as `render` does.
+    Reads the source's packets there, and decodes nothing but AVI. Raises as `render` does.
     """
     tick, rate = plan.video.time_base, plan.video.frame_rate
     until_s = float((plan.end_pts * tick) + 3 / rate) + 1.0
     interval = f"{max(0.0, float(plan.first_pts * tick) - 0.5):.6f}%{until_s:.6f}"
     shown = ["-select_streams", str(plan.video.index), "-read_intervals", interval]
-    shown += ["-show_entries", "packet=pts,dts,duration,flags"]
+    decoded = plan.info.container == "avi"
+    shown += ["-show_entries", DECODED if decoded else PACKETS]
     found = ask(
         source,
         plan.info.container,
@@ -47,12 +53,7 @@ def find_frames(
         what=CUT_FAILED,
         cancelled=cancelled,
     )
-    times: dict[int, int] = {}
-    for packet in found.get("packets", []):
-        pts = packet.get("pts", packet.get("dts"))
-        # A packet that an edit list cuts away is decoded, and not shown.
-        if pts is not None and "D" not in packet.get("flags", ""):
-            times[int(pts)] = int(packet.get("duration", 0))
+    times = _of_decoded(found["frames"]) if decoded else _of_packets(found.get("packets", []))
     inside = sorted(pts for pts in times if plan.first_pts <= pts < plan.end_pts)
     if not inside:
         raise MediaError(f"{CUT_FAILED}: there is no frame in it; the video may be cut short.")
@@ -69,3 +70,24 @@ def find_frames(
     length_s = float((end - inside[0]) * tick)
     counts = {"cutdown": len(inside), "gif": max(1, round(length_s * GIF_RATE)), "still": 1}
     return Frames(counts[plan.spec.kind], inside[0], end, length_s)
+
+
+def _of_packets(packets: list[dict[str, Any]]) -> dict[int, int]:
+    """When each frame is shown, and for how long, in ticks; 0 when its packet does not tell."""
+    times: dict[int, int] = {}
+    for packet in packets:
+        pts = packet.get("pts", packet.get("dts"))
+        # A packet that an edit list cuts away is decoded, and not shown.
+        if pts is not None and "D" not in packet.get("flags", ""):
+            times[int(pts)] = int(packet.get("duration", 0))
+    return times
+
+
+def _of_decoded(frames: list[dict[str, Any]]) -> dict[int, int]:
+    """As `_of_packets`, by the times that FFmpeg's decoder gives where the container has none."""
+    times: dict[int, int] = {}
+    for frame in frames:
+        # What the decoder still holds at the end comes without a time, one tick after the other.
+        pts = frame.get("best_effort_timestamp")
+        times[max(times, default=-1) + 1 if pts is None else int(pts)] = 1
+    return times

@@ -52,8 +52,8 @@ class AudioStream:
 class MediaInfo:
     """A file: its container by FFmpeg's name, its first picture and sound.
 
-    `start_s` is the file's earliest timestamp that is not negative (a transport stream's first
-    picture); times that people give count from it.
+    `start_s` is the file's earliest timestamp that is not negative (in a transport stream and in
+    AVI, the first picture's); times that people give count from it.
     """
 
     container: str

@@ -1,21 +1,19 @@
 """Ask ffprobe what is in a file."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from cutmv.media.binaries import ffprobe_path
-from cutmv.media.child import Limits, run
-from cutmv.media.errors import MediaError, explain
+from cutmv.media.errors import MediaError
+from cutmv.media.ffprobe import ask
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
-from cutmv.media.source import demuxer_of, input_args, readable
+from cutmv.media.source import demuxer_of, readable
+from cutmv.media.timeline import from_first_keyframe, measured
 
 #: Seconds for looking at a file's headers, over a slow network too.
 PROBE_TIMEOUT_S = 60.0
-#: Bytes of memory that looking may take.
-PROBE_MEMORY_BYTES = 4 * 2**30
 #: How far apart, in relation, the average and the base frame rate of an even video may be.
 EVEN_RATE = Fraction(1, 200)
 
@@ -35,17 +33,31 @@ def probe(
     with readable(source) as name:
         demuxer = demuxer_of(name)
         found = ask(name, demuxer, shown, timeout_s=timeout_s, cancelled=cancelled)
-    container = found.get("format", {})
-    streams = found.get("streams", [])
-    video = next((s for s in streams if s.get("codec_type") == "video" and not _is_cover(s)), None)
-    audio = next((s for s in streams if s.get("codec_type") == "audio"), None)
-    duration_s = _number(container.get("duration")) or 0.0
-    # What an encoder puts before zero to get going, no player shows.
-    start_s = max(0.0, _number(container.get("start_time")) or 0.0)
-    picture = _video(video, start_s, duration_s) if video else None
-    if picture and demuxer == "mpegts":  # its clock has no zero, and starts with the sound's
-        start_s = picture.start_s
-    info = MediaInfo(
+        container, streams = found.get("format", {}), found.get("streams", [])
+        video = _first(streams, "video")
+        audio = _first(streams, "audio")
+        if video is None:
+            raise MediaError("The file has no picture: send a video.")
+        duration_s = _number(container.get("duration")) or 0.0
+        # What an encoder puts before zero to get going, no player shows.
+        start_s = max(0.0, _number(container.get("start_time")) or 0.0)
+        picture = _video(video, start_s, duration_s)
+        if duration_s <= 0 or _fraction(video.get("avg_frame_rate")) is None:
+            picture = measured(name, demuxer, picture, cancelled=cancelled)
+            duration_s = duration_s or picture.start_s + picture.duration_s - start_s
+        if demuxer == "avi":  # it has the times of decoding: the picture comes out this much later
+            held_s = float(int(video.get("has_b_frames", 0)) * picture.time_base)
+            picture = replace(picture, start_s=picture.start_s + held_s)
+            start_s, duration_s = picture.start_s, duration_s - held_s
+        if demuxer == "mpegts":  # its clock has no zero, and starts with the sound's
+            whole_s = picture.duration_s
+            picture = from_first_keyframe(
+                name, demuxer, picture, timeout_s=timeout_s, cancelled=cancelled
+            )
+            start_s, duration_s = picture.start_s, duration_s - (whole_s - picture.duration_s)
+    if duration_s <= 0:
+        raise MediaError("The file has no length: it is cut short, or not a finished video.")
+    return MediaInfo(
         container=demuxer,
         size_bytes=int(container.get("size", 0)),
         duration_s=duration_s,
@@ -53,11 +65,6 @@ def probe(
         video=picture,
         audio=_audio(audio) if audio else None,
     )
-    if info.video is None:
-        raise MediaError("The file has no picture: send a video.")
-    if info.duration_s <= 0:
-        raise MediaError("The file has no length: it is cut short, or not a finished video.")
-    return info
 
 
 def keyframes(source: str | Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> list[float]:
@@ -77,30 +84,6 @@ def keyframes(source: str | Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> list
     )
 
 
-def ask(
-    source: str,
-    demuxer: str,
-    shown: Sequence[str],
-    *,
-    timeout_s: float,
-    what: str = "The video can't be read",
-    cancelled: Callable[[], bool] | None = None,
-) -> dict[str, Any]:
-    """The JSON that ffprobe answers about `source`, a readable name, for `shown`, its options.
-
-    Raises as `probe` does, RenderTimeout after `timeout_s` seconds, and Cancelled.
-    """
-    lines: list[str] = []
-    argv = [ffprobe_path(), "-v", "error", "-print_format", "json", *shown]
-    limits = Limits(memory_bytes=PROBE_MEMORY_BYTES, output_bytes=0, time_s=timeout_s)
-    argv += input_args(source, demuxer)
-    ended = run(argv, limits=limits, on_line=lines.append, cancelled=cancelled)
-    if ended.code != 0:
-        raise explain(what, ended.code, ended.stderr, source)
-    found: dict[str, Any] = json.loads("\n".join(lines))
-    return found
-
-
 def _video(stream: dict[str, Any], start_s: float, duration_s: float) -> VideoStream:
     average, base = _fraction(stream.get("avg_frame_rate")), _fraction(stream.get("r_frame_rate"))
     rate = average or base
@@ -108,7 +91,8 @@ def _video(stream: dict[str, Any], start_s: float, duration_s: float) -> VideoSt
     if rate is None or not width or not height:
         raise MediaError("The video's picture can't be read: its codec is damaged or unknown.")
     # The base rate is the more exact of the two: an average suffers from a last short frame.
-    even = base is not None and abs(rate - base) <= base * EVEN_RATE
+    # Without an average it is the container's clock, and no rate of frames.
+    even = average is not None and base is not None and abs(rate - base) <= base * EVEN_RATE
     rotation = _rotation(stream)
     pixel = _fraction(str(stream.get("sample_aspect_ratio")).replace(":", "/"))
     shown = (round(width * (pixel or 1)), height)
@@ -143,8 +127,13 @@ def _audio(stream: dict[str, Any]) -> AudioStream:
     )
 
 
-def _is_cover(stream: dict[str, Any]) -> bool:
-    return bool(stream.get("disposition", {}).get("attached_pic"))
+def _first(streams: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
+    """The first stream of a kind that is no cover picture."""
+    for stream in streams:
+        cover = stream.get("disposition", {}).get("attached_pic")
+        if stream.get("codec_type") == kind and not cover:
+            return stream
+    return None
 
 
 def _rotation(stream: dict[str, Any]) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 from cutmv.media.binaries import ffmpeg_path
 from cutmv.media.child import Limits, run
 from cutmv.media.errors import CUT_FAILED, MediaError, RenderTimeout, explain
+from cutmv.media.ffprobe import ask
 from cutmv.media.frames import Frames, find_frames
 from cutmv.media.plan import GIF_RATE, RenderPlan
-from cutmv.media.probe import ask
 from cutmv.media.source import input_args, readable
 
 #: x264's speed and quality: near-transparent, at a third of the default preset's time.

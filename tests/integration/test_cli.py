@@ -176,6 +176,33 @@ def test_a_wrong_setting_is_one_clear_line(
     assert "t0ken" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("package", "env", "said"),
+    [
+        ("redis", {"REDIS_URL": "redis://127.0.0.1:1/0"}, "install 'cutmv[redis]'"),
+        ("psycopg", {"DATABASE_URL": "postgres://u:pw@127.0.0.1/d"}, "install 'cutmv[postgres]'"),
+    ],
+)
+def test_up_without_the_package_that_a_setting_needs_names_the_extra(
+    tmp_path: Path, package: str, env: dict[str, str], said: str
+) -> None:
+    missing = f"import sys; sys.modules[{package!r}] = None; from cutmv.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", missing, "up", "--port", "0"],
+        env=clean_env(CUTMV_DATA_DIR=str(tmp_path), **env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ") and said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "pw" not in done.stderr
+    assert done.stdout == ""
+
+
 def test_up_on_a_taken_port_says_so(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -186,15 +213,31 @@ def test_up_on_a_taken_port_says_so(tmp_path: Path) -> None:
     assert "choose another --port" in done.stderr
 
 
-def _up(tmp_path: Path, port: int, **env: str) -> Process:
+def _up(tmp_path: Path, port: int, host: str = "127.0.0.1", **env: str) -> Process:
     ours = clean_env(CUTMV_DATA_DIR=str(tmp_path / "data"), **env)
-    up = Process.python(["cutmv", "up", "--port", str(port)], ours, tmp_path / "up.log")
+    argv = ["cutmv", "up", "--host", host, "--port", str(port)]
+    up = Process.python(argv, ours, tmp_path / "up.log")
     try:
-        up.wait_for_log(f"CUTMV is at http://127.0.0.1:{port} ", 60)
+        shown = f"[{host}]" if ":" in host else host
+        up.wait_for_log(f"CUTMV is at http://{shown}:{port} ", 60)
     except BaseException:
         up.stop()
         raise
     return up
+
+
+def test_up_listens_on_an_ipv6_address(tmp_path: Path) -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            port = probe.getsockname()[1]
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    up = _up(tmp_path, port, host="::1")
+    try:
+        assert "<html" in httpx.get(f"http://[::1]:{port}").text
+    finally:
+        assert up.stop() == 0
 
 
 def test_up_with_nothing_configured_serves_the_page_and_cuts(tmp_path: Path, video: Path) -> None:
@@ -235,3 +278,39 @@ def test_up_runs_a_worker_with_a_broker_and_starts_it_again(
         code = up.stop()
     assert code == 0
     wait_for(lambda: not any(child.is_running() for child in family), 10, "all children end")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
+def test_what_up_started_ends_with_it_when_it_is_killed(tmp_path: Path, redis_url: str) -> None:
+    import psutil
+
+    port = free_port()
+    up = _up(tmp_path, port, REDIS_URL=redis_url)
+    try:
+        up.wait_for_log(" ready.")
+        family = psutil.Process(up.child.pid).children(recursive=True)
+    finally:
+        up.kill()
+    assert len(family) >= 3
+    wait_for(lambda: not any(child.is_running() for child in family), 30, "all children end")
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
+
+
+@pytest.mark.slow
+def test_up_gives_up_a_worker_that_ends_at_each_start(tmp_path: Path, redis_url: str) -> None:
+    import redis
+
+    with redis.Redis.from_url(redis_url) as server:
+        # May connect and no more, which is no outage that passes: a worker ends at once.
+        server.acl_setuser("guest", enabled=True, passwords=["+guest"], commands=["+ping"])
+    port = free_port()
+    up = _up(tmp_path, port, REDIS_URL=redis_url.replace("://", "://guest:guest@", 1))
+    try:
+        assert up.child.wait(150) == 1
+    finally:
+        up.kill()
+    assert up.log.count("The worker ended and is started again.") == 3
+    assert "The worker ended 4 times soon after its start" in up.log

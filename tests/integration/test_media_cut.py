@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cutmv.media import (
     OutputSpec,
     Progress,
     Rendered,
+    ffmpeg_path,
     keyframes,
     plan,
     probe,
@@ -75,6 +77,7 @@ def frames_of(source: Path, wanted: Clip) -> list[int]:
         ("mkv", "24000/1001", X264),
         ("webm", "30", VP8),
         ("ts", "25", X264),
+        ("mts", "25", (*X264, "-flags", "+ildct+ilme")),
         ("avi", "30", ("-c:v", "mpeg4", "-q:v", "3")),
     ],
 )
@@ -109,6 +112,88 @@ def test_a_clip_far_from_its_keyframe_in_a_transport_stream_has_every_frame(
     assert numbers(made) == expected
     first_s = float(frame_times(source)[expected[0]]) - start_s(source)
     assert abs(audio_offset_s(made, source, first_s)) < 0.02
+
+
+@pytest.mark.parametrize("codec", [X264, ("-c:v", "mpeg4", "-bf", "2", "-q:v", "3", "-g", "48")])
+@pytest.mark.parametrize(("start", "end"), [("0", "1"), ("1.5", "2.9"), ("3", "4")])
+def test_an_avi_whose_frames_are_reordered_is_cut_by_their_order_of_showing(
+    tmp_path: Path, codec: tuple[str, ...], start: str, end: str
+) -> None:
+    source = make_sample(tmp_path / "b.avi", seconds=4, size=SIZE, codec=codec)
+    made, told = cut(source, clip(start, end))
+    assert numbers(made) == list(range(round(30 * float(start)), round(30 * float(end))))
+    # Its sound is to be heard with the frame that leaves the decoder.
+    video = probe(source).video
+    assert video is not None
+    assert abs(audio_offset_s(made, source, video.start_s + float(start))) < 0.02
+    made, _ = cut(source, clip(start, end), OutputSpec("still", "source", "crop"))
+    assert numbers(made) == [round(30 * float(start))]
+    _, told = cut(source, clip(start, end), OutputSpec("gif", "source", "crop"))
+    assert told.frames == round(10 * (float(end) - float(start)))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_a_capture_that_begins_between_keyframes_starts_with_its_first_whole_picture(
+    tmp_path: Path, codec: str
+) -> None:
+    every = ("-c:v", codec, "-g", "24", "-bf", "2", "-sc_threshold", "1000000000", "-q:v", "4")
+    whole = make_sample(tmp_path / "whole.ts", seconds=4, size=SIZE, codec=every)
+    packets = whole.read_bytes()
+    capture = tmp_path / "capture.ts"
+    capture.write_bytes(packets[len(packets) // 188 // 12 * 188 :])
+    first = round(keyframes(whole)[1] * 30)
+    made, _ = cut(capture, clip("0", "1"))
+    assert numbers(made) == list(range(first, first + 30))
+    first_s = float(frame_times(whole)[first]) - start_s(whole)
+    assert abs(audio_offset_s(made, whole, first_s)) < 0.02
+    made, _ = cut(capture, clip("1.5", "2"))
+    assert numbers(made) == list(range(first + 45, first + 60))
+    made, told = cut(capture, clip("0", "1"), OutputSpec("gif", "source", "crop"))
+    assert told.frames == 10
+    made, _ = cut(capture, clip("0", "1"), OutputSpec("still", "source", "crop"))
+    assert numbers(made) == [first]
+    assert probe(capture).duration_s == pytest.approx(4 - first / 30, abs=0.1)
+    assert keyframes(capture)[0] == 0
+
+
+def test_a_matroska_written_to_a_pipe_which_tells_no_length_is_cut(tmp_path: Path) -> None:
+    whole = make_sample(tmp_path / "w.mp4", seconds=4, size=SIZE)
+    piped = through_a_pipe(whole, tmp_path / "p.mkv", "matroska")
+    assert probe(piped).duration_s == pytest.approx(4, abs=0.05)
+    made, _ = cut(piped, clip("1", "2"))
+    assert numbers(made) == frames_of(piped, clip("1", "2"))
+    made, _ = cut(piped, clip("3", "4"))
+    assert numbers(made)[-1] == 119
+    with pytest.raises(MediaError, match=r"ends past the end of the video, 4\.0"):
+        plan(probe(piped), clip("3", "5"), CUT)
+
+
+def test_a_browser_s_recording_which_tells_neither_length_nor_rate_is_cut(tmp_path: Path) -> None:
+    whole = make_sample(tmp_path / "w.webm", seconds=4, size=SIZE, codec=VP8, vfr=True)
+    recording = through_a_pipe(whole, tmp_path / "r.webm", "webm")
+    content = recording.read_bytes()
+    # The frames' default duration, which browsers leave out, becomes a void of its eight bytes.
+    at = content.index(b"\x23\xe3\x83\x84")
+    recording.write_bytes(content[:at] + b"\xec\x86" + bytes(6) + content[at + 8 :])
+    video = probe(recording).video
+    assert video is not None
+    assert video.variable
+    assert float(video.frame_rate) == pytest.approx(20, abs=0.2)
+    made, _ = cut(recording, clip("1", "2.5"))
+    assert numbers(made) == [n for n in range(30, 75) if n % 3 != 1]
+    made, _ = cut(recording, clip("3", "4"))
+    assert numbers(made) == [n for n in range(90, 120) if n % 3 != 1]
+
+
+def through_a_pipe(source: Path, piped: Path, muxer: str) -> Path:
+    """The streams of `source` in a container whose head could not be completed at its end."""
+    argv = [ffmpeg_path(), "-v", "error", "-i", str(source), "-c", "copy", "-f", muxer]
+    argv += ["-live", "1", "pipe:1"]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        piped.write_bytes(running.stdout.read())
+    assert running.returncode == 0
+    return piped
 
 
 def test_frames_of_a_variable_rate_keep_their_times(tmp_path: Path) -> None:

@@ -9,26 +9,18 @@ from typing import Any
 import kombu
 import pytest
 
-from cutmv.transports.cloudflare import options
-from cutmv.transports.cloudflare.api import Client
 from tests.emulator_fixture import EmulatorProcess
+from tests.queues_helpers import client
 from tests.transport_helpers import connect, wait_until
-
-
-def _client(emulator: EmulatorProcess) -> Client:
-    return Client(
-        options.Credentials(emulator.account_id, emulator.api_token),
-        options.Options(api_base_url=emulator.base_url),
-    )
 
 
 def _queues(emulator: EmulatorProcess) -> dict[str, dict[str, Any]]:
     """Return the account's queues as the API shows them, by name."""
-    return {each["queue_name"]: each for each in _client(emulator).list_queues(1e12)}
+    return {each["queue_name"]: each for each in client(emulator).list_queues(1e12)}
 
 
 def _waiting(emulator: EmulatorProcess, name: str) -> list[dict[str, Any]]:
-    return _client(emulator).peek(_queues(emulator)[name]["queue_id"], 100, 1e12)
+    return client(emulator).peek(_queues(emulator)[name]["queue_id"], 100, 1e12)
 
 
 def _declare(connection: kombu.Connection, name: str) -> kombu.Queue:
@@ -96,7 +88,7 @@ def test_what_can_t_be_read_moves_to_the_dead_letters_as_it_is(emulator: Emulato
     with connect(emulator) as connection:
         queue = _declare(connection, "work")
         queue_id = _queues(emulator)["work"]["queue_id"]
-        _client(emulator).put(
+        client(emulator).put(
             queue_id,
             [
                 {"body": "no json", "content_type": "text"},
@@ -125,7 +117,7 @@ def test_what_can_t_be_read_waits_while_the_dead_letter_queue_takes_nothing(
     monkeypatch.setattr("cutmv.transports.cloudflare.deadletters.BURY_AGAIN", 0.0)
     with connect(emulator, publish_timeout=0.2) as connection:
         queue = _declare(connection, "work")
-        _client(emulator).publish(_queues(emulator)["work"]["queue_id"], [("x", None)], 1e12)
+        client(emulator).publish(_queues(emulator)["work"]["queue_id"], [("x", None)], 1e12)
         emulator.faults({"route": "batch", "kind": "500", "count": 3})
         with kombu.Consumer(connection, [queue], callbacks=[]):
             wait_until(lambda: emulator.stats()["messages"]["work-dead"], what="it is moved")
@@ -137,7 +129,7 @@ def test_what_can_t_be_read_waits_while_the_dead_letter_queue_takes_nothing(
 def test_a_single_get_of_what_can_t_be_read_moves_it_too(emulator: EmulatorProcess) -> None:
     with connect(emulator) as connection:
         _declare(connection, "work")
-        _client(emulator).publish(_queues(emulator)["work"]["queue_id"], [("x", None)], 1e12)
+        client(emulator).publish(_queues(emulator)["work"]["queue_id"], [("x", None)], 1e12)
         with pytest.raises(ValueError, match="not JSON"):
             connection.channel().basic_get("work")
 
@@ -148,7 +140,7 @@ def test_a_dead_letter_queue_that_was_deleted_is_made_again(emulator: EmulatorPr
     with connect(emulator) as connection:
         queue = _declare(connection, "work")
         connection.channel().queue_delete("work-dead")
-        _client(emulator).publish(_queues(emulator)["work"]["queue_id"], [("x", None)], 1e12)
+        client(emulator).publish(_queues(emulator)["work"]["queue_id"], [("x", None)], 1e12)
         with kombu.Consumer(connection, [queue], callbacks=[]):
             wait_until(lambda: emulator.stats()["messages"].get("work-dead"), what="it is moved")
 

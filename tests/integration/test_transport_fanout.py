@@ -15,7 +15,7 @@ import kombu
 import pytest
 
 from cutmv.transports.cloudflare import broadcast
-from cutmv.transports.cloudflare.addresses import Address
+from cutmv.transports.cloudflare.addresses import Address, Route
 from tests.emulator_fixture import EmulatorProcess
 from tests.processes import free_port
 from tests.transport_helpers import CloudflareSite, Site, connect, wait_until
@@ -313,3 +313,89 @@ def test_events_are_dropped_before_they_cost_a_task_its_turn(emulator: EmulatorP
         calls = emulator.stats()["calls"]["batch"]["200"] - calls_before
         assert calls <= 10 + 4, "events took calls from tasks"
         assert emulator.stats()["messages"]["tasks"] == 10
+
+
+PUBLISH = """
+import json, sys
+import kombu
+import cutmv.transports.cloudflare
+url, options, exchange, kind, key, text = json.load(sys.stdin)
+with kombu.Connection(url, transport_options=options) as connection:
+    producer = connection.Producer(exchange=kombu.Exchange(exchange, type=kind))
+    producer.publish(text, routing_key=key)
+"""
+
+
+DIRECT = ("direct", "cuts", "cuts", "stills")
+TOPIC = ("topic", "media.*.cut", "media.video.cut", "media.video.still")
+FANOUT = ("fanout", "", "whatever", None)
+
+
+@pytest.mark.parametrize(
+    ("broker", "kind", "bound", "key", "other"),
+    [
+        ("cloudflare", *DIRECT),
+        ("redis", *DIRECT),
+        ("cloudflare", *TOPIC),
+        ("redis", *TOPIC),
+        ("cloudflare", *FANOUT),  # on Redis a queue gets such messages only while it is read
+    ],
+    indirect=["broker"],
+)
+def test_a_process_that_knows_no_binding_reaches_a_lasting_queue(
+    broker: tuple[str, dict[str, Any]],
+    kind: str,
+    bound: str,
+    key: str,
+    other: str | None,
+) -> None:
+    url, options = broker
+    exchange = kombu.Exchange("media", type=kind)
+
+    def publish(key: str, text: str) -> None:
+        told = json.dumps([url, options, "media", kind, key, text]).encode()
+        subprocess.run([sys.executable, "-c", PUBLISH], input=told, check=True, timeout=30)
+
+    with kombu.Connection(url, transport_options=options) as connection:
+        channel = connection.channel()
+        queue = kombu.Queue("cutting", exchange, routing_key=bound)(channel)
+        queue.declare()
+        if other:
+            publish(other, "for nobody")
+        publish(key, "for the queue")
+
+        message = wait_until(queue.get, 10, "it came")
+        assert message.payload == "for the queue"
+        message.ack()
+        if url.startswith("cloudflare:"):  # kombu's Redis transport can't unbind
+            queue.unbind_from(exchange, routing_key=bound)
+            publish(key, "too late")
+            assert queue.get() is None
+        queue.delete()
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    if request.param == "redis":
+        return request.getfixturevalue("redis_url"), {}
+    emulator: EmulatorProcess = request.getfixturevalue("emulator")
+    url = f"cloudflare://:{emulator.api_token}@{emulator.account_id}"
+    return url, {"api_base_url": emulator.base_url}
+
+
+def test_bindings_go_with_their_queue_and_cost_nothing_where_the_name_says_it(
+    emulator: EmulatorProcess,
+) -> None:
+    def routes() -> list[str]:
+        return [name for name in emulator.stats()["messages"] if Route.read(name)]
+
+    with connect(emulator) as connection:
+        channel = connection.channel()
+        kombu.Queue("celery", kombu.Exchange("celery"), routing_key="celery")(channel).declare()
+        assert routes() == []
+        bound = kombu.Queue("cuts", kombu.Exchange("media", type="topic"), routing_key="cut.#")
+        bound(channel).declare()
+        bound(channel).declare()
+        assert len(routes()) == 1
+        bound(channel).delete()
+        assert routes() == []

@@ -452,6 +452,17 @@ def test_purging_and_deleting(emulator: EmulatorProcess) -> None:
     assert emulator.stats()["messages"] == {"work-dead": 0}
 
 
+def test_a_deletion_whose_answer_got_lost_is_one(emulator: EmulatorProcess) -> None:
+    with connect(emulator) as connection:
+        _publish(connection, 1)
+        emulator.faults({"route": "delete", "kind": "drop_after", "count": 1})
+        connection.channel().queue_delete("work")
+        with pytest.raises(ChannelError, match="no queue 'work'"):
+            connection.channel().queue_declare("work", passive=True)
+
+    assert emulator.stats()["messages"] == {}
+
+
 def test_a_queue_deleted_and_made_anew_is_published_to_by_its_new_id(
     emulator: EmulatorProcess,
 ) -> None:
@@ -544,6 +555,15 @@ def test_no_network_is_one_line_and_comes_soon() -> None:
         connection.connect()
     assert time.monotonic() - started < 5
     assert "\n" not in str(caught.value)
+
+
+def test_one_lost_answer_does_not_fail_the_first_publish(emulator: EmulatorProcess) -> None:
+    emulator.faults({"route": "list", "kind": "drop_after", "count": 1})
+    with Celery("app", broker=f"cloudflare://:{emulator.api_token}@{emulator.account_id}") as app:
+        app.conf.broker_transport_options = {"api_base_url": emulator.base_url}
+        app.send_task("anything")
+
+    assert emulator.stats()["published"] == 1
 
 
 def test_a_dead_network_is_told_in_seconds_however_often_kombu_tries() -> None:

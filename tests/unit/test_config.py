@@ -144,7 +144,7 @@ def test_processes_of_one_secret_key_find_the_same_webhook_secret(tmp_path: Path
     [
         (CLOUDFLARE, "file:///"),
         ({**CLOUDFLARE, **REDIS}, "redis://"),
-        ({**CLOUDFLARE, **REDIS, **R2}, "r2://cutmv-storage/leases"),
+        ({**CLOUDFLARE, **R2}, "r2://cutmv-storage/celery"),
     ],
 )
 def test_workers_note_what_they_hold_where_they_share_the_rest(

@@ -52,6 +52,14 @@ def test_a_topic_binding_takes_at_least_what_matches(pattern: str, words: list[s
         assert address.takes("topic", key) == matches(pattern, key)
 
 
+@given(one=st.tuples(KEYS, KEYS, KEYS), other=st.tuples(KEYS, KEYS, KEYS))
+def test_two_bindings_of_a_direct_exchange_never_share_a_mailbox(
+    one: tuple[str, str, str], other: tuple[str, str, str]
+) -> None:
+    names_ = {Address.of("", exchange, "direct", key, q).name for exchange, key, q in (one, other)}
+    assert len(names_) == len({one, other})
+
+
 @given(kind=KINDS, key=KEYS, routing_key=KEYS)
 def test_a_fanout_takes_everything(kind: str, key: str, routing_key: str) -> None:
     assert Address.of("", "control", kind, key, "q").takes("fanout", routing_key)
@@ -61,6 +69,20 @@ def test_a_fanout_takes_everything(kind: str, key: str, routing_key: str) -> Non
 def test_patterns_of_words_match_as_kombu_s_do(pattern: list[str], words: list[str]) -> None:
     regex = TopicExchange(None).key_to_pattern(".".join(pattern))
     assert matches(".".join(pattern), ".".join(words)) == bool(re.match(regex, ".".join(words)))
+
+
+@given(
+    pattern=PATTERNS,
+    words=st.lists(st.sampled_from(["a", "task", "worker"]), min_size=1, max_size=6),
+)
+def test_patterns_match_as_a_regular_expression_of_words_does(
+    pattern: list[str], words: list[str]
+) -> None:
+    """Each word with a dot behind it, so that none is a special case."""
+    parts = {"#": r"(?:[^.]+\.)*", "*": r"[^.]+\."}
+    regex = "".join(parts.get(word, re.escape(word) + r"\.") for word in pattern)
+    key = "".join(f"{word}." for word in words)
+    assert matches(".".join(pattern), ".".join(words)) == bool(re.fullmatch(regex, key))
 
 
 def test_a_hash_stands_for_any_number_of_words() -> None:

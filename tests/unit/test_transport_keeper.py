@@ -12,7 +12,8 @@ import pytest
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.keeper import TAKE_AGAIN, Keeper
 from cutmv.transports.cloudflare.leases import Lease, Settler
-from cutmv.transports.cloudflare.ledger import DirectoryLedger, Record
+from cutmv.transports.cloudflare.ledger import ObjectLedger, Record
+from cutmv.transports.cloudflare.objects import DirectoryObjects
 from cutmv.transports.cloudflare.options import Credentials, Options
 from tests.transport_helpers import wait_until
 
@@ -25,9 +26,12 @@ class Site:
 
     def __init__(self, directory: Path, client: Client) -> None:
         self.directory = directory
-        self.ledger = DirectoryLedger(directory)
+        directory.mkdir()
+        self.ledger = ObjectLedger(DirectoryObjects(directory))
         self.settler = Settler(client, linger=0)
-        self.keeper = Keeper(lambda: DirectoryLedger(directory), self.settler, LEASE_S)
+        self.keeper = Keeper(
+            lambda: ObjectLedger(DirectoryObjects(directory)), self.settler, LEASE_S
+        )
 
     def lease(self, key: str = "m") -> Lease:
         return Lease("q", f"lease-of-{key}", key=key, until=time.monotonic() + LEASE_S)

@@ -91,15 +91,14 @@ def test_messages_do_not_meet_whatever_their_ids_hold(ledger: Ledger) -> None:
     assert record.owner == "a"
 
 
-def test_a_directory_s_old_files_are_removed(tmp_path: Path) -> None:
-    ledger = open_ledger(f"file://{tmp_path}/ledger", ACCOUNT, {})
+def test_a_directory_s_old_records_are_removed(tmp_path: Path) -> None:
+    ledger = open_ledger(f"file://{tmp_path}", ACCOUNT, {})
     ledger.write("old", "a", "done", 60, None)
-    (old,) = (path for path in (tmp_path / "ledger").iterdir() if path.name != ".lock")
-    an_age_ago = old.stat().st_mtime - ledgers.RETENTION - 1
-    os.utime(old, (an_age_ago, an_age_ago))
-    (tmp_path / "ledger" / ".new-torn").touch()
+    (old,) = (tmp_path / ledgers.PREFIX).iterdir()
+    long_ago = old.stat().st_mtime - ledgers.RETENTION - 2 * 86_400
+    os.utime(old, (long_ago, long_ago))
 
-    open_ledger(f"file://{tmp_path}/ledger", ACCOUNT, {}).write("new", "a", "held", 60, None)
+    open_ledger(f"file://{tmp_path}", ACCOUNT, {}).write("new", "a", "held", 60, None)
 
     assert not old.exists()
     assert ledger.read("new")

@@ -10,12 +10,13 @@ Nothing of the rest of ``cutmv`` is imported, and httpx only when a connection i
 The modules, each knowing only those above it:
 
 - ``errors``, ``names``, ``envelope``, ``delays``: plain data and pure functions
-- ``ledger``, ``objects``, ``options``: who works on which message; an object store; what the
+- ``objects``, ``ledger``, ``options``: an object store; who works on which message; what the
   transport can be told
-- ``large``: messages over the limit
 - ``celery_worker``: what the transport asks of Celery
+- ``large``: messages over the limit
 - ``budget``, ``api``: the REST client and the account's rate limit
-- ``addresses``, ``queues``: which queues exist, found or created by name
+- ``addresses``, ``queues``, ``routes``: which queues exist, found or created by name; what they are
+  bound to
 - ``publisher``, ``leases``, ``keeper``: batched publishing; batched acks and retries; leases that
   follow the work
 - ``fanout``, ``mailboxes``, ``broadcast``: exchanges and temporary queues, inside this process

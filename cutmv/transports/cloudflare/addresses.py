@@ -1,10 +1,13 @@
-"""The names of mailboxes: queues of the account that stand for bindings of temporary queues.
+"""The names of queues that stand for bindings, so that every process sees these.
 
-Cloudflare Queues has no exchanges. A temporary queue that is bound to one gets a *mailbox*, a
-queue whose name says to which exchange and by which key, so that the account's list of queues is
-the table of bindings, seen by every process::
+Cloudflare Queues has no exchanges. A binding of a temporary queue gets a *mailbox*, from which the
+queue's process takes what others publish; a binding of a lasting queue gets a *route*, in which
+there is never a message, since publishers put these into the queue itself. The name of either
+says to which exchange a queue is bound and by which key, so that the account's list of queues is
+the table of bindings::
 
-    q---t EXCHANGE - QUEUE - KEY
+    q---t EXCHANGE - QUEUE - KEY        a mailbox
+    q---b EXCHANGE - QUEUE - KEY        a route
 
 EXCHANGE and QUEUE are ten hex digits of a SHA-256. KEY is ``k`` and the routing key as `names`
 spells it; where that is too long, ``h`` and a digest of it, or, for a topic's pattern, ``a``: the
@@ -17,24 +20,26 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from cutmv.transports.cloudflare import names
-
-#: What the name of every mailbox starts with.
-MAILBOX = f"{names.MARKER}-t"
 
 #: Hex digits that stand for an exchange or a queue, and for a key that is too long.
 DIGITS, KEY_DIGITS = 10, 24
 
-#: Characters left for a key.
-_KEY_LENGTH = names.MAX_LENGTH - len(MAILBOX) - 2 * (DIGITS + 1)
+#: Characters in a marker, and those left for a key.
+_MARKER_LENGTH = len(names.MARKER) + 2
+_KEY_LENGTH = names.MAX_LENGTH - _MARKER_LENGTH - 2 * (DIGITS + 1)
 
-_NAME = re.compile(rf"{MAILBOX}([0-9a-f]{{{DIGITS}}})-([0-9a-f]{{{DIGITS}}})-([kha][a-z0-9-]*)")
+_NAME = re.compile(rf"([0-9a-f]{{{DIGITS}}})-([0-9a-f]{{{DIGITS}}})-([kha][a-z0-9-]*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """One mailbox: digests of exchange and queue, and the key as the name has it."""
+class _Binding:
+    """Digests of exchange and queue, and the key as the name has it."""
+
+    #: What the name starts with.
+    marker: ClassVar[str]
 
     exchange: str
     queue: str
@@ -43,21 +48,21 @@ class Address:
     @property
     def name(self) -> str:
         """The name of the queue in the account."""
-        return f"{MAILBOX}{self.exchange}-{self.queue}-{self.key}"
+        return f"{self.marker}{self.exchange}-{self.queue}-{self.key}"
 
     @classmethod
-    def of(cls, scope: str, exchange: str, kind: str, key: str, queue: str) -> Address:
-        """Return where a binding's messages go.
+    def of(cls, scope: str, exchange: str, kind: str, key: str, queue: str) -> Self:
+        """Return what stands for a binding.
 
         `scope` keeps apart those who share an account (`queue_name_prefix`), `kind` is the
         exchange's type, `key` the binding's routing key or, for a topic, its pattern.
         """
-        return cls(exchange_digest(scope, exchange), _digest(queue, DIGITS), _key(kind, key))
+        return cls(exchange_digest(scope, exchange), queue_digest(queue), _key(kind, key))
 
     @classmethod
-    def read(cls, name: str) -> Address | None:
-        """Return the mailbox of this name, or none if it is an ordinary queue's."""
-        found = _NAME.fullmatch(name)
+    def read(cls, name: str) -> Self | None:
+        """Return what this name stands for, or none if it is another kind of queue's."""
+        found = _NAME.fullmatch(name, len(cls.marker)) if name.startswith(cls.marker) else None
         return cls(*found.groups()) if found else None
 
     def takes(self, kind: str, routing_key: str) -> bool:
@@ -67,6 +72,35 @@ class Address:
         if kind == "direct":
             return self.key == _key(kind, routing_key)
         return self.key == "a" or matches(names.unspell(self.key[1:]), routing_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Address(_Binding):
+    """Where the messages for a temporary queue go."""
+
+    marker: ClassVar[str] = f"{names.MARKER}-t"
+
+
+@dataclass(frozen=True, slots=True)
+class Route(_Binding):
+    """A lasting queue's binding."""
+
+    marker: ClassVar[str] = f"{names.MARKER}-b"
+
+    @property
+    def tells_all(self) -> bool:
+        """Whether the name has the whole key, or a digest that is as good."""
+        return self.key != "a"
+
+
+def stands_for_binding(name: str) -> bool:
+    """Tell whether a queue is a mailbox or a route, and nobody's queue of tasks."""
+    return bool(Address.read(name) or Route.read(name))
+
+
+def queue_digest(queue: str) -> str:
+    """Return the part of a name that stands for a queue, by kombu's name for it."""
+    return _digest(queue, DIGITS)
 
 
 def exchange_digest(scope: str, exchange: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from cutmv.transports.cloudflare import envelope
 from cutmv.transports.cloudflare import session as sessions
-from cutmv.transports.cloudflare.addresses import Address
+from cutmv.transports.cloudflare.addresses import stands_for_binding
 from cutmv.transports.cloudflare.api import Backlog
 from cutmv.transports.cloudflare.errors import NotFound, QueueMissing, QueueNameError
 from cutmv.transports.cloudflare.options import Credentials, Options
@@ -112,7 +112,7 @@ def find(session: Session, name: str) -> Queue:
 def overviews(session: Session, mailboxes: bool) -> list[Overview]:
     """Return all queues by name, with `mailboxes` those too; makes a call for each."""
     queues = [
-        (queue, session.queues.name_of(queue), Address.read(queue.name) is not None)
+        (queue, session.queues.name_of(queue), stands_for_binding(queue.name))
         for queue in sorted(session.queues.all, key=lambda queue: queue.name)
     ]
     prefixed = bool(session.options.queue_name_prefix)
@@ -175,8 +175,8 @@ def graves(session: Session, source: Queue | None, count: int = MAX_PEEK) -> lis
         raise QueueMissing(f"queue {source.name!r} has no dead-letter queue")
     found = []
     for each in [source] if source else session.queues.all:
-        queue = session.queues.find_by_name(each.dead_letter_queue)
-        if queue is not None:
+        name = each.dead_letter_queue
+        if name and (queue := session.queues.find_by_name(name)) is not None:
             found.append(Grave(each, queue, peek(session, queue, count)))
     return found
 

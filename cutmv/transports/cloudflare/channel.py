@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +13,16 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import batch, celery_worker, delays, envelope, large, names
+from cutmv.transports.cloudflare import batch, celery_worker, delays, envelope, names
 from cutmv.transports.cloudflare import session as sessions
+from cutmv.transports.cloudflare.admission import Admission
 from cutmv.transports.cloudflare.broadcast import Notice
-from cutmv.transports.cloudflare.deadletters import bury
-from cutmv.transports.cloudflare.errors import ObjectMissing, ObjectStoreError
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.mailboxes import Binding as Bound
 from cutmv.transports.cloudflare.prefetch import QoS
 from cutmv.transports.cloudflare.publisher import Outgoing
-from cutmv.transports.cloudflare.puller import Outlet, Puller, Source
+from cutmv.transports.cloudflare.puller import Outlet, Puller
 from cutmv.transports.cloudflare.queues import Queue
 from cutmv.transports.cloudflare.session import Session
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from cutmv.transports.cloudflare.transport import Transport
 
 logger = logging.getLogger(__name__)
+
+#: AMQP's delivery mode of messages that are to be kept.
+PERSISTENT = 2
 
 #: Seconds a management call (size, purge, a single get) may take.
 CALL_TIMEOUT = 10.0
@@ -164,6 +167,7 @@ class Channel(virtual.Channel):
         if self.session.local.has(queue):
             self._drop_temporary(queue)
         else:
+            self.session.routes.drop(queue)
             for part in self._parts(queue):
                 self.session.queues.delete(part)
         self.state.queue_bindings_delete(queue)
@@ -206,6 +210,14 @@ class Channel(virtual.Channel):
         first, *others = self._parts(queue)
         return [queues.get(first), *(found for part in others if (found := queues.find(part)))]
 
+    def _admissions(self, queue: str) -> list[Admission]:
+        """Return what to pull from, the most urgent first; makes what is missing, if allowed."""
+        session = self.session
+        return [
+            Admission(part, session.queues.require_pull(part), session, self._lose)
+            for part in self._parts(queue)
+        ]
+
     # Exchanges.
 
     def get_table(self, exchange: str) -> list[Binding]:  # type: ignore[override]
@@ -225,7 +237,7 @@ class Channel(virtual.Channel):
         arguments: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Bind a queue to an exchange; a temporary one so that other processes see it."""
+        """Bind a queue to an exchange, so that other processes see it."""
         super().queue_bind(queue, exchange, routing_key, arguments, **kwargs)
         exchange, session = exchange or "amq.direct", self.session
         if session.local.has(queue):
@@ -233,6 +245,8 @@ class Channel(virtual.Channel):
             session.local.bind(exchange, meta)
             bound = Bound(exchange, self._kind(exchange), routing_key, queue)
             session.mailboxes.open(bound, self._expires.get(queue))
+        else:
+            session.routes.bind(exchange, self._kind(exchange), routing_key, queue)
 
     def queue_unbind(
         self,
@@ -245,18 +259,28 @@ class Channel(virtual.Channel):
         """Remove a binding."""
         exchange = exchange or "amq.direct"
         self.state.binding_delete(queue, exchange, routing_key)
-        declared = (self.state.exchanges or {}).get(exchange)
-        if declared is None:
-            return
         meta: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
-        declared["table"][:] = [row for row in declared["table"] if row != meta]
-        if self.session.local.has(queue):
-            self.session.local.unbind(exchange, meta)
-            bound = Bound(exchange, self._kind(exchange), routing_key, queue)
-            self.session.mailboxes.close(queue, bound)
+        declared = (self.state.exchanges or {}).get(exchange)
+        if declared is not None:
+            declared["table"][:] = [row for row in declared["table"] if row != meta]
+        session, kind = self.session, self._kind(exchange)
+        if session.local.has(queue):
+            session.local.unbind(exchange, meta)
+            session.mailboxes.close(queue, Bound(exchange, kind, routing_key, queue))
+        else:
+            session.routes.unbind(exchange, kind, routing_key, queue)
 
     def _kind(self, exchange: str) -> str:
         return str(self.typeof(exchange).type)
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
+        """Return the queues for a message, bound by this process or by another."""
+        if not exchange:
+            return [routing_key]
+        table: Any = self.get_table(exchange)
+        own = self.typeof(exchange).lookup(table, exchange, routing_key, default)
+        shared = self.session.routes.targets(exchange, self._kind(exchange), routing_key)
+        return list({*own, *shared})
 
     def _put_fanout(
         self,
@@ -265,7 +289,8 @@ class Channel(virtual.Channel):
         routing_key: str,  # noqa: ARG002
         **kwargs: Any,
     ) -> None:
-        for queue in {binding[2] for binding in self.get_table(exchange)}:
+        bound = {binding[2] for binding in self.get_table(exchange)}
+        for queue in bound.union(self.session.routes.targets(exchange, "fanout", "")):
             self._put(queue, message, at_once=True, **kwargs)
 
     # Publishing.
@@ -274,6 +299,8 @@ class Channel(virtual.Channel):
         self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
     ) -> None:
         """Publish: to queues that are bound here, and to other processes' temporary ones."""
+        if exchange and _is_lasting(message) and not self._lookup(exchange, routing_key):
+            self.session.routes.refresh()
         super().basic_publish(message, exchange, routing_key, **kwargs)
         if not exchange:
             return
@@ -338,14 +365,10 @@ class Channel(virtual.Channel):
         session, inbox = self.session, self.connection.inbox
         if not session.local.has(queue):
             subscription.puller = Puller(
-                [Source(part, session.queues.require_pull(part)) for part in self._parts(queue)],
+                self._admissions(queue),
                 session,
                 self.qos,
-                Outlet(
-                    lambda messages: inbox.put(subscription, messages),
-                    inbox.fail,
-                    lambda lease: inbox.put(_LOSSES, [{"lease": lease, "qos": self.qos}]),
-                ),
+                Outlet(lambda messages: inbox.put(subscription, messages), inbox.fail),
             )
         self._subscriptions[consumer_tag] = subscription
         self._tag_to_queue[consumer_tag] = queue
@@ -379,33 +402,32 @@ class Channel(virtual.Channel):
         if not any(other.puller for other in self._subscriptions.values()):
             self.qos.return_dropped()
 
+    def _lose(self, lease: Lease) -> None:
+        """Have the consumer's loop told that another consumer has a message."""
+        if self.connection is not None:
+            self.connection.inbox.put(_LOSSES, [{"lease": lease, "qos": self.qos}])
+
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:  # noqa: ARG002
         """Pull a single message, or return none."""
         session = self.session
         if session.local.has(queue):
             held = session.local.get(queue)
             return self.Message(held, channel=self) if held else None
-        seconds = session.start_consuming()
-        for part in self._parts(queue):
-            found, started = session.queues.require_pull(part), time.monotonic()
-            pulled = session.client.pull(found.queue_id, 1, seconds, started + CALL_TIMEOUT)
+        seconds, started = session.start_consuming(), time.monotonic()
+        admissions = deque(self._admissions(queue))
+        admitted: list[dict[str, Any]] = []
+        while not admitted:
+            # One that was pulled may not be for us: it is not due, say.
+            queue_id = admissions[0].queue.queue_id
+            pulled = session.client.pull(queue_id, 1, seconds, started + CALL_TIMEOUT)
             if pulled:
-                break
-        else:
-            return None
-        lease = Lease(found.queue_id, pulled[0]["lease_id"], until=started + seconds)
-        try:
-            raw = envelope.decode(pulled[0])
-            if large.is_reference(raw):
-                raw = session.large.read(pulled[0], raw)
-                lease.object_key = large.key_of(raw)
-            message = self.Message(raw, channel=self)
-        except (ValueError, ObjectMissing) as error:
-            bury(session, found, [(pulled[0], str(error))])
-            raise
-        except ObjectStoreError:
-            session.settler.retry(lease)
-            raise
+                admitted = admissions[0].admit(pulled, time.monotonic() + seconds)
+                continue
+            admissions.popleft()
+            if not admissions:
+                return None
+        lease: Lease = admitted[0]["lease"]
+        message = self.Message(admitted[0], channel=self)
         self.qos.hold(message, lease)
         if no_ack:
             self.qos.ack(lease.lease_id)
@@ -429,3 +451,8 @@ class Channel(virtual.Channel):
         super().close()
         if not self._prefetch.outlive(lambda: sessions.release(session)):
             sessions.release(session)
+
+
+def _is_lasting(message: dict[str, Any]) -> bool:
+    """Tell whether a message is to outlive a broker's restart: a task, no event and no command."""
+    return bool(message["properties"].get("delivery_mode") == PERSISTENT)

@@ -33,20 +33,20 @@ class Lease:
     Attributes:
         key: The message, by its publisher's id.
         until: When the right ends, of `time.monotonic`.
+        object_key: Of the object that the message came from, and that ends with it.
         version: Of our record in the ledger, once there is one (see `keeper`).
         lost: Whether another consumer has the message now.
         on_lost: Told when that comes to pass.
-        object_key: Of the object that the message came from, which ends with it (see `large`).
     """
 
     queue_id: str
     lease_id: str
     key: str = ""
     until: float = math.inf
+    object_key: str | None = None
     version: str | None = None
     lost: bool = False
     on_lost: Callable[[], None] | None = None
-    object_key: str | None = None
 
 
 class Settles(Protocol):

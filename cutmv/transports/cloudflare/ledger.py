@@ -17,21 +17,27 @@ the workers need not agree. A store is given as a URL:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
-import tempfile
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from cutmv.transports.cloudflare.errors import ConfigurationError, LedgerUnavailable
+from cutmv.transports.cloudflare import objects
+from cutmv.transports.cloudflare.errors import (
+    ConfigurationError,
+    LedgerUnavailable,
+    ObjectMissing,
+    ObjectStoreError,
+)
+from cutmv.transports.cloudflare.objects import Objects
+
+logger = logging.getLogger(__name__)
 
 State = Literal["held", "free", "done"]
 
@@ -39,14 +45,14 @@ State = Literal["held", "free", "done"]
 #: longest retention).
 RETENTION = 14 * 86_400
 
-#: Seconds that one call to a store may take.
+#: Seconds that one call to Redis may take.
 TIMEOUT = 5.0
 
-#: Seconds between two removals of old files.
+#: Seconds between two removals of old records from a directory.
 SWEEP_EVERY = 3600.0
 
-#: Seconds between looks whether a directory's lock is free.
-LOCK_LOOK = 0.005
+#: What every record's name starts with, so that a rule for these touches nobody else's.
+PREFIX = "leases/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +97,14 @@ def check_url(url: str) -> None:
     """Raise `ConfigurationError` where `url` names no ledger. It may hold a password: not shown."""
     try:
         parts = urlsplit(url)
-        usable = {
-            "file": parts.path.startswith("/") and parts.path != "/" and not parts.netloc,
-            "redis": bool(parts.hostname),
-            "rediss": bool(parts.hostname),
-            "r2": bool(parts.hostname),
-        }.get(parts.scheme, False)
+        if parts.scheme in ("redis", "rediss") and parts.hostname:
+            return
+        objects.check_url("lease_ledger", url)
     except ValueError:
-        usable = False
-    if not usable:
         raise ConfigurationError(
             "cloudflare transport: option lease_ledger must be file:///DIRECTORY, "
             "redis://HOST:PORT/DB or r2://BUCKET/PREFIX"
-        )
+        ) from None
 
 
 def open_ledger(url: str, account_id: str, environ: Mapping[str, str] | None = None) -> Ledger:
@@ -111,14 +112,19 @@ def open_ledger(url: str, account_id: str, environ: Mapping[str, str] | None = N
 
     Raises `ConfigurationError` when something is missing for it.
     """
-    check_url(url)
     parts = urlsplit(url)
+    if parts.scheme in ("redis", "rediss"):
+        return RedisLedger(url)
     if parts.scheme == "file":
-        return DirectoryLedger(Path(unquote(parts.path)))
-    if parts.scheme == "r2":
-        environ = os.environ if environ is None else environ
-        return R2Ledger(parts.netloc, parts.path.strip("/"), account_id, environ)
-    return RedisLedger(url)
+        directory = Path(unquote(parts.path))
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cloudflare transport: option lease_ledger names the directory {directory}, which "
+                f"can't be made ({error.strerror}): use one that this user may write"
+            ) from None
+    return ObjectLedger(objects.opener(url, account_id, environ)())
 
 
 def _dump(owner: str, state: State, seconds: float) -> bytes:
@@ -134,85 +140,61 @@ def _load(data: bytes, age: float, version: str) -> Record:
 
 def _name(key: str) -> str:
     """Return a name of safe characters for a message's id, which may hold any."""
-    return hashlib.sha256(key.encode()).hexdigest()[:40]
+    return PREFIX + hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
-class DirectoryLedger:
-    """Records as files of one directory, written under a lock that ends with its holder."""
+class ObjectLedger:
+    """Records as objects of a directory or a bucket, replaced by conditional writes."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._swept_at = 0.0
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(
-                f"cloudflare transport: option lease_ledger names the directory {directory}, which "
-                f"can't be made ({error.strerror}): use one that this user may write"
-            ) from None
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._swept_at: float | None = None
+        self._warned = False
 
     def read(self, key: str) -> Record | None:
-        """Return the record of a message; a file is replaced whole, so no lock is needed."""
+        """Return the record of a message."""
         try:
-            with (self._directory / _name(key)).open("rb") as file:
-                data = file.read()
-                age = time.time() - os.fstat(file.fileno()).st_mtime
-        except FileNotFoundError:
+            with self._reported():
+                found = self._objects.get(_name(key))
+        except ObjectMissing:
             return None
-        except OSError as error:
-            raise self._unavailable(error) from None
-        return _load(data, age, _digest(data))
+        return _load(found.data, found.age, found.etag)
 
     def write(
         self, key: str, owner: str, state: State, seconds: float, version: str | None
     ) -> str | None:
         """Replace a record; see `Ledger`."""
         data = _dump(owner, state, seconds)
-        try:
-            with self._locked():
-                found = self.read(key)
-                if (found.version if found else None) != version:
-                    return None
-                handle, name = tempfile.mkstemp(dir=self._directory, prefix=".new-")
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                Path(name).replace(self._directory / _name(key))
-        except OSError as error:
-            raise self._unavailable(error) from None
         self._sweep()
-        return _digest(data)
+        with self._reported():
+            if version is None:
+                return self._objects.put_if_absent(_name(key), data)
+            return self._objects.replace(_name(key), data, version)
 
     def close(self) -> None:
-        """Do nothing: no file stays open."""
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        deadline = time.monotonic() + TIMEOUT
-        with (self._directory / ".lock").open("ab") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(LOCK_LOOK)
-            yield
+        """Do nothing: the store has nothing to close."""
 
     def _sweep(self) -> None:
-        """Remove what is older than any message, and what writers that died left behind."""
-        now = time.time()
-        if now - self._swept_at < SWEEP_EVERY:
+        """Have what is older than any message removed; a bucket does so by itself from then on."""
+        now = time.monotonic()
+        if self._swept_at is not None and now - self._swept_at < SWEEP_EVERY:
             return
         self._swept_at = now
-        for path in self._directory.iterdir():
-            kept = SWEEP_EVERY if path.name.startswith(".new-") else RETENTION
-            with contextlib.suppress(OSError):
-                if path.name != ".lock" and now - path.stat().st_mtime > kept:
-                    path.unlink()
+        try:
+            self._objects.expire(PREFIX, RETENTION // 86_400 + 1)
+        except ObjectStoreError as error:
+            if not self._warned:
+                logger.warning("cloudflare: records of the lease ledger do not expire: %s", error)
+            self._warned = True
 
-    def _unavailable(self, error: OSError) -> LedgerUnavailable:
-        return LedgerUnavailable(f"lease ledger {self._directory}: {error.strerror or error}")
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except ObjectMissing:
+            raise
+        except ObjectStoreError as error:
+            raise LedgerUnavailable(f"lease ledger: {error}") from None
 
 
 #: Sets KEYS[1] to ARGV[2] for ARGV[3] ms if it is ARGV[1] ('' for absent); tells whether.
@@ -276,105 +258,4 @@ class RedisLedger:
             raise LedgerUnavailable(f"lease ledger in Redis: {type(error).__name__}") from None
 
     def _key(self, key: str) -> str:
-        return f"cutmv-lease:{_name(key)}"
-
-
-class R2Ledger:
-    """Records as objects, replaced by conditional writes.
-
-    Ages are of whole seconds, as the ``Date`` and ``Last-Modified`` of an answer are; each is told
-    a second too young, so that no record is over before its time.
-    """
-
-    def __init__(
-        self, bucket: str, prefix: str, account_id: str, environ: Mapping[str, str]
-    ) -> None:
-        keys = environ.get("R2_ACCESS_KEY_ID"), environ.get("R2_SECRET_ACCESS_KEY")
-        if not all(keys):
-            raise ConfigurationError(
-                "cloudflare transport: a lease_ledger in R2 needs R2_ACCESS_KEY_ID and "
-                "R2_SECRET_ACCESS_KEY: set them in the environment"
-            )
-        try:
-            import boto3
-            from botocore import exceptions
-            from botocore.config import Config
-        except ImportError:
-            raise ConfigurationError(
-                "cloudflare transport: a lease_ledger in R2 needs the package boto3: "
-                "pip install boto3"
-            ) from None
-        self._bucket, self._prefix = bucket, prefix
-        self._exceptions: Any = exceptions
-        endpoint = environ.get("R2_ENDPOINT_URL")
-        self._s3: Any = boto3.client(
-            "s3",
-            endpoint_url=endpoint or f"https://{account_id}.r2.cloudflarestorage.com",
-            aws_access_key_id=keys[0],
-            aws_secret_access_key=keys[1],
-            region_name="auto",
-            config=Config(
-                connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"total_max_attempts": 2}
-            ),
-        )
-
-    def read(self, key: str) -> Record | None:
-        """Return the record of a message."""
-        try:
-            with self._reported():
-                found = self._s3.get_object(Bucket=self._bucket, Key=self._key(key))
-                data = found["Body"].read()
-        except _Precondition:
-            return None
-        date = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
-        age = (date - found["LastModified"]).total_seconds() - 1
-        return _load(data, age, found["ETag"])
-
-    def write(
-        self, key: str, owner: str, state: State, seconds: float, version: str | None
-    ) -> str | None:
-        """Replace a record; see `Ledger`."""
-        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
-        try:
-            with self._reported():
-                written = self._s3.put_object(
-                    Bucket=self._bucket,
-                    Key=self._key(key),
-                    Body=_dump(owner, state, seconds),
-                    **condition,
-                )
-        except _Precondition:
-            return None
-        return str(written["ETag"])
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._s3.close()
-
-    @contextlib.contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except self._exceptions.ClientError as error:
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            code = error.response.get("Error", {}).get("Code")
-            if status in (404, 409, 412) and code != "NoSuchBucket":
-                raise _Precondition from None
-            raise LedgerUnavailable(
-                f"lease ledger in bucket {self._bucket!r}: HTTP {status}, {code}"
-            ) from None
-        except (self._exceptions.BotoCoreError, OSError) as error:
-            raise LedgerUnavailable(
-                f"lease ledger in bucket {self._bucket!r}: {type(error).__name__}"
-            ) from None
-
-    def _key(self, key: str) -> str:
-        return f"{self._prefix}/{_name(key)}" if self._prefix else _name(key)
-
-
-class _Precondition(Exception):
-    """The object is not there, or not the one that was expected."""
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+        return f"cutmv-{_name(key)}"

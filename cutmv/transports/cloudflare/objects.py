@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -43,10 +44,11 @@ _TAKEN = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object, and the tag that its next change must name."""
+    """An object, the tag that its next change must name, and its age by the store's clock (s)."""
 
     data: bytes
     etag: str
+    age: float
 
 
 class Objects(Protocol):
@@ -157,7 +159,11 @@ class R2Objects:
         with self._told("read"):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
             with contextlib.closing(answer["Body"]) as body:
-                return Stored(body.read(), answer["ETag"])
+                data = body.read()
+        # Both are of whole seconds: an object is told too young rather than too old.
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        age = (now - answer["LastModified"]).total_seconds() - 1
+        return Stored(data, answer["ETag"], max(0.0, age))
 
     def put(self, key: str, data: bytes) -> str:
         """See `Objects`."""
@@ -271,9 +277,9 @@ class DirectoryObjects:
 
     def get(self, key: str) -> Stored:
         """See `Objects`."""
-        with self._told("read"):
-            data = self._path(key).read_bytes()
-        return Stored(data, _etag(data))
+        with self._told("read"), self._path(key).open("rb") as file:
+            data, written = file.read(), os.fstat(file.fileno()).st_mtime
+        return Stored(data, _etag(data), max(0.0, time.time() - written))
 
     def put(self, key: str, data: bytes) -> str:
         """See `Objects`."""

@@ -138,16 +138,16 @@ class Options:
             )
         if self.lease_ledger:
             ledger.check_url(self.lease_ledger)
+        if self.large_messages:
+            check_url("large_messages", self.large_messages)
+        if self.compression:
+            _check_compression(self.compression)
         pattern = self.dead_letter_queue
         if pattern and ("{queue}" not in pattern or pattern == "{queue}"):
             raise ConfigurationError(
                 f"cloudflare transport: option dead_letter_queue must hold {{queue}} and more, as "
                 f"in '{{queue}}-dead', or be empty, not {pattern!r}"
             )
-        if self.large_messages:
-            check_url("large_messages", self.large_messages)
-        if self.compression:
-            _check_compression(self.compression)
         steps = self.priority_steps
         if steps and (steps[0] != 0 or steps[-1] > 9 or list(steps) != sorted(set(steps))):
             raise ConfigurationError(

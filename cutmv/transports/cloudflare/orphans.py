@@ -64,8 +64,8 @@ def search(session: Session, wait: float) -> Search:
         if any(envelope.probed(entry) == token for entry in waiting):
             return True
         # The probe may lie behind others, which then are old.
-        oldest = min((entry["timestamp_ms"] for entry in waiting), default=0) / 1000
-        return len(waiting) == MAX_PEEK and time.time() - oldest > UNREAD
+        sent = [entry["timestamp_ms"] / 1000 for entry in waiting if entry.get("timestamp_ms")]
+        return len(waiting) == MAX_PEEK and time.time() - min(sent, default=time.time()) > UNREAD
 
     asked = _each(some, ask)
     if asked:

@@ -91,6 +91,8 @@ class QueueDirectory:
         self._queues: dict[str, Queue] = {}
         self._mailboxes: dict[str, dict[Address, str]] = {}
         self._listed_at: float | None = None
+        #: Another object after each change of what is known.
+        self.revision = object()
 
     def queue_name(self, name: Named) -> str:
         """Return the Cloudflare name for kombu's `name`."""
@@ -133,6 +135,13 @@ class QueueDirectory:
             if not self.verified:
                 self._list(deadline, retried=False)
 
+    def knows(self, name: Named) -> bool:
+        """Tell whether the queue for `name` was there when last looked; costs no call."""
+        try:
+            return self.queue_name(name) in self._queues
+        except QueueNameError:
+            return False
+
     def find(self, name: Named, deadline: float | None = None) -> Queue | None:
         """Return the queue for `name`, or none."""
         return self.find_by_name(self.queue_name(name), deadline)
@@ -172,7 +181,8 @@ class QueueDirectory:
                 queue = self._create(queue_name, deadline)
             if queue.consumer is None and self._options.create_missing_queues:
                 queue = self._add_consumer(queue, deadline)
-            self._queues[queue_name] = queue
+            if self._queues.get(queue_name) is not queue:
+                self._know(queue)
             return queue
 
     def require_pull(self, name: Named) -> Queue:
@@ -208,7 +218,9 @@ class QueueDirectory:
         with self._lock:
             queue = self.find(name)
             if queue is not None:
-                self._client.delete_queue(queue.queue_id, time.monotonic() + DECLARE_TIMEOUT)
+                # Not found: somebody was first, or we were, and the answer got lost.
+                with contextlib.suppress(NotFound):
+                    self._client.delete_queue(queue.queue_id, time.monotonic() + DECLARE_TIMEOUT)
                 self._queues.pop(queue.name, None)
 
     # Dead letters.
@@ -237,6 +249,23 @@ class QueueDirectory:
             # Cloudflare's free plan fixes how long messages stay.
             logger.info("cloudflare: dead letters in %r stay for less: %s", queue_name, error)
         return queue
+
+    # Queues whose names are all that counts.
+
+    def mark(self, queue_name: str, deadline: float) -> None:
+        """Make sure that there is a queue of this Cloudflare name, without a consumer."""
+        with self._lock:
+            if queue_name not in self._queues:
+                self._know(self._create(queue_name, deadline))
+
+    def unmark(self, queue_name: str, deadline: float) -> None:
+        """Delete it, if it is there."""
+        with self._lock:
+            queue = self._queues.pop(queue_name, None)
+            self.revision = object()
+        if queue is not None:
+            with contextlib.suppress(NotFound):
+                self._client.delete_queue(queue.queue_id, deadline)
 
     # Mailboxes.
 
@@ -285,6 +314,7 @@ class QueueDirectory:
 
     def _know(self, queue: Queue) -> None:
         self._queues[queue.name] = queue
+        self.revision = object()
         address = Address.read(queue.name)
         if address is not None:
             self._mailboxes.setdefault(address.exchange, {})[address] = queue.queue_id

@@ -56,9 +56,9 @@ class _Letter:
             message = envelope.decode(entry)
         except (ValueError, TypeError, KeyError):
             return cls(entry, str(entry.get("id")))
-        publish_id, task_id = message["properties"]["message_id"], message["headers"].get("id")
         outgoing = Outgoing(envelope.text_of(entry), delays.due_at(message))
-        return cls(entry, str(publish_id), task_id, outgoing)
+        publish_id, task_id = message["properties"]["message_id"], message["headers"].get("id")
+        return cls(entry, str(publish_id), None if task_id is None else str(task_id), outgoing)
 
 
 def replay(
@@ -129,13 +129,16 @@ def _move(
 ) -> None:
     """Move what is asked for; note in `done` what was, and in `held` what is to be put back."""
     chosen, seen = bool(done.missing), set[str]()
+    began = time.monotonic()
     while (most is None or done.moved < most) and not (chosen and not done.missing):
         count = PULL if most is None or chosen else min(PULL, most - done.moved)
         fresh: list[_Letter] = []
-        for letter in map(_Letter.read, _pull(session, grave, count)):
+        pulled = _pull(session, grave, count)
+        for letter in map(_Letter.read, pulled):
             (held if letter.publish_id in seen else fresh).append(letter)
             seen.add(letter.publish_id)
-        if not fresh:
+        # What is known died again, or is a copy; later it may be what is held, whose lease ended.
+        if not pulled or (not fresh and time.monotonic() - began > LEASE):
             return
         wanted: list[tuple[_Letter, Outgoing]] = []
         for letter in fresh:

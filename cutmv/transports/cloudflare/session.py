@@ -11,7 +11,7 @@ import time
 from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.broadcast import Broadcaster
-from cutmv.transports.cloudflare.errors import CloudflareError
+from cutmv.transports.cloudflare.errors import CloudflareError, Unreachable
 from cutmv.transports.cloudflare.fanout import LocalBroker
 from cutmv.transports.cloudflare.keeper import Keeper
 from cutmv.transports.cloudflare.large import LargeMessages
@@ -27,6 +27,7 @@ from cutmv.transports.cloudflare.options import (
 )
 from cutmv.transports.cloudflare.publisher import Publisher
 from cutmv.transports.cloudflare.queues import QueueDirectory
+from cutmv.transports.cloudflare.routes import Routes
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Session:
         self.options = options
         self.client = Client(credentials, options)
         self.queues = QueueDirectory(self.client, options)
+        self.routes = Routes(self.queues, options)
         self.large = LargeMessages(options, credentials.account_id)
         self.settler = Settler(self.client, options.ack_linger, self.large.discard)
         self.keeper: Keeper | None = None
@@ -186,7 +188,11 @@ def verify(session: Session, deadline: float) -> None:
     if failure is not None and time.monotonic() - failed_at < BELIEVE_FAILURE:
         raise failure.again()
     try:
-        session.queues.verify(deadline)
+        try:
+            session.queues.verify(deadline)
+        except Unreachable:
+            # One lost answer is everyday life; of a dead network, asking again tells as soon.
+            session.queues.verify(deadline)
     except CloudflareError as error:
         with _lock:
             _failures[key] = (time.monotonic(), error.again())

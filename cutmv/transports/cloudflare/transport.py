@@ -1,11 +1,23 @@
 """The kombu transport ``cloudflare://``: connections, and the consumer's loop.
 
-``cloudflare://:API_TOKEN@ACCOUNT_ID``; a part that is left out comes from
-``CLOUDFLARE_API_TOKEN``, ``CLOUDFLARE_ACCOUNT_ID``. Options: `options.Options`.
+Features
+========
+* Type: Virtual
+* Supports Direct: Yes
+* Supports Topic: Yes
+* Supports Fanout: Yes
+* Supports Priority: Yes, opt-in
+* Supports Queue TTL: Yes, of queues that die with their consumer
+* Supports Message TTL: No
 
-Exchanges: direct, topic and fanout. Bindings of queues that die with their consumer are seen by
-every process, those of other queues by the connection that declared them. Priorities: by
-`priority_steps`. Message TTL: no.
+Connection String
+=================
+``cloudflare://:API_TOKEN@ACCOUNT_ID``; a part that is left out comes from
+``CLOUDFLARE_API_TOKEN``, ``CLOUDFLARE_ACCOUNT_ID``.
+
+Transport Options
+=================
+See `options.Options`, which gives each one's unit and default.
 """
 
 from __future__ import annotations
