@@ -5,6 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cutmv.transports.cloudflare import names
+from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.errors import QueueNameError
 
 CLOUDFLARE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -122,3 +123,61 @@ def test_a_dead_letter_queue_whose_name_is_too_long_has_a_digest_for_one(name: s
     assert dead != names.dead_letters(names.encode(name[:-1]), "{queue}-dead")
     with pytest.raises(QueueNameError):
         names.decode(dead)
+
+
+steps = st.integers(1, 9)
+
+
+@given(short_name, steps)
+def test_a_band_s_name_is_one_cloudflare_takes_and_gives_the_band_back(
+    name: str, step: int
+) -> None:
+    assume(len(names.encode(name)) <= 56)
+    encoded = names.encode(names.Band(name, step))
+
+    assert CLOUDFLARE.fullmatch(encoded)
+    assert names.read_band(encoded) == names.Band(name, step)
+
+
+@given(short_name, short_name, steps)
+def test_a_band_and_a_queue_never_meet(name: str, other: str, step: int) -> None:
+    assume(len(names.encode(name)) <= 56)
+    encoded = names.encode(names.Band(name, step))
+
+    assert names.encode(other) != encoded
+    assert names.read_band(names.encode(other)) is None
+    assert Address.read(encoded) is None
+    if _fits(encoded):
+        assert names.encode(encoded) != encoded, "a queue of that very name is spelled out"
+
+
+def test_a_name_too_long_for_bands_is_refused() -> None:
+    assert names.encode(names.Band("x" * 56, 3))
+    with pytest.raises(QueueNameError, match="too long for priorities"):
+        names.encode(names.Band("x" * 57, 3))
+
+
+@pytest.mark.parametrize(
+    "queue_name", ["q---p0-x", "q---p3-", "q---p3", "q---p33-x", "q---p3-q--x-"]
+)
+def test_what_is_no_band_is_told_apart(queue_name: str) -> None:
+    assert names.read_band(queue_name) is None
+
+
+@pytest.mark.parametrize(("priority", "found"), [(0, 0), (2, 0), (3, 3), (5, 3), (6, 6), (9, 9)])
+def test_a_priority_belongs_to_the_last_step_at_or_below_it(priority: int, found: int) -> None:
+    part = names.band("x", (0, 3, 6, 9), priority)
+
+    assert part == (names.Band("x", found) if found else "x")
+    assert names.band("x", (), priority) == "x"
+
+
+def test_a_band_has_dead_letters_of_its_own() -> None:
+    band = names.encode(names.Band("work", 3))
+
+    assert names.dead_letters(band, "{queue}-dead") == "q---p3-work-dead"
+    long = names.encode(names.Band("x" * 56, 3))
+    other = names.encode(names.Band("x" * 56, 6))
+    graves = {names.dead_letters(name, "{queue}-dead") for name in (long, other)}
+    assert len(graves) == 2
+    assert all(CLOUDFLARE.fullmatch(grave) for grave in graves)

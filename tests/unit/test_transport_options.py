@@ -38,6 +38,11 @@ def test_every_option_is_documented_with_its_default() -> None:
         ({"dead_letter_queue": "dead"}, "dead_letter_queue must hold {queue} and more"),
         ({"dead_letter_queue": "{queue}"}, "dead_letter_queue must hold {queue} and more"),
         ({"large_messages": "s3://bucket"}, "large_messages must be r2://BUCKET/PREFIX or file:"),
+        ({"priority_steps": [3, 6]}, r"priority_steps must be whole numbers .* not \[3, 6\]"),
+        ({"priority_steps": [0, 6, 3]}, "priority_steps must be whole numbers that rise"),
+        ({"priority_steps": [0, 10]}, "priority_steps must be whole numbers that rise"),
+        ({"priority_steps": [0, True]}, "priority_steps must be a list of whole numbers"),
+        ({"priority_steps": 3}, "priority_steps must be a list of whole numbers, not 3"),
         ({"compression": "squeeze"}, "compression must be one that kombu knows"),
         ({"polling_interval_min": 5}, "polling_interval_max must be 5 to 3600, not 1.0"),
     ],
@@ -54,6 +59,13 @@ def test_what_kombu_itself_puts_among_the_options_is_let_through() -> None:
     assert Options.read({**retry_policy, "visibility_timeout": 60}, environ={}) == Options(
         visibility_timeout=60
     )
+
+
+def test_priority_steps_may_be_a_list_and_the_options_stay_hashable() -> None:
+    options = Options.read({"priority_steps": [0, 3, 6, 9]}, environ={})
+
+    assert options == Options(priority_steps=(0, 3, 6, 9))
+    assert hash(options)
 
 
 def test_the_environment_names_the_api_and_an_option_wins_over_it() -> None:

@@ -21,6 +21,7 @@ from cutmv.transports.cloudflare.errors import (
 )
 from cutmv.transports.cloudflare.keeper import Keeper
 from cutmv.transports.cloudflare.leases import Lease
+from cutmv.transports.cloudflare.names import Named
 from cutmv.transports.cloudflare.publisher import Outgoing
 from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue
 from cutmv.transports.cloudflare.session import Session
@@ -50,10 +51,10 @@ class Admission:
     """Sorts what was pulled from one queue. `lose` is told of leases that another consumer took."""
 
     def __init__(
-        self, name: str, queue: Queue, session: Session, lose: Callable[[Lease], None]
+        self, name: Named, queue: Queue, session: Session, lose: Callable[[Lease], None]
     ) -> None:
-        self._name = name
-        self._queue = queue
+        self.name = name
+        self.queue = queue
         self._session = session
         self._lose = lose
 
@@ -76,13 +77,13 @@ class Admission:
         due = [each for each in candidates if not self._postpone(each, now, waiting)]
         messages = self._complete(self._untaken(due, waiting), unreadable)
         if unreadable:
-            bury(self._session, self._queue, unreadable)
+            bury(self._session, self.queue, unreadable)
         if waiting:
             self._defer(waiting)
         return messages
 
     def _read(self, entry: Mapping[str, Any], until: float) -> _Candidate:
-        lease = Lease(self._queue.queue_id, entry["lease_id"], until=until)
+        lease = Lease(self.queue.queue_id, entry["lease_id"], until=until)
         message = envelope.decode(entry)
         lease.key = message["properties"]["message_id"]
         lease.object_key = large.key_of(message)
@@ -150,7 +151,7 @@ class Admission:
         Each delivery counts, and what was delivered too often is dropped. So past half of what the
         queue allows a message goes on as a new one, whose copy the ledger knows by its id.
         """
-        allowed = MAX_RETRIES if self._queue.max_retries is None else self._queue.max_retries
+        allowed = MAX_RETRIES if self.queue.max_retries is None else self.queue.max_retries
         if int(each.entry.get("attempts") or 1) <= allowed // 2:
             self._session.settler.retry(each.lease, math.ceil(wait))
             return
@@ -184,7 +185,7 @@ class Admission:
         logger.warning(
             "cloudflare: message %s of queue %r waits to be read: %s",
             each.lease.key,
-            self._name,
+            self.name,
             error,
         )
         self._session.leases.retry(each.lease, AGAIN)
@@ -197,7 +198,7 @@ class Admission:
         """
         settler = self._session.settler
         try:
-            self._session.publisher(self._name).publish([message for _, message in waiting])
+            self._session.publisher(self.name).publish([message for _, message in waiting])
         except CloudflareError as error:
             logger.warning("cloudflare: %d message(s) wait to be delayed: %s", len(waiting), error)
             for lease, _ in waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import batch, celery_worker, delays, envelope
+from cutmv.transports.cloudflare import batch, celery_worker, delays, envelope, names
 from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.admission import Admission
 from cutmv.transports.cloudflare.broadcast import Notice
@@ -22,6 +23,7 @@ from cutmv.transports.cloudflare.mailboxes import Binding as Bound
 from cutmv.transports.cloudflare.prefetch import QoS
 from cutmv.transports.cloudflare.publisher import Outgoing
 from cutmv.transports.cloudflare.puller import Outlet, Puller
+from cutmv.transports.cloudflare.queues import Queue
 from cutmv.transports.cloudflare.session import Session
 
 if TYPE_CHECKING:
@@ -148,7 +150,8 @@ class Channel(virtual.Channel):
             expires_ms = (arguments or {}).get("x-expires")
             self._expires[queue] = expires_ms / 1000 if expires_ms else None
         elif not local.has(queue):
-            self.session.queues.declare(queue)
+            for part in self._parts(queue):
+                self.session.queues.declare(part)
         return queue_declare_ok_t(queue, 0, 0)
 
     def queue_delete(
@@ -165,7 +168,8 @@ class Channel(virtual.Channel):
             self._drop_temporary(queue)
         else:
             self.session.routes.drop(queue)
-            self.session.queues.delete(queue)
+            for part in self._parts(queue):
+                self.session.queues.delete(part)
         self.state.queue_bindings_delete(queue)
 
     def after_reply_message_received(self, queue: str) -> None:
@@ -182,16 +186,37 @@ class Channel(virtual.Channel):
         session = self.session
         if session.local.has(queue):
             return session.local.size(queue)
-        found = session.queues.get(queue)
-        return session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT).count
+        return sum(
+            session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT).count
+            for found in self._existing(queue)
+        )
 
     def _purge(self, queue: str) -> int:
         session = self.session
         if session.local.has(queue):
             return session.local.purge(queue)
         count = self._size(queue)
-        session.client.purge(session.queues.get(queue).queue_id, time.monotonic() + CALL_TIMEOUT)
+        for found in self._existing(queue):
+            session.client.purge(found.queue_id, time.monotonic() + CALL_TIMEOUT)
         return count
+
+    def _parts(self, queue: str) -> tuple[names.Named, ...]:
+        """Return what has queues of the account: the queue, and its bands of priorities."""
+        return names.bands(queue, self.session.options.priority_steps)
+
+    def _existing(self, queue: str) -> list[Queue]:
+        """Return a queue's queues of the account; raises `QueueMissing` when it has none."""
+        queues = self.session.queues
+        first, *others = self._parts(queue)
+        return [queues.get(first), *(found for part in others if (found := queues.find(part)))]
+
+    def _admissions(self, queue: str) -> list[Admission]:
+        """Return what to pull from, the most urgent first; makes what is missing, if allowed."""
+        session = self.session
+        return [
+            Admission(part, session.queues.require_pull(part), session, self._lose)
+            for part in self._parts(queue)
+        ]
 
     # Exchanges.
 
@@ -318,14 +343,16 @@ class Channel(virtual.Channel):
         if session.local.has(queue):
             session.local.put(queue, message)
             return
+        priority = self._get_message_priority(message)
+        part = names.band(queue, session.options.priority_steps, priority)
         name = str(message["headers"].get("id") or message["id"])
         text = session.large.fit(envelope.encode(message))
         outgoing = Outgoing(text, delays.due_at(message), name)
         gathering = None if at_once else batch.current(session)
         if gathering is not None:
-            gathering.add(queue, outgoing)
+            gathering.add(part, outgoing)
         else:
-            session.publisher(queue).publish([outgoing])
+            session.publisher(part).publish([outgoing])
 
     def create_publish_batch(self, max_size: int) -> batch.ProducerBatch:
         """Return what `kombu.Producer.batch` fills: messages for few calls."""
@@ -346,15 +373,10 @@ class Channel(virtual.Channel):
         session, inbox = self.session, self.connection.inbox
         if not session.local.has(queue):
             subscription.puller = Puller(
-                queue,
-                session.queues.require_pull(queue),
+                self._admissions(queue),
                 session,
                 self.qos,
-                Outlet(
-                    lambda messages: inbox.put(subscription, messages),
-                    inbox.fail,
-                    self._lose,
-                ),
+                Outlet(lambda messages: inbox.put(subscription, messages), inbox.fail),
             )
         self._subscriptions[consumer_tag] = subscription
         self._tag_to_queue[consumer_tag] = queue
@@ -402,16 +424,19 @@ class Channel(virtual.Channel):
         if session.local.has(queue):
             held = session.local.get(queue)
             return self.Message(held, channel=self) if held else None
-        found = session.queues.require_pull(queue)
         seconds, started = session.start_consuming(), time.monotonic()
-        admission = Admission(queue, found, session, self._lose)
+        admissions = deque(self._admissions(queue))
         admitted: list[dict[str, Any]] = []
         while not admitted:
             # One that was pulled may not be for us: it is not due, say.
-            pulled = session.client.pull(found.queue_id, 1, seconds, started + CALL_TIMEOUT)
-            if not pulled:
+            queue_id = admissions[0].queue.queue_id
+            pulled = session.client.pull(queue_id, 1, seconds, started + CALL_TIMEOUT)
+            if pulled:
+                admitted = admissions[0].admit(pulled, time.monotonic() + seconds)
+                continue
+            admissions.popleft()
+            if not admissions:
                 return None
-            admitted = admission.admit(pulled, time.monotonic() + seconds)
         lease: Lease = admitted[0]["lease"]
         message = self.Message(admitted[0], channel=self)
         self.qos.hold(message, lease)

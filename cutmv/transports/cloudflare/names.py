@@ -23,6 +23,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cutmv.transports.cloudflare.errors import QueueNameError
 
@@ -45,16 +48,68 @@ _TOKEN = re.compile(r"([a-z0-9])|-([hdu])|-c([a-z])|-x([0-9a-f]+)q")
 _LONG = {short[1]: char for char, short in _SHORT.items()}
 
 
+#: What the name of a queue starts with that holds one priority's messages; then a digit, ``-``,
+#: and the name of the queue whose they are. `encode` spells no name so.
+BAND = f"{MARKER}-p"
+
+_BAND = re.compile(rf"{BAND}([1-9])-(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The part of queue `name` that holds messages of priority `step` and those that follow.
+
+    Messages of the first priorities are in the queue itself.
+    """
+
+    name: str
+    step: int
+
+    def __repr__(self) -> str:
+        return f"{self.name!r} (priority {self.step})"
+
+
+#: What has a queue in the account: kombu's name, or a part of its queue.
+Named = str | Band
+
+
+def bands(name: str, steps: Sequence[int]) -> tuple[Named, ...]:
+    """Return the parts of a queue, the most urgent first; `steps` are where each begins."""
+    return (name, *(Band(name, step) for step in steps[1:]))
+
+
+def band(name: str, steps: Sequence[int], priority: int) -> Named:
+    """Return the part of a queue that messages of this priority belong to."""
+    return bands(name, steps)[bisect(steps, priority) - 1] if steps else name
+
+
+def read_band(queue_name: str) -> Band | None:
+    """Return the part of a queue that `encode` turned into `queue_name`; none for other queues."""
+    found = _BAND.fullmatch(queue_name)
+    try:
+        return Band(decode(found[2]), int(found[1])) if found else None
+    except QueueNameError:
+        return None
+
+
 def is_valid(name: str) -> bool:
     """Tell whether Cloudflare accepts `name` for a queue."""
     return _VALID.fullmatch(name) is not None
 
 
-def encode(name: str) -> str:
+def encode(name: Named) -> str:
     """Return the Cloudflare name for `name`.
 
     Raises `QueueNameError` for an empty name, or one whose spelling is too long.
     """
+    if isinstance(name, Band):
+        spelled = f"{BAND}{name.step}-{encode(name.name)}"
+        if len(spelled) > MAX_LENGTH:
+            raise QueueNameError(
+                f"queue name {name.name!r} is too long for priorities: Cloudflare allows "
+                f"{MAX_LENGTH} characters, and one of its parts takes {len(spelled)} as {spelled!r}"
+            )
+        return spelled
     if not name:
         raise QueueNameError("a queue needs a name")
     if is_valid(name) and not name.startswith(MARKER):
@@ -89,11 +144,14 @@ def dead_letters(queue_name: str, pattern: str) -> str:
     A queue must not fail to be made for the length of its dead-letter queue's name, so that one
     is hashed where `encode` would refuse it.
     """
-    name = pattern.replace("{queue}", decode(queue_name))
+    part = read_band(queue_name)
+    name = pattern.replace("{queue}", part.name if part else decode(queue_name))
+    grave: Named = Band(name, part.step) if part else name
     try:
-        return encode(name)
+        return encode(grave)
     except QueueNameError:
-        return LONG_DEAD_LETTERS + hashlib.sha256(name.encode()).hexdigest()[:DIGITS]
+        text = f"{name}\0{part.step}" if part else name
+        return LONG_DEAD_LETTERS + hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def spell(text: str) -> str:

@@ -79,6 +79,9 @@ class Options:
             ``file:///DIRECTORY`` for processes of one machine. Default none: they are refused.
         compression: How a message is compressed that would not fit otherwise: ``zlib``,
             ``bzip2``, ``lzma``, or another that kombu knows. Default none.
+        priority_steps: Where the bands of priorities begin, from 0, which is the most urgent, to 9,
+            as in kombu's Redis transport: ``[0, 3, 6, 9]``. Each band is a queue of the account.
+            Default none: priorities are ignored.
         create_missing_queues: Create a queue that does not exist, and its pull consumer.
             Default true.
         queue_max_retries: Deliveries after the first, 0 to 100, before Cloudflare takes a message
@@ -114,6 +117,7 @@ class Options:
     event_rate_share: float = 0.1
     large_messages: str = ""
     compression: str = ""
+    priority_steps: tuple[int, ...] = ()
     create_missing_queues: bool = True
     queue_max_retries: int = 100
     dead_letter_queue: str = "{queue}-dead"
@@ -143,6 +147,12 @@ class Options:
             raise ConfigurationError(
                 f"cloudflare transport: option dead_letter_queue must hold {{queue}} and more, as "
                 f"in '{{queue}}-dead', or be empty, not {pattern!r}"
+            )
+        steps = self.priority_steps
+        if steps and (steps[0] != 0 or steps[-1] > 9 or list(steps) != sorted(set(steps))):
+            raise ConfigurationError(
+                f"cloudflare transport: option priority_steps must be whole numbers that rise "
+                f"from 0 to 9 at most, as in [0, 3, 6, 9], not {list(steps)!r}"
             )
         bounds: dict[str, tuple[float, float]] = {
             "visibility_timeout": (1, MAX_VISIBILITY_TIMEOUT),
@@ -186,6 +196,8 @@ class Options:
                 f"(there are: {', '.join(sorted(known))})"
             )
         values = {name: value for name, value in given.items() if name in known}
+        if isinstance(values.get("priority_steps"), list):
+            values["priority_steps"] = tuple(values["priority_steps"])
         if "api_base_url" not in values and environ.get("CLOUDFLARE_API_BASE_URL"):
             values["api_base_url"] = environ["CLOUDFLARE_API_BASE_URL"]
         return cls(**values)
@@ -249,11 +261,13 @@ def _check_type(name: str, value: object, wanted: str) -> None:
     fits = {
         "str": isinstance(value, str),
         "bool": isinstance(value, bool),
+        "tuple[int, ...]": isinstance(value, tuple) and all(type(each) is int for each in value),
         "int": isinstance(value, int) and not isinstance(value, bool),
         "float": isinstance(value, int | float) and not isinstance(value, bool),
     }[wanted.removesuffix(" | None")] or (value is None and wanted.endswith(" | None"))
     if not fits:
         noun = {"str": "text", "bool": "true or false", "int": "a whole number"}
+        noun["tuple[int, ...]"] = "a list of whole numbers"
         raise ConfigurationError(
             f"cloudflare transport: option {name} must be {noun.get(wanted, 'a number')}, "
             f"not {value!r}"

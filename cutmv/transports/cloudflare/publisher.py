@@ -24,6 +24,7 @@ from cutmv.transports.cloudflare.errors import (
     PublishFailed,
     QueueMissing,
 )
+from cutmv.transports.cloudflare.names import Named
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import QueueDirectory
 
@@ -65,7 +66,7 @@ class Publisher:
     """Publishes to one queue. Threads share it."""
 
     def __init__(
-        self, name: str, client: Client, directory: QueueDirectory, options: Options
+        self, name: Named, client: Client, directory: QueueDirectory, options: Options
     ) -> None:
         self._name = name
         self._client = client

@@ -6,16 +6,14 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cutmv.transports.cloudflare.admission import Admission
 from cutmv.transports.cloudflare.api import full_jitter
 from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound
-from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.prefetch import QoS
-from cutmv.transports.cloudflare.queues import Queue
 from cutmv.transports.cloudflare.session import Session
 
 logger = logging.getLogger(__name__)
@@ -26,11 +24,10 @@ OUTAGE_PAUSE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """Where a puller's messages go, the error that ends it, and the leases that are lost."""
+    """Where a puller's messages go, and the error that ends it."""
 
     put: Callable[[list[dict[str, Any]]], None]
     fail: Callable[[Exception], None]
-    lose: Callable[[Lease], None]
 
 
 class Puller:
@@ -41,19 +38,20 @@ class Puller:
     goes to the loop, so that Celery reconnects and says so.
     """
 
-    def __init__(self, name: str, queue: Queue, session: Session, qos: QoS, outlet: Outlet) -> None:
+    def __init__(
+        self, sources: Sequence[Admission], session: Session, qos: QoS, outlet: Outlet
+    ) -> None:
         self.stopped = False
         self.busy = False
-        self._name = name
-        self._queue = queue
+        self._name = sources[0].name
+        self._sources = sources
         self._session = session
         self._qos = qos
         self._outlet = outlet
-        self._admission = Admission(name, queue, session, outlet.lose)
         self._lease_seconds = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=self._run, name=f"cloudflare-puller-{queue.name}", daemon=True
+            target=self._run, name=f"cloudflare-puller-{sources[0].queue.name}", daemon=True
         )
 
     def start(self) -> None:
@@ -81,7 +79,8 @@ class Puller:
         try:
             self._pull_on()
         except CloudflareError as error:
-            self._session.queues.forget(self._name)
+            for source in self._sources:
+                self._session.queues.forget(source.name)
             if not self.stopped:
                 self._outlet.fail(error)
         except Exception as error:
@@ -115,7 +114,8 @@ class Puller:
             if failures > 1:
                 logger.info("cloudflare: pulling from %r works again", self._name)
             failures = 0
-            messages = self._admission.admit(pulled, started + self._lease_seconds)
+            until = started + self._lease_seconds
+            messages = [each for source, got in pulled for each in source.admit(got, until)]
             self._qos.unreserve(room - len(messages))
             if self.stopped:
                 self._qos.unreserve(len(messages))
@@ -131,10 +131,25 @@ class Puller:
             self._stop.wait(random.uniform(pause / 2, pause))
             pause = min(pause * 2, options.polling_interval_max)
 
-    def _pull(self, room: int) -> list[dict[str, Any]]:
-        options = self._session.options
-        deadline = time.monotonic() + options.request_timeout
-        return self._session.client.pull(self._queue.queue_id, room, self._lease_seconds, deadline)
+    def _pull(self, room: int) -> list[tuple[Admission, list[dict[str, Any]]]]:
+        """Pull what there is room for, the most urgent first."""
+        pulled: list[tuple[Admission, list[dict[str, Any]]]] = []
+        for source in self._sources:
+            deadline = time.monotonic() + self._session.options.request_timeout
+            try:
+                entries = self._session.client.pull(
+                    source.queue.queue_id, room, self._lease_seconds, deadline
+                )
+            except CloudflareError:
+                if pulled:
+                    break  # what came must not wait; the next round meets the error again
+                raise
+            if entries:
+                pulled.append((source, entries))
+                room -= len(entries)
+            if room <= 0 or self.stopped:
+                break
+        return pulled
 
     def _raise_if_final(self, error: CloudflareError) -> None:
         if isinstance(error, AccessDenied):

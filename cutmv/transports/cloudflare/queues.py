@@ -20,6 +20,7 @@ from cutmv.transports.cloudflare.errors import (
     QueueNameError,
     Refused,
 )
+from cutmv.transports.cloudflare.names import Band, Named
 from cutmv.transports.cloudflare.options import VISIBILITY_TIMEOUT, Options
 
 logger = logging.getLogger(__name__)
@@ -93,18 +94,29 @@ class QueueDirectory:
         #: Another object after each change of what is known.
         self.revision = object()
 
-    def queue_name(self, name: str) -> str:
+    def queue_name(self, name: Named) -> str:
         """Return the Cloudflare name for kombu's `name`."""
-        return names.encode(self._options.queue_name_prefix + name)
+        prefix = self._options.queue_name_prefix
+        if isinstance(name, Band):
+            return names.encode(Band(prefix + name.name, name.step))
+        return names.encode(prefix + name)
+
+    def named(self, queue: Queue) -> Named | None:
+        """Return kombu's name for a queue, or whose band it is; none for another app's queue."""
+        prefix, band = self._options.queue_name_prefix, names.read_band(queue.name)
+        try:
+            name = band.name if band else names.decode(queue.name)
+        except QueueNameError:
+            return None
+        if not name.startswith(prefix) or name == prefix:
+            return None
+        name = name.removeprefix(prefix)
+        return Band(name, band.step) if band else name
 
     def name_of(self, queue: Queue) -> str | None:
         """Return kombu's name for a queue; none if it has none: a mailbox, another app's queue."""
-        prefix = self._options.queue_name_prefix
-        try:
-            name = names.decode(queue.name)
-        except QueueNameError:
-            return None
-        return name.removeprefix(prefix) if name.startswith(prefix) and name != prefix else None
+        name = self.named(queue)
+        return name if isinstance(name, str) else None
 
     @property
     def all(self) -> list[Queue]:
@@ -123,14 +135,14 @@ class QueueDirectory:
             if not self.verified:
                 self._list(deadline, retried=False)
 
-    def knows(self, name: str) -> bool:
+    def knows(self, name: Named) -> bool:
         """Tell whether the queue for `name` was there when last looked; costs no call."""
         try:
             return self.queue_name(name) in self._queues
         except QueueNameError:
             return False
 
-    def find(self, name: str, deadline: float | None = None) -> Queue | None:
+    def find(self, name: Named, deadline: float | None = None) -> Queue | None:
         """Return the queue for `name`, or none."""
         return self.find_by_name(self.queue_name(name), deadline)
 
@@ -149,14 +161,14 @@ class QueueDirectory:
                 found = self._queues.get(queue_name)
             return found
 
-    def get(self, name: str, deadline: float | None = None) -> Queue:
+    def get(self, name: Named, deadline: float | None = None) -> Queue:
         """Return the queue for `name`; raises `QueueMissing`."""
         queue = self.find(name, deadline)
         if queue is None:
             raise self._missing(self.queue_name(name))
         return queue
 
-    def declare(self, name: str) -> Queue:
+    def declare(self, name: Named) -> Queue:
         """Return the queue for `name`, created with its pull consumer where allowed.
 
         Raises `QueueMissing` with the command to run where it is not.
@@ -173,7 +185,7 @@ class QueueDirectory:
                 self._know(queue)
             return queue
 
-    def require_pull(self, name: str) -> Queue:
+    def require_pull(self, name: Named) -> Queue:
         """Return the queue for `name`, which can be pulled from; raises `QueueMissing`."""
         return self.pullable(self.declare(name))
 
@@ -195,13 +207,13 @@ class QueueDirectory:
             f"from it; remove that consumer, or use another queue"
         )
 
-    def forget(self, name: str) -> None:
+    def forget(self, name: Named) -> None:
         """Drop what is known of `name`, so that the next look asks Cloudflare."""
         with self._lock:
             self._queues.pop(self.queue_name(name), None)
             self._listed_at = None
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: Named) -> None:
         """Delete the queue for `name`, if there is one."""
         with self._lock:
             queue = self.find(name)

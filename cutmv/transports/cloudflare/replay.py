@@ -19,6 +19,7 @@ from cutmv.transports.cloudflare.api import full_jitter
 from cutmv.transports.cloudflare.deadletters import as_pulled, calls
 from cutmv.transports.cloudflare.errors import CloudflareError, PublishFailed, QueueMissing
 from cutmv.transports.cloudflare.leases import Lease
+from cutmv.transports.cloudflare.names import Named
 from cutmv.transports.cloudflare.publisher import Outgoing
 from cutmv.transports.cloudflare.queues import Queue
 from cutmv.transports.cloudflare.session import Session
@@ -69,7 +70,7 @@ def replay(
     come back. Raises `QueueMissing` where there is nothing to replay from, and a `CloudflareError`
     whose line tells how far it came.
     """
-    name = session.queues.name_of(source)
+    name = session.queues.named(source)
     if name is None:
         raise QueueMissing(f"queue {source.name!r} is none of this app's: nothing reads it")
     grave = _grave(session, source, bool(task_ids))
@@ -119,7 +120,7 @@ def _grave(session: Session, source: Queue, chosen: bool) -> Queue | None:
 
 def _move(
     session: Session,
-    name: str,
+    name: Named,
     grave: Queue,
     most: int | None,
     *,

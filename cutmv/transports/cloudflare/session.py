@@ -18,6 +18,7 @@ from cutmv.transports.cloudflare.large import LargeMessages
 from cutmv.transports.cloudflare.leases import Settler, Settles
 from cutmv.transports.cloudflare.ledger import open_ledger
 from cutmv.transports.cloudflare.mailboxes import Mailboxes
+from cutmv.transports.cloudflare.names import Named
 from cutmv.transports.cloudflare.options import (
     MAX_VISIBILITY_TIMEOUT,
     VISIBILITY_TIMEOUT,
@@ -75,9 +76,9 @@ class Session:
             self.client, self.queues, self.mailboxes, self.large, options
         )
         self._lock = threading.Lock()
-        self._publishers: dict[str, Publisher] = {}
+        self._publishers: dict[Named, Publisher] = {}
 
-    def publisher(self, name: str) -> Publisher:
+    def publisher(self, name: Named) -> Publisher:
         """Return the one publisher of this process to queue `name`."""
         with self._lock:
             publisher = self._publishers.get(name)
