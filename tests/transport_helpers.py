@@ -176,8 +176,8 @@ class Site:
         )
 
     def notes(self, event: str) -> list[dict[str, Any]]:
-        """Return what tasks have noted so far."""
-        lines = self.notes_file.read_text().splitlines()
+        """Return what tasks have noted so far; the last line may still be on its way."""
+        lines = self.notes_file.read_text().split("\n")[:-1]
         return [note for note in map(json.loads, lines) if note["event"] == event]
 
     def held(self) -> int:
