@@ -18,7 +18,7 @@ import kombu
 import pytest
 from celery import Celery
 
-from cutmv.transports.cloudflare import publish_batch
+from cutmv.transports.cloudflare import admission, publish_batch
 from cutmv.transports.cloudflare.errors import PublishFailed
 from tests.die_at_large import POINTS
 from tests.emulator_fixture import EmulatorProcess
