@@ -28,7 +28,7 @@ from cutmv.transports.cloudflare.errors import (
     Unreachable,
 )
 from tests.emulator_fixture import EmulatorProcess
-from tests.transport_helpers import connect, transport_threads, wait_until
+from tests.transport_helpers import connect, wait_until
 
 QUEUE = kombu.Queue("work", kombu.Exchange("work"), routing_key="work")
 
@@ -611,13 +611,19 @@ def test_nothing_is_left_after_the_last_close(emulator: EmulatorProcess) -> None
     def sockets() -> int:
         return len(psutil.Process().net_connections("all"))
 
-    before = sockets()
+    before, threads_before = sockets(), set(threading.enumerate())
+
+    def ours() -> list[str]:
+        """Threads of the transport that no other test has left."""
+        new = set(threading.enumerate()) - threads_before
+        return [thread.name for thread in new if thread.name.startswith("cloudflare")]
+
     with connect(emulator) as connection:
         _publish(connection, "x")
         _receive(connection, 1)
-        assert transport_threads()
+        assert ours()
 
-    assert transport_threads() == []
+    assert ours() == []
     assert sockets() == before
 
 

@@ -387,3 +387,19 @@ def test_wherever_a_consumer_dies_the_message_is_whole_or_ended(
         with connect(site.emulator, **options) as connection:
             assert _take(connection, kombu.Message.ack).payload == "x" * 200_000
         assert _in(store) == []
+
+
+def test_a_message_by_the_default_exchange_of_another_process_is_fitted_too(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """One that is not lasting, to a lasting queue that this process has not looked for."""
+    options = {"large_messages": tmp_path.as_uri()}
+    with connect(emulator, **options) as connection, connect(emulator) as other:
+        connection.connect()
+        other.default_channel.queue_declare("work")
+        connection.Producer().publish(
+            "x" * 200_000, exchange="", routing_key="work", delivery_mode=1
+        )
+        wait_until(lambda: _held(emulator) == {"work": 1}, what="it is published")
+        assert _take(connection, kombu.Message.ack).payload == "x" * 200_000
+        wait_until(lambda: not _in(tmp_path), what="the object is removed")

@@ -174,7 +174,8 @@ class Broadcaster:
             if not targets and not notice.exchange and self._directory.knows(notice.routing_key):
                 # The default exchange: the key is the name of a queue, a lasting one here.
                 queue_id = self._directory.get(notice.routing_key, deadline).queue_id
-                self._client.publish(queue_id, [(notice.text, None)], deadline)
+                if text := self._fit(notice.text):
+                    self._client.publish(queue_id, [(text, None)], deadline)
         except CloudflareError as error:
             logger.warning("cloudflare: a message to exchange %r: %s", notice.exchange, error)
 
