@@ -23,8 +23,9 @@ The modules, each knowing only those above it:
   and between processes
 - ``session``: one of each of the above for a process, shared by its connections
 - ``batch``: blocks in which publishing is gathered
-- ``deadletters``, ``prefetch``, ``inbox``, ``puller``: from batched pulls to the consumer's loop
-- ``channel``, ``transport``: what kombu sees
+- ``deadletters``, ``admission``, ``prefetch``, ``inbox``, ``puller``, ``subscription``: from
+  batched pulls to the consumer's loop
+- ``exchanges``, ``channel``, ``transport``: what kombu sees
 - ``admin``, ``replay``, ``orphans``: what a person does to queues; the transport needs none of them
 """
 

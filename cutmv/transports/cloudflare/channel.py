@@ -2,92 +2,37 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from amqp.protocol import queue_declare_ok_t
 from kombu.exceptions import ChannelError
-from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import batch, celery_worker, delays, envelope, names
+from cutmv.transports.cloudflare import batch, names
 from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.admission import Admission
-from cutmv.transports.cloudflare.broadcast import Notice
-from cutmv.transports.cloudflare.fanout import Binding
+from cutmv.transports.cloudflare.exchanges import ExchangeChannel
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.mailboxes import Binding as Bound
 from cutmv.transports.cloudflare.prefetch import QoS
-from cutmv.transports.cloudflare.publisher import Outgoing
 from cutmv.transports.cloudflare.puller import Outlet, Puller
 from cutmv.transports.cloudflare.queues import Queue
-from cutmv.transports.cloudflare.session import Session
-
-if TYPE_CHECKING:
-    from cutmv.transports.cloudflare.transport import Transport
-
-logger = logging.getLogger(__name__)
-
-#: AMQP's delivery mode of messages that are to be kept.
-PERSISTENT = 2
+from cutmv.transports.cloudflare.subscription import LOSSES, Subscription
 
 #: Seconds a management call (size, purge, a single get) may take.
 CALL_TIMEOUT = 10.0
 
 
-class Subscription:
-    """One consumer of one queue: its callback, and the puller that feeds it."""
-
-    def __init__(
-        self, channel: Channel, queue: str, no_ack: bool, callback: Callable[[Any], None]
-    ) -> None:
-        self.channel = channel
-        self.queue = queue
-        self.no_ack = no_ack
-        self.callback = callback
-        self.puller: Puller | None = None
-
-    def deliver(self, raw: dict[str, Any]) -> None:
-        """Give a message to the consumer; called in the consumer's loop."""
-        channel = self.channel
-        message = channel.Message(raw, channel=channel)
-        if self.puller is not None:
-            lease: Lease = raw["lease"]
-            if lease.lost:
-                channel.qos.unreserve(1)
-                return
-            channel.qos.hold(message, lease, fetched=True)
-            if self.no_ack:
-                channel.qos.ack(lease.lease_id)
-        self.callback(message)
-
-
-class Losses:
-    """Tells the consumer's loop of messages that another consumer has now."""
-
-    def deliver(self, raw: dict[str, Any]) -> None:
-        """Forget the message, and stop its task where that can be done."""
-        lease: Lease = raw["lease"]
-        if raw["qos"].lose(lease.lease_id) and celery_worker.abandon(lease.lease_id):
-            logger.warning("cloudflare: the task of message %s is stopped", lease.key)
-
-
-_LOSSES = Losses()
-
-
-class Channel(virtual.Channel):
+class Channel(ExchangeChannel):
     """A channel over Cloudflare Queues.
 
     Queues that die with their consumer are held in this process (see `fanout`); any other is a
     queue of the account.
     """
 
-    connection: Transport
-
-    supports_fanout = True
     do_restore = False
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
@@ -95,14 +40,6 @@ class Channel(virtual.Channel):
         self._prefetch: QoS | None = None
         self._subscriptions: dict[str, Subscription] = {}
         self._temporary: set[str] = set()
-        self._expires: dict[str, float | None] = {}
-
-    # Where things are.
-
-    @property
-    def session(self) -> Session:
-        """What this process shares with the account."""
-        return self.connection.session
 
     @property
     def qos(self) -> QoS:
@@ -145,10 +82,9 @@ class Channel(virtual.Channel):
                 )
             return queue_declare_ok_t(queue, self._size(queue), 0)
         if auto_delete or exclusive:
-            local.declare(queue)
-            self._temporary.add(queue)
             expires_ms = (arguments or {}).get("x-expires")
-            self._expires[queue] = expires_ms / 1000 if expires_ms else None
+            local.declare(queue, expires_ms / 1000 if expires_ms else None)
+            self._temporary.add(queue)
         elif not local.has(queue):
             for part in self._parts(queue):
                 self.session.queues.declare(part)
@@ -218,142 +154,6 @@ class Channel(virtual.Channel):
             for part in self._parts(queue)
         ]
 
-    # Exchanges.
-
-    def get_table(self, exchange: str) -> list[Binding]:  # type: ignore[override]
-        """Return an exchange's bindings: this connection's, and those of temporary queues."""
-        declared = (self.state.exchanges or {}).get(exchange)
-        own = declared["table"] if declared else []
-        return [*own, *self.session.local.table(exchange)]
-
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
-        """Do nothing: kombu asks once for each binding, and an expired mailbox must come back."""
-
-    def queue_bind(
-        self,
-        queue: str,
-        exchange: str | None = None,
-        routing_key: str = "",
-        arguments: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Bind a queue to an exchange, so that other processes see it."""
-        super().queue_bind(queue, exchange, routing_key, arguments, **kwargs)
-        exchange, session = exchange or "amq.direct", self.session
-        if session.local.has(queue):
-            meta: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
-            session.local.bind(exchange, meta)
-            bound = Bound(exchange, self._kind(exchange), routing_key, queue)
-            session.mailboxes.open(bound, self._expires.get(queue))
-        else:
-            session.routes.bind(exchange, self._kind(exchange), routing_key, queue)
-
-    def queue_unbind(
-        self,
-        queue: str,
-        exchange: str | None = None,
-        routing_key: str = "",
-        arguments: dict[str, Any] | None = None,
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
-        """Remove a binding."""
-        exchange = exchange or "amq.direct"
-        self.state.binding_delete(queue, exchange, routing_key)
-        meta: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
-        declared = (self.state.exchanges or {}).get(exchange)
-        if declared is not None:
-            declared["table"][:] = [row for row in declared["table"] if row != meta]
-        session, kind = self.session, self._kind(exchange)
-        if session.local.has(queue):
-            session.local.unbind(exchange, meta)
-            session.mailboxes.close(queue, Bound(exchange, kind, routing_key, queue))
-        else:
-            session.routes.unbind(exchange, kind, routing_key, queue)
-
-    def _kind(self, exchange: str) -> str:
-        return str(self.typeof(exchange).type)
-
-    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
-        """Return the queues for a message, bound by this process or by another."""
-        if not exchange:
-            return [routing_key]
-        table: Any = self.get_table(exchange)
-        own = self.typeof(exchange).lookup(table, exchange, routing_key, default)
-        shared = self.session.routes.targets(exchange, self._kind(exchange), routing_key)
-        return list({*own, *shared})
-
-    def _put_fanout(
-        self,
-        exchange: str,
-        message: dict[str, Any],
-        routing_key: str,  # noqa: ARG002
-        **kwargs: Any,
-    ) -> None:
-        bound = {binding[2] for binding in self.get_table(exchange)}
-        for queue in bound.union(self.session.routes.targets(exchange, "fanout", "")):
-            self._put(queue, message, at_once=True, **kwargs)
-
-    # Publishing.
-
-    def basic_publish(
-        self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
-    ) -> None:
-        """Publish: to queues that are bound here, and to other processes' temporary ones."""
-        session, broadcaster, lasting = self.session, self.session.broadcaster, _is_lasting(message)
-        if not exchange:
-            known = session.local.has(routing_key) or session.queues.knows(routing_key)
-            if lasting or known or not session.options.fanout:
-                super().basic_publish(message, exchange, routing_key, **kwargs)
-                return
-            # A result, say, for another process's temporary queue.
-            self._inplace_augment_message(message, exchange, routing_key)
-            broadcaster.send(Notice("", "direct", routing_key, envelope.encode(message)))
-            return
-        if lasting and not self._lookup(exchange, routing_key):
-            session.routes.refresh()
-        super().basic_publish(message, exchange, routing_key, **kwargs)
-        kind = self._kind(exchange)
-        # A direct message that was routed here is a task; one that was not may be a reply.
-        if kind == "direct":
-            wanted = not self._lookup(exchange, routing_key) and session.options.fanout
-        else:
-            wanted = broadcaster.wants(exchange, kind)
-        if wanted:
-            broadcaster.send(Notice(exchange, kind, routing_key or "", envelope.encode(message)))
-
-    def _inplace_augment_message(
-        self, message: dict[str, Any], exchange: str | None, routing_key: str | None
-    ) -> None:
-        message["body"], encoding = envelope.encode_body(
-            message["body"], message.get("content-encoding")
-        )
-        message["id"] = uuid()
-        properties = message["properties"]
-        properties["body_encoding"] = encoding
-        properties["delivery_info"].update(exchange=exchange, routing_key=routing_key)
-
-    def _put(
-        self,
-        queue: str,
-        message: dict[str, Any],
-        at_once: bool = False,
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
-        session = self.session
-        if session.local.has(queue):
-            session.local.put(queue, message)
-            return
-        priority = self._get_message_priority(message)
-        part = names.band(queue, session.options.priority_steps, priority)
-        name = str(message["headers"].get("id") or message["id"])
-        text = session.large.fit(envelope.encode(message))
-        outgoing = Outgoing(text, delays.due_at(message), name)
-        gathering = None if at_once else batch.current(session)
-        if gathering is not None:
-            gathering.add(part, outgoing)
-        else:
-            session.publisher(part).publish([outgoing])
-
     def create_publish_batch(self, max_size: int) -> batch.ProducerBatch:
         """Return what `kombu.Producer.batch` fills: messages for few calls."""
         return batch.ProducerBatch(self, max_size)
@@ -389,8 +189,9 @@ class Channel(virtual.Channel):
         else:
             session.local.consume(queue, lambda message: inbox.put(subscription, [message]))
             if not session.local.is_bound(queue):  # but to the default exchange, as any queue is
-                bound = Bound("", "direct", queue, queue)
-                session.mailboxes.open(bound, self._expires.get(queue))
+                session.mailboxes.open(
+                    Bound("", "direct", queue, queue), session.local.expires(queue)
+                )
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """Stop consuming; what was fetched and not yet given out goes back to the queue."""
@@ -416,7 +217,7 @@ class Channel(virtual.Channel):
     def _lose(self, lease: Lease) -> None:
         """Have the consumer's loop told that another consumer has a message."""
         if self.connection is not None:
-            self.connection.inbox.put(_LOSSES, [{"lease": lease, "qos": self.qos}])
+            self.connection.inbox.put(LOSSES, [{"lease": lease, "qos": self.qos}])
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:  # noqa: ARG002
         """Pull a single message, or return none."""
@@ -462,8 +263,3 @@ class Channel(virtual.Channel):
         super().close()
         if not self._prefetch.outlive(lambda: sessions.release(session)):
             sessions.release(session)
-
-
-def _is_lasting(message: dict[str, Any]) -> bool:
-    """Tell whether a message is to outlive a broker's restart: a task, no event and no command."""
-    return bool(message["properties"].get("delivery_mode") == PERSISTENT)

@@ -30,13 +30,22 @@ class LocalBroker:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[str, deque[Message]] = {}
+        self._expires: dict[str, float | None] = {}
         self._readers: dict[str, Callable[[Message], None]] = {}
         self._tables: dict[str, list[Binding]] = {}
 
-    def declare(self, queue: str) -> None:
-        """Make a temporary queue, if there is none of that name."""
+    def declare(self, queue: str, expires: float | None = None) -> None:
+        """Make a temporary queue, if there is none of that name.
+
+        `expires` is after how many seconds without a reader it is to be deleted.
+        """
         with self._lock:
             self._held.setdefault(queue, deque(maxlen=MAX_HELD))
+            self._expires[queue] = expires
+
+    def expires(self, queue: str) -> float | None:
+        """Return after how many seconds without a reader `queue` is to be deleted."""
+        return self._expires.get(queue)
 
     def has(self, queue: str) -> bool:
         """Tell whether `queue` is one of the temporary ones."""
@@ -52,6 +61,7 @@ class LocalBroker:
         with self._lock:
             self._held.pop(queue, None)
             self._readers.pop(queue, None)
+            self._expires.pop(queue, None)
             for exchange, table in list(self._tables.items()):
                 table[:] = [binding for binding in table if binding[2] != queue]
                 if not table:
