@@ -20,7 +20,7 @@ from cutmv.jobs import UnknownJob
 from cutmv.jobs.run import StepBusy, StepRun, Stopped
 from cutmv.media import MediaError, MediaInfo, MediaUnavailable
 from cutmv.media import probe as probe_media
-from cutmv.progress import WebhookSender
+from cutmv.progress import EventSender, Outbox, WebhookSender
 from cutmv.services import Services, services
 from cutmv.storage import Storage, StorageError
 
@@ -124,24 +124,21 @@ def _again(task: "Task[Any, Any]", step_id: str, countdown_s: float, error: Exce
 
 
 def emitter(hostname: str | None) -> Callable[[dict[str, Any]], None]:
-    """A function that sends a `task-progress` event, and never raises nor waits for long."""
-    settings = services().settings
-    webhook = _webhook(os.getpid()) if settings.webhook_url else None
+    """A function that sends a `task-progress` event, and never raises nor waits."""
+    outboxes = _outboxes(hostname, os.getpid())
 
     def emit(event: dict[str, Any]) -> None:
-        if webhook:
-            webhook.send(event)
-        try:
-            with app.events.default_dispatcher(hostname=hostname) as dispatcher:
-                dispatcher.send("task-progress", retry=False, **event)
-        except Exception as error:  # an event is a hint; the job store has the truth
-            log.debug("a progress event was not sent: %s", type(error).__name__)
+        for outbox in outboxes:
+            outbox.send(event)
 
     return emit
 
 
 @lru_cache(maxsize=1)
-def _webhook(_pid: int) -> WebhookSender:
-    """The sender of this process: one that was made before a fork has no thread after it."""
+def _outboxes(hostname: str | None, _pid: int) -> list[Outbox]:
+    """Those of this process: what was made before a fork has no thread after it."""
     settings = services().settings
-    return WebhookSender(settings.webhook_url or "", settings.webhook_secret)
+    outboxes: list[Outbox] = [EventSender(app, hostname)]
+    if settings.webhook_url:
+        outboxes.append(WebhookSender(settings.webhook_url, settings.webhook_secret))
+    return outboxes

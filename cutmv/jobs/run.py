@@ -56,8 +56,9 @@ class Stopped(Exception):
 class StepRun:
     """One attempt at one step, by one owner.
 
-    `emit` is given a `task-progress` event at most four times a second; `stopping` says that
-    this process wants to end.
+    `emit` is given a `task-progress` event at most four times a second, and one at the end; it
+    must not wait for anybody, since the claim is renewed by the same thread. `stopping` says
+    that this process wants to end.
     """
 
     def __init__(

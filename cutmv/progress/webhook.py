@@ -22,17 +22,15 @@ from typing import Any
 
 import httpx
 
+from cutmv.progress.outbox import Outbox
+
 #: Seconds that a timestamp may be off, either way; also how long an id is remembered.
 TOLERANCE_S = 300.0
 #: Ids remembered against replay: more than a server gets in the tolerance.
 MAX_SEEN = 100_000
-#: Seconds over which events are gathered into one request.
-LINGER_S = 0.2
 #: Seconds for one request, and how often it is tried before its events are dropped.
 TIMEOUT_S = 5.0
 MAX_TRIES = 4
-#: Seconds that closing waits for the last events to be sent.
-CLOSE_S = 2.0
 #: Bytes of a body that is read at all: a batch of some thousand events.
 MAX_BODY_BYTES = 1_000_000
 
@@ -116,53 +114,27 @@ def _key(secret: str) -> bytes:
     return secret.encode()
 
 
-class WebhookSender:
-    """Sends events to a URL from a thread of its own, so that no task ever waits for it.
-
-    Of each step only the latest event is sent. An end that does not answer costs the events,
-    never the work: whoever watches finds the truth in the job store.
-    """
+class WebhookSender(Outbox):
+    """Posts events to a URL, signed."""
 
     def __init__(self, url: str, secret: str) -> None:
         self._url, self._secret = url, secret
-        self._changed = threading.Condition()
-        self._latest: dict[str, dict[str, Any]] = {}
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
-        self._thread.start()
-
-    def send(self, event: dict[str, Any]) -> None:
-        """Send `event` soon."""
-        with self._changed:
-            self._latest[str(event["uuid"])] = event
-            self._changed.notify()
+        self._client = httpx.Client(timeout=TIMEOUT_S)
+        super().__init__("webhook")
 
     def close(self) -> None:
-        """Send what is left, for a moment, then end the thread."""
-        self._closing.set()
-        with self._changed:
-            self._changed.notify()
-        self._thread.join(CLOSE_S)
+        """See Outbox."""
+        super().close()
+        self._client.close()
 
-    def _run(self) -> None:
-        with httpx.Client(timeout=TIMEOUT_S) as client:
-            while True:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._latest or self._closing.is_set())
-                self._closing.wait(LINGER_S)
-                with self._changed:
-                    events, self._latest = list(self._latest.values()), {}
-                if events:
-                    self._post(client, json.dumps({"events": events}).encode())
-                elif self._closing.is_set():
-                    return
-
-    def _post(self, client: httpx.Client, body: bytes) -> None:
+    def deliver(self, events: list[dict[str, Any]]) -> None:
+        """See Outbox: all in one request, tried a few times."""
+        body = json.dumps({"events": events}).encode()
         webhook_id = "msg_" + secrets.token_hex(16)
         reason = ""
         for attempt in range(MAX_TRIES):
             if attempt:
-                self._closing.wait(random.uniform(0.0, 0.5 * 2**attempt))
+                self.closing.wait(random.uniform(0.0, 0.5 * 2**attempt))
             now = int(time.time())
             headers = {
                 "content-type": "application/json",
@@ -171,7 +143,7 @@ class WebhookSender:
                 "webhook-signature": sign(self._secret, webhook_id, now, body),
             }
             try:
-                answer = client.post(self._url, content=body, headers=headers)
+                answer = self._client.post(self._url, content=body, headers=headers)
             except httpx.HTTPError as error:
                 reason = type(error).__name__
                 continue
