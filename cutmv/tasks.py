@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from celery import Task
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celery.signals import task_failure
 from celery.utils.time import get_exponential_backoff_interval
 from sqlalchemy.exc import OperationalError
 
@@ -22,7 +23,7 @@ from cutmv.media import MediaError, MediaInfo, MediaUnavailable
 from cutmv.media import probe as probe_media
 from cutmv.progress import EventSender, Outbox, WebhookSender
 from cutmv.services import Services, services
-from cutmv.storage import Storage, StorageError
+from cutmv.storage import NotFound, Storage, StorageError
 
 #: What may pass: the network, the storage, the database. Anything else won't get better.
 PASSING = (MediaUnavailable, StorageError, OperationalError, ConnectionError, TimeoutError)
@@ -40,11 +41,13 @@ log = logging.getLogger(__name__)
 class Direct:
     """What a task is given that runs in this process, without a broker.
 
-    `publish` takes its progress, and `stopping` says that the process is about to end.
+    `publish` takes its progress, `again` runs a step once more after so many seconds, and
+    `stopping` says that the process is about to end.
     """
 
     services: Services
     publish: Callable[[dict[str, Any]], None]
+    again: Callable[[str, float], None]
     stopping: threading.Event
 
 
@@ -53,18 +56,23 @@ direct: ContextVar[Direct | None] = ContextVar("direct", default=None)
 
 
 def probe_object(storage: Storage, key: str) -> MediaInfo:
-    """What is in the stored video `key`. Raises MediaError, MediaUnavailable, StorageError."""
+    """What is in the stored video `key`.
+
+    Raises MediaError, MediaUnavailable, StorageError; NotFound at once where there is none.
+    """
+    storage.stat(key)
     return probe_media(storage.source(key))
 
 
 @app.task(
     name="cutmv.probe",
     autoretry_for=PASSING,
+    dont_autoretry_for=(NotFound,),
     max_retries=MAX_TRIES - 1,
     retry_backoff=BACKOFF_S,
     retry_backoff_max=MAX_BACKOFF_S,
     retry_jitter=True,
-    throws=(MediaError,),
+    throws=(MediaError, NotFound),
 )
 def probe(key: str) -> dict[str, Any]:
     """What is in the stored video `key`, as `MediaInfo.to_dict()` gives it."""
@@ -106,7 +114,8 @@ def cut(self: "Task[Any, Any]", step_id: str) -> dict[str, Any]:
         )
         log.warning("step %s: %s; try %d of %d follows", step_id, error, attempts + 1, MAX_TRIES)
         if here:  # Celery runs an eager retry at once, whatever its countdown
-            here.stopping.wait(countdown)
+            here.again(step_id, countdown)
+            return {"id": step_id, "state": "queued"}
         raise _again(self, step_id, countdown, error) from error
     except MediaError:
         raise
@@ -118,9 +127,20 @@ def cut(self: "Task[Any, Any]", step_id: str) -> dict[str, Any]:
 def _again(task: "Task[Any, Any]", step_id: str, countdown_s: float, error: Exception) -> Exception:
     """Publish the task again. When that fails the janitor brings the step, so nothing is lost."""
     retry = task.retry(countdown=countdown_s, exc=error, throw=False)
-    if not task.request.is_eager:
-        services().store.sent([step_id], services().settings.mode)
+    services().store.sent([step_id], services().settings.mode)
     return retry
+
+
+@task_failure.connect(sender=cut)
+def fail_at_hard_limit(sender: "Task[Any, Any]", task_id: str, exception: Any, **_: Any) -> None:
+    """Fail the step of a task that Celery has killed, which could not do so itself.
+
+    Called in the worker's main process. The owner is named by the worker that killed it, so that
+    a step which another has taken over since is left alone.
+    """
+    if isinstance(exception, TimeLimitExceeded):
+        error = "The cut took far longer than its time limit and was killed."
+        services().store.fail_running(task_id, f"{sender.request.hostname}/", error)
 
 
 def emitter(hostname: str | None) -> Callable[[dict[str, Any]], None]:

@@ -126,9 +126,14 @@ class Claims:
         """The step can't be done; `error` is one line for people. False when not ours."""
         return self._end(step, state=State.FAILED, error=error)
 
-    def release(self, step: Step, *, expected: bool) -> bool:
-        """Let another try later. `expected`: a broker brings it; else the janitor shall."""
-        return self._end(step, state=State.QUEUED, enqueued_at=now() if expected else None)
+    def release(self, step: Step, *, expected: bool, failed: bool) -> bool:
+        """Let another try later. `expected`: somebody brings it; else the janitor shall.
+
+        A start that did not fail, because its process was told to end, does not count.
+        """
+        values: dict[str, object] = {} if failed else {"attempts": step.attempts - 1}
+        enqueued_at = now() if expected else None
+        return self._end(step, state=State.QUEUED, enqueued_at=enqueued_at, **values)
 
     def _end(self, step: Step, **values: object) -> bool:
         return self._change(

@@ -19,10 +19,11 @@ class DirectRunner:
     """A bounded executor of `cutmv.cut`, each by Celery's own eager `apply` and its own id."""
 
     def __init__(self, services: Services, hub: Hub) -> None:
-        self._direct = Direct(services, hub.publish, threading.Event())
+        self._direct = Direct(services, hub.publish, self._again, threading.Event())
         self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="direct")
         self._lock = threading.Lock()
         self._accepted: set[str] = set()
+        self._timers: dict[str, threading.Timer] = {}
 
     def run(self, step_id: str) -> None:
         """Run a step soon, unless it is here already; returns at once."""
@@ -36,13 +37,30 @@ class DirectRunner:
     def has(self, step_id: str) -> bool:
         """Whether a step waits or runs here."""
         with self._lock:
-            return step_id in self._accepted
+            return step_id in self._accepted or step_id in self._timers
 
     def close(self) -> None:
         """Stop what runs, which gives its steps back, and wait for that."""
         with self._lock:
             self._direct.stopping.set()
+            for timer in self._timers.values():
+                timer.cancel()
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _again(self, step_id: str, seconds: float) -> None:
+        """Run a step once more after a while; until then others have its place here."""
+
+        def run() -> None:
+            with self._lock:
+                del self._timers[step_id]
+            self.run(step_id)
+
+        timer = threading.Timer(seconds, run)
+        timer.daemon = True
+        with self._lock:
+            if not self._direct.stopping.is_set():
+                self._timers[step_id] = timer
+                timer.start()
 
     def _apply(self, step_id: str) -> None:
         direct.set(self._direct)

@@ -110,8 +110,10 @@ class StepRun:
             self._tell(self.step, State.FAILED)
 
     def release(self, *, expected: bool) -> bool:
-        """Give the step back to be tried later; see Claims.release."""
-        return self.step is not None and self._claims.release(self.step, expected=expected)
+        """Give the step back to be tried again after a failure; see Claims.release."""
+        if self.step is None:
+            return False
+        return self._claims.release(self.step, expected=expected, failed=True)
 
     def _make(self, step: Step, heart: "Heart") -> Output:
         storage, settings = self._services.storage, self._services.settings
@@ -122,6 +124,10 @@ class StepRun:
         except NotFound:
             pass
         upload = self._services.store.job(step.job_id).upload
+        try:
+            storage.stat(upload.key)
+        except NotFound:
+            raise MediaError("The upload is no longer kept: upload the video again.") from None
         info = upload.info
         clip = parse_clip(step.clip, info.video.frame_rate if info.video else None)
         work = settings.data_dir / WORK_FOLDER
@@ -143,7 +149,7 @@ class StepRun:
             return Output(key, storage.stat(key).size, content_type)
 
     def _interrupted(self, step: Step) -> Step:
-        if self._stopping() and self._claims.release(step, expected=False):
+        if self._stopping() and self._claims.release(step, expected=False, failed=False):
             raise Stopped("This process ends; the step will be run by another.")
         now = self._now(step)
         if now.state is State.CANCELLED:

@@ -205,6 +205,23 @@ class JobStore:
                 settle(db, job_id)
             return [row.id for row in lost]
 
+    def fail_running(self, step_id: str, owner: str, error: str) -> bool:
+        """Fail a step whose runner was killed, if its owner's name starts so; tell whether."""
+        with self.engine.begin() as db:
+            failed = db.execute(
+                steps.update()
+                .where(
+                    steps.c.id == step_id,
+                    steps.c.state == State.RUNNING,
+                    steps.c.owner.startswith(owner, autoescape=True),
+                )
+                .values(state=State.FAILED, error=error, owner=None, lease_until=None)
+                .returning(steps.c.job_id)
+            ).one_or_none()
+            if failed is not None:
+                settle(db, failed.job_id)
+            return failed is not None
+
     # Retention
 
     def expired_jobs(self, age_s: float, limit: int = 100) -> list[str]:

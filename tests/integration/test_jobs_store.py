@@ -165,7 +165,7 @@ def test_a_step_whose_owner_is_silent_goes_to_the_next(store: JobStore) -> None:
     assert not late.beat(lates, stage="cutting", percent=50.0)
     assert not late.finish(lates, OUTPUT)
     assert not late.fail(lates, "too late")
-    assert not late.release(lates, expected=True)
+    assert not late.release(lates, expected=True, failed=True)
     assert store.job(step.job_id).steps[0].state is State.RUNNING
 
 
@@ -293,10 +293,29 @@ def test_a_released_step_waits_for_its_broker_or_for_the_janitor(
     owner, claimed = claim(store, job.steps[0])
     let_time_pass(store, 11.0)
 
-    assert owner.release(claimed, expected=expected)
+    assert owner.release(claimed, expected=expected, failed=True)
 
     assert states(store.job(job.id)) == ["queued", "queued"]
     assert bool(store.stranded(100.0, 10.0)) is not expected
+
+
+def test_only_a_start_that_failed_counts(store: JobStore) -> None:
+    job = add_job(store, "0-1")
+    for failed, counted in ((False, 0), (True, 1), (False, 1)):
+        owner, claimed = claim(store, job.steps[0])
+        assert owner.release(claimed, expected=False, failed=failed)
+        assert store.job(job.id).steps[0].attempts == counted
+
+
+def test_the_step_of_a_runner_that_was_killed_fails_by_its_owner_s_name(store: JobStore) -> None:
+    job = add_job(store, "0-1")
+    runner, claimed = claim(store, job.steps[0])
+
+    assert not store.fail_running(claimed.id, "somebody else/", "killed")
+    assert states(store.job(job.id)) == ["running", "running"]
+    assert store.fail_running(claimed.id, runner.owner[:3], "killed")
+    assert states(store.job(job.id)) == ["failed", "failed"]
+    assert store.job(job.id).steps[0].error == "killed"
 
 
 def test_old_jobs_and_then_their_uploads_are_found_and_deleted(store: JobStore) -> None:

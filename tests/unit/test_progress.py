@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 
 from cutmv.jobs import Claimed, Claims, Job, JobStore, Output, UnknownJob
 from cutmv.progress import Hub, SeenIds, WebhookRejected, WebhookSender, follow, verify
+from cutmv.progress.outbox import PACE_S, Outbox
 from cutmv.progress.webhook import sign
 from tests.jobs_samples import add_job
 from tests.processes import wait_for
@@ -248,6 +250,34 @@ def test_anything_else_is_refused(
         verify(SECRET, make_headers(), body, seen=SeenIds())
 
     assert caught.value.status == status
+
+
+class Kept(Outbox):
+    """An outbox that keeps what it delivers, and when."""
+
+    def __init__(self) -> None:
+        self.delivered: list[tuple[float, dict[str, Any]]] = []
+        super().__init__("kept")
+
+    def deliver(self, events: list[dict[str, Any]]) -> None:
+        self.delivered += [(time.monotonic(), event) for event in events]
+
+
+def test_of_a_step_at_most_four_events_leave_in_a_second_and_the_last_is_the_latest() -> None:
+    outbox, sent = Kept(), 0
+    end = time.monotonic() + 6 * PACE_S
+    while time.monotonic() < end:
+        for step in ("one", "other"):
+            outbox.send({"uuid": step, "n": sent})
+        sent += 1
+    outbox.close()
+
+    for step in ("one", "other"):
+        times = [at for at, event in outbox.delivered if event["uuid"] == step]
+        # But for the last, which closing does not hold back.
+        gaps = [later - at for at, later in itertools.pairwise(times)][:-1]
+        assert min(gaps) >= PACE_S * 0.99
+        assert [e["n"] for _, e in outbox.delivered if e["uuid"] == step][-1] == sent - 1
 
 
 class Site:
