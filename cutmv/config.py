@@ -33,6 +33,8 @@ MAX_UPLOAD_BYTES = 10_000_000_000
 RETENTION_DAYS = 29
 #: Seconds that Celery keeps a result. Jobs live in the job store; results are for other readers.
 RESULT_EXPIRES_S = 86_400
+#: Where in the bucket Celery's results are.
+RESULTS_PREFIX = "results/"
 #: Seconds after which Redis hands an unacknowledged message to another worker. A running step is
 #: protected by its claim, so this may be short; a killed worker's messages come back this soon.
 REDIS_VISIBILITY_S = 300
@@ -212,7 +214,7 @@ def _results(settings: Settings) -> dict[str, Any]:
         return {
             "result_backend": "s3",
             "s3_bucket": settings.r2_bucket,
-            "s3_base_path": "celery/",
+            "s3_base_path": RESULTS_PREFIX,
             "s3_access_key_id": settings.r2_access_key_id,
             "s3_secret_access_key": settings.r2_secret_access_key,
             "s3_endpoint_url": settings.r2_endpoint_url,

@@ -12,12 +12,12 @@ from typing import Any
 
 from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
-from celery.signals import task_failure
+from celery.signals import task_failure, worker_init
 from celery.utils.time import get_exponential_backoff_interval
 from sqlalchemy.exc import OperationalError
 
 from cutmv.app import app
-from cutmv.jobs import UnknownJob
+from cutmv.jobs import UnknownJob, work
 from cutmv.jobs.run import StepBusy, StepRun, Stopped
 from cutmv.media import MediaError, MediaInfo, MediaUnavailable
 from cutmv.media import probe as probe_media
@@ -129,6 +129,12 @@ def _again(task: "Task[Any, Any]", step_id: str, countdown_s: float, error: Exce
     retry = task.retry(countdown=countdown_s, exc=error, throw=False)
     services().store.sent([step_id], services().settings.mode)
     return retry
+
+
+@worker_init.connect
+def clean_up(**_: Any) -> None:
+    """Delete what workers of this machine that were killed have left in the data directory."""
+    work.sweep(services().settings.data_dir)
 
 
 @task_failure.connect(sender=cut)

@@ -43,7 +43,8 @@ def run_up(settings: Settings, host: str, port: int, concurrency: int) -> int:
     address = f"http://{_authority(here, port)}"
     env = dict(os.environ)
     if settings.mode == "cloudflare" and settings.webhook_url is None:
-        # Cloudflare Queues carry no events between processes, so the worker calls the page.
+        # The page listens to no events over Cloudflare, which would cost two pulls a second; so
+        # the worker calls it.
         env["WEBHOOK_URL"] = address
     stop = threading.Event()
 

@@ -6,12 +6,15 @@ gone is no error.
 
 import logging
 import random
-import shutil
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 
-from cutmv.jobs.run import WORK_FOLDER
+from cutmv.app import app
+from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX
+from cutmv.jobs import work
 from cutmv.jobs.submit import Dispatcher
 
 #: Seconds between looks at the job store.
@@ -69,24 +72,45 @@ class Janitor:
         return closed and due and self._services.store.has_enqueued()
 
     def sweep(self) -> None:
-        """Delete jobs, uploads and files that are past their time."""
+        """Delete jobs, uploads, results and files that are past their time.
+
+        What can't be deleted now is tried again by the next sweep, and keeps nothing else.
+        """
+        for part in (
+            self._sweep_jobs,
+            self._sweep_uploads,
+            self._sweep_results,
+            lambda: self._services.storage.delete_unfinished(ORPHAN_S),
+            lambda: work.sweep(self._services.settings.data_dir),
+        ):
+            with _noted():
+                part()
+
+    def _sweep_jobs(self) -> None:
         store, storage = self._services.store, self._services.storage
-        age_s = self._services.settings.retention_s
-        for job_id in store.expired_jobs(age_s):
-            storage.delete_prefix(f"jobs/{job_id}/")
-            store.delete_job(job_id)
-        for upload in store.expired_uploads(age_s):
-            storage.delete(upload.key)
-            store.delete_upload(upload.id)
+        for job_id in store.expired_jobs(self._services.settings.retention_s):
+            with _noted():
+                storage.delete_prefix(f"jobs/{job_id}/")
+                store.delete_job(job_id)
+
+    def _sweep_uploads(self) -> None:
+        store, storage = self._services.store, self._services.storage
+        for upload in store.expired_uploads(self._services.settings.retention_s):
+            with _noted():
+                storage.delete(upload.key)
+                store.delete_upload(upload.id)
         # Its uploader died between storing the file and noting it.
         for stored in storage.list("uploads/"):
             if stored.modified < time.time() - ORPHAN_S and not store.has_upload(stored.key):
                 storage.delete(stored.key)
-        storage.delete_unfinished(ORPHAN_S)
-        work = self._services.settings.data_dir / WORK_FOLDER
-        for folder in work.iterdir() if work.is_dir() else ():
-            if folder.stat().st_mtime < time.time() - ORPHAN_S:
-                shutil.rmtree(folder, ignore_errors=True)
+
+    def _sweep_results(self) -> None:
+        """Delete Celery's results, which Celery itself does nowhere but in Redis, or by a beat."""
+        app.backend.cleanup()
+        storage = self._services.storage
+        for stored in storage.list(RESULTS_PREFIX):
+            if stored.modified < time.time() - RESULT_EXPIRES_S:
+                storage.delete(stored.key)
 
     def _run(self) -> None:
         swept = float("-inf")
@@ -94,8 +118,17 @@ class Janitor:
             try:
                 self.resume()
                 if time.monotonic() - swept >= SWEEP_S:
-                    self.sweep()
                     swept = time.monotonic()
+                    self.sweep()
             except Exception:  # the next look must come, whatever this one met
                 log.exception("the janitor met an error and goes on")
             self._closing.wait(random.uniform(0.5, 1.0) * TICK_S)
+
+
+@contextmanager
+def _noted() -> Iterator[None]:
+    """Log what goes wrong, and go on."""
+    try:
+        yield
+    except Exception:
+        log.exception("the janitor could not delete something, and tries again later")

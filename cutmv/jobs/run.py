@@ -4,11 +4,9 @@ See `claims.py` for what happens when the process dies in between.
 """
 
 import logging
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended
 from cutmv.jobs.model import Output, State, Step
+from cutmv.jobs.work import work_folder
 from cutmv.media import (
     Cancelled,
     MediaError,
@@ -33,8 +32,6 @@ from cutmv.storage import NotFound
 BEAT_S = 0.25
 #: The media type of each kind of output.
 CONTENT_TYPES = {"cutdown": "video/mp4", "gif": "image/gif", "still": "image/jpeg"}
-#: The folder of the data directory in which FFmpeg writes before an output is stored.
-WORK_FOLDER = "work"
 
 log = logging.getLogger(__name__)
 
@@ -130,10 +127,8 @@ class StepRun:
             raise MediaError("The upload is no longer kept: upload the video again.") from None
         info = upload.info
         clip = parse_clip(step.clip, info.video.frame_rate if info.video else None)
-        work = settings.data_dir / WORK_FOLDER
-        work.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=work) as folder:
-            made = Path(folder, f"output.{output_extension(step.spec.kind)}")
+        with work_folder(settings.data_dir) as folder:
+            made = folder / f"output.{output_extension(step.spec.kind)}"
             render(
                 storage.source(upload.key),
                 plan(info, clip, step.spec),

@@ -120,12 +120,17 @@ class JobStore:
         return found[0]
 
     def jobs(self, limit: int, before: float | None = None) -> list[Job]:
-        """The latest jobs, newest first; those created before `before` when given."""
+        """The latest jobs, newest first; those created before `before` when given.
+
+        More than `limit` where several were created in the instant of the last: the next page
+        begins after that.
+        """
+        older = sa.true() if before is None else jobs.c.created_at < before
+        newest = sa.select(jobs.c.created_at).where(older).order_by(jobs.c.created_at.desc())
         with self.reading() as db:
-            page = sa.select(jobs.c.id).order_by(jobs.c.created_at.desc()).limit(limit)
-            if before is not None:
-                page = page.where(jobs.c.created_at < before)
-            return _load(db, jobs.c.id.in_(page.scalar_subquery()))
+            last = db.scalar(newest.offset(limit - 1).limit(1))
+            page = older if last is None else sa.and_(older, jobs.c.created_at >= last)
+            return _load(db, page)
 
     def cancel(self, job_id: str) -> Job:
         """End what has not ended. Its runners find out at their next beat. Raises UnknownJob."""

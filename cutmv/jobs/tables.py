@@ -1,7 +1,9 @@
 """The job store's tables, its engine, and the clock that all of its users share."""
 
 import os
+import random
 import sqlite3
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -118,9 +120,22 @@ def open_engine(url: str) -> sa.Engine:
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # The driver must not begin transactions by itself: see _begin_sqlite.
     connection.isolation_level = None
-    connection.execute("pragma journal_mode = wal")
+    _write_ahead(connection)
     connection.execute("pragma synchronous = full")
     connection.execute("pragma foreign_keys = on")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn on the write-ahead log; that does not wait for others by itself, as statements do."""
+    deadline = time.monotonic() + SQLITE_BUSY_S
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(random.uniform(0.0, 0.05))
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -28,7 +28,7 @@ def index() -> Response:
     """The latest jobs, newest first; the next page is what came `before` the last of them."""
     page = validated(PageQuery, request.args.to_dict())
     jobs = web().services.store.jobs(page.limit, page.before)
-    more = jobs[-1].created_at if len(jobs) == page.limit else None
+    more = jobs[-1].created_at if len(jobs) >= page.limit else None
     return jsonify(jobs=[job.to_json() for job in jobs], next_before=more)
 
 

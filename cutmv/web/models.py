@@ -21,7 +21,9 @@ class JobBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="JobRequest")
 
-    upload_id: str = Field(description="The id that POST /api/uploads answered.", max_length=64)
+    upload_id: str = Field(
+        description="The id that POST /api/uploads answered.", pattern="^[0-9a-z-]{1,64}$"
+    )
     clips: list[Annotated[str, Field(max_length=MAX_CLIP_CHARS)]] = Field(
         description="START-END each: seconds, MM:SS.mmm or HH:MM:SS:FF; END is not part of it.",
         examples=[["0:05-0:12.5", "63-70"]],

@@ -46,6 +46,7 @@ def validated(model: type[Model], data: Any) -> Model:
 
 def register(app: Flask) -> None:
     """Answer every error of `app` with a problem."""
+    app.before_request(_refuse_nul)
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http)
     for gone in (UnknownJob, UnknownUpload, NotFound):
@@ -61,6 +62,11 @@ def answer(status: int, detail: str, **members: Any) -> Response:
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
     return Response(json.dumps(body), status, content_type="application/problem+json")
+
+
+def _refuse_nul() -> Response | None:
+    """No name here holds a NUL, at which PostgreSQL fails."""
+    return answer(404, "There is nothing of this name.") if "\0" in request.path else None
 
 
 def _problem(error: Problem) -> Response:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,6 +79,28 @@ def test_what_is_past_its_time_is_deleted_with_its_files(
     assert _files(stack) == []
     stack.start_web()
     assert stack.job(job["id"])["status"] == 404
+
+
+RESULTS = """
+import sqlite3
+from cutmv.app import app
+from cutmv.config import Settings
+app.backend.store_result("old", 1, "SUCCESS")
+app.backend.store_result("new", 1, "SUCCESS")
+db = sqlite3.connect(Settings.from_env().data_dir / "results.db")
+with db:
+    db.execute("update celery_taskmeta set date_done = '2020-01-01' where task_id = 'old'")
+"""
+
+
+def test_celery_s_results_do_not_grow_for_ever(make_stack: Callable[[str], Stack]) -> None:
+    stack = make_stack("eager")
+    subprocess.run([sys.executable, "-c", RESULTS], env=stack.env, timeout=60, check=True)
+
+    _sweep(stack, age_s=0.0)
+
+    with contextlib.closing(sqlite3.connect(stack.folder / "data" / "results.db")) as db:
+        assert db.execute("select task_id from celery_taskmeta").fetchall() == [("new",)]
 
 
 def test_the_queue_s_status_is_the_documented_json(

@@ -52,7 +52,7 @@ def test_uploads_outputs_and_results_are_kept_in_r2(
     assert len(_keys(s3_url, f"jobs/{job['id']}/")) == 4
     assert len(_keys(s3_url, f"uploads/{upload['id']}/")) == 1
     for step in job["steps"]:
-        assert any(step["id"] in key for key in _keys(s3_url, "celery/")), "no Celery result"
+        assert any(step["id"] in key for key in _keys(s3_url, "results/")), "no Celery result"
     assert not list((stack.folder / "data").rglob("*.mp4"))
     assert SECRET not in stack.logs
     assert "X-Amz-Signature" not in stack.logs

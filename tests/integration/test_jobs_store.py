@@ -299,6 +299,18 @@ def test_a_released_step_waits_for_its_broker_or_for_the_janitor(
     assert bool(store.stranded(100.0, 10.0)) is not expected
 
 
+def test_a_page_of_jobs_ends_between_two_instants(store: JobStore) -> None:
+    old, *others = [add_job(store, "0-1") for _ in range(4)]
+    with store.engine.begin() as db:
+        db.execute(jobs.update().where(jobs.c.id != old.id).values(created_at=2000.0))
+        db.execute(jobs.update().where(jobs.c.id == old.id).values(created_at=1000.0))
+
+    first = store.jobs(2)
+    assert {job.id for job in first} == {job.id for job in others}
+    assert [job.id for job in store.jobs(2, before=first[-1].created_at)] == [old.id]
+    assert store.jobs(2, before=1000.0) == []
+
+
 def test_only_a_start_that_failed_counts(store: JobStore) -> None:
     job = add_job(store, "0-1")
     for failed, counted in ((False, 0), (True, 1), (False, 1)):

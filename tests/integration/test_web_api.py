@@ -405,6 +405,7 @@ def test_an_output_that_is_not_there_says_so(
     [
         ("GET", "/nothing", 404),
         ("GET", "/api/jobs/unknown", 404),
+        ("GET", "/api/jobs/%00", 404),
         ("DELETE", "/api/jobs/unknown", 404),
         ("GET", "/api/uploads/unknown", 404),
         ("GET", "/api/uploads/unknown/content", 404),
