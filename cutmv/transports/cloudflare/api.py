@@ -117,7 +117,7 @@ class Client:
         for page in range(1, MAX_PAGES + 1):
             try:
                 path = f"/queues?{urlencode({'page': page, 'per_page': PAGE})}"
-                answer = self._call("GET", path, deadline, retried=retried)
+                answer = self._call("GET", path, deadline, retried=retried, expects=list)
             except (NotFound, Refused) as error:
                 raise AccessDenied(
                     f"Cloudflare knows no account {self._account!r} for this token ({error}): "
@@ -148,7 +148,7 @@ class Client:
 
     def list_consumers(self, queue_id: str, deadline: float) -> list[dict[str, Any]]:
         """Return a queue's consumers."""
-        answer = self._call("GET", f"/queues/{queue_id}/consumers", deadline)
+        answer = self._call("GET", f"/queues/{queue_id}/consumers", deadline, expects=list)
         return list(answer["result"] or ())
 
     def create_consumer(self, queue_id: str, consumer: Mapping[str, Any], deadline: float) -> None:
@@ -253,8 +253,12 @@ class Client:
         *,
         metered: bool = True,
         retried: bool = True,
+        expects: type = dict,
     ) -> dict[str, Any]:
-        """Make a call and return its envelope; `metered` calls wait for the account's budget."""
+        """Make a call and return its envelope, whose result is what it `expects`, or nothing.
+
+        `metered` calls wait for the account's budget.
+        """
         content = b"" if body is None else _dump(body)
         attempt = 0
         while True:
@@ -262,6 +266,8 @@ class Client:
                 self.budget.take(deadline)
             try:
                 envelope = self._exchange(method, path, content, deadline)
+                if not isinstance(envelope.setdefault("result", None), expects | None):
+                    raise ServerFault("Cloudflare answered with what is no answer to the call")
             except CloudflareError as error:
                 self.failed_at = time.monotonic()
                 pause = full_jitter(attempt)

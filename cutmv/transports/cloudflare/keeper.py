@@ -146,6 +146,9 @@ class Keeper:
                     logger.warning("cloudflare: leases wait to be kept: %s", error)
                 self._failing = True
                 self._look_at = time.monotonic() + pause
+            except Exception:  # without this thread no lease would be renewed, and no ack sent
+                logger.exception("cloudflare: the keeper met an error and goes on")
+                self._look_at = time.monotonic() + pause
             if not self._pending:
                 for flushed in self._flushes:
                     flushed.set()

@@ -134,8 +134,13 @@ def _dump(owner: str, state: State, seconds: float) -> bytes:
 
 
 def _load(data: bytes, age: float, version: str) -> Record:
-    record = json.loads(data)
-    return Record(record["owner"], record["state"], record["seconds"], max(0.0, age), version)
+    try:
+        record = json.loads(data)
+        return Record(record["owner"], record["state"], record["seconds"], max(0.0, age), version)
+    except (ValueError, TypeError, KeyError):
+        raise LedgerUnavailable(
+            "lease ledger: a record is none of ours; is the place taken?"
+        ) from None
 
 
 def _name(key: str) -> str:
