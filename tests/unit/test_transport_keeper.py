@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.keeper import TAKE_AGAIN, Keeper
+from cutmv.transports.cloudflare.keeper import TAKE_AGAIN, Deadly, Keeper
 from cutmv.transports.cloudflare.leases import Lease, Settler
-from cutmv.transports.cloudflare.ledger import ObjectLedger, Record
+from cutmv.transports.cloudflare.ledger import Entry, ObjectLedger, Record
 from cutmv.transports.cloudflare.objects import DirectoryObjects
 from cutmv.transports.cloudflare.options import Credentials, Options
 from tests.transport_helpers import wait_until
 
 #: Seconds of a lease.
 LEASE_S = 0.6
+#: How many consumers may be lost with a message.
+ALLOWED = 3
 
 
 class Site:
@@ -71,34 +73,34 @@ def test_a_message_that_is_held_is_kept_and_then_done(site: Site) -> None:
     lease = site.lease()
     site.keeper.track(lease)
     end = time.monotonic() + 3 * LEASE_S
-    assert site.record().state == "held"
+    assert site.record().entry.state == "held"
     while time.monotonic() < end:  # at no moment could another take it
         assert site.record().remaining > 0
     site.keeper.ack(lease)
     site.keeper.flush(5)
 
-    assert site.record().state == "done"
+    assert site.record().entry.state == "done"
     assert site.settled() == [("m", None)]
-    assert site.keeper.take(site.lease()) is None, "a copy is not run"
+    assert site.keeper.take(site.lease(), ALLOWED) is None, "a copy is not run"
 
 
 def test_a_message_that_is_returned_may_be_taken_at_once(site: Site) -> None:
     lease = site.lease()
     site.keeper.track(lease)
-    assert site.record().state == "held"
-    assert 0 < (site.keeper.take(site.lease()) or 0) <= LEASE_S
+    assert site.record().entry.state == "held"
+    assert 0 < (site.keeper.take(site.lease(), ALLOWED) or 0) <= LEASE_S
     site.keeper.retry(lease, 3)
     site.keeper.flush(5)
 
     assert site.settled() == [("m", 3)]
-    assert site.keeper.take(site.lease()) == 0
+    assert site.keeper.take(site.lease(), ALLOWED) == 0
 
 
 def test_who_was_away_for_too_long_finds_its_message_lost(site: Site) -> None:
     lost = []
     lease = site.lease()
     lease.on_lost = lambda: lost.append(lease.key)
-    site.ledger.write("m", "another", "held", 60, None)
+    site.ledger.write("m", Entry("another", "held", 60), None)
 
     site.keeper.track(lease)
 
@@ -106,13 +108,13 @@ def test_who_was_away_for_too_long_finds_its_message_lost(site: Site) -> None:
     site.keeper.ack(lease)
     site.keeper.flush(5)
     assert site.settled() == []
-    assert site.record().owner == "another"
+    assert site.record().entry.owner == "another"
 
 
 def test_an_ack_that_comes_too_late_asks_first(site: Site) -> None:
     late, too_late = site.lease("late"), site.lease("too late")
     late.until = too_late.until = time.monotonic() - 1
-    site.ledger.write("too late", "another", "held", 60, None)
+    site.ledger.write("too late", Entry("another", "held", 60), None)
 
     site.keeper.ack(late)
     site.keeper.ack(too_late)
@@ -126,8 +128,8 @@ def test_of_two_who_take_a_message_one_gets_it(site: Site) -> None:
     one, other = site.lease(), site.lease()
     other.lease_id = "another lease"
 
-    assert site.keeper.take(one) == 0
-    assert 0 < (site.keeper.take(other) or 0) <= TAKE_AGAIN
+    assert site.keeper.take(one, ALLOWED) == 0
+    assert 0 < (site.keeper.take(other, ALLOWED) or 0) <= TAKE_AGAIN
 
 
 def test_without_a_ledger_what_is_surely_ours_ends_and_the_rest_waits(site: Site) -> None:
@@ -147,3 +149,27 @@ def test_without_a_ledger_what_is_surely_ours_ends_and_the_rest_waits(site: Site
 
     site.keeper.flush(5)
     assert site.settled() == [("doubtful", None)]
+
+
+def test_a_message_that_no_consumer_survives_is_told_in_the_end(site: Site) -> None:
+    for losses in range(ALLOWED + 1):
+        lease = site.lease()
+        lease.lease_id = f"lease {losses}"
+        assert site.keeper.take(lease, ALLOWED) == 0
+        record = site.record()
+        assert record.entry.losses == losses
+        # Its consumer dies, so that the record is over.
+        over = Entry(record.entry.owner, "held", 0.0, losses)
+        assert site.ledger.write("m", over, lease.version)
+
+    with pytest.raises(Deadly, match=f"{ALLOWED + 1} consumers were lost"):
+        site.keeper.take(site.lease(), ALLOWED)
+
+
+def test_what_is_returned_loses_nobody(site: Site) -> None:
+    lease = site.lease()
+    assert site.keeper.take(lease, 0) == 0
+    site.keeper.retry(lease)
+    site.keeper.flush(5)
+
+    assert site.keeper.take(site.lease(), 0) == 0

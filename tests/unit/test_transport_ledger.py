@@ -13,7 +13,7 @@ import pytest
 
 from cutmv.transports.cloudflare import ledger as ledgers
 from cutmv.transports.cloudflare.errors import ConfigurationError, LedgerUnavailable
-from cutmv.transports.cloudflare.ledger import Ledger, open_ledger
+from cutmv.transports.cloudflare.ledger import Entry, Ledger, open_ledger
 from cutmv.transports.cloudflare.options import Options
 from tests.s3_fixture import BUCKET, KEY_ID, SECRET
 from tests.transport_helpers import wait_until
@@ -42,27 +42,27 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
 
 def test_a_record_is_replaced_only_by_who_has_seen_it(ledger: Ledger) -> None:
     assert ledger.read("m") is None
-    assert ledger.write("m", "a", "held", 60, "never-seen") is None
-    first = ledger.write("m", "a", "held", 60, None)
+    assert ledger.write("m", Entry("a", "held", 60), "never-seen") is None
+    first = ledger.write("m", Entry("a", "held", 60), None)
     assert first is not None
-    assert ledger.write("m", "b", "held", 60, None) is None
+    assert ledger.write("m", Entry("b", "held", 60), None) is None
 
-    second = ledger.write("m", "a", "held", 60, first)
+    second = ledger.write("m", Entry("a", "held", 60), first)
 
     assert second not in (None, first)
-    assert ledger.write("m", "b", "held", 60, first) is None
+    assert ledger.write("m", Entry("b", "held", 60), first) is None
     record = ledger.read("m")
     assert record is not None
-    assert (record.owner, record.state, record.version) == ("a", "held", second)
+    assert (record.entry.owner, record.entry.state, record.version) == ("a", "held", second)
     assert 50 < record.remaining <= 60
-    assert ledger.write("m", "a", "done", 60, second)
+    assert ledger.write("m", Entry("a", "done", 60), second)
     done = ledger.read("m")
     assert done is not None
-    assert (done.state, done.remaining) == ("done", 0)
+    assert (done.entry.state, done.remaining) == ("done", 0)
 
 
 def test_a_record_that_is_not_renewed_ends(ledger: Ledger) -> None:
-    ledger.write("m", "a", "held", 1.5, None)
+    ledger.write("m", Entry("a", "held", 1.5), None)
 
     def ended() -> bool:
         record = ledger.read("m")
@@ -73,32 +73,34 @@ def test_a_record_that_is_not_renewed_ends(ledger: Ledger) -> None:
 
 
 def test_of_many_who_want_a_message_one_gets_it(ledger: Ledger) -> None:
-    version = ledger.write("m", "a", "free", 60, None)
+    version = ledger.write("m", Entry("a", "free", 60), None)
 
     with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(lambda n: ledger.write("m", str(n), "held", 60, version), range(8)))
+        won = list(
+            pool.map(lambda n: ledger.write("m", Entry(str(n), "held", 60), version), range(8))
+        )
 
     assert sum(each is not None for each in won) == 1
 
 
 def test_messages_do_not_meet_whatever_their_ids_hold(ledger: Ledger) -> None:
-    ledger.write("../a/b c\n", "a", "held", 60, None)
+    ledger.write("../a/b c\n", Entry("a", "held", 60), None)
 
     assert ledger.read("..") is None
     assert ledger.read("../a/b c") is None
     record = ledger.read("../a/b c\n")
     assert record is not None
-    assert record.owner == "a"
+    assert record.entry.owner == "a"
 
 
 def test_a_directory_s_old_records_are_removed(tmp_path: Path) -> None:
     ledger = open_ledger(f"file://{tmp_path}", ACCOUNT, {})
-    ledger.write("old", "a", "done", 60, None)
+    ledger.write("old", Entry("a", "done", 60), None)
     (old,) = (tmp_path / ledgers.PREFIX).iterdir()
     long_ago = old.stat().st_mtime - ledgers.RETENTION - 2 * 86_400
     os.utime(old, (long_ago, long_ago))
 
-    open_ledger(f"file://{tmp_path}", ACCOUNT, {}).write("new", "a", "held", 60, None)
+    open_ledger(f"file://{tmp_path}", ACCOUNT, {}).write("new", Entry("a", "held", 60), None)
 
     assert not old.exists()
     assert ledger.read("new")

@@ -19,7 +19,7 @@ from cutmv.transports.cloudflare.errors import (
     ObjectMissing,
     ObjectStoreError,
 )
-from cutmv.transports.cloudflare.keeper import Keeper
+from cutmv.transports.cloudflare.keeper import Deadly, Keeper
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.names import Named
 from cutmv.transports.cloudflare.publisher import Outgoing
@@ -57,6 +57,7 @@ class Admission:
         self.queue = queue
         self._session = session
         self._lose = lose
+        self._allowed = MAX_RETRIES if queue.max_retries is None else queue.max_retries
 
     def admit(self, pulled: list[dict[str, Any]], until: float) -> list[Message]:
         """Return the messages for the consumer, each with its lease, which ends at `until`.
@@ -75,7 +76,7 @@ class Admission:
                 unreadable.append((entry, str(error)))
         now = time.time()
         due = [each for each in candidates if not self._postpone(each, now, waiting)]
-        messages = self._complete(self._untaken(due, waiting), unreadable)
+        messages = self._complete(self._untaken(due, waiting, unreadable), unreadable)
         if unreadable:
             bury(self._session, self.queue, unreadable)
         if waiting:
@@ -106,9 +107,16 @@ class Admission:
         return True
 
     def _untaken(
-        self, candidates: list[_Candidate], waiting: list[tuple[Lease, Outgoing]]
+        self,
+        candidates: list[_Candidate],
+        waiting: list[tuple[Lease, Outgoing]],
+        unreadable: list[tuple[Mapping[str, Any], str]],
     ) -> list[_Candidate]:
-        """Return those that no other consumer has, by the ledger, where they came before."""
+        """Return those that no other consumer has, by the ledger, where they came before.
+
+        One that its consumers do not survive goes to the dead letters: Cloudflare does not count
+        that far where a message is published anew past half of what its queue allows.
+        """
         keeper = self._session.keeper
         if keeper is None:
             return candidates
@@ -124,7 +132,9 @@ class Admission:
         free = []
         for each in candidates:
             wait = answers.get(each, 0.0)
-            if wait is None:
+            if isinstance(wait, Deadly):
+                unreadable.append((each.entry, str(wait)))
+            elif wait is None:
                 self._session.settler.ack(each.lease)  # it is done
             elif wait:
                 self._put_back(each, wait, waiting)
@@ -132,11 +142,12 @@ class Admission:
                 free.append(each)
         return free
 
-    @staticmethod
-    def _asker(keeper: Keeper) -> Callable[[_Candidate], float | None]:
-        def ask(each: _Candidate) -> float | None:
+    def _asker(self, keeper: Keeper) -> Callable[[_Candidate], float | Deadly | None]:
+        def ask(each: _Candidate) -> float | Deadly | None:
             try:
-                return keeper.take(each.lease)
+                return keeper.take(each.lease, self._allowed)
+            except Deadly as error:
+                return error
             except LedgerUnavailable as error:
                 logger.warning("cloudflare: message %s waits: %s", each.lease.key, error)
                 return AGAIN
@@ -151,8 +162,7 @@ class Admission:
         Each delivery counts, and what was delivered too often is dropped. So past half of what the
         queue allows a message goes on as a new one, whose copy the ledger knows by its id.
         """
-        allowed = MAX_RETRIES if self.queue.max_retries is None else self.queue.max_retries
-        if int(each.entry.get("attempts") or 1) <= allowed // 2:
+        if int(each.entry.get("attempts") or 1) <= self._allowed // 2:
             self._session.settler.retry(each.lease, math.ceil(wait))
             return
         text = envelope.mark_held(envelope.text_of(each.entry))

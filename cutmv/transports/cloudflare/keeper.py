@@ -24,7 +24,7 @@ from collections.abc import Callable
 
 from cutmv.transports.cloudflare.errors import LedgerUnavailable
 from cutmv.transports.cloudflare.leases import Lease, Settler
-from cutmv.transports.cloudflare.ledger import Ledger, State
+from cutmv.transports.cloudflare.ledger import Entry, Ledger, State
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,10 @@ TAKE_AGAIN = 5.0
 
 #: Writes of one record at most before another consumer counts as faster.
 RACES = 3
+
+
+class Deadly(ValueError):
+    """A message that its consumers do not survive; the line says how many."""
 
 
 class Keeper:
@@ -77,19 +81,23 @@ class Keeper:
         """Keep a lease from now on, until it is ended."""
         self._leases[lease.lease_id] = lease
 
-    def take(self, lease: Lease) -> float | None:
+    def take(self, lease: Lease, allowed: int) -> float | None:
         """Ask for a message that was delivered before.
 
         Returns 0 when it is ours to run, the seconds to have it wait while another consumer has
-        it, or none where it is done and only to be removed. Raises `LedgerUnavailable`.
+        it, or none where it is done and only to be removed. Raises `Deadly` where more than
+        `allowed` consumers were lost with it, and `LedgerUnavailable`.
         """
         record = self._ledger.read(lease.key)
         if record is not None:
-            if record.state == "done":
+            if record.entry.state == "done":
                 return None
             if record.remaining:
                 return record.remaining
             lease.version = record.version
+            lease.losses = record.entry.losses + (record.entry.state == "held")
+            if lease.losses > allowed:
+                raise Deadly(f"{lease.losses} consumers were lost that held it")
         return 0.0 if self._write(lease, "held") else TAKE_AGAIN
 
     def ack(self, lease: Lease) -> None:
@@ -206,14 +214,17 @@ class Keeper:
         owner = hashlib.sha256(lease.lease_id.encode()).hexdigest()[:32]
         for _ in range(RACES):
             started = time.monotonic()
-            version = self._ledger.write(lease.key, owner, state, self.seconds, lease.version)
+            entry = Entry(owner, state, self.seconds, lease.losses)
+            version = self._ledger.write(lease.key, entry, lease.version)
             if version is not None:
                 lease.version, lease.until = version, started + self.seconds
                 return True
             record = self._ledger.read(lease.key)
             if record is None:
                 lease.version = None
-            elif record.owner == owner or (record.state != "done" and not record.remaining):
+            elif record.entry.owner == owner or not (
+                record.entry.state == "done" or record.remaining
+            ):
                 # Ours: the answer to a write got lost. Or nobody's any more.
                 lease.version = record.version
             else:

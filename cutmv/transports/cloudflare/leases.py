@@ -35,6 +35,7 @@ class Lease:
         until: When the right ends, of `time.monotonic`.
         object_key: Of the object that the message came from, and that ends with it.
         version: Of our record in the ledger, once there is one (see `keeper`).
+        losses: How many consumers were lost that held the message before.
         lost: Whether another consumer has the message now.
         on_lost: Told when that comes to pass.
     """
@@ -45,6 +46,7 @@ class Lease:
     until: float = math.inf
     object_key: str | None = None
     version: str | None = None
+    losses: int = 0
     lost: bool = False
     on_lost: Callable[[], None] | None = None
 

@@ -22,7 +22,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import unquote, urlsplit
@@ -56,23 +56,35 @@ PREFIX = "leases/"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What the ledger says of a message.
+class Entry:
+    """What is written of a message.
 
-    `seconds` is for how long a *held* record counts, `age` how long ago it was written,
-    `version` what `Ledger.write` wants to replace it.
+    `seconds` is for how long a *held* one counts; `losses` how many holders were lost so far.
     """
 
     owner: str
     state: State
     seconds: float
+    losses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the ledger says of a message.
+
+    `age` is how many seconds ago it was written, `version` what `Ledger.write` wants to
+    replace it.
+    """
+
+    entry: Entry
     age: float
     version: str
 
     @property
     def remaining(self) -> float:
         """Seconds for which it is still held; 0 if it is not."""
-        return max(0.0, self.seconds - self.age) if self.state == "held" else 0.0
+        held = self.entry.state == "held"
+        return max(0.0, self.entry.seconds - self.age) if held else 0.0
 
 
 class Ledger(Protocol):
@@ -81,9 +93,7 @@ class Ledger(Protocol):
     def read(self, key: str) -> Record | None:
         """Return the record of a message, if there is one."""
 
-    def write(
-        self, key: str, owner: str, state: State, seconds: float, version: str | None
-    ) -> str | None:
+    def write(self, key: str, entry: Entry, version: str | None) -> str | None:
         """Replace the record of this version (none: there is none) and return the new version.
 
         Returns none, and changes nothing, where the ledger has another one.
@@ -127,16 +137,16 @@ def open_ledger(url: str, account_id: str, environ: Mapping[str, str] | None = N
     return ObjectLedger(objects.opener(url, account_id, environ)())
 
 
-def _dump(owner: str, state: State, seconds: float) -> bytes:
+def _dump(entry: Entry) -> bytes:
     # The nonce makes each write another version, also where versions are digests.
-    record = {"owner": owner, "state": state, "seconds": seconds, "nonce": uuid4().hex}
-    return json.dumps(record).encode()
+    return json.dumps({**asdict(entry), "nonce": uuid4().hex}).encode()
 
 
 def _load(data: bytes, age: float, version: str) -> Record:
     try:
-        record = json.loads(data)
-        return Record(record["owner"], record["state"], record["seconds"], max(0.0, age), version)
+        written = json.loads(data)
+        del written["nonce"]
+        return Record(Entry(**written), max(0.0, age), version)
     except (ValueError, TypeError, KeyError):
         raise LedgerUnavailable(
             "lease ledger: a record is none of ours; is the place taken?"
@@ -165,11 +175,9 @@ class ObjectLedger:
             return None
         return _load(found.data, found.age, found.etag)
 
-    def write(
-        self, key: str, owner: str, state: State, seconds: float, version: str | None
-    ) -> str | None:
+    def write(self, key: str, entry: Entry, version: str | None) -> str | None:
         """Replace a record; see `Ledger`."""
-        data = _dump(owner, state, seconds)
+        data = _dump(entry)
         self._sweep()
         with self._reported():
             if version is None:
@@ -239,11 +247,9 @@ class RedisLedger:
             return None
         return _load(data, RETENTION - left_ms / 1000, data.decode())
 
-    def write(
-        self, key: str, owner: str, state: State, seconds: float, version: str | None
-    ) -> str | None:
+    def write(self, key: str, entry: Entry, version: str | None) -> str | None:
         """Replace a record; see `Ledger`."""
-        data = _dump(owner, state, seconds)
+        data = _dump(entry)
         with self._reported():
             replaced = self._replace(
                 keys=[self._key(key)], args=[version or "", data, RETENTION * 1000]
