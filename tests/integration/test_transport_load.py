@@ -86,7 +86,9 @@ def test_every_task_runs_once(
         if lost_answers:
             assert all(rule["fired"] for rule in faults[:3])
             assert stats["published"] > tasks
-            assert len(absorbed) >= stats["published"] - tasks
+            # An absorbed one is a second copy, of a publish that was sent again, or a redelivery.
+            twins = stats["published"] - tasks
+            assert twins <= len(absorbed) <= twins + stats["redeliveries"]
         else:
             assert absorbed == []
             assert stats["published"] == stats["deliveries"] == tasks
