@@ -23,6 +23,7 @@ class DirectRunner:
         self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="direct")
         self._lock = threading.Lock()
         self._accepted: set[str] = set()
+        self._later: dict[str, float] = {}
         self._timers: dict[str, threading.Timer] = {}
 
     def run(self, step_id: str) -> None:
@@ -48,19 +49,9 @@ class DirectRunner:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _again(self, step_id: str, seconds: float) -> None:
-        """Run a step once more after a while; until then others have its place here."""
-
-        def run() -> None:
-            with self._lock:
-                del self._timers[step_id]
-            self.run(step_id)
-
-        timer = threading.Timer(seconds, run)
-        timer.daemon = True
+        """Run a step that is ending once more after a while; until then others have its place."""
         with self._lock:
-            if not self._direct.stopping.is_set():
-                self._timers[step_id] = timer
-                timer.start()
+            self._later[step_id] = seconds
 
     def _apply(self, step_id: str) -> None:
         direct.set(self._direct)
@@ -72,3 +63,14 @@ class DirectRunner:
         finally:
             with self._lock:
                 self._accepted.discard(step_id)
+                seconds = self._later.pop(step_id, None)
+                if seconds is not None and not self._direct.stopping.is_set():
+                    timer = threading.Timer(seconds, self._wake, (step_id,))
+                    timer.daemon = True
+                    self._timers[step_id] = timer
+                    timer.start()
+
+    def _wake(self, step_id: str) -> None:
+        with self._lock:
+            del self._timers[step_id]
+        self.run(step_id)

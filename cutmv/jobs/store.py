@@ -229,14 +229,14 @@ class JobStore:
 
     # Retention
 
-    def expired_jobs(self, age_s: float, limit: int = 100) -> list[str]:
+    def expired_jobs(self, age_s: float, limit: int = 10_000) -> list[str]:
         """Ids of jobs that ended and are older than `age_s` seconds."""
         with self.reading() as db:
             old = jobs.c.created_at < now() - age_s
             ended = jobs.c.state.not_in(OPEN_STATES)
             return list(db.scalars(sa.select(jobs.c.id).where(old, ended).limit(limit)))
 
-    def expired_uploads(self, age_s: float, limit: int = 100) -> list[Upload]:
+    def expired_uploads(self, age_s: float, limit: int = 10_000) -> list[Upload]:
         """Uploads older than `age_s` seconds that no job uses."""
         with self.reading() as db:
             used = sa.select(jobs.c.id).where(jobs.c.upload_id == uploads.c.id).exists()

@@ -45,7 +45,8 @@ def create_app(services: Services | None = None, *, start_background: bool = Fal
 def _started(dispatcher: Dispatcher, hub: Hub) -> tuple[Janitor | EventReceiver, ...]:
     parts: list[Janitor | EventReceiver] = [Janitor(dispatcher)]
     if dispatcher.services.settings.mode == "redis":
-        # Its events cross processes. In the other modes progress comes by itself, or by webhook.
+        # In eager mode progress comes by itself; over Cloudflare by webhook, since to listen for
+        # events would cost two pulls a second.
         parts.append(EventReceiver(celery_app, hub))
     for part in parts:
         part.start()

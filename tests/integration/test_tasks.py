@@ -190,3 +190,29 @@ def test_a_passing_error_that_does_not_pass_is_given_up(
     assert ended["state"] == "failed"
     assert f"Given up after {MAX_TRIES} tries: " in ended["steps"][0]["error"]
     assert f"try {MAX_TRIES} of {MAX_TRIES} follows" in worker.log
+
+
+@pytest.mark.slow
+def test_what_waits_for_its_next_try_holds_no_place_in_the_web_process(
+    make_stack: MakeStack, video: Path, s3_line: Line
+) -> None:
+    stack = make_stack("eager")
+    stack.env |= {"R2_ACCESS_KEY_ID": KEY_ID, "R2_SECRET_ACCESS_KEY": SECRET}
+    stack.env |= {"R2_ENDPOINT_URL": s3_line.url}
+    stack.start_web()
+    upload = stack.upload(video)
+    s3_line.cut()
+    job = stack.submit(upload_id=upload["id"], clips=["1-2", "2-3", "3-4", "4-5"])
+    assert stack.web
+    log = stack.web
+
+    # Two run at once: the others only come to their first try while these wait for a second.
+    def tried() -> set[str]:
+        return {step["id"] for step in job["steps"] if f"step {step['id']}: " in log.log}
+
+    wait_for(lambda: len(tried()) == 4, 60, "each was tried")
+    s3_line.mend()
+
+    ended = stack.ended(job["id"])
+    assert ended["state"] == "done", stack.logs
+    assert all(step["attempts"] >= 2 for step in ended["steps"])
