@@ -65,9 +65,6 @@ class Storage(Protocol):
     def source(self, key: str) -> str:
         """What FFmpeg opens to read an object: a path, or a URL good for hours."""
 
-    def presign_get(self, key: str, *, expires_s: int, filename: str) -> str | None:
-        """A URL that downloads an object as `filename`, or None when there are none here."""
-
     def delete(self, key: str) -> None:
         """Delete an object; that it is gone already is no error."""
 

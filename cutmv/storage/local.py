@@ -70,11 +70,6 @@ class LocalStorage:
         """See Storage: a path."""
         return str(self._path(key))
 
-    def presign_get(self, key: str, *, expires_s: int, filename: str) -> str | None:
-        """See Storage: a directory has no URLs."""
-        del key, expires_s, filename
-        return None
-
     def delete(self, key: str) -> None:
         """See Storage."""
         with _told("delete"):

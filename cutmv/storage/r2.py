@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import boto3
 from botocore.client import Config
@@ -132,13 +131,10 @@ class R2Storage:
 
     def source(self, key: str) -> str:
         """See Storage: a presigned URL, of which FFmpeg reads only the ranges that it needs."""
-        return self._presign(key, SOURCE_URL_S, {})
-
-    def presign_get(self, key: str, *, expires_s: int, filename: str) -> str | None:
-        """See Storage."""
-        # RFC 6266 4.3: percent-encoded, so that no character of a name ends it early.
-        disposition = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
-        return self._presign(key, expires_s, {"ResponseContentDisposition": disposition})
+        url: str = self._client.generate_presigned_url(
+            "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=SOURCE_URL_S
+        )
+        return url
 
     def delete(self, key: str) -> None:
         """See Storage."""
@@ -196,14 +192,6 @@ class R2Storage:
             if page is None:
                 return
             yield page
-
-    def _presign(self, key: str, expires_s: int, extra: dict[str, str]) -> str:
-        url: str = self._client.generate_presigned_url(
-            "get_object",
-            Params={"Bucket": self._bucket, "Key": key, **extra},
-            ExpiresIn=expires_s,
-        )
-        return url
 
     def _chunks(self, body: Any) -> Iterator[bytes]:
         while True:
