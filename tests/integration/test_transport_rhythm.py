@@ -85,3 +85,22 @@ def test_a_pull_that_brought_something_is_followed_by_the_next_at_once(
         with kombu.Consumer(connection, [queue], on_message=kombu.Message.ack):
             connection.drain_events(timeout=10)
             wait_until(lambda: emulator.stats()["calls"]["pull"] == {"200": 2}, 10)
+
+
+def test_a_queue_whose_acks_fail_holds_up_no_other_s(
+    client: Client, emulator: EmulatorProcess
+) -> None:
+    settler = Settler(client, 0.05)
+    settler.start()
+    try:
+        (good,) = _leases(client, 1)
+        # A queue of which Cloudflare answers something odd, again and again.
+        bad = Lease("0" * 32, "no lease")
+        emulator.faults({"route": "ack", "kind": "500", "count": 1})
+        settler.ack(bad)
+        wait_until(lambda: emulator.faults_in_force()[0]["fired"], what="its ack failed")
+        settler.ack(good)
+
+        wait_until(lambda: emulator.stats()["acked"] == 1, 5, "the other is acked")
+    finally:
+        settler.close(5)

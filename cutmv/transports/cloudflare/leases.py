@@ -99,7 +99,7 @@ class Settler:
         self._pending: dict[str, deque[_Ending]] = {}
         self._flushes: list[threading.Event] = []
         self._due: float | None = None
-        self._failures = 0
+        self._troubles: dict[str, tuple[int, float]] = {}  # failures, and when to try again
         self._closing = False
 
     def start(self) -> None:
@@ -148,7 +148,11 @@ class Settler:
         while not self._closing:
             self._collect()
             if self._due is not None and time.monotonic() >= self._due:
-                self._send_all()
+                try:
+                    self._send_all()
+                except Exception:  # without this thread no ack would be sent any more
+                    logger.exception("cloudflare: acks met an error, and are tried again")
+                    self._due = time.monotonic() + PAUSE_MAX
             if not self._pending:
                 for flushed in self._flushes:
                     flushed.set()
@@ -185,35 +189,44 @@ class Settler:
             pending.append(item)
             if self._due is None:
                 self._due = now + self._linger
-            if len(pending) >= MAX_LEASES and not self._failures:
+            if len(pending) >= MAX_LEASES and item.lease.queue_id not in self._troubles:
                 self._due = now
 
     def _send_all(self) -> None:
-        """Send what has been gathered; what is left by a full call may gather on."""
-        due: float | None = None
+        """Send what has been gathered; what is left by a full call may gather on.
+
+        A queue whose calls fail keeps its own, and holds up no other's.
+        """
+        dues: list[float] = []
         for queue_id in list(self._pending):
             pending, full = self._pending[queue_id], False
+            failures, not_before = self._troubles.get(queue_id, (0, 0.0))
+            if time.monotonic() < not_before and not self._flushes:
+                dues.append(not_before)
+                continue
             while pending:
                 if full and len(pending) < MAX_LEASES and not self._flushes:
-                    due = time.monotonic() + self._linger
+                    dues.append(time.monotonic() + self._linger)
                     break
                 endings = [pending[index] for index in range(min(MAX_LEASES, len(pending)))]
                 try:
                     self._send(queue_id, endings)
                 except CloudflareError as error:
-                    self._failures += 1
-                    if self._failures == 2:  # one lost answer is everyday life
+                    failures += 1
+                    if failures == 2:  # one lost answer is everyday life
                         logger.warning("cloudflare: acks wait to be accepted: %s", error)
-                    pause = full_jitter(self._failures, most=PAUSE_MAX) + (error.retry_after or 0.0)
-                    self._due = time.monotonic() + pause
-                    return
-                self._failures = 0
+                    pause = full_jitter(failures, most=PAUSE_MAX) + (error.retry_after or 0.0)
+                    self._troubles[queue_id] = failures, time.monotonic() + pause
+                    dues.append(time.monotonic() + pause)
+                    break
+                failures = 0
+                self._troubles.pop(queue_id, None)
                 for _ in endings:
                     pending.popleft()
                 full = len(endings) == MAX_LEASES
             if not pending:
                 del self._pending[queue_id]
-        self._due = due
+        self._due = min(dues, default=None)
 
     def _send(self, queue_id: str, endings: list[_Ending]) -> None:
         acks = [ending.lease.lease_id for ending in endings if ending.delay is None]

@@ -321,9 +321,14 @@ class QueueDirectory:
 
     def _list(self, deadline: float, retried: bool = True) -> None:
         listed = list(map(Queue.read, self._client.list_queues(deadline, retried)))
-        self._queues, self._mailboxes = {}, {}
+        mailboxes: dict[str, dict[Address, str]] = {}
         for queue in listed:
-            self._know(queue)
+            address = Address.read(queue.name)
+            if address is not None:
+                mailboxes.setdefault(address.exchange, {})[address] = queue.queue_id
+        # Whole, since others read without the lock: half a list would be half the bindings.
+        self._queues, self._mailboxes = {queue.name: queue for queue in listed}, mailboxes
+        self.revision = object()
         self._listed_at = time.monotonic()
 
     def _create(self, queue_name: str, deadline: float) -> Queue:
