@@ -57,7 +57,7 @@ class _Binding:
         `scope` keeps apart those who share an account (`queue_name_prefix`), `kind` is the
         exchange's type, `key` the binding's routing key or, for a topic, its pattern.
         """
-        return cls(exchange_digest(scope, exchange), queue_digest(queue), _key(kind, key))
+        return cls(exchange_digest(scope, exchange), queue_digest(scope, queue), _key(kind, key))
 
     @classmethod
     def read(cls, name: str) -> Self | None:
@@ -98,9 +98,9 @@ def stands_for_binding(name: str) -> bool:
     return bool(Address.read(name) or Route.read(name))
 
 
-def queue_digest(queue: str) -> str:
+def queue_digest(scope: str, queue: str) -> str:
     """Return the part of a name that stands for a queue, by kombu's name for it."""
-    return _digest(queue, DIGITS)
+    return _digest(f"{scope}\0{queue}", DIGITS)
 
 
 def exchange_digest(scope: str, exchange: str) -> str:

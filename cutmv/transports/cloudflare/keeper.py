@@ -97,7 +97,9 @@ class Keeper:
             lease.version = record.version
             lease.losses = record.entry.losses + (record.entry.state == "held")
             if lease.losses > allowed:
-                raise Deadly(f"{lease.losses} consumers were lost that held it")
+                losses, lease.losses = lease.losses, 0
+                self._write(lease, "free")  # who replays it shall find it as new
+                raise Deadly(f"{losses} consumers were lost that held it")
         return 0.0 if self._write(lease, "held") else TAKE_AGAIN
 
     def ack(self, lease: Lease) -> None:

@@ -59,7 +59,7 @@ class Routes:
 
     def drop(self, queue: str) -> None:
         """Remove all bindings of a queue that is deleted."""
-        digest = queue_digest(queue)
+        digest = queue_digest(self._options.queue_name_prefix, queue)
         for known in self._directory.all:
             route = Route.read(known.name)
             if route is not None and route.queue == digest:
@@ -94,7 +94,8 @@ class Routes:
         named = {}
         if routes:
             names = [name for queue in queues if (name := self._directory.name_of(queue))]
-            named = {queue_digest(name): name for name in names}
+            prefix = self._options.queue_name_prefix
+            named = {queue_digest(prefix, name): name for name in names}
         table = defaultdict(list)
         for route in routes:
             if route.queue in named:
