@@ -83,6 +83,13 @@ class Inbox(Generic[S]):
         with self._change:
             return list(self._ready.pop(subscription, ()))
 
+    def take_all(self) -> list[Message]:
+        """Take all that is left, for whomever."""
+        with self._change:
+            left = [message for messages in self._ready.values() for message in messages]
+            self._ready.clear()
+            return left
+
     def rest(self) -> None:
         """Make `fileno` unreadable, unless there is something to take."""
         with self._change:

@@ -131,6 +131,10 @@ class Transport(virtual.Transport):
         deadline = time.monotonic() + self.options.close_timeout
         for puller in self.pullers:
             puller.join(max(0.0, deadline - time.monotonic()))
+        for message in self.inbox.take_all():  # brought while its consumer was being cancelled
+            lease = message.get("lease")
+            if lease is not None and not lease.lost:
+                session.leases.retry(lease)
         if self.pullers:
             session.flush(max(0.0, deadline - time.monotonic()))
         self.pullers.clear()
