@@ -12,13 +12,13 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cutmv.transports.cloudflare.addresses import Address, exchange_digest
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.budget import Budget
-from cutmv.transports.cloudflare.envelope import MAX_BATCH, size
+from cutmv.transports.cloudflare.envelope import in_calls, size
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
     MessageTooLarge,
@@ -207,7 +207,9 @@ class Broadcaster:
             for notice in events:
                 for target in self._targets(notice).items():
                     texts[target].append(notice.text)
-            calls = [(target, part) for target, all_ in texts.items() for part in _parts(all_)]
+            calls = [
+                (target, part) for target, all_ in texts.items() for part in in_calls(all_, size)
+            ]
             for _ in calls:
                 self._event_budget.take(time.monotonic())
         except Throttled as error:
@@ -286,18 +288,3 @@ class Broadcaster:
         if oldest is not None and time.time() - oldest > UNREAD:
             self._directory.delete_mailbox(address, queue_id, deadline)
             logger.info("cloudflare: a mailbox that nobody reads is deleted: %s", address.name)
-
-
-def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Split texts into what fits one call each."""
-    part: list[str] = []
-    total = 0
-    for text in texts:
-        more = size(text)
-        if part and (len(part) == 100 or total + more > MAX_BATCH):
-            yield part
-            part, total = [], 0
-        part.append(text)
-        total += more
-    if part:
-        yield part

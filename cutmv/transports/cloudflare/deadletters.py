@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cutmv.transports.cloudflare.envelope import MAX_BATCH, METADATA
+from cutmv.transports.cloudflare.envelope import METADATA, in_calls
 from cutmv.transports.cloudflare.errors import CloudflareError
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.queues import Queue
@@ -62,18 +62,10 @@ def bury(session: Session, queue: Queue, unreadable: Sequence[tuple[Entry, str]]
 
 
 def calls(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Split what a pull brought, 100 messages at most, into what fits one publishing call each."""
-    call: list[Entry] = []
-    size = 0
-    for entry in entries:
-        more = len(str(entry.get("body")).encode(errors="replace")) + METADATA
-        if call and size + more > MAX_BATCH:
-            yield call
-            call, size = [], 0
-        call.append(entry)
-        size += more
-    if call:
-        yield call
+    """Split what a pull brought into what fits one publishing call each."""
+    return in_calls(
+        entries, lambda each: len(str(each.get("body")).encode(errors="replace")) + METADATA
+    )
 
 
 def as_pulled(entry: Entry) -> dict[str, Any]:

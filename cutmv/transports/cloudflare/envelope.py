@@ -11,8 +11,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from kombu.utils import json as kombu_json
 
@@ -27,6 +27,12 @@ METADATA = 100
 
 #: Bytes of the messages of one publishing call at most, metadata included.
 MAX_BATCH = 256_000
+
+
+#: Messages of one publishing call at most.
+MAX_CALL = 100
+
+T = TypeVar("T")
 
 
 class Undecodable(ValueError):
@@ -46,6 +52,26 @@ def encode(message: Mapping[str, Any]) -> str:
 def size(text: str) -> int:
     """Return the bytes that Cloudflare counts for a message of this text."""
     return len(text.encode()) + METADATA
+
+
+def in_calls(
+    messages: Iterable[T], size_of: Callable[[T], int], most: int = MAX_CALL
+) -> Iterator[list[T]]:
+    """Split messages, in their order, into what fits one publishing call each.
+
+    `size_of` gives a message's bytes, metadata included; `most` is how many a call may have.
+    """
+    call: list[T] = []
+    total = 0
+    for message in messages:
+        more = size_of(message)
+        if call and (len(call) == most or total + more > MAX_BATCH):
+            yield call
+            call, total = [], 0
+        call.append(message)
+        total += more
+    if call:
+        yield call
 
 
 def text_of(pulled: Mapping[str, Any]) -> str:

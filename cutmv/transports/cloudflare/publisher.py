@@ -92,18 +92,9 @@ class Publisher:
 
     def _pack(self, messages: Sequence[Outgoing]) -> Iterator[_Parcel]:
         """Split `messages` into what fits one call each."""
-        packed: list[Outgoing] = []
-        size = 0
-        for message in messages:
-            if packed and (
-                len(packed) == self._options.publish_batch_size or size + message.size > MAX_BATCH
-            ):
-                yield _Parcel(tuple(packed), size)
-                packed, size = [], 0
-            packed.append(message)
-            size += message.size
-        if packed:
-            yield _Parcel(tuple(packed), size)
+        most = self._options.publish_batch_size
+        for call in envelope.in_calls(messages, lambda each: each.size, most):
+            yield _Parcel(tuple(call), sum(each.size for each in call))
 
     def _commit(self, parcel: _Parcel) -> None:
         with self._lock:
