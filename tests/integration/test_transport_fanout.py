@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import httpx
 import kombu
 import pytest
 
-from cutmv.transports.cloudflare import broadcast
+from cutmv.transports.cloudflare import broadcast, routes
 from cutmv.transports.cloudflare.addresses import Address, Route
 from tests.emulator_fixture import EmulatorProcess
 from tests.processes import free_port
@@ -303,7 +304,7 @@ def test_events_are_dropped_before_they_cost_a_task_its_turn(emulator: EmulatorP
         broadcaster = sender.transport.session.broadcaster
 
         for number in range(broadcast.MAX_WAITING + 3_000):
-            producer.publish({"n": number}, routing_key="task.sent")
+            producer.publish({"n": number}, routing_key="task.sent", delivery_mode=1)
         for _ in range(10):
             started = time.monotonic()
             tasks.put("a task")
@@ -316,13 +317,21 @@ def test_events_are_dropped_before_they_cost_a_task_its_turn(emulator: EmulatorP
 
 
 PUBLISH = """
-import json, sys
+import json, os, sys
 import kombu
 import cutmv.transports.cloudflare
-url, options, exchange, kind, key, text = json.load(sys.stdin)
+url, options, exchange, kind, key, text, *more = json.load(sys.stdin)
 with kombu.Connection(url, transport_options=options) as connection:
     producer = connection.Producer(exchange=kombu.Exchange(exchange, type=kind))
-    producer.publish(text, routing_key=key)
+    if "declare" in more:
+        exchange = exchange and producer.exchange
+        kombu.Queue("passing", exchange, routing_key=key, auto_delete=True)(
+            producer.channel
+        ).declare()
+    mode = 1 if "transient" in more else 2
+    producer.publish(text, routing_key=key, delivery_mode=mode)
+    if "die" in more:
+        os._exit(0)
 """
 
 
@@ -399,3 +408,121 @@ def test_bindings_go_with_their_queue_and_cost_nothing_where_the_name_says_it(
         assert len(routes()) == 1
         bound(channel).delete()
         assert routes() == []
+
+
+def publish_elsewhere(broker: tuple[str, dict[str, Any]], *told: str) -> None:
+    """Publish in a process of its own: exchange, type, key, text, and what PUBLISH knows."""
+    given = json.dumps([*broker, *told]).encode()
+    subprocess.run([sys.executable, "-c", PUBLISH], input=given, check=True, timeout=30)
+
+
+@pytest.mark.parametrize("broker", ["cloudflare", "redis"], indirect=True)
+def test_a_task_for_a_temporary_queue_that_its_sender_declared_reaches_a_reader_elsewhere(
+    broker: tuple[str, dict[str, Any]],
+) -> None:
+    exchange = kombu.Exchange("passing", type="direct")
+    publish_elsewhere(broker, "passing", "direct", "go", "before there is a reader", "declare")
+    url, options = broker
+    with kombu.Connection(url, transport_options=options) as connection:
+        queue = kombu.Queue("passing", exchange, routing_key="go", auto_delete=True)
+        got: list[str] = []
+        with connection.Consumer(queue, callbacks=[lambda body, _: got.append(body)], no_ack=True):
+            publish_elsewhere(broker, "passing", "direct", "go", "while there is one", "declare")
+            publish_elsewhere(broker, "passing", "direct", "go", "by one who knows the exchange")
+            wait_until(lambda: drained(connection) or len(got) == 3, 10, "all three came")
+    assert sorted(got) == [
+        "before there is a reader",
+        "by one who knows the exchange",
+        "while there is one",
+    ]
+
+
+def drained(connection: kombu.Connection) -> None:
+    with contextlib.suppress(TimeoutError):
+        connection.drain_events(timeout=0.2)
+
+
+def test_a_temporary_queue_is_got_from_measured_and_purged_by_who_sent_to_it(
+    emulator: EmulatorProcess,
+) -> None:
+    exchange = kombu.Exchange("passing", type="direct")
+    with connect(emulator) as connection:
+        channel = connection.channel()
+        queue = kombu.Queue("passing", exchange, routing_key="go", auto_delete=True)(channel)
+        queue.declare()
+        producer = connection.Producer(exchange=exchange, routing_key="go")
+        for text in ("one", "two", "three"):
+            producer.publish(text)
+        (name,) = [name for name in emulator.stats()["messages"] if Address.read(name)]
+        assert emulator.stats()["messages"][name] == 3
+        assert queue.queue_declare(passive=True).message_count == 3
+        assert {queue.get(no_ack=True).payload for _ in range(2)} < {"one", "two", "three"}
+        wait_until(lambda: emulator.stats()["messages"][name] == 1, 10, "two are acked")
+        assert queue.purge() == 1
+        assert queue.get() is None
+    assert name in emulator.stats()["messages"], "another process may be its reader"
+
+
+@pytest.mark.parametrize("mode", ["lasting", "transient"])
+@pytest.mark.parametrize("broker", ["cloudflare", "redis"], indirect=True)
+def test_a_reply_is_with_its_reader_when_its_sender_dies_right_after(
+    broker: tuple[str, dict[str, Any]], mode: str
+) -> None:
+    url, options = broker
+    with kombu.Connection(url, transport_options=options) as connection:
+        got: list[str] = []
+        queue = kombu.Queue("replies", exclusive=True, auto_delete=True)
+        with connection.Consumer(queue, callbacks=[lambda body, _: got.append(body)], no_ack=True):
+            publish_elsewhere(broker, "", "direct", "replies", "the result", mode, "die")
+            wait_until(lambda: drained(connection) or got, 10, "it came")
+    assert got == ["the result"]
+
+
+def test_a_binding_made_elsewhere_is_seen_by_who_publishes_to_another_target(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcast, "FRESH_FOR_EVENTS", 0.2)
+    exchange = kombu.Exchange("cuts", type="direct")
+    # Of different options, so that they share no more than two processes would.
+    with connect(emulator) as sender, connect(emulator, ack_linger=0.2) as other:
+        kombu.Queue("first", exchange, routing_key="cut")(sender.channel()).declare()
+        producer = sender.Producer(exchange=exchange, routing_key="cut")
+        producer.publish("before")
+        second = kombu.Queue("second", exchange, routing_key="cut")(other.channel())
+        second.declare()
+
+        def reached() -> bool:
+            producer.publish("after")
+            return emulator.stats()["messages"]["second"] > 0
+
+        wait_until(reached, 10, "the second queue gets it, too")
+
+
+def test_a_binding_is_made_again_that_another_process_has_removed(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "FRESH", 0.0)
+    exchange = kombu.Exchange("cuts", type="direct")
+    with connect(emulator) as one, connect(emulator, ack_linger=0.2) as other:
+        queue = kombu.Queue("first", exchange, routing_key="cut")
+        queue(one.channel()).declare()
+        queue(other.channel()).unbind_from(exchange, routing_key="cut")
+        assert [name for name in emulator.stats()["messages"] if Route.read(name)] == []
+        queue(one.channel()).declare()
+        assert [name for name in emulator.stats()["messages"] if Route.read(name)]
+
+
+def test_an_unbinding_that_failed_can_be_tried_again(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "TIMEOUT", 0.5)
+    exchange = kombu.Exchange("cuts", type="direct")
+    with connect(emulator) as connection:
+        queue = kombu.Queue("first", exchange, routing_key="cut")(connection.channel())
+        queue.declare()
+        emulator.faults({"route": "delete", "kind": "500"})
+        with pytest.raises(connection.connection_errors + connection.channel_errors):
+            queue.unbind_from(exchange, routing_key="cut")
+        emulator.clear_faults()
+        queue.unbind_from(exchange, routing_key="cut")
+        assert [name for name in emulator.stats()["messages"] if Route.read(name)] == []

@@ -34,7 +34,7 @@ _KEY_LENGTH = names.MAX_LENGTH - _MARKER_LENGTH - 2 * (DIGITS + 1)
 _NAME = re.compile(rf"([0-9a-f]{{{DIGITS}}})-([0-9a-f]{{{DIGITS}}})-([kha][a-z0-9-]*)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Binding:
     """Digests of exchange and queue, and the key as the name has it."""
 
@@ -49,6 +49,9 @@ class _Binding:
     def name(self) -> str:
         """The name of the queue in the account."""
         return f"{self.marker}{self.exchange}-{self.queue}-{self.key}"
+
+    def __repr__(self) -> str:
+        return repr(self.name)
 
     @classmethod
     def of(cls, scope: str, exchange: str, kind: str, key: str, queue: str) -> Self:
@@ -74,14 +77,14 @@ class _Binding:
         return self.key == "a" or matches(names.unspell(self.key[1:]), routing_key)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Address(_Binding):
     """Where the messages for a temporary queue go."""
 
     marker: ClassVar[str] = f"{names.MARKER}-t"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Route(_Binding):
     """A lasting queue's binding."""
 

@@ -17,6 +17,7 @@ from cutmv.transports.cloudflare.envelope import MAX_BATCH
 from cutmv.transports.cloudflare.errors import BatchFailed, CloudflareError
 
 if TYPE_CHECKING:
+    from cutmv.transports.cloudflare.addresses import Address
     from cutmv.transports.cloudflare.channel import Channel
     from cutmv.transports.cloudflare.names import Named
     from cutmv.transports.cloudflare.publisher import Outgoing
@@ -32,7 +33,7 @@ class Batch:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._thread = threading.get_ident()
-        self._waiting: dict[Named, list[Outgoing]] = {}
+        self._waiting: dict[Named | Address, list[Outgoing]] = {}
         self._unsent: dict[str, None] = {}  # in the order of their failure
         self._cause: BaseException | None = None
         self._outer: Batch | None = None
@@ -71,7 +72,7 @@ class Batch:
             return self
         return None if self._outer is None else self._outer.serving(session)
 
-    def add(self, queue: Named, message: Outgoing) -> None:
+    def add(self, queue: Named | Address, message: Outgoing) -> None:
         """Keep a message for `queue`, and send a call that it makes full; raises `BatchFailed`."""
         waiting = self._waiting.setdefault(queue, [])
         if waiting and sum(each.size for each in waiting) + message.size > MAX_BATCH:
@@ -97,7 +98,7 @@ class Batch:
             self._unsent.update((each.name, None) for each in messages)
         self._waiting.clear()
 
-    def _send(self, queue: Named, messages: list[Outgoing]) -> None:
+    def _send(self, queue: Named | Address, messages: list[Outgoing]) -> None:
         try:
             self._session.publisher(queue).publish(messages)
         except BaseException as error:

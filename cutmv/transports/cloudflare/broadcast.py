@@ -26,7 +26,7 @@ from cutmv.transports.cloudflare.errors import (
     Throttled,
 )
 from cutmv.transports.cloudflare.large import LargeMessages
-from cutmv.transports.cloudflare.mailboxes import Mailboxes
+from cutmv.transports.cloudflare.mailboxes import RETENTION_MIN, Mailboxes
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import QueueDirectory
 
@@ -52,7 +52,7 @@ EVENT_TIMEOUT = 2.0
 SCARCE_PAUSE = 5.0
 
 #: Seconds between looks whether somebody reads a mailbox, and the age of a message that nobody
-#: has read in it, which shows that nobody does.
+#: has read in it, which shows that nobody does: of one that keeps messages for the least time.
 REAP_EVERY, UNREAD = 120.0, 30.0
 
 
@@ -90,7 +90,8 @@ class Broadcaster:
         self._events: deque[Notice] = deque()
         self._events_due = 0.0
         self._stale = False
-        self._busy = False
+        self._list_due = False
+        self._freshened_at = 0.0
         self._closing = False
         self._thread: threading.Thread | None = None
         self._looked_at: dict[str, float] = {}
@@ -114,12 +115,53 @@ class Broadcaster:
                 waiting.popleft()
                 self.dropped += 1
             waiting.append(notice)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="cloudflare-broadcaster", daemon=True
-                )
-                self._thread.start()
-            self._change.notify_all()
+            self._wake()
+
+    def deliver(self, notice: Notice) -> None:
+        """Send a notice before this returns.
+
+        It is for who is bound when it is sent; that nobody is, is no error. Raises a
+        `CloudflareError` where one of them did not get it within `publish_timeout`.
+        """
+        deadline = time.monotonic() + self._options.publish_timeout
+        self._directory.refresh(FRESH if notice.kind == "fanout" else float("inf"), deadline)
+        targets = self._targets(notice)
+        if not targets and notice.kind == "direct" and self._may_lack_mailbox(notice):
+            self._directory.refresh(FRESH_FOR_REPLIES, deadline)
+            targets = self._targets(notice)
+        failure: CloudflareError | None = None
+        for address, queue_id in targets.items():
+            try:
+                self._publish(address, queue_id, [self._large.fit(notice.text)], deadline)
+            except CloudflareError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        if targets:
+            return
+        if not notice.exchange and self._directory.knows(notice.routing_key):
+            # The default exchange: the key is the name of a queue, a lasting one here.
+            queue_id = self._directory.get(notice.routing_key, deadline).queue_id
+            self._client.publish(queue_id, [(self._large.fit(notice.text), None)], deadline)
+        elif notice.kind == "direct":
+            logger.info(
+                "cloudflare: a message to exchange %r with key %r is for no queue, and is dropped",
+                notice.exchange,
+                notice.routing_key,
+            )
+
+    def reaches(self, exchange: str, kind: str, routing_key: str) -> bool:
+        """Tell whether another process has a mailbox for such a message, as last listed."""
+        return bool(self._targets(Notice(exchange, kind, routing_key, "")))
+
+    def freshen(self) -> None:
+        """Have the list of queues renewed, by the thread, if it is old: bindings may have come."""
+        now = time.monotonic()
+        if self._directory.age < FRESH_FOR_EVENTS or now - self._freshened_at < FRESH_FOR_EVENTS:
+            return
+        with self._change:
+            self._freshened_at, self._list_due = now, True
+            self._wake()
 
     def look_again(self) -> None:
         """Believe the list no longer: who starts to listen for events says so by a command."""
@@ -137,12 +179,21 @@ class Broadcaster:
         if self.dropped:
             logger.info("cloudflare: %d event(s) and commands were dropped", self.dropped)
 
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, name="cloudflare-broadcaster", daemon=True
+            )
+            self._thread.start()
+        self._change.notify_all()
+
     def _run(self) -> None:
         while True:
             with self._change:
                 self._change.wait_for(self._is_time, self._wait())
                 urgent = list(self._urgent)
                 self._urgent.clear()
+                list_due, self._list_due = self._list_due, False
                 events: list[Notice] = []
                 if self._events and time.monotonic() >= self._events_due:
                     events = list(self._events)
@@ -153,30 +204,27 @@ class Broadcaster:
                 self._send_urgent(notice)
             if events:
                 self._send_events(events)
+            if list_due:
+                self._refresh()
 
     def _is_time(self) -> bool:
         due = bool(self._events) and time.monotonic() >= self._events_due
-        return bool(self._urgent) or due or self._closing
+        return bool(self._urgent) or due or self._list_due or self._closing
 
     def _wait(self) -> float | None:
         return max(0.0, self._events_due - time.monotonic()) if self._events else None
 
-    def _send_urgent(self, notice: Notice) -> None:
-        deadline = time.monotonic() + self._options.publish_timeout
+    def _refresh(self) -> None:
         try:
-            self._directory.refresh(FRESH if notice.kind == "fanout" else float("inf"), deadline)
-            targets = self._targets(notice)
-            if not targets and notice.kind == "direct" and self._may_lack_mailbox(notice):
-                self._directory.refresh(FRESH_FOR_REPLIES, deadline)
-                targets = self._targets(notice)
-            for address, queue_id in targets.items():
-                self._publish(address, queue_id, [notice.text], deadline)
-            if not targets and not notice.exchange and self._directory.knows(notice.routing_key):
-                # The default exchange: the key is the name of a queue, a lasting one here.
-                queue_id = self._directory.get(notice.routing_key, deadline).queue_id
-                if text := self._fit(notice.text):
-                    self._client.publish(queue_id, [(text, None)], deadline)
+            self._directory.refresh(FRESH_FOR_EVENTS, time.monotonic() + EVENT_TIMEOUT)
         except CloudflareError as error:
+            logger.debug("cloudflare: the list of queues stays as it is: %s", error)
+
+    def _send_urgent(self, notice: Notice) -> None:
+        try:
+            self.deliver(notice)
+        except (MessageTooLarge, CloudflareError) as error:
+            self.dropped += 1
             logger.warning("cloudflare: a message to exchange %r: %s", notice.exchange, error)
 
     def _may_lack_mailbox(self, notice: Notice) -> bool:
@@ -203,12 +251,14 @@ class Broadcaster:
                 self._event_budget.take(time.monotonic())
                 self._directory.refresh(max_age, deadline)
                 self._stale = False
-            texts: dict[tuple[Address, str], list[str]] = defaultdict(list)
+            gathered: dict[tuple[Address, str], list[str]] = defaultdict(list)
             for notice in events:
                 for target in self._targets(notice).items():
-                    texts[target].append(notice.text)
+                    gathered[target].append(notice.text)
             calls = [
-                (target, part) for target, all_ in texts.items() for part in in_calls(all_, size)
+                (target, part)
+                for target, waiting in gathered.items()
+                for part in in_calls(waiting, size)
             ]
             for _ in calls:
                 self._event_budget.take(time.monotonic())
@@ -220,7 +270,8 @@ class Broadcaster:
             return
         for (address, queue_id), part in calls:
             try:
-                self._publish(address, queue_id, part, deadline)
+                texts = [text for text in map(self._fit, part) if text]
+                self._publish(address, queue_id, texts, deadline)
             except CloudflareError as error:
                 self._drop(len(part), error)
 
@@ -254,18 +305,17 @@ class Broadcaster:
     def _publish(
         self, address: Address, queue_id: str, texts: Sequence[str], deadline: float
     ) -> None:
-        messages = [(text, 0) for text in map(self._fit, texts) if text]
-        if not messages:
+        if not texts:
             return
         try:
-            self._client.publish(queue_id, messages, deadline)
+            self._client.publish(queue_id, [(text, 0) for text in texts], deadline)
         except NotFound:
             self._directory.forget_mailbox(address)
             return
         self._reap(address, queue_id)
 
     def _fit(self, text: str) -> str | None:
-        """Return what to publish for a notice; an object it has is for one reader, who ends it.
+        """Return what to publish for an event; an object it has is for one reader, who ends it.
 
         None, with a warning, for one that is too large.
         """
@@ -282,9 +332,12 @@ class Broadcaster:
         looked_at = self._looked_at.setdefault(queue_id, now)
         if now - looked_at < REAP_EVERY:
             return
+        if len(self._looked_at) > MAX_WAITING:  # those of mailboxes that are gone, most of them
+            self._looked_at.clear()
         self._looked_at[queue_id] = now
         deadline = now + EVENT_TIMEOUT
         oldest = self._client.backlog(queue_id, deadline).oldest
-        if oldest is not None and time.time() - oldest > UNREAD:
+        patience = UNREAD * self._directory.retention(address) / RETENTION_MIN
+        if oldest is not None and time.time() - oldest > patience:
             self._directory.delete_mailbox(address, queue_id, deadline)
             logger.info("cloudflare: a mailbox that nobody reads is deleted: %s", address.name)

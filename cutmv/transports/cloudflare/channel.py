@@ -39,7 +39,7 @@ class Channel(ExchangeChannel):
         super().__init__(connection, **kwargs)
         self._prefetch: QoS | None = None
         self._subscriptions: dict[str, Subscription] = {}
-        self._temporary: set[str] = set()
+        self._temporary: dict[str, bool] = {}  # and whether it is exclusive
 
     @property
     def qos(self) -> QoS:
@@ -84,7 +84,7 @@ class Channel(ExchangeChannel):
         if auto_delete or exclusive:
             expires_ms = (arguments or {}).get("x-expires")
             local.declare(queue, expires_ms / 1000 if expires_ms else None)
-            self._temporary.add(queue)
+            self._temporary[queue] = exclusive
         elif not local.has(queue):
             for part in self._parts(queue):
                 self.session.queues.declare(part)
@@ -111,9 +111,9 @@ class Channel(ExchangeChannel):
     def after_reply_message_received(self, queue: str) -> None:
         """Keep the reply queue, which goes with its channel: others may still answer."""
 
-    def _drop_temporary(self, queue: str) -> None:
+    def _drop_temporary(self, queue: str, force: bool = True) -> None:
+        self.session.mailboxes.close(queue, force=force)
         self.session.local.delete(queue)
-        self.session.mailboxes.close(queue)
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:  # noqa: ARG002
         return self.session.local.has(queue) or self.session.queues.find(queue) is not None
@@ -121,7 +121,8 @@ class Channel(ExchangeChannel):
     def _size(self, queue: str) -> int:
         session = self.session
         if session.local.has(queue):
-            return session.local.size(queue)
+            elsewhere = 0 if session.local.is_read(queue) else session.mailboxes.count(queue)
+            return session.local.size(queue) + elsewhere
         return sum(
             session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT).count
             for found in self._existing(queue)
@@ -129,9 +130,11 @@ class Channel(ExchangeChannel):
 
     def _purge(self, queue: str) -> int:
         session = self.session
-        if session.local.has(queue):
-            return session.local.purge(queue)
         count = self._size(queue)
+        if session.local.has(queue):
+            session.local.purge(queue)
+            session.mailboxes.purge(queue)
+            return count
         for found in self._existing(queue):
             session.client.purge(found.queue_id, time.monotonic() + CALL_TIMEOUT)
         return count
@@ -224,6 +227,9 @@ class Channel(ExchangeChannel):
         session = self.session
         if session.local.has(queue):
             held = session.local.get(queue)
+            if held is None and not session.local.is_read(queue):
+                session.mailboxes.fetch(queue)
+                held = session.local.get(queue)
             return self.Message(held, channel=self) if held else None
         seconds, started = session.start_consuming(), time.monotonic()
         admissions = deque(self._admissions(queue))
@@ -252,8 +258,8 @@ class Channel(ExchangeChannel):
             self.closed = True
             return
         if not self.closed:
-            for queue in self._temporary:
-                self._drop_temporary(queue)
+            for queue, exclusive in self._temporary.items():
+                self._drop_temporary(queue, force=exclusive)
             self._temporary.clear()
         if self.closed or self._prefetch is None:
             super().close()

@@ -8,6 +8,7 @@ from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
 from cutmv.transports.cloudflare import batch, delays, envelope, names
+from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.broadcast import Notice
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.mailboxes import Binding as Bound
@@ -112,13 +113,13 @@ class ExchangeChannel(virtual.Channel):
         """Publish: to queues that are bound here, and to other processes' temporary ones."""
         session, broadcaster, lasting = self.session, self.session.broadcaster, _is_lasting(message)
         if not exchange:
-            known = session.local.has(routing_key) or session.queues.knows(routing_key)
-            if lasting or known or not session.options.fanout:
+            if self._has_queue_for(routing_key, lasting):
                 super().basic_publish(message, exchange, routing_key, **kwargs)
                 return
-            # A result, say, for another process's temporary queue.
+            # A result, say, for another process's temporary queue. It is not left to a thread:
+            # a pool's process may end right after it.
             self._inplace_augment_message(message, exchange, routing_key)
-            broadcaster.send(Notice("", "direct", routing_key, envelope.encode(message)))
+            broadcaster.deliver(Notice("", "direct", routing_key, envelope.encode(message)))
             return
         if lasting and not self._lookup(exchange, routing_key):
             session.routes.refresh()
@@ -126,11 +127,28 @@ class ExchangeChannel(virtual.Channel):
         kind = self._kind(exchange)
         # A direct message that was routed here is a task; one that was not may be a reply.
         if kind == "direct":
+            broadcaster.freshen()
             wanted = not self._lookup(exchange, routing_key) and session.options.fanout
         else:
             wanted = broadcaster.wants(exchange, kind)
         if wanted:
-            broadcaster.send(Notice(exchange, kind, routing_key or "", envelope.encode(message)))
+            notice = Notice(exchange, kind, routing_key or "", envelope.encode(message))
+            if lasting:
+                broadcaster.deliver(notice)  # who publishes a task hears that it failed
+            else:
+                broadcaster.send(notice)
+
+    def _has_queue_for(self, routing_key: str, lasting: bool) -> bool:
+        """Tell whether a message to the default exchange is for a queue that is known here."""
+        session = self.session
+        if not session.options.fanout or session.local.has(routing_key):
+            return True
+        if session.queues.knows(routing_key):
+            return True
+        if not lasting:
+            return False
+        found = session.queues.find(routing_key)  # which lists anew what it does not know
+        return found is not None or not session.broadcaster.reaches("", "direct", routing_key)
 
     def _inplace_augment_message(
         self, message: dict[str, Any], exchange: str | None, routing_key: str | None
@@ -151,11 +169,15 @@ class ExchangeChannel(virtual.Channel):
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
         session = self.session
+        part: names.Named | Address | None
         if session.local.has(queue):
-            session.local.put(queue, message)
-            return
-        priority = self._get_message_priority(message)
-        part = names.band(queue, session.options.priority_steps, priority)
+            part = self._elsewhere(queue, message)
+            if part is None:
+                session.local.put(queue, message)
+                return
+        else:
+            priority = self._get_message_priority(message)
+            part = names.band(queue, session.options.priority_steps, priority)
         name = str(message["headers"].get("id") or message["id"])
         text = session.large.fit(envelope.encode(message))
         outgoing = Outgoing(text, delays.due_at(message), name)
@@ -164,6 +186,19 @@ class ExchangeChannel(virtual.Channel):
             gathering.add(part, outgoing)
         else:
             session.publisher(part).publish([outgoing])
+
+    def _elsewhere(self, queue: str, message: dict[str, Any]) -> Address | None:
+        """Return the mailbox for a message to a temporary queue that this process has declared.
+
+        A task goes there unless the queue is read here: its reader may be another process. Of a
+        fanout each process has a copy of its own.
+        """
+        session, exchange = self.session, message["properties"]["delivery_info"]["exchange"]
+        if not _is_lasting(message) or session.local.is_read(queue):
+            return None
+        if exchange and self._kind(exchange) == "fanout":
+            return None
+        return session.mailboxes.address(queue, exchange)
 
 
 def _is_lasting(message: dict[str, Any]) -> bool:

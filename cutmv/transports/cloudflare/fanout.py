@@ -32,6 +32,7 @@ class LocalBroker:
         self._held: dict[str, deque[Message]] = {}
         self._expires: dict[str, float | None] = {}
         self._readers: dict[str, Callable[[Message], None]] = {}
+        self._were_read: set[str] = set()
         self._tables: dict[str, list[Binding]] = {}
 
     def declare(self, queue: str, expires: float | None = None) -> None:
@@ -61,6 +62,7 @@ class LocalBroker:
         with self._lock:
             self._held.pop(queue, None)
             self._readers.pop(queue, None)
+            self._were_read.discard(queue)
             self._expires.pop(queue, None)
             for exchange, table in list(self._tables.items()):
                 table[:] = [binding for binding in table if binding[2] != queue]
@@ -94,6 +96,10 @@ class LocalBroker:
         """Tell whether `queue` has a reader."""
         return queue in self._readers
 
+    def was_read(self, queue: str) -> bool:
+        """Tell whether `queue` has a reader, or had one."""
+        return queue in self._were_read
+
     def is_bound(self, queue: str) -> bool:
         """Tell whether `queue` is bound to any exchange."""
         with self._lock:
@@ -126,6 +132,7 @@ class LocalBroker:
         """Give `reader` what waits in `queue` and all that comes."""
         with self._lock:
             self._readers[queue] = reader
+            self._were_read.add(queue)
             held = self._held.setdefault(queue, deque(maxlen=MAX_HELD))
             waiting = list(held)
             held.clear()

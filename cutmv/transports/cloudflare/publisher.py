@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cutmv.transports.cloudflare import delays, envelope
+from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.envelope import MAX_BATCH
 from cutmv.transports.cloudflare.errors import (
@@ -66,7 +67,7 @@ class Publisher:
     """Publishes to one queue. Threads share it."""
 
     def __init__(
-        self, name: Named, client: Client, directory: QueueDirectory, options: Options
+        self, name: Named | Address, client: Client, directory: QueueDirectory, options: Options
     ) -> None:
         self._name = name
         self._client = client

@@ -34,6 +34,10 @@ RETENTION = 4 * 86_400
 #: Seconds for which a dead letter is kept: 14 days, Cloudflare's most. Somebody has to notice it.
 DEAD_LETTER_RETENTION = 1_209_600
 
+#: Seconds for which a mailbox keeps messages, unless its queue is declared to expire: time for a
+#: reader to come of what was sent before.
+MAILBOX_RETENTION = 3600
+
 #: Seconds for which a list that lacks a name is believed, so that publishing to a queue that
 #: is missing does not use up the account's budget.
 BELIEVE_MISSING = 5.0
@@ -94,9 +98,11 @@ class QueueDirectory:
         #: Another object after each change of what is known.
         self.revision = object()
 
-    def queue_name(self, name: Named) -> str:
-        """Return the Cloudflare name for kombu's `name`."""
+    def queue_name(self, name: Named | Address) -> str:
+        """Return the Cloudflare name for kombu's `name`, or of a mailbox."""
         prefix = self._options.queue_name_prefix
+        if isinstance(name, Address):
+            return name.name
         if isinstance(name, Band):
             return names.encode(Band(prefix + name.name, name.step))
         return names.encode(prefix + name)
@@ -135,14 +141,14 @@ class QueueDirectory:
             if not self.verified:
                 self._list(deadline, retried=False)
 
-    def knows(self, name: Named) -> bool:
+    def knows(self, name: Named | Address) -> bool:
         """Tell whether the queue for `name` was there when last looked; costs no call."""
         try:
             return self.queue_name(name) in self._queues
         except QueueNameError:
             return False
 
-    def find(self, name: Named, deadline: float | None = None) -> Queue | None:
+    def find(self, name: Named | Address, deadline: float | None = None) -> Queue | None:
         """Return the queue for `name`, or none."""
         return self.find_by_name(self.queue_name(name), deadline)
 
@@ -161,18 +167,20 @@ class QueueDirectory:
                 found = self._queues.get(queue_name)
             return found
 
-    def get(self, name: Named, deadline: float | None = None) -> Queue:
+    def get(self, name: Named | Address, deadline: float | None = None) -> Queue:
         """Return the queue for `name`; raises `QueueMissing`."""
         queue = self.find(name, deadline)
         if queue is None:
             raise self._missing(self.queue_name(name))
         return queue
 
-    def declare(self, name: Named) -> Queue:
+    def declare(self, name: Named | Address) -> Queue:
         """Return the queue for `name`, created with its pull consumer where allowed.
 
         Raises `QueueMissing` with the command to run where it is not.
         """
+        if isinstance(name, Address):
+            return self.open_mailbox(name, MAILBOX_RETENTION)
         queue_name = self.queue_name(name)
         with self._lock:
             deadline = time.monotonic() + DECLARE_TIMEOUT
@@ -207,7 +215,7 @@ class QueueDirectory:
             f"from it; remove that consumer, or use another queue"
         )
 
-    def forget(self, name: Named) -> None:
+    def forget(self, name: Named | Address) -> None:
         """Drop what is known of `name`, so that the next look asks Cloudflare."""
         with self._lock:
             self._queues.pop(self.queue_name(name), None)
@@ -243,12 +251,17 @@ class QueueDirectory:
     def _create_dead_letters(self, queue_name: str, deadline: float) -> Queue:
         queue = self._make(queue_name, deadline)
         self._know(queue)
+        return self._retain(queue, DEAD_LETTER_RETENTION, deadline)
+
+    def _retain(self, queue: Queue, seconds: int, deadline: float) -> Queue:
+        """Have a queue keep messages for so long; where that is refused, it keeps its own way."""
         try:
-            self._client.retain(queue.queue_id, DEAD_LETTER_RETENTION, deadline)
+            self._client.retain(queue.queue_id, seconds, deadline)
         except Refused as error:
             # Cloudflare's free plan fixes how long messages stay.
-            logger.info("cloudflare: dead letters in %r stay for less: %s", queue_name, error)
-        return queue
+            logger.info("cloudflare: how long %r keeps messages stays: %s", queue.name, error)
+            return queue
+        return replace(queue, retention=seconds)
 
     # Queues whose names are all that counts.
 
@@ -261,11 +274,13 @@ class QueueDirectory:
     def unmark(self, queue_name: str, deadline: float) -> None:
         """Delete it, if it is there."""
         with self._lock:
-            queue = self._queues.pop(queue_name, None)
-            self.revision = object()
-        if queue is not None:
+            queue = self._queues.get(queue_name)
+            if queue is None:
+                return
             with contextlib.suppress(NotFound):
                 self._client.delete_queue(queue.queue_id, deadline)
+            del self._queues[queue_name]  # after its end: one that failed is tried again
+            self.revision = object()
 
     # Mailboxes.
 
@@ -284,8 +299,8 @@ class QueueDirectory:
         """Seconds since the queues were listed."""
         return float("inf") if self._listed_at is None else time.monotonic() - self._listed_at
 
-    def open_mailbox(self, address: Address, retention: int) -> str:
-        """Return the id of a mailbox's queue, made where there is none.
+    def open_mailbox(self, address: Address, retention: int) -> Queue:
+        """Return a mailbox's queue, made where there is none.
 
         Messages stay in it for `retention` seconds.
         """
@@ -293,18 +308,22 @@ class QueueDirectory:
         with self._lock:
             queue = self._queues.get(address.name)
             if queue is None:
-                queue = self._create(address.name, deadline)
-                self._client.retain(queue.queue_id, retention, deadline)
+                queue = self._retain(self._create(address.name, deadline), retention, deadline)
             if queue.consumer is None:
                 queue = self._add_consumer(queue, deadline)
             self._know(queue)
-            return queue.queue_id
+            return queue
 
     def delete_mailbox(self, address: Address, queue_id: str, deadline: float) -> None:
         """Delete a mailbox with what it holds; that it is gone is no error."""
         self.forget_mailbox(address)
         with contextlib.suppress(NotFound):
             self._client.delete_queue(queue_id, deadline)
+
+    def retention(self, address: Address) -> int:
+        """Return for how many seconds a mailbox keeps messages, as last listed."""
+        queue = self._queues.get(address.name)
+        return queue.retention if queue else MAILBOX_RETENTION
 
     def forget_mailbox(self, address: Address) -> None:
         """Drop what is known of a mailbox that is gone."""

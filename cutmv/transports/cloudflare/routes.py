@@ -47,6 +47,7 @@ class Routes:
         if not route.tells_all:
             self._tell(f"the pattern {key!r} is too long to be kept")
             return
+        self.refresh()  # another process may have removed it since
         try:
             self._directory.mark(route.name, time.monotonic() + TIMEOUT)
         except (AccessDenied, QueueMissing) as error:
@@ -55,11 +56,13 @@ class Routes:
     def unbind(self, exchange: str, kind: str, key: str, queue: str) -> None:
         """Remove a binding, if there is one."""
         route = self._route(exchange, kind, key, queue)
+        self.refresh()
         self._directory.unmark(route.name, time.monotonic() + TIMEOUT)
 
     def drop(self, queue: str) -> None:
         """Remove all bindings of a queue that is deleted."""
         digest = queue_digest(self._options.queue_name_prefix, queue)
+        self.refresh()
         for known in self._directory.all:
             route = Route.read(known.name)
             if route is not None and route.queue == digest:

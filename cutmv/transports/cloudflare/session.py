@@ -9,6 +9,7 @@ import threading
 import time
 
 from cutmv.transports.cloudflare import celery_worker
+from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.broadcast import Broadcaster
 from cutmv.transports.cloudflare.errors import CloudflareError, Unreachable
@@ -76,9 +77,9 @@ class Session:
             self.client, self.queues, self.mailboxes, self.large, options
         )
         self._lock = threading.Lock()
-        self._publishers: dict[Named, Publisher] = {}
+        self._publishers: dict[Named | Address, Publisher] = {}
 
-    def publisher(self, name: Named) -> Publisher:
+    def publisher(self, name: Named | Address) -> Publisher:
         """Return the one publisher of this process to queue `name`."""
         with self._lock:
             publisher = self._publishers.get(name)
