@@ -172,7 +172,8 @@ def _broker(settings: Settings) -> dict[str, Any]:
     if settings.mode == "cloudflare":
         options: dict[str, Any] = {
             "publish_timeout": PUBLISH_TIMEOUT_S,
-            "lease_ledger": settings.redis_url or _shared(settings),
+            # By name, so that no one who may see the configuration sees a password.
+            "lease_ledger": "env:REDIS_URL" if settings.redis_url else _shared(settings),
             "large_messages": _shared(settings),
         }
         if settings.api_base_url:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import kombu
 import pytest
 
-from cutmv.transports.cloudflare import admin
+from cutmv.transports.cloudflare import admin, large
 from cutmv.transports.cloudflare.errors import PublishFailed
 from cutmv.transports.cloudflare.replay import replay
 from tests.emulator_fixture import EmulatorProcess
@@ -216,3 +218,28 @@ def test_a_message_whose_worker_dies_each_time_is_dead_and_runs_once_replayed(
     wait_until(lambda: site.backlog() == {"work": 0}, 20, "and is acked")
     assert site.notes("ended")[0]["id"] == first["id"]
     assert not site.notes("started")[2]["redelivered"]
+
+
+def test_replay_renews_the_object_of_a_large_message(
+    emulator: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large, "RENEW_AFTER", -1)  # it has been there for long
+    queue = kombu.Queue("work", kombu.Exchange("work"), routing_key="work")
+    with connect(emulator, large_messages=tmp_path.as_uri(), queue_max_retries=0) as connection:
+        producer = connection.Producer()
+        producer.publish("x" * 200_000, exchange="work", routing_key="work", declare=[queue])
+        channel = connection.channel()
+        message = channel.basic_get("work")
+        message.requeue()
+        wait_until(lambda: emulator.stats()["messages"]["work-dead"] == 1, what="it is dead")
+        (stored,) = [p for p in (tmp_path / "large-messages").iterdir() if p.name[0] != "."]
+        os.utime(stored, (0, 0))
+
+        session = channel.session
+        source = session.queues.get("work")
+        assert replay(session, source).moved == 1
+
+        assert stored.stat().st_mtime > 1_000_000
+        again = channel.basic_get("work")
+        assert again.payload == "x" * 200_000
+        again.ack()

@@ -163,6 +163,23 @@ def test_a_task_whose_ack_got_lost_with_its_worker_is_not_run_again(
 
 
 @pytest.mark.slow
+def test_a_task_whose_ack_is_refused_for_longer_than_its_lease_runs_once(
+    site: CloudflareSite, tmp_path: Path
+) -> None:
+    start(site, f"file://{tmp_path}/ledger", visibility_timeout=4)
+    site.emulator.faults({"route": "ack", "kind": "500"})
+    site.send("record", "short")
+    (note,) = wait_until(lambda: site.notes("record"), 30, "it runs")
+    delivered = site.emulator.stats()["deliveries"]
+    assert delivered == 1
+    wait_until(lambda: site.emulator.stats()["deliveries"] > 1, 30, "its lease is over")
+    site.emulator.clear_faults()
+
+    wait_until(lambda: nothing_left(site), 40, "it is removed")
+    assert site.notes("record") == [note]
+
+
+@pytest.mark.slow
 def test_a_task_goes_on_while_the_ledger_is_away(
     site: CloudflareSite, redis_url: str, tmp_path: Path
 ) -> None:

@@ -143,7 +143,7 @@ def test_processes_of_one_secret_key_find_the_same_webhook_secret(tmp_path: Path
     ("env", "ledger"),
     [
         (CLOUDFLARE, "file:///"),
-        ({**CLOUDFLARE, **REDIS}, "redis://"),
+        ({**CLOUDFLARE, **REDIS}, "env:REDIS_URL"),  # by name: it may have a password
         ({**CLOUDFLARE, **R2}, "r2://cutmv-storage/celery"),
     ],
 )

@@ -174,3 +174,33 @@ def test_what_is_returned_loses_nobody(site: Site) -> None:
     site.keeper.flush(5)
 
     assert site.keeper.take(site.lease(), 0) == 0
+
+
+def test_a_record_that_can_t_be_written_holds_up_no_other(site: Site) -> None:
+    stuck, fine = site.lease("stuck"), site.lease("fine")
+    stuck.until = fine.until = time.monotonic() - 1
+    site.ledger.write("stuck", Entry("another", "held", 60), None)
+    (record,) = [
+        path for path in site.directory.rglob("*") if path.is_file() and path.stat().st_size
+    ]
+    record.write_text("none of ours")  # so that it can be neither read nor replaced
+
+    site.keeper.ack(stuck)
+    site.keeper.ack(fine)
+
+    settled: list[tuple[str, float | None]] = []
+    wait_until(lambda: settled.extend(site.settled()) or settled, what="the other ends")
+    assert settled == [("fine", None)]
+
+
+def test_what_waits_for_its_ack_is_known_to_be_done(site: Site) -> None:
+    lease = site.lease()
+    site.keeper.ack(lease)
+    assert site.settled() == [("m", None)]
+    assert site.ledger.read("m") is None
+
+    site.settler.on_trouble([lease, Lease("q", "of no message")])
+    site.keeper.flush(5)
+
+    assert site.keeper.take(site.lease(), ALLOWED) is None, "a copy is not run"
+    assert site.settled() == [], "the settler still has it"

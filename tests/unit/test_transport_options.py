@@ -135,3 +135,12 @@ heavy = {"flask", "boto3", "sqlalchemy", "celery", "pydantic"} & set(sys.modules
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_ledger_s_password_may_stay_in_the_environment() -> None:
+    environ = {"LEDGER": "redis://:secret@host:6379/0"}
+    options = Options.read({"lease_ledger": "env:LEDGER"}, environ)
+    assert options.lease_ledger == environ["LEDGER"]
+    assert "secret" not in repr(options)
+    with pytest.raises(ConfigurationError, match="'env:OTHER', but there is no such variable"):
+        Options.read({"lease_ledger": "env:OTHER"}, environ)

@@ -159,3 +159,46 @@ def test_a_message_that_a_puller_fetched_takes_the_room_reserved_for_it(settler:
     assert qos.can_consume_max_estimate() == 0
     qos.unreserve(9)
     assert qos.can_consume_max_estimate() == 9
+
+
+def test_a_dropped_message_is_the_end_of_what_outlives_the_channel(settler: Settler) -> None:
+    qos, ended = _qos(settler, 10), threading.Event()
+    message = Message("a")
+    qos.hold(message, Lease("q", "a"))
+    qos.return_dropped()
+    assert qos.outlive(ended.set)
+
+    del message
+    gc.collect()
+
+    assert ended.wait(10)
+    assert _handed_over(settler) == [("a", False)]
+
+
+def test_with_nothing_held_nothing_outlives_the_channel(settler: Settler) -> None:
+    qos, calls = _qos(settler, 10), []
+    assert not qos.outlive(lambda: calls.append("ended"))
+    qos.ack("unknown")
+    assert calls == []
+
+
+def test_threads_that_settle_the_last_messages_at_once_tell_it_once(settler: Settler) -> None:
+    for _ in range(200):
+        qos, calls = _qos(settler, 0), []
+        messages = [Message(str(number)) for number in range(8)]
+        for message in messages:
+            qos.hold(message, Lease("q", message.delivery_tag))
+        start = threading.Barrier(len(messages) + 1)
+
+        def ack(tag: str, qos: QoS = qos, start: threading.Barrier = start) -> None:
+            start.wait()
+            qos.ack(tag)
+
+        threads = [threading.Thread(target=ack, args=[m.delivery_tag]) for m in messages]
+        for thread in threads:
+            thread.start()
+        start.wait()
+        outlives = qos.outlive(lambda calls=calls: calls.append("ended"))  # type: ignore[misc]
+        for thread in threads:
+            thread.join()
+        assert len(calls) == outlives, "whoever closes what is shared does it once"

@@ -21,12 +21,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
 
 from cutmv.transports.cloudflare.errors import LedgerUnavailable
 from cutmv.transports.cloudflare.leases import Lease, Settler
 from cutmv.transports.cloudflare.ledger import Entry, Ledger, State
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 #: Part of a lease's time that may pass before its record is written, or written again.
 RENEW_AFTER = 0.5
@@ -40,9 +45,21 @@ TAKE_AGAIN = 5.0
 #: Writes of one record at most before another consumer counts as faster.
 RACES = 3
 
+#: Records written at once: the ledger may be as far away as the queues are.
+WRITERS = 8
+
 
 class Deadly(ValueError):
     """A message that its consumers do not survive; the line says how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """`delay` is none for an ack. One that is not to `settle` is only noted in the ledger."""
+
+    lease: Lease
+    delay: float | None = None
+    settle: bool = True
 
 
 class Keeper:
@@ -52,14 +69,15 @@ class Keeper:
         self.seconds = seconds
         self._open_ledger = open_ledger
         self._settler = settler
+        settler.on_trouble = self.note_acks
         self._ledger: Ledger  # from `start` on
         self._leases: dict[str, Lease] = {}
-        self._intake: queue.SimpleQueue[tuple[Lease, float | None] | threading.Event | None]
+        self._intake: queue.SimpleQueue[_Ending | threading.Event | None]
         self._intake = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         # Of the thread alone:
-        self._pending: deque[tuple[Lease, float | None]] = deque()
+        self._pending: deque[_Ending] = deque()
         self._flushes: list[threading.Event] = []
         self._look_at = 0.0
         self._failing = False
@@ -110,6 +128,16 @@ class Keeper:
         """Have the message returned, `delay` seconds from then, unless it is lost."""
         self._end(lease, delay)
 
+    def note_acks(self, leases: list[Lease]) -> None:
+        """Have it noted that messages are done whose acks are not accepted for now.
+
+        Their leases may end before the acks come through; a copy is then not run.
+        """
+        for lease in leases:
+            if lease.key and lease.version is None and not lease.noted:
+                lease.noted = True
+                self._intake.put(_Ending(lease, settle=False))
+
     def flush(self, timeout: float) -> None:
         """Wait until all that was handed over has gone to the settler."""
         if self._thread is not None and self._thread.is_alive():
@@ -136,7 +164,7 @@ class Keeper:
         if lease.version is None and time.monotonic() < lease.until:
             self._settle(lease, delay)  # nobody else can have it
         else:
-            self._intake.put((lease, delay))
+            self._intake.put(_Ending(lease, delay))
 
     # The thread.
 
@@ -150,12 +178,6 @@ class Keeper:
                 if time.monotonic() >= self._look_at:
                     self._look_at = time.monotonic() + pause
                     self._renew_all()
-                self._failing = False
-            except LedgerUnavailable as error:
-                if not self._failing:
-                    logger.warning("cloudflare: leases wait to be kept: %s", error)
-                self._failing = True
-                self._look_at = time.monotonic() + pause
             except Exception:  # without this thread no lease would be renewed, and no ack sent
                 logger.exception("cloudflare: the keeper met an error and goes on")
                 self._look_at = time.monotonic() + pause
@@ -185,31 +207,62 @@ class Keeper:
 
     def _finish_all(self) -> None:
         """End what is pending: by a record first, so that a crash in between runs nothing twice."""
-        for _ in range(len(self._pending)):
-            lease, delay = self._pending.popleft()
-            try:
-                ours = self._write(lease, "done" if delay is None else "free")
-            except LedgerUnavailable:
-                if time.monotonic() >= lease.until:
-                    self._pending.append((lease, delay))
-                    raise
-                ours = True  # what the record says still holds
-            if ours:
-                self._settle(lease, delay)
-            else:
-                self._lose(lease)
+        pending = [self._pending.popleft() for _ in range(len(self._pending))]
+        for ending in self._failed(self._finish, pending):
+            self._pending.append(ending)
+
+    def _finish(self, ending: _Ending) -> None:
+        lease, delay = ending.lease, ending.delay
+        try:
+            ours = self._write(lease, "done" if delay is None else "free")
+        except LedgerUnavailable:
+            if time.monotonic() >= lease.until:
+                raise
+            ours = True  # what the record says still holds
+        if not ending.settle:
+            return
+        if ours:
+            self._settle(lease, delay)
+        else:
+            self._lose(lease)
 
     def _renew_all(self) -> None:
-        now = time.monotonic()
-        for lease in list(self._leases.copy().values()):
-            if lease.until - now > self.seconds * RENEW_AFTER:
-                continue
-            if not self._write(lease, "held"):
-                if self._leases.pop(lease.lease_id, None):
-                    self._lose(lease)
-            elif lease.lease_id not in self._leases:
-                # It was ended meanwhile, perhaps without a look at a record that was not there.
-                self._write(lease, "free")
+        least = time.monotonic() + self.seconds * RENEW_AFTER
+        due = [lease for lease in self._leases.copy().values() if lease.until < least]
+        self._failed(self._renew, due)
+
+    def _renew(self, lease: Lease) -> None:
+        if not self._write(lease, "held"):
+            if self._leases.pop(lease.lease_id, None):
+                self._lose(lease)
+        elif lease.lease_id not in self._leases:
+            # It was ended meanwhile, perhaps without a look at a record that was not there.
+            self._write(lease, "free")
+
+    def _failed(self, act: Callable[[_T], None], each: list[_T]) -> list[_T]:
+        """Do it for each, some at a time, and return those for which the ledger failed.
+
+        One that fails holds up no other.
+        """
+
+        def attempt(item: _T) -> LedgerUnavailable | None:
+            try:
+                act(item)
+            except LedgerUnavailable as error:
+                return error
+            return None
+
+        if not each:
+            return []
+        with ThreadPoolExecutor(min(WRITERS, len(each)), "cloudflare-keeper") as pool:
+            errors = list(pool.map(attempt, each))
+        failures = [error for error in errors if error]
+        if failures and not self._failing:
+            logger.warning("cloudflare: leases wait to be kept: %s", failures[0])
+        self._failing = bool(failures)
+        if failures:
+            self._look_at = time.monotonic() + self.seconds / LOOKS
+        return [item for item, error in zip(each, errors, strict=True) if error]
 
     def _write(self, lease: Lease, state: State) -> bool:
         """Write our record of a message; tell whether it is ours and not another's."""

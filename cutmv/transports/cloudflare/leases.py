@@ -36,6 +36,7 @@ class Lease:
         object_key: Of the object that the message came from, and that ends with it.
         version: Of our record in the ledger, once there is one (see `keeper`).
         losses: How many consumers were lost that held the message before.
+        noted: Whether the ledger is told that the message is done before its ack is accepted.
         lost: Whether another consumer has the message now.
         on_lost: Told when that comes to pass.
     """
@@ -47,6 +48,7 @@ class Lease:
     object_key: str | None = None
     version: str | None = None
     losses: int = 0
+    noted: bool = False
     lost: bool = False
     on_lost: Callable[[], None] | None = None
 
@@ -90,6 +92,8 @@ class Settler:
         self._client = client
         self._linger = linger
         self._discard = discard
+        #: Told of the messages whose acks wait because calls failed again and again.
+        self.on_trouble: Callable[[list[Lease]], None] = lambda _: None
         self._intake: deque[_Ending | threading.Event] = deque()
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._enough = 1  # that many handed over wake the thread
@@ -215,6 +219,8 @@ class Settler:
                     failures += 1
                     if failures == 2:  # one lost answer is everyday life
                         logger.warning("cloudflare: acks wait to be accepted: %s", error)
+                    if failures >= 2:
+                        self.on_trouble([each.lease for each in pending if each.delay is None])
                     pause = full_jitter(failures, most=PAUSE_MAX) + (error.retry_after or 0.0)
                     self._troubles[queue_id] = failures, time.monotonic() + pause
                     dues.append(time.monotonic() + pause)

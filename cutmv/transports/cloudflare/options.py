@@ -19,6 +19,9 @@ DEFAULT_API_BASE_URL = "https://api.cloudflare.com/client/v4"
 #: Seconds of a lease where a ledger lets it be renewed, and Cloudflare's bound.
 VISIBILITY_TIMEOUT, MAX_VISIBILITY_TIMEOUT = 300, 43_200
 
+#: What a value starts with that is an environment variable's.
+ENV = "env:"
+
 #: Keys of `transport_options` that kombu and Celery read themselves, or put there while
 #: publishing with a retry policy (`kombu.messaging.Producer.publish`).
 KOMBU_OPTIONS = frozenset(
@@ -50,8 +53,9 @@ class Options:
             consumer. Default 300 with a ledger; without one the longest that the worker's tasks may
             hold it by their hard time limits, or 43,200 where one has none.
         lease_ledger: Where the workers of a queue note which messages they still hold:
-            ``file:///directory``, ``redis://…`` or ``r2://bucket/prefix`` (see `ledger`). Default
-            none.
+            ``file:///directory``, ``redis://…`` or ``r2://bucket/prefix`` (see `ledger`), or
+            ``env:NAME`` for the URL in that environment variable, which keeps a password out of
+            Celery's configuration. Default none.
         polling_interval_min: Seconds until the next pull after the first that brought nothing;
             it doubles with each that follows. Default 0.05.
         polling_interval_max: Seconds between pulls of an idle queue at most. Default 1.
@@ -200,6 +204,14 @@ class Options:
             values["priority_steps"] = tuple(values["priority_steps"])
         if "api_base_url" not in values and environ.get("CLOUDFLARE_API_BASE_URL"):
             values["api_base_url"] = environ["CLOUDFLARE_API_BASE_URL"]
+        ledger_url = values.get("lease_ledger")
+        if isinstance(ledger_url, str) and ledger_url.startswith(ENV):
+            values["lease_ledger"] = environ.get(ledger_url.removeprefix(ENV), "")
+            if not values["lease_ledger"]:
+                raise ConfigurationError(
+                    f"cloudflare transport: option lease_ledger is {ledger_url!r}, but there is no "
+                    f"such variable in the environment"
+                )
         return cls(**values)
 
 

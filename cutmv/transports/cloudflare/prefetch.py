@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 import weakref
@@ -54,7 +55,7 @@ class QoS(virtual.QoS):
         self._fetchers: set[Fetcher] = set()
         self._dropped: deque[str] = deque()
         self._returning = False
-        self._on_empty: Callable[[], None] | None = None
+        self._on_empty: deque[Callable[[], None]] = deque()
 
     # What kombu asks.
 
@@ -140,11 +141,21 @@ class QoS(virtual.QoS):
             self._dropped.append(tag)
         elif (held := self._held.pop(tag, None)) is not None:
             self._settles.retry(held[0])
+            if self._on_empty and not self._held:
+                # It may close what is shared, which takes locks. (A thread of `threading` does,
+                # too, to start.)
+                _thread.start_new_thread(self._emptied, ())
 
     def outlive(self, on_empty: Callable[[], None]) -> bool:
         """Have `on_empty` called when the last message is settled; tell whether any is held."""
-        self._on_empty = on_empty
-        return bool(self._held)
+        self._on_empty.append(on_empty)
+        if self._held:
+            return True
+        try:
+            self._on_empty.remove(on_empty)
+        except ValueError:
+            return True  # the last was settled a moment ago, and it is being called
+        return False
 
     def lose(self, delivery_tag: str) -> bool:
         """Forget a message that another consumer has; tell whether it was held."""
@@ -225,10 +236,17 @@ class QoS(virtual.QoS):
         if self._waiting:
             with self._change:
                 self._freed()
-        if self._on_empty is not None and not self._held:
-            on_empty, self._on_empty = self._on_empty, None
-            on_empty()
+        if self._on_empty and not self._held:
+            self._emptied()
         return held[0]
+
+    def _emptied(self) -> None:
+        """Tell that nothing is held any more, once, though threads may settle the last at once."""
+        try:
+            on_empty = self._on_empty.pop()
+        except IndexError:
+            return
+        on_empty()
 
     def _freed(self) -> None:
         """Wake those who wait for room, if it is time.

@@ -17,7 +17,13 @@ from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.admin import CALL_TIMEOUT, deadline
 from cutmv.transports.cloudflare.api import full_jitter
 from cutmv.transports.cloudflare.deadletters import as_pulled, calls
-from cutmv.transports.cloudflare.errors import CloudflareError, PublishFailed, QueueMissing
+from cutmv.transports.cloudflare.errors import (
+    CloudflareError,
+    ObjectMissing,
+    ObjectStoreError,
+    PublishFailed,
+    QueueMissing,
+)
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.names import Named
 from cutmv.transports.cloudflare.publisher import Outgoing
@@ -48,6 +54,7 @@ class _Letter:
     entry: dict[str, Any]
     publish_id: str
     task_id: str | None = None
+    message: dict[str, Any] = field(default_factory=dict)
     outgoing: Outgoing | None = None  # none: it can't be read
 
     @classmethod
@@ -58,7 +65,8 @@ class _Letter:
             return cls(entry, str(entry.get("id")))
         outgoing = Outgoing(envelope.text_of(entry), delays.due_at(message))
         publish_id, task_id = message["properties"]["message_id"], message["headers"].get("id")
-        return cls(entry, str(publish_id), None if task_id is None else str(task_id), outgoing)
+        task_id = None if task_id is None else str(task_id)
+        return cls(entry, str(publish_id), task_id, message, outgoing)
 
 
 def replay(
@@ -149,13 +157,23 @@ def _move(
             else:
                 done.unreadable += letter.outgoing is None
         held += fresh
-        session.publisher(name).publish([outgoing for _, outgoing in wanted])
+        session.publisher(name).publish([_renewed(session, *each) for each in wanted])
         for letter, _ in wanted:
             held.remove(letter)
             session.settler.ack(_lease(grave, letter))
         done.moved += len(wanted)
         moved = {letter.task_id for letter, _ in wanted}
         done.missing = [task_id for task_id in done.missing if task_id not in moved]
+
+
+def _renewed(session: Session, letter: _Letter, outgoing: Outgoing) -> Outgoing:
+    """Return what to publish; an object that the letter refers to begins its life anew."""
+    try:
+        return Outgoing(session.large.renew(letter.message, outgoing.text), outgoing.due)
+    except ObjectMissing:
+        return outgoing  # its consumer will say so, and it is a dead letter again
+    except ObjectStoreError as error:
+        raise PublishFailed(f"task {letter.task_id}'s message can't be renewed: {error}") from None
 
 
 def _put_back(session: Session, grave: Queue, held: list[_Letter]) -> None:
