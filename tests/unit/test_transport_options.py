@@ -144,3 +144,8 @@ def test_a_ledger_s_password_may_stay_in_the_environment() -> None:
     assert "secret" not in repr(options)
     with pytest.raises(ConfigurationError, match="'env:OTHER', but there is no such variable"):
         Options.read({"lease_ledger": "env:OTHER"}, environ)
+
+
+def test_a_ledger_needs_a_queue_that_delivers_again() -> None:
+    with pytest.raises(ConfigurationError, match="queue_max_retries must be 1 or more"):
+        Options(lease_ledger="file:///var/lib/leases", queue_max_retries=0)

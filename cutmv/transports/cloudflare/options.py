@@ -142,6 +142,11 @@ class Options:
             )
         if self.lease_ledger:
             ledger.check_url(self.lease_ledger)
+            if self.queue_max_retries == 0:
+                raise ConfigurationError(
+                    "cloudflare transport: option queue_max_retries must be 1 or more with a "
+                    "lease_ledger: what is held for longer than a lease is delivered again"
+                )
         if self.large_messages:
             check_url("large_messages", self.large_messages)
         if self.compression:
