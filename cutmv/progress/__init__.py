@@ -9,7 +9,9 @@ from cutmv.progress.follow import follow
 from cutmv.progress.hub import Hub
 from cutmv.progress.outbox import EventSender, Outbox
 from cutmv.progress.receiver import EventReceiver
-from cutmv.progress.webhook import SeenIds, WebhookRejected, WebhookSender, verify
+from cutmv.progress.webhook import WebhookSender, verify
+from cutmv.transports.cloudflare.signature import Rejected as WebhookRejected
+from cutmv.transports.cloudflare.signature import SeenIds
 
 __all__ = [
     "EventReceiver",

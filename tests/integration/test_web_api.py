@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from cutmv.progress.webhook import sign
+from cutmv.transports.cloudflare.signature import sign
 from cutmv.web.models import JobOut, UploadOut
 from cutmv.web.server import HEAD_TIMEOUT_S
 from tests.media_samples import make_sample

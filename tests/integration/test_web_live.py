@@ -17,7 +17,7 @@ import psutil
 import pytest
 import simple_websocket
 
-from cutmv.progress.webhook import sign
+from cutmv.transports.cloudflare.signature import sign
 from tests.media_samples import make_sample
 from tests.processes import wait_for
 from tests.web_server import WEBHOOK_SECRET, WebServer, web_server

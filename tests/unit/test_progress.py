@@ -17,7 +17,7 @@ import pytest
 from cutmv.jobs import Claimed, Claims, Job, JobStore, Output, UnknownJob
 from cutmv.progress import Hub, SeenIds, WebhookRejected, WebhookSender, follow, verify
 from cutmv.progress.outbox import PACE_S, Outbox
-from cutmv.progress.webhook import sign
+from cutmv.transports.cloudflare.signature import sign
 from tests.jobs_samples import add_job
 from tests.processes import wait_for
 
@@ -380,3 +380,27 @@ def test_a_step_beyond_its_end_is_not_shown_again(store: JobStore) -> None:
         if m and m["type"] == "progress" and m["step_id"] == job.steps[0].id
     ]  # fmt: skip
     assert of_first == []
+
+
+def test_secrets_change_one_end_after_the_other() -> None:
+    old, new = ("whsec_" + base64.b64encode(text).decode() for text in (b"the old", b"the new"))
+    now = int(time.time())
+    for number, (sending, receiving) in enumerate(
+        [(old, f"{old} {new}"), (f"{old} {new}", f"{old},{new}"), (f"{new} {old}", new), (new, new)]
+    ):
+        headers = {
+            "webhook-id": f"msg-{number}",
+            "webhook-timestamp": str(now),
+            "webhook-signature": sign(sending, f"msg-{number}", now, BODY),
+        }
+        assert verify(receiving, headers, BODY, seen=SeenIds()), (sending, receiving)
+        with pytest.raises(WebhookRejected, match="different secrets"):
+            verify("a third one", headers, BODY, seen=SeenIds())
+
+
+def test_the_words_of_a_secret_are_no_secrets() -> None:
+    now = str(int(time.time()))
+    headers = {"webhook-id": "msg", "webhook-timestamp": now}
+    headers["webhook-signature"] = sign("correct", "msg", int(now), BODY)
+    with pytest.raises(WebhookRejected, match="different secrets"):
+        verify("correct horse, battery", headers, BODY, seen=SeenIds())
