@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cutmv.transports.cloudflare import envelope
 from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.edge import Sender
 from cutmv.transports.cloudflare.options import Credentials, Options
 from cutmv.transports.cloudflare.publisher import Outgoing, Publisher
 from cutmv.transports.cloudflare.queues import QueueDirectory
@@ -34,7 +35,7 @@ TEXTS = st.builds(
 def publisher() -> Publisher:
     options = Options()
     client = Client(Credentials("account", "token"), options)
-    return Publisher("work", client, QueueDirectory(client, options), options)
+    return Publisher("work", Sender(client, options), QueueDirectory(client, options), options)
 
 
 def billed(messages: Sequence[Outgoing]) -> int:

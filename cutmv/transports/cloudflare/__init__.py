@@ -17,14 +17,16 @@ The modules, each knowing only those above it:
 - ``budget``, ``api``: the REST client and the account's rate limit
 - ``addresses``, ``queues``, ``routes``: which queues exist, found or created by name; what they are
   bound to
+- ``signature``, ``edge``: signed requests, and publishing through the edge Worker
 - ``publisher``, ``leases``, ``keeper``: batched publishing; batched acks and retries; leases that
   follow the work
 - ``fanout``, ``mailboxes``, ``broadcast``: exchanges and temporary queues, inside this process
   and between processes
+- ``ingress``: the HTTP server of push mode
 - ``session``: one of each of the above for a process, shared by its connections
 - ``batch``: blocks in which publishing is gathered
-- ``deadletters``, ``admission``, ``prefetch``, ``inbox``, ``puller``, ``subscription``: from
-  batched pulls to the consumer's loop
+- ``deadletters``, ``admission``, ``prefetch``, ``inbox``, ``puller``, ``receiver``,
+  ``subscription``: from batched pulls, or pushes, to the consumer's loop
 - ``exchanges``, ``channel``, ``transport``: what kombu sees
 - ``admin``, ``replay``, ``orphans``: what a person does to queues; the transport needs none of them
 """

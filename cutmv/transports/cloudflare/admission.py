@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cutmv.transports.cloudflare import delays, envelope, large
@@ -84,7 +84,7 @@ class Admission:
         return messages
 
     def _read(self, entry: Mapping[str, Any], until: float) -> _Candidate:
-        lease = Lease(self.queue.queue_id, entry["lease_id"], until=until)
+        lease = Lease.of(self.queue.queue_id, entry, until)
         message = envelope.decode(entry)
         lease.key = message["properties"]["message_id"]
         lease.object_key = large.key_of(message)
@@ -215,5 +215,5 @@ class Admission:
                 settler.retry(lease, AGAIN)
         else:
             for lease, _ in waiting:
-                # Its object goes on with the new message.
-                settler.ack(Lease(lease.queue_id, lease.lease_id))
+                # Its object goes on with the new message, and so does its id.
+                settler.ack(replace(lease, object_key=None, key=""))

@@ -20,6 +20,7 @@ from cutmv.transports.cloudflare.mailboxes import Binding as Bound
 from cutmv.transports.cloudflare.prefetch import QoS
 from cutmv.transports.cloudflare.puller import Outlet, Puller
 from cutmv.transports.cloudflare.queues import Queue
+from cutmv.transports.cloudflare.receiver import Receiver
 from cutmv.transports.cloudflare.subscription import LOSSES, Subscription
 
 #: Seconds a management call (size, purge, a single get) may take.
@@ -150,12 +151,11 @@ class Channel(ExchangeChannel):
         return [queues.get(first), *(found for part in others if (found := queues.find(part)))]
 
     def _admissions(self, queue: str) -> list[Admission]:
-        """Return what to pull from, the most urgent first; makes what is missing, if allowed."""
+        """Return what to consume, the most urgent first; makes what is missing, if allowed."""
         session = self.session
-        return [
-            Admission(part, session.queues.require_pull(part), session, self._lose)
-            for part in self._parts(queue)
-        ]
+        pushed = session.options.consume == "push"
+        require = session.queues.require_push if pushed else session.queues.require_pull
+        return [Admission(part, require(part), session, self._lose) for part in self._parts(queue)]
 
     def create_publish_batch(self, max_size: int) -> batch.ProducerBatch:
         """Return what `kombu.Producer.batch` fills: messages for few calls."""
@@ -175,7 +175,8 @@ class Channel(ExchangeChannel):
         subscription = Subscription(self, queue, no_ack, callback)
         session, inbox = self.session, self.connection.inbox
         if not session.local.has(queue):
-            subscription.puller = Puller(
+            source = Receiver if session.options.consume == "push" else Puller
+            subscription.puller = source(
                 self._admissions(queue),
                 session,
                 self.qos,

@@ -34,6 +34,7 @@ def bury(session: Session, queue: Queue, unreadable: Sequence[tuple[Entry, str]]
     between leaves two, and loses none.
     """
     whys = {entry["lease_id"]: why for entry, why in unreadable}
+    leases = {entry["lease_id"]: Lease.of(queue.queue_id, entry) for entry, _ in unreadable}
     try:
         grave = session.queues.dead_letters(queue)
         for entries in calls([entry for entry, _ in unreadable]):
@@ -48,7 +49,7 @@ def bury(session: Session, queue: Queue, unreadable: Sequence[tuple[Entry, str]]
                     whys.pop(entry["lease_id"]),
                     f"moved to {grave.name!r}" if grave else "removed",
                 )
-                session.settler.ack(Lease(queue.queue_id, entry["lease_id"]))
+                session.settler.ack(leases[entry["lease_id"]])
     except CloudflareError as error:
         logger.error(
             "cloudflare: %d message(s) of queue %r can't be read and wait to be moved to %r: %s",
@@ -58,7 +59,7 @@ def bury(session: Session, queue: Queue, unreadable: Sequence[tuple[Entry, str]]
             error,
         )
         for lease_id in whys:
-            session.settler.retry(Lease(queue.queue_id, lease_id), BURY_AGAIN)
+            session.settler.retry(leases[lease_id], BURY_AGAIN)
 
 
 def calls(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

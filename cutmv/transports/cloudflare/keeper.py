@@ -53,6 +53,10 @@ class Deadly(ValueError):
     """A message that its consumers do not survive; the line says how many."""
 
 
+#: Has the thread look at once for leases to renew.
+_LOOK = object()
+
+
 @dataclass(frozen=True, slots=True)
 class _Ending:
     """`delay` is none for an ack. One that is not to `settle` is only noted in the ledger."""
@@ -72,7 +76,7 @@ class Keeper:
         settler.on_trouble = self.note_acks
         self._ledger: Ledger  # from `start` on
         self._leases: dict[str, Lease] = {}
-        self._intake: queue.SimpleQueue[_Ending | threading.Event | None]
+        self._intake: queue.SimpleQueue[_Ending | threading.Event | object | None]
         self._intake = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -138,6 +142,12 @@ class Keeper:
                 lease.noted = True
                 self._intake.put(_Ending(lease, settle=False))
 
+    def hold_on(self, leases: list[Lease]) -> None:
+        """Write records now: the messages are worked on, but are about to be delivered again."""
+        for lease in leases:
+            lease.until = 0.0  # so that it is ended by way of the ledger, too
+        self._intake.put(_LOOK)
+
     def flush(self, timeout: float) -> None:
         """Wait until all that was handed over has gone to the settler."""
         if self._thread is not None and self._thread.is_alive():
@@ -199,7 +209,9 @@ class Keeper:
             while True:
                 if isinstance(item, threading.Event):
                     self._flushes.append(item)
-                elif item is not None:
+                elif item is _LOOK:
+                    self._look_at = 0.0
+                elif isinstance(item, _Ending):
                     self._pending.append(item)
                 item = self._intake.get_nowait()
         except queue.Empty:

@@ -9,9 +9,9 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from cutmv.transports.cloudflare.api import Client, full_jitter
 from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Refused
@@ -39,6 +39,8 @@ class Lease:
         noted: Whether the ledger is told that the message is done before its ack is accepted.
         lost: Whether another consumer has the message now.
         on_lost: Told when that comes to pass.
+        on_end: Told how the message ended, in place of the API: in push mode there is nothing to
+            call (see `receiver`). It must not block.
     """
 
     queue_id: str
@@ -51,6 +53,12 @@ class Lease:
     noted: bool = False
     lost: bool = False
     on_lost: Callable[[], None] | None = None
+    on_end: Callable[[Lease, float | None], None] | None = None
+
+    @classmethod
+    def of(cls, queue_id: str, entry: Mapping[str, Any], until: float = math.inf) -> Lease:
+        """Return the lease of an entry of a pull's answer, or of what the ingress made like one."""
+        return cls(queue_id, entry["lease_id"], until=until, on_end=entry.get("on_end"))
 
 
 class Settles(Protocol):
@@ -117,10 +125,18 @@ class Settler:
 
     def ack(self, lease: Lease) -> None:
         """Have the message removed."""
+        if lease.on_end is not None:
+            if lease.object_key:
+                self._discard([lease.object_key])
+            lease.on_end(lease, None)
+            return
         self._hand_over(_Ending(lease, None))
 
     def retry(self, lease: Lease, delay: float = 0.0) -> None:
         """Have the message returned to its queue, `delay` seconds from then."""
+        if lease.on_end is not None:
+            lease.on_end(lease, delay)
+            return
         self._hand_over(_Ending(lease, delay))
 
     def flush(self, timeout: float) -> bool:

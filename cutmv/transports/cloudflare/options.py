@@ -19,6 +19,16 @@ DEFAULT_API_BASE_URL = "https://api.cloudflare.com/client/v4"
 #: Seconds of a lease where a ledger lets it be renewed, and Cloudflare's bound.
 VISIBILITY_TIMEOUT, MAX_VISIBILITY_TIMEOUT = 300, 43_200
 
+#: Options whose default is in the environment, as ``CLOUDFLARE_`` and the name in capitals.
+FROM_ENVIRONMENT = (
+    "api_base_url",
+    "edge_url",
+    "edge_keys",
+    "consume",
+    "ingress_host",
+    "ingress_port",
+)
+
 #: What a value starts with that is an environment variable's.
 ENV = "env:"
 
@@ -56,6 +66,18 @@ class Options:
             ``file:///directory``, ``redis://…`` or ``r2://bucket/prefix`` (see `ledger`), or
             ``env:NAME`` for the URL in that environment variable, which keeps a password out of
             Celery's configuration. Default none.
+        edge_url: Where the edge Worker is (docs/edge.md), whose queue bindings have no limit of
+            calls; the REST API is used while it does not answer. Default:
+            ``CLOUDFLARE_EDGE_URL``, else none.
+        edge_keys: What requests to the Worker, and from it, are signed with: its ``EDGE_KEYS``.
+            Default: ``CLOUDFLARE_EDGE_KEYS``.
+        consume: How messages come: ``pull``, or ``push`` by the edge Worker, which hands them to
+            this process's ingress the moment they come (see `ingress`). Default:
+            ``CLOUDFLARE_CONSUME``, else ``pull``.
+        ingress_host: Address on which the ingress listens. Default: ``CLOUDFLARE_INGRESS_HOST``,
+            else 127.0.0.1.
+        ingress_port: Its port; 0 for any that is free. Default: ``CLOUDFLARE_INGRESS_PORT``, else
+            8788.
         polling_interval_min: Seconds until the next pull after the first that brought nothing;
             it doubles with each that follows. Default 0.05.
         polling_interval_max: Seconds between pulls of an idle queue at most. Default 1.
@@ -107,6 +129,11 @@ class Options:
     api_base_url: str = DEFAULT_API_BASE_URL
     visibility_timeout: float | None = None
     lease_ledger: str = field(default="", repr=False)  # may hold a password
+    edge_url: str = ""
+    edge_keys: str = field(default="", repr=False)
+    consume: str = "pull"
+    ingress_host: str = "127.0.0.1"
+    ingress_port: int = 8788
     polling_interval_min: float = 0.05
     polling_interval_max: float = 1.0
     pull_linger: float = 0.05
@@ -140,6 +167,7 @@ class Options:
                 f"cloudflare transport: option api_base_url must be an http(s) URL, "
                 f"not {self.api_base_url!r}"
             )
+        self._check_edge()
         if self.lease_ledger:
             ledger.check_url(self.lease_ledger)
             if self.queue_max_retries == 0:
@@ -165,6 +193,7 @@ class Options:
             )
         bounds: dict[str, tuple[float, float]] = {
             "visibility_timeout": (1, MAX_VISIBILITY_TIMEOUT),
+            "ingress_port": (0, 65_535),
             "polling_interval_min": (0.001, 3600),
             "polling_interval_max": (self.polling_interval_min, 3600),
             "pull_linger": (0, 10),
@@ -190,6 +219,22 @@ class Options:
                     f"not {value!r}"
                 )
 
+    def _check_edge(self) -> None:
+        if self.edge_url and not self.edge_url.startswith(("https://", "http://")):
+            raise ConfigurationError(
+                f"cloudflare transport: option edge_url must be an http(s) URL, "
+                f"not {self.edge_url!r}"
+            )
+        if self.edge_url and not self.edge_keys:
+            raise ConfigurationError(
+                "cloudflare transport: option edge_keys (or CLOUDFLARE_EDGE_KEYS) is missing: with "
+                "an edge_url it must hold the Worker's EDGE_KEYS"
+            )
+        if self.consume not in ("pull", "push"):
+            raise ConfigurationError(
+                f"cloudflare transport: option consume must be pull or push, not {self.consume!r}"
+            )
+
     @classmethod
     def read(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Options:
         """Build the options from kombu's `transport_options` and the environment.
@@ -207,8 +252,11 @@ class Options:
         values = {name: value for name, value in given.items() if name in known}
         if isinstance(values.get("priority_steps"), list):
             values["priority_steps"] = tuple(values["priority_steps"])
-        if "api_base_url" not in values and environ.get("CLOUDFLARE_API_BASE_URL"):
-            values["api_base_url"] = environ["CLOUDFLARE_API_BASE_URL"]
+        for name in FROM_ENVIRONMENT:
+            if name not in values and environ.get(f"CLOUDFLARE_{name.upper()}"):
+                values[name] = environ[f"CLOUDFLARE_{name.upper()}"]
+        if isinstance(port := values.get("ingress_port"), str) and port.isdecimal():
+            values["ingress_port"] = int(port)
         ledger_url = values.get("lease_ledger")
         if isinstance(ledger_url, str) and ledger_url.startswith(ENV):
             values["lease_ledger"] = environ.get(ledger_url.removeprefix(ENV), "")

@@ -207,6 +207,14 @@ class QoS(virtual.QoS):
                 if self._waiting:
                     self._change.notify_all()
 
+    def take_room(self) -> bool:
+        """Reserve room for one message, if there is any."""
+        with self._change:
+            if self._room() <= 0:
+                return False
+            self._ahead += 1
+            return True
+
     def unreserve(self, count: int) -> None:
         """Give back room for messages that did not come, or that the consumer now has."""
         if count:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from cutmv.transports.cloudflare import delays, envelope
 from cutmv.transports.cloudflare.addresses import Address
-from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.edge import Sender
 from cutmv.transports.cloudflare.envelope import MAX_BATCH
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
@@ -67,10 +67,10 @@ class Publisher:
     """Publishes to one queue. Threads share it."""
 
     def __init__(
-        self, name: Named | Address, client: Client, directory: QueueDirectory, options: Options
+        self, name: Named | Address, sender: Sender, directory: QueueDirectory, options: Options
     ) -> None:
         self._name = name
-        self._client = client
+        self._sender = sender
         self._directory = directory
         self._options = options
         self._lock = threading.Lock()
@@ -194,12 +194,12 @@ class Publisher:
             for each in messages
         ]
         try:
-            self._client.publish(queue.queue_id, texts, deadline)
+            self._sender.publish(queue, texts, deadline)
         except NotFound:
             # Deleted since we looked, maybe made anew under another id.
             self._directory.forget(self._name)
             queue = self._directory.declare(self._name)
-            self._client.publish(queue.queue_id, texts, deadline)
+            self._sender.publish(queue, texts, deadline)
 
     def _failure(self, why: str, cause: CloudflareError | None = None) -> PublishFailed:
         return PublishFailed(

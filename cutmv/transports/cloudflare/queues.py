@@ -187,7 +187,8 @@ class QueueDirectory:
             queue = self.find(name)
             if queue is None:
                 queue = self._create(queue_name, deadline)
-            if queue.consumer is None and self._options.create_missing_queues:
+            pulled = self._options.consume == "pull"
+            if queue.consumer is None and pulled and self._options.create_missing_queues:
                 queue = self._add_consumer(queue, deadline)
             if self._queues.get(queue_name) is not queue:
                 self._know(queue)
@@ -196,6 +197,22 @@ class QueueDirectory:
     def require_pull(self, name: Named) -> Queue:
         """Return the queue for `name`, which can be pulled from; raises `QueueMissing`."""
         return self.pullable(self.declare(name))
+
+    def require_push(self, name: Named) -> Queue:
+        """Return the queue for `name`, which a Worker consumes; raises `QueueMissing`."""
+        queue = self.declare(name)
+        if queue.consumer == "http_pull":
+            raise QueueMissing(
+                f"Cloudflare queue {queue.name!r} has a pull consumer, so no Worker can push from "
+                f"it; remove that consumer: npx wrangler queues consumer http remove {queue.name}"
+            )
+        if queue.consumer is None:
+            logger.warning(
+                "cloudflare: no Worker consumes queue %r yet: add it to the edge Worker's "
+                "wrangler.toml, and deploy that",
+                queue.name,
+            )
+        return queue
 
     def pullable(self, queue: Queue) -> Queue:
         """Return `queue`, with a pull consumer where it had none; raises `QueueMissing`."""

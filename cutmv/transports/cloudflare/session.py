@@ -12,8 +12,10 @@ from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.broadcast import Broadcaster
+from cutmv.transports.cloudflare.edge import Sender
 from cutmv.transports.cloudflare.errors import CloudflareError, Unreachable
 from cutmv.transports.cloudflare.fanout import LocalBroker
+from cutmv.transports.cloudflare.ingress import Ingress
 from cutmv.transports.cloudflare.keeper import Keeper
 from cutmv.transports.cloudflare.large import LargeMessages
 from cutmv.transports.cloudflare.leases import Settler, Settles
@@ -50,6 +52,7 @@ class Session:
         self.credentials = credentials
         self.options = options
         self.client = Client(credentials, options)
+        self.sender = Sender(self.client, options)
         self.queues = QueueDirectory(self.client, options)
         self.routes = Routes(self.queues, options)
         self.large = LargeMessages(options, credentials.account_id)
@@ -76,6 +79,7 @@ class Session:
         self.broadcaster = Broadcaster(
             self.client, self.queues, self.mailboxes, self.large, options
         )
+        self.ingress = Ingress(options.edge_keys, options.ingress_host, options.ingress_port)
         self._lock = threading.Lock()
         self._publishers: dict[Named | Address, Publisher] = {}
 
@@ -85,7 +89,7 @@ class Session:
             publisher = self._publishers.get(name)
             if publisher is None:
                 publisher = self._publishers[name] = Publisher(
-                    name, self.client, self.queues, self.options
+                    name, self.sender, self.queues, self.options
                 )
             return publisher
 
@@ -119,7 +123,9 @@ class Session:
         if self.keeper is not None:
             self.keeper.close(timeout)
         self.settler.close(timeout)
+        self.ingress.close(timeout)
         self.large.close(timeout)
+        self.sender.close()
         self.client.close()
 
     def _heard(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare.leases import Lease
 from cutmv.transports.cloudflare.puller import Puller
+from cutmv.transports.cloudflare.receiver import Receiver
 
 if TYPE_CHECKING:
     from cutmv.transports.cloudflare.channel import Channel
@@ -26,7 +27,7 @@ class Subscription:
         self.queue = queue
         self.no_ack = no_ack
         self.callback = callback
-        self.puller: Puller | None = None
+        self.puller: Puller | Receiver | None = None
 
     def deliver(self, raw: dict[str, Any]) -> None:
         """Give a message to the consumer; called in the consumer's loop."""

@@ -37,6 +37,7 @@ from cutmv.transports.cloudflare.errors import CONNECTION_ERRORS
 from cutmv.transports.cloudflare.inbox import Inbox
 from cutmv.transports.cloudflare.options import Credentials, Options
 from cutmv.transports.cloudflare.puller import Puller
+from cutmv.transports.cloudflare.receiver import Receiver
 from cutmv.transports.cloudflare.session import Session
 from cutmv.transports.cloudflare.subscription import Losses, Subscription
 
@@ -73,7 +74,7 @@ class Transport(virtual.Transport):
         celery_worker.attach(self.driver_type)
         self.options = Options.read(client.transport_options or {})
         self.inbox: Inbox[Subscription | Losses] = Inbox()
-        self.pullers: list[Puller] = []
+        self.pullers: list[Puller | Receiver] = []
         self._session: Session | None = None
         self._loop: Any = None
 
