@@ -126,7 +126,12 @@ class Ingress:
             ) from None
         _sockets.add(self._socket)
         config = uvicorn.Config(
-            _application(self), log_config=None, access_log=False, lifespan="off", ws="none"
+            _application(self),
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            ws="none",
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(

@@ -83,8 +83,8 @@ class Receiver:
         self._done: dict[str, None] = {}  # keys, the oldest first
 
     def start(self) -> None:
-        """Start taking; raises as `Session.start_consuming` and `Ingress.attach` do."""
-        self._session.start_consuming()
+        """Start taking; raises as `Session.start_settling` and `Ingress.attach` do."""
+        self._session.start_settling()
         for queue_name in self._sources:
             self._session.ingress.attach(queue_name, self)
 

@@ -93,14 +93,19 @@ class Session:
                 )
             return publisher
 
+    def start_settling(self) -> None:
+        """Start the threads that end leases; raises as `ledger.open_ledger` does."""
+        self.settler.start()
+        if self.keeper is not None:
+            self.keeper.start()
+
     def start_consuming(self) -> float:
         """Start the threads that end leases, and return the seconds of a pull's lease.
 
         Raises as `ledger.open_ledger` does.
         """
-        self.settler.start()
+        self.start_settling()
         if self.keeper is not None:
-            self.keeper.start()
             return self.keeper.seconds
         if self._lease_seconds is None:
             self._lease_seconds = self.options.visibility_timeout or _without_ledger()
