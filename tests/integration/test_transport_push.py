@@ -13,8 +13,10 @@ from typing import Any
 
 import httpx
 import pytest
+from celery import Celery
 
 from cutmv.transports.cloudflare import signature
+from cutmv.transports.cloudflare.errors import TaskTooLong
 from tests.emulator_fixture import EmulatorProcess
 from tests.processes import free_port
 from tests.queues_helpers import client, queue_id
@@ -282,3 +284,21 @@ def test_a_second_worker_on_the_same_port_says_what_to_set(site: PushSite) -> No
     second = site.worker(env={"CLOUDFLARE_INGRESS_PORT": str(site.ports[0])})
     wait_until(lambda: "its own ingress_port" in second.log(), 40, "it says so")
     assert first.child.poll() is None
+
+
+def test_a_task_that_may_take_longer_than_a_worker_waits_is_refused_when_it_is_sent(
+    site: PushSite,
+) -> None:
+    options = {"api_base_url": site.emulator.base_url, "consume": "push", "edge_keys": KEYS}
+    url = f"cloudflare://:{site.emulator.api_token}@{site.emulator.account_id}"
+    with Celery("sender", broker=url, set_as_current=False) as app:
+        app.conf.broker_transport_options = options
+        with pytest.raises(TaskTooLong, match=r"waits 870 s for a task at most.* limit is 900 s"):
+            app.send_task("long", queue="work", time_limit=900, soft_time_limit=60)
+        app.send_task("short", queue="work", time_limit=800)
+        # A queue that is pulled from has no such bound.
+        queue = client(site.emulator).create_queue("pulled", 1e12)
+        consumer = {"type": "http_pull", "settings": {"max_retries": 100}}
+        client(site.emulator).create_consumer(queue["queue_id"], consumer, 1e12)
+        app.send_task("long", queue="pulled", time_limit=900)
+    assert site.backlog() == {"work": 1, "pulled": 1}

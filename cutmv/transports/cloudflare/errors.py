@@ -143,6 +143,10 @@ class MessageTooLarge(KombuError, ValueError):
     """The message is over Cloudflare's limit of 128 KB."""
 
 
+class TaskTooLong(KombuError, ValueError):
+    """A task that may take longer than who hands it over can wait."""
+
+
 class ObjectStoreError(KombuError):
     """The store of large messages failed; another try may succeed."""
 

@@ -10,6 +10,7 @@ from kombu.utils.uuid import uuid
 from cutmv.transports.cloudflare import batch, delays, envelope, names
 from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.broadcast import Notice
+from cutmv.transports.cloudflare.errors import TaskTooLong
 from cutmv.transports.cloudflare.fanout import Binding
 from cutmv.transports.cloudflare.mailboxes import Binding as Bound
 from cutmv.transports.cloudflare.publisher import Outgoing
@@ -17,6 +18,10 @@ from cutmv.transports.cloudflare.session import Session
 
 if TYPE_CHECKING:
     from cutmv.transports.cloudflare.transport import Transport
+
+#: Seconds that a pushed task may take: Cloudflare ends the Worker that waits for it after 15
+#: minutes, and ours gives up half a minute before.
+MAX_PUSHED = 870.0
 
 #: AMQP's delivery mode of messages that are to be kept.
 PERSISTENT = 2
@@ -178,6 +183,7 @@ class ExchangeChannel(virtual.Channel):
         else:
             priority = self._get_message_priority(message)
             part = names.band(queue, session.options.priority_steps, priority)
+            self._check_time_limit(queue, part, message)
         name = str(message["headers"].get("id") or message["id"])
         text = session.large.fit(envelope.encode(message))
         outgoing = Outgoing(text, delays.due_at(message), name)
@@ -186,6 +192,20 @@ class ExchangeChannel(virtual.Channel):
             gathering.add(part, outgoing)
         else:
             session.publisher(part).publish([outgoing])
+
+    def _check_time_limit(self, queue: str, part: names.Named, message: dict[str, Any]) -> None:
+        """Raise `TaskTooLong` where the task may take longer than a Worker can wait for it."""
+        limits = message["headers"].get("timelimit") or ()
+        longest = max((limit for limit in limits if limit), default=0)
+        if longest <= MAX_PUSHED:
+            return
+        found = self.session.queues.find(part)
+        if found is not None and found.consumer == "worker":
+            raise TaskTooLong(
+                f"queue {queue!r} is pushed by a Worker, which waits {MAX_PUSHED:.0f} s for a task "
+                f"at most, and this one's time limit is {longest:g} s: lower it, or send the task "
+                f"to a queue that is pulled from"
+            )
 
     def _elsewhere(self, queue: str, message: dict[str, Any]) -> Address | None:
         """Return the mailbox for a message to a temporary queue that this process has declared.
