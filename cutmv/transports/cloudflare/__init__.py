@@ -20,8 +20,8 @@ The modules, each knowing only those above it:
 - ``signature``, ``edge``: signed requests, and publishing through the edge Worker
 - ``publisher``, ``leases``, ``keeper``: batched publishing; batched acks and retries; leases that
   follow the work
-- ``fanout``, ``mailboxes``, ``broadcast``: exchanges and temporary queues, inside this process
-  and between processes
+- ``fanout``, ``hub``, ``mailbox``, ``mailboxes``, ``broadcast``: exchanges and temporary queues,
+  inside this process and between processes
 - ``ingress``: the HTTP server of push mode
 - ``session``: one of each of the above for a process, shared by its connections
 - ``batch``: blocks in which publishing is gathered

@@ -25,8 +25,10 @@ from cutmv.transports.cloudflare.errors import (
     NotFound,
     Throttled,
 )
+from cutmv.transports.cloudflare.hub import Hub
 from cutmv.transports.cloudflare.large import LargeMessages
-from cutmv.transports.cloudflare.mailboxes import RETENTION_MIN, Mailboxes
+from cutmv.transports.cloudflare.mailbox import RETENTION_MIN
+from cutmv.transports.cloudflare.mailboxes import Mailboxes
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import QueueDirectory
 
@@ -40,6 +42,9 @@ FRESH_FOR_REPLIES = 0.3
 
 #: Seconds that events wait for others to share a call with.
 LINGER = 0.25
+
+#: The same where the hub takes them, which counts no calls.
+HUB_LINGER = 0.002
 
 #: Events kept while their budget is used up, and other notices while Cloudflare does not answer;
 #: the oldest make room.
@@ -76,8 +81,11 @@ class Broadcaster:
         directory: QueueDirectory,
         own: Mailboxes,
         large: LargeMessages,
+        *,
         options: Options,
+        hub: Hub | None,
     ) -> None:
+        self._hub = hub
         self._client, self._directory, self._own = client, directory, own
         self._large, self._options = large, options
         limit = int(client.budget.limit * options.event_rate_share)
@@ -100,7 +108,7 @@ class Broadcaster:
         """Tell whether somebody may be bound to an exchange; costs no call."""
         if not self._options.fanout or (kind == "topic" and self._silent):
             return False
-        if kind == "fanout":
+        if kind == "fanout" or self._has_hub:
             return True
         stale = kind == "topic" and (self._stale or self._directory.age > FRESH_FOR_EVENTS)
         return stale or bool(self._others(exchange))
@@ -110,7 +118,8 @@ class Broadcaster:
         with self._change:
             waiting = self._events if notice.kind == "topic" else self._urgent
             if not self._events:
-                self._events_due = max(self._events_due, time.monotonic() + LINGER)
+                linger = HUB_LINGER if self._has_hub else LINGER
+                self._events_due = max(self._events_due, time.monotonic() + linger)
             if len(waiting) >= MAX_WAITING:
                 waiting.popleft()
                 self.dropped += 1
@@ -124,8 +133,12 @@ class Broadcaster:
         `CloudflareError` where one of them did not get it within `publish_timeout`.
         """
         deadline = time.monotonic() + self._options.publish_timeout
-        self._directory.refresh(FRESH if notice.kind == "fanout" else float("inf"), deadline)
+        routed = self.by_hub(notice)
+        believed = FRESH if notice.kind == "fanout" and routed is None else float("inf")
+        self._directory.refresh(believed, deadline)
         targets = self._targets(notice)
+        if routed and not targets:
+            return
         if not targets and notice.kind == "direct" and self._may_lack_mailbox(notice):
             self._directory.refresh(FRESH_FOR_REPLIES, deadline)
             targets = self._targets(notice)
@@ -150,9 +163,20 @@ class Broadcaster:
                 notice.routing_key,
             )
 
+    def by_hub(self, notice: Notice) -> int | None:
+        """Publish by the hub; return to how many it went, or none where there is no hub."""
+        if self._hub is None:
+            return None
+        self._hub.start()
+        return self._hub.publish(notice.exchange, notice.kind, notice.routing_key, notice.text)
+
+    @property
+    def _has_hub(self) -> bool:
+        return self._hub is not None and self._hub.connected
+
     def reaches(self, exchange: str, kind: str, routing_key: str) -> bool:
-        """Tell whether another process has a mailbox for such a message, as last listed."""
-        return bool(self._targets(Notice(exchange, kind, routing_key, "")))
+        """Tell whether another process may be bound to such a message, as far as is known."""
+        return self._has_hub or bool(self._targets(Notice(exchange, kind, routing_key, "")))
 
     def freshen(self) -> None:
         """Have the list of queues renewed, by the thread, if it is old: bindings may have come."""
@@ -242,6 +266,15 @@ class Broadcaster:
     def _send_events(self, events: list[Notice]) -> None:
         """Send events to all who listen, or put them back until the budget has room."""
         deadline = time.monotonic() + EVENT_TIMEOUT
+        if self._hub is not None and self._hub.announce(
+            (each.exchange, each.kind, each.routing_key, each.text) for each in events
+        ):
+            # Of mailboxes there are those of who has no hub.
+            self._directory.refresh(float("inf"), deadline)
+            events = [each for each in events if self._targets(each)]
+            if not events:
+                self.freshen()
+                return
         if self._client.budget.scarce:  # what is left is for tasks
             self._postpone(events, SCARCE_PAUSE)
             return

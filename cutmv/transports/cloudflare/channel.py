@@ -16,7 +16,7 @@ from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.admission import Admission
 from cutmv.transports.cloudflare.exchanges import ExchangeChannel
 from cutmv.transports.cloudflare.leases import Lease
-from cutmv.transports.cloudflare.mailboxes import Binding as Bound
+from cutmv.transports.cloudflare.mailbox import Binding as Bound
 from cutmv.transports.cloudflare.prefetch import QoS
 from cutmv.transports.cloudflare.puller import Outlet, Puller
 from cutmv.transports.cloudflare.queues import Queue

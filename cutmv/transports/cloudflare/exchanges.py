@@ -12,7 +12,7 @@ from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.broadcast import Notice
 from cutmv.transports.cloudflare.errors import TaskTooLong
 from cutmv.transports.cloudflare.fanout import Binding
-from cutmv.transports.cloudflare.mailboxes import Binding as Bound
+from cutmv.transports.cloudflare.mailbox import Binding as Bound
 from cutmv.transports.cloudflare.publisher import Outgoing
 from cutmv.transports.cloudflare.session import Session
 
@@ -176,7 +176,16 @@ class ExchangeChannel(virtual.Channel):
         session = self.session
         part: names.Named | Address | None
         if session.local.has(queue):
-            part = self._elsewhere(queue, message)
+            part = None
+            if self._is_for_elsewhere(queue, message):
+                info = message["properties"]["delivery_info"]
+                exchange, key = str(info["exchange"] or ""), str(info["routing_key"] or "")
+                kind = self._kind(exchange) if exchange else "direct"
+                if session.broadcaster.by_hub(
+                    Notice(exchange, kind, key, envelope.encode(message))
+                ):
+                    return
+                part = session.mailboxes.address(queue, exchange)
             if part is None:
                 session.local.put(queue, message)
                 return
@@ -207,18 +216,15 @@ class ExchangeChannel(virtual.Channel):
                 f"to a queue that is pulled from"
             )
 
-    def _elsewhere(self, queue: str, message: dict[str, Any]) -> Address | None:
-        """Return the mailbox for a message to a temporary queue that this process has declared.
+    def _is_for_elsewhere(self, queue: str, message: dict[str, Any]) -> bool:
+        """Tell whether a message to a temporary queue of this process may be another's to read.
 
-        A task goes there unless the queue is read here: its reader may be another process. Of a
-        fanout each process has a copy of its own.
+        A task is, unless the queue is read here. Of a fanout each process has a copy of its own.
         """
-        session, exchange = self.session, message["properties"]["delivery_info"]["exchange"]
-        if not _is_lasting(message) or session.local.is_read(queue):
-            return None
-        if exchange and self._kind(exchange) == "fanout":
-            return None
-        return session.mailboxes.address(queue, exchange)
+        exchange = message["properties"]["delivery_info"]["exchange"]
+        if not _is_lasting(message) or self.session.local.is_read(queue):
+            return False
+        return not (exchange and self._kind(exchange) == "fanout")
 
 
 def _is_lasting(message: dict[str, Any]) -> bool:

@@ -3,190 +3,42 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from cutmv.transports.cloudflare import envelope, large
-from cutmv.transports.cloudflare.addresses import Address, matches
-from cutmv.transports.cloudflare.api import Client, full_jitter
+from cutmv.transports.cloudflare import envelope
+from cutmv.transports.cloudflare.addresses import Address
+from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     CloudflareError,
-    NotFound,
-    ObjectStoreError,
     QueueMissing,
 )
 from cutmv.transports.cloudflare.fanout import LocalBroker
+from cutmv.transports.cloudflare.hub import Delivery, Hub
 from cutmv.transports.cloudflare.large import LargeMessages
-from cutmv.transports.cloudflare.leases import Lease, Settler
+from cutmv.transports.cloudflare.leases import Settler
+from cutmv.transports.cloudflare.mailbox import Binding, Mailbox, retention
 from cutmv.transports.cloudflare.options import Options
-from cutmv.transports.cloudflare.queues import MAILBOX_RETENTION, QueueDirectory
+from cutmv.transports.cloudflare.queues import QueueDirectory
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which what is sent to a mailbox is kept at least (Cloudflare's bound) and at most,
-#: where its queue expires. Remote control's do within seconds: a reader that was away for longer
-#: would only act on stale commands.
-RETENTION_MIN, RETENTION_MAX = 60, 1_209_600
-
-#: Messages of one pull, and seconds of their lease: they are removed as soon as they are here.
-PULL, LEASE = 100, 30.0
+#: Seconds for which the hub is there before a mailbox that stood in for it is closed: by then no
+#: publisher believes a list from before.
+STAND_DOWN = 60.0
 
 #: Ids of messages remembered, to tell the second copy of one whose publish or removal got lost.
 REMEMBERED = 1000
-
-#: Seconds between pulls while Cloudflare does not answer, at most.
-OUTAGE_PAUSE = 10.0
 
 #: Seconds that deleting a mailbox may take; one that stays is reaped by those who publish to it.
 DELETE_TIMEOUT = 2.0
 
 #: Seconds a look into a mailbox may take.
 LOOK_TIMEOUT = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """A temporary queue's binding. `pattern` is a topic's, and none for other exchanges."""
-
-    exchange: str
-    kind: str
-    key: str
-    queue: str
-
-    @property
-    def pattern(self) -> str | None:
-        """The pattern that a routing key must match, where there is one."""
-        return self.key if self.kind == "topic" else None
-
-
-class Mailbox:
-    """A thread that pulls one mailbox while somebody reads its queue.
-
-    `made` tells whether this process made the mailbox, and `sent_to` whether it has put a task
-    into it, which another process may be about to take.
-    """
-
-    def __init__(
-        self,
-        binding: Binding,
-        address: Address,
-        queue_id: str,
-        owner: Mailboxes,
-        expires: float | None,
-        *,
-        made: bool,
-    ) -> None:
-        self.binding, self.address, self.queue_id = binding, address, queue_id
-        self.made, self.sent_to = made, False
-        self._owner, self._expires = owner, expires
-        self._stop = threading.Event()
-        self._seen: deque[str] = deque(maxlen=REMEMBERED)
-        self._thread = threading.Thread(
-            target=self._run, name=f"cloudflare-mailbox-{binding.queue}", daemon=True
-        )
-
-    def start(self) -> None:
-        """Start pulling."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Pull no more."""
-        self._stop.set()
-
-    def join(self, timeout: float) -> None:
-        """Wait for the thread's end, unless it is the one that asks."""
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout)
-
-    def _run(self) -> None:
-        options = self._owner.options
-        pause, failures = options.polling_interval_min, 0
-        read_at = time.monotonic()
-        while not self._stop.is_set():
-            if not self._owner.local.is_read(self.binding.queue):
-                if self._expires and time.monotonic() - read_at > self._expires:
-                    self._owner.close(self.binding.queue, force=False)
-                    return
-                pause = options.polling_interval_min
-                self._stop.wait(pause)
-                continue
-            read_at = time.monotonic()
-            try:
-                count = self.pull(PULL)
-            except NotFound:
-                self._reopen()
-                continue
-            except CloudflareError as error:
-                failures += 1
-                if failures == 2:
-                    logger.warning("cloudflare: mailbox of %s: %s", self.binding.queue, error)
-                self._stop.wait(full_jitter(failures, most=OUTAGE_PAUSE) + (error.retry_after or 0))
-                continue
-            failures = 0
-            pause = (
-                options.polling_interval_min
-                if count
-                else min(pause * 1.5, options.control_polling_interval)
-            )
-            if count < PULL:
-                self._stop.wait(random.uniform(pause / 2, pause))
-
-    def pull(self, most: int) -> int:
-        """Take what has come, up to `most` messages, and return how many there were."""
-        owner = self._owner
-        deadline = time.monotonic() + owner.options.request_timeout
-        pulled = owner.client.pull(self.queue_id, most, LEASE, deadline)
-        for entry in pulled:
-            lease = Lease(self.queue_id, entry["lease_id"])
-            if envelope.probed(entry):
-                owner.settler.ack(lease)
-                continue  # to take it is the answer
-            try:
-                message = envelope.decode(entry)
-                if large.is_reference(message):
-                    message = owner.large.read(entry, message)
-                    lease.object_key = large.key_of(message)
-            except (ValueError, TypeError, KeyError, ObjectStoreError) as error:
-                owner.settler.ack(lease)
-                logger.error(
-                    "cloudflare: a message to %s is dropped: %s", self.binding.queue, error
-                )
-                continue
-            owner.settler.ack(lease)
-            if self._is_new(message) and self._is_mine(message):
-                owner.local.put(self.binding.queue, message)
-        if pulled:
-            owner.on_message()
-        return len(pulled)
-
-    def _is_new(self, message: dict[str, Any]) -> bool:
-        message_id = message["properties"]["message_id"]
-        if message_id in self._seen:
-            return False
-        self._seen.append(message_id)
-        return True
-
-    def _is_mine(self, message: dict[str, Any]) -> bool:
-        pattern = self.binding.pattern
-        key = str(message["properties"]["delivery_info"].get("routing_key") or "")
-        return pattern is None or matches(pattern, key)
-
-    def _reopen(self) -> None:
-        """Make the queue again: somebody took it for an orphan's, or deleted it by hand."""
-        self._owner.directory.forget_mailbox(self.address)
-        try:
-            self.queue_id = self._owner.directory.open_mailbox(
-                self.address, retention(self._expires)
-            ).queue_id
-        except CloudflareError as error:
-            logger.warning("cloudflare: mailbox of %s: %s", self.binding.queue, error)
-            self._stop.wait(OUTAGE_PAUSE)
 
 
 class Mailboxes:
@@ -201,14 +53,21 @@ class Mailboxes:
         large: LargeMessages,
         *,
         options: Options,
+        hub: Hub | None,
         on_message: Callable[[], None],
     ) -> None:
         self.client, self.directory, self.settler = client, directory, settler
         self.local, self.large, self.options = local, large, options
         self.on_message = on_message
         self._lock = threading.Lock()
+        self._standing_in = threading.Lock()
         self._opening = threading.Lock()  # held during calls, which nobody else should wait for
+        self._wanted: dict[Binding, float | None] = {}
         self._open: dict[Binding, Mailbox] = {}
+        self._seen: dict[str, OrderedDict[str, None]] = {}
+        self._hub = hub
+        if hub is not None:
+            hub.on_delivery, hub.on_away = self._take_delivery, self._stand_in
         self._addresses: set[Address] = set()  # of those that are being closed, too
         self._refused = not (options.fanout and options.create_missing_queues)
 
@@ -224,9 +83,17 @@ class Mailboxes:
         A mailbox whose queue nobody has read for `expires` seconds is deleted. Declaring and
         binding the queue again opens it again.
 
-        Where the token may not create queues, it is told once, and the binding stays inside
-        this process.
+        Where there is a hub it does the work, and a mailbox is opened only for what others may
+        have put there before. Where the token may not create queues, it is told once, and the
+        binding stays inside this process.
         """
+        self._wanted[binding] = expires
+        hub = self._hub
+        if hub is not None:
+            hub.bind(binding.exchange, binding.kind, binding.key, binding.queue)
+        self._open_mailbox(binding, expires, needed=hub is None or not hub.connected)
+
+    def _open_mailbox(self, binding: Binding, expires: float | None, *, needed: bool) -> None:
         if self._refused:
             return
         scope = self.options.queue_name_prefix
@@ -235,6 +102,8 @@ class Mailboxes:
             if binding in self._open:
                 return
             made = not self.directory.knows(address)
+            if made and not needed:
+                return
             try:
                 opened = self.directory.open_mailbox(address, retention(expires))
             except (AccessDenied, QueueMissing) as error:
@@ -250,6 +119,58 @@ class Mailboxes:
                 self._open[binding] = mailbox
         mailbox.start()
 
+    def arrive(self, queue: str, message: dict[str, Any]) -> None:
+        """Give a message to a temporary queue, unless it came before by the other way."""
+        message_id = str(message["properties"]["message_id"])
+        with self._lock:
+            seen = self._seen.setdefault(queue, OrderedDict())
+            if message_id in seen:
+                return
+            seen[message_id] = None
+            if len(seen) > REMEMBERED:
+                seen.popitem(last=False)
+        self.local.put(queue, message)
+
+    def _take_delivery(self, delivery: Delivery) -> None:
+        """Take what the hub brings."""
+        message = envelope.decode({"body": delivery.text, "lease_id": "", "id": ""})
+        bound = {binding.queue for binding in list(self._wanted)}
+        for queue in bound.intersection(delivery.queues):
+            self.arrive(queue, message)
+
+    def _stand_in(self) -> None:
+        """Have mailboxes do the hub's work, in a thread of its own: the hub's is to reconnect."""
+        if self._standing_in.acquire(blocking=False):
+            threading.Thread(
+                target=self._open_all, name="cloudflare-mailboxes", daemon=True
+            ).start()
+
+    def _open_all(self) -> None:
+        try:
+            for binding, expires in list(self._wanted.items()):
+                self._open_mailbox(binding, expires, needed=True)
+        except CloudflareError as error:  # the hub calls again
+            logger.debug("cloudflare: a mailbox can't stand in for the hub: %s", error)
+        finally:
+            self._standing_in.release()
+
+    def retire(self, mailbox: Mailbox) -> bool:
+        """Close a mailbox that stood in for the hub, once that is back and nothing is left."""
+        hub, binding = self._hub, mailbox.binding
+        if hub is None or hub.connected_for < STAND_DOWN or mailbox.sent_to or not mailbox.made:
+            return False
+        deadline = time.monotonic() + DELETE_TIMEOUT
+        try:
+            if self.client.backlog(mailbox.queue_id, deadline).count:
+                return False
+            self.directory.delete_mailbox(mailbox.address, mailbox.queue_id, deadline)
+        except CloudflareError:
+            return False
+        with self._lock:
+            self._open.pop(binding, None)
+            self._addresses.discard(mailbox.address)
+        return True
+
     def address(self, queue: str, exchange: str) -> Address | None:
         """Return where a task goes that this process has for its own temporary queue.
 
@@ -258,7 +179,9 @@ class Mailboxes:
         """
         mailboxes = self._of(queue)
         if not mailboxes:
-            self.open(Binding("", "direct", queue, queue), self.local.expires(queue))
+            bound = [binding for binding in list(self._wanted) if binding.queue == queue]
+            for binding in bound or [Binding("", "direct", queue, queue)]:
+                self._open_mailbox(binding, self.local.expires(queue), needed=True)
             mailboxes = self._of(queue)
         if not mailboxes:
             return None
@@ -296,6 +219,11 @@ class Mailboxes:
         They are deleted; without `force`, those are left that belong to another process: this
         one has never read them, and has sent to them or only found them there.
         """
+        for each in [b for b in self._wanted if queue in (None, b.queue) and binding in (None, b)]:
+            self._wanted.pop(each, None)
+            self._seen.pop(each.queue, None)
+            if self._hub is not None:
+                self._hub.unbind(each.exchange, each.kind, each.key, each.queue)
         with self._lock:
             closing = [
                 self._open.pop(each)
@@ -326,10 +254,3 @@ class Mailboxes:
         if mailbox.sent_to or not mailbox.made:
             return False
         return not self.client.backlog(mailbox.queue_id, deadline).count
-
-
-def retention(expires: float | None) -> int:
-    """Return for how many seconds a mailbox keeps messages whose queue expires unread, or not."""
-    if expires is None:
-        return MAILBOX_RETENTION
-    return int(min(max(expires, RETENTION_MIN), RETENTION_MAX))

@@ -15,6 +15,7 @@ from cutmv.transports.cloudflare.broadcast import Broadcaster
 from cutmv.transports.cloudflare.edge import Sender
 from cutmv.transports.cloudflare.errors import CloudflareError, Unreachable
 from cutmv.transports.cloudflare.fanout import LocalBroker
+from cutmv.transports.cloudflare.hub import Hub
 from cutmv.transports.cloudflare.ingress import Ingress
 from cutmv.transports.cloudflare.keeper import Keeper
 from cutmv.transports.cloudflare.large import LargeMessages
@@ -67,6 +68,9 @@ class Session:
         self.leases: Settles = self.keeper or self.settler
         self._lease_seconds: float | None = None
         self.local = LocalBroker()
+        self.hub: Hub | None = None
+        if options.edge_url and options.fanout:
+            self.hub = Hub(options.edge_url, options.edge_keys, options.queue_name_prefix)
         self.mailboxes = Mailboxes(
             self.client,
             self.queues,
@@ -74,10 +78,11 @@ class Session:
             self.local,
             self.large,
             options=options,
+            hub=self.hub,
             on_message=self._heard,
         )
         self.broadcaster = Broadcaster(
-            self.client, self.queues, self.mailboxes, self.large, options
+            self.client, self.queues, self.mailboxes, self.large, options=options, hub=self.hub
         )
         self.ingress = Ingress(options.edge_keys, options.ingress_host, options.ingress_port)
         self._lock = threading.Lock()
@@ -125,6 +130,8 @@ class Session:
         """
         self.mailboxes.close()
         self.broadcaster.close(timeout)
+        if self.hub is not None:
+            self.hub.close(timeout)
         if self.keeper is not None:
             self.keeper.close(timeout)
         self.settler.close(timeout)

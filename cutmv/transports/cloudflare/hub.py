@@ -1,0 +1,279 @@
+"""The hub: what temporary queues are sent, over a WebSocket to the edge Worker, in milliseconds.
+
+A process has one connection, outwards, so it needs no public address. The hub keeps the bindings of
+a client that is away for less than a minute, and what was published for it meanwhile; here they
+are sent again on each connection all the same. While there is none, mailboxes do the same work
+(see `mailboxes`), more slowly.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from cutmv.transports.cloudflare import signature
+from cutmv.transports.cloudflare.api import full_jitter
+from cutmv.transports.cloudflare.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+# At DEBUG the library shows headers, and with them signatures.
+_library_logger = logging.getLogger(f"{__name__}.websocket")
+_library_logger.setLevel(logging.WARNING)
+
+#: Seconds for a connection to be there, and for the hub to say where a message went.
+OPEN_TIMEOUT, ANSWER_TIMEOUT = 5.0, 2.0
+
+#: Seconds between two attempts to connect, at most; and until mailboxes take over.
+PAUSE_MAX, AWAY = 10.0, 1.0
+
+#: Bytes of a frame that is taken, and characters of texts that are sent in one.
+MAX_FRAME, MAX_SENT = 8 * 1024 * 1024, 400_000
+
+#: Frames and seconds after which it is reported how many have come.
+REPORT_FRAMES, REPORT_SECONDS = 50, 0.5
+
+Op = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message for temporary queues of this process, as it was published."""
+
+    queues: tuple[str, ...]
+    text: str
+
+
+class Hub:
+    """This process's connection to the hub; its thread starts with the first binding or message.
+
+    `on_delivery` gets what comes, `on_ring` the name of a queue that has messages, and `on_away` is
+    called, perhaps again and again, once the hub has been away for `AWAY`. The thread calls them.
+    """
+
+    def __init__(self, url: str, keys: str, scope: str) -> None:
+        self.client_id = uuid4().hex
+        self._url = url.rstrip("/").replace("http", "ws", 1)
+        self._keys, self._scope = keys, scope
+        self.on_delivery: Callable[[Delivery], None] = lambda _: None
+        self.on_ring: Callable[[str], None] = lambda _: None
+        self.on_away: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+        self._wanted: dict[str, Op] = {}  # what is bound and watched, by its JSON
+        self._socket: Any = None
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._connected = threading.Event()
+        self._connected_at = 0.0
+        self._answers: dict[int, _Answer] = {}
+        self._refs = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connected.is_set()
+
+    @property
+    def connected_for(self) -> float:
+        """Seconds since the connection was made; 0 if there is none."""
+        return time.monotonic() - self._connected_at if self.connected else 0.0
+
+    def start(self) -> None:
+        """Connect, once, and wait a moment for that: who comes next may publish."""
+        with self._lock:
+            if self._thread is not None or self._stop.is_set():
+                return
+            connect = _connector()
+            self._thread = threading.Thread(
+                target=self._run, args=(connect,), name="cloudflare-hub", daemon=True
+            )
+            self._thread.start()
+        self._connected.wait(ANSWER_TIMEOUT)
+
+    def close(self, timeout: float) -> None:
+        """Forget what is bound, and end the connection."""
+        self._stop.set()
+        for op in list(self._wanted.values()):
+            self._undo(op)
+        socket = self._socket
+        if socket is not None:
+            socket.close()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def bind(self, exchange: str, kind: str, key: str, queue: str) -> None:
+        """Have messages delivered that are published to an exchange with a key that fits."""
+        self._want({"op": "bind", "exchange": exchange, "kind": kind, "key": key, "queue": queue})
+
+    def unbind(self, exchange: str, kind: str, key: str, queue: str) -> None:
+        """Remove a binding."""
+        op = {"op": "bind", "exchange": exchange, "kind": kind, "key": key, "queue": queue}
+        if self._wanted.pop(json.dumps(op), None):
+            self._undo(op)
+
+    def watch(self, queue_name: str) -> None:
+        """Have `on_ring` called when messages are published to a queue through the Worker."""
+        self._want({"op": "watch", "queue": queue_name})
+
+    def publish(self, exchange: str, kind: str, key: str, text: str) -> int | None:
+        """Publish to the other clients, and return to how many it went; none: it is not known."""
+        if len(text) > MAX_SENT:
+            return None
+        with self._lock:
+            self._refs += 1
+            answer = self._answers[self._refs] = _Answer(self._refs)
+        try:
+            op = {**_message(exchange, kind, key, text), "ref": answer.ref}
+            if not self._send([op]) or not answer.ready.wait(ANSWER_TIMEOUT):
+                return None
+            return answer.routed
+        finally:
+            del self._answers[answer.ref]
+
+    def announce(self, messages: Iterable[tuple[str, str, str, str]]) -> bool:
+        """Publish many (exchange, kind, key, text), and tell whether they were handed over."""
+        ops: list[Op] = []
+        size = 0
+        for message in messages:
+            if ops and size + len(message[3]) > MAX_SENT:
+                if not self._send(ops):
+                    return False
+                ops, size = [], 0
+            ops.append(_message(*message))
+            size += len(message[3])
+        return not ops or self._send(ops)
+
+    def _want(self, op: Op) -> None:
+        with self._lock:
+            self._wanted[json.dumps(op)] = op
+        self.start()
+        self._send([op])
+
+    def _undo(self, op: Op) -> None:
+        self._send([{**op, "op": f"un{op['op']}"}])
+
+    def _send(self, ops: list[Op]) -> bool:
+        socket = self._socket
+        if socket is None:
+            return False
+        try:
+            socket.send(json.dumps(ops))
+        except Exception as error:  # the library has many; each means that it is gone
+            logger.debug("cloudflare: the hub is gone: %s", error)
+            return False
+        return True
+
+    # The thread.
+
+    def _run(self, connect: Callable[..., Any]) -> None:
+        failures, since = 0, time.monotonic()
+        while not self._stop.is_set():
+            try:
+                with self._connect(connect) as socket:
+                    self._serve(socket)
+                    since, failures = time.monotonic(), 0
+            except Exception as error:
+                failures += 1
+                if failures == 2:
+                    logger.warning(
+                        "cloudflare: the edge Worker's hub is away, so queues carry what is for "
+                        "temporary ones: %s",
+                        str(error) or type(error).__name__,
+                    )
+            finally:
+                self._socket = None
+                self._connected.clear()
+                for answer in list(self._answers.values()):
+                    answer.ready.set()
+            if not self._stop.is_set() and time.monotonic() - since > AWAY:
+                self.on_away()
+            self._stop.wait(full_jitter(failures, most=PAUSE_MAX))
+
+    def _connect(self, connect: Callable[..., Any]) -> Any:
+        target = f"/v1/hub?{urlencode({'client': self.client_id, 'scope': self._scope})}"
+        return connect(
+            self._url + target,
+            additional_headers=signature.headers(self._keys, target.encode()),
+            user_agent_header="cutmv-transport",
+            open_timeout=OPEN_TIMEOUT,
+            close_timeout=1,
+            max_size=MAX_FRAME,
+            compression=None,
+            logger=_library_logger,
+        )
+
+    def _serve(self, socket: Any) -> None:
+        """Bind all anew, then read until the connection ends, which raises."""
+        with self._lock:
+            wanted = list(self._wanted.values())
+            self._socket = socket
+        if wanted:
+            socket.send(json.dumps(wanted))
+        self._connected_at = time.monotonic()
+        self._connected.set()
+        frames, reported = 0, time.monotonic()
+        while True:
+            try:
+                frame = socket.recv(timeout=REPORT_SECONDS if frames else None)
+                frames += 1
+                ops = json.loads(frame)
+                for op in ops if isinstance(ops, list) else [ops]:
+                    self._take(op)
+            except TimeoutError:
+                pass
+            now = time.monotonic()
+            if frames >= REPORT_FRAMES or (frames and now - reported > REPORT_SECONDS):
+                socket.send(json.dumps({"op": "got", "frames": frames}))
+                frames, reported = 0, now
+
+    def _take(self, op: Op) -> None:
+        try:
+            match op["op"]:
+                case "deliver":
+                    self.on_delivery(Delivery(tuple(op["queues"]), op["text"]))
+                case "ring":
+                    self.on_ring(op["queue"])
+                case "ok":
+                    answer = self._answers.get(op["ref"])
+                    if answer is not None:
+                        answer.routed = int(op["routed"])
+                        answer.ready.set()
+                case "missed":
+                    logger.warning("cloudflare: the hub dropped %d messages for us", op["count"])
+                case "error":
+                    logger.warning("cloudflare: the hub says: %s", op["detail"])
+        except Exception:  # one message must not end the connection for all others
+            logger.exception("cloudflare: a message of the hub is dropped")
+
+
+class _Answer:
+    """What the hub says of one message; no number where the connection ended before."""
+
+    def __init__(self, ref: int) -> None:
+        self.ref = ref
+        self.ready = threading.Event()
+        self.routed: int | None = None
+
+
+def _message(exchange: str, kind: str, key: str, text: str) -> Op:
+    # What is for this process has been delivered within it.
+    address = {"exchange": exchange, "kind": kind, "key": key}
+    return {"op": "publish", **address, "text": text, "skip_self": True}
+
+
+def _connector() -> Callable[..., Any]:
+    try:
+        from websockets.sync.client import connect
+    except ImportError:
+        raise ConfigurationError(
+            "cloudflare transport: an edge_url needs more packages: pip install 'cutmv[push]'"
+        ) from None
+    return connect
