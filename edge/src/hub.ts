@@ -129,7 +129,10 @@ export class Hub extends DurableObject<Env> {
     this.deliver(mail);
   }
 
-  override async webSocketClose(socket: WebSocket): Promise<void> {
+  override async webSocketClose(socket: WebSocket, code: number, reason: string, clean: boolean) {
+    // A close is answered by hand, or its client waits for it; 1005 means that it named no code.
+    const ours = socket.readyState !== WebSocket.CLOSING;
+    if (clean && !ours) socket.close(code === 1005 ? 1000 : code, reason);
     await this.left(this.ctx.getTags(socket)[0]!);
   }
 

@@ -46,6 +46,8 @@ function readMessage(entry: unknown): MessageSendRequest<string> {
       `A message is ${sizeOf(body)} bytes with its metadata: at most ${MAX_MESSAGE}.`,
     );
   }
+  // The runtime cuts a text at its first NUL, and says nothing.
+  if (body.includes("\0")) throw new Problem(400, "A text must not hold NUL characters.");
   const message = { body, contentType: "text" as const };
   if (fields["delay_seconds"] === undefined) return message;
   return { ...message, delaySeconds: integerOf(fields, "delay_seconds", MAX_DELAY_S) };
