@@ -13,7 +13,23 @@ from tests.edge.ingress import Ingress
 from tests.edge.worker import KEY, OLD_KEY, Worker, install
 from tests.processes import free_port
 
-PLAIN = "publish rung ack signed retry again busy refused down beats silent wall odd lines".split()
+#: One for each test that pushes.
+PLAIN = [
+    "publish",
+    "rung",
+    "ack",
+    "signed",
+    "retry",
+    "again",
+    "busy",
+    "refused",
+    "down",
+    "beats",
+    "silent",
+    "wall",
+    "odd",
+    "lines",
+]
 QUEUES: dict[str, dict[str, Any]] = {
     **{f"edge-{name}": {} for name in PLAIN},
     "edge-broken": {"max_batch_size": 3, "max_batch_timeout": 1},

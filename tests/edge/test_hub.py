@@ -244,12 +244,25 @@ def test_who_misses_too_much_gets_the_newest_and_is_told(worker: Worker, scope: 
 
 def test_who_does_not_return_is_forgotten(make_worker: Callable[..., Worker], scope: str) -> None:
     worker = make_worker(HUB_GRACE_S="1")
-    go_away(worker, "ann", scope, ("x", "fanout", "", "q"))
-    gone = message("x", "fanout", "", "late")
-    wait_for(lambda: announce(worker, scope, gone) == 0, 20, "ann is forgotten")
+    late = message("x", "fanout", "", "late")
+    with worker.hub("ann", scope), worker.hub("ann", scope) as ann:
+        ann.bind("x", "fanout", "", "q")
+        go_away(worker, "ben", scope, ("x", "fanout", "", "q"))
+        wait_for(lambda: announce(worker, scope, late) == 1, 20, "ben is forgotten")
+        # Ann's first socket was gone for longer, her second was not.
+        ann.texts(1)
+        worker.stop()  # cut off, she says no good-bye
+    worker.start()
+    wait_for(lambda: announce(worker, scope, late) == 0, 20, "ann is forgotten")
     with worker.hub("ann", scope) as ann:
         ann.settle()
-        assert announce(worker, scope, gone) == 0
+        assert announce(worker, scope, late) == 0
+
+
+def test_a_good_bye_is_answered(worker: Worker, scope: str) -> None:
+    with worker.hub(scope=scope) as client:
+        client.settle()
+    assert client.socket.close_code == 1000
 
 
 def test_a_second_connection_replaces_the_first(worker: Worker, scope: str) -> None:

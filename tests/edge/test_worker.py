@@ -28,10 +28,8 @@ def test_the_types_are_strict_and_right() -> None:
 
 @pytest.mark.parametrize("env", ["", "production"])
 def test_wrangler_would_deploy_it(env: str, tmp_path: object) -> None:
-    config = ROOT / "wrangler.toml"
-    run = run_tool(
-        "wrangler", "deploy", f"--config={config}", f"--env={env}", "--dry-run", f"--outdir={tmp_path}"
-    )  # fmt: skip
+    where = [f"--config={ROOT / 'wrangler.toml'}", f"--env={env}", f"--outdir={tmp_path}"]
+    run = run_tool("wrangler", "deploy", "--dry-run", *where)
     assert run.returncode == 0, run.stderr
     for binding in ("env.HUB", "env.QUEUE_CUTMV_PROCESSING", "env.CUTMV_STORAGE"):
         assert binding in run.stdout
