@@ -1,0 +1,67 @@
+/** POST /v1/queues/{name}/messages: a producer without the REST API's limit of calls. */
+
+import { bindingName, type Env, hubOf, producerOf } from "./env";
+import { asObject, bytesIn, integerOf, log, messagesOf, Problem, stringOf } from "./problems";
+import { signedJson } from "./signature";
+
+/** Bytes of one message and of one batch; each message's metadata counts, as Cloudflare does it. */
+const MAX_MESSAGE = 128_000;
+const MAX_BATCH = 256_000;
+const METADATA = 100;
+/** Seconds: 12 hours. */
+const MAX_DELAY_S = 43_200;
+
+export async function publish(request: Request, env: Env, ctx: ExecutionContext, name: string) {
+  const document = await signedJson(request, env);
+  const queue = producerOf(env, name);
+  if (!queue) {
+    throw new Problem(
+      404,
+      `No queue ${name} here: add [[queues.producers]] with queue = "${name}" and ` +
+        `binding = "${bindingName(name)}" to wrangler.toml, and deploy.`,
+    );
+  }
+  const messages = messagesOf(document).map(readMessage);
+  const size = messages.reduce((sum, message) => sum + sizeOf(message.body), 0);
+  if (size > MAX_BATCH) {
+    throw new Problem(413, `The batch is ${size} bytes with its metadata: at most ${MAX_BATCH}.`);
+  }
+  try {
+    await queue.sendBatch(messages);
+  } catch (error) {
+    throw refusal(name, error);
+  }
+  // After the messages were accepted, and in nobody's way: a ring is a hint, not a promise.
+  const scope = new URL(request.url).searchParams.get("scope") ?? "";
+  ctx.waitUntil(hubOf(env, scope).ring(name));
+  return Response.json({ accepted: messages.length });
+}
+
+function readMessage(entry: unknown): MessageSendRequest<string> {
+  const fields = asObject(entry, "A message");
+  const body = stringOf(fields, "body");
+  if (sizeOf(body) > MAX_MESSAGE) {
+    throw new Problem(
+      413,
+      `A message is ${sizeOf(body)} bytes with its metadata: at most ${MAX_MESSAGE}.`,
+    );
+  }
+  // The runtime cuts a text at its first NUL, and says nothing.
+  if (body.includes("\0")) throw new Problem(400, "A text must not hold NUL characters.");
+  const message = { body, contentType: "text" as const };
+  if (fields["delay_seconds"] === undefined) return message;
+  return { ...message, delaySeconds: integerOf(fields, "delay_seconds", MAX_DELAY_S) };
+}
+
+function sizeOf(body: string): number {
+  return bytesIn(body) + METADATA;
+}
+
+/** Bindings throw plain errors whose text alone tells a queue that is too busy from other trouble. */
+function refusal(name: string, error: unknown): Problem {
+  log("queue-refused", { queue: name, error: String(error) });
+  if (/too many requests|429|overloaded|rate limit/i.test(String(error))) {
+    return new Problem(429, `Queue ${name} takes no more right now.`, { "retry-after": "2" });
+  }
+  return new Problem(503, `Queue ${name} did not take the messages.`, { "retry-after": "5" });
+}

@@ -1,0 +1,134 @@
+/**
+ * Standard Webhooks (https://www.standardwebhooks.com), both ways: HMAC-SHA256 over
+ * `id.timestamp.body`, in the headers webhook-id, webhook-timestamp and webhook-signature.
+ *
+ * While keys are changed there are two of them: either opens, and what we send is signed by both.
+ */
+
+import { type Env, guardOf } from "./env";
+import { Problem } from "./problems";
+
+/** Seconds that a timestamp may be off, either way. */
+const TOLERANCE_S = 300;
+/** Bytes of a body that are read at all: 256 KB of messages, most of whose characters JSON escapes. */
+const MAX_BODY = 1_048_576;
+/** Signatures of one request that are looked at. */
+const MAX_SIGNATURES = 8;
+
+const encoder = new TextEncoder();
+
+/** The JSON of a signed POST. */
+export async function signedJson(request: Request, env: Env): Promise<unknown> {
+  const keys = keysOf(env); // first: nobody's megabyte is read before there is a key to check it
+  const body = await bodyOf(request);
+  await verify(request.headers, body, keys, env);
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(body));
+  } catch {
+    throw new Problem(400, "The body is not JSON in UTF-8.");
+  }
+}
+
+/** Check a signed GET: it has no body, so what is signed is its path and query. */
+export async function signedTarget(request: Request, env: Env): Promise<void> {
+  const { pathname, search } = new URL(request.url);
+  await verify(request.headers, encoder.encode(pathname + search), keysOf(env), env);
+}
+
+/** The headers that sign `body` by every key, so that the receiver may have either. */
+export async function signatureOf(body: string, env: Env): Promise<Record<string, string>> {
+  const id = `msg_${crypto.randomUUID().replaceAll("-", "")}`;
+  const timestamp = Math.floor(Date.now() / 1000);
+  const signed = content(id, String(timestamp), encoder.encode(body));
+  const signatures = keysOf(env).map(async (key) => {
+    const digest = await crypto.subtle.sign("HMAC", await imported(key, "sign"), signed);
+    return `v1,${btoa(String.fromCharCode(...new Uint8Array(digest)))}`;
+  });
+  return {
+    "webhook-id": id,
+    "webhook-timestamp": String(timestamp),
+    "webhook-signature": (await Promise.all(signatures)).join(" "),
+  };
+}
+
+async function verify(headers: Headers, body: Uint8Array, keys: Uint8Array[], env: Env) {
+  const id = headers.get("webhook-id") ?? "";
+  const timestamp = headers.get("webhook-timestamp") ?? "";
+  const given = headers.get("webhook-signature") ?? "";
+  if (!id || id.length > 255 || !given || !/^[0-9]{1,12}$/.test(timestamp)) {
+    throw new Problem(401, "The request is not signed: its three webhook- headers are needed.");
+  }
+  if (!(await anyMatches(given, content(id, timestamp, body), keys))) {
+    throw new Problem(401, "The signature is wrong: the two ends have different keys.");
+  }
+  const ends = (Number(timestamp) + TOLERANCE_S) * 1000;
+  if (Math.abs(Date.now() - Number(timestamp) * 1000) > TOLERANCE_S * 1000) {
+    throw new Problem(401, "The timestamp is too far from now: check both clocks.");
+  }
+  if (!(await guardOf(env).remember(id, ends))) {
+    throw new Problem(409, "A request with this webhook-id was received before.");
+  }
+}
+
+async function anyMatches(given: string, signed: Uint8Array, keys: Uint8Array[]) {
+  const digests = given.split(" ", MAX_SIGNATURES).flatMap((one) => {
+    const found = /^v1,([A-Za-z0-9+/]{43}=)$/.exec(one);
+    return found ? [fromBase64(found[1]!)] : [];
+  });
+  for (const key of keys) {
+    const hmac = await imported(key, "verify");
+    for (const digest of digests) {
+      // Compares in constant time.
+      if (await crypto.subtle.verify("HMAC", hmac, digest, signed)) return true;
+    }
+  }
+  return false;
+}
+
+function content(id: string, timestamp: string, body: Uint8Array): Uint8Array {
+  const head = encoder.encode(`${id}.${timestamp}.`);
+  const whole = new Uint8Array(head.length + body.length);
+  whole.set(head);
+  whole.set(body, head.length);
+  return whole;
+}
+
+function keysOf(env: Env): Uint8Array[] {
+  const keys = (env.EDGE_KEYS ?? "").split(/[\s,]+/).map(keyBytes).filter((key) => key.length);
+  if (!keys.length) {
+    throw new Problem(503, "No key is set: npx wrangler secret put EDGE_KEYS", {
+      "retry-after": "60",
+    });
+  }
+  return keys;
+}
+
+function keyBytes(key: string): Uint8Array {
+  // Standard Webhooks writes keys in base64 after a prefix; any other string is its bytes.
+  const found = /^whsec_((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$/.exec(key);
+  return found ? fromBase64(found[1]!) : encoder.encode(key);
+}
+
+function fromBase64(text: string): Uint8Array {
+  return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+}
+
+function imported(key: Uint8Array, use: "sign" | "verify"): Promise<CryptoKey> {
+  return crypto.subtle.importKey("raw", key, { name: "HMAC", hash: "SHA-256" }, false, [use]);
+}
+
+/** The body, refused as soon as it is known to be too large. */
+async function bodyOf(request: Request): Promise<Uint8Array> {
+  const tooLarge = new Problem(413, `The body is larger than ${MAX_BODY} bytes.`);
+  if (Number(request.headers.get("content-length") ?? 0) > MAX_BODY) throw tooLarge;
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of request.body ?? []) {
+    size += chunk.byteLength;
+    if (size > MAX_BODY) throw tooLarge;
+    chunks.push(chunk);
+  }
+  const body = new Uint8Array(size);
+  for (let chunk; (chunk = chunks.pop()); ) body.set(chunk, (size -= chunk.byteLength));
+  return body;
+}

@@ -1,0 +1,245 @@
+"""Push mode: from publishing to an ingress that answers as it likes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+
+from cutmv.progress.webhook import sign
+from tests.edge.ingress import Ingress
+from tests.edge.worker import KEY, OLD_KEY, Worker
+from tests.processes import wait_for
+
+pytestmark = pytest.mark.edge
+
+#: Seconds that two clocks may differ in what they call a second.
+SLACK_S = 0.05
+
+
+def test_a_message_is_pushed_and_acked(worker: Worker, ingress: Ingress) -> None:
+    before = time.time() * 1000
+    worker.publish("edge-ack", "héllo\n\x7f \U0001f3ac")
+    delivery = ingress.next("edge-ack")
+    delivery.ack_all()
+    (message,) = delivery.messages
+    assert message["body"] == "héllo\n\x7f \U0001f3ac"
+    assert message["content_type"] == "text"
+    assert message["attempts"] == 1
+    assert abs(message["timestamp_ms"] - before) < 60_000
+    worker.wait_for_batch("edge-ack", 1, 1)
+
+
+def test_a_batch_is_signed_by_every_key(worker: Worker, ingress: Ingress) -> None:
+    worker.publish("edge-signed", "signed")
+    delivery = ingress.next("edge-signed")
+    delivery.ack_all()
+    webhook_id, stamp = delivery.headers["webhook-id"], int(delivery.headers["webhook-timestamp"])
+    assert delivery.headers["webhook-signature"].split(" ") == [
+        sign(key, webhook_id, stamp, delivery.raw) for key in (KEY, OLD_KEY)
+    ]
+    assert abs(time.time() - stamp) < 60
+
+
+def test_a_retry_comes_after_its_delay(worker: Worker, ingress: Ingress) -> None:
+    worker.publish("edge-retry", "later")
+    first = ingress.next("edge-retry")
+    told = time.monotonic()
+    first.begin().say("retry", delay_seconds=2).end()
+    second = ingress.next("edge-retry")
+    second.ack_all()
+    assert (second.bodies, second.attempts) == (["later"], [2])
+    assert second.at - told >= 2 - SLACK_S
+
+
+def test_a_retry_without_a_delay_comes_at_once(worker: Worker, ingress: Ingress) -> None:
+    worker.publish("edge-again", "again")
+    first = ingress.next("edge-again")
+    first.begin().say("retry").end()
+    second = ingress.next("edge-again")
+    second.ack_all()
+    assert second.attempts == [2]
+    # A message without an outcome would take five seconds.
+    assert second.at - first.at < 4
+
+
+@pytest.mark.slow
+def test_a_busy_message_waits_longer_each_time_and_is_sent_anew_before_its_retries_end(
+    worker: Worker, ingress: Ingress
+) -> None:
+    worker.publish("edge-busy", "patience")
+    gaps, ids, attempts, told = [], [], [], 0.0
+    for _ in range(4):
+        delivery = ingress.next("edge-busy")
+        gaps.append(delivery.at - told)
+        ids.append(delivery.messages[0]["id"])
+        attempts += delivery.attempts
+        told = time.monotonic()
+        if len(ids) < 4:
+            delivery.begin().say("busy").end()
+    delivery.ack_all()
+    assert delivery.bodies == ["patience"]
+    assert attempts == [1, 2, 3, 1]
+    assert ids[0] == ids[1] == ids[2] != ids[3]
+    for gap, at_least, at_most in zip(gaps[1:], (1, 2, 4), (2, 4, 8), strict=True):
+        assert at_least - SLACK_S <= gap <= at_most + 2
+    worker.wait_for_batch("edge-busy", 1, 1)
+
+
+def test_an_ingress_that_says_when_to_come_back_is_obeyed(worker: Worker, ingress: Ingress) -> None:
+    worker.publish("edge-refused", "not now")
+    first = ingress.next("edge-refused")
+    told = time.monotonic()
+    first.refuse(503, Retry_After="4")
+    second = ingress.next("edge-refused")
+    second.ack_all()
+    assert second.attempts == [2]
+    # Without the header it would be two seconds at most.
+    assert second.at - told >= 4 - SLACK_S
+
+
+def test_a_stream_that_breaks_returns_what_it_did_not_answer(
+    worker: Worker, ingress: Ingress
+) -> None:
+    worker.publish("edge-broken", "a", "b", "c")
+    first = ingress.next("edge-broken")
+    assert first.bodies == ["a", "b", "c"]
+    first.begin().say("ack", of=1)
+    told = time.monotonic()
+    first.break_off()
+    worker.wait_for_batch("edge-broken", 1, 3)
+    second = ingress.next("edge-broken")
+    second.ack_all()
+    assert (sorted(second.bodies), second.attempts) == (["a", "c"], [2, 2])
+    assert second.at - told >= 5 - SLACK_S
+
+
+def test_a_stream_that_ends_early_returns_what_it_did_not_answer(
+    worker: Worker, ingress: Ingress
+) -> None:
+    worker.publish("edge-cut", "a", "b", "c")
+    ingress.next("edge-cut").begin().say("ack", of=0).end()
+    worker.wait_for_batch("edge-cut", 1, 3)
+    second = ingress.next("edge-cut")
+    second.ack_all()
+    assert sorted(second.bodies) == ["b", "c"]
+
+
+def test_messages_wait_for_an_ingress_that_is_down(worker: Worker, port_of_later: int) -> None:
+    worker.publish("edge-down", "early")
+    worker.wait_for_batch("edge-down", 0, 1)
+    late = Ingress(port_of_later)
+    try:
+        delivery = late.next("edge-down")
+        delivery.ack_all()
+        assert delivery.bodies == ["early"]
+        assert delivery.attempts[0] >= 2
+        worker.wait_for_batch("edge-down", 1, 1)
+    finally:
+        late.close()
+
+
+def test_heartbeats_keep_a_long_message(worker: Worker, ingress: Ingress) -> None:
+    worker.publish("edge-beats", "long")
+    delivery = ingress.next("edge-beats").begin()
+    end = time.monotonic() + 4  # twice as long as the Worker bears silence
+    while time.monotonic() < end:
+        delivery.beat()
+        time.sleep(0.4)
+    delivery.say("ack").end()
+    worker.wait_for_batch("edge-beats", 1, 1)
+
+
+def test_silence_counts_as_a_broken_connection(worker: Worker, ingress: Ingress) -> None:
+    worker.publish("edge-silent", "hush")
+    first = ingress.next("edge-silent").begin()
+    first.beat()
+    second = ingress.next("edge-silent")
+    second.ack_all()
+    first.over.set()
+    assert second.attempts == [2]
+    assert second.at - first.at >= 2 + 5 - SLACK_S
+    worker.wait_for_batch("edge-silent", 1, 1)
+
+
+def test_a_batch_is_given_up_before_the_platform_ends_it(worker: Worker, ingress: Ingress) -> None:
+    worker.publish("edge-wall", "endless")
+    delivery = ingress.next("edge-wall").begin()
+
+    def ended() -> bool:
+        try:
+            delivery.beat()
+        except OSError:
+            return True
+        return False
+
+    wait_for(ended, 20, "the Worker hangs up")
+    delivery.over.set()
+    assert time.monotonic() - delivery.at >= 8 - SLACK_S
+    worker.wait_for_batch("edge-wall", 0, 1)
+
+
+def test_lines_that_mean_nothing_are_passed_over(worker: Worker, ingress: Ingress) -> None:
+    worker.publish("edge-lines", "odd")
+    delivery = ingress.next("edge-lines").begin()
+    delivery.write('not JSON\n[]\nnull\n{"id":"another","outcome":"ack"}\n')
+    delivery.say("perhaps")
+    line = f'{{"id":"{delivery.messages[0]["id"]}","outcome":"ack"}}\n'
+    delivery.write(line[:20])  # and one that comes in two pieces
+    delivery.write(line[20:])
+    delivery.end()
+    worker.wait_for_batch("edge-lines", 1, 1)
+
+
+def test_a_delay_that_is_none_does_not_keep_a_message_from_coming_again(
+    worker: Worker, ingress: Ingress
+) -> None:
+    worker.publish("edge-odd", "odd")
+    ingress.next("edge-odd").begin().say("retry", delay_seconds="soon").end()
+    second = ingress.next("edge-odd")
+    second.ack_all()
+    assert second.attempts == [2]
+
+
+@pytest.mark.slow
+def test_a_message_that_breaks_its_ingress_ends_as_a_dead_letter(
+    worker: Worker, ingress: Ingress
+) -> None:
+    worker.publish("edge-poison", "poison")
+    for attempt in (1, 2):
+        delivery = ingress.next("edge-poison").begin()
+        assert delivery.attempts == [attempt]
+        delivery.break_off()
+    grave = ingress.next("edge-grave")
+    grave.ack_all()
+    assert grave.bodies == ["poison"]
+
+
+def test_many_messages_come_once_each(worker: Worker, ingress: Ingress) -> None:
+    bodies = [f"message {n}" for n in range(300)]
+    begun = time.monotonic()
+    for start in range(0, 300, 100):
+        worker.publish("edge-many", *bodies[start : start + 100])
+    came: list[str] = []
+    while len(came) < 300:
+        delivery = ingress.next("edge-many")
+        delivery.ack_all()
+        assert set(delivery.attempts) == {1}
+        came += delivery.bodies
+    print(f"pushed {300 / (time.monotonic() - begun):.0f} messages/s in batches of ten")
+    assert sorted(came) == sorted(bodies)
+
+
+def test_the_queue_of_wrangler_toml_is_served_one_message_at_a_time(
+    worker: Worker, ingress: Ingress
+) -> None:
+    waits = []
+    for n in range(50):
+        begun = time.monotonic()
+        worker.publish("cutmv-processing", f"{n}")
+        delivery = ingress.next("cutmv-processing")
+        waits.append((delivery.at - begun) * 1000)
+        delivery.ack_all()
+        assert delivery.bodies == [f"{n}"]
+    print(f"publish to deliver: p50 {statistics.median(waits):.1f} ms, max {max(waits):.1f} ms")

@@ -1,0 +1,62 @@
+"""What is checked without running it: types, and the configuration that is deployed."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+import pytest
+
+import cutmv
+from cutmv.transports.cloudflare.names import dead_letters
+from cutmv.transports.cloudflare.options import Options
+from tests.edge.worker import EDGE, ROOT, install, run_tool
+
+pytestmark = pytest.mark.edge
+
+
+@pytest.fixture(autouse=True, scope="module")
+def packages() -> None:
+    install()
+
+
+def test_the_types_are_strict_and_right() -> None:
+    assert json.loads((EDGE / "tsconfig.json").read_text())["compilerOptions"]["strict"] is True
+    checked = run_tool("tsc", "--noEmit")
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("env", ["", "production"])
+def test_wrangler_would_deploy_it(env: str, tmp_path: object) -> None:
+    where = [f"--config={ROOT / 'wrangler.toml'}", f"--env={env}", f"--outdir={tmp_path}"]
+    run = run_tool("wrangler", "deploy", "--dry-run", *where)
+    assert run.returncode == 0, run.stderr
+    for binding in ("env.HUB", "env.QUEUE_CUTMV_PROCESSING", "env.CUTMV_STORAGE"):
+        assert binding in run.stdout
+    assert "warning" not in (run.stdout + run.stderr).lower()
+
+
+def test_production_has_what_the_rest_has() -> None:
+    config = tomllib.loads((ROOT / "wrangler.toml").read_text())
+    production = config["env"]["production"]
+    for table in ("queues", "r2_buckets", "durable_objects"):
+        assert production[table] == config[table]
+    assert config["vars"].keys() <= production["vars"].keys()
+
+
+def test_dead_letters_go_where_the_transport_looks_for_them() -> None:
+    config = tomllib.loads((ROOT / "wrangler.toml").read_text())
+    (consumer,) = config["queues"]["consumers"]
+    pattern = Options().dead_letter_queue
+    assert consumer["dead_letter_queue"] == dead_letters(consumer["queue"], pattern)
+
+
+def test_one_version_for_all() -> None:
+    assert json.loads((EDGE / "package.json").read_text())["version"] == cutmv.__version__
+
+
+def test_packages_are_pinned() -> None:
+    package = json.loads((EDGE / "package.json").read_text())
+    versions = [*package["devDependencies"].values(), *package["optionalDependencies"].values()]
+    assert all(version[0].isdigit() for version in versions)
+    assert "dependencies" not in package
