@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cutmv.progress.webhook import sign
+from cutmv.transports.cloudflare.signature import sign
 from tests.edge.ingress import Ingress
 from tests.edge.worker import KEY, OLD_KEY, Worker
 from tests.processes import wait_for
