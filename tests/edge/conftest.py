@@ -80,8 +80,8 @@ def make_worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     install()
     made: list[Worker] = []
 
-    def make(**variables: str) -> Worker:
-        worker = Worker(tmp_path / f"worker-{len(made)}", variables)
+    def make(queues: dict[str, dict[str, Any]] | None = None, **variables: str) -> Worker:
+        worker = Worker(tmp_path / f"worker-{len(made)}", variables, queues or {})
         made.append(worker)
         worker.start()
         return worker

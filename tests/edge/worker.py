@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -157,7 +158,7 @@ class Worker:
         self.folder.mkdir(exist_ok=True)
         config = self.folder / "wrangler.json"
         config.write_text(json.dumps(self._config()))
-        port = free_port()
+        port = urlsplit(self.url).port or free_port()  # the same as before
         self.url = f"http://127.0.0.1:{port}"
         self.process = Process(
             [

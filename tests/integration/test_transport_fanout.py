@@ -526,3 +526,17 @@ def test_an_unbinding_that_failed_can_be_tried_again(
         emulator.clear_faults()
         queue.unbind_from(exchange, routing_key="cut")
         assert [name for name in emulator.stats()["messages"] if Route.read(name)] == []
+
+
+def test_an_event_arrives_though_none_follows_it(emulator: EmulatorProcess) -> None:
+    exchange = kombu.Exchange("celeryev", type="topic")
+    # Of different options, so that they share no more than two processes would.
+    with connect(emulator) as sender, connect(emulator, ack_linger=0.2) as listener:
+        got: list[str] = []
+        queue = kombu.Queue("ev", exchange, routing_key="#", auto_delete=True)
+        with listener.Consumer(queue, callbacks=[lambda body, _: got.append(body)], no_ack=True):
+            producer = sender.Producer(exchange=exchange)
+            producer.publish("first", routing_key="task.sent", delivery_mode=1)
+            wait_until(lambda: drained(listener) or got == ["first"], 10, "the first came")
+            producer.publish("last", routing_key="task.sent", delivery_mode=1)
+            wait_until(lambda: drained(listener) or got == ["first", "last"], 10, "the last came")

@@ -108,7 +108,7 @@ class Broadcaster:
         """Tell whether somebody may be bound to an exchange; costs no call."""
         if not self._options.fanout or (kind == "topic" and self._silent):
             return False
-        if kind == "fanout" or self._has_hub:
+        if kind == "fanout" or self._hub is not None:
             return True
         stale = kind == "topic" and (self._stale or self._directory.age > FRESH_FOR_EVENTS)
         return stale or bool(self._others(exchange))
@@ -167,7 +167,6 @@ class Broadcaster:
         """Publish by the hub; return to how many it went, or none where there is no hub."""
         if self._hub is None:
             return None
-        self._hub.start()
         return self._hub.publish(notice.exchange, notice.kind, notice.routing_key, notice.text)
 
     @property
@@ -214,7 +213,8 @@ class Broadcaster:
     def _run(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(self._is_time, self._wait())
+                while not self._is_time():
+                    self._change.wait(self._wait())
                 urgent = list(self._urgent)
                 self._urgent.clear()
                 list_due, self._list_due = self._list_due, False

@@ -127,6 +127,7 @@ class Hub:
         """Publish to the other clients, and return to how many it went; none: it is not known."""
         if len(text) > MAX_SENT:
             return None
+        self.start()
         with self._lock:
             self._refs += 1
             answer = self._answers[self._refs] = _Answer(self._refs)
@@ -140,6 +141,7 @@ class Hub:
 
     def announce(self, messages: Iterable[tuple[str, str, str, str]]) -> bool:
         """Publish many (exchange, kind, key, text), and tell whether they were handed over."""
+        self.start()
         ops: list[Op] = []
         size = 0
         for message in messages:

@@ -1,0 +1,141 @@
+"""Celery over the edge Worker: tasks pushed to real workers, remote control by the hub."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import kombu
+import pytest
+
+from cutmv.transports.cloudflare.addresses import Address
+from tests.edge.worker import KEY, Worker
+from tests.emulator_fixture import EmulatorProcess
+from tests.integration.test_transport_push import PushSite
+from tests.processes import free_port
+from tests.transport_helpers import WorkerProcess, connect, wait_until
+
+pytestmark = pytest.mark.edge
+
+
+class EdgeSite(PushSite):
+    """A site whose messages go through the Worker, to one worker's ingress or to pullers."""
+
+    def __init__(self, emulator: EmulatorProcess, directory: Path, edge: Worker, port: int) -> None:
+        super().__init__(emulator, directory)
+        self.edge, self.port = edge, port
+        self.broker |= {"CLOUDFLARE_EDGE_URL": edge.url, "CLOUDFLARE_EDGE_KEYS": KEY}
+
+    def edge_worker(self, *args: str, **options: Any) -> WorkerProcess:
+        """A worker that takes what is pushed."""
+        env = {"CLOUDFLARE_INGRESS_PORT": str(self.port)} | options.pop("env", {})
+        return self.ready(self.worker(*args, env=env, **options))
+
+    def calls(self) -> dict[str, int]:
+        """Calls of the REST API by route, answered well."""
+        return {
+            route: counts["200"]
+            for route, counts in self.emulator.stats()["calls"].items()
+            if "200" in counts
+        }
+
+
+@pytest.fixture
+def site(
+    emulator: EmulatorProcess, tmp_path: Path, make_worker: Callable[..., Worker]
+) -> Iterator[EdgeSite]:
+    port = free_port()
+    edge = make_worker(
+        queues={"work": {"dead_letter_queue": "work-dead"}},
+        INGRESS_URL=f"http://127.0.0.1:{port}",
+    )
+    site = EdgeSite(emulator, tmp_path, edge, port)
+    yield site
+    site.close()
+
+
+def test_tasks_published_through_the_worker_are_pushed_and_run_once(site: EdgeSite) -> None:
+    site.edge_worker()
+    for number in range(10):
+        site.send("record", number)
+    wait_until(lambda: len(site.notes("record")) >= 10, 60, "they ran")
+    site.send("flaky", "again", 2)
+    wait_until(lambda: len(site.notes("try")) == 3, 60, "its retries are pushed, too")
+
+    assert sorted(note["value"] for note in site.notes("record")) == list(range(10))
+    assert "batch" not in site.calls(), "no message went by the REST API"
+    assert not site.held()
+
+
+def test_a_publisher_uses_the_rest_api_while_the_worker_is_away(site: EdgeSite) -> None:
+    site.edge.stop()
+    site.send("record", "by REST")
+    assert site.backlog() == {"work": 1}
+
+
+def test_remote_control_goes_by_the_hub_and_makes_no_queues(site: EdgeSite) -> None:
+    worker = site.edge_worker(sociable=True)
+    assert worker
+    started = time.monotonic()
+    assert inspect(site, "ping") == {"w0@test": {"ok": "pong"}}
+    print(f"inspect ping, its process included: {time.monotonic() - started:.2f} s")
+    assert list(inspect(site, "stats")) == ["w0@test"]
+    assert [name for name in site.emulator.stats()["messages"] if Address.read(name)] == []
+
+
+def test_mailboxes_stand_in_while_the_worker_is_away(site: EdgeSite) -> None:
+    site.edge_worker(sociable=True)
+    assert inspect(site, "ping") == {"w0@test": {"ok": "pong"}}
+    site.edge.stop()
+
+    def pong() -> bool:
+        return bool(inspect(site, "ping") == {"w0@test": {"ok": "pong"}})
+
+    wait_until(pong, 60, "it answers by queues")
+    assert [name for name in site.emulator.stats()["messages"] if Address.read(name)]
+    site.edge.start()
+    wait_until(pong, 60, "it answers by the hub again")
+
+
+def test_events_reach_a_listener_in_milliseconds(site: EdgeSite) -> None:
+    exchange = kombu.Exchange("celeryev", type="topic")
+    options = {"edge_url": site.edge.url, "edge_keys": KEY}
+    # Of different options, so that they share no more than two processes would.
+    listening = connect(site.emulator, ack_linger=0.2, **options)
+    with connect(site.emulator, **options) as sender, listening as listener:
+        took: list[float] = []
+        queue = kombu.Queue("ev", exchange, routing_key="task.#", auto_delete=True)
+
+        def on_event(body: dict[str, float], message: kombu.Message) -> None:
+            took.append(time.time() - body["at"])
+
+        with listener.Consumer(queue, callbacks=[on_event], no_ack=True):
+            producer = sender.Producer(exchange=exchange)
+            for number in range(200):
+                producer.publish(
+                    {"at": time.time(), "n": number}, routing_key="task.progress", delivery_mode=1
+                )
+                listener.drain_events(timeout=10)
+    assert len(took) == 200
+    print(f"publish to event: p50 {sorted(took)[100] * 1000:.1f} ms")
+
+
+def inspect(site: EdgeSite, method: str) -> dict[str, Any]:
+    """What `celery inspect` gets in a process of its own."""
+    code = (
+        "import json, sys; from tests.transport_app import app\n"
+        "print(json.dumps(getattr(app.control.inspect(timeout=2, limit=1), sys.argv[1])()))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, method],
+        env=site.env(),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    return json.loads(ran.stdout) or {}
