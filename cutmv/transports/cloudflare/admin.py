@@ -17,7 +17,7 @@ from typing import Any
 from cutmv.transports.cloudflare import envelope
 from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.addresses import stands_for_binding
-from cutmv.transports.cloudflare.api import Backlog
+from cutmv.transports.cloudflare.answers import Backlog
 from cutmv.transports.cloudflare.errors import NotFound, QueueMissing, QueueNameError
 from cutmv.transports.cloudflare.options import Credentials, Options
 from cutmv.transports.cloudflare.queues import Queue

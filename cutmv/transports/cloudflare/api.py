@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from cutmv.transports.cloudflare import answers
+from cutmv.transports.cloudflare.answers import Backlog
 from cutmv.transports.cloudflare.budget import Budget
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
@@ -25,7 +26,6 @@ from cutmv.transports.cloudflare.errors import (
     NotFound,
     Refused,
     ServerFault,
-    Throttled,
     Unreachable,
 )
 from cutmv.transports.cloudflare.options import Credentials, Options
@@ -47,25 +47,12 @@ BACKOFF_MAX = 2.0
 PAGE = 100
 MAX_PAGES = 100
 
-#: Cloudflare's codes for a token that is wrong or may not.
-ACCESS_CODES = frozenset({9109, 10000, 10001, 10106})
-
-#: A queue that is not (any more).
-QUEUE_NOT_FOUND = 10104
+T = TypeVar("T")
 
 
 def full_jitter(attempt: int, first: float = BACKOFF_FIRST, most: float = BACKOFF_MAX) -> float:
     """Return the seconds to pause before retry number `attempt` (from 0)."""
     return random.uniform(0, min(most, first * 2 ** min(attempt, 16)))
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """About what a queue holds: messages, their bytes, and when the oldest came (s since 1970)."""
-
-    count: int
-    size: int
-    oldest: float | None
 
 
 class Client:
@@ -117,7 +104,7 @@ class Client:
         for page in range(1, MAX_PAGES + 1):
             try:
                 path = f"/queues?{urlencode({'page': page, 'per_page': PAGE})}"
-                answer = self._call("GET", path, deadline, retried=retried, expects=list)
+                answer = self._call("GET", path, answers.queues, deadline, retried=retried)
             except (NotFound, Refused) as error:
                 raise AccessDenied(
                     f"Cloudflare knows no account {self._account!r} for this token ({error}): "
@@ -125,50 +112,44 @@ class Client:
                     status=error.status,
                     code=error.code,
                 ) from None
-            fresh = [queue for queue in answer["result"] or () if queue["queue_id"] not in seen]
+            fresh = [queue for queue in answer.queues if queue["queue_id"] not in seen]
             seen.update(queue["queue_id"] for queue in fresh)
             yield from fresh
-            total = (answer.get("result_info") or {}).get("total_pages")
+            total = answer.total_pages
             # An answer that ignores paging repeats itself; one that counts pages tells the last.
             if len(fresh) < PAGE or (total is not None and page >= total):
                 return
 
     def create_queue(self, queue_name: str, deadline: float) -> dict[str, Any]:
         """Create a queue and return it."""
-        return self._result("POST", "/queues", deadline, {"queue_name": queue_name})
+        return self._call("POST", "/queues", answers.queue, deadline, {"queue_name": queue_name})
 
     def retain(self, queue_id: str, seconds: int, deadline: float) -> None:
         """Have a queue's messages deleted after `seconds` (60 to 14 days)."""
         settings = {"settings": {"message_retention_period": seconds}}
-        self._call("PATCH", f"/queues/{queue_id}", deadline, settings)
+        self._call("PATCH", f"/queues/{queue_id}", answers.nothing, deadline, settings)
 
     def delete_queue(self, queue_id: str, deadline: float) -> None:
         """Delete a queue with all it holds."""
-        self._call("DELETE", f"/queues/{queue_id}", deadline)
+        self._call("DELETE", f"/queues/{queue_id}", answers.nothing, deadline)
 
     def list_consumers(self, queue_id: str, deadline: float) -> list[dict[str, Any]]:
         """Return a queue's consumers."""
-        answer = self._call("GET", f"/queues/{queue_id}/consumers", deadline, expects=list)
-        return list(answer["result"] or ())
+        return self._call("GET", f"/queues/{queue_id}/consumers", answers.consumers, deadline)
 
     def create_consumer(self, queue_id: str, consumer: Mapping[str, Any], deadline: float) -> None:
         """Add a consumer to a queue."""
-        self._call("POST", f"/queues/{queue_id}/consumers", deadline, consumer)
+        path = f"/queues/{queue_id}/consumers"
+        self._call("POST", path, answers.nothing, deadline, consumer)
 
     def purge(self, queue_id: str, deadline: float) -> None:
         """Start the removal of all of a queue's messages."""
-        self._call(
-            "POST", f"/queues/{queue_id}/purge", deadline, {"delete_messages_permanently": True}
-        )
+        body = {"delete_messages_permanently": True}
+        self._call("POST", f"/queues/{queue_id}/purge", answers.nothing, deadline, body)
 
     def backlog(self, queue_id: str, deadline: float) -> Backlog:
         """Return about what a queue holds, leased and delayed messages included."""
-        metrics = self._result("GET", f"/queues/{queue_id}/metrics", deadline)
-        return Backlog(
-            int(metrics.get("backlog_count") or 0),
-            int(metrics.get("backlog_bytes") or 0),
-            int(metrics.get("oldest_message_timestamp_ms") or 0) / 1000 or None,
-        )
+        return self._call("GET", f"/queues/{queue_id}/metrics", answers.backlog, deadline)
 
     # Messages.
 
@@ -187,19 +168,22 @@ class Client:
 
     def put(self, queue_id: str, messages: Sequence[Mapping[str, Any]], deadline: float) -> None:
         """Put messages on a queue like `publish`, each as the API takes it."""
-        self._call("POST", f"/queues/{queue_id}/messages/batch", deadline, {"messages": messages})
+        path = f"/queues/{queue_id}/messages/batch"
+        self._call("POST", path, answers.nothing, deadline, {"messages": messages})
 
     def pull(
         self, queue_id: str, count: int, visibility_timeout: float, deadline: float
     ) -> list[dict[str, Any]]:
         """Lease up to `count` (1 to 100) messages for `visibility_timeout` seconds.
 
-        Not retried: messages of an answer that was lost come back when their lease ends.
+        Not retried: messages of an answer that was lost come back when their lease ends, and so
+        do those that an answer gives malformed; they are logged.
         """
         body = {"batch_size": count, "visibility_timeout_ms": int(visibility_timeout * 1000)}
         path = f"/queues/{queue_id}/messages/pull"
-        answer = self._call("POST", path, deadline, body, metered=False, retried=False)
-        return list((answer["result"] or {}).get("messages") or ())
+        return self._call(
+            "POST", path, answers.pulled, deadline, body, metered=False, retried=False
+        )
 
     def settle(
         self,
@@ -219,43 +203,38 @@ class Client:
             ],
         }
         path = f"/queues/{queue_id}/messages/ack"
-        answer = self._call("POST", path, deadline, body, metered=False, retried=False)
-        return dict((answer["result"] or {}).get("warnings") or {})
+        return self._call(
+            "POST", path, answers.warnings, deadline, body, metered=False, retried=False
+        )
 
     def peek(self, queue_id: str, count: int, deadline: float) -> list[dict[str, Any]]:
         """Return up to `count` (1 to 100) messages that wait, and lease none.
 
         Each has a ``ref`` in place of a lease. Leased and delayed messages are not shown.
         """
-        body = {"batch_size": count}
-        result = self._result("POST", f"/queues/{queue_id}/messages/peek", deadline, body)
-        return list(result.get("messages") or ())
+        path = f"/queues/{queue_id}/messages/peek"
+        return self._call("POST", path, answers.peeked, deadline, {"batch_size": count})
 
     def remove(self, queue_id: str, refs: Sequence[str], deadline: float) -> dict[str, str]:
         """Remove messages by the ``ref`` that `peek` gave; returns Cloudflare's warnings by it."""
         body = {"refs": [{"ref": ref} for ref in refs]}
-        result = self._result("POST", f"/queues/{queue_id}/messages/purge", deadline, body)
-        return dict(result.get("warnings") or {})
+        path = f"/queues/{queue_id}/messages/purge"
+        return self._call("POST", path, answers.warnings, deadline, body)
 
     # One call.
-
-    def _result(
-        self, method: str, path: str, deadline: float, body: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        return dict(self._call(method, path, deadline, body)["result"] or {})
 
     def _call(
         self,
         method: str,
         path: str,
+        read: Callable[[dict[str, Any]], T],
         deadline: float,
         body: Mapping[str, Any] | None = None,
         *,
         metered: bool = True,
         retried: bool = True,
-        expects: type = dict,
-    ) -> dict[str, Any]:
-        """Make a call and return its envelope, whose result is what it `expects`, or nothing.
+    ) -> T:
+        """Make a call and return what `read` makes of its answer.
 
         `metered` calls wait for the account's budget.
         """
@@ -265,9 +244,7 @@ class Client:
             if metered:
                 self.budget.take(deadline)
             try:
-                envelope = self._exchange(method, path, content, deadline)
-                if not isinstance(envelope.setdefault("result", None), expects | None):
-                    raise ServerFault("Cloudflare answered with what is no answer to the call")
+                answer = read(self._exchange(method, path, content, deadline))
             except CloudflareError as error:
                 self.failed_at = time.monotonic()
                 pause = full_jitter(attempt)
@@ -279,12 +256,12 @@ class Client:
                     raise
             else:
                 self.succeeded_at = time.monotonic()
-                return envelope
+                return answer
             time.sleep(pause)
             attempt += 1
 
     def _exchange(self, method: str, path: str, content: bytes, deadline: float) -> dict[str, Any]:
-        """Send one request and read its answer."""
+        """Send one request and return its answer's envelope."""
         timeout = max(0.05, min(self._timeout, deadline - time.monotonic()))
         connect = min(timeout, CONNECT_TIMEOUT)
         request = httpx.Request(
@@ -308,57 +285,12 @@ class Client:
                 f"Cloudflare's API at {address.scheme}://{address.netloc} gave no answer: "
                 f"{str(exc) or type(exc).__name__}"
             ) from None
+        except httpx.DecodingError as exc:
+            raise ServerFault(
+                f"Cloudflare's answer is packed as nothing is: {exc}", status=response.status_code
+            ) from None
         self.budget.learn(response.headers)
-        try:
-            envelope = json.loads(response.content)
-            success = envelope["success"] and response.status_code < 400
-        except (ValueError, TypeError, KeyError):
-            envelope, success = {}, False
-        if not success:
-            raise _error(response, envelope, self._account)
-        return dict(envelope)
-
-
-def _error(response: httpx.Response, envelope: Any, account: str) -> CloudflareError:
-    """Turn an answer that is no success into the error to raise."""
-    status = response.status_code
-    errors = envelope.get("errors") if isinstance(envelope, dict) else None
-    first: dict[str, Any] = errors[0] if errors else {}
-    code = int(first.get("code") or 0)
-    said = " ".join(str(first.get("message") or response.reason_phrase or "no reason").split())
-    detail = f"HTTP {status}, code {code}: {said}" if code else f"HTTP {status}: {said}"
-    if status == 429:
-        return Throttled(
-            f"Cloudflare asks to slow down ({detail})",
-            status=status,
-            code=code,
-            retry_after=_retry_after(response.headers),
-        )
-    if status in (401, 403) or code in ACCESS_CODES:
-        return AccessDenied(
-            f"Cloudflare refused the API token for account {account!r} ({detail}): check "
-            f"CLOUDFLARE_API_TOKEN or the broker URL; it needs the permission Queues: Edit",
-            status=status,
-            code=code,
-        )
-    if status == 404 or code == QUEUE_NOT_FOUND:
-        return NotFound(f"Cloudflare found nothing there ({detail})", status=status, code=code)
-    if 400 <= status < 500:
-        return Refused(f"Cloudflare refused the call ({detail})", status=status, code=code)
-    return ServerFault(
-        f"Cloudflare failed to answer ({detail})",
-        status=status,
-        code=code,
-        retry_after=_retry_after(response.headers),
-    )
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read ``Retry-After`` in seconds; Cloudflare gives no dates."""
-    try:
-        return max(0.0, float(headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
+        return answers.envelope(response, self._account)
 
 
 def _dump(body: Mapping[str, Any]) -> bytes:

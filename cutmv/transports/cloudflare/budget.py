@@ -26,7 +26,8 @@ RECHECK = 0.25
 #: Seconds slept at least, so that rounding never makes a busy loop.
 MIN_WAIT = 0.001
 
-_RATELIMIT = re.compile(r"\br=(\d+).*?\bt=(\d+(?:\.\d+)?)", re.IGNORECASE)
+#: Numbers of more digits are none of Cloudflare's.
+_RATELIMIT = re.compile(r"\br=(\d{1,9})\b.*?\bt=(\d{1,5}(?:\.\d{1,9})?)\b", re.IGNORECASE)
 
 
 class Budget:

@@ -1,0 +1,285 @@
+"""What an answer of the Queues API says, or the error to raise where it says something else.
+
+JSON that is no answer to the call, from a proxy or a broken release, is a `ServerFault`: it is
+retried as an outage is. A pull alone takes what is whole of an answer that is partly not so,
+since what it brought is leased, and comes back by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from cutmv.transports.cloudflare.errors import (
+    AccessDenied,
+    CloudflareError,
+    NotFound,
+    Refused,
+    ServerFault,
+    Throttled,
+)
+
+logger = logging.getLogger(__name__)
+
+#: Cloudflare's codes for a token that is wrong or may not.
+ACCESS_CODES = frozenset({9109, 10000, 10001, 10106})
+
+#: A queue that is not (any more).
+QUEUE_NOT_FOUND = 10104
+
+#: Seconds of ``Retry-After`` that are obeyed at most; Cloudflare's windows are of 5 minutes.
+RETRY_AFTER_MAX = 3600.0
+
+#: Numbers that are none of an answer's: infinite, or past what a time or a count can be.
+NUMBER_MAX = 2**53
+
+#: A queue's id, which becomes part of addresses.
+_QUEUE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """About what a queue holds: messages, their bytes, and when the oldest came (s since 1970)."""
+
+    count: int
+    size: int
+    oldest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Queues, and how many pages there are of them, if the answer says so."""
+
+    queues: list[Document]
+    total_pages: int | None
+
+
+def envelope(response: httpx.Response, account: str) -> Document:
+    """Return the envelope of a call that succeeded; raises what it failed with."""
+    try:
+        document = json.loads(response.content)
+    except (ValueError, RecursionError):
+        document = None
+    document = document if isinstance(document, dict) else {}
+    if document.get("success") is not True or response.status_code >= 400:
+        raise _error(response, document, account)
+    return document
+
+
+def nothing(document: Document) -> None:
+    """Read the answer to a call of which only the success counts."""
+    if not isinstance(document.get("result"), dict | None):
+        raise _wrong("its result is no object")
+
+
+def queues(document: Document) -> Page:
+    """Read a page of queues. One that is malformed voids it: half a list is half the bindings."""
+    info = document.get("result_info")
+    if not isinstance(info, dict | None):
+        raise _wrong("its result_info is no object")
+    total = (info or {}).get("total_pages")
+    if not _is_number(total, none=True):
+        raise _wrong("its total_pages is no number")
+    pages = None if total is None else int(total)
+    return Page([_checked_queue(each) for each in _items(document)], pages)
+
+
+def queue(document: Document) -> Document:
+    """Read a queue that was created."""
+    return _checked_queue(_object(document))
+
+
+def consumers(document: Document) -> list[Document]:
+    """Read a queue's consumers."""
+    return [_checked_consumer(each) for each in _items(document)]
+
+
+def backlog(document: Document) -> Backlog:
+    """Read a queue's metrics. A count must be there: what is empty may be deleted."""
+    metrics = _object(document)
+    size, oldest = metrics.get("backlog_bytes"), metrics.get("oldest_message_timestamp_ms")
+    if not (_is_number(metrics.get("backlog_count")) and _is_number(size, oldest, none=True)):
+        raise _wrong("its metrics are no numbers")
+    return Backlog(int(metrics["backlog_count"]), int(size or 0), (oldest or 0) / 1000 or None)
+
+
+def pulled(document: Document) -> list[Document]:
+    """Read the messages of a pull; those that are malformed are left out, unless all are."""
+    entries = _messages(document)
+    whole = [entry for entry in entries if _is_message(entry, "lease_id")]
+    if entries and not whole:
+        raise _wrong("none of its messages is one")
+    if len(whole) < len(entries):
+        logger.warning(
+            "cloudflare: %d of %d messages of a pull are malformed, and left out; they come back "
+            "when their lease ends",
+            len(entries) - len(whole),
+            len(entries),
+        )
+    return whole
+
+
+def peeked(document: Document) -> list[Document]:
+    """Read the messages of a peek; all of them, since who looks again loses nothing."""
+    entries = _messages(document)
+    if not all(
+        _is_message(entry, "ref") and _is_number(entry.get("timestamp_ms"), none=True)
+        for entry in entries
+    ):
+        raise _wrong("a message of it is none")
+    return entries
+
+
+def warnings(document: Document) -> dict[str, str]:
+    """Read the warnings of a call that ended leases, or removed messages."""
+    found = _object(document).get("warnings")
+    if not found and isinstance(found, list | None):
+        return {}
+    if not isinstance(found, dict):
+        raise _wrong("its warnings are no object")
+    return {handle: str(warning) for handle, warning in found.items()}
+
+
+def _wrong(what: str) -> ServerFault:
+    return ServerFault(f"Cloudflare's answer is none to the call: {what}", status=200)
+
+
+def _object(document: Document) -> Document:
+    result = document.get("result")
+    if not isinstance(result, dict):
+        raise _wrong("its result is no object")
+    return result
+
+
+def _items(document: Document) -> Sequence[Any]:
+    """Return a list's items; none of them may be written as no list at all."""
+    result = document.get("result")
+    if not isinstance(result, list | None):
+        raise _wrong("its result is no list")
+    return result or ()
+
+
+def _messages(document: Document) -> list[Any]:
+    found = _object(document).get("messages")
+    if not isinstance(found, list | None):
+        raise _wrong("its messages are no list")
+    return found or []
+
+
+def _is_message(entry: Any, handle: str) -> bool:
+    """Tell whether an entry has what its readers rely on, and so can be acted on.
+
+    What lacks it must not be taken for an unreadable message, which is moved or removed for good.
+    """
+    return (
+        isinstance(entry, dict)
+        and all(_is_name(entry.get(key)) for key in ("id", handle))
+        and isinstance(entry.get("body"), str)
+        and isinstance(entry.get("metadata"), dict | None)
+        and _is_number(entry.get("attempts"), none=True)
+    )
+
+
+def _checked_queue(found: Any) -> Document:
+    if not (
+        isinstance(found, dict)
+        and isinstance(queue_id := found.get("queue_id"), str)
+        and _QUEUE_ID.fullmatch(queue_id)
+        and _is_name(found.get("queue_name"))
+        and _holds_number(found.get("settings"), "message_retention_period")
+        and isinstance(among := found.get("consumers"), list | None)
+    ):
+        raise _wrong("a queue of it is none")
+    for each in among or ():
+        _checked_consumer(each)
+    return found
+
+
+def _checked_consumer(found: Any) -> Document:
+    if not (
+        isinstance(found, dict)
+        and isinstance(found.get("type"), str | None)
+        and isinstance(found.get("dead_letter_queue"), str | None)
+        and _holds_number(found.get("settings"), "max_retries")
+    ):
+        raise _wrong("a consumer of it is none")
+    return found
+
+
+def _holds_number(settings: Any, key: str) -> bool:
+    """Tell whether `settings` are an object in which `key`, if it is there, is a number."""
+    if not isinstance(settings, dict):
+        return settings is None
+    return _is_number(settings.get(key), none=True)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value) and value.isprintable()
+
+
+def _is_number(*values: Any, none: bool = False) -> bool:
+    """Tell whether values are numbers of a sane size; with `none`, what is not there is fine."""
+    return all(
+        (none and value is None)
+        or (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and -NUMBER_MAX <= value <= NUMBER_MAX
+        )
+        for value in values
+    )
+
+
+def _error(response: httpx.Response, document: Document, account: str) -> CloudflareError:
+    """Turn an answer that is no success into the error to raise."""
+    status = response.status_code
+    errors = document.get("errors")
+    objects = (
+        [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+    )
+    first: Document = objects[0] if objects else {}
+    code = int(first["code"]) if _is_number(first.get("code")) else 0
+    message = first.get("message")
+    told = message if isinstance(message, str) else ""
+    said = " ".join((told or response.reason_phrase or "no reason").split())
+    detail = f"HTTP {status}, code {code}: {said}" if code else f"HTTP {status}: {said}"
+    if status == 429:
+        return Throttled(
+            f"Cloudflare asks to slow down ({detail})",
+            status=status,
+            code=code,
+            retry_after=_retry_after(response.headers),
+        )
+    if status in (401, 403) or code in ACCESS_CODES:
+        return AccessDenied(
+            f"Cloudflare refused the API token for account {account!r} ({detail}): check "
+            f"CLOUDFLARE_API_TOKEN or the broker URL; it needs the permission Queues: Edit",
+            status=status,
+            code=code,
+        )
+    if status == 404 or code == QUEUE_NOT_FOUND:
+        return NotFound(f"Cloudflare found nothing there ({detail})", status=status, code=code)
+    if 400 <= status < 500:
+        return Refused(f"Cloudflare refused the call ({detail})", status=status, code=code)
+    return ServerFault(
+        f"Cloudflare failed to answer ({detail})",
+        status=status,
+        code=code,
+        retry_after=_retry_after(response.headers),
+    )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read ``Retry-After`` in seconds; Cloudflare gives no dates."""
+    try:
+        return max(0.0, min(RETRY_AFTER_MAX, float(headers["retry-after"])))
+    except (KeyError, ValueError):
+        return None
