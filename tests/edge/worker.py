@@ -172,7 +172,11 @@ class Worker:
                 f"--persist-to={self.folder / 'state'}",
                 "--show-interactive-dev-session=false",
             ],
-            tool_env() | {"WRANGLER_REGISTRY_PATH": str(self.folder / "registry")},
+            {
+                **tool_env(),
+                "WRANGLER_REGISTRY_PATH": str(self.folder / "registry"),
+                "WRANGLER_LOG_PATH": str(self.folder / "logs"),
+            },
             self.folder / "wrangler.log",
             cwd=self.folder,
         )
