@@ -29,6 +29,7 @@ PLAIN = [
     "wall",
     "odd",
     "lines",
+    "pieces",
 ]
 QUEUES: dict[str, dict[str, Any]] = {
     **{f"edge-{name}": {} for name in PLAIN},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -118,8 +119,9 @@ class HubClient:
         self.settle()
 
     def settle(self) -> None:
-        """Return when the hub has done all that was sent; nothing else may be on its way."""
+        """Return when the hub has done all that was sent; nothing else came before its answer."""
         assert self.publish("nowhere", "fanout", "", "") == 0
+        assert not self._inbox, self._inbox
 
     def publish(self, exchange: str, kind: str, key: str, text: str, **more: Any) -> int:
         """Publish, and return to how many clients it went; other ops stay to be read."""
@@ -171,7 +173,11 @@ class Worker:
                 f"--persist-to={self.folder / 'state'}",
                 "--show-interactive-dev-session=false",
             ],
-            tool_env() | {"WRANGLER_REGISTRY_PATH": str(self.folder / "registry")},
+            {
+                **tool_env(),
+                "WRANGLER_REGISTRY_PATH": str(self.folder / "registry"),
+                "WRANGLER_LOG_PATH": str(self.folder / "logs"),
+            },
             self.folder / "wrangler.log",
             cwd=self.folder,
         )
@@ -199,10 +205,15 @@ class Worker:
         assert answer.status_code == 200, answer.text
         return answer
 
-    def wait_for_batch(self, queue: str, acked: int, total: int) -> None:
-        """Return once a batch of `queue` has ended, with so many of its messages acked."""
-        assert self.process
-        self.process.wait_for_log(f"QUEUE {queue} {acked}/{total} ", DEADLINE_S)
+    def wait_for_batches(self, queue: str, *expected: str) -> None:
+        """Wait until so many batches of `queue` have ended: each with `acked/all` messages."""
+
+        def ended() -> list[str]:
+            assert self.process
+            return re.findall(rf"QUEUE {queue} (\d+/\d+) ", self.process.log)
+
+        wait_for(lambda: len(ended()) >= len(expected), DEADLINE_S, f"{queue}: {expected}")
+        assert ended() == list(expected)
 
     @contextmanager
     def hub(self, client: str = "", scope: str = "", **how: Any) -> Iterator[HubClient]:
