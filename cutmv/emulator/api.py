@@ -35,6 +35,7 @@ CONNECTION = "cutmv.connection"
 
 #: What a proxy between the caller and Cloudflare might answer.
 _GARBAGE = "<html><body><h1>Checking your browser</h1></body></html>"
+_MISSHAPEN = '{"success": true, "errors": {"code": "none"}, "messages": 0, "result": "as you like"}'
 
 _log = logging.getLogger(__name__)
 
@@ -172,6 +173,8 @@ class _Endpoint:
                 raise _DroppedError("hang_after")
             case "garbage":
                 return Response(_GARBAGE, media_type="text/html")
+            case "misshapen":
+                return Response(_MISSHAPEN, media_type="application/json")
         return _success(result)
 
 

@@ -16,6 +16,7 @@ ANSWERS = (
     "drop_before",  # the connection is closed before the work
     "drop_after",  # the work is committed, then the connection is closed
     "garbage",  # the work is committed, then a proxy's error page is answered, with status 200
+    "misshapen",  # the work is committed, then JSON is answered that is no answer to the call
     "hang",  # neither work nor answer, for as long as the caller waits
     "hang_after",  # the work is committed, then no answer, for as long as the caller waits
 )
