@@ -14,7 +14,7 @@ The modules, each knowing only those above it:
   transport can be told
 - ``celery_worker``: what the transport asks of Celery
 - ``large``: messages over the limit
-- ``budget``, ``api``: the REST client and the account's rate limit
+- ``budget``, ``answers``, ``api``: the REST client and the account's rate limit
 - ``addresses``, ``queues``, ``routes``: which queues exist, found or created by name; what they are
   bound to
 - ``signature``, ``edge``: signed requests, and publishing through the edge Worker
