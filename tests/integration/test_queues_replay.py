@@ -11,7 +11,7 @@ from pathlib import Path
 import kombu
 import pytest
 
-from cutmv.transports.cloudflare import admin, large
+from cutmv.transports.cloudflare import admin, answers, large
 from cutmv.transports.cloudflare.errors import PublishFailed
 from cutmv.transports.cloudflare.replay import replay
 from tests.emulator_fixture import EmulatorProcess
@@ -133,9 +133,8 @@ def test_replay_from_a_shared_grave_wants_to_be_told_which(emulator: EmulatorPro
     other = queue_id(emulator, "other")
     (consumer,) = client(emulator).list_consumers(other, 1e12)
     again = {"type": "http_pull", "dead_letter_queue": "work-dead", "settings": {}}
-    client(emulator)._call(
-        "PUT", f"/queues/{other}/consumers/{consumer['consumer_id']}", 1e12, again
-    )
+    path = f"/queues/{other}/consumers/{consumer['consumer_id']}"
+    client(emulator)._call("PUT", path, answers.nothing, 1e12, again)
 
     done = run(emulator, "replay", "work")
 

@@ -247,7 +247,9 @@ class Broadcaster:
     def _send_urgent(self, notice: Notice) -> None:
         try:
             self.deliver(notice)
-        except (MessageTooLarge, CloudflareError) as error:
+        except MessageTooLarge as error:
+            self._refuse(error)
+        except CloudflareError as error:
             self.dropped += 1
             logger.warning("cloudflare: a message to exchange %r: %s", notice.exchange, error)
 
@@ -355,9 +357,12 @@ class Broadcaster:
         try:
             return self._large.fit(text)
         except (MessageTooLarge, CloudflareError) as error:
-            self.dropped += 1
-            logger.warning("cloudflare: an event or reply is dropped: %s", error)
+            self._refuse(error)
             return None
+
+    def _refuse(self, error: Exception) -> None:
+        self.dropped += 1
+        logger.warning("cloudflare: an event or reply is dropped: %s", error)
 
     def _reap(self, address: Address, queue_id: str) -> None:
         """Delete a mailbox in which messages lie that nobody reads: its process is gone."""
