@@ -87,10 +87,9 @@ class Push:
         return wait_until(lambda: self.outcomes.get(f"message-{number}"), seconds, "it ended")
 
     def _run(self) -> None:
-        sent = {"content": self.body, "headers": self.headers}
         with (
             httpx.Client(timeout=60) as http,
-            http.stream("POST", self.url, **sent) as answer,  # type: ignore[arg-type]
+            http.stream("POST", self.url, content=self.body, headers=self.headers) as answer,
         ):
             self._socket = answer.extensions["network_stream"]
             if answer.status_code != 200:

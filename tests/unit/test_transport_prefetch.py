@@ -1,3 +1,4 @@
+import functools
 import gc
 import threading
 from collections.abc import Iterator
@@ -198,7 +199,7 @@ def test_threads_that_settle_the_last_messages_at_once_tell_it_once(settler: Set
         for thread in threads:
             thread.start()
         start.wait()
-        outlives = qos.outlive(lambda calls=calls: calls.append("ended"))  # type: ignore[misc]
+        outlives = qos.outlive(functools.partial(calls.append, "ended"))
         for thread in threads:
             thread.join()
         assert len(calls) == outlives, "whoever closes what is shared does it once"

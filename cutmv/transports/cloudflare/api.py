@@ -273,24 +273,32 @@ class Client:
                 "timeout": {"connect": connect, "pool": timeout, "read": timeout, "write": timeout}
             },
         )
-        try:
-            response = self._http.handle_request(request)
-            try:
-                response.read()
-            finally:
-                response.close()
-        except (httpx.TransportError, OSError) as exc:
-            address = urlsplit(self._base)
-            raise Unreachable(
-                f"Cloudflare's API at {address.scheme}://{address.netloc} gave no answer: "
-                f"{str(exc) or type(exc).__name__}"
-            ) from None
-        except httpx.DecodingError as exc:
-            raise ServerFault(
-                f"Cloudflare's answer is packed as nothing is: {exc}", status=response.status_code
-            ) from None
+        address = urlsplit(self._base)
+        whom = f"Cloudflare's API at {address.scheme}://{address.netloc}"
+        response = exchange(self._http, request, whom)
         self.budget.learn(response.headers)
         return answers.envelope(response, self._account)
+
+
+def exchange(http: httpx.HTTPTransport, request: httpx.Request, whom: str) -> httpx.Response:
+    """Send one request and return its answer, read to the end.
+
+    Raises `Unreachable` where `whom` gives none, and `ServerFault` where it can't be unpacked.
+    """
+    try:
+        response = http.handle_request(request)
+        try:
+            response.read()
+        finally:
+            response.close()
+    except (httpx.TransportError, OSError) as error:
+        why = str(error) or type(error).__name__
+        raise Unreachable(f"{whom} gave no answer: {why}") from None
+    except httpx.DecodingError as error:
+        raise ServerFault(
+            f"{whom} packed its answer as nothing is: {error}", status=response.status_code
+        ) from None
+    return response
 
 
 def _dump(body: Mapping[str, Any]) -> bytes:

@@ -18,14 +18,13 @@ import httpx
 
 from cutmv.transports.cloudflare import signature
 from cutmv.transports.cloudflare.addresses import stands_for_binding
-from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.api import Client, exchange
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     CloudflareError,
     NotFound,
     Refused,
     ServerFault,
-    Unreachable,
 )
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import Queue
@@ -75,16 +74,8 @@ class Edge:
             content=body,
             extensions={"timeout": dict.fromkeys(("connect", "pool", "read", "write"), timeout)},
         )
-        try:
-            response = self._http.handle_request(request)
-            try:
-                response.read()
-            finally:
-                response.close()
-        except (httpx.TransportError, OSError) as error:
-            why = str(error) or type(error).__name__
-            host = urlsplit(self.url).hostname
-            raise Unreachable(f"the edge Worker at {host} gave no answer: {why}") from None
+        whom = f"the edge Worker at {urlsplit(self.url).hostname}"
+        response = exchange(self._http, request, whom)
         if response.status_code != 200:
             raise _error(response)
 

@@ -54,8 +54,8 @@ class Delivery:
 class Hub:
     """This process's connection to the hub; its thread starts with the first binding or message.
 
-    `on_delivery` gets what comes, `on_ring` the name of a queue that has messages, and `on_away` is
-    called, perhaps again and again, once the hub has been away for `AWAY`. The thread calls them.
+    `on_delivery` gets what comes, and `on_away` is called, perhaps again and again, once the hub
+    has been away for `AWAY`. The thread calls them.
     """
 
     def __init__(self, url: str, keys: str, scope: str) -> None:
@@ -63,10 +63,9 @@ class Hub:
         self._url = url.rstrip("/").replace("http", "ws", 1)
         self._keys, self._scope = keys, scope
         self.on_delivery: Callable[[Delivery], None] = lambda _: None
-        self.on_ring: Callable[[str], None] = lambda _: None
         self.on_away: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
-        self._wanted: dict[str, Op] = {}  # what is bound and watched, by its JSON
+        self._wanted: dict[str, Op] = {}  # what is bound, by its JSON
         self._socket: Any = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -111,17 +110,17 @@ class Hub:
 
     def bind(self, exchange: str, kind: str, key: str, queue: str) -> None:
         """Have messages delivered that are published to an exchange with a key that fits."""
-        self._want({"op": "bind", "exchange": exchange, "kind": kind, "key": key, "queue": queue})
+        op = _binding(exchange, kind, key, queue)
+        with self._lock:
+            self._wanted[json.dumps(op)] = op
+        self.start()
+        self._send([op])
 
     def unbind(self, exchange: str, kind: str, key: str, queue: str) -> None:
         """Remove a binding."""
-        op = {"op": "bind", "exchange": exchange, "kind": kind, "key": key, "queue": queue}
+        op = _binding(exchange, kind, key, queue)
         if self._wanted.pop(json.dumps(op), None):
             self._undo(op)
-
-    def watch(self, queue_name: str) -> None:
-        """Have `on_ring` called when messages are published to a queue through the Worker."""
-        self._want({"op": "watch", "queue": queue_name})
 
     def publish(self, exchange: str, kind: str, key: str, text: str) -> int | None:
         """Publish to the other clients, and return to how many it went; none: it is not known."""
@@ -153,14 +152,8 @@ class Hub:
             size += len(message[3])
         return not ops or self._send(ops)
 
-    def _want(self, op: Op) -> None:
-        with self._lock:
-            self._wanted[json.dumps(op)] = op
-        self.start()
-        self._send([op])
-
     def _undo(self, op: Op) -> None:
-        self._send([{**op, "op": f"un{op['op']}"}])
+        self._send([{**op, "op": "unbind"}])
 
     def _send(self, ops: list[Op]) -> bool:
         socket = self._socket
@@ -241,8 +234,6 @@ class Hub:
             match op["op"]:
                 case "deliver":
                     self.on_delivery(Delivery(tuple(op["queues"]), op["text"]))
-                case "ring":
-                    self.on_ring(op["queue"])
                 case "ok":
                     answer = self._answers.get(op["ref"])
                     if answer is not None:
@@ -263,6 +254,10 @@ class _Answer:
         self.ref = ref
         self.ready = threading.Event()
         self.routed: int | None = None
+
+
+def _binding(exchange: str, kind: str, key: str, queue: str) -> Op:
+    return {"op": "bind", "exchange": exchange, "kind": kind, "key": key, "queue": queue}
 
 
 def _message(exchange: str, kind: str, key: str, text: str) -> Op:
