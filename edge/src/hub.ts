@@ -79,7 +79,7 @@ export class Hub extends DurableObject<Env> {
   /** Tell those who watch a queue that it has messages. */
   ring(queue: string): void {
     const mail = new Mail();
-    for (const client of this.clients.watchers(queue)) mail.add(client, { op: "ring", queue });
+    this.toWatchers(queue, mail);
     this.deliver(mail);
   }
 
@@ -158,10 +158,16 @@ export class Hub extends DurableObject<Env> {
         if (ref !== undefined) mail.add(client, { op: "ok", ref, routed });
         return;
       }
-      case "watch":
-        return this.clients.watch(client, keyOf(op, "queue"));
+      case "watch": {
+        const queue = keyOf(op, "queue");
+        this.clients.watch(client, queue);
+        // What came before is not known here: from now on all is.
+        return mail.add(client, { op: "ring", queue });
+      }
       case "unwatch":
         return this.clients.unwatch(client, keyOf(op, "queue"));
+      case "ring":
+        return this.toWatchers(keyOf(op, "queue"), mail);
       case "got":
         return reported(socket, integerOf(op, "frames", 2 ** 53 - 1));
       case "ping": // one that is not spelled so that it is answered in our sleep
@@ -169,6 +175,10 @@ export class Hub extends DurableObject<Env> {
       default:
         throw new Problem(400, "`op` is none that the hub knows.");
     }
+  }
+
+  private toWatchers(queue: string, mail: Mail): void {
+    for (const client of this.clients.watchers(queue)) mail.add(client, { op: "ring", queue });
   }
 
   private route({ exchange, kind, key, text }: Message, mail: Mail, but = ""): number {

@@ -190,6 +190,7 @@ def test_publishing_to_a_queue_rings_those_who_watch_it(worker: Worker) -> None:
     with worker.hub() as ann, worker.hub() as ben:
         for client in (ann, ben):
             client.send({"op": "watch", "queue": "edge-rung"})
+            assert client.next() == {"op": "ring", "queue": "edge-rung"}, "from now on it does"
             client.settle()
         worker.publish("edge-rung", "hi")
         assert ann.next() == ben.next() == {"op": "ring", "queue": "edge-rung"}
@@ -198,6 +199,17 @@ def test_publishing_to_a_queue_rings_those_who_watch_it(worker: Worker) -> None:
         worker.publish("edge-rung", "hi")
         assert ann.next()["op"] == "ring"
         ben.settle()  # and nothing came before its answer
+
+
+def test_a_client_rings_for_a_queue_that_was_filled_by_another_way(
+    worker: Worker, scope: str
+) -> None:
+    with worker.hub(scope=scope) as ann, worker.hub(scope=scope) as ben:
+        ann.send({"op": "watch", "queue": "elsewhere"})
+        assert ann.next()["op"] == "ring"
+        ben.send({"op": "ring", "queue": "elsewhere"}, {"op": "ring", "queue": "another"})
+        assert ann.next() == {"op": "ring", "queue": "elsewhere"}
+        ann.settle()
 
 
 def test_pings_are_answered(worker: Worker, scope: str) -> None:
@@ -365,6 +377,7 @@ def test_a_frame_that_is_unreadable_ends_the_connection(
         (op("publish", "x", "direct", ""), "text"),
         (op("publish", "x", "direct", "", text="", ref="one"), "ref"),
         ({"op": "watch"}, "queue"),
+        ({"op": "ring", "queue": 7}, "queue"),
         ({"op": "got", "frames": -1}, "frames"),
     ],
     ids=str,
@@ -411,6 +424,7 @@ def test_bindings_and_what_was_missed_survive_a_restart(
     with worker.hub("ann", scope) as ann:
         ann.bind("x", "topic", "a.*", "q")
         ann.send({"op": "watch", "queue": "cutmv-processing"})
+        assert ann.next()["op"] == "ring"
         ann.settle()
         worker.stop()
     worker.start()

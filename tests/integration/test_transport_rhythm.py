@@ -44,7 +44,7 @@ def _leases(client: Client, count: int) -> list[Lease]:
     while len(leases) < count:
         batch = min(100, count - len(leases))
         client.publish(queue_id, [("text", None)] * batch, deadline)
-        pulled = client.pull(queue_id, batch, LONG, deadline)
+        pulled = client.pull(queue_id, batch, LONG, deadline).messages
         leases += [Lease(queue_id, each["lease_id"]) for each in pulled]
     return leases
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from cutmv.transports.cloudflare.answers import Pulled
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
@@ -332,8 +333,11 @@ def test_pages_that_can_t_be_counted_void_the_list(
         ("list_queues", {"result": None}, []),
         ("list_queues", {"result": [QUEUE], "result_info": None}, [QUEUE]),
         ("list_consumers", {}, []),
-        ("pull", {"result": {}}, []),
-        ("pull", {"result": {"messages": None}}, []),
+        ("pull", {"result": {}}, Pulled([], None)),
+        ("pull", {"result": {"messages": None}}, Pulled([], None)),
+        ("pull", {"result": {"message_backlog_count": 0}}, Pulled([], 0)),
+        ("pull", {"result": {"message_backlog_count": "0"}}, Pulled([], None)),
+        ("pull", {"result": {"message_backlog_count": False}}, Pulled([], None)),
         ("settle", {"result": {}}, {}),
         ("settle", {"result": {"warnings": []}}, {}),
         ("settle", {"result": {"warnings": {"l": 1}}}, {"l": "1"}),
@@ -369,7 +373,7 @@ def test_a_pull_gives_what_is_whole_and_says_what_it_left_out(
     other = {**MESSAGE, "lease_id": "other"}
     server.say(fine(messages=[MESSAGE, malformed, other]))
     with caplog.at_level(logging.WARNING):
-        assert once(client, "pull") == [MESSAGE, other]
+        assert once(client, "pull").messages == [MESSAGE, other]
     assert "1 of 3 messages of a pull are malformed" in caplog.text
 
     server.say(fine(messages=[malformed]))
@@ -466,7 +470,8 @@ def test_whatever_is_answered_only_documented_errors_come_out(
         assert isinstance(read.count, int)
     elif call in ("pull", "peek"):
         handle = {"pull": "lease_id", "peek": "ref"}[call]
-        assert all(entry[handle] and isinstance(entry["body"], str) for entry in read)
-        assert all(int(entry.get("attempts") or 1) is not None for entry in read)
+        entries = read.messages if call == "pull" else read
+        assert all(entry[handle] and isinstance(entry["body"], str) for entry in entries)
+        assert all(int(entry.get("attempts") or 1) is not None for entry in entries)
     elif call in ("settle", "remove"):
         assert all(isinstance(warning, str) for warning in read.values())

@@ -35,7 +35,8 @@ TEXTS = st.builds(
 def publisher() -> Publisher:
     options = Options()
     client = Client(Credentials("account", "token"), options)
-    return Publisher("work", Sender(client, options), QueueDirectory(client, options), options)
+    sender = Sender(client, options, None)
+    return Publisher("work", sender, QueueDirectory(client, options), options)
 
 
 def billed(messages: Sequence[Outgoing]) -> int:

@@ -55,6 +55,14 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulled:
+    """The messages of a pull, and about how many the queue held; none: the answer does not say."""
+
+    messages: list[Document]
+    backlog: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Queues, and how many pages there are of them, if the answer says so."""
 
@@ -111,7 +119,7 @@ def backlog(document: Document) -> Backlog:
     return Backlog(int(metrics["backlog_count"]), int(size or 0), (oldest or 0) / 1000 or None)
 
 
-def pulled(document: Document) -> list[Document]:
+def pulled(document: Document) -> Pulled:
     """Read the messages of a pull; those that are malformed are left out, unless all are."""
     entries = _messages(document)
     whole = [entry for entry in entries if _is_message(entry, "lease_id")]
@@ -124,7 +132,8 @@ def pulled(document: Document) -> list[Document]:
             len(entries) - len(whole),
             len(entries),
         )
-    return whole
+    backlog = _object(document).get("message_backlog_count")
+    return Pulled(whole, backlog if isinstance(backlog, int) and _is_number(backlog) else None)
 
 
 def peeked(document: Document) -> list[Document]:

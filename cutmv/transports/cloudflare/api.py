@@ -18,7 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from cutmv.transports.cloudflare import answers
-from cutmv.transports.cloudflare.answers import Backlog
+from cutmv.transports.cloudflare.answers import Backlog, Pulled
 from cutmv.transports.cloudflare.budget import Budget
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
@@ -171,9 +171,7 @@ class Client:
         path = f"/queues/{queue_id}/messages/batch"
         self._call("POST", path, answers.nothing, deadline, {"messages": messages})
 
-    def pull(
-        self, queue_id: str, count: int, visibility_timeout: float, deadline: float
-    ) -> list[dict[str, Any]]:
+    def pull(self, queue_id: str, count: int, visibility_timeout: float, deadline: float) -> Pulled:
         """Lease up to `count` (1 to 100) messages for `visibility_timeout` seconds.
 
         Not retried: messages of an answer that was lost come back when their lease ends, and so

@@ -238,7 +238,7 @@ class Channel(ExchangeChannel):
         while not admitted:
             # One that was pulled may not be for us: it is not due, say.
             queue_id = admissions[0].queue.queue_id
-            pulled = session.client.pull(queue_id, 1, seconds, started + CALL_TIMEOUT)
+            pulled = session.client.pull(queue_id, 1, seconds, started + CALL_TIMEOUT).messages
             if pulled:
                 admitted = admissions[0].admit(pulled, time.monotonic() + seconds)
                 continue

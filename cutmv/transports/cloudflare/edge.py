@@ -2,8 +2,9 @@
 
 The Worker (`edge/` in the repository, docs/edge.md) has queue bindings, which the REST API's limit
 of calls does not bound. While it does not answer, or has no binding for a queue, the REST API is
-asked: who publishes need not know. A message whose answer was lost may be there twice, as after
-any publish that was tried again; both have one id.
+asked: who publishes need not know. Either way the hub rings for those who pull the queue. A message
+whose answer was lost may be there twice, as after any publish that was tried again; both have one
+id.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
@@ -26,6 +27,7 @@ from cutmv.transports.cloudflare.errors import (
     Refused,
     ServerFault,
 )
+from cutmv.transports.cloudflare.hub import Hub
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import Queue
 
@@ -44,9 +46,10 @@ MAX_CONNECTIONS = 32
 class Edge:
     """The edge Worker. Threads share it; its owner closes it."""
 
-    def __init__(self, url: str, keys: str) -> None:
+    def __init__(self, url: str, keys: str, scope: str) -> None:
         self.url = url.rstrip("/")
         self.keys = keys
+        self._query = f"?{urlencode({'scope': scope})}" if scope else ""
         self._http = httpx.HTTPTransport(
             limits=httpx.Limits(
                 max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS
@@ -65,7 +68,7 @@ class Edge:
         timeout = max(0.05, min(TIMEOUT, deadline - time.monotonic()))
         request = httpx.Request(
             "POST",
-            f"{self.url}/v1/queues/{queue_name}/messages",
+            f"{self.url}/v1/queues/{queue_name}/messages{self._query}",
             headers={
                 "content-type": "application/json",
                 "user-agent": "cutmv-transport",
@@ -87,9 +90,12 @@ class Edge:
 class Sender:
     """Puts messages into queues by the better of two ways. Threads share it."""
 
-    def __init__(self, client: Client, options: Options) -> None:
+    def __init__(self, client: Client, options: Options, hub: Hub | None) -> None:
         self._client = client
-        self._edge = Edge(options.edge_url, options.edge_keys) if options.edge_url else None
+        self._hub = hub
+        self._edge: Edge | None = None
+        if options.edge_url:
+            self._edge = Edge(options.edge_url, options.edge_keys, options.queue_name_prefix)
         self._away_until = 0.0
         self._unserved: dict[str, float] = {}  # queues the Worker has no binding for, until when
 
@@ -106,6 +112,8 @@ class Sender:
                 self._away_until = 0.0
                 return
         self._client.publish(queue.queue_id, texts, deadline)
+        if self._hub is not None and time.monotonic() >= self._away_until:
+            self._hub.ring(queue.name)
 
     def close(self) -> None:
         """Close the connections to the Worker."""

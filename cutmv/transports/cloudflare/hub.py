@@ -4,6 +4,9 @@ A process has one connection, outwards, so it needs no public address. The hub k
 a client that is away for less than a minute, and what was published for it meanwhile; here they
 are sent again on each connection all the same. While there is none, mailboxes do the same work
 (see `mailboxes`), more slowly.
+
+It also rings for those who pull: a queue that is watched is rung for when messages are put into it,
+so that it need not be polled.
 """
 
 from __future__ import annotations
@@ -65,7 +68,8 @@ class Hub:
         self.on_delivery: Callable[[Delivery], None] = lambda _: None
         self.on_away: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
-        self._wanted: dict[str, Op] = {}  # what is bound, by its JSON
+        self._wanted: dict[str, Op] = {}  # what is bound and watched, by its JSON
+        self._bells: dict[str, list[Callable[[], None]]] = {}  # of queues that are watched
         self._socket: Any = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -122,6 +126,35 @@ class Hub:
         if self._wanted.pop(json.dumps(op), None):
             self._undo(op)
 
+    def watch(self, queue: str, on_ring: Callable[[], None]) -> None:
+        """Have `on_ring` called when a queue of the account may have messages; it must not wait.
+
+        That is also once the hub watches, and when it no longer does: what came in between is
+        not known.
+        """
+        op = {"op": "watch", "queue": queue}
+        with self._lock:
+            self._bells.setdefault(queue, []).append(on_ring)
+            self._wanted[json.dumps(op)] = op
+        self.start()
+        self._send([op])
+
+    def unwatch(self, queue: str, on_ring: Callable[[], None]) -> None:
+        """Call `on_ring` no more."""
+        op = {"op": "watch", "queue": queue}
+        with self._lock:
+            bells = self._bells.get(queue, [])
+            if on_ring in bells:
+                bells.remove(on_ring)
+            if bells or not self._wanted.pop(json.dumps(op), None):
+                return
+        self._undo(op)
+
+    def ring(self, queue: str) -> None:
+        """Tell those who watch a queue that messages were put into it, by another way than ours."""
+        self.start()
+        self._send([{"op": "ring", "queue": queue}])
+
     def publish(self, exchange: str, kind: str, key: str, text: str) -> int | None:
         """Publish to the other clients, and return to how many it went; none: it is not known."""
         if len(text) > MAX_SENT:
@@ -153,7 +186,7 @@ class Hub:
         return not ops or self._send(ops)
 
     def _undo(self, op: Op) -> None:
-        self._send([{**op, "op": "unbind"}])
+        self._send([{**op, "op": f"un{op['op']}"}])
 
     def _send(self, ops: list[Op]) -> bool:
         socket = self._socket
@@ -185,7 +218,10 @@ class Hub:
                     )
             finally:
                 self._socket = None
-                self._connected.clear()
+                if self._connected.is_set():
+                    self._connected.clear()
+                    for queue in list(self._bells):
+                        self._ring(queue)
                 for answer in list(self._answers.values()):
                     answer.ready.set()
             if not self._stop.is_set() and time.monotonic() - since > AWAY:
@@ -239,12 +275,18 @@ class Hub:
                     if answer is not None:
                         answer.routed = int(op["routed"])
                         answer.ready.set()
+                case "ring":
+                    self._ring(op["queue"])
                 case "missed":
                     logger.warning("cloudflare: the hub dropped %d messages for us", op["count"])
                 case "error":
                     logger.warning("cloudflare: the hub says: %s", op["detail"])
         except Exception:  # one message must not end the connection for all others
             logger.exception("cloudflare: a message of the hub is dropped")
+
+    def _ring(self, queue: str) -> None:
+        for on_ring in list(self._bells.get(queue, ())):
+            on_ring()
 
 
 class _Answer:

@@ -125,7 +125,7 @@ class Mailbox:
         """Take what has come, up to `most` messages, and return how many there were."""
         owner = self._owner
         deadline = time.monotonic() + owner.options.request_timeout
-        pulled = owner.client.pull(self.queue_id, most, LEASE, deadline)
+        pulled = owner.client.pull(self.queue_id, most, LEASE, deadline).messages
         for entry in pulled:
             lease = Lease(self.queue_id, entry["lease_id"])
             if envelope.probed(entry):

@@ -6,7 +6,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 #: Seconds between pulls while Cloudflare does not answer, at most.
 OUTAGE_PAUSE = 10.0
 
+#: Seconds between pulls of an empty queue for which the edge Worker's hub rings.
+RUNG_INTERVAL = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
@@ -32,6 +36,10 @@ class Outlet:
 
 class Puller:
     """Pulls as much as there is room for: at once while messages come, then ever more rarely.
+
+    Where the hub rings for a queue, one that holds nothing is left in peace: what is published is
+    rung for. One that holds messages which can't be pulled is not: they are delayed, or another
+    consumer has them, and nothing rings when they are due.
 
     It lives through outages by itself, because a worker that reconnects forgets the tasks it
     has prefetched. What only people can mend (a refused token, a deleted queue) ends it, and
@@ -50,6 +58,7 @@ class Puller:
         self._outlet = outlet
         self._lease_seconds = 0.0
         self._stop = threading.Event()
+        self._bell = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"cloudflare-puller-{sources[0].queue.name}", daemon=True
         )
@@ -64,6 +73,7 @@ class Puller:
         """Pull no more; what a pull under way brings goes back to the queue."""
         self.stopped = True
         self._stop.set()
+        self._bell.set()
         self._qos.wake()
 
     def join(self, timeout: float) -> None:
@@ -77,7 +87,8 @@ class Puller:
 
     def _run(self) -> None:
         try:
-            self._pull_on()
+            with self._rung_for():
+                self._pull_on()
         except CloudflareError as error:
             for source in self._sources:
                 self._session.queues.forget(source.name)
@@ -89,14 +100,30 @@ class Puller:
         finally:
             self._qos.leave(self)
 
+    @contextmanager
+    def _rung_for(self) -> Iterator[None]:
+        """Have the hub, if there is one, ring for what is pulled."""
+        hub, names = self._session.hub, [source.queue.name for source in self._sources]
+        if hub is None:
+            yield
+            return
+        try:
+            for name in names:
+                hub.watch(name, self._bell.set)
+            yield
+        finally:
+            for name in names:
+                hub.unwatch(name, self._bell.set)
+
     def _pull_on(self) -> None:
         options = self._session.options
         pause = options.polling_interval_min
         failures = 0
         while room := self._qos.reserve(self):
             started = time.monotonic()
+            self._bell.clear()
             try:
-                pulled = self._pull(room)
+                pulled, empty = self._pull(room)
             except CloudflareError as error:
                 self._qos.unreserve(room)
                 self._raise_if_final(error)
@@ -128,28 +155,41 @@ class Puller:
                 # What came while these were on their way waits already.
                 pause = options.polling_interval_min
                 continue
-            self._stop.wait(random.uniform(pause / 2, pause))
-            pause = min(pause * 2, options.polling_interval_max)
+            # After a ring it may take a moment until a message can be pulled, so the first pulls
+            # follow soon then, too.
+            settled = pause >= options.polling_interval_max
+            quiet = settled and empty and self._is_rung()
+            wait = RUNG_INTERVAL if quiet else random.uniform(pause / 2, pause)
+            if self._bell.wait(wait):
+                pause = options.polling_interval_min
+            else:
+                pause = min(pause * 2, options.polling_interval_max)
 
-    def _pull(self, room: int) -> list[tuple[Admission, list[dict[str, Any]]]]:
-        """Pull what there is room for, the most urgent first."""
+    def _is_rung(self) -> bool:
+        hub = self._session.hub
+        return hub is not None and hub.connected
+
+    def _pull(self, room: int) -> tuple[list[tuple[Admission, list[dict[str, Any]]]], bool]:
+        """Pull what there is room for, the most urgent first; tell whether the queues are empty."""
         pulled: list[tuple[Admission, list[dict[str, Any]]]] = []
+        empty = True
         for source in self._sources:
             deadline = time.monotonic() + self._session.options.request_timeout
             try:
-                entries = self._session.client.pull(
+                answer = self._session.client.pull(
                     source.queue.queue_id, room, self._lease_seconds, deadline
                 )
             except CloudflareError:
                 if pulled:
                     break  # what came must not wait; the next round meets the error again
                 raise
-            if entries:
-                pulled.append((source, entries))
-                room -= len(entries)
+            empty = empty and answer.backlog == 0
+            if answer.messages:
+                pulled.append((source, answer.messages))
+                room -= len(answer.messages)
             if room <= 0 or self.stopped:
                 break
-        return pulled
+        return pulled, empty
 
     def _raise_if_final(self, error: CloudflareError) -> None:
         if isinstance(error, AccessDenied):

@@ -203,7 +203,7 @@ def _pull(session: Session, grave: Queue, count: int) -> list[dict[str, Any]]:
     until, attempt = deadline(), 0
     while True:
         try:
-            return session.client.pull(grave.queue_id, count, LEASE, until)
+            return session.client.pull(grave.queue_id, count, LEASE, until).messages
         except CloudflareError as error:
             pause = full_jitter(attempt) + (error.retry_after or 0.0)
             if not error.passing or time.monotonic() + pause > until:

@@ -53,7 +53,10 @@ class Session:
         self.credentials = credentials
         self.options = options
         self.client = Client(credentials, options)
-        self.sender = Sender(self.client, options)
+        self.hub: Hub | None = None
+        if options.edge_url and options.fanout:
+            self.hub = Hub(options.edge_url, options.edge_keys, options.queue_name_prefix)
+        self.sender = Sender(self.client, options, self.hub)
         self.queues = QueueDirectory(self.client, options)
         self.routes = Routes(self.queues, options)
         self.large = LargeMessages(options, credentials.account_id)
@@ -68,9 +71,6 @@ class Session:
         self.leases: Settles = self.keeper or self.settler
         self._lease_seconds: float | None = None
         self.local = LocalBroker()
-        self.hub: Hub | None = None
-        if options.edge_url and options.fanout:
-            self.hub = Hub(options.edge_url, options.edge_keys, options.queue_name_prefix)
         self.mailboxes = Mailboxes(
             self.client,
             self.queues,
