@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urljoin, urlsplit
 
+from kombu import Exchange, Queue
+
 Mode = Literal["cloudflare", "redis", "eager"]
 
 #: The queue of a deployment that names none; the user's document gives it.
 DEFAULT_QUEUE = "cutmv-processing"
+#: What is put behind its name for the queue of long steps, where a Worker pushes the others.
+LONG_SUFFIX = "-long"
 #: The bucket of a deployment that names none.
 DEFAULT_BUCKET = "cutmv-storage"
 #: Where our web server takes progress from workers, on a WEBHOOK_URL that names no path.
@@ -68,6 +72,8 @@ class Settings:
     r2_access_key_id: str | None = field(default=None, repr=False)
     r2_secret_access_key: str | None = field(default=None, repr=False)
     r2_endpoint_url: str | None = None
+    edge_url: str | None = None
+    pushed: bool = False
     webhook_url: str | None = None
     webhook_secret: str = field(default="", repr=False)
     max_upload_bytes: int = MAX_UPLOAD_BYTES
@@ -122,11 +128,23 @@ class Settings:
             r2_access_key_id=key_id,
             r2_secret_access_key=secret_key,
             r2_endpoint_url=_url(endpoint, "R2_ENDPOINT_URL", ("http", "https")),
+            edge_url=_edge_url(env) if mode == "cloudflare" else None,
+            pushed=mode == "cloudflare" and _pushed(env, queue_name),
             webhook_url=_webhook_url(env),
             webhook_secret=env.get("WEBHOOK_SECRET") or _derived_secret(env, data_dir),
             max_upload_bytes=_positive(env, "CUTMV_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
             retention_s=_positive(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS) * 86_400.0,
         )
+
+    @property
+    def long_queue_name(self) -> str:
+        """The queue of steps that may take longer than a Worker waits for a task it pushed."""
+        return f"{self.queue_name}{LONG_SUFFIX}" if self.pushed else self.queue_name
+
+    @property
+    def queue_names(self) -> tuple[str, ...]:
+        """All that a worker takes steps from."""
+        return tuple(dict.fromkeys((self.queue_name, self.long_queue_name)))
 
     @property
     def uses_r2(self) -> bool:
@@ -150,6 +168,7 @@ def _common(settings: Settings) -> dict[str, Any]:
         "result_serializer": "json",
         "event_serializer": "json",
         "task_default_queue": settings.queue_name,
+        "task_queues": [Queue(name, Exchange(name), name) for name in settings.queue_names],
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
@@ -178,6 +197,8 @@ def _broker(settings: Settings) -> dict[str, Any]:
         }
         if settings.api_base_url:
             options["api_base_url"] = settings.api_base_url
+        if settings.pushed:
+            options["pulled_queues"] = [settings.long_queue_name]
         token, account = quote(settings.api_token or "", safe=""), settings.account_id
         return {
             "broker_url": f"cloudflare://:{token}@{account}",
@@ -246,6 +267,39 @@ def _mode(env: Mapping[str, str], has_cloudflare: bool, has_redis: bool) -> Mode
         case "redis":
             raise ConfigError("CUTMV_MODE is redis: set REDIS_URL too.")
     raise ConfigError(f"CUTMV_MODE is {wanted!r}: use auto, cloudflare, redis or eager.")
+
+
+def _edge_url(env: Mapping[str, str]) -> str | None:
+    url = _url(env.get("CLOUDFLARE_EDGE_URL"), "CLOUDFLARE_EDGE_URL", ("http", "https"))
+    if url and not env.get("CLOUDFLARE_EDGE_KEYS"):
+        raise ConfigError(
+            "CLOUDFLARE_EDGE_URL is set and CLOUDFLARE_EDGE_KEYS is not: set it to the Worker's"
+            " EDGE_KEYS."
+        )
+    if url:
+        _need_extra("push", "websockets", "CLOUDFLARE_EDGE_URL")
+    return url
+
+
+def _pushed(env: Mapping[str, str], queue_name: str) -> bool:
+    consume = (env.get("CLOUDFLARE_CONSUME") or "pull").lower()
+    if consume not in ("pull", "push"):
+        raise ConfigError(f"CLOUDFLARE_CONSUME is {consume!r}: use pull or push.")
+    if consume == "pull":
+        return False
+    if not env.get("CLOUDFLARE_EDGE_KEYS"):
+        raise ConfigError(
+            "CLOUDFLARE_CONSUME is push: set CLOUDFLARE_EDGE_KEYS to the Worker's EDGE_KEYS, with"
+            " which it signs what it pushes."
+        )
+    _need_extra("push", "starlette", "CLOUDFLARE_CONSUME")
+    if len(queue_name + LONG_SUFFIX) > 63:
+        raise ConfigError(
+            f"CLOUDFLARE_QUEUE_NAME is {len(queue_name)} characters long: use"
+            f" {63 - len(LONG_SUFFIX)} at most with CLOUDFLARE_CONSUME=push, which needs a queue"
+            f" of the same name and {LONG_SUFFIX}."
+        )
+    return True
 
 
 def _need_extra(extra: str, package: str, variable: str) -> None:

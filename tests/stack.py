@@ -29,6 +29,7 @@ class Stack:
         self.workers: list[Process] = []
         self.web: Process | None = None
         self.url = ""
+        self._port = 0
 
     def start_worker(self, *options: str) -> Process:
         """Start a `celery -A cutmv worker`, and return when it takes tasks."""
@@ -42,7 +43,7 @@ class Stack:
 
     def start_web(self) -> None:
         """Start the web server, and return when it answers."""
-        port = free_port()
+        port = self._port = self._port or free_port()  # the same as before
         self.url = f"http://127.0.0.1:{port}"
         env = {**self.env, "WEBHOOK_URL": self.url} if self.mode == "cloudflare" else self.env
         argv = ["cutmv", "web", "--port", str(port)]
@@ -136,6 +137,31 @@ class Stack:
             return httpx.get(f"{self.url}/healthz", timeout=5.0).status_code == 200
         except httpx.HTTPError:
             return False
+
+
+def outputs(stack: Stack) -> list[Path]:
+    """All files that the deployment keeps of any job."""
+    return [path for path in (stack.folder / "data/files/jobs").rglob("*") if path.is_file()]
+
+
+def in_the_middle(stack: Stack, job_id: str, steps: int) -> Callable[[], bool]:
+    """Whether so many steps are being cut, none of them at its start or near its end."""
+
+    def look() -> bool:
+        job = stack.job(job_id)
+        running = [s for s in job["steps"] if s["state"] == "running" and 2 < s["percent"] < 70]
+        assert job["state"] in ("queued", "running"), stack.logs
+        return len(running) >= steps
+
+    return look
+
+
+def check_done_once(stack: Stack, job: dict[str, Any]) -> None:
+    """Check that a job is done, and that each of its outputs is there once."""
+    assert (job["state"], job["error"]) == ("done", None), stack.logs
+    names = [step["output"]["name"] for step in job["steps"]]
+    kept = [path for path in outputs(stack) if job["id"] in path.parts]
+    assert sorted(path.name for path in kept) == sorted(names)
 
 
 @pytest.fixture

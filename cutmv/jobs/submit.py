@@ -22,7 +22,7 @@ from cutmv.media import parse_clip, time_limit_s
 from cutmv.progress import Hub
 from cutmv.services import Services
 from cutmv.tasks import HARD_LIMIT_GRACE_S, cut
-from cutmv.transports.cloudflare import publish_batch
+from cutmv.transports.cloudflare import MAX_PUSHED, publish_batch
 
 #: Seconds that an answer about the queue is given again without asking the broker.
 STATUS_S = 3.0
@@ -101,7 +101,8 @@ class Dispatcher:
         try:
             with app.connection_for_write() as connection:
                 channel: Any = connection.default_channel
-                channel.queue_declare(self.services.settings.queue_name)
+                for name in self.services.settings.queue_names:
+                    channel.queue_declare(name)
         except Exception as error:
             self.breaker.failed(_one_line(error))
         else:
@@ -129,6 +130,7 @@ class Dispatcher:
     def _publish(self, job: Job, steps: Sequence[Step]) -> None:
         info = job.upload.info
         rate = info.video.frame_rate if info.video else None
+        settings = self.services.settings
         # A group by its id alone. Canvas's own `group` asks Redis for each result beforehand; and
         # there is no chord: the step that ends last ends its job, in one transaction of the job
         # store, which a crash can't separate and a second delivery can't repeat.
@@ -136,12 +138,15 @@ class Dispatcher:
         with publish_batch(app):
             for step in steps:
                 soft_s = time_limit_s(info, parse_clip(step.clip, rate), step.spec)
+                limit_s = soft_s + HARD_LIMIT_GRACE_S
+                is_long = limit_s > MAX_PUSHED
                 cut.signature(
                     (step.id,),
                     task_id=step.id,
                     group_id=job.id,
                     soft_time_limit=soft_s,
-                    time_limit=soft_s + HARD_LIMIT_GRACE_S,
+                    time_limit=limit_s,
+                    queue=settings.long_queue_name if is_long else settings.queue_name,
                 ).apply_async()
 
     def _ask_status(self) -> dict[str, Any]:

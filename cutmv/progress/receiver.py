@@ -58,6 +58,9 @@ class EventReceiver:
 
     def _capture(self, connection: Connection) -> None:
         handlers = {"task-progress": self._hub.publish}
-        self._receiver = receiver = self._app.events.Receiver(connection, handlers=handlers)
+        # By its key: a broker should not send us what else happens in its workers.
+        self._receiver = receiver = self._app.events.Receiver(
+            connection, handlers=handlers, routing_key="task.progress"
+        )
         receiver.should_stop = self._closing.is_set()
         receiver.capture(limit=None, timeout=None, wakeup=False)

@@ -44,9 +44,10 @@ def create_app(services: Services | None = None, *, start_background: bool = Fal
 
 def _started(dispatcher: Dispatcher, hub: Hub) -> tuple[Janitor | EventReceiver, ...]:
     parts: list[Janitor | EventReceiver] = [Janitor(dispatcher)]
-    if dispatcher.services.settings.mode == "redis":
-        # In eager mode progress comes by itself; over Cloudflare by webhook, since to listen for
-        # events would cost two pulls a second.
+    settings = dispatcher.services.settings
+    if settings.mode == "redis" or settings.edge_url:
+        # In eager mode progress comes by itself; over Cloudflare without the edge Worker's hub by
+        # webhook alone, since to listen for events would cost two pulls a second.
         parts.append(EventReceiver(celery_app, hub))
     for part in parts:
         part.start()

@@ -15,7 +15,7 @@ import pytest
 from tests.emulator_fixture import EmulatorProcess
 from tests.media_samples import make_sample
 from tests.processes import Process, wait_for
-from tests.stack import Stack
+from tests.stack import Stack, check_done_once, in_the_middle, outputs
 
 #: Clips of this video take some seconds each, so that there is a middle to die in.
 LONG = ["0-20", "0.5-20", "1-20"]
@@ -33,11 +33,6 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sample(path, seconds=20.0, size=(1280, 720))
 
 
-def _outputs(stack: Stack) -> list[Path]:
-    """All files that the deployment keeps of any job."""
-    return [path for path in (stack.folder / "data/files/jobs").rglob("*") if path.is_file()]
-
-
 def _left_behind(stack: Stack) -> list[Path]:
     """Files that no job nor upload accounts for."""
     places = (stack.folder / "data/work", stack.folder / "data/files/.partial")
@@ -51,25 +46,6 @@ def _ffmpegs(process: Process) -> list[psutil.Process]:
             if child.name().startswith("ffmpeg"):
                 found.append(child)
     return found
-
-
-def _in_the_middle(stack: Stack, job_id: str, steps: int) -> Callable[[], bool]:
-    """Whether so many steps are being cut, none of them at its start or near its end."""
-
-    def look() -> bool:
-        job = stack.job(job_id)
-        running = [s for s in job["steps"] if s["state"] == "running" and 2 < s["percent"] < 70]
-        assert job["state"] in ("queued", "running"), stack.logs
-        return len(running) >= steps
-
-    return look
-
-
-def _check_done_once(stack: Stack, job: dict[str, Any]) -> None:
-    assert (job["state"], job["error"]) == ("done", None), stack.logs
-    names = [step["output"]["name"] for step in job["steps"]]
-    kept = [path for path in _outputs(stack) if job["id"] in path.parts]
-    assert sorted(path.name for path in kept) == sorted(names)
 
 
 @pytest.mark.slow
@@ -95,7 +71,7 @@ def test_cloudflare_that_dies_in_mid_submission_costs_no_job_and_gets_the_next_o
 
     job = stack.ended(answers[0]["id"])
 
-    _check_done_once(stack, job)
+    check_done_once(stack, job)
     assert {step["route"] for step in job["steps"]} == {"eager"}
     assert [step["attempts"] for step in job["steps"]] == [1, 1, 1]
     web_log = stack.web.log if stack.web else ""
@@ -107,7 +83,7 @@ def test_cloudflare_that_dies_in_mid_submission_costs_no_job_and_gets_the_next_o
     wait_for(lambda: stack.status()["healthy"], what="Cloudflare is found again")
     next_job = stack.ended(stack.submit(**request)["id"])
 
-    _check_done_once(stack, next_job)
+    check_done_once(stack, next_job)
     assert {step["route"] for step in next_job["steps"]} == {"cloudflare"}
     assert emulator.api_token not in stack.logs
 
@@ -131,7 +107,7 @@ def test_messages_whose_acceptance_was_lost_do_not_run_a_second_time(
     wait_for(lambda: _waiting(emulator) == 0, 120, "the worker takes the twins")
 
     after = stack.job(job["id"])
-    _check_done_once(stack, after)
+    check_done_once(stack, after)
     assert [step["attempts"] for step in after["steps"]] == [1, 1, 1, 1]
 
 
@@ -145,12 +121,12 @@ def test_a_killed_worker_leaves_its_step_to_another(
     stack.start_web()
     upload = stack.upload(video)
     job_id = stack.submit(upload_id=upload["id"], clips=LONG)["id"]
-    wait_for(_in_the_middle(stack, job_id, 2), 60, "both workers cut")
+    wait_for(in_the_middle(stack, job_id, 2), 60, "both workers cut")
 
     workers[0].kill()
     job = stack.ended(job_id)
 
-    _check_done_once(stack, job)
+    check_done_once(stack, job)
     assert sum(step["attempts"] for step in job["steps"]) == len(LONG) + 1
     assert {step["route"] for step in job["steps"]} == {mode}
 
@@ -163,14 +139,14 @@ def test_what_a_killed_web_server_was_cutting_is_resumed_at_its_next_start(
     stack.start_web()
     upload = stack.upload(video)
     job_id = stack.submit(upload_id=upload["id"], clips=LONG)["id"]
-    wait_for(_in_the_middle(stack, job_id, 1), 60, "a cut")
+    wait_for(in_the_middle(stack, job_id, 1), 60, "a cut")
     assert stack.web
     stack.web.kill()
 
     stack.start_web()
     job = stack.ended(job_id)
 
-    _check_done_once(stack, job)
+    check_done_once(stack, job)
     assert max(step["attempts"] for step in job["steps"]) == 2
 
 
@@ -182,7 +158,7 @@ def test_a_web_server_that_is_told_to_stop_gives_its_steps_back(
     stack.start_web()
     upload = stack.upload(video)
     job_id = stack.submit(upload_id=upload["id"], clips=LONG)["id"]
-    wait_for(_in_the_middle(stack, job_id, 1), 60, "a cut")
+    wait_for(in_the_middle(stack, job_id, 1), 60, "a cut")
     assert stack.web
     stack.web.stop()
     assert _left_behind(stack) == []
@@ -190,7 +166,7 @@ def test_a_web_server_that_is_told_to_stop_gives_its_steps_back(
     stack.start_web()
 
     assert all(step["state"] != "failed" for step in stack.job(job_id)["steps"])
-    _check_done_once(stack, stack.ended(job_id))
+    check_done_once(stack, stack.ended(job_id))
 
 
 @pytest.mark.slow
@@ -207,7 +183,7 @@ def test_a_cancelled_job_stops_ffmpeg_and_leaves_no_file(
     assert runner
     upload = stack.upload(video)
     job_id = stack.submit(upload_id=upload["id"], clips=LONG)["id"]
-    wait_for(_in_the_middle(stack, job_id, 1), 60, "a cut")
+    wait_for(in_the_middle(stack, job_id, 1), 60, "a cut")
     assert _ffmpegs(runner)
     if hung:
         request.getfixturevalue("redis_server").hang()
@@ -220,7 +196,7 @@ def test_a_cancelled_job_stops_ffmpeg_and_leaves_no_file(
 
     assert answer.json()["state"] == "cancelled"
     wait_for(lambda: not _left_behind(stack), 5, "partial files are gone")
-    assert _outputs(stack) == []
+    assert outputs(stack) == []
     assert stack.job(job_id)["state"] == "cancelled"
     messages = stack.watch(job_id)
     assert [message["type"] for message in messages] == ["snapshot"]

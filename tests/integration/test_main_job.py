@@ -51,7 +51,7 @@ def test_five_clips_in_two_shapes_are_exact_to_the_frame(
     job = stack.submit(upload_id=upload["id"], clips=CLIPS, aspects=list(SHAPES))
     messages = stack.watch(job["id"])
 
-    _check_messages(messages)
+    check_messages(messages)
     done = messages[-1]["job"]
     assert (done["state"], done["percent"], done["error"]) == ("done", 100.0, None), stack.logs
     assert done["mode"] == mode
@@ -59,7 +59,7 @@ def test_five_clips_in_two_shapes_are_exact_to_the_frame(
     assert [step["attempts"] for step in done["steps"]] == [1] * 10
     source = read_frames(video)
     for number, step in enumerate(done["steps"]):
-        _check_output(stack.download(step, tmp_path), step, SECONDS[number // 2], source, video)
+        check_output(stack.download(step, tmp_path), step, SECONDS[number // 2], source, video)
     if mode != "eager":
         assert "'state': 'done'" in stack.celery("result", done["steps"][0]["id"])
         for worker in stack.workers:
@@ -80,7 +80,7 @@ def test_a_job_of_ten_steps_is_published_by_one_call(
     assert stats["calls"]["batch"] == {"200": 1}
 
 
-def _check_messages(messages: list[dict[str, Any]]) -> None:
+def check_messages(messages: list[dict[str, Any]]) -> None:
     """A snapshot first and last, and percentages that only grow, through real steps."""
     assert messages[0]["type"] == messages[-1]["type"] == "snapshot"
     seen: dict[str, list[float]] = {}
@@ -93,7 +93,7 @@ def _check_messages(messages: list[dict[str, Any]]) -> None:
     assert len(between) >= 5, "the bars did not move"
 
 
-def _check_output(
+def check_output(
     path: Path, step: dict[str, Any], seconds: tuple[float, float], source: Any, video: Path
 ) -> None:
     width, height = SHAPES[step["aspect"]]

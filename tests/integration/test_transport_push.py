@@ -301,3 +301,19 @@ def test_a_task_that_may_take_longer_than_a_worker_waits_is_refused_when_it_is_s
         client(site.emulator).create_consumer(queue["queue_id"], consumer, 1e12)
         app.send_task("long", queue="pulled", time_limit=900)
     assert site.backlog() == {"work": 1, "pulled": 1}
+
+
+def test_a_worker_pulls_the_queue_for_what_may_take_longer(site: PushSite) -> None:
+    site.push_worker("-Q", "work,long", pulled_queues=["long"])
+    site.send("record", "pushed", queue="work", time_limit=800)
+    site.send("record", "pulled", queue="long", time_limit=3600)
+
+    wait_until(lambda: site.notes("record"), what="it is pulled")
+    push = Push(site.ports[0], *site.texts(1))
+
+    assert push.outcome(0) == {"outcome": "ack"}
+    assert [note["value"] for note in site.notes("record")] == ["pulled", "pushed"]
+    wait_until(
+        lambda: site.backlog() == {"work": 1, "long": 0},
+        what="and the one that was pulled is acked",
+    )

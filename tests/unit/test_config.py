@@ -11,6 +11,7 @@ from cutmv.config import ConfigError, Settings, celery_config
 
 CLOUDFLARE = {"CLOUDFLARE_ACCOUNT_ID": "acc", "CLOUDFLARE_API_TOKEN": "tok/en+secret"}
 REDIS = {"REDIS_URL": "redis://:hunter2@127.0.0.1:6379/0"}
+PUSH = {**CLOUDFLARE, "CLOUDFLARE_CONSUME": "push", "CLOUDFLARE_EDGE_KEYS": "key"}
 R2 = {"R2_ACCESS_KEY_ID": "id", "R2_SECRET_ACCESS_KEY": "r2secret"}
 
 
@@ -35,6 +36,22 @@ def test_the_mode_follows_from_what_is_set(tmp_path: Path, env: dict[str, str], 
     assert settings(tmp_path, **env).mode == mode
 
 
+def test_where_a_worker_pushes_there_is_a_queue_that_is_pulled_for_long_steps(
+    tmp_path: Path,
+) -> None:
+    here = settings(tmp_path, **PUSH)
+    config = celery_config(here)
+
+    assert here.long_queue_name == "cutmv-processing-long"
+    assert [queue.name for queue in config["task_queues"]] == list(here.queue_names)
+    assert config["broker_transport_options"]["pulled_queues"] == [here.long_queue_name]
+    # And nowhere else.
+    for env in (CLOUDFLARE, {**PUSH, "CUTMV_MODE": "eager"}):
+        other = settings(tmp_path, **env)
+        assert other.queue_names == (other.long_queue_name,) == ("cutmv-processing",)
+        assert "pulled_queues" not in celery_config(other).get("broker_transport_options", {})
+
+
 @pytest.mark.parametrize(
     ("env", "named"),
     [
@@ -49,6 +66,11 @@ def test_the_mode_follows_from_what_is_set(tmp_path: Path, env: dict[str, str], 
         ({"DATABASE_URL": "mysql://host/db"}, "postgresql://"),
         ({"CUTMV_MAX_UPLOAD_BYTES": "10GB"}, "CUTMV_MAX_UPLOAD_BYTES"),
         ({"WEBHOOK_URL": "example.com"}, "WEBHOOK_URL"),
+        ({**CLOUDFLARE, "CLOUDFLARE_EDGE_URL": "edge.example"}, "CLOUDFLARE_EDGE_URL"),
+        ({**CLOUDFLARE, "CLOUDFLARE_EDGE_URL": "https://e.example"}, "CLOUDFLARE_EDGE_KEYS"),
+        ({**CLOUDFLARE, "CLOUDFLARE_CONSUME": "push"}, "CLOUDFLARE_EDGE_KEYS"),
+        ({**CLOUDFLARE, "CLOUDFLARE_CONSUME": "poll"}, "pull or push"),
+        ({**PUSH, "CLOUDFLARE_QUEUE_NAME": "q" * 59}, "58 at most"),
     ],
 )
 def test_a_wrong_variable_is_answered_with_one_line_that_says_what_to_do(

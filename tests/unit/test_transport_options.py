@@ -34,6 +34,7 @@ def test_every_option_is_documented_with_its_default() -> None:
         ({"create_missing_queues": 1}, "create_missing_queues must be true or false, not 1"),
         ({"publish_batch_size": 101}, "publish_batch_size must be 1 to 100"),
         ({"api_base_url": "api.cloudflare.com"}, r"api_base_url must be an http\(s\) URL"),
+        ({"pulled_queues": ["long", 1]}, "pulled_queues must be a list of texts"),
         ({"queue_max_retries": 101}, "queue_max_retries must be 0 to 100, not 101"),
         ({"dead_letter_queue": "dead"}, "dead_letter_queue must hold {queue} and more"),
         ({"dead_letter_queue": "{queue}"}, "dead_letter_queue must hold {queue} and more"),

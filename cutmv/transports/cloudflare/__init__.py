@@ -38,15 +38,19 @@ from kombu.transport import TRANSPORT_ALIASES
 if TYPE_CHECKING:
     from cutmv.transports.cloudflare.batch import publish_batch
 
-__all__ = ["publish_batch"]
+__all__ = ["MAX_PUSHED", "publish_batch"]
+
+#: Seconds that a pushed task may take, by its hard time limit: Cloudflare ends the Worker that
+#: waits for it after 15 minutes, and ours gives up half a minute before.
+MAX_PUSHED = 870.0
 
 TRANSPORT_ALIASES["cloudflare"] = "cutmv.transports.cloudflare.transport:Transport"
 
 
 def __getattr__(name: str) -> Any:
     # Registering the transport must stay cheap for those who never publish.
-    if name in __all__:
+    if name == "publish_batch":
         from cutmv.transports.cloudflare import batch
 
-        return getattr(batch, name)
+        return batch.publish_batch
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -153,7 +153,7 @@ class Channel(ExchangeChannel):
     def _admissions(self, queue: str) -> list[Admission]:
         """Return what to consume, the most urgent first; makes what is missing, if allowed."""
         session = self.session
-        pushed = session.options.consume == "push"
+        pushed = session.options.pushes(queue)
         require = session.queues.require_push if pushed else session.queues.require_pull
         return [Admission(part, require(part), session, self._lose) for part in self._parts(queue)]
 
@@ -175,7 +175,7 @@ class Channel(ExchangeChannel):
         subscription = Subscription(self, queue, no_ack, callback)
         session, inbox = self.session, self.connection.inbox
         if not session.local.has(queue):
-            source = Receiver if session.options.consume == "push" else Puller
+            source = Receiver if session.options.pushes(queue) else Puller
             subscription.puller = source(
                 self._admissions(queue),
                 session,

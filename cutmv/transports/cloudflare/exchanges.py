@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import batch, delays, envelope, names
+from cutmv.transports.cloudflare import MAX_PUSHED, batch, delays, envelope, names
 from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.broadcast import Notice
 from cutmv.transports.cloudflare.errors import TaskTooLong
@@ -18,10 +18,6 @@ from cutmv.transports.cloudflare.session import Session
 
 if TYPE_CHECKING:
     from cutmv.transports.cloudflare.transport import Transport
-
-#: Seconds that a pushed task may take: Cloudflare ends the Worker that waits for it after 15
-#: minutes, and ours gives up half a minute before.
-MAX_PUSHED = 870.0
 
 #: AMQP's delivery mode of messages that are to be kept.
 PERSISTENT = 2

@@ -74,6 +74,8 @@ class Options:
         consume: How messages come: ``pull``, or ``push`` by the edge Worker, which hands them to
             this process's ingress the moment they come (see `ingress`). Default:
             ``CLOUDFLARE_CONSUME``, else ``pull``.
+        pulled_queues: Queues that are pulled all the same where `consume` is ``push``, for tasks
+            that may take longer than a Worker waits. Default none.
         ingress_host: Address on which the ingress listens. Default: ``CLOUDFLARE_INGRESS_HOST``,
             else 127.0.0.1.
         ingress_port: Its port; 0 for any that is free. Default: ``CLOUDFLARE_INGRESS_PORT``, else
@@ -132,6 +134,7 @@ class Options:
     edge_url: str = ""
     edge_keys: str = field(default="", repr=False)
     consume: str = "pull"
+    pulled_queues: tuple[str, ...] = ()
     ingress_host: str = "127.0.0.1"
     ingress_port: int = 8788
     polling_interval_min: float = 0.05
@@ -235,6 +238,10 @@ class Options:
                 f"cloudflare transport: option consume must be pull or push, not {self.consume!r}"
             )
 
+    def pushes(self, queue: str) -> bool:
+        """Tell whether the messages of `queue` come by the edge Worker."""
+        return self.consume == "push" and queue not in self.pulled_queues
+
     @classmethod
     def read(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Options:
         """Build the options from kombu's `transport_options` and the environment.
@@ -250,8 +257,9 @@ class Options:
                 f"(there are: {', '.join(sorted(known))})"
             )
         values = {name: value for name, value in given.items() if name in known}
-        if isinstance(values.get("priority_steps"), list):
-            values["priority_steps"] = tuple(values["priority_steps"])
+        for name in ("priority_steps", "pulled_queues"):
+            if isinstance(values.get(name), list):
+                values[name] = tuple(values[name])
         for name in FROM_ENVIRONMENT:
             if name not in values and environ.get(f"CLOUDFLARE_{name.upper()}"):
                 values[name] = environ[f"CLOUDFLARE_{name.upper()}"]
@@ -327,12 +335,13 @@ def _check_type(name: str, value: object, wanted: str) -> None:
         "str": isinstance(value, str),
         "bool": isinstance(value, bool),
         "tuple[int, ...]": isinstance(value, tuple) and all(type(each) is int for each in value),
+        "tuple[str, ...]": isinstance(value, tuple) and all(type(each) is str for each in value),
         "int": isinstance(value, int) and not isinstance(value, bool),
         "float": isinstance(value, int | float) and not isinstance(value, bool),
     }[wanted.removesuffix(" | None")] or (value is None and wanted.endswith(" | None"))
     if not fits:
         noun = {"str": "text", "bool": "true or false", "int": "a whole number"}
-        noun["tuple[int, ...]"] = "a list of whole numbers"
+        noun |= {"tuple[int, ...]": "a list of whole numbers", "tuple[str, ...]": "a list of texts"}
         raise ConfigurationError(
             f"cloudflare transport: option {name} must be {noun.get(wanted, 'a number')}, "
             f"not {value!r}"

@@ -187,7 +187,7 @@ class QueueDirectory:
             queue = self.find(name)
             if queue is None:
                 queue = self._create(queue_name, deadline)
-            pulled = self._options.consume == "pull"
+            pulled = not self._options.pushes(name.name if isinstance(name, Band) else name)
             if queue.consumer is None and pulled and self._options.create_missing_queues:
                 queue = self._add_consumer(queue, deadline)
             if self._queues.get(queue_name) is not queue:
