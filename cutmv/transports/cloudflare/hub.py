@@ -73,7 +73,9 @@ class Hub:
         self._socket: Any = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        self._owed: set[str] = set()  # queues for which it is still to be rung
         self._connected = threading.Event()
+        self._tried = threading.Event()
         self._connected_at = 0.0
         self._answers: dict[int, _Answer] = {}
         self._refs = 0
@@ -89,16 +91,17 @@ class Hub:
         return time.monotonic() - self._connected_at if self.connected else 0.0
 
     def start(self) -> None:
-        """Connect, once, and wait a moment for that: who comes next may publish."""
+        """Connect, and wait a moment for the first attempt at it: who comes next may publish."""
         with self._lock:
-            if self._thread is not None or self._stop.is_set():
+            if self._stop.is_set():
                 return
-            connect = _connector()
-            self._thread = threading.Thread(
-                target=self._run, args=(connect,), name="cloudflare-hub", daemon=True
-            )
-            self._thread.start()
-        self._connected.wait(ANSWER_TIMEOUT)
+            if self._thread is None:
+                connect = _connector()
+                self._thread = threading.Thread(
+                    target=self._run, args=(connect,), name="cloudflare-hub", daemon=True
+                )
+                self._thread.start()
+        self._tried.wait(ANSWER_TIMEOUT)
 
     def close(self, timeout: float) -> None:
         """Forget what is bound, and end the connection."""
@@ -151,9 +154,14 @@ class Hub:
         self._undo(op)
 
     def ring(self, queue: str) -> None:
-        """Tell those who watch a queue that messages were put into it, by another way than ours."""
+        """Tell those who watch a queue that messages were put into it, by another way than ours.
+
+        While there is no connection, that is owed to them.
+        """
+        with self._lock:
+            self._owed.add(queue)
         self.start()
-        self._send([{"op": "ring", "queue": queue}])
+        self._ring_owed()
 
     def publish(self, exchange: str, kind: str, key: str, text: str) -> int | None:
         """Publish to the other clients, and return to how many it went; none: it is not known."""
@@ -204,26 +212,28 @@ class Hub:
     def _run(self, connect: Callable[..., Any]) -> None:
         failures, since = 0, time.monotonic()
         while not self._stop.is_set():
+            why = ""
             try:
                 with self._connect(connect) as socket:
                     self._serve(socket)
-                    since, failures = time.monotonic(), 0
-            except Exception as error:
-                failures += 1
-                if failures == 2:
-                    logger.warning(
-                        "cloudflare: the edge Worker's hub is away, so queues carry what is for "
-                        "temporary ones: %s",
-                        str(error) or type(error).__name__,
-                    )
-            finally:
-                self._socket = None
-                if self._connected.is_set():
-                    self._connected.clear()
-                    for queue in list(self._bells):
-                        self._ring(queue)
-                for answer in list(self._answers.values()):
-                    answer.ready.set()
+            except Exception as error:  # its end, too, is one
+                why = str(error) or type(error).__name__
+            self._tried.set()
+            self._socket = None
+            if self._connected.is_set():
+                self._connected.clear()
+                failures, since = 0, time.monotonic()
+                for queue in list(self._bells):
+                    self._ring(queue)
+            for answer in list(self._answers.values()):
+                answer.ready.set()
+            failures += 1
+            if failures == 2:
+                logger.warning(
+                    "cloudflare: the edge Worker's hub is away, so queues carry what is for "
+                    "temporary ones: %s",
+                    why,
+                )
             if not self._stop.is_set() and time.monotonic() - since > AWAY:
                 self.on_away()
             self._stop.wait(full_jitter(failures, most=PAUSE_MAX))
@@ -248,8 +258,10 @@ class Hub:
             self._socket = socket
         if wanted:
             socket.send(json.dumps(wanted))
+        self._ring_owed()
         self._connected_at = time.monotonic()
         self._connected.set()
+        self._tried.set()
         frames, reported = 0, time.monotonic()
         while True:
             try:
@@ -283,6 +295,13 @@ class Hub:
                     logger.warning("cloudflare: the hub says: %s", op["detail"])
         except Exception:  # one message must not end the connection for all others
             logger.exception("cloudflare: a message of the hub is dropped")
+
+    def _ring_owed(self) -> None:
+        with self._lock:
+            owed, self._owed = self._owed, set()
+        if owed and not self._send([{"op": "ring", "queue": queue} for queue in sorted(owed)]):
+            with self._lock:
+                self._owed |= owed
 
     def _ring(self, queue: str) -> None:
         for on_ring in list(self._bells.get(queue, ())):
