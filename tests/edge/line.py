@@ -1,4 +1,4 @@
-"""A TCP line to a local server, which a test can cut."""
+"""A TCP line to a local server, which a test can cut, or have lose what the server says."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Line:
 
     def __init__(self, target: int) -> None:
         self._target = target
+        self.mute = False  # what the server says from now on is lost
         self._ends: set[socket.socket] = set()
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
@@ -48,14 +49,15 @@ class Line:
                     near.close()
                     continue
                 far.settimeout(None)
-                for ends in ((near, far), (far, near)):
+                for ends in ((near, far, False), (far, near, True)):
                     threading.Thread(target=self._carry, args=ends, daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         self._ends.add(source)
         with contextlib.suppress(OSError):
             while piece := source.recv(65_536):
-                sink.sendall(piece)
+                if not (answers and self.mute):
+                    sink.sendall(piece)
         self._ends.discard(source)
         for end in (source, sink):
             with contextlib.suppress(OSError):

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kombu
 import pytest
 
 from cutmv.transports.cloudflare.addresses import Address
+from tests.edge.line import Line
 from tests.edge.worker import KEY, Worker
 from tests.emulator_fixture import EmulatorProcess
-from tests.integration.test_transport_push import PushSite
+from tests.integration.test_transport_push import ANSWER_S, Push, PushSite
 from tests.processes import free_port
 from tests.transport_helpers import WorkerProcess, connect, wait_until
 
@@ -76,6 +78,23 @@ def test_a_publisher_uses_the_rest_api_while_the_worker_is_away(site: EdgeSite) 
     site.edge.stop()
     site.send("record", "by REST")
     assert site.backlog() == {"work": 1}
+
+
+def test_a_publish_whose_answer_was_lost_is_there_twice_and_runs_once(site: EdgeSite) -> None:
+    site.edge_worker()
+    line = Line(urlsplit(site.edge.url).port or 0)
+    site.broker["CLOUDFLARE_EDGE_URL"] = f"http://127.0.0.1:{line.port}"
+    line.mute = True
+    site.send("record", "twice")
+    line.close()
+    wait_until(lambda: site.notes("record"), 60, "the Worker had taken it, and pushed it")
+
+    (copy,) = site.texts(1)  # by REST, when the Worker did not answer
+    push = Push(site.port, copy)
+
+    assert push.outcome(0) == {"outcome": "ack"}
+    assert push.ended.wait(ANSWER_S)
+    assert len(site.notes("record")) == 1
 
 
 def test_remote_control_goes_by_the_hub_and_makes_no_queues(site: EdgeSite) -> None:
