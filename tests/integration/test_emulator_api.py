@@ -332,6 +332,15 @@ def test_garbage_is_answered_after_the_work(api: Api) -> None:
     assert api.bodies() == ["a"]
 
 
+def test_json_of_another_shape_is_answered_after_the_work(api: Api) -> None:
+    api.emulator.faults({"route": "publish", "kind": "misshapen", "count": 1})
+    answer = api.push("a")
+    assert answer.status_code == 200
+    assert answer.json()["success"] is True
+    assert not isinstance(answer.json()["result"], dict), "a publish answers an object"
+    assert api.bodies() == ["a"]
+
+
 @pytest.mark.parametrize(("kind", "kept"), [("hang", []), ("hang_after", ["a"])])
 def test_a_call_hangs_before_or_after_the_work_and_keeps_no_one_else_waiting(
     api: Api, kind: str, kept: list[str]

@@ -548,13 +548,14 @@ def test_no_network_is_one_line_and_comes_soon() -> None:
         port = server.getsockname()[1]
     connection = kombu.Connection(
         "cloudflare://:token@account",
-        transport_options={"api_base_url": f"http://127.0.0.1:{port}/client/v4"},
+        transport_options={"api_base_url": f"http://proxy:hunter2@127.0.0.1:{port}/client/v4"},
     )
     started = time.monotonic()
-    with pytest.raises(Unreachable, match=f"127.0.0.1:{port} gave no answer") as caught:
+    with pytest.raises(Unreachable, match=f"//127.0.0.1:{port} gave no answer") as caught:
         connection.connect()
     assert time.monotonic() - started < 5
     assert "\n" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_one_lost_answer_does_not_fail_the_first_publish(emulator: EmulatorProcess) -> None:

@@ -272,7 +272,8 @@ class Client:
             },
         )
         address = urlsplit(self._base)
-        whom = f"Cloudflare's API at {address.scheme}://{address.netloc}"
+        port = f":{address.port}" if address.port else ""  # and no password that may be before it
+        whom = f"Cloudflare's API at {address.scheme}://{address.hostname}{port}"
         response = exchange(self._http, request, whom)
         self.budget.learn(response.headers)
         return answers.envelope(response, self._account)
