@@ -39,18 +39,26 @@ interface Unreported {
 
 type Fields = Record<string, unknown>;
 
+/** A message to a client, as text; a dear one is sent again where its socket may have lost it. */
+interface Outgoing {
+  text: string;
+  dear: boolean;
+}
+
 /** What one incoming frame gives rise to, by client: each gets it as one frame. */
 class Mail {
-  readonly answers = new Map<string, string[]>();
+  readonly answers = new Map<string, Outgoing[]>();
 
-  add(client: string, message: Fields): void {
+  add(client: string, message: Fields, dear = false): void {
     if (!this.answers.has(client)) this.answers.set(client, []);
-    this.answers.get(client)!.push(JSON.stringify(message));
+    this.answers.get(client)!.push({ text: JSON.stringify(message), dear });
   }
 }
 
 export class Hub extends DurableObject<Env> {
   private readonly clients: Clients;
+  /** By client, the dear messages of each frame that its socket was sent and it did not report. */
+  private readonly unsure = new Map<string, string[][]>();
   private readonly grace: number;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -97,10 +105,12 @@ export class Hub extends DurableObject<Env> {
     const { 0: theirs, 1: ours } = new WebSocketPair();
     for (const former of this.ctx.getWebSockets(client)) former.close(4001, "replaced");
     this.ctx.acceptWebSocket(ours, [client]);
+    this.giveUp(client);
     this.clients.forget(Date.now() - this.grace);
     const { messages, missed } = this.clients.arrive(client);
-    if (missed) this.send(ours, client, [JSON.stringify({ op: "missed", count: missed })]);
-    if (messages.length) this.send(ours, client, messages);
+    const outgoing = messages.map((text) => ({ text, dear: true }));
+    if (missed) outgoing.unshift({ text: JSON.stringify({ op: "missed", count: missed }), dear: false });
+    if (outgoing.length) this.send(ours, client, outgoing);
     return new Response(null, { status: 101, webSocket: theirs });
   }
 
@@ -169,7 +179,7 @@ export class Hub extends DurableObject<Env> {
       case "ring":
         return this.toWatchers(keyOf(op, "queue"), mail);
       case "got":
-        return reported(socket, integerOf(op, "frames", 2 ** 53 - 1));
+        return this.reported(socket, client, integerOf(op, "frames", 2 ** 53 - 1));
       case "ping": // one that is not spelled so that it is answered in our sleep
         return mail.add(client, { op: "pong" });
       default:
@@ -185,7 +195,8 @@ export class Hub extends DurableObject<Env> {
     const routes = this.clients.route(exchange, kind, key);
     routes.delete(but);
     for (const [client, queues] of routes) {
-      mail.add(client, { op: "deliver", queues: [...queues], exchange, key, text });
+      const delivery = { op: "deliver", queues: [...queues], exchange, key, text };
+      mail.add(client, delivery, kind === "direct");
     }
     return routes.size;
   }
@@ -198,8 +209,9 @@ export class Hub extends DurableObject<Env> {
     }
   }
 
-  private send(socket: WebSocket, client: string, messages: string[]): void {
-    const frame = messages.length === 1 ? messages[0]! : `[${messages.join(",")}]`;
+  private send(socket: WebSocket, client: string, messages: Outgoing[]): void {
+    const texts = messages.map(({ text }) => text);
+    const frame = texts.length === 1 ? texts[0]! : `[${texts.join(",")}]`;
     const line = unreported(socket);
     line.frames += 1;
     line.messages += messages.length;
@@ -209,17 +221,35 @@ export class Hub extends DurableObject<Env> {
       // never answer the close, so it counts as away from here on.
       const sum = `${line.messages} messages, ${line.bytes} bytes not reported`;
       socket.close(4008, `too slow: ${sum}`);
+      this.giveUp(client);
       this.hold(client, messages);
       this.ctx.waitUntil(this.left(client));
       return;
     }
+    const unsure = this.unsure.get(client) ?? [];
+    while (unsure.length < line.frames - 1) unsure.unshift([]); // those of before our sleep
+    unsure.push(messages.filter(({ dear }) => dear).map(({ text }) => text));
+    this.unsure.set(client, unsure);
     socket.serializeAttachment(line);
     socket.send(frame);
   }
 
+  private reported(socket: WebSocket, client: string, frames: number): void {
+    this.unsure.get(client)?.splice(0, frames);
+    takeOff(socket, frames);
+  }
+
+  /** Keep, for the client's next socket, what its last one may have lost: replies, not events. */
+  private giveUp(client: string): void {
+    const lost = this.unsure.get(client)?.flat() ?? [];
+    this.unsure.delete(client);
+    if (lost.length) this.clients.hold(client, lost, bytesIn);
+  }
+
   /** Only deliveries are kept: a ring or an answer is worth nothing later. */
-  private hold(client: string, messages: string[]): void {
-    const worthy = messages.filter((message) => message.startsWith('{"op":"deliver"'));
+  private hold(client: string, messages: Outgoing[]): void {
+    const texts = messages.map(({ text }) => text);
+    const worthy = texts.filter((text) => text.startsWith('{"op":"deliver"'));
     if (worthy.length) this.clients.hold(client, worthy, bytesIn);
   }
 
@@ -232,6 +262,7 @@ export class Hub extends DurableObject<Env> {
   /** Begin a client's time of grace, unless it has another socket. */
   private async left(client: string): Promise<void> {
     if (this.socketOf(client)) return;
+    this.giveUp(client);
     this.clients.leave(client, Date.now());
     await this.schedule();
   }
@@ -288,7 +319,7 @@ function unreported(socket: WebSocket): Unreported {
 }
 
 /** Take `frames` off what is on its way: how large each was is not kept, so their average counts. */
-function reported(socket: WebSocket, frames: number): void {
+function takeOff(socket: WebSocket, frames: number): void {
   const line = unreported(socket);
   const rest = Math.max(0, 1 - frames / Math.max(line.frames, 1));
   socket.serializeAttachment({

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import kombu
 import pytest
+from celery import Celery
 
 from cutmv.transports.cloudflare.addresses import Address
 from tests.edge.line import Line
@@ -105,6 +108,25 @@ def test_remote_control_goes_by_the_hub_and_makes_no_queues(site: EdgeSite) -> N
     print(f"inspect ping, its process included: {time.monotonic() - started:.2f} s")
     assert list(inspect(site, "stats")) == ["w0@test"]
     assert [name for name in site.emulator.stats()["messages"] if Address.read(name)] == []
+
+
+def test_no_reply_is_missed_by_one_whose_connection_breaks(site: EdgeSite) -> None:
+    worker = site.edge_worker(sociable=True)
+    line = Line(urlsplit(site.edge.url).port or 0)
+    url = f"cloudflare://:{site.emulator.api_token}@{site.emulator.account_id}"
+    with Celery(broker=url) as app, ThreadPoolExecutor() as pool:
+        app.conf.broker_transport_options = {
+            "api_base_url": site.emulator.base_url,
+            "edge_url": f"http://127.0.0.1:{line.port}",
+            "edge_keys": KEY,
+        }
+        worker.child.send_signal(signal.SIGSTOP)
+        asked = pool.submit(app.control.inspect(timeout=40, limit=1).ping)
+        for _ in range(3):  # with the question under way, or before it, or after
+            wait_until(line.cut, 20, "there is a connection to cut")
+        worker.child.send_signal(signal.SIGCONT)
+        assert asked.result() == {"w0@test": {"ok": "pong"}}
+    line.close()
 
 
 def test_mailboxes_stand_in_while_the_worker_is_away(site: EdgeSite) -> None:

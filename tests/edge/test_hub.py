@@ -276,6 +276,26 @@ def test_who_does_not_return_is_forgotten(make_worker: Callable[..., Worker], sc
         assert announce(worker, scope, late) == 0
 
 
+def test_what_a_broken_socket_may_have_lost_of_replies_is_sent_again(
+    worker: Worker, scope: str
+) -> None:
+    with worker.hub(scope=scope) as ben:
+        with worker.hub("ann", scope, reports=False) as ann:
+            ann.bind("replies", "direct", "ann", "q")
+            ann.send(op("bind", "x", "fanout", "", queue="q"))
+            for text in ("reported", "lost", "also lost"):
+                assert ben.publish("replies", "direct", "ann", text) == 1
+            assert ann.texts(3) == ["reported", "lost", "also lost"]
+            ann.send({"op": "got", "frames": 2})  # the first is the answer to settle
+            ann.settle()
+            assert ben.publish("x", "fanout", "", "an event") == 1
+        with worker.hub("ann", scope) as ann:
+            assert ann.texts(2) == ["lost", "also lost"], "and no event"
+            ann.settle()
+        with worker.hub("ann", scope) as ann:
+            ann.settle()
+
+
 def test_a_good_bye_is_answered(worker: Worker, scope: str) -> None:
     with worker.hub(scope=scope) as client:
         client.settle()

@@ -37,6 +37,9 @@ OPEN_TIMEOUT, ANSWER_TIMEOUT = 5.0, 2.0
 #: Seconds between two attempts to connect, at most; and until mailboxes take over.
 PAUSE_MAX, AWAY = 10.0, 1.0
 
+#: Seconds in which the thread notices that the connection is gone.
+NOTICE = 0.01
+
 #: Bytes of a frame that is taken, and characters of texts that are sent in one.
 MAX_FRAME, MAX_SENT = 8 * 1024 * 1024, 400_000
 
@@ -77,6 +80,7 @@ class Hub:
         self._connected = threading.Event()
         self._tried = threading.Event()
         self._connected_at = 0.0
+        self._lost_at = 0.0
         self._answers: dict[int, _Answer] = {}
         self._refs = 0
 
@@ -97,6 +101,7 @@ class Hub:
                 return
             if self._thread is None:
                 connect = _connector()
+                self._lost_at = time.monotonic()
                 self._thread = threading.Thread(
                     target=self._run, args=(connect,), name="cloudflare-hub", daemon=True
                 )
@@ -164,18 +169,35 @@ class Hub:
         self._ring_owed()
 
     def publish(self, exchange: str, kind: str, key: str, text: str) -> int | None:
-        """Publish to the other clients, and return to how many it went; none: it is not known."""
+        """Publish to the other clients, and return to how many it went; none: it is not known.
+
+        What a connection that broke may have lost is sent again by the next, if that is there
+        soon. So it may come twice: who reads knows messages by their ids.
+        """
         if len(text) > MAX_SENT:
             return None
         self.start()
+        op = _message(exchange, kind, key, text)
+        deadline = time.monotonic() + ANSWER_TIMEOUT
+        while (left := deadline - time.monotonic()) > 0:
+            routed = self._publish(op, left)
+            if routed is not None:
+                return routed
+            time.sleep(NOTICE)
+            until = min(deadline, self._lost_at + AWAY)
+            if not self._connected.wait(max(0.0, until - time.monotonic())):
+                return None
+        return None
+
+    def _publish(self, op: Op, timeout: float) -> int | None:
+        """Publish by the connection that there is; none where it ends, or does not answer."""
         with self._lock:
             self._refs += 1
             answer = self._answers[self._refs] = _Answer(self._refs)
         try:
-            op = {**_message(exchange, kind, key, text), "ref": answer.ref}
-            if not self._send([op]) or not answer.ready.wait(ANSWER_TIMEOUT):
-                return None
-            return answer.routed
+            if self._send([{**op, "ref": answer.ref}]) and answer.ready.wait(timeout):
+                return answer.routed
+            return None
         finally:
             del self._answers[answer.ref]
 
@@ -210,7 +232,7 @@ class Hub:
     # The thread.
 
     def _run(self, connect: Callable[..., Any]) -> None:
-        failures, since = 0, time.monotonic()
+        failures, since = 0, self._lost_at
         while not self._stop.is_set():
             why = ""
             try:
@@ -221,8 +243,9 @@ class Hub:
             self._tried.set()
             self._socket = None
             if self._connected.is_set():
+                self._lost_at = time.monotonic()
                 self._connected.clear()
-                failures, since = 0, time.monotonic()
+                failures, since = 0, self._lost_at
                 for queue in list(self._bells):
                     self._ring(queue)
             for answer in list(self._answers.values()):
