@@ -1,6 +1,5 @@
 """`cutmv queues`: look at the Cloudflare queues of any Celery app, and mend what is in them."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -9,15 +8,10 @@ from typing import Any
 
 import click
 from kombu.exceptions import KombuError
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from cutmv.terminal import add_row, print_json, print_table, table
 from cutmv.transports.cloudflare import admin, orphans, replay
 from cutmv.transports.cloudflare.session import Session
-
-#: Columns of a table that goes to no terminal: nothing is to be cut there.
-WIDTH = 240
 
 #: Seconds that a probe lies in a mailbox before nobody is said to read it, and the bounds of what
 #: may be asked for: an idle reader looks every half second, and a mailbox forgets after 60 s.
@@ -78,21 +72,21 @@ def list_queues(prefix: str, mailboxes: bool, as_json: bool) -> None:
             for each in found
         ]
         if as_json:
-            _print_json(queues=rows)
+            print_json(queues=rows)
             return
-        table = _table("queue", "in Cloudflare", "consumer", "retries", "dead letters go to")
+        shown = table("queue", "in Cloudflare", "consumer", "retries", "dead letters go to")
         for title in ("messages", "size", "oldest"):
-            table.add_column(title, justify="right")
+            shown.add_column(title, justify="right")
         for row in rows:
-            _add(
-                table,
+            add_row(
+                shown,
                 row["name"] or ("(mailbox)" if row["mailbox"] else None),
                 *(row["cloudflare_name"], row["consumer"], row["max_retries"]),
                 *(row["dead_letter_queue"], row["backlog_count"]),
                 _in_units(row["backlog_bytes"], SIZES),
                 _in_units(row["oldest_age_s"], AGES),
             )
-        _print_table(table)
+        print_table(shown)
 
 
 @queues.command()
@@ -106,16 +100,16 @@ def peek(prefix: str, queue: str, count: int, as_json: bool) -> None:
         waiting = admin.peek(session, admin.find(session, queue), count)
         rows = [_message(message) for message in waiting]
         if as_json:
-            _print_json(queue=queue, messages=rows)
+            print_json(queue=queue, messages=rows)
             return
-        table = _table("message", "attempts", "task", "task id", "eta", "age", "can't be read")
+        shown = table("message", "attempts", "task", "task id", "eta", "age", "can't be read")
         for row in rows:
-            _add(
-                table,
+            add_row(
+                shown,
                 *(row["id"], row["attempts"], row["task"], row["task_id"], row["eta"]),
                 *(_in_units(row["age_s"], AGES), row["unreadable"]),
             )
-        _print_table(table)
+        print_table(shown)
 
 
 @queues.command()
@@ -170,16 +164,16 @@ def dead(prefix: str, queue: str | None, count: int, as_json: bool) -> None:
             for letter in grave.letters
         ]
         if as_json:
-            _print_json(letters=rows)
+            print_json(letters=rows)
             return
-        table = _table("queue", "message", "task", "task id", "dead for", "why")
+        shown = table("queue", "message", "task", "task id", "dead for", "why")
         for row in rows:
-            _add(
-                table,
+            add_row(
+                shown,
                 *(row["queue"], row["id"], row["task"], row["task_id"]),
                 *(_in_units(row["age_s"], AGES), row["why"]),
             )
-        _print_table(table)
+        print_table(shown)
 
 
 @queues.command("replay")
@@ -244,7 +238,7 @@ def _session(prefix: str, as_json: bool) -> Iterator[Session]:
             yield session
     except KombuError as error:
         if as_json:
-            _print_json(error=str(error))
+            print_json(error=str(error))
         raise click.ClickException(str(error)) from None
 
 
@@ -256,7 +250,7 @@ def _confirm(question: str, yes: bool) -> None:
 def _tell(as_json: bool, line: str, *, error: str | None = None, **document: Any) -> None:
     """Say what was done; with an `error`, that too, and end with exit code 1."""
     if as_json:
-        _print_json(error=error, **document)
+        print_json(error=error, **document)
     else:
         click.echo(line)
     if error is not None:
@@ -293,28 +287,3 @@ def _in_units(value: float | None, units: Sequence[tuple[int, str]]) -> str | No
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"0 {units[-1][1]}"
-
-
-def _print_json(*, error: str | None = None, **document: Any) -> None:
-    click.echo(json.dumps({**document, "error": error}, ensure_ascii=False, indent=2))
-
-
-def _table(*titles: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    return table
-
-
-def _add(table: Table, *cells: object) -> None:
-    """Add a row; what messages say is neither markup nor may it steer the terminal."""
-    table.add_row(*(Text(_printable("-" if cell is None else str(cell))) for cell in cells))
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def _print_table(table: Table) -> None:
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(table)

@@ -28,6 +28,7 @@ class EmulatorProcess:
     rate_limit: bool = True
     account_id: str = "0123456789abcdef0123456789abcdef"
     api_token: str = "emulator-token"
+    read_only_token: str = "emulator-reader"
     base_url: str = ""
     _port: int = 0
     _child: subprocess.Popen[str] | None = field(default=None, repr=False)
@@ -45,6 +46,7 @@ class EmulatorProcess:
                 f"--latency-ms={self.latency_ms}",
                 "--rate-limit" if self.rate_limit else "--no-rate-limit",
                 f"--api-token={self.api_token}",
+                f"--read-only-token={self.read_only_token}",
                 f"--account-id={self.account_id}",
             ],
             stdout=subprocess.PIPE,

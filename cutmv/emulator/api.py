@@ -46,6 +46,8 @@ class Emulator:
 
     account_id: str
     api_token: str
+    #: Opens what only looks; empty for none.
+    read_only_token: str
     #: Added to every call; half before the work, half after.
     latency_ms: int
     commits: GroupCommit
@@ -109,7 +111,7 @@ class _Endpoint:
             raw = await request.body()
             if scheme != "Bearer":
                 raise errors.authentication_failed()
-            self._admit(token, route, request.path_params["account_id"])
+            self._admit(token, route, request)
             if operation is None:
                 raise errors.no_method(request.method)
             response = await self._answer(route, operation, request, raw)
@@ -132,10 +134,11 @@ class _Endpoint:
             response.headers.update(emulator.rate_limit.headers(token))
         await response(scope, receive, send)
 
-    def _admit(self, token: str, route: str, account_id: str) -> None:
-        """Errors: 401 for the token, 429 for the budget, 403 for the account."""
+    def _admit(self, token: str, route: str, request: Request) -> None:
+        """Errors: 401 for the token, 429 for the budget, 403 for the account or the permission."""
         emulator = self._emulator
-        if not hmac.compare_digest(token.encode(), emulator.api_token.encode()):
+        reads = _same(token, emulator.read_only_token)
+        if not reads and not _same(token, emulator.api_token):
             raise errors.authentication_failed()
         if emulator.rate_limit:
             try:
@@ -143,8 +146,10 @@ class _Endpoint:
             except ApiError:
                 emulator.stats.refused += 1
                 raise
-        if account_id != emulator.account_id:
+        if request.path_params["account_id"] != emulator.account_id:
             raise errors.account_forbidden()
+        if reads and request.method != "GET":
+            raise errors.permission_missing()
 
     async def _answer(
         self, route: str, operation: Operation, request: Request, raw: bytes
@@ -176,6 +181,10 @@ class _Endpoint:
             case "misshapen":
                 return Response(_MISSHAPEN, media_type="application/json")
         return _success(result)
+
+
+def _same(token: str, known: str) -> bool:
+    return bool(known) and hmac.compare_digest(token.encode(), known.encode())
 
 
 async def _pause(seconds: float) -> None:

@@ -37,7 +37,12 @@ from cutmv.emulator.server import Options, serve
     "--api-token",
     envvar="CLOUDFLARE_API_TOKEN",
     default="emulator-token",
-    help="The one bearer token that is accepted.  [env: CLOUDFLARE_API_TOKEN]",
+    help="The bearer token that is accepted.  [env: CLOUDFLARE_API_TOKEN]",
+)
+@click.option(
+    "--read-only-token",
+    default="",
+    help="One more, which may look and not change: permission Queues: Read.",
 )
 @click.option(
     "--account-id",
@@ -52,13 +57,16 @@ def emulator(  # noqa: PLR0917  # click gives them by name
     latency_ms: int,
     rate_limit: bool,
     api_token: str,
+    read_only_token: str,
     account_id: str,
 ) -> None:
     """Serve the Cloudflare Queues REST API from a local file.
 
     Its first line of output is the base URL; put it into CLOUDFLARE_API_BASE_URL.
     """
-    options = Options(host, port, db, latency_ms, rate_limit, api_token, account_id)
+    options = Options(
+        host, port, db, latency_ms, rate_limit, api_token, account_id, read_only_token
+    )
     try:
         serve(options, lambda url: click.echo(f"listening on {url}"))
     except OSError as error:

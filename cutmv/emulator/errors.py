@@ -28,6 +28,11 @@ def authentication_failed() -> ApiError:
     return ApiError(401, 10000, "Authentication error")
 
 
+def permission_missing() -> ApiError:
+    """A good token that may read queues and not change them."""
+    return ApiError(403, 10000, "Authentication error")
+
+
 def account_forbidden() -> ApiError:
     """A good token, for another account."""
     return ApiError(403, 9109, "Unauthorized to access requested resource")

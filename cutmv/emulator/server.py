@@ -43,6 +43,7 @@ class Options:
     rate_limit: bool
     api_token: str
     account_id: str
+    read_only_token: str = ""
 
 
 def make_app(options: Options, now_ms: Callable[[], int] = wall_ms) -> Starlette:
@@ -51,6 +52,7 @@ def make_app(options: Options, now_ms: Callable[[], int] = wall_ms) -> Starlette
     emulator = Emulator(
         account_id=options.account_id,
         api_token=options.api_token,
+        read_only_token=options.read_only_token,
         latency_ms=options.latency_ms,
         commits=GroupCommit(store),
         rate_limit=RateLimit(now_ms) if options.rate_limit else None,

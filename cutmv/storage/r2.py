@@ -35,6 +35,30 @@ _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 _TAKEN = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
 
 
+def open_client(
+    endpoint_url: str, access_key_id: str, secret_access_key: str, region: str = "auto"
+) -> "S3Client":
+    """A client of R2, or of another S3; makes no call."""
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint_url,
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        region_name=region,
+        config=Config(
+            signature_version="s3v4",
+            connect_timeout=CONNECT_S,
+            read_timeout=READ_S,
+            max_pool_connections=POOL_SIZE,
+            retries={"mode": "standard", "total_max_attempts": TRIES},
+            # R2 knows none of the checksums that newer versions of boto3 add by themselves.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path"},
+        ),
+    )
+
+
 class R2Storage:
     """A bucket. An object appears by one PutObject or CompleteMultipartUpload, whole."""
 
@@ -47,24 +71,7 @@ class R2Storage:
         region: str = "auto",
     ) -> None:
         self._bucket, self._endpoint = bucket, endpoint_url
-        self._client: S3Client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=endpoint_url,
-            aws_access_key_id=access_key_id,
-            aws_secret_access_key=secret_access_key,
-            region_name=region,
-            config=Config(
-                signature_version="s3v4",
-                connect_timeout=CONNECT_S,
-                read_timeout=READ_S,
-                max_pool_connections=POOL_SIZE,
-                retries={"mode": "standard", "total_max_attempts": TRIES},
-                # R2 knows none of the checksums that newer versions of boto3 add by themselves.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                s3={"addressing_style": "path"},
-            ),
-        )
+        self._client = open_client(endpoint_url, access_key_id, secret_access_key, region)
 
     def __repr__(self) -> str:
         return f"R2Storage({self._bucket!r}, {self._endpoint!r})"

@@ -115,6 +115,16 @@ def test_a_call_for_another_account_is_refused(api: Api) -> None:
     assert code_of(api.client.get(url)) == (403, 9109)
 
 
+def test_a_read_only_token_may_look_and_not_change(api: Api) -> None:
+    reader = {"authorization": f"Bearer {api.emulator.read_only_token}"}
+
+    assert api.client.get(f"{api.queue}/metrics", headers=reader).status_code == 200
+    for method, path in (("POST", "/queues"), ("POST", f"{api.queue}/messages/pull")):
+        assert code_of(api.client.request(method, path, headers=reader)) == (403, 10000)
+    assert code_of(api.client.delete(api.queue, headers=reader)) == (403, 10000)
+    assert api.client.get("/queues").json()["result_info"]["total_count"] == 1
+
+
 # --- errors and paging
 
 

@@ -142,6 +142,13 @@ class Client:
         path = f"/queues/{queue_id}/consumers"
         self._call("POST", path, answers.nothing, deadline, consumer)
 
+    def update_consumer(
+        self, queue_id: str, consumer_id: str, consumer: Mapping[str, Any], deadline: float
+    ) -> None:
+        """Overwrite a consumer: settings that are not named go back to their defaults."""
+        path = f"/queues/{queue_id}/consumers/{quote(consumer_id, safe='')}"
+        self._call("PUT", path, answers.nothing, deadline, consumer)
+
     def purge(self, queue_id: str, deadline: float) -> None:
         """Start the removal of all of a queue's messages."""
         body = {"delete_messages_permanently": True}

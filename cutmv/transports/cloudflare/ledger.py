@@ -45,6 +45,9 @@ State = Literal["held", "free", "done"]
 #: longest retention).
 RETENTION = 14 * 86_400
 
+#: Days after their last change that a bucket or a directory keeps them: a day more.
+EXPIRE_DAYS = RETENTION // 86_400 + 1
+
 #: Seconds that one call to Redis may take.
 TIMEOUT = 5.0
 
@@ -194,7 +197,7 @@ class ObjectLedger:
             return
         self._swept_at = now
         try:
-            self._objects.expire(PREFIX, RETENTION // 86_400 + 1)
+            self._objects.expire(PREFIX, EXPIRE_DAYS)
         except ObjectStoreError as error:
             if not self._warned:
                 logger.warning("cloudflare: records of the lease ledger do not expire: %s", error)

@@ -147,6 +147,41 @@ def _client(endpoint: str, key_id: str, secret: str) -> S3Client:
     )
 
 
+def expiry_rule(prefix: str, days: int) -> Any:
+    """Return the lifecycle rule that ends objects whose key starts so, `days` days old."""
+    return {
+        "ID": f"expire-{prefix.strip('/').replace('/', '-')}",
+        "Filter": {"Prefix": prefix},
+        "Status": "Enabled",
+        "Expiration": {"Days": days},
+    }
+
+
+def lifecycle_rules(client: S3Client, bucket: str) -> list[Any]:
+    """Return a bucket's lifecycle rules; raises boto3's errors."""
+    from botocore.exceptions import ClientError
+
+    try:
+        answer = client.get_bucket_lifecycle_configuration(Bucket=bucket)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") == "NoSuchLifecycleConfiguration":
+            return []
+        raise
+    # What older S3 servers answer for a rule's prefix would be refused beside its filter.
+    return [
+        {key: value for key, value in rule.items() if key != "Prefix" or "Filter" not in rule}
+        for rule in answer.get("Rules", ())
+    ]
+
+
+def put_lifecycle_rule(client: S3Client, bucket: str, rule: Any) -> None:
+    """Set a rule in place of the one of its ID, beside all others; raises boto3's errors."""
+    others = [each for each in lifecycle_rules(client, bucket) if each.get("ID") != rule["ID"]]
+    client.put_bucket_lifecycle_configuration(
+        Bucket=bucket, LifecycleConfiguration={"Rules": [*others, rule]}
+    )
+
+
 class R2Objects:
     """A bucket, over the S3 API. See `Objects`."""
 
@@ -202,43 +237,18 @@ class R2Objects:
         Needs a token that may administer the bucket; the error says what to run without one.
         """
         where = self._prefix + prefix
-        name = f"expire-{where.strip('/').replace('/', '-')}"
-        rule: Any = {
-            "ID": name,
-            "Filter": {"Prefix": where},
-            "Status": "Enabled",
-            "Expiration": {"Days": days},
-        }
+        rule = expiry_rule(where, days)
         try:
             with self._told("read its lifecycle rules"):
-                rules = self._rules()
-                if rule in rules:
+                if rule in lifecycle_rules(self._client, self._bucket):
                     return
-            others = [each for each in rules if each.get("ID") != name]
             with self._told("set a lifecycle rule"):
-                self._client.put_bucket_lifecycle_configuration(
-                    Bucket=self._bucket, LifecycleConfiguration={"Rules": [*others, rule]}
-                )
+                put_lifecycle_rule(self._client, self._bucket, rule)
         except ObjectStoreError as error:
             raise ObjectStoreError(
                 f"{error}; have what is left over removed: npx wrangler r2 bucket lifecycle add "
-                f"{self._bucket} {name} {where} --expire-days {days}"
+                f"{self._bucket} {rule['ID']} {where} --expire-days {days}"
             ) from None
-
-    def _rules(self) -> list[Any]:
-        from botocore.exceptions import ClientError
-
-        try:
-            answer = self._client.get_bucket_lifecycle_configuration(Bucket=self._bucket)
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "NoSuchLifecycleConfiguration":
-                return []
-            raise
-        # What older S3 servers answer for a rule's prefix would be refused beside its filter.
-        return [
-            {key: value for key, value in rule.items() if key != "Prefix" or "Filter" not in rule}
-            for rule in answer.get("Rules", ())
-        ]
 
     def _put(self, key: str, data: bytes, **condition: Any) -> str:
         answer = self._client.put_object(

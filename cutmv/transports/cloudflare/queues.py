@@ -85,6 +85,29 @@ class Queue:
         )
 
 
+def pull_consumer(
+    queue_name: str, options: Options, *, takes_dead_letters: bool = False
+) -> dict[str, Any]:
+    """Return the pull consumer that a queue gets, as the API takes it.
+
+    Mailboxes have no dead-letter queue, nor have dead-letter queues: theirs would have one too. As
+    dead letters have no second grave, looking at them must not end them soon.
+    """
+    final = takes_dead_letters or Address.read(queue_name) is not None
+    pattern = "" if final else options.dead_letter_queue
+    consumer: dict[str, Any] = {
+        "type": "http_pull",
+        "settings": {
+            "batch_size": 100,
+            "max_retries": MAX_RETRIES if takes_dead_letters else options.queue_max_retries,
+            "visibility_timeout_ms": int((options.visibility_timeout or VISIBILITY_TIMEOUT) * 1000),
+        },
+    }
+    if pattern:
+        consumer["dead_letter_queue"] = names.dead_letters(queue_name, pattern)
+    return consumer
+
+
 class QueueDirectory:
     """Finds queues by kombu's names. Threads share it; one list call serves them all."""
 
@@ -386,18 +409,10 @@ class QueueDirectory:
             raise
 
     def _add_consumer(self, queue: Queue, deadline: float) -> Queue:
-        dead_letters = self._dead_letters_of(queue.name)
-        consumer = {
-            "type": "http_pull",
-            "settings": {
-                "batch_size": 100,
-                "max_retries": self._max_retries_of(queue.name),
-                "visibility_timeout_ms": int(
-                    (self._options.visibility_timeout or VISIBILITY_TIMEOUT) * 1000
-                ),
-            },
-            **({"dead_letter_queue": dead_letters} if dead_letters else {}),
-        }
+        consumer = pull_consumer(
+            queue.name, self._options, takes_dead_letters=self._takes_dead_letters(queue.name)
+        )
+        dead_letters = consumer.get("dead_letter_queue")
         try:
             # First: Cloudflare drops a dead message whose queue is not there.
             if dead_letters and dead_letters not in self._queues:
@@ -414,21 +429,6 @@ class QueueDirectory:
                 ) from None
             return found
         return queue.consumed([consumer])
-
-    def _dead_letters_of(self, queue_name: str) -> str:
-        """Return the name of a new queue's dead-letter queue; empty for none.
-
-        Mailboxes have none, and dead-letter queues: theirs would have one too.
-        """
-        pattern = self._options.dead_letter_queue
-        if not pattern or Address.read(queue_name) or self._takes_dead_letters(queue_name):
-            return ""
-        return names.dead_letters(queue_name, pattern)
-
-    def _max_retries_of(self, queue_name: str) -> int:
-        """Dead letters have no second grave: looking at them must not end them soon."""
-        taking = self._takes_dead_letters(queue_name)
-        return MAX_RETRIES if taking else self._options.queue_max_retries
 
     def _takes_dead_letters(self, queue_name: str) -> bool:
         return any(queue.dead_letter_queue == queue_name for queue in self._queues.values())

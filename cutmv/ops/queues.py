@@ -1,0 +1,180 @@
+"""The queues of a deployment: the one that jobs wait in, the one for its dead letters, consumers.
+
+Names and settings are those that the transport itself would give them (`pull_consumer`), so that a
+worker finds what it would have made. A Worker's consumer comes from `wrangler deploy`; what the
+transport needs of it is set here too, should somebody have changed it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cutmv.ops.plan import Item, LeftAlone, Settings, compared
+from cutmv.transports.cloudflare.admin import deadline
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.errors import Refused
+from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.queues import (
+    DEAD_LETTER_RETENTION,
+    RETENTION,
+    QueueDirectory,
+    pull_consumer,
+)
+
+#: What the edge Worker's consumer must have, as wrangler.toml says and why. More of it is left.
+PUSHED: Settings = {"batch_size": 1, "max_wait_time_ms": 0, "max_retries": 100}
+
+Found = Mapping[str, Any]
+
+
+class Queues:
+    """Plans the queues of one deployment. Raises `CloudflareError`s, here and in what it plans."""
+
+    def __init__(self, client: Client, options: Options, name: str) -> None:
+        self._client, self._options = client, options
+        self._name = QueueDirectory(client, options).queue_name(name)
+        self._ids: dict[str, str] = {}
+
+    def plan(self) -> list[Item]:
+        """Return what there is and what is to be done, in the order in which it must be done."""
+        found = {each["queue_name"]: each for each in self._client.list_queues(deadline())}
+        self._ids = {name: each["queue_id"] for name, each in found.items()}
+        pulled = pull_consumer(self._name, self._options)
+        dead = pulled.get("dead_letter_queue", "")
+        items: list[Item] = []
+        if dead:
+            # First: Cloudflare drops a dead message whose queue is not there.
+            items += self._queue(dead, found.get(dead), DEAD_LETTER_RETENTION)
+            # So that `cutmv queues replay` may pull it with a token that only reads and writes.
+            last = pull_consumer(dead, self._options, takes_dead_letters=True)
+            items.append(self._pulled(dead, last))
+        items += self._queue(self._name, found.get(self._name), RETENTION)
+        if self._options.consume == "push":
+            items.append(self._pushed(dead))
+        else:
+            items.append(self._pulled(self._name, pulled))
+        return items
+
+    def _queue(self, name: str, found: Found | None, retention: int) -> list[Item]:
+        have = None if found is None else {"message_retention_period": _retention(found)}
+        # Who keeps messages for longer has a reason.
+        seconds = max(retention, _retention(found) if found else 0)
+
+        def apply() -> str | None:
+            queue = found or self._made(name)
+            self._ids[name] = queue["queue_id"]
+            return None if _retention(queue) == seconds else self._retain(name, seconds)
+
+        want = {"message_retention_period": seconds}
+        items: list[Item] = [compared(f"queue {name}", have, want, apply)]
+        if ((found or {}).get("settings") or {}).get("delivery_paused"):
+            why = "its delivery is paused, so nobody gets its messages"
+            advice = f"npx wrangler queues resume-delivery {name}"
+            items.append(LeftAlone(f"delivery of {name}", why, advice))
+        return items
+
+    def _pulled(self, name: str, want: Settings) -> Item:
+        what = f"pull consumer of {name}"
+        found = self._consumer(name)
+        if found and found.get("type") != "http_pull":
+            script = _script(found)
+            return LeftAlone(
+                what,
+                f"the Worker {script} consumes {name}, so nothing can be pulled from it",
+                f"npx wrangler queues consumer worker remove {name} {script}"
+                + (", or set CLOUDFLARE_CONSUME=push" if name == self._name else ""),
+                blocks=True,
+            )
+        return self._consumed(what, name, found, want)
+
+    def _pushed(self, dead: str) -> Item:
+        what = f"Worker consumer of {self._name}"
+        found = self._consumer(self._name)
+        if found is None:
+            return LeftAlone(
+                what,
+                "no Worker consumes it yet, so no worker gets anything",
+                f"deploy the edge Worker, with {self._name} in wrangler.toml:"
+                " cd edge && npm ci && npm run deploy",
+            )
+        if found.get("type") == "http_pull":
+            return LeftAlone(
+                what,
+                f"{self._name} has a pull consumer, so no Worker can push from it",
+                f"npx wrangler queues consumer http remove {self._name}",
+                blocks=True,
+            )
+        want = {
+            "type": "worker",
+            "script_name": _script(found),
+            "settings": PUSHED,
+            **({"dead_letter_queue": dead} if dead else {}),
+        }
+        return self._consumed(what, self._name, found, want)
+
+    def _consumed(self, what: str, name: str, found: Found | None, want: Settings) -> Item:
+        have = None if found is None else _flat(found)
+        return compared(what, have, _flat(want), lambda: self._set_consumer(name, found, want))
+
+    def _consumer(self, name: str) -> Found | None:
+        """The queue's consumer, one that pulls before all others; none where there is none."""
+        if name not in self._ids:
+            return None
+        found = self._client.list_consumers(self._ids[name], deadline())
+        found.sort(key=lambda consumer: consumer.get("type") != "http_pull")
+        return found[0] if found else None
+
+    def _made(self, name: str) -> Found:
+        try:
+            return self._client.create_queue(name, deadline())
+        except Refused:
+            # Somebody was first, or we were, and the answer got lost.
+            for queue in self._client.list_queues(deadline()):
+                if queue["queue_name"] == name:
+                    return queue
+            raise
+
+    def _retain(self, name: str, seconds: int) -> str | None:
+        try:
+            self._client.retain(self._ids[name], seconds, deadline())
+        except Refused as error:
+            # The free plan fixes how long messages stay; all else works with it.
+            return f"how long {name} keeps messages stays as it is: {error}"
+        return None
+
+    def _set_consumer(self, name: str, found: Found | None, want: Settings) -> None:
+        queue_id = self._ids[name]
+        if found is None:
+            try:
+                self._client.create_consumer(queue_id, want, deadline())
+            except Refused:
+                # As above: what is there by now is compared by the next run.
+                if not self._client.list_consumers(queue_id, deadline()):
+                    raise
+            return
+        # The call overwrites, so what is left alone is named too.
+        settings = {**(found.get("settings") or {}), **want["settings"]}
+        merged = {
+            "dead_letter_queue": found.get("dead_letter_queue") or "",
+            **want,
+            "settings": {name: value for name, value in settings.items() if value is not None},
+        }
+        self._client.update_consumer(queue_id, str(found.get("consumer_id")), merged, deadline())
+
+
+def _script(consumer: Found) -> str:
+    # Wrangler's own answers have the older name.
+    return str(consumer.get("script_name") or consumer.get("script") or "WORKER")
+
+
+def _retention(queue: Found) -> int:
+    settings = queue.get("settings") or {}
+    return int(settings.get("message_retention_period") or RETENTION)
+
+
+def _flat(consumer: Found) -> Settings:
+    """A consumer's settings and its dead-letter queue, if it has one, side by side."""
+    dead = consumer.get("dead_letter_queue")
+    return {
+        **(consumer.get("settings") or {}),
+        **({"dead_letter_queue": dead} if dead else {}),
+    }
