@@ -31,6 +31,7 @@ from cutmv.media import (
     render,
     time_limit_s,
 )
+from cutmv.ops.doctor import doctor
 from cutmv.ops.provision import provision
 from cutmv.queues import queues
 from cutmv.up import run_up, web_options
@@ -72,6 +73,7 @@ def main() -> None:
     """
 
 
+main.add_command(doctor)
 main.add_command(provision)
 main.add_command(queues)
 

@@ -7,7 +7,7 @@ that is a URL, by way of a `relay`), with the program that `binaries` finds. `in
 finds, `errors` what goes wrong.
 """
 
-from cutmv.media.binaries import ffmpeg_path, ffprobe_path
+from cutmv.media.binaries import ffmpeg_path, ffprobe_path, shortcomings, version_of
 from cutmv.media.errors import Cancelled, MediaError, MediaUnavailable, RenderTimeout
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.plan import (
@@ -49,5 +49,7 @@ __all__ = [
     "plan",
     "probe",
     "render",
+    "shortcomings",
     "time_limit_s",
+    "version_of",
 ]

@@ -20,6 +20,11 @@ from cutmv.media.errors import MediaUnavailable
 MIN_LIBAVUTIL = (57, 28)
 #: Configure switches without which a cut can't be encoded or tone-mapped.
 NEEDED_LIBRARIES = ("--enable-libx264", "--enable-libzimg")
+#: What `render` and `plan` name, by the list of FFmpeg's that must have it.
+NEEDED_PARTS = {
+    "-encoders": ("libx264", "aac", "gif", "mjpeg"),
+    "-filters": ("zscale", "tonemap", "palettegen", "paletteuse"),
+}
 #: Seconds that `ffmpeg -version` may take; it does no work, but a cold disk is slow.
 VERSION_TIMEOUT_S = 20.0
 
@@ -72,24 +77,54 @@ def _is_program(path: Path) -> bool:
     return not (first_line.startswith(b"#!") and b"python" in first_line)
 
 
+def version_of(program: str) -> str:
+    """The version that `ffmpeg` or `ffprobe` says it is. Raises MediaUnavailable."""
+    shown = _shown(program, "-version")
+    found = re.match(r"\S+ version (\S+)", shown)
+    return found[1] if found else "of no version"
+
+
+def shortcomings(ffmpeg: str) -> list[str]:
+    """What a cut needs that this `ffmpeg` has not. Raises MediaUnavailable."""
+    missing = _lacking(_shown(ffmpeg, "-version"))
+    for option, parts in NEEDED_PARTS.items():
+        # Each line is flags, a name, and what it is.
+        names = {
+            words[1]
+            for line in _shown(ffmpeg, option).splitlines()
+            if len(words := line.split()) > 1
+        }
+        missing += [f"{part} ({option[1:-1]})" for part in parts if part not in names]
+    return missing
+
+
 def _is_good(ffmpeg: Path) -> bool:
     try:
-        shown = subprocess.run(
-            [str(ffmpeg), "-hide_banner", "-version"],
+        return not _lacking(_shown(str(ffmpeg), "-version"))
+    except MediaUnavailable:
+        return False
+
+
+def _lacking(shown: str) -> list[str]:
+    """What a build that says this of itself is too old for, or was made without."""
+    version = _LIBAVUTIL.search(shown)
+    old = version is None or (int(version[1]), int(version[2])) < MIN_LIBAVUTIL
+    missing = ["version 5.1 or newer"] if old else []
+    return missing + [library for library in NEEDED_LIBRARIES if library not in shown]
+
+
+def _shown(program: str, option: str) -> str:
+    try:
+        return subprocess.run(
+            [program, "-hide_banner", option],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=VERSION_TIMEOUT_S,
             check=True,
         ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return False
-    version = _LIBAVUTIL.search(shown)
-    return (
-        version is not None
-        and (int(version[1]), int(version[2])) >= MIN_LIBAVUTIL
-        and all(library in shown for library in NEEDED_LIBRARIES)
-    )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MediaUnavailable(f"{program} can't be run: {type(error).__name__}.") from error
 
 
 def _wheel_folder() -> Path | None:

@@ -1,0 +1,214 @@
+"""What is reached by address: clocks, Redis, the webhook, the edge Worker."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+from uuid import uuid4
+
+import httpx
+from kombu.exceptions import KombuError
+
+from cutmv.config import Settings
+from cutmv.ops.finding import Finding, ok, problem, skipped, warning
+from cutmv.transports.cloudflare import signature
+from cutmv.transports.cloudflare.hub import Hub
+from cutmv.transports.cloudflare.options import Options
+
+#: Seconds that a request may take.
+REQUEST_S = 5.0
+#: Seconds that a clock may be off before it is worth a word; signatures allow `TOLERANCE`.
+SKEW_S = 30.0
+#: Where our client meets nobody in the hub.
+SCOPE = "cutmv-doctor"
+DEPLOY = "deploy the edge Worker: cd edge && npm ci && npm run deploy"
+
+
+def clock(options: Options | None) -> Iterator[Finding]:
+    """How far this machine's clock is from Cloudflare's."""
+    what = "clock"
+    if options is None:
+        yield skipped(what, "no Cloudflare account is used, so there is none to compare with")
+        return
+    began = time.time()
+    try:
+        answer = httpx.get(options.api_base_url, timeout=REQUEST_S)
+    except httpx.HTTPError as error:
+        found = f"Cloudflare's API gave no answer: {type(error).__name__}"
+        yield problem(what, found, "check the network, and CLOUDFLARE_API_BASE_URL")
+        return
+    yield _compared(what, answer, began)
+
+
+def _compared(what: str, answer: httpx.Response, began: float) -> Finding:
+    """How far our clock is from that of who answered what we asked at `began`."""
+    try:
+        theirs = parsedate_to_datetime(answer.headers["date"]).timestamp()
+    except (KeyError, ValueError):
+        return skipped(what, "the answer tells no time")
+    # The header has whole seconds, and was written somewhere between asking and now.
+    off = (began + time.time()) / 2 - (theirs + 0.5)
+    whose = urlsplit(str(answer.url)).hostname
+    if abs(off) < SKEW_S:
+        return ok(what, f"agrees with {whose} within {max(1, round(abs(off)))} s")
+    found = f"is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} {whose}"
+    advice = "have it set by NTP: timedatectl set-ntp true"
+    if abs(off) < signature.TOLERANCE:
+        return warning(what, found, advice)
+    return problem(what, f"{found}, so signatures are refused", advice)
+
+
+def redis(settings: Settings) -> Iterator[Finding]:
+    """Whether Redis answers, where there is one."""
+    what = "Redis"
+    if not settings.redis_url:
+        yield skipped(what, "REDIS_URL is not set")
+        return
+    advice = "start it, or correct REDIS_URL (redis://:PASSWORD@HOST:PORT/DB)"
+    try:
+        from redis import Redis, RedisError
+    except ImportError:
+        yield problem(what, "the package redis is missing", "pip install 'cutmv[redis]'")
+        return
+    host = urlsplit(settings.redis_url).hostname
+    try:
+        with Redis.from_url(
+            settings.redis_url, socket_timeout=REQUEST_S, socket_connect_timeout=REQUEST_S
+        ) as client:
+            version = client.info("server")["redis_version"]
+    except (RedisError, OSError, ValueError) as error:
+        yield problem(what, f"{host}: {type(error).__name__}", advice)
+        return
+    yield ok(what, f"{version} at {host}")
+
+
+def webhook(settings: Settings) -> Iterator[Finding]:
+    """Whether progress that a worker posts is taken: a signed report of nothing."""
+    what = "webhook"
+    if settings.mode != "cloudflare":
+        yield skipped(what, f"progress takes another way in mode {settings.mode}")
+        return
+    if not settings.webhook_url:
+        advice = "set it where `cutmv web` and `cutmv worker` are run apart (`cutmv up` needs none)"
+        yield skipped(what, "WEBHOOK_URL is not set", advice)
+        return
+    body = json.dumps({"events": []}).encode()
+    headers = {
+        "content-type": "application/json",
+        **signature.headers(settings.webhook_secret, body),
+    }
+    host = urlsplit(settings.webhook_url).netloc.rpartition("@")[2]
+    try:
+        answer = httpx.post(settings.webhook_url, content=body, headers=headers, timeout=REQUEST_S)
+    except httpx.HTTPError as error:
+        found = f"{host} gave no answer ({type(error).__name__}), so progress comes late"
+        yield warning(what, found, "start `cutmv web` there, or correct WEBHOOK_URL")
+        return
+    if answer.is_success:
+        yield ok(what, f"{host} takes our signature")
+    elif answer.status_code == 401:
+        advice = "set the same WEBHOOK_SECRET for the web server and the workers; compare clocks"
+        yield problem(what, f"{host} refuses our signature", advice)
+    else:
+        found = f"{host} answered HTTP {answer.status_code}"
+        yield problem(what, found, "set WEBHOOK_URL to the address of `cutmv web`")
+
+
+def edge(settings: Settings, options: Options | None) -> Iterator[Finding]:
+    """Whether the edge Worker is there, takes our signature, has the queue, and lets us in."""
+    what = "edge Worker"
+    if options is None or not options.edge_url:
+        yield skipped(what, "CLOUDFLARE_EDGE_URL is not set")
+        return
+    with httpx.Client(base_url=options.edge_url.rstrip("/"), timeout=REQUEST_S) as http:
+        began = time.time()
+        try:
+            health = http.get("/healthz")
+        except httpx.HTTPError as error:
+            found = f"gave no answer: {type(error).__name__}"
+            yield problem(what, found, f"{DEPLOY}, or correct CLOUDFLARE_EDGE_URL")
+            return
+        version = _document(health).get("version")
+        if health.status_code != 200 or version is None:
+            found = f"answered HTTP {health.status_code}, and is not ours"
+            yield problem(what, found, f"{DEPLOY}, or correct CLOUDFLARE_EDGE_URL")
+            return
+        yield ok(what, f"version {version} answers")
+        yield _compared("edge Worker's clock", health, began)
+        accepted = _signed(http, options.edge_keys)
+        yield accepted
+        if accepted.mark == "ok":
+            yield _binding(http, options.edge_keys, settings.queue_name)
+            yield _hub(options)
+
+
+def _signed(http: httpx.Client, keys: str) -> Finding:
+    """A signed knock on the hub's door that does not go in."""
+    what = "edge Worker's keys"
+    target = f"/v1/hub?{urlencode({'client': f'doctor-{uuid4().hex}', 'scope': SCOPE})}"
+    try:
+        answer = http.get(target, headers=signature.headers(keys, target.encode()))
+    except httpx.HTTPError as error:
+        return problem(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")
+    match answer.status_code:
+        case 426:  # it would be let in, were it a WebSocket
+            return ok(what, "our signature is accepted")
+        case 401:
+            said = str(_document(answer).get("detail", "our signature is refused"))
+            advice = (
+                "set CLOUDFLARE_EDGE_KEYS to the Worker's own, or the Worker's to these:"
+                " cd edge && npx wrangler secret put EDGE_KEYS --config ../wrangler.toml"
+                " --env production"
+            )
+            return problem(what, said, advice)
+        case 503:
+            advice = (
+                "cd edge && npx wrangler secret put EDGE_KEYS --config ../wrangler.toml"
+                " --env production"
+            )
+            return problem(what, "the Worker has none", advice)
+    return problem(what, f"HTTP {answer.status_code}", DEPLOY)
+
+
+def _binding(http: httpx.Client, keys: str, queue_name: str) -> Finding:
+    """A batch of no messages, which the Worker refuses where it has the queue to put them in."""
+    what = f"edge Worker's binding of {queue_name}"
+    body = b'{"messages":[]}'
+    headers = {"content-type": "application/json", **signature.headers(keys, body)}
+    try:
+        path = f"/v1/queues/{queue_name}/messages"
+        answer = http.post(path, content=body, headers=headers)
+    except httpx.HTTPError as error:
+        return problem(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")
+    if answer.status_code == 400:
+        return ok(what, "is there")
+    found = f"HTTP {answer.status_code}"
+    if answer.status_code == 404:
+        found = "is missing, so publishing takes the REST API and its limit"
+    return warning(what, found, f"add the queue to wrangler.toml as it says there, and {DEPLOY}")
+
+
+def _hub(options: Options) -> Finding:
+    what = "edge Worker's hub"
+    hub = Hub(options.edge_url, options.edge_keys, SCOPE)
+    try:
+        hub.start()
+        connected = hub.connected
+    except KombuError as error:
+        return problem(what, str(error), "pip install 'cutmv[push]'")
+    finally:
+        hub.close(1.0)
+    if connected:
+        return ok(what, "lets us in by WebSocket")
+    advice = f"see that no proxy in between stops WebSockets; else {DEPLOY}"
+    return problem(what, "no WebSocket in two seconds", advice)
+
+
+def _document(answer: httpx.Response) -> Mapping[str, Any]:
+    try:
+        document = answer.json()
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
