@@ -142,8 +142,7 @@ class Bucket:
                 raise _Missing(f"{where}: it answered {code}") from None
             if code in _DENIED:
                 raise BucketDenied(
-                    f"{where}: the R2 key may not; run this once with a key of the kind"
-                    f" Admin Read & Write"
+                    f"{where}: the R2 key may not; it wants one of the kind Admin Read & Write"
                 ) from None
             raise BucketError(f"{where}: it answered {code}; check the R2_ variables") from None
         except (BotoCoreError, OSError) as error:

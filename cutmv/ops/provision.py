@@ -83,8 +83,7 @@ def planned(settings: Settings, origins: Sequence[str] = ()) -> Iterator[list[It
         else:
             items += Queues(client, options, settings.queue_name).plan()
         if settings.uses_r2:
-            allowed = buckets.origins(settings, origins)
-            items += buckets.Bucket(settings, options, allowed).plan()
+            items += _bucket(settings, options, origins)
         else:
             why, what = "R2_ACCESS_KEY_ID is not set", "R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY"
             items.append(LeftAlone("bucket", why, f"set {what} to keep files in R2"))
@@ -92,6 +91,17 @@ def planned(settings: Settings, origins: Sequence[str] = ()) -> Iterator[list[It
     finally:
         if client is not None:
             client.close()
+
+
+def _bucket(settings: Settings, options: Options | None, origins: Sequence[str]) -> Sequence[Item]:
+    try:
+        allowed = buckets.origins(settings, origins)
+        return buckets.Bucket(settings, options, allowed).plan()
+    except buckets.BucketDenied:
+        # Workers should have such a key; the queues need not wait for another.
+        why = "this R2 key may not administer it"
+        advice = "run this once with an R2 key of the kind Admin Read & Write"
+        return [LeftAlone(f"bucket {settings.r2_bucket}", why, advice, blocks=True)]
 
 
 def options_of(settings: Settings) -> Options | None:

@@ -22,6 +22,7 @@ from cutmv.jobs import JobStore
 from cutmv.ops.finding import Finding, ok, run
 from cutmv.transports.cloudflare import signature
 from tests.emulator_fixture import EmulatorProcess
+from tests.gate import Gate, object_key
 from tests.processes import clean_env, free_port
 from tests.queues_helpers import client, queue_id, send
 from tests.redis_fixture import RedisServer
@@ -345,6 +346,40 @@ def test_a_bucket_that_is_cut_off_is_one_line_without_secrets(
     assert SECRET not in done.stdout + done.stderr
 
 
+def test_a_workers_key_is_well_and_what_it_can_not_see_is_said(
+    bucket_site: Site, s3_url: str
+) -> None:
+    gate = Gate(s3_url, object_key)
+    try:
+        findings = bucket_site.findings(R2_ENDPOINT_URL=gate.url)
+    finally:
+        gate.close()
+
+    assert findings[f"bucket {BUCKET}"]["mark"] == "ok"
+    assert findings["bucket's rules"]["mark"] == "skipped"
+    assert "Admin Read & Write" in findings["bucket's rules"]["advice"]
+
+
+def test_a_store_that_ignores_conditions_is_found(bucket_site: Site, s3_url: str) -> None:
+    """Where two workers finish one output, the second would replace the first's."""
+    seen: list[str] = []
+
+    def forgets_the_first(method: str, path: str) -> tuple[int, str] | None:
+        if method != "PUT" or "/doctor/" not in path:
+            return None
+        seen.append(path)
+        return (200, "") if len(seen) == 2 else None
+
+    gate = Gate(s3_url, forgets_the_first)
+    try:
+        mark, found, advice = bucket_site.line(f"bucket {BUCKET}", R2_ENDPOINT_URL=gate.url)
+    finally:
+        gate.close()
+
+    assert (mark, found) == ("problem", "a conditional write replaced an object")
+    assert "If-None-Match" in advice
+
+
 # --- clocks
 
 
@@ -532,6 +567,14 @@ def test_a_database_in_use_is_well(eager: Site, tmp_path: Path) -> None:
     mark, found, _ = eager.line("database", DATABASE_URL=f"sqlite:///{tmp_path / 'jobs.db'}")
 
     assert (mark, found) == ("ok", "sqlite answers and can be written")
+
+
+def test_a_postgresql_is_asked(eager: Site, postgres_url: str) -> None:
+    JobStore(postgres_url).close()
+
+    mark, found, _ = eager.line("database", DATABASE_URL=postgres_url)
+
+    assert (mark, found) == ("ok", "postgresql answers and can be written")
 
 
 def _no_database(path: Path) -> str:

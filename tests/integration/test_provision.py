@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +18,7 @@ import pytest
 from cutmv.ops.queues import PUSHED
 from cutmv.transports.cloudflare.queues import DEAD_LETTER_RETENTION, RETENTION
 from tests.emulator_fixture import EmulatorProcess
+from tests.gate import Gate, Refusal, fixed_retention, object_key
 from tests.processes import clean_env
 from tests.queues_helpers import bury, client, queue_id, run, send
 from tests.s3_fixture import KEY_ID, SECRET
@@ -104,6 +105,20 @@ def account(emulator: EmulatorProcess, s3_url: str, tmp_path: Path) -> Iterator[
     made = Account(emulator, s3_url, tmp_path / "data")
     yield made
     made.client.close()
+
+
+@pytest.fixture
+def make_gate() -> Iterator[Callable[[str, Refusal], Gate]]:
+    """Put a gate before a server."""
+    made: list[Gate] = []
+
+    def make(target: str, refuses: Refusal) -> Gate:
+        made.append(Gate(target, refuses))
+        return made[-1]
+
+    yield make
+    for gate in made:
+        gate.close()
 
 
 # --- what a fresh account gets
@@ -446,6 +461,36 @@ def test_with_r2_alone_the_bucket_is_made_and_the_queues_are_skipped(account: Ac
     assert "CORS rule cutmv" in output
     assert "no origin is known to allow" in output
     assert account.queues() == {}
+
+
+def test_a_key_that_may_not_administer_the_bucket_keeps_no_queue_from_being_made(
+    account: Account, make_gate: Callable[[str, Refusal], Gate]
+) -> None:
+    account.s3.create_bucket(Bucket=account.bucket)
+    gate = make_gate(account.env["R2_ENDPOINT_URL"], object_key)
+
+    done = account.run(R2_ENDPOINT_URL=gate.url)
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "Admin Read & Write" in done.stdout
+    assert set(account.queues()) == {QUEUE, DEAD}
+
+
+# --- what Cloudflare will not have
+
+
+def test_a_plan_that_fixes_the_retention_gets_all_else(
+    account: Account, make_gate: Callable[[str, Refusal], Gate]
+) -> None:
+    gate = make_gate(account.emulator.base_url, fixed_retention)
+
+    done = account.run(CLOUDFLARE_API_BASE_URL=gate.url)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"queue {DEAD}: how long {DEAD} keeps messages stays as it is" in done.stdout
+    assert account.consumer(QUEUE)["dead_letter_queue"] == DEAD
+    again = account.run(CLOUDFLARE_API_BASE_URL=gate.url).stdout
+    assert "Plan: 0 to add, 1 to change." in again
 
 
 # --- what fails is one line
