@@ -81,7 +81,7 @@ def planned(settings: Settings, origins: Sequence[str] = ()) -> Iterator[list[It
             why, what = f"the mode is {settings.mode}", "CLOUDFLARE_ACCOUNT_ID and …_API_TOKEN"
             items.append(LeftAlone("queues", why, f"set {what} to have them"))
         else:
-            items += Queues(client, options, settings.queue_name).plan()
+            items += Queues(client, options, settings.queue_names).plan()
         if settings.uses_r2:
             items += _bucket(settings, options, origins)
         else:

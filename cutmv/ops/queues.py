@@ -1,11 +1,11 @@
-"""The queues of a deployment: the one that jobs wait in, the one for its dead letters, consumers.
+"""The queues of a deployment: those that jobs wait in, those of their dead letters, consumers.
 
 Names and settings are those that the transport itself would give them (`pull_consumer`), so that a
 worker finds what it would have made. A Worker's consumer comes from `wrangler deploy`; what the
 transport needs of it is set here too, should somebody have changed it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cutmv.ops.plan import Item, LeftAlone, Settings, compared
@@ -29,29 +29,33 @@ Found = Mapping[str, Any]
 class Queues:
     """Plans the queues of one deployment. Raises `CloudflareError`s, here and in what it plans."""
 
-    def __init__(self, client: Client, options: Options, name: str) -> None:
+    def __init__(self, client: Client, options: Options, names: Sequence[str]) -> None:
         self._client, self._options = client, options
-        self._name = QueueDirectory(client, options).queue_name(name)
+        self._names = names
         self._ids: dict[str, str] = {}
 
     def plan(self) -> list[Item]:
         """Return what there is and what is to be done, in the order in which it must be done."""
         found = {each["queue_name"]: each for each in self._client.list_queues(deadline())}
         self._ids = {name: each["queue_id"] for name, each in found.items()}
-        pulled = pull_consumer(self._name, self._options)
+        return [item for name in self._names for item in self._plan(name, found)]
+
+    def _plan(self, kombu_name: str, found: Mapping[str, Found]) -> list[Item]:
+        name = QueueDirectory(self._client, self._options).queue_name(kombu_name)
+        pulled = pull_consumer(name, self._options)
         dead = pulled.get("dead_letter_queue", "")
         items: list[Item] = []
         if dead:
             # First: Cloudflare drops a dead message whose queue is not there.
             items += self._queue(dead, found.get(dead), DEAD_LETTER_RETENTION)
-            # So that `cutmv queues replay` may pull it with a token that only reads and writes.
+            # So that `cutmv queues replay` has nothing to make.
             last = pull_consumer(dead, self._options, takes_dead_letters=True)
             items.append(self._pulled(dead, last))
-        items += self._queue(self._name, found.get(self._name), RETENTION)
-        if self._options.consume == "push":
-            items.append(self._pushed(dead))
+        items += self._queue(name, found.get(name), RETENTION)
+        if self._options.pushes(kombu_name):
+            items.append(self._pushed(name, dead))
         else:
-            items.append(self._pulled(self._name, pulled))
+            items.append(self._pulled(name, pulled))
         return items
 
     def _queue(self, name: str, found: Found | None, retention: int) -> list[Item]:
@@ -80,27 +84,26 @@ class Queues:
             return LeftAlone(
                 what,
                 f"the Worker {script} consumes {name}, so nothing can be pulled from it",
-                f"npx wrangler queues consumer worker remove {name} {script}"
-                + (", or set CLOUDFLARE_CONSUME=push" if name == self._name else ""),
+                f"npx wrangler queues consumer worker remove {name} {script}",
                 blocks=True,
             )
         return self._consumed(what, name, found, want)
 
-    def _pushed(self, dead: str) -> Item:
-        what = f"Worker consumer of {self._name}"
-        found = self._consumer(self._name)
+    def _pushed(self, name: str, dead: str) -> Item:
+        what = f"Worker consumer of {name}"
+        found = self._consumer(name)
         if found is None:
             return LeftAlone(
                 what,
                 "no Worker consumes it yet, so no worker gets anything",
-                f"deploy the edge Worker, with {self._name} in wrangler.toml:"
+                f"deploy the edge Worker, with {name} in wrangler.toml:"
                 " cd edge && npm ci && npm run deploy",
             )
         if found.get("type") == "http_pull":
             return LeftAlone(
                 what,
-                f"{self._name} has a pull consumer, so no Worker can push from it",
-                f"npx wrangler queues consumer http remove {self._name}",
+                f"{name} has a pull consumer, so no Worker can push from it",
+                f"npx wrangler queues consumer http remove {name}",
                 blocks=True,
             )
         want = {
@@ -109,7 +112,7 @@ class Queues:
             "settings": PUSHED,
             **({"dead_letter_queue": dead} if dead else {}),
         }
-        return self._consumed(what, self._name, found, want)
+        return self._consumed(what, name, found, want)
 
     def _consumed(self, what: str, name: str, found: Found | None, want: Settings) -> Item:
         have = None if found is None else _flat(found)

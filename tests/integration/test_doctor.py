@@ -482,7 +482,8 @@ def test_the_clock_of_the_edge_worker_is_compared_too(edge_site: Site, server: S
 
 def test_the_ingress_is_checked_in_push_mode(site: Site) -> None:
     push = {"CLOUDFLARE_CONSUME": "push", "CLOUDFLARE_INGRESS_PORT": str(free_port())}
-    assert site.line("ingress", **push)[0] == "problem"  # without a key
+    mark, found, _ = site.line("variables", **push)  # without a key
+    assert (mark, "CLOUDFLARE_EDGE_KEYS" in found) == ("problem", True)
 
     keys = {"CLOUDFLARE_EDGE_KEYS": EDGE_KEYS}
     mark, found, _ = site.line("ingress", **push, **keys)
@@ -498,7 +499,9 @@ def test_the_ingress_is_checked_in_push_mode(site: Site) -> None:
 
 
 def test_a_pull_consumer_is_a_problem_in_push_mode(site: Site) -> None:
-    mark, _, advice = site.line(f"Worker consumer of {QUEUE}", CLOUDFLARE_CONSUME="push")
+    push = {"CLOUDFLARE_CONSUME": "push", "CLOUDFLARE_EDGE_KEYS": EDGE_KEYS}
+
+    mark, _, advice = site.line(f"Worker consumer of {QUEUE}", **push)
 
     assert (mark, advice) == ("problem", f"npx wrangler queues consumer http remove {QUEUE}")
 

@@ -24,6 +24,8 @@ from tests.queues_helpers import bury, client, queue_id, run, send
 from tests.s3_fixture import KEY_ID, SECRET
 
 QUEUE, DEAD = "cutmv-processing", "cutmv-processing-dead"
+LONG = "cutmv-processing-long"
+PUSH = {"CLOUDFLARE_CONSUME": "push", "CLOUDFLARE_EDGE_KEYS": "a-key-of-the-worker"}
 #: Routes of the emulator that change something.
 WRITES = {"create", "update", "edit", "delete", "purge", "publish", "batch", "ack"}
 WRITES |= {"create_consumer", "update_consumer", "delete_consumer"}
@@ -336,21 +338,29 @@ def test_a_queue_that_a_worker_consumes_is_left_alone_in_pull_mode(account: Acco
 
 
 def test_in_push_mode_a_missing_worker_is_told_of(account: Account) -> None:
-    output = account.provision(CLOUDFLARE_CONSUME="push")
+    output = account.provision(**PUSH)
 
     assert "npm run deploy" in output
     assert account.queues()[QUEUE]["consumers"] == []
     assert account.consumer(DEAD)["type"] == "http_pull"
 
 
+def test_in_push_mode_the_queue_of_long_steps_is_pulled(account: Account) -> None:
+    account.provision(**PUSH)
+
+    assert set(account.queues()) == {QUEUE, DEAD, LONG, f"{LONG}-dead"}
+    long = account.consumer(LONG)
+    assert (long["type"], long["dead_letter_queue"]) == ("http_pull", f"{LONG}-dead")
+
+
 def test_in_push_mode_the_workers_consumer_is_mended_and_stays_its(account: Account) -> None:
-    account.provision(CLOUDFLARE_CONSUME="push")
+    account.provision(**PUSH)
     drifted = {"batch_size": 10, "max_retries": 3, "max_wait_time_ms": 5000, "max_concurrency": 9}
     account.set_consumer(
         QUEUE, {"type": "worker", "script_name": "cutmv-processor", "settings": drifted}
     )
 
-    output = account.provision(CLOUDFLARE_CONSUME="push")
+    output = account.provision(**PUSH)
 
     for line in ("batch_size: 10 → 1", "max_retries: 3 → 100", "max_wait_time_ms: 5000 → 0"):
         assert f"    {line}\n" in output
@@ -358,14 +368,14 @@ def test_in_push_mode_the_workers_consumer_is_mended_and_stays_its(account: Acco
     assert consumer["script_name"] == "cutmv-processor"
     assert consumer["settings"] == {"max_concurrency": 9, "retry_delay": 0, **PUSHED}
     assert consumer["dead_letter_queue"] == DEAD
-    assert account.provision(CLOUDFLARE_CONSUME="push") == "No changes.\n"
+    assert account.provision(**PUSH) == "No changes.\n"
 
 
 def test_in_push_mode_a_pull_consumer_is_left_alone(account: Account) -> None:
     account.provision()
     before = account.consumer(QUEUE)
 
-    done = account.run(CLOUDFLARE_CONSUME="push")
+    done = account.run(**PUSH)
 
     assert done.returncode == 1
     assert f"npx wrangler queues consumer http remove {QUEUE}" in done.stdout

@@ -53,7 +53,7 @@ def queues(settings: Settings, options: Options | None) -> Iterator[Finding]:
         yield ok("API token", f"opens account {settings.account_id}")
         yield _may_write(client)
         try:
-            for item in Queues(client, options, settings.queue_name).plan():
+            for item in Queues(client, options, settings.queue_names).plan():
                 yield _found(item)
         except KombuError as error:
             yield problem("queues", str(error), "run `cutmv doctor` again in a minute")

@@ -1,6 +1,5 @@
 """What runs here: variables, the data directory, the database, FFmpeg, the ingress."""
 
-import importlib.util
 import os
 import shutil
 import socket
@@ -141,14 +140,6 @@ def ingress(options: Options | None) -> Iterator[Finding]:
     what = "ingress"
     if options is None or options.consume != "push":
         yield skipped(what, "messages are not pushed: CLOUDFLARE_CONSUME is not push")
-        return
-    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
-    if missing:
-        yield problem(what, f"lacks {' and '.join(missing)}", "pip install 'cutmv[push]'")
-        return
-    if not options.edge_keys:
-        advice = "set CLOUDFLARE_EDGE_KEYS to the Worker's EDGE_KEYS"
-        yield problem(what, "has no key to know the Worker by", advice)
         return
     address = (options.ingress_host, options.ingress_port)
     shown = f"{address[0]}:{address[1]}"

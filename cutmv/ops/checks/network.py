@@ -9,7 +9,6 @@ from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
 import httpx
-from kombu.exceptions import KombuError
 
 from cutmv.config import Settings
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
@@ -90,6 +89,9 @@ def webhook(settings: Settings) -> Iterator[Finding]:
     if settings.mode != "cloudflare":
         yield skipped(what, f"progress takes another way in mode {settings.mode}")
         return
+    if not settings.webhook_url and settings.edge_url:
+        yield skipped(what, "WEBHOOK_URL is not set; progress takes the edge Worker's hub")
+        return
     if not settings.webhook_url:
         advice = "set it where `cutmv web` and `cutmv worker` are run apart (`cutmv up` needs none)"
         yield skipped(what, "WEBHOOK_URL is not set", advice)
@@ -140,7 +142,8 @@ def edge(settings: Settings, options: Options | None) -> Iterator[Finding]:
         accepted = _signed(http, options.edge_keys)
         yield accepted
         if accepted.mark == "ok":
-            yield _binding(http, options.edge_keys, settings.queue_name)
+            for name in settings.queue_names:
+                yield _binding(http, options.edge_keys, name)
             yield _hub(options)
 
 
@@ -196,8 +199,6 @@ def _hub(options: Options) -> Finding:
     try:
         hub.start()
         connected = hub.connected
-    except KombuError as error:
-        return problem(what, str(error), "pip install 'cutmv[push]'")
     finally:
         hub.close(1.0)
     if connected:
