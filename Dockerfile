@@ -2,7 +2,7 @@ FROM python:3.12-slim
 WORKDIR /app
 COPY pyproject.toml README.md CHANGELOG.md ./
 COPY cutmv ./cutmv
-RUN pip install --no-cache-dir '.[redis,postgres,emulator]' && useradd --create-home cutmv \
+RUN pip install --no-cache-dir '.[redis,postgres,push,emulator]' && useradd --create-home cutmv \
     && install -d -o cutmv /data
 USER cutmv
 ENV CUTMV_DATA_DIR=/data

@@ -27,10 +27,11 @@ MARKS: dict[Mark, tuple[str, str]] = {
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def doctor(as_json: bool) -> None:
-    """Check the settings, the account, the bucket, the edge Worker and this machine.
+    """Check all that a deployment needs, and say what to do.
 
-    Prints a line for each: ✔ well, ! works and should be seen to, ✘ does not work, - not checked.
-    Changes nothing. Exit codes: 0 no problem, 1 a problem, 2 bad usage.
+    That is the settings, the account, the bucket, the edge Worker and this machine. Prints a line
+    for each: ✔ well, ! works and should be seen to, ✘ does not work, - not checked. Changes
+    nothing. Exit codes: 0 no problem, 1 a problem, 2 bad usage.
     """
     # What goes wrong is a line of the table, and not of a log too.
     logging.getLogger("cutmv").addHandler(logging.NullHandler())

@@ -31,11 +31,11 @@ MARKS = {"add": ("+", "green", "added"), "change": ("~", "yellow", "changed")}
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def provision(*, dry_run: bool, origins: tuple[str, ...], as_json: bool) -> None:
-    """Create the queues, consumers and the bucket that the settings ask for.
+    """Create or correct queues, consumers and the bucket.
 
-    What is there already is changed where it must be, and otherwise left; nothing is ever deleted.
-    A second run finds nothing to do. Exit codes: 0 done, 1 failed or something is left that only
-    you may change, 2 bad usage.
+    They are what the settings ask for. What is there already is changed where it must be, and
+    otherwise left; nothing is ever deleted. A second run finds nothing to do. Exit codes: 0 done,
+    1 failed or something is left that only you may change, 2 bad usage.
     """
     items: list[Item] = []
     done: list[Change] = []
@@ -78,7 +78,10 @@ def planned(settings: Settings, origins: Sequence[str] = ()) -> Iterator[list[It
     client = None if options is None else client_of(settings, options)
     try:
         if client is None or options is None:
-            why, what = f"the mode is {settings.mode}", "CLOUDFLARE_ACCOUNT_ID and …_API_TOKEN"
+            why, what = (
+                f"the mode is {settings.mode}",
+                "CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN",
+            )
             items.append(LeftAlone("queues", why, f"set {what} to have them"))
         else:
             items += Queues(client, options, settings.queue_names).plan()
@@ -131,7 +134,7 @@ def _show(items: Sequence[Item]) -> None:
                     click.echo(printable(f"    {each.name}: {old}{show(each.new)}"))
             case LeftAlone():
                 mark = click.style("!", fg="red") if item.blocks else "-"
-                line = f"{item.what} is left alone: {item.why}: {item.advice}"
+                line = f"{item.what}: left alone, since {item.why} → {item.advice}"
                 click.echo(f"{mark} {printable(line)}")
             case Fine():
                 pass

@@ -460,14 +460,14 @@ def test_with_redis_for_the_ledger_no_rule_is_made_for_leases(account: Account) 
 def test_without_r2_the_bucket_is_skipped_and_why_is_said(account: Account) -> None:
     output = account.provision(R2_ACCESS_KEY_ID="", R2_SECRET_ACCESS_KEY="")
 
-    assert "- bucket is left alone: R2_ACCESS_KEY_ID is not set" in output
+    assert "- bucket: left alone, since R2_ACCESS_KEY_ID is not set" in output
     assert "Plan: 4 to add, 0 to change." in output
 
 
 def test_with_r2_alone_the_bucket_is_made_and_the_queues_are_skipped(account: Account) -> None:
     output = account.provision(CLOUDFLARE_API_TOKEN="", WEBHOOK_URL="")
 
-    assert "- queues is left alone: the mode is eager" in output
+    assert "- queues: left alone, since the mode is eager" in output
     assert "CORS rule cutmv" in output
     assert "no origin is known to allow" in output
     assert account.queues() == {}
