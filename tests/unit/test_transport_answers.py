@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.wfile.flush()
 
-    do_GET = do_POST = do_PATCH = do_DELETE = answer
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -102,6 +102,7 @@ CALLS: dict[str, Callable[[Client, float], Any]] = {
     "delete_queue": lambda c, d: c.delete_queue("q", d),
     "list_consumers": lambda c, d: c.list_consumers("q", d),
     "create_consumer": lambda c, d: c.create_consumer("q", {"type": "http_pull"}, d),
+    "update_consumer": lambda c, d: c.update_consumer("q", "c", {"type": "http_pull"}, d),
     "purge": lambda c, d: c.purge("q", d),
     "backlog": lambda c, d: c.backlog("q", d),
     "publish": lambda c, d: c.publish("q", [("text", None)], d),
