@@ -5,6 +5,7 @@ worker finds what it would have made. A Worker's consumer comes from `wrangler d
 transport needs of it is set here too, should somebody have changed it.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ from cutmv.transports.cloudflare.queues import (
 #: What the edge Worker's consumer must have, as wrangler.toml says and why. More of it is left.
 PUSHED: Settings = {"batch_size": 1, "max_wait_time_ms": 0, "max_retries": 100}
 
+#: Seconds for the first answer.
+LIST_S = 10.0
+
 Found = Mapping[str, Any]
 
 
@@ -36,7 +40,9 @@ class Queues:
 
     def plan(self) -> list[Item]:
         """Return what there is and what is to be done, in the order in which it must be done."""
-        found = {each["queue_name"]: each for each in self._client.list_queues(deadline())}
+        # An address that is wrong, or no network, is to be told soon; later calls have patience.
+        listed = self._client.list_queues(time.monotonic() + LIST_S)
+        found = {each["queue_name"]: each for each in listed}
         self._ids = {name: each["queue_id"] for name, each in found.items()}
         return [item for name in self._names for item in self._plan(name, found)]
 

@@ -21,6 +21,7 @@ import pytest
 from cutmv.jobs import JobStore
 from cutmv.ops.finding import Finding, ok, run
 from cutmv.transports.cloudflare import signature
+from tests.command import Done, cutmv
 from tests.emulator_fixture import EmulatorProcess
 from tests.gate import Gate, object_key
 from tests.processes import clean_env, free_port
@@ -40,15 +41,8 @@ class Site:
     def __init__(self, folder: Path, **env: str) -> None:
         self.env = {"CUTMV_DATA_DIR": str(folder / "data"), **env}
 
-    def run(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cutmv", *argv],
-            env=clean_env(**{**self.env, **env}),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def run(self, *argv: str, **env: str) -> Done:
+        return cutmv(*argv, **{**self.env, **env})
 
     def findings(self, **env: str) -> dict[str, dict[str, str]]:
         """What it finds, by what was checked; the exit code and the rest must agree."""
@@ -249,13 +243,23 @@ def test_a_token_that_may_only_read_is_found(site: Site, emulator: EmulatorProce
     assert findings[f"queue {QUEUE}"]["mark"] == "ok"
 
 
-def test_an_api_that_does_not_answer_keeps_no_other_check(
+def test_an_api_that_hangs_keeps_no_other_check_nor_the_command_from_its_end(
     bucket_site: Site, emulator: EmulatorProcess
 ) -> None:
     emulator.faults({"route": "list", "kind": "hang"})
+    argv = [sys.executable, "-m", "cutmv", "doctor", "--json"]
 
-    findings = bucket_site.findings()
+    done = subprocess.run(
+        argv,
+        env=clean_env(**bucket_site.env),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
 
+    assert done.returncode == 1
+    findings = {each["what"]: each for each in json.loads(done.stdout)["findings"]}
     assert findings["API token"]["mark"] == "problem"
     assert "gave no answer" in findings["API token"]["found"]
     assert findings[f"bucket {BUCKET}"]["mark"] == findings["database"]["mark"] == "ok"

@@ -17,6 +17,7 @@ import pytest
 
 from cutmv.ops.queues import PUSHED
 from cutmv.transports.cloudflare.queues import DEAD_LETTER_RETENTION, RETENTION
+from tests.command import Done, cutmv
 from tests.emulator_fixture import EmulatorProcess
 from tests.gate import Gate, Refusal, fixed_retention, object_key
 from tests.processes import clean_env
@@ -56,15 +57,8 @@ class Account:
         )
         self.client = client(emulator)
 
-    def run(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cutmv", "provision", *argv],
-            env=clean_env(**{**self.env, **env}),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def run(self, *argv: str, **env: str) -> Done:
+        return cutmv("provision", *argv, **{**self.env, **env})
 
     def provision(self, **env: str) -> str:
         """Run it, and expect it to succeed; returns what it printed."""
@@ -206,6 +200,14 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(account: Account) -> None:
     assert account.writes() == {}
     assert account.queues() == {}
     assert account.bucket not in [each["Name"] for each in account.s3.list_buckets()["Buckets"]]
+
+
+def test_it_is_a_command_of_cutmv(account: Account) -> None:
+    argv = [sys.executable, "-m", "cutmv", "provision", "--dry-run"]
+
+    output = subprocess.check_output(argv, env=clean_env(**account.env), text=True, timeout=60)
+
+    assert output.endswith("Plan: 10 to add, 0 to change.\n")
 
 
 def test_json_is_one_document(account: Account) -> None:

@@ -309,6 +309,7 @@ def test_who_is_asked_to_wait_for_ever_waits_for_an_hour(
         *[("settle", {"warnings": warnings}) for warnings in ("a", 1, True)],
         *[("remove", result) for result in (None, [], "none", {"warnings": ["a"]})],
         *[(call, []) for call in ("retain", "delete_queue", "create_consumer", "purge", "put")],
+        ("update_consumer", []),
     ],
 )
 def test_a_result_of_another_shape_is_a_fault_of_the_server(
