@@ -84,7 +84,7 @@ class Bucket:
 
     def _cors(self, there: bool) -> Item:
         what = f"CORS rule {CORS_ID} of {self._name}"
-        ours = next((rule for rule in self._cors_rules(there) if rule.get("ID") == CORS_ID), None)
+        ours = next(filter(_is_ours, self._cors_rules(there)), None)
         known = ours.get("AllowedOrigins", []) if ours else []
         # What was allowed before stays so: another site may live on it.
         wanted = list(dict.fromkeys([*known, *self._origins]))
@@ -95,7 +95,7 @@ class Bucket:
         have = None if ours is None else _shown_cors(ours)
 
         def apply() -> None:
-            others = [each for each in self._cors_rules(there=True) if each.get("ID") != CORS_ID]
+            others = [each for each in self._cors_rules(there=True) if not _is_ours(each)]
             with self._told("set its CORS rules"):
                 self._client.put_bucket_cors(
                     Bucket=self._name, CORSConfiguration={"CORSRules": [*others, rule]}
@@ -192,6 +192,13 @@ def _cors_rule(allowed: list[str]) -> Any:
         "ExposeHeaders": ["accept-ranges", "content-length", "content-range", "etag"],
         "MaxAgeSeconds": CORS_MAX_AGE_S,
     }
+
+
+def _is_ours(rule: Any) -> bool:
+    """By its id; or, should the store not keep ids of CORS rules, by all but its origins."""
+    given = rule.get("ID")
+    alike = _shown_cors({**rule, "AllowedOrigins": []}) == _shown_cors(_cors_rule([]))
+    return bool(given == CORS_ID or (not given and alike))
 
 
 def _shown_cors(rule: Any) -> dict[str, Any]:

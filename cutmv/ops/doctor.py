@@ -11,8 +11,8 @@ from kombu.exceptions import KombuError
 
 from cutmv.config import ConfigError, Settings
 from cutmv.ops import checks
+from cutmv.ops.client import options_of
 from cutmv.ops.finding import Check, Finding, Mark, problem, run
-from cutmv.ops.provision import options_of
 from cutmv.terminal import print_json, printable
 
 #: How a line begins, and its colour.

@@ -8,14 +8,14 @@ from typing import Any
 import click
 from kombu.exceptions import KombuError
 
-from cutmv.config import ConfigError, Settings, celery_config
+from cutmv.config import ConfigError, Settings
 from cutmv.ops import bucket as buckets
+from cutmv.ops.client import client_of, options_of
 from cutmv.ops.plan import Change, Fine, Item, LeftAlone, show
 from cutmv.ops.queues import Queues
 from cutmv.storage import StorageError
 from cutmv.terminal import print_json, printable
-from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.options import Credentials, Options
+from cutmv.transports.cloudflare.options import Options
 
 #: A plan's marks, by what is to be done, and what has been done then.
 MARKS = {"add": ("+", "green", "added"), "change": ("~", "yellow", "changed")}
@@ -78,18 +78,15 @@ def planned(settings: Settings, origins: Sequence[str] = ()) -> Iterator[list[It
     client = None if options is None else client_of(settings, options)
     try:
         if client is None or options is None:
-            why, what = (
-                f"the mode is {settings.mode}",
-                "CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN",
-            )
-            items.append(LeftAlone("queues", why, f"set {what} to have them"))
+            advice = "set CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN to have them"
+            items.append(LeftAlone("queues", f"the mode is {settings.mode}", advice))
         else:
             items += Queues(client, options, settings.queue_names).plan()
         if settings.uses_r2:
             items += _bucket(settings, options, origins)
         else:
-            why, what = "R2_ACCESS_KEY_ID is not set", "R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY"
-            items.append(LeftAlone("bucket", why, f"set {what} to keep files in R2"))
+            advice = "set R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY to keep files in R2"
+            items.append(LeftAlone("bucket", "R2_ACCESS_KEY_ID is not set", advice))
         yield items
     finally:
         if client is not None:
@@ -105,18 +102,6 @@ def _bucket(settings: Settings, options: Options | None, origins: Sequence[str])
         why = "this R2 key may not administer it"
         advice = "run this once with an R2 key of the kind Admin Read & Write"
         return [LeftAlone(f"bucket {settings.r2_bucket}", why, advice, blocks=True)]
-
-
-def options_of(settings: Settings) -> Options | None:
-    """The transport's options as a worker of these settings has them; none in other modes."""
-    if settings.mode != "cloudflare":
-        return None
-    return Options.read(celery_config(settings)["broker_transport_options"])
-
-
-def client_of(settings: Settings, options: Options) -> Client:
-    """A client of the account's Queues API; its caller closes it."""
-    return Client(Credentials.read(settings.account_id, settings.api_token), options)
 
 
 def _changes(items: Sequence[Item]) -> list[Change]:

@@ -86,7 +86,8 @@ class Queues:
         what = f"pull consumer of {name}"
         found = self._consumer(name)
         if found and found.get("type") != "http_pull":
-            script = _script(found)
+            # Wrangler's own answers have the older name.
+            script = found.get("script_name") or found.get("script") or "WORKER"
             return LeftAlone(
                 what,
                 f"the Worker {script} consumes {name}, so nothing can be pulled from it",
@@ -114,7 +115,7 @@ class Queues:
             )
         want = {
             "type": "worker",
-            "script_name": _script(found),
+            "script_name": found.get("script_name") or found.get("script"),
             "settings": PUSHED,
             **({"dead_letter_queue": dead} if dead else {}),
         }
@@ -168,11 +169,6 @@ class Queues:
             "settings": {name: value for name, value in settings.items() if value is not None},
         }
         self._client.update_consumer(queue_id, str(found.get("consumer_id")), merged, deadline())
-
-
-def _script(consumer: Found) -> str:
-    # Wrangler's own answers have the older name.
-    return str(consumer.get("script_name") or consumer.get("script") or "WORKER")
 
 
 def _retention(queue: Found) -> int:

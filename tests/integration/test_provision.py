@@ -453,6 +453,21 @@ def test_an_origin_is_added_to_those_allowed_before(account: Account) -> None:
     assert account.provision() == "No changes.\n"
 
 
+def test_a_store_that_forgets_the_ids_of_cors_rules_is_no_reason_to_make_ours_again(
+    account: Account,
+) -> None:
+    account.provision()
+    (rule,) = account.s3.get_bucket_cors(Bucket=account.bucket)["CORSRules"]
+    del rule["ID"]
+    rule["MaxAgeSeconds"] = int(rule["MaxAgeSeconds"])
+    account.s3.put_bucket_cors(Bucket=account.bucket, CORSConfiguration={"CORSRules": [rule]})
+
+    assert account.provision() == "No changes.\n"
+    account.run("--origin", "https://other.example")
+    (rule,) = account.s3.get_bucket_cors(Bucket=account.bucket)["CORSRules"]
+    assert len(rule["AllowedOrigins"]) == 2
+
+
 def test_with_redis_for_the_ledger_no_rule_is_made_for_leases(account: Account) -> None:
     account.provision(REDIS_URL="redis://127.0.0.1:1/0")
 

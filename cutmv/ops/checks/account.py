@@ -11,9 +11,9 @@ from kombu.exceptions import KombuError
 
 from cutmv.config import Settings
 from cutmv.ops import bucket as buckets
+from cutmv.ops.client import client_of
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
 from cutmv.ops.plan import Change, Fine, Item, show
-from cutmv.ops.provision import client_of
 from cutmv.ops.queues import Queues
 from cutmv.services import open_storage
 from cutmv.storage import Storage, StorageError

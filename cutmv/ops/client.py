@@ -1,0 +1,17 @@
+"""The account as a worker of the deployment would meet it."""
+
+from cutmv.config import Settings, celery_config
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.options import Credentials, Options
+
+
+def options_of(settings: Settings) -> Options | None:
+    """The transport's options as a worker of these settings has them; none in other modes."""
+    if settings.mode != "cloudflare":
+        return None
+    return Options.read(celery_config(settings)["broker_transport_options"])
+
+
+def client_of(settings: Settings, options: Options) -> Client:
+    """A client of the account's Queues API; its caller closes it."""
+    return Client(Credentials.read(settings.account_id, settings.api_token), options)
