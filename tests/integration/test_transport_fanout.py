@@ -1,4 +1,8 @@
-"""Remote control, events and Flower between processes: the same on Redis and on Cloudflare."""
+"""Remote control, events and Flower between processes: the same on Redis and on Cloudflare.
+
+There they go by queues, or by the hub where there is an edge Worker; tests of the queues themselves
+(mailboxes) name no broker.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +21,17 @@ import pytest
 
 from cutmv.transports.cloudflare import broadcast, routes
 from cutmv.transports.cloudflare.addresses import Address, Route
+from cutmv.transports.cloudflare.errors import QueueMissing
 from tests.emulator_fixture import EmulatorProcess
 from tests.processes import free_port
+from tests.site_fixture import EVERYWHERE, HUB, hub_options, went_by_the_hub
 from tests.transport_helpers import CloudflareSite, Site, connect, wait_until
 
 #: Seconds in which every worker must have answered, at 50 ms to the broker and back.
 REPLY_S = 2.0
 BOTH = ["w0@test", "w1@test"]
+
+everywhere = pytest.mark.parametrize("site", EVERYWHERE, indirect=True)
 
 CONTROL = """
 import json, sys
@@ -73,6 +81,7 @@ def by_worker(replies: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@everywhere
 def test_inspect_reaches_every_worker(site: Site, tmp_path: Path) -> None:
     # Each takes no more than it can run at once, so that both have some.
     workers = [site.worker(sociable=True, env={"TRANSPORT_PREFETCH": "1"}) for _ in range(2)]
@@ -100,6 +109,7 @@ def test_inspect_reaches_every_worker(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@everywhere
 def test_control_changes_running_workers(site: Site, tmp_path: Path) -> None:
     workers = [site.worker(sociable=True) for _ in range(2)]
     for worker in workers:
@@ -130,6 +140,7 @@ def test_control_changes_running_workers(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@everywhere
 def test_revoke_terminates_a_running_task(site: Site, tmp_path: Path) -> None:
     site.ready(site.worker(sociable=True))
     site.send("hold", "victim", str(tmp_path / "never"))
@@ -145,6 +156,7 @@ def test_revoke_terminates_a_running_task(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@everywhere
 def test_shutdown_ends_the_worker_that_is_meant(site: Site) -> None:
     first, second = (site.worker(sociable=True) for _ in range(2))
     for worker in (first, second):
@@ -158,6 +170,7 @@ def test_shutdown_ends_the_worker_that_is_meant(site: Site) -> None:
     assert second.child.poll() is None
 
 
+@everywhere
 def test_workers_meet(site: Site) -> None:
     first = site.ready(site.worker(sociable=True))
     second = site.ready(site.worker(sociable=True))
@@ -167,6 +180,7 @@ def test_workers_meet(site: Site) -> None:
 
 
 @pytest.mark.slow
+@everywhere
 def test_events_reach_a_listener_in_another_process(site: Site, tmp_path: Path) -> None:
     for worker in [site.worker("-E", sociable=True) for _ in range(2)]:
         site.ready(worker)
@@ -196,6 +210,7 @@ def test_events_reach_a_listener_in_another_process(site: Site, tmp_path: Path) 
 
 
 @pytest.mark.slow
+@everywhere
 def test_flower_shows_workers_and_tasks(site: Site, tmp_path: Path) -> None:
     for worker in [site.worker("-E", sociable=True) for _ in range(2)]:
         site.ready(worker)
@@ -384,12 +399,19 @@ def test_a_process_that_knows_no_binding_reaches_a_lasting_queue(
 
 
 @pytest.fixture
-def broker(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+def broker(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, Any]]]:
     if request.param == "redis":
-        return request.getfixturevalue("redis_url"), {}
+        yield request.getfixturevalue("redis_url"), {}
+        return
     emulator: EmulatorProcess = request.getfixturevalue("emulator")
     url = f"cloudflare://:{emulator.api_token}@{emulator.account_id}"
-    return url, {"api_base_url": emulator.base_url}
+    options = {"api_base_url": emulator.base_url}
+    if request.param == "cloudflare":
+        yield url, options
+        return
+    yield url, options | hub_options(request.getfixturevalue("hub_worker"))
+    if request.param == "hub":
+        went_by_the_hub(emulator)
 
 
 def test_bindings_go_with_their_queue_and_cost_nothing_where_the_name_says_it(
@@ -416,7 +438,12 @@ def publish_elsewhere(broker: tuple[str, dict[str, Any]], *told: str) -> None:
     subprocess.run([sys.executable, "-c", PUBLISH], input=given, check=True, timeout=30)
 
 
-@pytest.mark.parametrize("broker", ["cloudflare", "redis"], indirect=True)
+@pytest.mark.parametrize(
+    "broker",
+    # The hub keeps nothing for a queue that nobody reads yet.
+    ["cloudflare", "redis", pytest.param("hub and mailboxes", marks=pytest.mark.edge)],
+    indirect=True,
+)
 def test_a_task_for_a_temporary_queue_that_its_sender_declared_reaches_a_reader_elsewhere(
     broker: tuple[str, dict[str, Any]],
 ) -> None:
@@ -464,7 +491,7 @@ def test_a_temporary_queue_is_got_from_measured_and_purged_by_who_sent_to_it(
 
 
 @pytest.mark.parametrize("mode", ["lasting", "transient"])
-@pytest.mark.parametrize("broker", ["cloudflare", "redis"], indirect=True)
+@pytest.mark.parametrize("broker", EVERYWHERE, indirect=True)
 def test_a_reply_is_with_its_reader_when_its_sender_dies_right_after(
     broker: tuple[str, dict[str, Any]], mode: str
 ) -> None:
@@ -476,6 +503,16 @@ def test_a_reply_is_with_its_reader_when_its_sender_dies_right_after(
             publish_elsewhere(broker, "", "direct", "replies", "the result", mode, "die")
             wait_until(lambda: drained(connection) or got, 10, "it came")
     assert got == ["the result"]
+
+
+@pytest.mark.parametrize("broker", ["cloudflare", HUB], indirect=True)
+def test_a_task_for_no_queue_at_all_fails(broker: tuple[str, dict[str, Any]]) -> None:
+    url, options = broker
+    with kombu.Connection(url, transport_options=options) as connection:
+        news = kombu.Exchange("news", type="fanout", durable=False)
+        kombu.Queue("mine", news, exclusive=True)(connection.channel()).declare()  # hub and all
+        with pytest.raises(QueueMissing, match="typo"):
+            connection.Producer().publish("a task", routing_key="typo")
 
 
 def test_a_binding_made_elsewhere_is_seen_by_who_publishes_to_another_target(
@@ -528,10 +565,13 @@ def test_an_unbinding_that_failed_can_be_tried_again(
         assert [name for name in emulator.stats()["messages"] if Route.read(name)] == []
 
 
-def test_an_event_arrives_though_none_follows_it(emulator: EmulatorProcess) -> None:
+@pytest.mark.parametrize("broker", ["cloudflare", HUB], indirect=True)
+def test_an_event_arrives_though_none_follows_it(broker: tuple[str, dict[str, Any]]) -> None:
     exchange = kombu.Exchange("celeryev", type="topic")
+    url, options = broker
     # Of different options, so that they share no more than two processes would.
-    with connect(emulator) as sender, connect(emulator, ack_linger=0.2) as listener:
+    reading = kombu.Connection(url, transport_options={**options, "ack_linger": 0.2})
+    with kombu.Connection(url, transport_options=options) as sender, reading as listener:
         got: list[str] = []
         queue = kombu.Queue("ev", exchange, routing_key="#", auto_delete=True)
         with listener.Consumer(queue, callbacks=[lambda body, _: got.append(body)], no_ack=True):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.site_fixture import EVERYWHERE
 from tests.transport_helpers import Site, WorkerProcess, wait_until
 
 #: A lease that no test waits for, seconds.
@@ -204,6 +205,7 @@ def test_canvases_return_their_results(site: Site, results: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("site", EVERYWHERE, indirect=True)
 def test_results_come_back_by_the_broker_alone(site: Site) -> None:
     env = {"TRANSPORT_RESULTS": "rpc://"}
     site.ready(site.worker(env=env, visibility_timeout=LONG))

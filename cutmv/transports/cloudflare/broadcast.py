@@ -126,11 +126,11 @@ class Broadcaster:
             waiting.append(notice)
             self._wake()
 
-    def deliver(self, notice: Notice) -> None:
-        """Send a notice before this returns.
+    def deliver(self, notice: Notice) -> bool:
+        """Send a notice before this returns, and tell whether it was for somebody.
 
-        It is for who is bound when it is sent; that nobody is, is no error. Raises a
-        `CloudflareError` where one of them did not get it within `publish_timeout`.
+        It is for who is bound when it is sent. Raises a `CloudflareError` where one of them did
+        not get it within `publish_timeout`.
         """
         deadline = time.monotonic() + self._options.publish_timeout
         routed = self.by_hub(notice)
@@ -138,7 +138,7 @@ class Broadcaster:
         self._directory.refresh(believed, deadline)
         targets = self._targets(notice)
         if routed and not targets:
-            return
+            return True
         if not targets and notice.kind == "direct" and self._may_lack_mailbox(notice):
             self._directory.refresh(FRESH_FOR_REPLIES, deadline)
             targets = self._targets(notice)
@@ -151,17 +151,19 @@ class Broadcaster:
         if failure is not None:
             raise failure
         if targets:
-            return
+            return True
         if not notice.exchange and self._directory.knows(notice.routing_key):
             # The default exchange: the key is the name of a queue, a lasting one here.
             queue_id = self._directory.get(notice.routing_key, deadline).queue_id
             self._client.publish(queue_id, [(self._large.fit(notice.text), None)], deadline)
-        elif notice.kind == "direct":
+            return True
+        if notice.kind == "direct":
             logger.info(
                 "cloudflare: a message to exchange %r with key %r is for no queue, and is dropped",
                 notice.exchange,
                 notice.routing_key,
             )
+        return False
 
     def by_hub(self, notice: Notice) -> int | None:
         """Publish by the hub; return to how many it went, or none where there is no hub."""
@@ -175,6 +177,8 @@ class Broadcaster:
 
     def reaches(self, exchange: str, kind: str, routing_key: str) -> bool:
         """Tell whether another process may be bound to such a message, as far as is known."""
+        if self._hub is not None:
+            self._hub.start()
         return self._has_hub or bool(self._targets(Notice(exchange, kind, routing_key, "")))
 
     def freshen(self) -> None:

@@ -120,7 +120,9 @@ class ExchangeChannel(virtual.Channel):
             # A result, say, for another process's temporary queue. It is not left to a thread:
             # a pool's process may end right after it.
             self._inplace_augment_message(message, exchange, routing_key)
-            broadcaster.deliver(Notice("", "direct", routing_key, envelope.encode(message)))
+            notice = Notice("", "direct", routing_key, envelope.encode(message))
+            if not broadcaster.deliver(notice) and lasting:
+                self._put(routing_key, message)  # which says that there is no such queue
             return
         if lasting and not self._lookup(exchange, routing_key):
             session.routes.refresh()

@@ -46,6 +46,9 @@ MAX_FRAME, MAX_SENT = 8 * 1024 * 1024, 400_000
 #: Frames and seconds after which it is reported how many have come.
 REPORT_FRAMES, REPORT_SECONDS = 50, 0.5
 
+#: Seconds between looks whether the hub has said goodbye: the library waits for it to hang up, too.
+LOOK = 1.0
+
 Op = dict[str, Any]
 
 
@@ -288,13 +291,15 @@ class Hub:
         frames, reported = 0, time.monotonic()
         while True:
             try:
-                frame = socket.recv(timeout=REPORT_SECONDS if frames else None)
+                frame = socket.recv(timeout=REPORT_SECONDS if frames else LOOK)
                 frames += 1
                 ops = json.loads(frame)
                 for op in ops if isinstance(ops, list) else [ops]:
                     self._take(op)
             except TimeoutError:
-                pass
+                goodbye = socket.protocol.close_rcvd
+                if goodbye is not None:
+                    raise ConnectionError(f"it closed the connection: {goodbye}") from None
             now = time.monotonic()
             if frames >= REPORT_FRAMES or (frames and now - reported > REPORT_SECONDS):
                 socket.send(json.dumps({"op": "got", "frames": frames}))

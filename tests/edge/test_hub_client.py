@@ -1,0 +1,53 @@
+"""The transport's side of the hub: its one connection, and what happens when it breaks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from cutmv.transports.cloudflare.hub import AWAY, Hub
+from tests.edge.worker import DEADLINE_S, KEY, Worker
+from tests.processes import wait_for
+
+pytestmark = pytest.mark.edge
+
+#: Seconds: less than those after which the runtime hangs up, having said goodbye.
+SOON_S = 6
+
+
+@pytest.fixture
+def hub(hub_worker: Worker) -> Iterator[Hub]:
+    hub = Hub(hub_worker.url, KEY, uuid4().hex)
+    yield hub
+    hub.close(5)
+
+
+def test_whichever_thread_starts_it_all_wait_until_it_is_there(hub: Hub) -> None:
+    together = threading.Barrier(8)
+
+    def connected() -> bool:
+        together.wait(DEADLINE_S)
+        hub.start()
+        return hub.connected
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: connected(), range(8)))
+
+
+def test_a_connection_that_lasted_and_broke_is_made_anew_at_once_each_time(
+    hub: Hub, hub_worker: Worker
+) -> None:
+    away: list[float] = []
+    hub.on_away = lambda: away.append(time.monotonic())
+    hub.start()
+    for _ in range(3):
+        wait_for(lambda: hub.connected_for > AWAY, DEADLINE_S, "it lasts")
+        with hub_worker.hub(hub.client_id, hub._scope):
+            pass  # the same client again: the hub closes the former socket
+        wait_for(lambda: 0 < hub.connected_for < AWAY, SOON_S, "it is there again")
+    assert away == [], "nobody stood in for it"
