@@ -99,7 +99,7 @@ def cloudflare(latency_ms: int, folder: Path) -> Iterator[Broker]:
 @contextlib.contextmanager
 def redis(latency_ms: int, folder: Path) -> Iterator[Broker]:
     """A Redis that keeps nothing on disk, behind a line as long as `latency_ms`."""
-    port = _free_port()
+    port = free_port()
     argv = [_program("redis-server"), "--bind", "127.0.0.1", "--port", str(port)]
     argv += ["--save", "", "--dir", str(folder)]
     with child(*argv, stdout=subprocess.DEVNULL), _line_to(port, latency_ms) as near:
@@ -112,7 +112,7 @@ def sqs(latency_ms: int, folder: Path) -> Iterator[Broker]:
 
     It makes a queue's URL of the address it is called by, so all calls go through the line.
     """
-    port = _free_port()
+    port = free_port()
     argv = [sys.executable, _program("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     with (
         (folder / "moto.log").open("wb") as log,
@@ -140,11 +140,12 @@ def _program(name: str) -> str:
     """Of the virtual environment, or of the system."""
     found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
     if found is None:
-        raise SystemExit(f"bench/transport.py needs {name}: see docs/performance.md.")
+        raise SystemExit(f"the benches need {name}: see docs/performance.md.")
     return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listened on a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

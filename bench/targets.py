@@ -44,12 +44,12 @@ def judge(rows: Iterable[Row]) -> list[Target]:
         at = f"at {row.latency_ms} ms"
         idle = IDLE_POLL_MS / 2 + 2 * row.latency_ms + IDLE_ALLOWANCE_MS
         targets += [
-            _most(f"idle queue, p50 to start {at}, ms", row.idle_p50_ms, idle),
-            _most(f"HTTP calls a drained task {at}", row.drain_calls_per_task, CALLS_PER_TASK),
-            _most(f"billed operations a task {at}", row.operations_per_task, OPERATIONS_PER_TASK),
+            most(f"idle queue, p50 to start {at}, ms", row.idle_p50_ms, idle),
+            most(f"HTTP calls a drained task {at}", row.drain_calls_per_task, CALLS_PER_TASK),
+            most(f"billed operations a task {at}", row.operations_per_task, OPERATIONS_PER_TASK),
         ]
     targets.append(
-        _most("busy queue, p50 to start at 50 ms, ms", far.steady_p50_ms, 2 * far.latency_ms)
+        most("busy queue, p50 to start at 50 ms, ms", far.steady_p50_ms, 2 * far.latency_ms)
     )
     return targets
 
@@ -69,7 +69,8 @@ def _ratio(what: str, ours: float, theirs: float, least: float) -> Target:
     return Target(what, f"{ratio:.1f}", f"≥ {least:g}", ratio >= least)
 
 
-def _most(what: str, value: float | None, most: float) -> Target:
+def most(what: str, value: float | None, bound: float) -> Target:
+    """A target that a value must not exceed."""
     if value is None:
-        return Target(what, "-", f"≤ {most:g}", met=False)
-    return Target(what, f"{value:g}", f"≤ {most:g}", value <= most)
+        return Target(what, "-", f"≤ {bound:g}", met=False)
+    return Target(what, f"{value:g}", f"≤ {bound:g}", value <= bound)

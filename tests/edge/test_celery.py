@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,7 @@ from tests.edge.worker import KEY, Worker
 from tests.emulator_fixture import EmulatorProcess
 from tests.integration.test_transport_push import ANSWER_S, Push, PushSite
 from tests.processes import free_port
+from tests.site_fixture import hub_options, went_by_the_hub
 from tests.transport_helpers import WorkerProcess, connect, wait_until
 
 pytestmark = pytest.mark.edge
@@ -164,6 +167,41 @@ def test_events_reach_a_listener_in_milliseconds(site: EdgeSite) -> None:
                 listener.drain_events(timeout=10)
     assert len(took) == 200
     print(f"publish to event: p50 {sorted(took)[100] * 1000:.1f} ms")
+
+
+def test_fifty_subscribers_get_each_event_once_and_in_order(
+    emulator: EmulatorProcess, hub_worker: Worker
+) -> None:
+    hub = hub_options(hub_worker)
+    exchange, numbers = kombu.Exchange("celeryev", type="topic"), list(range(100))
+    there, everyone = threading.Semaphore(0), range(50)
+    door = threading.Semaphore(4)  # a hub that is not there within seconds is stood in for
+
+    def subscribe(number: int) -> list[int]:
+        heard: list[int] = []
+        queue = kombu.Queue(f"ev.{number}", exchange, routing_key="task.#", auto_delete=True)
+        # Of different options, so that each has a connection to the hub of its own.
+        with connect(emulator, ack_linger=0.2 + number / 1000, **hub) as listener:
+            consumer = listener.Consumer(queue, no_ack=True, auto_declare=False)
+            consumer.register_callback(lambda body, _: heard.append(body["n"]))
+            with door:
+                consumer.declare()
+            with consumer:
+                there.release()
+                with contextlib.suppress(TimeoutError):  # what comes twice comes soon
+                    while True:
+                        listener.drain_events(timeout=2 if heard and heard[-1] == 99 else 30)
+        return heard
+
+    with ThreadPoolExecutor(len(everyone)) as pool, connect(emulator, **hub) as sender:
+        heard = pool.map(subscribe, everyone)
+        for _ in everyone:
+            assert there.acquire(timeout=60)
+        producer = sender.Producer(exchange=exchange)
+        for number in numbers:
+            producer.publish({"n": number}, routing_key="task.progress", delivery_mode=1)
+        assert list(heard) == [numbers] * len(everyone)
+    went_by_the_hub(emulator)
 
 
 def inspect(site: EdgeSite, method: str) -> dict[str, Any]:
