@@ -29,7 +29,7 @@ EDGE = ROOT / "edge"
 BIN = EDGE / "node_modules" / ".bin"
 
 KEY = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU="
-OLD_KEY = "the-key-of-before"
+OLD_KEY = "whsec_" + "VGhlIGtleSBvZiBiZWZvcmUsIG9mIDMyIGJ5dGVzISE="
 
 #: Seconds for the runtime to be there, on a busy machine, and for anything else to happen.
 START_S = 60

@@ -2,8 +2,8 @@
 
 HMAC-SHA256 over ``id.timestamp.body``, in the headers ``webhook-id``, ``webhook-timestamp`` and
 ``webhook-signature``. A secret is ``whsec_`` and base64, or any other text. Where one is asked for,
-several of the first kind may be given, separated by spaces or commas: each is valid, so that it can
-be changed one end after the other.
+several of the first kind may be given, separated by white space or commas: each is valid, so that
+it can be changed one end after the other.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _signatures(secrets: str, request_id: str, timestamp: int, body: bytes) -> l
 
 
 def _split(secrets: str) -> list[str]:
-    several = [each for each in re.split(r"[ ,]+", secrets) if each]
+    several = [each for each in re.split(r"[\s,]+", secrets) if each]
     # Any other text is one secret, with its spaces: its words would be weak ones.
     return several if all(each.startswith(PREFIX) for each in several) else [secrets]
 
