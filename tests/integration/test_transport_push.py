@@ -5,6 +5,7 @@ The Worker itself, in its own runtime, is in tests/edge/.
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ class Push:
     def __init__(self, port: int, *texts: str, attempts: int = 1, **how: Any) -> None:
         messages = [
             {"id": f"message-{n}", "timestamp_ms": 1, "attempts": attempts, "body": text}
+            | ({"content_type": how["content_type"]} if "content_type" in how else {})
             for n, text in enumerate(texts)
         ]
         self.body = how.get("body") or json.dumps({"queue": "work", "messages": messages}).encode()
@@ -128,6 +130,27 @@ def test_a_pushed_task_runs_and_its_ack_is_the_answer(site: PushSite) -> None:
     assert push.ended.wait(ANSWER_S)
     assert [note["value"] for note in site.notes("record")] == ["pushed"]
     wait_until(lambda: site.backlog() == {"work": 3, "work-dead": 1}, what="the others came")
+
+
+def test_json_and_bytes_are_read_or_go_to_the_dead_letters_as_they_are(site: PushSite) -> None:
+    site.push_worker()
+    site.send("record", "by a Worker", count=2)
+    one, other = site.texts(2)
+    as_bytes = [base64.b64encode(raw).decode() for raw in (other.encode(), b"\xff\x00")]
+
+    pushes = [
+        Push(site.ports[0], one, '{"no": "message"}', content_type="json"),
+        Push(site.ports[0], *as_bytes, "no base64", content_type="bytes"),
+    ]
+
+    for push in pushes:
+        assert push.ended.wait(ANSWER_S)
+        assert all(outcome == {"outcome": "ack"} for outcome in push.outcomes.values())
+    assert len(site.notes("record")) == 2
+    dead = client(site.emulator).peek(queue_id(site.emulator, "work-dead"), 100, 1e12)
+    kinds = {each["body"]: each["metadata"]["CF-Content-Type"] for each in dead}
+    no_message = base64.b64encode(b'{"no":"message"}').decode()  # as a pull shows JSON
+    assert kinds == {no_message: "json", as_bytes[1]: "text", "no base64": "text"}
 
 
 def test_what_there_is_no_room_for_is_busy(site: PushSite, tmp_path: Path) -> None:
