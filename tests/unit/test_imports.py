@@ -1,7 +1,11 @@
 """The direction of imports: the contracts are in pyproject.toml."""
 
+import re
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
 
 
 def test_imports_point_one_way() -> None:
@@ -19,6 +23,20 @@ def test_the_transport_alone_pulls_in_nothing_of_the_product() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_what_the_edge_needs_is_in_the_extra_that_its_errors_name() -> None:
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extra = {
+        re.split(r"\W", each)[0] for each in pyproject["project"]["optional-dependencies"]["push"]
+    }
+    needed = set()
+    for name in ("hub", "ingress"):
+        source = Path(import_module(f"cutmv.transports.cloudflare.{name}").__file__ or "")
+        assert "pip install 'cutmv[push]'" in source.read_text()
+        imported = re.findall(r"^    +(?:from|import) (\w+)", source.read_text(), re.MULTILINE)
+        needed |= set(imported) - sys.stdlib_module_names - {"cutmv"}
+    assert extra == needed
 
 
 def test_celery_finds_the_app_by_the_name_of_the_package() -> None:
