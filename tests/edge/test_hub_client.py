@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from cutmv.transports.cloudflare.hub import AWAY, Hub
+from cutmv.transports.cloudflare.hub import AWAY, Hub, fits
 from tests.edge.worker import DEADLINE_S, KEY, Worker
 from tests.processes import wait_for
 
@@ -37,6 +37,21 @@ def test_whichever_thread_starts_it_all_wait_until_it_is_there(hub: Hub) -> None
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda _: connected(), range(8)))
+
+
+@pytest.mark.parametrize("char", ["x", "é", '"', "\U0001f3b5"], ids=["x", "e", "quote", "note"])
+def test_what_fits_is_taken_and_what_does_not_is_not_sent(
+    hub: Hub, hub_worker: Worker, char: str
+) -> None:
+    most = max(n for n in range(0, 1_000_000, 10_000) if fits(char * n))
+    scope, told = hub._scope, [("news", "fanout", "", char * n) for n in (most, most + 10_000, 1)]
+    with hub_worker.hub(scope=scope) as other:
+        other.bind("news", "fanout", "", "mine")
+        assert hub.publish(*told[0]) == 1
+        assert hub.publish(*told[1]) is None
+        assert hub.announce(told)
+        assert [len(text) for text in other.texts(3)] == [most * len(char), most, 1]
+    assert hub.connected
 
 
 def test_a_connection_that_lasted_and_broke_is_made_anew_at_once_each_time(

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,16 +23,16 @@ from cutmv.transports.cloudflare.errors import PublishFailed
 from tests.die_at_large import POINTS
 from tests.emulator_fixture import EmulatorProcess
 from tests.s3_fixture import BUCKET, KEY_ID, SECRET, Line
-from tests.transport_helpers import ROOT, CloudflareSite, connect, make_site, wait_until
+from tests.site_fixture import HUB, HubSite
+from tests.transport_helpers import ROOT, CloudflareSite, connect, wait_until
 
 QUEUE = kombu.Queue("work", kombu.Exchange("work"), routing_key="work")
 MEGABYTE = "é" * 500_000
 
 
-@pytest.fixture
-def site(emulator: EmulatorProcess, tmp_path: Path) -> Iterator[CloudflareSite]:
-    with make_site(emulator, tmp_path) as site:
-        yield site
+@pytest.fixture(params=["cloudflare"])
+def site(site: CloudflareSite) -> CloudflareSite:
+    return site
 
 
 @pytest.fixture
@@ -307,10 +307,11 @@ def test_a_hop_of_a_large_message_keeps_its_object(site: CloudflareSite, tmp_pat
     assert len(site.notes("record")) == 1
 
 
+@pytest.mark.parametrize("site", ["cloudflare", HUB], indirect=True)
 def test_a_reply_over_the_limit_arrives(site: CloudflareSite, tmp_path: Path) -> None:
     option = {"large_messages": (tmp_path / "store").as_uri()}
     site.ready(site.worker(**option))
-    app = _app(site.emulator, **option)
+    app = _app(site.emulator, **option, **(site.options if isinstance(site, HubSite) else {}))
     app.send_task("tests.transport_app.hold", [MEGABYTE, str(tmp_path / "go")])
     wait_until(lambda: site.notes("started"), what="the task started")
 

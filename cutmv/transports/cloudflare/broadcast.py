@@ -25,7 +25,7 @@ from cutmv.transports.cloudflare.errors import (
     NotFound,
     Throttled,
 )
-from cutmv.transports.cloudflare.hub import Hub
+from cutmv.transports.cloudflare.hub import Hub, fits
 from cutmv.transports.cloudflare.large import LargeMessages
 from cutmv.transports.cloudflare.mailbox import RETENTION_MIN
 from cutmv.transports.cloudflare.mailboxes import Mailboxes
@@ -166,10 +166,17 @@ class Broadcaster:
         return False
 
     def by_hub(self, notice: Notice) -> int | None:
-        """Publish by the hub; return to how many it went, or none where there is no hub."""
+        """Publish by the hub; return to how many it went, or none where there is no hub.
+
+        Raises as `LargeMessages.fit` does.
+        """
         if self._hub is None:
             return None
-        return self._hub.publish(notice.exchange, notice.kind, notice.routing_key, notice.text)
+        self._hub.start()
+        text = notice.text
+        if notice.kind == "direct" and self._hub.connected and not fits(text):
+            text = self._large.fit(text)  # a reply: the object is for one reader, who ends it
+        return self._hub.publish(notice.exchange, notice.kind, notice.routing_key, text)
 
     @property
     def _has_hub(self) -> bool:

@@ -40,8 +40,11 @@ PAUSE_MAX, AWAY = 10.0, 1.0
 #: Seconds in which the thread notices that the connection is gone.
 NOTICE = 0.01
 
-#: Bytes of a frame that is taken, and characters of texts that are sent in one.
-MAX_FRAME, MAX_SENT = 8 * 1024 * 1024, 400_000
+#: Bytes of a frame that is taken, and of one that is sent: the hub takes 1 MiB.
+MAX_FRAME, MAX_SENT = 8 * 1024 * 1024, 1_000_000
+
+#: Bytes of a frame that has one message, but for its text: keys are of 255 bytes at most.
+AROUND_TEXT = 10_000
 
 #: Frames and seconds after which it is reported how many have come.
 REPORT_FRAMES, REPORT_SECONDS = 50, 0.5
@@ -177,7 +180,7 @@ class Hub:
         What a connection that broke may have lost is sent again by the next, if that is there
         soon. So it may come twice: who reads knows messages by their ids.
         """
-        if len(text) > MAX_SENT:
+        if not fits(text):
             return None
         self.start()
         op = _message(exchange, kind, key, text)
@@ -207,26 +210,33 @@ class Hub:
     def announce(self, messages: Iterable[tuple[str, str, str, str]]) -> bool:
         """Publish many (exchange, kind, key, text), and tell whether they were handed over."""
         self.start()
-        ops: list[Op] = []
+        frame: list[str] = []
         size = 0
         for message in messages:
-            if ops and size + len(message[3]) > MAX_SENT:
-                if not self._send(ops):
+            if not fits(message[3]):
+                logger.warning("cloudflare: a message too large for the hub is dropped")
+                continue
+            op = json.dumps(_message(*message))
+            if frame and size + len(op) >= MAX_SENT:
+                if not self._send_frame(frame):
                     return False
-                ops, size = [], 0
-            ops.append(_message(*message))
-            size += len(message[3])
-        return not ops or self._send(ops)
+                frame, size = [], 0
+            frame.append(op)
+            size += len(op) + 1
+        return not frame or self._send_frame(frame)
 
     def _undo(self, op: Op) -> None:
         self._send([{**op, "op": f"un{op['op']}"}])
 
     def _send(self, ops: list[Op]) -> bool:
+        return self._send_frame([json.dumps(op) for op in ops])
+
+    def _send_frame(self, ops: list[str]) -> bool:
         socket = self._socket
         if socket is None:
             return False
         try:
-            socket.send(json.dumps(ops))
+            socket.send(f"[{','.join(ops)}]")
         except Exception as error:  # the library has many; each means that it is gone
             logger.debug("cloudflare: the hub is gone: %s", error)
             return False
@@ -334,6 +344,11 @@ class Hub:
     def _ring(self, queue: str) -> None:
         for on_ring in list(self._bells.get(queue, ())):
             on_ring()
+
+
+def fits(text: str) -> bool:
+    """Tell whether the hub takes a message of this text, as it is written in a frame."""
+    return len(json.dumps(text)) + AROUND_TEXT <= MAX_SENT
 
 
 class _Answer:

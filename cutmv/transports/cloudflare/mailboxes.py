@@ -6,15 +6,16 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from cutmv.transports.cloudflare import envelope
+from cutmv.transports.cloudflare import envelope, large
 from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     CloudflareError,
+    ObjectStoreError,
     QueueMissing,
 )
 from cutmv.transports.cloudflare.fanout import LocalBroker
@@ -133,9 +134,33 @@ class Mailboxes:
 
     def _take_delivery(self, delivery: Delivery) -> None:
         """Take what the hub brings."""
-        message = envelope.decode({"body": delivery.text, "lease_id": "", "id": ""})
+        entry = {"body": delivery.text, "lease_id": "", "id": ""}
+        message = envelope.decode(entry)
+        if not large.is_reference(message):
+            self._give(delivery.queues, message)
+            return
+        # The hub's thread must not wait for the object store.
+        threading.Thread(
+            target=self._take_object,
+            args=(delivery.queues, entry, message),
+            name="cloudflare-mailboxes",
+            daemon=True,
+        ).start()
+
+    def _take_object(
+        self, queues: Iterable[str], entry: dict[str, Any], reference: dict[str, Any]
+    ) -> None:
+        try:
+            message = self.large.read(entry, reference)
+        except (ValueError, TypeError, KeyError, ObjectStoreError) as error:
+            logger.error("cloudflare: a message by the hub is dropped: %s", error)
+            return
+        self._give(queues, message)
+        self.large.discard([message["large"]["key"]])
+
+    def _give(self, queues: Iterable[str], message: dict[str, Any]) -> None:
         bound = {binding.queue for binding in list(self._wanted)}
-        for queue in bound.intersection(delivery.queues):
+        for queue in bound.intersection(queues):
             self.arrive(queue, message)
 
     def _stand_in(self) -> None:
