@@ -62,7 +62,7 @@ def worker(
     """A Worker with two keys, and less patience than in production."""
     install()
     variables = {
-        "EDGE_KEYS": f"{KEY}, {OLD_KEY}",
+        "EDGE_KEYS": f"{KEY}, {OLD_KEY}\n",
         "INGRESS_URL": ingress.url,
         "INGRESS_URLS": json.dumps({"edge-down": f"http://127.0.0.1:{port_of_later}/"}),
         "PUSH_IDLE_S": "2",

@@ -146,29 +146,6 @@ def test_mailboxes_stand_in_while_the_worker_is_away(site: EdgeSite) -> None:
     wait_until(pong, 60, "it answers by the hub again")
 
 
-def test_events_reach_a_listener_in_milliseconds(site: EdgeSite) -> None:
-    exchange = kombu.Exchange("celeryev", type="topic")
-    options = {"edge_url": site.edge.url, "edge_keys": KEY}
-    # Of different options, so that they share no more than two processes would.
-    listening = connect(site.emulator, ack_linger=0.2, **options)
-    with connect(site.emulator, **options) as sender, listening as listener:
-        took: list[float] = []
-        queue = kombu.Queue("ev", exchange, routing_key="task.#", auto_delete=True)
-
-        def on_event(body: dict[str, float], message: kombu.Message) -> None:
-            took.append(time.time() - body["at"])
-
-        with listener.Consumer(queue, callbacks=[on_event], no_ack=True):
-            producer = sender.Producer(exchange=exchange)
-            for number in range(200):
-                producer.publish(
-                    {"at": time.time(), "n": number}, routing_key="task.progress", delivery_mode=1
-                )
-                listener.drain_events(timeout=10)
-    assert len(took) == 200
-    print(f"publish to event: p50 {sorted(took)[100] * 1000:.1f} ms")
-
-
 def test_fifty_subscribers_get_each_event_once_and_in_order(
     emulator: EmulatorProcess, hub_worker: Worker
 ) -> None:

@@ -107,17 +107,12 @@ def test_the_signature_of_one_hub_address_opens_no_other(worker: Worker) -> None
         assert refused(worker.http.get(worker.url + target, headers=headers), 401, "signature")
 
 
-@pytest.mark.parametrize(
-    "phrase", ["correct horse, battery", f"{KEY} horse", f"{KEY},\n{OLD_KEY}\n"]
-)
-def test_only_keys_in_base64_may_be_several(
-    make_worker: Callable[..., Worker], phrase: str
-) -> None:
+@pytest.mark.parametrize("phrase", ["correct horse, battery", f"{KEY} horse"])
+def test_a_passphrase_is_one_key(make_worker: Callable[..., Worker], phrase: str) -> None:
     worker = make_worker(EDGE_KEYS=phrase)
     assert send(worker, signed(BODY, keys=(phrase,))).status_code == 200
-    for part in phrase.replace(",", " ").split():
-        opens = send(worker, signed(BODY, keys=(part,))).status_code == 200
-        assert opens == (phrase.count("whsec_") == 2)
+    for word in phrase.replace(",", "").split():
+        assert refused(send(worker, signed(BODY, keys=(word,))), 401, "signature")
 
 
 def test_without_keys_nothing_is_open(make_worker: Callable[..., Worker]) -> None:
