@@ -386,7 +386,12 @@ def test_secrets_change_one_end_after_the_other() -> None:
     old, new = ("whsec_" + base64.b64encode(text).decode() for text in (b"the old", b"the new"))
     now = int(time.time())
     for number, (sending, receiving) in enumerate(
-        [(old, f"{old} {new}"), (f"{old} {new}", f"{old},\n{new}\n"), (f"{new} {old}", new), (new, new)]
+        [
+            (old, f"{old} {new}"),
+            (f"{old} {new}", f"{old},\n{new}\n"),
+            (f"{new} {old}", new),
+            (new, new),
+        ]
     ):
         headers = {
             "webhook-id": f"msg-{number}",
