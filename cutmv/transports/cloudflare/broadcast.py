@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 #: Seconds for which the list of mailboxes is believed, for remote control and for events.
 FRESH, FRESH_FOR_EVENTS = 2.0, 30.0
 
+#: The same for events where the hub takes them: mailboxes are of the few that it does not reach.
+FRESH_BESIDE_HUB = 300.0
+
 #: Seconds after which the list is asked for again when a reply's mailbox is not on it.
 FRESH_FOR_REPLIES = 0.3
 
@@ -188,10 +191,10 @@ class Broadcaster:
             self._hub.start()
         return self._has_hub or bool(self._targets(Notice(exchange, kind, routing_key, "")))
 
-    def freshen(self) -> None:
+    def freshen(self, max_age: float = FRESH_FOR_EVENTS) -> None:
         """Have the list of queues renewed, by the thread, if it is old: bindings may have come."""
         now = time.monotonic()
-        if self._directory.age < FRESH_FOR_EVENTS or now - self._freshened_at < FRESH_FOR_EVENTS:
+        if self._directory.age < max_age or now - self._freshened_at < max_age:
             return
         with self._change:
             self._freshened_at, self._list_due = now, True
@@ -286,7 +289,7 @@ class Broadcaster:
             self._directory.refresh(float("inf"), deadline)
             events = [each for each in events if self._targets(each)]
             if not events:
-                self.freshen()
+                self.freshen(FRESH_BESIDE_HUB)
                 return
         if self._client.budget.scarce:  # what is left is for tasks
             self._postpone(events, SCARCE_PAUSE)
