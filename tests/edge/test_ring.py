@@ -54,6 +54,7 @@ def site(
     site.close()
 
 
+@pytest.mark.slow
 def test_an_empty_queue_is_not_polled_and_its_tasks_start_at_once(site: RungSite) -> None:
     for number in range(3):
         wait_until(site.is_quiet, 40, "the worker leaves the queue in peace")
@@ -62,6 +63,7 @@ def test_an_empty_queue_is_not_polled_and_its_tasks_start_at_once(site: RungSite
     assert not site.held()
 
 
+@pytest.mark.slow
 def test_a_queue_that_holds_a_delayed_task_is_polled_until_it_is_due(site: RungSite) -> None:
     wait_until(site.is_quiet, 40, "the worker leaves the queue in peace")
     site.send("record", "later", countdown=8)

@@ -83,9 +83,11 @@ class Server:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 outer.requests.append((self.path, headers, body))
                 status, document = outer.answers.get(self.path.split("?")[0], (404, {}))
-                data = json.dumps(document).encode()
+                # A 204 has no body: who gets one resets the connection, now or later.
+                data = b"" if status == 204 else json.dumps(document).encode()
                 self.send_response(status)
-                self.send_header("content-length", str(len(data)))
+                if status != 204:
+                    self.send_header("content-length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
 
