@@ -191,8 +191,12 @@ class Broadcaster:
             self._hub.start()
         return self._has_hub or bool(self._targets(Notice(exchange, kind, routing_key, "")))
 
-    def freshen(self, max_age: float = FRESH_FOR_EVENTS) -> None:
-        """Have the list of queues renewed, by the thread, if it is old: bindings may have come."""
+    def freshen(self, max_age: float | None = None) -> None:
+        """Have the list of queues renewed, by the thread, if it is old: bindings may have come.
+
+        Old is what is older than `max_age` seconds (default: `FRESH_FOR_EVENTS`).
+        """
+        max_age = FRESH_FOR_EVENTS if max_age is None else max_age
         now = time.monotonic()
         if self._directory.age < max_age or now - self._freshened_at < max_age:
             return

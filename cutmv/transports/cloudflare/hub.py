@@ -15,6 +15,7 @@ import json
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,9 @@ PAUSE_MAX, AWAY = 10.0, 1.0
 
 #: Seconds in which the thread notices that the connection is gone.
 NOTICE = 0.01
+
+#: Seconds for which a message is sent late rather than never, and how many wait for that at most.
+LATE, MAX_LATE = 30.0, 1_000
 
 #: Bytes of a frame that is taken, and of one that is sent: the hub takes 1 MiB.
 MAX_FRAME, MAX_SENT = 8 * 1024 * 1024, 1_000_000
@@ -83,6 +87,7 @@ class Hub:
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._owed: set[str] = set()  # queues for which it is still to be rung
+        self._late: deque[tuple[float, Op]] = deque(maxlen=MAX_LATE)  # when they were to be sent
         self._connected = threading.Event()
         self._tried = threading.Event()
         self._connected_at = 0.0
@@ -178,7 +183,8 @@ class Hub:
         """Publish to the other clients, and return to how many it went; none: it is not known.
 
         What a connection that broke may have lost is sent again by the next, if that is there
-        soon. So it may come twice: who reads knows messages by their ids.
+        soon, and what was not sent by one that comes later. So it may come twice, by the hub or
+        also by a mailbox: who reads knows messages by their ids.
         """
         if not fits(text):
             return None
@@ -192,7 +198,10 @@ class Hub:
             time.sleep(NOTICE)
             until = min(deadline, self._lost_at + AWAY)
             if not self._connected.wait(max(0.0, until - time.monotonic())):
-                return None
+                break
+        with self._lock:
+            self._late.append((time.monotonic(), op))
+        self._send_late()
         return None
 
     def _publish(self, op: Op, timeout: float) -> int | None:
@@ -295,6 +304,7 @@ class Hub:
         if wanted:
             socket.send(json.dumps(wanted))
         self._ring_owed()
+        self._send_late()
         self._connected_at = time.monotonic()
         self._connected.set()
         self._tried.set()
@@ -340,6 +350,16 @@ class Hub:
         if owed and not self._send([{"op": "ring", "queue": queue} for queue in sorted(owed)]):
             with self._lock:
                 self._owed |= owed
+
+    def _send_late(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            late = [(since, op) for since, op in self._late if now - since < LATE]
+            self._late.clear()
+        while late and self._send([late[0][1]]):  # each in a frame, which has room for one
+            del late[0]
+        with self._lock:
+            self._late.extendleft(reversed(late))
 
     def _ring(self, queue: str) -> None:
         for on_ring in list(self._bells.get(queue, ())):
