@@ -19,7 +19,7 @@ from brokers import ACCOUNT, HERE, TOKEN, Broker, Usage, cloudflare, free_port, 
 
 sys.path.append(str(HERE.parent))
 
-from tests.edge.worker import KEY, Worker, install
+from tests.support.edge_worker import KEY, Worker, install
 
 #: The queue that is measured, and how it is pushed, as wrangler.toml has it for its own.
 QUEUE, CONSUMER = "bench", {"dead_letter_queue": "bench-dead"}

@@ -12,9 +12,9 @@ from PIL import Image, ImageStat
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from cutmv.media import probe
-from tests.media_samples import make_sample
-from tests.processes import wait_for
-from tests.web_server import WebServer, web_server
+from tests.support.media import make_sample
+from tests.support.processes import wait_for
+from tests.support.web_server import WebServer, web_server
 
 #: Milliseconds for what takes FFmpeg some time on a busy machine.
 PATIENCE_MS = 120_000

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.edge.ingress import Ingress
-from tests.edge.worker import KEY, OLD_KEY, Worker, install
-from tests.processes import free_port
+from tests.support.edge_ingress import Ingress
+from tests.support.edge_worker import KEY, OLD_KEY, Worker, install
+from tests.support.processes import free_port
 
 #: One for each test that pushes.
 PLAIN = [

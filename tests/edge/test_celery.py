@@ -20,13 +20,13 @@ import pytest
 from celery import Celery
 
 from cutmv.transports.cloudflare.addresses import Address
-from tests.edge.line import Line
-from tests.edge.worker import KEY, Worker
-from tests.emulator_fixture import EmulatorProcess
-from tests.integration.test_transport_push import ANSWER_S, Push, PushSite
-from tests.processes import free_port
-from tests.site_fixture import hub_options, went_by_the_hub
-from tests.transport_helpers import WorkerProcess, connect, wait_until
+from tests.integration.transport.test_push import ANSWER_S, Push, PushSite
+from tests.support.edge_worker import KEY, Worker
+from tests.support.emulator import EmulatorProcess
+from tests.support.line import Line
+from tests.support.processes import free_port
+from tests.support.site import hub_options, went_by_the_hub
+from tests.support.transport import WorkerProcess, connect, wait_until
 
 pytestmark = pytest.mark.edge
 
@@ -184,7 +184,7 @@ def test_fifty_subscribers_get_each_event_once_and_in_order(
 def inspect(site: EdgeSite, method: str) -> dict[str, Any]:
     """What `celery inspect` gets in a process of its own."""
     code = (
-        "import json, sys; from tests.transport_app import app\n"
+        "import json, sys; from tests.support.transport_app import app\n"
         "print(json.dumps(getattr(app.control.inspect(timeout=2, limit=1), sys.argv[1])()))\n"
     )
     ran = subprocess.run(

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.edge.worker import KEY, Worker
-from tests.emulator_fixture import EmulatorProcess
-from tests.processes import clean_env
+from tests.support.edge_worker import KEY, Worker
+from tests.support.emulator import EmulatorProcess
+from tests.support.processes import clean_env
 
 pytestmark = pytest.mark.edge
 

@@ -16,8 +16,8 @@ from websockets.sync.client import connect
 
 from cutmv.transports.cloudflare.addresses import matches
 from tests.edge.test_signature import refused
-from tests.edge.worker import DEADLINE_S, HubClient, Worker, op, signed
-from tests.processes import wait_for
+from tests.support.edge_worker import DEADLINE_S, HubClient, Worker, op, signed
+from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.edge
 

@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 
 from cutmv.transports.cloudflare.hub import AWAY, Hub, fits
-from tests.edge.worker import DEADLINE_S, KEY, Worker
-from tests.processes import wait_for
+from tests.support.edge_worker import DEADLINE_S, KEY, Worker
+from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.edge
 

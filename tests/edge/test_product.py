@@ -12,14 +12,20 @@ from typing import Any
 import pytest
 import simple_websocket
 
-from tests.edge.line import Line
-from tests.edge.worker import KEY, Worker
-from tests.emulator_fixture import EmulatorProcess
-from tests.integration.test_main_job import CLIPS, SECONDS, SHAPES, check_messages, check_output
-from tests.media_samples import make_sample, read_frames
-from tests.processes import Process, free_port, wait_for
-from tests.queues_helpers import client, queue_id
-from tests.stack import Stack, check_done_once, in_the_middle
+from tests.integration.worker.test_main_job import (
+    CLIPS,
+    SECONDS,
+    SHAPES,
+    check_messages,
+    check_output,
+)
+from tests.support.edge_worker import KEY, Worker
+from tests.support.emulator import EmulatorProcess
+from tests.support.line import Line
+from tests.support.media import make_sample, read_frames
+from tests.support.processes import Process, free_port, wait_for
+from tests.support.queues import client, queue_id
+from tests.support.stack import Stack, check_done_once, in_the_middle
 
 pytestmark = pytest.mark.edge
 

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 import cutmv
-from tests.edge.ingress import Ingress
 from tests.edge.test_signature import refused
-from tests.edge.worker import Worker, signed
+from tests.support.edge_ingress import Ingress
+from tests.support.edge_worker import Worker, signed
 
 pytestmark = pytest.mark.edge
 

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from cutmv.transports.cloudflare.signature import sign
-from tests.edge.ingress import Ingress
-from tests.edge.worker import KEY, OLD_KEY, Worker
-from tests.processes import wait_for
+from tests.support.edge_ingress import Ingress
+from tests.support.edge_worker import KEY, OLD_KEY, Worker
+from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.edge
 

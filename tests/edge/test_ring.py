@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cutmv.transports.cloudflare.hub import Hub
-from tests.edge.worker import KEY, Worker
-from tests.emulator_fixture import EmulatorProcess
-from tests.transport_helpers import CloudflareSite, wait_until
+from tests.support.edge_worker import KEY, Worker
+from tests.support.emulator import EmulatorProcess
+from tests.support.transport import CloudflareSite, wait_until
 
 pytestmark = pytest.mark.edge
 

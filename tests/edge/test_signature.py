@@ -9,7 +9,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from tests.edge.worker import KEY, OLD_KEY, Worker, signed
+from tests.support.edge_worker import KEY, OLD_KEY, Worker, signed
 
 pytestmark = pytest.mark.edge
 

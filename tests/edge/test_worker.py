@@ -10,7 +10,7 @@ import pytest
 import cutmv
 from cutmv.transports.cloudflare.names import dead_letters
 from cutmv.transports.cloudflare.options import Options
-from tests.edge.worker import EDGE, ROOT, install, run_tool
+from tests.support.edge_worker import EDGE, ROOT, install, run_tool
 
 pytestmark = pytest.mark.edge
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.emulator_fixture import EmulatorProcess
-from tests.transport_helpers import wait_until
+from tests.support.emulator import EmulatorProcess
+from tests.support.transport import wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

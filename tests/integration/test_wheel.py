@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.media_samples import frame_number, make_sample, read_frames
-from tests.processes import Process, clean_env, free_port, wait_for
+from tests.support.media import frame_number, make_sample, read_frames
+from tests.support.processes import Process, clean_env, free_port, wait_for
 
 SIZE = (320, 180)
 TREE = Path(__file__).parents[2]

@@ -1,0 +1,180 @@
+"""What no request does: resuming, deleting what is old, and asking after the broker."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cutmv.jobs.breaker import FIRST_PROBE_S, Breaker
+from tests.support.emulator import EmulatorProcess
+from tests.support.media import make_sample
+from tests.support.processes import wait_for
+from tests.support.stack import Stack
+
+#: Runs in a process of its own, since an app reads its environment once.
+SWEEP = """
+import io, os, time
+from cutmv.jobs.janitor import Janitor, ORPHAN_S
+from cutmv.jobs.submit import Dispatcher
+from cutmv.progress import Hub
+from cutmv.services import services
+from cutmv.jobs.tables import jobs, uploads
+
+here = services()
+dispatcher = Dispatcher(here, Hub())
+with here.store.engine.begin() as db:
+    for table in (jobs, uploads):
+        db.execute(table.update().values(created_at=table.c.created_at - {age}))
+Janitor(dispatcher).sweep()
+dispatcher.close()
+"""
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "song.mp4"
+    return make_sample(path, seconds=3.0, size=(320, 180))
+
+
+def _sweep(stack: Stack, age_s: float) -> None:
+    code = SWEEP.format(age=age_s)
+    subprocess.run([sys.executable, "-c", code], env=stack.env, timeout=60, check=True)
+
+
+def _files(stack: Stack) -> list[str]:
+    root = stack.folder / "data" / "files"
+    return sorted(path.relative_to(root).parts[0] for path in root.rglob("*") if path.is_file())
+
+
+def test_what_is_past_its_time_is_deleted_with_its_files(
+    make_stack: Callable[[str], Stack], video: Path
+) -> None:
+    stack = make_stack("eager")
+    stack.start_web()
+    upload = stack.upload(video)
+    job = stack.ended(stack.submit(upload_id=upload["id"], clips=["0-1"], still=True)["id"])
+    assert stack.web
+    stack.web.stop()
+    data = stack.folder / "data"
+    orphans = [data / "files/uploads/0123/source", data / "work/old/output.mp4"]
+    for orphan in orphans:
+        orphan.parent.mkdir(parents=True)
+        orphan.write_bytes(b"left by an accident")
+        os.utime(orphan, (0, 0))
+        os.utime(orphan.parent, (0, 0))
+
+    _sweep(stack, age_s=28 * 86_400.0)
+    assert _files(stack) == ["jobs", "jobs", "uploads"]
+    assert not any(orphan.exists() for orphan in orphans)
+    _sweep(stack, age_s=2 * 86_400.0)
+
+    assert _files(stack) == []
+    stack.start_web()
+    assert stack.job(job["id"])["status"] == 404
+
+
+RESULTS = """
+import sqlite3
+from cutmv.app import app
+from cutmv.config import Settings
+app.backend.store_result("old", 1, "SUCCESS")
+app.backend.store_result("new", 1, "SUCCESS")
+db = sqlite3.connect(Settings.from_env().data_dir / "results.db")
+with db:
+    db.execute("update celery_taskmeta set date_done = '2020-01-01' where task_id = 'old'")
+"""
+
+
+def test_celery_s_results_do_not_grow_for_ever(make_stack: Callable[[str], Stack]) -> None:
+    stack = make_stack("eager")
+    subprocess.run([sys.executable, "-c", RESULTS], env=stack.env, timeout=60, check=True)
+
+    _sweep(stack, age_s=0.0)
+
+    with contextlib.closing(sqlite3.connect(stack.folder / "data" / "results.db")) as db:
+        assert db.execute("select task_id from celery_taskmeta").fetchall() == [("new",)]
+
+
+def test_the_queue_s_status_is_the_documented_json(
+    make_stack: Callable[[str], Stack], emulator: EmulatorProcess
+) -> None:
+    stack = make_stack("cloudflare")
+    stack.start_web()
+
+    assert stack.status() == {
+        "healthy": True,
+        "message": "Queue 'cutmv-processing' is operational",
+        "configured": True,
+        "mode": "cloudflare",
+        "fallback": "eager",
+    }
+    emulator.stop()
+    sick = wait_for(lambda: None if (s := stack.status())["healthy"] else s, 30)
+    assert sick["configured"] is True
+    assert sick["message"] and "\n" not in sick["message"]
+
+
+def test_an_unconfigured_queue_says_so(make_stack: Callable[[str], Stack]) -> None:
+    stack = make_stack("eager")
+    stack.start_web()
+
+    assert stack.status() == {
+        "healthy": False,
+        "message": "Queue not configured",
+        "configured": False,
+        "mode": "eager",
+        "fallback": None,
+    }
+
+
+def test_a_queue_s_status_is_asked_for_at_most_every_few_seconds(
+    make_stack: Callable[[str], Stack], emulator: EmulatorProcess
+) -> None:
+    stack = make_stack("cloudflare")
+    stack.start_web()
+    stack.status()
+    before = emulator.stats()["calls"]
+
+    for _ in range(20):
+        stack.status()
+
+    calls = sum(sum(c.values()) for c in emulator.stats()["calls"].values())
+    assert calls - sum(sum(c.values()) for c in before.values()) <= 2
+
+
+def test_a_breaker_opens_at_a_failure_and_closes_at_a_success() -> None:
+    breaker = Breaker()
+    assert (breaker.reason, breaker.wants_probe) == (None, False)
+
+    breaker.failed("gone")
+    assert breaker.reason == "gone"
+    assert not breaker.wants_probe
+    wait_for(lambda: breaker.wants_probe, FIRST_PROBE_S + 1.0)
+    breaker.failed("still gone")
+    assert not breaker.wants_probe
+
+    breaker.succeeded()
+    assert (breaker.reason, breaker.wants_probe) == (None, False)
+
+
+def test_a_job_of_an_upload_that_is_gone_is_refused(
+    make_stack: Callable[[str], Stack], video: Path
+) -> None:
+    import httpx
+
+    stack = make_stack("eager")
+    stack.start_web()
+
+    answer = httpx.post(f"{stack.url}/api/jobs", json={"upload_id": "0" * 30, "clips": ["0-1"]})
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert io.StringIO(answer.json()["detail"]).readline()

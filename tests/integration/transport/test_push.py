@@ -1,0 +1,342 @@
+"""Push mode: what a real worker's ingress answers to what stands for the edge Worker.
+
+The Worker itself, in its own runtime, is in tests/edge/.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from celery import Celery
+
+from cutmv.transports.cloudflare import signature
+from cutmv.transports.cloudflare.errors import TaskTooLong
+from tests.support.emulator import EmulatorProcess
+from tests.support.processes import free_port
+from tests.support.queues import client, queue_id
+from tests.support.transport import CloudflareSite, WorkerProcess, wait_until
+
+KEYS = "whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU="
+
+#: Seconds in which the answer to a batch has begun, on a busy machine.
+ANSWER_S = 20
+
+
+class PushSite(CloudflareSite):
+    """A site whose queue no one pulls from, and its worker's ingress."""
+
+    def __init__(self, emulator: EmulatorProcess, directory: Path) -> None:
+        super().__init__(emulator, directory)
+        self.ports: list[int] = []
+        self.broker |= {"CLOUDFLARE_CONSUME": "push", "CLOUDFLARE_EDGE_KEYS": KEYS}
+        for name in ("work-dead", "work"):
+            client(emulator).create_queue(name, 1e12)
+        consumer = {
+            "type": "worker",
+            "script_name": "cutmv-processor",
+            "settings": {"batch_size": 1, "max_retries": 100},
+            "dead_letter_queue": "work-dead",
+        }
+        client(emulator).create_consumer(queue_id(emulator, "work"), consumer, 1e12)
+
+    def push_worker(self, *args: str, **options: Any) -> WorkerProcess:
+        self.ports.append(free_port())
+        env = {"CLOUDFLARE_INGRESS_PORT": str(self.ports[-1])}
+        return self.ready(self.worker(*args, env=env | options.pop("env", {}), **options))
+
+    def texts(self, count: int) -> list[str]:
+        """The texts of what was sent, which stays where it is."""
+        found = client(self.emulator).peek(queue_id(self.emulator, "work"), 100, 1e12)
+        assert len(found) == count
+        return [message["body"] for message in found]
+
+
+class Push:
+    """One POST of a batch, and the lines of its answer as they come."""
+
+    def __init__(self, port: int, *texts: str, attempts: int = 1, **how: Any) -> None:
+        messages = [
+            {"id": f"message-{n}", "timestamp_ms": 1, "attempts": attempts, "body": text}
+            | ({"content_type": how["content_type"]} if "content_type" in how else {})
+            for n, text in enumerate(texts)
+        ]
+        self.body = how.get("body") or json.dumps({"queue": "work", "messages": messages}).encode()
+        self.headers = how.get("headers") or signature.headers(KEYS, self.body)
+        self.url = f"http://127.0.0.1:{port}/v1/deliveries"
+        self.status = 0
+        self.problem: dict[str, Any] = {}
+        self.outcomes: dict[str, dict[str, Any]] = {}
+        self.ended = threading.Event()
+        self._cut = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        wait_until(lambda: self.status, ANSWER_S, "it is answered")
+
+    def cut(self) -> None:
+        """Break the connection."""
+        self._cut.set()
+        self._socket.close()
+        self._thread.join(ANSWER_S)
+
+    def outcome(self, number: int = 0, seconds: float = ANSWER_S) -> dict[str, Any]:
+        return wait_until(lambda: self.outcomes.get(f"message-{number}"), seconds, "it ended")
+
+    def _run(self) -> None:
+        with (
+            httpx.Client(timeout=60) as http,
+            http.stream("POST", self.url, content=self.body, headers=self.headers) as answer,
+        ):
+            self._socket = answer.extensions["network_stream"]
+            if answer.status_code != 200:
+                self.problem = json.loads(answer.read())
+                self.status = answer.status_code
+                return
+            self.status = answer.status_code
+            try:
+                for line in answer.iter_lines():
+                    if line:
+                        told = json.loads(line)
+                        self.outcomes[told.pop("id")] = told
+                self.ended.set()
+            except (httpx.HTTPError, OSError, ValueError):
+                assert self._cut.is_set()
+
+
+@pytest.fixture
+def site(emulator: EmulatorProcess, tmp_path: Path) -> Iterator[PushSite]:
+    site = PushSite(emulator, tmp_path)
+    yield site
+    site.close()
+
+
+def test_a_pushed_task_runs_and_its_ack_is_the_answer(site: PushSite) -> None:
+    site.push_worker()
+    site.send("record", "pushed")
+    site.send("flaky", "again", 1)
+    record, flaky = site.texts(2)
+
+    push = Push(site.ports[0], record, flaky, "no message of Celery's")
+
+    assert push.outcome(0) == {"outcome": "ack"}
+    assert push.outcome(1) == {"outcome": "ack"}, "its retry is a message of its own"
+    assert push.outcome(2) == {"outcome": "ack"}, "it is in the dead letters"
+    assert push.ended.wait(ANSWER_S)
+    assert [note["value"] for note in site.notes("record")] == ["pushed"]
+    wait_until(lambda: site.backlog() == {"work": 3, "work-dead": 1}, what="the others came")
+
+
+def test_json_and_bytes_are_read_or_go_to_the_dead_letters_as_they_are(site: PushSite) -> None:
+    site.push_worker()
+    site.send("record", "by a Worker", count=2)
+    one, other = site.texts(2)
+    as_bytes = [base64.b64encode(raw).decode() for raw in (other.encode(), b"\xff\x00")]
+
+    pushes = [
+        Push(site.ports[0], one, '{"no": "message"}', content_type="json"),
+        Push(site.ports[0], *as_bytes, "no base64", content_type="bytes"),
+    ]
+
+    for push in pushes:
+        assert push.ended.wait(ANSWER_S)
+        assert all(outcome == {"outcome": "ack"} for outcome in push.outcomes.values())
+    assert len(site.notes("record")) == 2
+    dead = client(site.emulator).peek(queue_id(site.emulator, "work-dead"), 100, 1e12)
+    kinds = {each["body"]: each["metadata"]["CF-Content-Type"] for each in dead}
+    no_message = base64.b64encode(b'{"no":"message"}').decode()  # as a pull shows JSON
+    assert kinds == {no_message: "json", as_bytes[1]: "text", "no base64": "text"}
+
+
+def test_what_there_is_no_room_for_is_busy(site: PushSite, tmp_path: Path) -> None:
+    site.push_worker(env={"TRANSPORT_PREFETCH": "1"})
+    site.send("hold", "held", str(tmp_path / "go"), count=3)
+    texts = site.texts(3)
+
+    push = Push(site.ports[0], *texts)
+
+    busy = wait_until(lambda: push.outcomes.copy(), what="one is refused")
+    assert list(busy.values()) == [{"outcome": "busy"}]
+    wait_until(lambda: len(site.notes("started")) == 2, what="the others run")
+    (tmp_path / "go").touch()
+    assert push.ended.wait(ANSWER_S)
+    kinds = sorted(outcome["outcome"] for outcome in push.outcomes.values())
+    assert kinds == ["ack", "ack", "busy"]
+
+
+def test_a_copy_of_a_running_message_joins_it_and_one_of_a_done_message_is_not_run(
+    site: PushSite, tmp_path: Path
+) -> None:
+    site.push_worker()
+    site.send("hold", "once", str(tmp_path / "go"))
+    (text,) = site.texts(1)
+
+    first = Push(site.ports[0], text)
+    wait_until(lambda: site.notes("started"), what="it runs")
+    first.cut()
+    second = Push(site.ports[0], text, attempts=2)
+    (tmp_path / "go").touch()
+
+    assert second.outcome() == {"outcome": "ack"}
+    assert Push(site.ports[0], text, attempts=3).outcome() == {"outcome": "ack"}
+    assert len(site.notes("started")) == 1
+
+
+def test_a_message_whose_connection_broke_waits_while_its_worker_has_it(
+    site: PushSite, tmp_path: Path
+) -> None:
+    ledger = {"lease_ledger": f"file://{tmp_path}/ledger", "visibility_timeout": 60}
+    workers = [site.push_worker(**ledger) for _ in range(2)]
+    site.send("hold", "once", str(tmp_path / "go"))
+    (text,) = site.texts(1)
+
+    first = Push(site.ports[0], text)
+    wait_until(lambda: site.notes("started"), what="it runs")
+    first.cut()
+    wait_until(lambda: list((tmp_path / "ledger").rglob("*")), what="the ledger knows")
+    elsewhere = Push(site.ports[1], text, attempts=2)
+    outcome = elsewhere.outcome()
+    assert outcome["outcome"] == "retry"
+    assert 0 < outcome["delay_seconds"] <= 60
+
+    (tmp_path / "go").touch()
+    wait_until(lambda: site.notes("ended"), what="it ends")
+
+    def done() -> bool:
+        return Push(site.ports[1], text, attempts=3).outcome() == {"outcome": "ack"}
+
+    wait_until(done, what="the other knows that it is done")
+    assert len(site.notes("started")) == 1
+    assert all(worker.child.poll() is None for worker in workers)
+
+
+def test_a_killed_worker_leaves_its_message_to_another(site: PushSite, tmp_path: Path) -> None:
+    ledger = {"lease_ledger": f"file://{tmp_path}/ledger", "visibility_timeout": 2}
+    first, _second = (site.push_worker(**ledger) for _ in range(2))
+    site.send("hold", "once", str(tmp_path / "go"))
+    (text,) = site.texts(1)
+    push = Push(site.ports[0], text)
+    wait_until(lambda: site.notes("started"), what="it runs")
+    push._cut.set()
+    first.kill()
+    (tmp_path / "go").touch()
+
+    def acked() -> bool:
+        return Push(site.ports[1], text, attempts=2).outcome() == {"outcome": "ack"}
+
+    wait_until(acked, 20, "the other runs it, once the record of the first is over")
+    assert len(site.notes("ended")) == 1
+
+
+def test_a_warm_shutdown_ends_what_runs_and_returns_the_rest(
+    site: PushSite, tmp_path: Path
+) -> None:
+    worker = site.push_worker("-c", "1")
+    site.send("hold", "runs", str(tmp_path / "go"), count=2)
+    push = Push(site.ports[0], *site.texts(2))
+    wait_until(lambda: site.notes("started"), what="one runs")
+
+    worker.term()
+
+    def refused() -> bool:
+        try:
+            return Push(site.ports[0], *site.texts(2), attempts=2).status == 503
+        except AssertionError:
+            return False
+
+    wait_until(refused, what="nothing more is taken")
+    returned = wait_until(lambda: push.outcomes.copy(), what="what did not start comes again")
+    assert [each["outcome"] for each in returned.values()] == ["retry"]
+    (tmp_path / "go").touch()
+    assert worker.child.wait(30) == 0
+    assert push.ended.wait(ANSWER_S)
+    assert sorted(each["outcome"] for each in push.outcomes.values()) == ["ack", "retry"]
+    assert len(site.notes("ended")) == 1
+
+
+def test_the_ingress_takes_only_what_is_signed_and_fits(site: PushSite) -> None:
+    site.push_worker()
+    site.send("record", "signed")
+    (text,) = site.texts(1)
+    port = site.ports[0]
+
+    wrong = Push(port, text, headers=signature.headers("another", b"{}"))
+    assert (wrong.status, wrong.problem["title"]) == (401, "Unauthorized")
+    assert "different secrets" in wrong.problem["detail"]
+    assert Push(port, body=b"{}").problem["detail"].startswith("The body must be a batch")
+    once = Push(port, body=b'{"queue": "another", "messages": []}')
+    assert (once.status, once.problem["detail"]) == (503, "Nobody consumes 'another' here.")
+    again = Push(port, body=once.body, headers=once.headers)
+    assert again.status == 409
+    assert Push(port, body=b"x" * 2_000_001).status == 413
+    assert httpx.get(f"http://127.0.0.1:{port}/healthz").json() == {"ok": True}
+    assert httpx.get(f"http://127.0.0.1:{port}/v1/deliveries").status_code == 405
+    assert httpx.get(f"http://127.0.0.1:{port}/else").headers["content-type"] == (
+        "application/problem+json"
+    )
+    assert site.notes("record") == []
+
+
+@pytest.mark.slow
+def test_signs_of_life_come_while_a_task_runs(site: PushSite, tmp_path: Path) -> None:
+    site.push_worker()
+    site.send("hold", "long", str(tmp_path / "go"))
+    (text,) = site.texts(1)
+    body = json.dumps(
+        {
+            "queue": "work",
+            "messages": [{"id": "m", "timestamp_ms": 1, "attempts": 1, "body": text}],
+        }
+    ).encode()
+    url = f"http://127.0.0.1:{site.ports[0]}/v1/deliveries"
+    headers = signature.headers(KEYS, body)
+    with httpx.stream("POST", url, content=body, headers=headers, timeout=30) as answer:
+        assert next(answer.iter_raw()) == b"\n"
+        assert site.notes("ended") == []
+    (tmp_path / "go").touch()
+
+
+def test_a_second_worker_on_the_same_port_says_what_to_set(site: PushSite) -> None:
+    first = site.push_worker()
+    second = site.worker(env={"CLOUDFLARE_INGRESS_PORT": str(site.ports[0])})
+    wait_until(lambda: "its own ingress_port" in second.log(), 40, "it says so")
+    assert first.child.poll() is None
+
+
+def test_a_task_that_may_take_longer_than_a_worker_waits_is_refused_when_it_is_sent(
+    site: PushSite,
+) -> None:
+    options = {"api_base_url": site.emulator.base_url, "consume": "push", "edge_keys": KEYS}
+    url = f"cloudflare://:{site.emulator.api_token}@{site.emulator.account_id}"
+    with Celery("sender", broker=url, set_as_current=False) as app:
+        app.conf.broker_transport_options = options
+        with pytest.raises(TaskTooLong, match=r"waits 870 s for a task at most.* limit is 900 s"):
+            app.send_task("long", queue="work", time_limit=900, soft_time_limit=60)
+        app.send_task("short", queue="work", time_limit=800)
+        # A queue that is pulled from has no such bound.
+        queue = client(site.emulator).create_queue("pulled", 1e12)
+        consumer = {"type": "http_pull", "settings": {"max_retries": 100}}
+        client(site.emulator).create_consumer(queue["queue_id"], consumer, 1e12)
+        app.send_task("long", queue="pulled", time_limit=900)
+    assert site.backlog() == {"work": 1, "pulled": 1}
+
+
+def test_a_worker_pulls_the_queue_for_what_may_take_longer(site: PushSite) -> None:
+    site.push_worker("-Q", "work,long", pulled_queues=["long"])
+    site.send("record", "pushed", queue="work", time_limit=800)
+    site.send("record", "pulled", queue="long", time_limit=3600)
+
+    wait_until(lambda: site.notes("record"), what="it is pulled")
+    push = Push(site.ports[0], *site.texts(1))
+
+    assert push.outcome(0) == {"outcome": "ack"}
+    assert [note["value"] for note in site.notes("record")] == ["pulled", "pushed"]
+    wait_until(
+        lambda: site.backlog() == {"work": 1, "long": 0},
+        what="and the one that was pulled is acked",
+    )

@@ -1,0 +1,106 @@
+"""When the transport calls: pulls that follow each other, acks that share a call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import kombu
+import pytest
+
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.leases import Lease, Settler
+from cutmv.transports.cloudflare.options import Credentials, Options
+from tests.support.emulator import EmulatorProcess
+from tests.support.transport import connect, wait_until
+
+#: Seconds that no test waits for: what happens sooner did not wait for it.
+LONG = 60.0
+
+
+@pytest.fixture
+def client(emulator: EmulatorProcess) -> Iterator[Client]:
+    options = Options(api_base_url=emulator.base_url)
+    client = Client(Credentials(emulator.account_id, emulator.api_token), options)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def settler(client: Client) -> Iterator[Settler]:
+    """A settler that waits for long, unless a call is full."""
+    settler = Settler(client, LONG)
+    settler.start()
+    yield settler
+    settler.close(5)
+
+
+def _leases(client: Client, count: int) -> list[Lease]:
+    """Publish messages to a new queue, and lease them."""
+    deadline = time.monotonic() + LONG
+    queue_id = client.create_queue("work", deadline)["queue_id"]
+    client.create_consumer(queue_id, {"type": "http_pull"}, deadline)
+    leases: list[Lease] = []
+    while len(leases) < count:
+        batch = min(100, count - len(leases))
+        client.publish(queue_id, [("text", None)] * batch, deadline)
+        pulled = client.pull(queue_id, batch, LONG, deadline).messages
+        leases += [Lease(queue_id, each["lease_id"]) for each in pulled]
+    return leases
+
+
+def test_acks_that_fill_a_call_go_at_once_and_the_rest_waits_for_others(
+    emulator: EmulatorProcess, client: Client, settler: Settler
+) -> None:
+    leases = _leases(client, 250)
+    for lease in leases:
+        settler.ack(lease)
+    wait_until(lambda: emulator.stats()["acked"] == 200, 10, "two full calls have been made")
+    assert settler.flush(5)
+    stats = emulator.stats()
+    assert stats["acked"] == 250
+    assert stats["calls"]["ack"] == {"200": 3}
+
+
+def test_acks_one_after_another_fill_a_call_too(
+    emulator: EmulatorProcess, client: Client, settler: Settler
+) -> None:
+    first, *others = _leases(client, 100)
+    settler.ack(first)
+    for lease in others:
+        time.sleep(0.001)
+        settler.ack(lease)
+    wait_until(lambda: emulator.stats()["acked"] == 100, 10, "the full call has been made")
+    assert emulator.stats()["calls"]["ack"] == {"200": 1}
+
+
+def test_a_pull_that_brought_something_is_followed_by_the_next_at_once(
+    emulator: EmulatorProcess,
+) -> None:
+    with connect(emulator, polling_interval_min=LONG, polling_interval_max=LONG) as connection:
+        queue = kombu.Queue("work", kombu.Exchange("work"), routing_key="work")
+        connection.Producer().publish(
+            "a", exchange=queue.exchange, routing_key="work", declare=[queue]
+        )
+        with kombu.Consumer(connection, [queue], on_message=kombu.Message.ack):
+            connection.drain_events(timeout=10)
+            wait_until(lambda: emulator.stats()["calls"]["pull"] == {"200": 2}, 10)
+
+
+def test_a_queue_whose_acks_fail_holds_up_no_other_s(
+    client: Client, emulator: EmulatorProcess
+) -> None:
+    settler = Settler(client, 0.05)
+    settler.start()
+    try:
+        (good,) = _leases(client, 1)
+        # A queue of which Cloudflare answers something odd, again and again.
+        bad = Lease("0" * 32, "no lease")
+        emulator.faults({"route": "ack", "kind": "500", "count": 1})
+        settler.ack(bad)
+        wait_until(lambda: emulator.faults_in_force()[0]["fired"], what="its ack failed")
+        settler.ack(good)
+
+        wait_until(lambda: emulator.stats()["acked"] == 1, 5, "the other is acked")
+    finally:
+        settler.close(5)

@@ -1,0 +1,77 @@
+"""Jobs whose files are in R2: the worker shares nothing with the web server but the stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.support.media import frame_number, make_sample, read_frames
+from tests.support.processes import wait_for
+from tests.support.s3 import BUCKET, KEY_ID, SECRET, Line
+from tests.support.stack import Stack
+
+SIZE = (640, 360)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sample(tmp_path_factory.mktemp("video") / "song.mp4", seconds=6.0, size=SIZE)
+
+
+def _on_r2(stack: Stack, url: str) -> Stack:
+    r2 = {"R2_ACCESS_KEY_ID": KEY_ID, "R2_SECRET_ACCESS_KEY": SECRET, "R2_BUCKET": BUCKET}
+    stack.env |= {**r2, "R2_ENDPOINT_URL": url}
+    return stack
+
+
+def _keys(url: str, prefix: str) -> list[str]:
+    client = boto3.client(
+        "s3", endpoint_url=url, aws_access_key_id=KEY_ID, aws_secret_access_key=SECRET
+    )
+    found = client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    return [stored["Key"] for stored in found.get("Contents", [])]
+
+
+@pytest.mark.slow
+def test_uploads_outputs_and_results_are_kept_in_r2(
+    make_stack: Callable[[str], Stack], video: Path, s3_url: str, tmp_path: Path
+) -> None:
+    stack = _on_r2(make_stack("cloudflare"), s3_url)
+    stack.start_worker("-l", "DEBUG")
+    stack.start_web()
+
+    upload = stack.upload(video)
+    job = stack.ended(stack.submit(upload_id=upload["id"], clips=["1-2", "3-4"], still=True)["id"])
+
+    assert job["state"] == "done", stack.logs
+    made = read_frames(stack.download(job["steps"][0], tmp_path))
+    assert [frame_number(frame, SIZE) for frame in made] == list(range(30, 60))
+    assert len(_keys(s3_url, f"jobs/{job['id']}/")) == 4
+    assert len(_keys(s3_url, f"uploads/{upload['id']}/")) == 1
+    for step in job["steps"]:
+        assert any(step["id"] in key for key in _keys(s3_url, "results/")), "no Celery result"
+    assert not list((stack.folder / "data").rglob("*.mp4"))
+    assert SECRET not in stack.logs
+    assert "X-Amz-Signature" not in stack.logs
+
+
+@pytest.mark.slow
+def test_an_r2_that_is_away_for_a_while_costs_tries_and_no_job(
+    make_stack: Callable[[str], Stack], video: Path, s3_line: Line
+) -> None:
+    stack = _on_r2(make_stack("redis"), s3_line.url)
+    worker = stack.start_worker()
+    stack.start_web()
+    upload = stack.upload(video)
+    s3_line.cut()
+    job_id = stack.submit(upload_id=upload["id"], clips=["1-2"])["id"]
+    wait_for(lambda: "try 2 of " in worker.log, 60, "the first try fails")
+
+    s3_line.mend()
+    job = stack.ended(job_id)
+
+    assert job["state"] == "done", stack.logs
+    assert job["steps"][0]["attempts"] >= 2

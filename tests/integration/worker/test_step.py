@@ -1,0 +1,209 @@
+"""Running one step: what it makes, whom it tells, and what its death at any line leaves."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cutmv.config import Settings
+from cutmv.jobs import Job, State, Upload, new_id
+from cutmv.jobs.request import JobRequest, plan_job
+from cutmv.jobs.run import StepBusy, StepRun, Stopped
+from cutmv.jobs.tables import steps
+from cutmv.media import MediaError, probe
+from cutmv.services import Services
+from tests.support.die_at import POINTS
+from tests.support.media import frame_number, make_sample, read_frames
+from tests.support.processes import clean_env, wait_for
+
+SIZE = (320, 180)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sample(tmp_path_factory.mktemp("video") / "song.mp4", seconds=8.0, size=SIZE)
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    services = Services.open(Settings.from_env({"CUTMV_DATA_DIR": str(tmp_path / "data")}))
+    yield services
+    services.store.close()
+
+
+def a_job(services: Services, video: Path, **wanted: Any) -> Job:
+    upload_id = new_id()
+    key = f"uploads/{upload_id}/source"
+    content = video.read_bytes()
+    services.storage.put_stream(
+        key, io.BytesIO(content), content_type="video/mp4", max_bytes=len(content)
+    )
+    info = probe(video)
+    upload = services.store.add_upload(
+        Upload(upload_id, video.name, len(content), "video/mp4", key, info, 0.0)
+    )
+    request = JobRequest(upload_id=upload.id, **{"clips": ("0-1",), **wanted})
+    return services.store.add_job(plan_job(upload, request))
+
+
+def a_run(services: Services, step_id: str, events: list[dict[str, Any]] | None = None) -> StepRun:
+    emit = events.append if events is not None else lambda _event: None
+    return StepRun(services, step_id, owner=new_id(), route="redis", emit=emit)
+
+
+def stored(services: Services, job: Job) -> list[str]:
+    return [stored.key for stored in services.storage.list(f"jobs/{job.id}/")]
+
+
+def end_leases(services: Services) -> None:
+    """As if the owners had been silent for long."""
+    with services.store.engine.begin() as db:
+        db.execute(steps.update().values(lease_until=0.0))
+
+
+def test_each_kind_of_output_is_made_and_told_of(services: Services, video: Path) -> None:
+    job = a_job(services, video, aspects=("1:1",), gif=True, still=True)
+    events: list[dict[str, Any]] = []
+
+    for step in job.steps:
+        a_run(services, step.id, events).run()
+
+    done = services.store.job(job.id)
+    assert done.state is State.DONE
+    assert [step.name for step in done.steps] == [
+        "song-01-1x1.mp4",
+        "song-01-gif.gif",
+        "song-01-still.jpg",
+    ]
+    assert len(stored(services, job)) == 3
+    assert set(events[0]) == {
+        "uuid", "job_id", "stage", "percent", "fps", "speed", "eta_s", "out_time_s",
+    }  # fmt: skip
+    ends = [event for event in events if event["stage"] == "done"]
+    assert [(event["uuid"], event["percent"]) for event in ends] == [
+        (step.id, 100.0) for step in job.steps
+    ]
+
+
+def test_a_step_that_was_done_is_not_done_again(services: Services, video: Path) -> None:
+    job = a_job(services, video)
+    a_run(services, job.steps[0].id).run()
+    before = services.storage.stat(stored(services, job)[0])
+
+    again = a_run(services, job.steps[0].id).run()
+
+    assert (again.state, again.attempts) == (State.DONE, 1)
+    assert services.storage.stat(before.key) == before
+
+
+def test_a_step_that_another_runs_is_busy(services: Services, video: Path) -> None:
+    job = a_job(services, video)
+    with services.store.engine.begin() as db:
+        running = {"state": "running", "owner": "other", "lease_until": 9e9}
+        db.execute(steps.update().values(running))
+
+    with pytest.raises(StepBusy):
+        a_run(services, job.steps[0].id).run()
+
+    assert stored(services, job) == []
+
+
+def test_a_video_that_can_not_be_cut_fails_its_step_in_one_line(
+    services: Services, video: Path
+) -> None:
+    job = a_job(services, video)
+    services.storage.put_stream(
+        job.upload.key, io.BytesIO(b"no video"), content_type="video/mp4", max_bytes=8
+    )
+
+    with pytest.raises(MediaError):
+        a_run(services, job.steps[0].id).run()
+
+    failed = services.store.job(job.id)
+    assert failed.state is State.FAILED
+    assert (
+        failed.error
+        and "\n" not in failed.error
+        and str(services.settings.data_dir) not in failed.error
+    )
+    assert stored(services, job) == []
+
+
+def test_a_run_whose_process_wants_to_end_gives_its_step_back(
+    services: Services, video: Path
+) -> None:
+    job = a_job(services, video)
+    run = StepRun(
+        services,
+        job.steps[0].id,
+        owner="leaving",
+        route="eager",
+        emit=lambda _: None,
+        stopping=lambda: True,
+    )
+
+    with pytest.raises(Stopped):
+        run.run()
+
+    assert services.store.job(job.id).state is State.QUEUED
+    assert a_run(services, job.steps[0].id).run().state is State.DONE
+
+
+def test_a_run_that_was_overtaken_changes_nothing(services: Services, video: Path) -> None:
+    """The owner is stopped for longer than its lease, and wakes when another has finished."""
+    job = a_job(services, video, clips=("0-8",), aspects=("9:16",))
+    step_id = job.steps[0].id
+    overtaken: list[str] = []
+
+    def taken_over(event: dict[str, Any]) -> None:
+        if not overtaken:
+            overtaken.append(event["stage"])
+            end_leases(services)
+            assert a_run(services, step_id).run().state is State.DONE
+
+    late = StepRun(services, step_id, owner="late", route="redis", emit=taken_over).run()
+
+    assert (late.state, late.attempts) == (State.DONE, 2)
+    assert len(stored(services, job)) == 1
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_death_at_any_line_loses_nothing_and_makes_nothing_twice(
+    services: Services, video: Path, point: str
+) -> None:
+    job = a_job(services, video, clips=("1-2.5",))
+    env = clean_env(CUTMV_DATA_DIR=str(services.settings.data_dir))
+    argv = [sys.executable, "-m", "tests.support.die_at", job.steps[0].id, point]
+    died = subprocess.run(argv, env=env, timeout=60, check=False)
+    assert died.returncode == -signal.SIGKILL
+    wait_for(lambda: not _ffmpegs(services), 5, "FFmpeg dies with its parent")
+
+    end_leases(services)
+    services.store.reclaim()
+    step = a_run(services, job.steps[0].id).run()
+
+    assert step.state is State.DONE
+    keys = stored(services, job)
+    assert len(keys) == 1
+    frames = read_frames(Path(services.storage.source(keys[0])))
+    assert [frame_number(frame, SIZE) for frame in frames] == list(range(30, 75))
+
+
+def _ffmpegs(services: Services) -> list[int]:
+    """Processes that still write into the deployment's folder."""
+    import psutil
+
+    folder = str(services.settings.data_dir)
+    return [
+        process.pid
+        for process in psutil.process_iter(["name", "cmdline"])
+        if (process.info["name"] or "").startswith("ffmpeg")
+        and any(folder in part for part in process.info["cmdline"] or ())
+    ]

@@ -1,0 +1,227 @@
+"""The Celery tasks, run by a real worker: limits, retries, and processes that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cutmv.jobs import JobStore
+from cutmv.jobs.claims import Claimed, Claims
+from cutmv.jobs.tables import steps
+from cutmv.tasks import HARD_LIMIT_GRACE_S, MAX_TRIES
+from tests.support.emulator import EmulatorProcess
+from tests.support.media import make_sample
+from tests.support.processes import Process, wait_for
+from tests.support.s3 import KEY_ID, SECRET, Line
+from tests.support.stack import Stack
+from tests.support.transport import connect
+
+MakeStack = Callable[[str], Stack]
+
+#: A clip whose cut takes some seconds.
+LONG = "0-24"
+
+#: Sends the task of a step, with limits of the test's own.
+SEND = """
+import json, sys
+from cutmv.tasks import cut
+step_id, options = json.loads(sys.argv[1])
+cut.apply_async((step_id,), task_id=step_id, **options)
+"""
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tasks") / "song.mp4"
+    return make_sample(path, seconds=25.0, size=(1280, 720))
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that is stored in a single part.
+
+    moto dates each upload of parts from 2010, so the janitor takes it for one that was left.
+    """
+    return make_sample(tmp_path_factory.mktemp("tasks") / "short.mp4", seconds=6.0)
+
+
+@pytest.fixture
+def stack(make_stack: MakeStack) -> Stack:
+    """A web server on Redis, and no worker yet."""
+    stack = make_stack("redis")
+    stack.start_web()
+    return stack
+
+
+def kept(stack: Stack, video: Path, *clips: str) -> dict[str, Any]:
+    """A job that is in the store, and whose messages are gone."""
+    job = stack.submit(upload_id=stack.upload(video)["id"], clips=list(clips))
+    stack.celery("purge", "-f")
+    return job
+
+
+def send(stack: Stack, step_id: str, **options: Any) -> None:
+    command = [sys.executable, "-c", SEND, json.dumps([step_id, options])]
+    subprocess.run(command, env=stack.env, check=True, timeout=60)
+
+
+def store_of(stack: Stack) -> JobStore:
+    return JobStore(f"sqlite:///{stack.folder / 'data' / 'cutmv.db'}")
+
+
+def cutters(worker: Process) -> list[psutil.Process]:
+    """The pool's processes that have FFmpeg at work."""
+    pool = psutil.Process(worker.child.pid).children()
+    return [child for child in pool if child.children()]
+
+
+def test_a_task_s_limits_are_in_proportion_to_its_clip(
+    make_stack: MakeStack, emulator: EmulatorProcess, video: Path
+) -> None:
+    stack = make_stack("cloudflare")
+    stack.start_web()
+    job = stack.submit(upload_id=stack.upload(video)["id"], clips=["0-1", LONG])
+
+    limits = {}
+    with connect(emulator) as connection:
+        channel = connection.channel()
+        while (message := channel.basic_get("cutmv-processing")) is not None:
+            limits[message.headers["id"]] = message.headers["timelimit"]
+
+    (hard_short, short), (hard_long, long) = (limits[step["id"]] for step in job["steps"])
+    assert 0 < short < long
+    assert (hard_short, hard_long) == (short + HARD_LIMIT_GRACE_S, long + HARD_LIMIT_GRACE_S)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"soft_time_limit": 2, "time_limit": 60}, "longer than its time limit and was stopped"),
+        ({"time_limit": 2}, "far longer than its time limit and was killed"),
+    ],
+    ids=["soft", "hard"],
+)
+def test_a_cut_that_passes_a_limit_fails_once_and_for_all(
+    stack: Stack, video: Path, limits: dict[str, float], said: str
+) -> None:
+    job = kept(stack, video, LONG)
+    worker = stack.start_worker()
+    send(stack, job["steps"][0]["id"], **limits)
+
+    ended = stack.ended(job["id"])
+
+    assert ended["state"] == "failed"
+    assert said in ended["steps"][0]["error"]
+    assert ended["steps"][0]["attempts"] == 1
+    wait_for(lambda: not cutters(worker), 10, "FFmpeg has ended")
+
+
+@pytest.mark.slow
+def test_a_pool_s_process_that_is_killed_costs_a_start_and_no_job(
+    stack: Stack, video: Path
+) -> None:
+    worker = stack.start_worker()
+    job = stack.submit(upload_id=stack.upload(video)["id"], clips=[LONG])
+    (victim,) = wait_for(lambda: cutters(worker), 30, "it is cut")
+
+    family = [victim, *victim.children(recursive=True)]
+    for process in family:
+        os.kill(process.pid, signal.SIGKILL)
+
+    ended = stack.ended(job["id"])
+    assert ended["state"] == "done", stack.logs
+    assert ended["steps"][0]["attempts"] == 2
+
+
+@pytest.mark.slow
+def test_a_step_that_another_runs_is_tried_again_when_its_claim_has_ended(
+    stack: Stack, video: Path
+) -> None:
+    job = kept(stack, video, "1-2")
+    step_id = job["steps"][0]["id"]
+    with closing(store_of(stack)) as store:
+        assert isinstance(Claims(store, "another", lease_s=4.0).claim(step_id, "redis"), Claimed)
+    claimed = time.monotonic()
+    worker = stack.start_worker()
+    send(stack, step_id)
+
+    ended = stack.ended(job["id"])
+
+    assert ended["state"] == "done", stack.logs
+    assert time.monotonic() - claimed >= 4.0
+    assert ended["steps"][0]["attempts"] == 2
+    assert "Retry" in worker.log
+
+
+@pytest.mark.slow
+def test_a_step_whose_upload_is_gone_is_not_tried_again(stack: Stack, video: Path) -> None:
+    job = kept(stack, video, "1-2")
+    for source in (stack.folder / "data").rglob("source"):
+        source.unlink()
+    stack.start_worker()
+    send(stack, job["steps"][0]["id"])
+
+    ended = stack.ended(job["id"])
+
+    assert ended["steps"][0]["error"] == ("The upload is no longer kept: upload the video again.")
+    assert ended["steps"][0]["attempts"] == 1
+
+
+@pytest.mark.slow
+def test_a_passing_error_that_does_not_pass_is_given_up(
+    make_stack: MakeStack, short: Path, s3_line: Line
+) -> None:
+    stack = make_stack("redis")
+    stack.env |= {"R2_ACCESS_KEY_ID": KEY_ID, "R2_SECRET_ACCESS_KEY": SECRET}
+    stack.env |= {"R2_ENDPOINT_URL": s3_line.url}
+    stack.start_web()
+    job = kept(stack, short, "1-2")
+    with closing(store_of(stack)) as store, store.engine.begin() as db:
+        db.execute(steps.update().values(attempts=MAX_TRIES - 2))
+    s3_line.cut()
+    worker = stack.start_worker()
+    send(stack, job["steps"][0]["id"])
+
+    ended = stack.ended(job["id"])
+
+    assert ended["state"] == "failed"
+    assert f"Given up after {MAX_TRIES} tries: " in ended["steps"][0]["error"]
+    assert f"try {MAX_TRIES} of {MAX_TRIES} follows" in worker.log
+
+
+@pytest.mark.slow
+def test_what_waits_for_its_next_try_holds_no_place_in_the_web_process(
+    make_stack: MakeStack, short: Path, s3_line: Line
+) -> None:
+    stack = make_stack("eager")
+    stack.env |= {"R2_ACCESS_KEY_ID": KEY_ID, "R2_SECRET_ACCESS_KEY": SECRET}
+    stack.env |= {"R2_ENDPOINT_URL": s3_line.url}
+    stack.start_web()
+    upload = stack.upload(short)
+    s3_line.cut()
+    job = stack.submit(upload_id=upload["id"], clips=["1-2", "2-3", "3-4", "4-5"])
+    assert stack.web
+    log = stack.web
+
+    # Two run at once: the others only come to their first try while these wait for a second.
+    def tried() -> set[str]:
+        return {step["id"] for step in job["steps"] if f"step {step['id']}: " in log.log}
+
+    wait_for(lambda: len(tried()) == 4, 60, "each was tried")
+    s3_line.mend()
+
+    ended = stack.ended(job["id"])
+    assert ended["state"] == "done", stack.logs
+    assert all(step["attempts"] >= 2 for step in ended["steps"])

@@ -1,0 +1,127 @@
+"""A real S3 server for any test that wants R2, and a way to cut the line to it."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import httpx
+import pytest
+
+from tests.support.processes import Process, clean_env, free_port, wait_for
+
+BUCKET = "cutmv-storage"
+KEY_ID = "key"
+SECRET = "a-secret-that-nobody-may-see"
+
+
+@pytest.fixture(scope="session")
+def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an S3 server that has the bucket."""
+    port = free_port()
+    # By a name, as R2 has one: a static FFmpeg can't look names up.
+    url = f"http://localhost:{port}"
+    log = tmp_path_factory.mktemp("s3") / "moto.log"
+    script = str(Path(sys.executable).with_name("moto_server"))
+    server = Process([sys.executable, script, "-H", "127.0.0.1", "-p", str(port)], clean_env(), log)
+    try:
+        wait_for(lambda: _answers(url), what="the S3 server answers")
+        client = boto3.client(
+            "s3",
+            endpoint_url=url,
+            aws_access_key_id=KEY_ID,
+            aws_secret_access_key=SECRET,
+            region_name="us-east-1",
+        )
+        client.create_bucket(Bucket=BUCKET)
+        yield url
+    finally:
+        server.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code < 500
+    except httpx.HTTPError:
+        return False
+
+
+class Line:
+    """A TCP line to a server that can be cut, and mended, at the same address."""
+
+    def __init__(self, url: str) -> None:
+        self._target = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._whole = threading.Event()
+        self._whole.set()
+        self._open: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """End all connections, and each new one at once."""
+        self._whole.clear()
+        for connection in list(self._open):
+            _end(connection)
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        self._whole.set()
+
+    def close(self) -> None:
+        """End it for good."""
+        self.cut()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        if not self._whole.is_set():
+            near.close()
+            return
+        far = socket.create_connection(self._target)
+        ends = {near: far, far: near}
+        self._open |= {near, far}
+        with selectors.DefaultSelector() as selector, near, far:
+            for end in ends:
+                selector.register(end, selectors.EVENT_READ)
+            try:
+                while True:
+                    for key, _ in selector.select():
+                        end = key.fileobj
+                        assert isinstance(end, socket.socket)
+                        if not (data := end.recv(65_536)):
+                            return
+                        ends[end].sendall(data)
+            except OSError:
+                return
+            finally:
+                self._open -= {near, far}
+                _end(near)
+                _end(far)
+
+
+def _end(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return
+
+
+@pytest.fixture
+def s3_line(s3_url: str) -> Iterator[Line]:
+    """A line to the S3 server; `url` is an endpoint."""
+    line = Line(s3_url)
+    yield line
+    line.close()
