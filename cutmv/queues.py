@@ -10,7 +10,8 @@ import click
 from kombu.exceptions import KombuError
 
 from cutmv.terminal import add_row, print_json, print_table, table
-from cutmv.transports.cloudflare import admin, orphans, replay
+from cutmv.transports.cloudflare.admin import inspect as admin
+from cutmv.transports.cloudflare.admin import orphans, replay
 from cutmv.transports.cloudflare.session import Session
 
 #: Seconds that a probe lies in a mailbox before nobody is said to read it, and the bounds of what

@@ -16,8 +16,13 @@ from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX, Settings
 from cutmv.ops.plan import Item, LeftAlone, compared
 from cutmv.storage import StorageError
 from cutmv.storage.r2 import open_client
-from cutmv.transports.cloudflare import large, ledger
-from cutmv.transports.cloudflare.objects import expiry_rule, lifecycle_rules, put_lifecycle_rule
+from cutmv.transports.cloudflare.leases import ledger
+from cutmv.transports.cloudflare.messages import claim_check as large
+from cutmv.transports.cloudflare.messages.object_store import (
+    expiry_rule,
+    lifecycle_rules,
+    put_lifecycle_rule,
+)
 from cutmv.transports.cloudflare.options import Options
 
 #: The id of our CORS rule, and of the rule for uploads that nobody completes.

@@ -1,7 +1,7 @@
 """The account as a worker of the deployment would meet it."""
 
 from cutmv.config import Settings, celery_config
-from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.api.client import Client
 from cutmv.transports.cloudflare.options import Credentials, Options
 
 

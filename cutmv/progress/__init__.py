@@ -10,8 +10,8 @@ from cutmv.progress.hub import Hub
 from cutmv.progress.outbox import EventSender, Outbox
 from cutmv.progress.receiver import EventReceiver
 from cutmv.progress.webhook import WebhookSender, verify
-from cutmv.transports.cloudflare.signature import Rejected as WebhookRejected
-from cutmv.transports.cloudflare.signature import SeenIds
+from cutmv.transports.cloudflare.edge.signature import Rejected as WebhookRejected
+from cutmv.transports.cloudflare.edge.signature import SeenIds
 
 __all__ = [
     "EventReceiver",

@@ -1,6 +1,6 @@
 """Progress by signed webhook, from workers that share nothing with the web server but a secret.
 
-The signature is that of Standard Webhooks; see `cutmv.transports.cloudflare.signature`.
+The signature is that of Standard Webhooks; see `cutmv.transports.cloudflare.edge.signature`.
 """
 
 import json
@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 
 from cutmv.progress.outbox import Outbox
-from cutmv.transports.cloudflare import signature
-from cutmv.transports.cloudflare.signature import Rejected as WebhookRejected
-from cutmv.transports.cloudflare.signature import SeenIds
+from cutmv.transports.cloudflare.edge import signature
+from cutmv.transports.cloudflare.edge.signature import Rejected as WebhookRejected
+from cutmv.transports.cloudflare.edge.signature import SeenIds
 
 #: Seconds for one request, and how often it is tried before its events are dropped.
 TIMEOUT_S = 5.0

@@ -19,7 +19,7 @@ import kombu
 import pytest
 from celery import Celery
 
-from cutmv.transports.cloudflare.addresses import Address
+from cutmv.transports.cloudflare.queues.bindings import Address
 from tests.integration.transport.test_push import ANSWER_S, Push, PushSite
 from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from cutmv.transports.cloudflare.addresses import matches
+from cutmv.transports.cloudflare.queues.bindings import matches
 from tests.edge.test_signature import refused
 from tests.support.edge_worker import DEADLINE_S, HubClient, Worker, op, signed
 from tests.support.processes import wait_for

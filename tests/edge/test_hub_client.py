@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from cutmv.transports.cloudflare.hub import AWAY, Hub, fits
+from cutmv.transports.cloudflare.edge.hub_client import AWAY, Hub, fits
 from tests.support.edge_worker import DEADLINE_S, KEY, Worker
 from tests.support.processes import wait_for
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cutmv.transports.cloudflare.signature import sign
+from cutmv.transports.cloudflare.edge.signature import sign
 from tests.support.edge_ingress import Ingress
 from tests.support.edge_worker import KEY, OLD_KEY, Worker
 from tests.support.processes import wait_for

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cutmv.transports.cloudflare.hub import Hub
+from cutmv.transports.cloudflare.edge.hub_client import Hub
 from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
 from tests.support.transport import CloudflareSite, wait_until

@@ -8,8 +8,8 @@ import tomllib
 import pytest
 
 import cutmv
-from cutmv.transports.cloudflare.names import dead_letters
 from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.queues.names import dead_letters
 from tests.support.edge_worker import EDGE, ROOT, install, run_tool
 
 pytestmark = pytest.mark.edge

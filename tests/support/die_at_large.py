@@ -13,8 +13,8 @@ from typing import Any
 import kombu
 
 import cutmv.transports.cloudflare
-from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.objects import DirectoryObjects
+from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.messages.object_store import DirectoryObjects
 from tests.support.die_at import deadly
 
 assert cutmv.transports.cloudflare

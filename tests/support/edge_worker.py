@@ -21,7 +21,7 @@ from uuid import uuid4
 import httpx
 from websockets.sync.client import ClientConnection, connect
 
-from cutmv.transports.cloudflare.signature import sign
+from cutmv.transports.cloudflare.edge.signature import sign
 from tests.support.processes import Process, clean_env, free_port, wait_for
 
 ROOT = Path(__file__).parents[2]

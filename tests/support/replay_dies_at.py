@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 
 from cutmv.cli import main as cutmv
-from cutmv.transports.cloudflare import replay
-from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.leases import Settler
-from cutmv.transports.cloudflare.publisher import Publisher
+from cutmv.transports.cloudflare.admin import replay
+from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.leases.acknowledger import Settler
+from cutmv.transports.cloudflare.producer.group_commit import Publisher
 from tests.support.die_at import deadly
 
 #: After each of these the process is gone: `(class, "method")` and whether the call is made.

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from cutmv.transports.cloudflare.addresses import Address
+from cutmv.transports.cloudflare.queues.bindings import Address
 from tests.support.edge_worker import KEY, Worker, install
 from tests.support.emulator import EmulatorProcess
 from tests.support.transport import CloudflareSite, RedisSite, Site

@@ -19,7 +19,7 @@ import kombu
 import redis
 
 import cutmv.transports.cloudflare
-from cutmv.transports.cloudflare.addresses import Address
+from cutmv.transports.cloudflare.queues.bindings import Address
 from tests.support.emulator import EmulatorProcess
 
 assert cutmv.transports.cloudflare

@@ -12,8 +12,8 @@ import httpx
 
 from cutmv.config import Settings
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
-from cutmv.transports.cloudflare import signature
-from cutmv.transports.cloudflare.hub import Hub
+from cutmv.transports.cloudflare.edge import signature
+from cutmv.transports.cloudflare.edge.hub_client import Hub
 from cutmv.transports.cloudflare.options import Options
 
 #: Seconds that a request may take.

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import TRANSPORT_ALIASES
 
 if TYPE_CHECKING:
-    from cutmv.transports.cloudflare.batch import publish_batch
+    from cutmv.transports.cloudflare.producer.batch import publish_batch
 
 __all__ = ["MAX_PUSHED", "publish_batch"]
 
@@ -50,7 +50,7 @@ TRANSPORT_ALIASES["cloudflare"] = "cutmv.transports.cloudflare.transport:Transpo
 def __getattr__(name: str) -> Any:
     # Registering the transport must stay cheap for those who never publish.
     if name == "publish_batch":
-        from cutmv.transports.cloudflare import batch
+        from cutmv.transports.cloudflare.producer import batch
 
         return batch.publish_batch
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,17 +11,18 @@ from amqp.protocol import queue_declare_ok_t
 from kombu.exceptions import ChannelError
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import batch, names
 from cutmv.transports.cloudflare import session as sessions
-from cutmv.transports.cloudflare.admission import Admission
-from cutmv.transports.cloudflare.exchanges import ExchangeChannel
-from cutmv.transports.cloudflare.leases import Lease
-from cutmv.transports.cloudflare.mailbox import Binding as Bound
-from cutmv.transports.cloudflare.prefetch import QoS
-from cutmv.transports.cloudflare.puller import Outlet, Puller
-from cutmv.transports.cloudflare.queues import Queue
-from cutmv.transports.cloudflare.receiver import Receiver
-from cutmv.transports.cloudflare.subscription import LOSSES, Subscription
+from cutmv.transports.cloudflare.consumer.consumer import LOSSES, Subscription
+from cutmv.transports.cloudflare.consumer.intake import Admission
+from cutmv.transports.cloudflare.consumer.poller import Outlet, Puller
+from cutmv.transports.cloudflare.consumer.push import Receiver
+from cutmv.transports.cloudflare.consumer.qos import QoS
+from cutmv.transports.cloudflare.fanout.temporary_queue import Binding as Bound
+from cutmv.transports.cloudflare.leases.acknowledger import Lease
+from cutmv.transports.cloudflare.producer import batch
+from cutmv.transports.cloudflare.queues import names
+from cutmv.transports.cloudflare.queues.directory import Queue
+from cutmv.transports.cloudflare.routing import ExchangeChannel
 
 #: Seconds a management call (size, purge, a single get) may take.
 CALL_TIMEOUT = 10.0

@@ -9,9 +9,9 @@ from typing import Any
 
 from kombu import compression
 
-from cutmv.transports.cloudflare import ledger
 from cutmv.transports.cloudflare.errors import ConfigurationError
-from cutmv.transports.cloudflare.objects import check_url
+from cutmv.transports.cloudflare.leases import ledger
+from cutmv.transports.cloudflare.messages.object_store import check_url
 
 #: Cloudflare's own address.
 DEFAULT_API_BASE_URL = "https://api.cloudflare.com/client/v4"

@@ -9,29 +9,29 @@ import threading
 import time
 
 from cutmv.transports.cloudflare import celery_worker
-from cutmv.transports.cloudflare.addresses import Address
-from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.broadcast import Broadcaster
-from cutmv.transports.cloudflare.edge import Sender
+from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.edge.client import Sender
+from cutmv.transports.cloudflare.edge.hub_client import Hub
+from cutmv.transports.cloudflare.edge.push_server import Ingress
 from cutmv.transports.cloudflare.errors import CloudflareError, Unreachable
-from cutmv.transports.cloudflare.fanout import LocalBroker
-from cutmv.transports.cloudflare.hub import Hub
-from cutmv.transports.cloudflare.ingress import Ingress
-from cutmv.transports.cloudflare.keeper import Keeper
-from cutmv.transports.cloudflare.large import LargeMessages
-from cutmv.transports.cloudflare.leases import Settler, Settles
-from cutmv.transports.cloudflare.ledger import open_ledger
-from cutmv.transports.cloudflare.mailboxes import Mailboxes
-from cutmv.transports.cloudflare.names import Named
+from cutmv.transports.cloudflare.fanout.broadcaster import Broadcaster
+from cutmv.transports.cloudflare.fanout.memory import LocalBroker
+from cutmv.transports.cloudflare.fanout.temporary_queues import Mailboxes
+from cutmv.transports.cloudflare.leases.acknowledger import Settler, Settles
+from cutmv.transports.cloudflare.leases.ledger import open_ledger
+from cutmv.transports.cloudflare.leases.renewer import Keeper
+from cutmv.transports.cloudflare.messages.claim_check import LargeMessages
 from cutmv.transports.cloudflare.options import (
     MAX_VISIBILITY_TIMEOUT,
     VISIBILITY_TIMEOUT,
     Credentials,
     Options,
 )
-from cutmv.transports.cloudflare.publisher import Publisher
-from cutmv.transports.cloudflare.queues import QueueDirectory
-from cutmv.transports.cloudflare.routes import Routes
+from cutmv.transports.cloudflare.producer.group_commit import Publisher
+from cutmv.transports.cloudflare.queues.binding_table import Routes
+from cutmv.transports.cloudflare.queues.bindings import Address
+from cutmv.transports.cloudflare.queues.directory import QueueDirectory
+from cutmv.transports.cloudflare.queues.names import Named
 
 logger = logging.getLogger(__name__)
 

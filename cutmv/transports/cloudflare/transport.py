@@ -33,13 +33,13 @@ from kombu.transport import virtual
 from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.channel import Channel
+from cutmv.transports.cloudflare.consumer.consumer import Losses, Subscription
+from cutmv.transports.cloudflare.consumer.poller import Puller
+from cutmv.transports.cloudflare.consumer.push import Receiver
+from cutmv.transports.cloudflare.consumer.ready_queue import Inbox
 from cutmv.transports.cloudflare.errors import CONNECTION_ERRORS
-from cutmv.transports.cloudflare.inbox import Inbox
 from cutmv.transports.cloudflare.options import Credentials, Options
-from cutmv.transports.cloudflare.puller import Puller
-from cutmv.transports.cloudflare.receiver import Receiver
 from cutmv.transports.cloudflare.session import Session
-from cutmv.transports.cloudflare.subscription import Losses, Subscription
 
 #: Messages given to the consumer before its loop may do something else.
 TURN = 100

@@ -11,9 +11,11 @@ from pathlib import Path
 import kombu
 import pytest
 
-from cutmv.transports.cloudflare import admin, answers, large
+from cutmv.transports.cloudflare.admin import inspect as admin
+from cutmv.transports.cloudflare.admin.replay import replay
+from cutmv.transports.cloudflare.api import responses as answers
 from cutmv.transports.cloudflare.errors import PublishFailed
-from cutmv.transports.cloudflare.replay import replay
+from cutmv.transports.cloudflare.messages import claim_check as large
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import clean_env
 from tests.support.queues import ask, bury, client, ids_in, queue_id, run, send, texts
@@ -148,7 +150,7 @@ def test_replay_says_how_far_it_came_and_keeps_letters_whose_publish_had_no_answ
 ) -> None:
     bury(emulator, "one", "two")
     emulator.faults({"route": "batch", "kind": "drop_after"})
-    monkeypatch.setattr("cutmv.transports.cloudflare.admin.CALL_TIMEOUT", 1.0)
+    monkeypatch.setattr("cutmv.transports.cloudflare.admin.inspect.CALL_TIMEOUT", 1.0)
     for name, value in emulator.env().items():
         monkeypatch.setenv(name, value)
 

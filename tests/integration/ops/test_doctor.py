@@ -20,7 +20,7 @@ import pytest
 
 from cutmv.jobs import JobStore
 from cutmv.ops.finding import Finding, ok, run
-from cutmv.transports.cloudflare import signature
+from cutmv.transports.cloudflare.edge import signature
 from tests.support.command import Done, cutmv
 from tests.support.emulator import EmulatorProcess
 from tests.support.gate import Gate, object_key

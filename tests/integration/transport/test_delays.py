@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cutmv.transports.cloudflare.envelope import encode
-from cutmv.transports.cloudflare.publisher import Outgoing
+from cutmv.transports.cloudflare.messages.envelope import encode
+from cutmv.transports.cloudflare.producer.group_commit import Outgoing
 from tests.support.emulator import EmulatorProcess
 from tests.support.transport import CloudflareSite, connect, make_site, wait_until
 

@@ -19,9 +19,10 @@ import httpx
 import kombu
 import pytest
 
-from cutmv.transports.cloudflare import broadcast, routes
-from cutmv.transports.cloudflare.addresses import Address, Route
 from cutmv.transports.cloudflare.errors import QueueMissing
+from cutmv.transports.cloudflare.fanout import broadcaster as broadcast
+from cutmv.transports.cloudflare.queues import binding_table as routes
+from cutmv.transports.cloudflare.queues.bindings import Address, Route
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import free_port
 from tests.support.site import EVERYWHERE, HUB, hub_options, went_by_the_hub

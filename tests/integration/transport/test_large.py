@@ -18,7 +18,8 @@ import kombu
 import pytest
 from celery import Celery
 
-from cutmv.transports.cloudflare import admission, publish_batch
+from cutmv.transports.cloudflare import publish_batch
+from cutmv.transports.cloudflare.consumer import intake as admission
 from cutmv.transports.cloudflare.errors import PublishFailed
 from tests.support.die_at_large import POINTS
 from tests.support.emulator import EmulatorProcess

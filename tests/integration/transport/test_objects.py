@@ -18,7 +18,7 @@ from cutmv.transports.cloudflare.errors import (
     ObjectMissing,
     ObjectStoreError,
 )
-from cutmv.transports.cloudflare.objects import Objects, check_url, opener
+from cutmv.transports.cloudflare.messages.object_store import Objects, check_url, opener
 from tests.support.s3 import BUCKET, KEY_ID, SECRET, Line
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from celery import Celery
 
-from cutmv.transports.cloudflare import signature
+from cutmv.transports.cloudflare.edge import signature
 from cutmv.transports.cloudflare.errors import TaskTooLong
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import free_port

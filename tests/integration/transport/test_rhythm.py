@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import kombu
 import pytest
 
-from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.leases import Lease, Settler
+from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.leases.acknowledger import Lease, Settler
 from cutmv.transports.cloudflare.options import Credentials, Options
 from tests.support.emulator import EmulatorProcess
 from tests.support.transport import connect, wait_until

@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from cutmv.transports.cloudflare.signature import sign
+from cutmv.transports.cloudflare.edge.signature import sign
 from cutmv.web.models import JobOut, UploadOut
 from cutmv.web.server import HEAD_TIMEOUT_S
 from tests.support.media import make_sample

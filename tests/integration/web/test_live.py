@@ -17,7 +17,7 @@ import psutil
 import pytest
 import simple_websocket
 
-from cutmv.transports.cloudflare.signature import sign
+from cutmv.transports.cloudflare.edge.signature import sign
 from tests.support.media import make_sample
 from tests.support.processes import wait_for
 from tests.support.web_server import WEBHOOK_SECRET, WebServer, web_server

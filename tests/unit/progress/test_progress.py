@@ -17,7 +17,7 @@ import pytest
 from cutmv.jobs import Claimed, Claims, Job, JobStore, Output, UnknownJob
 from cutmv.progress import Hub, SeenIds, WebhookRejected, WebhookSender, follow, verify
 from cutmv.progress.outbox import PACE_S, Outbox
-from cutmv.transports.cloudflare.signature import sign
+from cutmv.transports.cloudflare.edge.signature import sign
 from tests.support.jobs import add_job
 from tests.support.processes import wait_for
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.transport.virtual.exchange import TopicExchange
 
-from cutmv.transports.cloudflare import names
-from cutmv.transports.cloudflare.addresses import Address, exchange_digest, matches
 from cutmv.transports.cloudflare.errors import QueueNameError
+from cutmv.transports.cloudflare.queues import names
+from cutmv.transports.cloudflare.queues.bindings import Address, exchange_digest, matches
 
 WORDS = st.lists(st.text("abcdeXYZ_0-", min_size=1, max_size=6), min_size=1, max_size=5)
 KEYS = WORDS.map(".".join) | st.text(max_size=80) | st.uuids().map(str)

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu.transport import virtual
 
-from cutmv.transports.cloudflare import envelope, large
 from cutmv.transports.cloudflare.errors import (
     ConfigurationError,
     MessageTooLarge,
@@ -16,7 +15,9 @@ from cutmv.transports.cloudflare.errors import (
     ObjectStoreError,
     PublishFailed,
 )
-from cutmv.transports.cloudflare.large import LargeMessages
+from cutmv.transports.cloudflare.messages import claim_check as large
+from cutmv.transports.cloudflare.messages import envelope
+from cutmv.transports.cloudflare.messages.claim_check import LargeMessages
 from cutmv.transports.cloudflare.options import Options
 
 

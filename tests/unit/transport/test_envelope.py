@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutmv.transports.cloudflare import envelope
+from cutmv.transports.cloudflare.messages import envelope
 
 
 def _message(body: str) -> dict[str, object]:

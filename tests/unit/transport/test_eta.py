@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutmv.transports.cloudflare import delays
+from cutmv.transports.cloudflare.messages import eta as delays
 
 NOW = 1_800_000_000.0
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutmv.transports.cloudflare import envelope
-from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.edge import Sender
+from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.edge.client import Sender
+from cutmv.transports.cloudflare.messages import envelope
 from cutmv.transports.cloudflare.options import Credentials, Options
-from cutmv.transports.cloudflare.publisher import Outgoing, Publisher
-from cutmv.transports.cloudflare.queues import QueueDirectory
+from cutmv.transports.cloudflare.producer.group_commit import Outgoing, Publisher
+from cutmv.transports.cloudflare.queues.directory import QueueDirectory
 
 #: Cloudflare's bounds on a batch.
 MESSAGES, BYTES = 100, 256_000

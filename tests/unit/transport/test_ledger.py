@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from cutmv.transports.cloudflare import ledger as ledgers
 from cutmv.transports.cloudflare.errors import ConfigurationError, LedgerUnavailable
-from cutmv.transports.cloudflare.ledger import Entry, Ledger, open_ledger
+from cutmv.transports.cloudflare.leases import ledger as ledgers
+from cutmv.transports.cloudflare.leases.ledger import Entry, Ledger, open_ledger
 from cutmv.transports.cloudflare.options import Options
 from tests.support.s3 import BUCKET, KEY_ID, SECRET
 from tests.support.transport import wait_until

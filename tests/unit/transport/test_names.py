@@ -4,9 +4,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cutmv.transports.cloudflare import names
-from cutmv.transports.cloudflare.addresses import Address
 from cutmv.transports.cloudflare.errors import QueueNameError
+from cutmv.transports.cloudflare.queues import names
+from cutmv.transports.cloudflare.queues.bindings import Address
 
 CLOUDFLARE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 

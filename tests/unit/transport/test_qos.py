@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.leases import Lease, Settler
+from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.consumer.qos import QoS
+from cutmv.transports.cloudflare.leases.acknowledger import Lease, Settler
 from cutmv.transports.cloudflare.options import Credentials, Options
-from cutmv.transports.cloudflare.prefetch import QoS
 
 
 class Message:

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutmv.transports.cloudflare import budget as budget_module
-from cutmv.transports.cloudflare.budget import Budget
+from cutmv.transports.cloudflare.api import rate_limit as budget_module
+from cutmv.transports.cloudflare.api.rate_limit import Budget
 from cutmv.transports.cloudflare.errors import Throttled
 
 

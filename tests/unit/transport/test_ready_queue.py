@@ -4,7 +4,7 @@ from queue import Empty
 
 import pytest
 
-from cutmv.transports.cloudflare.inbox import Inbox
+from cutmv.transports.cloudflare.consumer.ready_queue import Inbox
 
 
 def _messages(*names: str) -> list[dict[str, str]]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.keeper import TAKE_AGAIN, Deadly, Keeper
-from cutmv.transports.cloudflare.leases import Lease, Settler
-from cutmv.transports.cloudflare.ledger import Entry, ObjectLedger, Record
-from cutmv.transports.cloudflare.objects import DirectoryObjects
+from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.leases.acknowledger import Lease, Settler
+from cutmv.transports.cloudflare.leases.ledger import Entry, ObjectLedger, Record
+from cutmv.transports.cloudflare.leases.renewer import TAKE_AGAIN, Deadly, Keeper
+from cutmv.transports.cloudflare.messages.object_store import DirectoryObjects
 from cutmv.transports.cloudflare.options import Credentials, Options
 from tests.support.transport import wait_until
 

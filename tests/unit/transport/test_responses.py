@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cutmv.transports.cloudflare.answers import Pulled
-from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.api.responses import Pulled
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     CloudflareError,
@@ -27,7 +27,7 @@ from cutmv.transports.cloudflare.errors import (
     Unreachable,
 )
 from cutmv.transports.cloudflare.options import Credentials, Options
-from cutmv.transports.cloudflare.queues import Queue
+from cutmv.transports.cloudflare.queues.directory import Queue
 
 MESSAGE = {"id": "m", "lease_id": "l", "ref": "r", "body": "b", "attempts": 1, "metadata": {}}
 QUEUE = {"queue_name": "q", "queue_id": "0af"}

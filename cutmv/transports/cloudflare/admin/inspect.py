@@ -1,0 +1,211 @@
+"""What a person wants to know of an account's queues, and to do to them.
+
+Everything here takes a `session.Session`; `opened` makes one from the environment. Messages are
+looked at by the API's peek, which leases nothing and shows only those that wait: not the leased,
+nor the delayed ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cutmv.transports.cloudflare import session as sessions
+from cutmv.transports.cloudflare.api.responses import Backlog
+from cutmv.transports.cloudflare.errors import NotFound, QueueMissing, QueueNameError
+from cutmv.transports.cloudflare.messages import envelope
+from cutmv.transports.cloudflare.options import Credentials, Options
+from cutmv.transports.cloudflare.queues.bindings import stands_for_binding
+from cutmv.transports.cloudflare.queues.directory import Queue
+from cutmv.transports.cloudflare.session import Session
+
+#: Seconds one call may take, retries and waiting for the account's budget included. A person waits
+#: longer than a publisher.
+CALL_TIMEOUT = 30.0
+
+#: Messages that one peek shows at most, and that one call removes.
+MAX_PEEK = 100
+
+#: Celery's headers that tell what a message asks for.
+HEADERS = ("task", "id", "eta")
+
+#: Calls made at once where each queue takes one.
+PARALLEL = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A queue, kombu's name for it (none: it has none), and about what it holds."""
+
+    queue: Queue
+    name: str | None
+    mailbox: bool
+    backlog: Backlog
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message that waits in a queue.
+
+    `sent` is when it was put there (seconds since 1970), `ref` what `remove` wants. What its task
+    is comes from Celery's headers; `unreadable` says why there are none.
+    """
+
+    message_id: str
+    attempts: int
+    sent: float | None
+    ref: str
+    task: str | None = None
+    task_id: str | None = None
+    eta: str | None = None
+    unreadable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grave:
+    """A queue, its dead-letter queue, and the first of what lies there."""
+
+    source: Queue
+    queue: Queue
+    letters: Sequence[Waiting]
+
+
+@contextmanager
+def opened(prefix: str = "") -> Iterator[Session]:
+    """Yield a session with the environment's account, its queues listed.
+
+    `prefix` is the app's `queue_name_prefix`. Raises `ConfigurationError` or a `CloudflareError`.
+    """
+    options = Options.read({"queue_name_prefix": prefix, "publish_timeout": CALL_TIMEOUT})
+    session = sessions.acquire(Credentials.read(None, None), options)
+    try:
+        session.queues.refresh(0, deadline())
+        yield session
+    finally:
+        sessions.release(session)
+
+
+def deadline() -> float:
+    """Return when a call that begins now is given up."""
+    return time.monotonic() + CALL_TIMEOUT
+
+
+def find(session: Session, name: str) -> Queue:
+    """Return the queue that kombu, or else Cloudflare, calls `name`; raises `QueueMissing`."""
+    known = {queue.name: queue for queue in session.queues.all}
+    try:
+        queue = known.get(session.queues.queue_name(name))
+    except QueueNameError:
+        queue = None
+    queue = queue or known.get(name)
+    if queue is None:
+        raise QueueMissing(
+            f"the account has no queue {name!r}; `cutmv queues ls` shows those it has"
+        )
+    return queue
+
+
+def overviews(session: Session, mailboxes: bool) -> list[Overview]:
+    """Return all queues by name, with `mailboxes` those too; makes a call for each."""
+    queues = [
+        (queue, session.queues.name_of(queue), stands_for_binding(queue.name))
+        for queue in sorted(session.queues.all, key=lambda queue: queue.name)
+    ]
+    prefixed = bool(session.options.queue_name_prefix)
+    shown = [
+        (queue, name, mailbox)
+        for queue, name, mailbox in queues
+        if (mailboxes if mailbox else name is not None or not prefixed)
+    ]
+
+    def look(queue: Queue) -> Backlog | None:
+        try:
+            return session.client.backlog(queue.queue_id, deadline())
+        except NotFound:
+            return None  # deleted since it was listed
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        backlogs = pool.map(look, [queue for queue, _, _ in shown])
+        return [
+            Overview(queue, name, mailbox, backlog)
+            for (queue, name, mailbox), backlog in zip(shown, backlogs, strict=True)
+            if backlog is not None
+        ]
+
+
+def peek(session: Session, queue: Queue, count: int = MAX_PEEK) -> list[Waiting]:
+    """Return the first messages that wait in `queue`, `count` (1 to 100) at most."""
+    return [_read(entry) for entry in session.client.peek(queue.queue_id, count, deadline())]
+
+
+def purge(session: Session, queue: Queue) -> int:
+    """Have all of a queue's messages removed; returns about how many there are."""
+    count = session.client.backlog(queue.queue_id, deadline()).count
+    session.client.purge(queue.queue_id, deadline())
+    return count
+
+
+def remove(
+    session: Session, queue: Queue, refs: Collection[str], task_ids: Collection[str]
+) -> list[str]:
+    """Remove single messages, by a peek's refs and by task ids.
+
+    Returns the refs and task ids that are not among the messages which wait, of which a peek
+    shows 100.
+    """
+    waiting = peek(session, queue) if task_ids else []
+    found = [message for message in waiting if message.task_id in task_ids]
+    missing = [each for each in task_ids if each not in {message.task_id for message in found}]
+    for some in _hundreds([*refs, *(message.ref for message in found)]):
+        warnings = session.client.remove(queue.queue_id, some, deadline())
+        missing += [ref for ref in some if ref in warnings]
+    return missing
+
+
+def graves(session: Session, source: Queue | None, count: int = MAX_PEEK) -> list[Grave]:
+    """Return the dead letters of one queue, or of all, the first `count` of each.
+
+    Raises `QueueMissing` where `source` has no dead-letter queue.
+    """
+    if source is not None and not source.dead_letter_queue:
+        raise QueueMissing(f"queue {source.name!r} has no dead-letter queue")
+    found = []
+    for each in [source] if source else session.queues.all:
+        name = each.dead_letter_queue
+        if name and (queue := session.queues.find_by_name(name)) is not None:
+            found.append(Grave(each, queue, peek(session, queue, count)))
+    return found
+
+
+def why_dead(letter: Waiting, source: Queue) -> str:
+    """Return as far as is known why a message of `source` is dead."""
+    if letter.unreadable:
+        return f"can't be read: {letter.unreadable}"
+    if source.max_retries is None:
+        return "delivered too often, and never acked"
+    return f"delivered {source.max_retries + 1} times, and never acked"
+
+
+def _read(entry: dict[str, Any]) -> Waiting:
+    sent = entry.get("timestamp_ms")
+    message = Waiting(
+        message_id=str(entry.get("id") or ""),
+        attempts=int(entry.get("attempts") or 0),
+        sent=None if sent is None else sent / 1000,
+        ref=str(entry.get("ref") or ""),
+    )
+    try:
+        headers = envelope.decode({**entry, "lease_id": ""})["headers"]
+    except (ValueError, TypeError, KeyError) as error:
+        return replace(message, unreadable=str(error))
+    told = {key: None if (value := headers.get(key)) is None else str(value) for key in HEADERS}
+    return replace(message, task=told["task"], task_id=told["id"], eta=told["eta"])
+
+
+def _hundreds(refs: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(refs), MAX_PEEK):
+        yield refs[start : start + MAX_PEEK]

@@ -1,0 +1,324 @@
+"""The Queues REST API: one pool of keep-alive connections, envelopes, errors, retries.
+
+`Client` speaks HTTP through `httpx.HTTPTransport`, the layer below `httpx.Client`: the latter
+logs each request's address at INFO, which would be a line for each poll. HTTP/1.1 with
+keep-alive, not HTTP/2, whose header compression logs the token at DEBUG.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from cutmv.transports.cloudflare.api import responses as answers
+from cutmv.transports.cloudflare.api.rate_limit import Budget
+from cutmv.transports.cloudflare.api.responses import Backlog, Pulled
+from cutmv.transports.cloudflare.errors import (
+    AccessDenied,
+    CloudflareError,
+    NotFound,
+    Refused,
+    ServerFault,
+    Unreachable,
+)
+from cutmv.transports.cloudflare.options import Credentials, Options
+
+#: Seconds to open a TCP and TLS connection at most.
+CONNECT_TIMEOUT = 3.0
+
+#: Connections open at once at most; each puller uses one, publishers share the rest.
+MAX_CONNECTIONS = 64
+
+#: Seconds an unused connection is kept.
+KEEPALIVE = 60.0
+
+#: First and longest pause before a retry, seconds; full jitter takes a random part of it.
+BACKOFF_FIRST = 0.1
+BACKOFF_MAX = 2.0
+
+#: Queues in a page of the list, and pages at most (an account has at most 10,000 queues).
+PAGE = 100
+MAX_PAGES = 100
+
+T = TypeVar("T")
+
+
+def full_jitter(attempt: int, first: float = BACKOFF_FIRST, most: float = BACKOFF_MAX) -> float:
+    """Return the seconds to pause before retry number `attempt` (from 0)."""
+    return random.uniform(0, min(most, first * 2 ** min(attempt, 16)))
+
+
+class Client:
+    """Calls the Queues API of one account. Threads share it; its owner closes it.
+
+    Every method takes `deadline`, a `time.monotonic` instant after which it gives up, and
+    raises one of `errors.CloudflareError`. Calls are retried until then on 429, 5xx and
+    dropped connections, but for `pull` and `settle`, whose callers have their own rhythm.
+    """
+
+    def __init__(self, credentials: Credentials, options: Options) -> None:
+        self._base = f"{options.api_base_url.rstrip('/')}/accounts/{quote(credentials.account_id)}"
+        self._account = credentials.account_id
+        self._headers = {
+            "Authorization": f"Bearer {credentials.token}",
+            "Content-Type": "application/json",
+            "User-Agent": "cutmv-transport",
+        }
+        self._timeout = options.request_timeout
+        reserve = int(options.rate_limit * options.rate_reserve)
+        self.budget = Budget(
+            max(1, int((options.rate_limit - reserve) * options.rate_share))
+            if options.rate_limit
+            else 0,
+            options.rate_window,
+            reserve,
+        )
+        self._http = httpx.HTTPTransport(
+            limits=httpx.Limits(
+                max_connections=MAX_CONNECTIONS,
+                max_keepalive_connections=MAX_CONNECTIONS,
+                keepalive_expiry=KEEPALIVE,
+            ),
+            proxy=_proxy(self._base),
+        )
+        #: When a call last succeeded and last failed, of `time.monotonic`; 0: never.
+        self.succeeded_at = 0.0
+        self.failed_at = 0.0
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    # Queues.
+
+    def list_queues(self, deadline: float, retried: bool = True) -> Iterator[dict[str, Any]]:
+        """Yield every queue of the account, page by page."""
+        seen: set[str] = set()
+        for page in range(1, MAX_PAGES + 1):
+            try:
+                path = f"/queues?{urlencode({'page': page, 'per_page': PAGE})}"
+                answer = self._call("GET", path, answers.queues, deadline, retried=retried)
+            except (NotFound, Refused) as error:
+                raise AccessDenied(
+                    f"Cloudflare knows no account {self._account!r} for this token ({error}): "
+                    f"check CLOUDFLARE_ACCOUNT_ID or the broker URL",
+                    status=error.status,
+                    code=error.code,
+                ) from None
+            fresh = [queue for queue in answer.queues if queue["queue_id"] not in seen]
+            seen.update(queue["queue_id"] for queue in fresh)
+            yield from fresh
+            total = answer.total_pages
+            # An answer that ignores paging repeats itself; one that counts pages tells the last.
+            if len(fresh) < PAGE or (total is not None and page >= total):
+                return
+
+    def create_queue(self, queue_name: str, deadline: float) -> dict[str, Any]:
+        """Create a queue and return it."""
+        return self._call("POST", "/queues", answers.queue, deadline, {"queue_name": queue_name})
+
+    def retain(self, queue_id: str, seconds: int, deadline: float) -> None:
+        """Have a queue's messages deleted after `seconds` (60 to 14 days)."""
+        settings = {"settings": {"message_retention_period": seconds}}
+        self._call("PATCH", f"/queues/{queue_id}", answers.nothing, deadline, settings)
+
+    def delete_queue(self, queue_id: str, deadline: float) -> None:
+        """Delete a queue with all it holds."""
+        self._call("DELETE", f"/queues/{queue_id}", answers.nothing, deadline)
+
+    def list_consumers(self, queue_id: str, deadline: float) -> list[dict[str, Any]]:
+        """Return a queue's consumers."""
+        return self._call("GET", f"/queues/{queue_id}/consumers", answers.consumers, deadline)
+
+    def create_consumer(self, queue_id: str, consumer: Mapping[str, Any], deadline: float) -> None:
+        """Add a consumer to a queue."""
+        path = f"/queues/{queue_id}/consumers"
+        self._call("POST", path, answers.nothing, deadline, consumer)
+
+    def update_consumer(
+        self, queue_id: str, consumer_id: str, consumer: Mapping[str, Any], deadline: float
+    ) -> None:
+        """Overwrite a consumer: settings that are not named go back to their defaults."""
+        path = f"/queues/{queue_id}/consumers/{quote(consumer_id, safe='')}"
+        self._call("PUT", path, answers.nothing, deadline, consumer)
+
+    def purge(self, queue_id: str, deadline: float) -> None:
+        """Start the removal of all of a queue's messages."""
+        body = {"delete_messages_permanently": True}
+        self._call("POST", f"/queues/{queue_id}/purge", answers.nothing, deadline, body)
+
+    def backlog(self, queue_id: str, deadline: float) -> Backlog:
+        """Return about what a queue holds, leased and delayed messages included."""
+        return self._call("GET", f"/queues/{queue_id}/metrics", answers.backlog, deadline)
+
+    # Messages.
+
+    def publish(
+        self, queue_id: str, texts: Sequence[tuple[str, int | None]], deadline: float
+    ) -> None:
+        """Put messages, at most 100 and 256 KB of them, on a queue, all or none.
+
+        Each is its text and its delay in seconds (0 to 43,200; none: the queue's own).
+        """
+        messages: list[dict[str, Any]] = []
+        for text, delay in texts:
+            message = {"body": text, "content_type": "text"}
+            messages.append(message if delay is None else {**message, "delay_seconds": delay})
+        self.put(queue_id, messages, deadline)
+
+    def put(self, queue_id: str, messages: Sequence[Mapping[str, Any]], deadline: float) -> None:
+        """Put messages on a queue like `publish`, each as the API takes it."""
+        path = f"/queues/{queue_id}/messages/batch"
+        self._call("POST", path, answers.nothing, deadline, {"messages": messages})
+
+    def pull(self, queue_id: str, count: int, visibility_timeout: float, deadline: float) -> Pulled:
+        """Lease up to `count` (1 to 100) messages for `visibility_timeout` seconds.
+
+        Not retried: messages of an answer that was lost come back when their lease ends, and so
+        do those that an answer gives malformed; they are logged.
+        """
+        body = {"batch_size": count, "visibility_timeout_ms": int(visibility_timeout * 1000)}
+        path = f"/queues/{queue_id}/messages/pull"
+        return self._call(
+            "POST", path, answers.pulled, deadline, body, metered=False, retried=False
+        )
+
+    def settle(
+        self,
+        queue_id: str,
+        acks: Sequence[str],
+        retries: Sequence[tuple[str, float]],
+        deadline: float,
+    ) -> dict[str, str]:
+        """End leases: `acks` remove their messages, `retries` return theirs after a delay (s).
+
+        Returns Cloudflare's warnings by lease. Not retried: `leases.Settler` does.
+        """
+        body = {
+            "acks": [{"lease_id": lease} for lease in acks],
+            "retries": [
+                {"lease_id": lease, "delay_seconds": round(delay)} for lease, delay in retries
+            ],
+        }
+        path = f"/queues/{queue_id}/messages/ack"
+        return self._call(
+            "POST", path, answers.warnings, deadline, body, metered=False, retried=False
+        )
+
+    def peek(self, queue_id: str, count: int, deadline: float) -> list[dict[str, Any]]:
+        """Return up to `count` (1 to 100) messages that wait, and lease none.
+
+        Each has a ``ref`` in place of a lease. Leased and delayed messages are not shown.
+        """
+        path = f"/queues/{queue_id}/messages/peek"
+        return self._call("POST", path, answers.peeked, deadline, {"batch_size": count})
+
+    def remove(self, queue_id: str, refs: Sequence[str], deadline: float) -> dict[str, str]:
+        """Remove messages by the ``ref`` that `peek` gave; returns Cloudflare's warnings by it."""
+        body = {"refs": [{"ref": ref} for ref in refs]}
+        path = f"/queues/{queue_id}/messages/purge"
+        return self._call("POST", path, answers.warnings, deadline, body)
+
+    # One call.
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[dict[str, Any]], T],
+        deadline: float,
+        body: Mapping[str, Any] | None = None,
+        *,
+        metered: bool = True,
+        retried: bool = True,
+    ) -> T:
+        """Make a call and return what `read` makes of its answer.
+
+        `metered` calls wait for the account's budget.
+        """
+        content = b"" if body is None else _dump(body)
+        attempt = 0
+        while True:
+            if metered:
+                self.budget.take(deadline)
+            try:
+                answer = read(self._exchange(method, path, content, deadline))
+            except CloudflareError as error:
+                self.failed_at = time.monotonic()
+                pause = full_jitter(attempt)
+                if error.retry_after is not None:
+                    pause += error.retry_after
+                    if metered:
+                        self.budget.close_for(error.retry_after)
+                if not (retried and error.passing) or time.monotonic() + pause >= deadline:
+                    raise
+            else:
+                self.succeeded_at = time.monotonic()
+                return answer
+            time.sleep(pause)
+            attempt += 1
+
+    def _exchange(self, method: str, path: str, content: bytes, deadline: float) -> dict[str, Any]:
+        """Send one request and return its answer's envelope."""
+        timeout = max(0.05, min(self._timeout, deadline - time.monotonic()))
+        connect = min(timeout, CONNECT_TIMEOUT)
+        request = httpx.Request(
+            method,
+            self._base + path,
+            headers=self._headers,
+            content=content,
+            extensions={
+                "timeout": {"connect": connect, "pool": timeout, "read": timeout, "write": timeout}
+            },
+        )
+        address = urlsplit(self._base)
+        port = f":{address.port}" if address.port else ""  # and no password that may be before it
+        whom = f"Cloudflare's API at {address.scheme}://{address.hostname}{port}"
+        response = exchange(self._http, request, whom)
+        self.budget.learn(response.headers)
+        return answers.envelope(response, self._account)
+
+
+def exchange(http: httpx.HTTPTransport, request: httpx.Request, whom: str) -> httpx.Response:
+    """Send one request and return its answer, read to the end.
+
+    Raises `Unreachable` where `whom` gives none, and `ServerFault` where it can't be unpacked.
+    """
+    try:
+        response = http.handle_request(request)
+        try:
+            response.read()
+        finally:
+            response.close()
+    except (httpx.TransportError, OSError) as error:
+        why = str(error) or type(error).__name__
+        raise Unreachable(f"{whom} gave no answer: {why}") from None
+    except httpx.DecodingError as error:
+        raise ServerFault(
+            f"{whom} packed its answer as nothing is: {error}", status=response.status_code
+        ) from None
+    return response
+
+
+def _dump(body: Mapping[str, Any]) -> bytes:
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
+        return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for `url`."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")

@@ -1,0 +1,282 @@
+"""How many messages a channel may hold, and which it holds."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kombu.transport import virtual
+
+from cutmv.transports.cloudflare import celery_worker
+from cutmv.transports.cloudflare.leases.acknowledger import Lease, Settles
+
+#: Messages of one pull at most (Cloudflare's bound).
+MAX_PULL = 100
+
+#: Messages fetched but not yet given to a consumer that set no prefetch limit, at most.
+UNLIMITED_AHEAD = 100
+
+#: Seconds after which a puller that waits looks whether it has been stopped.
+LOOK = 1.0
+
+
+class Fetcher(Protocol):
+    """Who asks for room: a puller."""
+
+    stopped: bool
+    busy: bool
+
+
+class QoS(virtual.QoS):
+    """Prefetch and unsettled messages of one channel, kept by lease.
+
+    kombu's own puts unsettled messages back by publishing them again; here each has a lease,
+    which `settles` ends. Messages are held by weak reference: one that its consumer has
+    dropped can never be acked, so once consuming ends it goes back to the queue at once. That
+    is how a worker's warm shutdown returns what it prefetched and will not start, without
+    waiting for the tasks that run.
+    """
+
+    def __init__(self, channel: Any, settles: Settles, linger: float) -> None:
+        self.channel = channel
+        self._settles = settles
+        self._linger = linger
+        self._limit = 0
+        self._change = threading.Condition()
+        self._held: dict[str, tuple[Lease, weakref.ref[Any]]] = {}
+        self._ahead = 0  # asked for or fetched, but not yet given to the consumer
+        self._waiting: deque[Fetcher] = deque()
+        self._full = False  # somebody waits for the first free place
+        self._fetchers: set[Fetcher] = set()
+        self._dropped: deque[str] = deque()
+        self._returning = False
+        self._on_empty: deque[Callable[[], None]] = deque()
+
+    # What kombu asks.
+
+    @property
+    def prefetch_count(self) -> int:
+        """Messages the channel may hold unsettled; 0 for any number."""
+        return self._limit
+
+    @prefetch_count.setter
+    def prefetch_count(self, count: int) -> None:
+        with self._change:
+            self._limit = count or 0
+            self._change.notify_all()
+
+    def can_consume(self) -> bool:
+        """Tell whether there is room for a message."""
+        return self._room() > 0
+
+    def can_consume_max_estimate(self) -> int:
+        """Return how many messages there is room for."""
+        return max(0, self._room())
+
+    def ack(self, delivery_tag: str) -> None:
+        """Have the message removed."""
+        lease = self._drop(delivery_tag)
+        if lease:
+            self._settles.ack(lease)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Have the message returned to the queue at once, or removed."""
+        lease = self._drop(delivery_tag)
+        if lease and requeue:
+            self._settles.retry(lease)
+        elif lease:
+            self._settles.ack(lease)
+
+    def restore_unacked(self) -> None:
+        """Return every message that is held, but those of tasks that are running.
+
+        A running task's lease outlives the connection: its ack is still accepted after the
+        worker has reconnected.
+        """
+        running = celery_worker.running_tags()
+        for tag in list(self._held):
+            if tag not in running:
+                self.reject(tag, requeue=True)
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ARG002
+        """Return what is held, at the channel's close."""
+        self.return_dropped()
+        self.restore_unacked()
+
+    # What the channel asks.
+
+    def hold(self, message: Any, lease: Lease, *, fetched: bool = False) -> None:
+        """Count `message`, which is about to be given to the consumer, as unsettled.
+
+        One that a puller `fetched` takes the place that was reserved for it.
+        """
+        tag = message.delivery_tag
+        # A callback may run anywhere, in any thread: it must not hold the channel alive, nor
+        # take a lock.
+        self._held[tag] = (lease, weakref.ref(message, _Dropped(weakref.ref(self), tag)))
+        if fetched:
+            with self._change:
+                self._ahead -= 1
+                if not self._limit:
+                    self._freed()
+
+    def consume(self) -> None:
+        """Consuming begins, or begins again."""
+        self._returning = False
+
+    def return_dropped(self) -> None:
+        """Consuming has ended: return what was dropped, now and from now on."""
+        self._returning = True
+        while self._dropped:
+            self.on_dropped(self._dropped.popleft())
+
+    def on_dropped(self, tag: str) -> None:
+        """Note that nobody can ack the message any more."""
+        if not self._returning:
+            self._dropped.append(tag)
+        elif (held := self._held.pop(tag, None)) is not None:
+            self._settles.retry(held[0])
+            if self._on_empty and not self._held:
+                # It may close what is shared, which takes locks. (A thread of `threading` does,
+                # too, to start.)
+                _thread.start_new_thread(self._emptied, ())
+
+    def outlive(self, on_empty: Callable[[], None]) -> bool:
+        """Have `on_empty` called when the last message is settled; tell whether any is held."""
+        self._on_empty.append(on_empty)
+        if self._held:
+            return True
+        try:
+            self._on_empty.remove(on_empty)
+        except ValueError:
+            return True  # the last was settled a moment ago, and it is being called
+        return False
+
+    def lose(self, delivery_tag: str) -> bool:
+        """Forget a message that another consumer has; tell whether it was held."""
+        return self._drop(delivery_tag) is not None
+
+    # What pullers ask.
+
+    def join(self, fetcher: Fetcher) -> None:
+        """Count `fetcher` among those that share the room."""
+        with self._change:
+            self._fetchers.add(fetcher)
+
+    def leave(self, fetcher: Fetcher) -> None:
+        """Share the room among the others again."""
+        with self._change:
+            self._fetchers.discard(fetcher)
+            self._change.notify_all()
+
+    def reserve(self, fetcher: Fetcher) -> int:
+        """Wait for room and return how many messages to pull, 1 to 100; 0 when stopped.
+
+        Who waits longest is served first, and takes no more than its share among the queues
+        that have messages. Little room is let grow for `pull_linger`, so that one call fetches
+        what many would.
+        """
+        with self._change:
+            self._waiting.append(fetcher)
+            try:
+                roomy_since: float | None = None
+                while not fetcher.stopped:
+                    room = self._room() if self._waiting[0] is fetcher else 0
+                    if room <= 0:
+                        roomy_since = None
+                        self._full = True
+                        self._change.wait(LOOK)
+                        continue
+                    now = time.monotonic()
+                    roomy_since = roomy_since or now
+                    wait = roomy_since + self._linger - now
+                    if room >= self._worthwhile() or wait <= 0:
+                        rivals = sum(f.busy for f in self._fetchers if f is not fetcher)
+                        count = min(MAX_PULL, -(-room // (1 + rivals)))
+                        self._ahead += count
+                        return count
+                    self._change.wait(wait)
+                return 0
+            finally:
+                self._waiting.remove(fetcher)
+                if self._waiting:
+                    self._change.notify_all()
+
+    def take_room(self) -> bool:
+        """Reserve room for one message, if there is any."""
+        with self._change:
+            if self._room() <= 0:
+                return False
+            self._ahead += 1
+            return True
+
+    def unreserve(self, count: int) -> None:
+        """Give back room for messages that did not come, or that the consumer now has."""
+        if count:
+            with self._change:
+                self._ahead -= count
+                if self._waiting:
+                    self._change.notify_all()
+
+    def wake(self) -> None:
+        """Have those who wait look whether they have been stopped."""
+        with self._change:
+            self._change.notify_all()
+
+    def _room(self) -> int:
+        if self._limit:
+            return self._limit - len(self._held) - self._ahead
+        return UNLIMITED_AHEAD - self._ahead
+
+    def _worthwhile(self) -> int:
+        """Return the room for which a pull is made without waiting for more."""
+        return min(MAX_PULL, max(1, (self._limit or UNLIMITED_AHEAD) // 2))
+
+    def _drop(self, delivery_tag: str) -> Lease | None:
+        held = self._held.pop(delivery_tag, None)
+        if held is None:
+            return None
+        if self._waiting:
+            with self._change:
+                self._freed()
+        if self._on_empty and not self._held:
+            self._emptied()
+        return held[0]
+
+    def _emptied(self) -> None:
+        """Tell that nothing is held any more, once, though threads may settle the last at once."""
+        try:
+            on_empty = self._on_empty.pop()
+        except IndexError:
+            return
+        on_empty()
+
+    def _freed(self) -> None:
+        """Wake those who wait for room, if it is time.
+
+        Waking a thread for each place would cost more than the messages: the first that is free
+        starts the wait for more, a worthwhile number ends it.
+        """
+        if self._waiting and (self._full or self._room() >= self._worthwhile()):
+            self._full = False
+            self._change.notify_all()
+
+
+class _Dropped:
+    """Tells a `QoS`, if it still lives, that a message does not."""
+
+    __slots__ = ("_qos", "_tag")
+
+    def __init__(self, qos: weakref.ref[QoS], tag: str) -> None:
+        self._qos = qos
+        self._tag = tag
+
+    def __call__(self, _message: weakref.ref[Any]) -> None:
+        qos = self._qos()
+        if qos is not None:
+            qos.on_dropped(self._tag)

@@ -1,0 +1,275 @@
+"""Who works on which message: small records that the workers of a queue share.
+
+A lease on Cloudflare can't be extended. So a worker that holds a message for long says so here,
+again and again, and another one that gets the message a second time sees it, and waits.
+
+A record is one of three things: *held* by an owner for so many seconds after it was written,
+*free*, or *done*. It is only ever replaced by who has seen the one before (compare-and-set),
+so of two who want a message one gets it. Ages are told by the store's clock, so that those of
+the workers need not agree. A store is given as a URL:
+
+- ``file:///directory`` for workers of one machine,
+- ``redis://…``, ``rediss://…`` (needs the package ``redis``),
+- ``r2://bucket/prefix``, by conditional writes; the keys come from ``R2_ACCESS_KEY_ID`` and
+  ``R2_SECRET_ACCESS_KEY``, the address from ``R2_ENDPOINT_URL``, else from the account's id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+from cutmv.transports.cloudflare.errors import (
+    ConfigurationError,
+    LedgerUnavailable,
+    ObjectMissing,
+    ObjectStoreError,
+)
+from cutmv.transports.cloudflare.messages import object_store as objects
+from cutmv.transports.cloudflare.messages.object_store import Objects
+
+logger = logging.getLogger(__name__)
+
+State = Literal["held", "free", "done"]
+
+#: Seconds for which records are kept: no message stays in a queue for longer (Cloudflare's
+#: longest retention).
+RETENTION = 14 * 86_400
+
+#: Days after their last change that a bucket or a directory keeps them: a day more.
+EXPIRE_DAYS = RETENTION // 86_400 + 1
+
+#: Seconds that one call to Redis may take.
+TIMEOUT = 5.0
+
+#: Seconds between two removals of old records from a directory.
+SWEEP_EVERY = 3600.0
+
+#: What every record's name starts with, so that a rule for these touches nobody else's.
+PREFIX = "leases/"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is written of a message.
+
+    `seconds` is for how long a *held* one counts; `losses` how many holders were lost so far.
+    """
+
+    owner: str
+    state: State
+    seconds: float
+    losses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the ledger says of a message.
+
+    `age` is how many seconds ago it was written, `version` what `Ledger.write` wants to
+    replace it.
+    """
+
+    entry: Entry
+    age: float
+    version: str
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which it is still held; 0 if it is not."""
+        held = self.entry.state == "held"
+        return max(0.0, self.entry.seconds - self.age) if held else 0.0
+
+
+class Ledger(Protocol):
+    """A store of records. Threads share it; every method raises `LedgerUnavailable`."""
+
+    def read(self, key: str) -> Record | None:
+        """Return the record of a message, if there is one."""
+
+    def write(self, key: str, entry: Entry, version: str | None) -> str | None:
+        """Replace the record of this version (none: there is none) and return the new version.
+
+        Returns none, and changes nothing, where the ledger has another one.
+        """
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
+def check_url(url: str) -> None:
+    """Raise `ConfigurationError` where `url` names no ledger. It may hold a password: not shown."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("redis", "rediss") and parts.hostname:
+            return
+        objects.check_url("lease_ledger", url)
+    except ValueError:
+        raise ConfigurationError(
+            "cloudflare transport: option lease_ledger must be file:///DIRECTORY, "
+            "redis://HOST:PORT/DB or r2://BUCKET/PREFIX"
+        ) from None
+
+
+def open_ledger(url: str, account_id: str, environ: Mapping[str, str] | None = None) -> Ledger:
+    """Open the ledger at `url`.
+
+    Raises `ConfigurationError` when something is missing for it.
+    """
+    parts = urlsplit(url)
+    if parts.scheme in ("redis", "rediss"):
+        return RedisLedger(url)
+    if parts.scheme == "file":
+        directory = Path(unquote(parts.path))
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cloudflare transport: option lease_ledger names the directory {directory}, which "
+                f"can't be made ({error.strerror}): use one that this user may write"
+            ) from None
+    return ObjectLedger(objects.opener(url, account_id, environ)())
+
+
+def _dump(entry: Entry) -> bytes:
+    # The nonce makes each write another version, also where versions are digests.
+    return json.dumps({**asdict(entry), "nonce": uuid4().hex}).encode()
+
+
+def _load(data: bytes, age: float, version: str) -> Record:
+    try:
+        written = json.loads(data)
+        del written["nonce"]
+        return Record(Entry(**written), max(0.0, age), version)
+    except (ValueError, TypeError, KeyError):
+        raise LedgerUnavailable(
+            "lease ledger: a record is none of ours; is the place taken?"
+        ) from None
+
+
+def _name(key: str) -> str:
+    """Return a name of safe characters for a message's id, which may hold any."""
+    return PREFIX + hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+class ObjectLedger:
+    """Records as objects of a directory or a bucket, replaced by conditional writes."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._swept_at: float | None = None
+        self._warned = False
+
+    def read(self, key: str) -> Record | None:
+        """Return the record of a message."""
+        try:
+            with self._reported():
+                found = self._objects.get(_name(key))
+        except ObjectMissing:
+            return None
+        return _load(found.data, found.age, found.etag)
+
+    def write(self, key: str, entry: Entry, version: str | None) -> str | None:
+        """Replace a record; see `Ledger`."""
+        data = _dump(entry)
+        self._sweep()
+        with self._reported():
+            if version is None:
+                return self._objects.put_if_absent(_name(key), data)
+            return self._objects.replace(_name(key), data, version)
+
+    def close(self) -> None:
+        """Do nothing: the store has nothing to close."""
+
+    def _sweep(self) -> None:
+        """Have what is older than any message removed; a bucket does so by itself from then on."""
+        now = time.monotonic()
+        if self._swept_at is not None and now - self._swept_at < SWEEP_EVERY:
+            return
+        self._swept_at = now
+        try:
+            self._objects.expire(PREFIX, EXPIRE_DAYS)
+        except ObjectStoreError as error:
+            if not self._warned:
+                logger.warning("cloudflare: records of the lease ledger do not expire: %s", error)
+            self._warned = True
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except ObjectMissing:
+            raise
+        except ObjectStoreError as error:
+            raise LedgerUnavailable(f"lease ledger: {error}") from None
+
+
+#: Sets KEYS[1] to ARGV[2] for ARGV[3] ms if it is ARGV[1] ('' for absent); tells whether.
+_REPLACE = """
+local found = redis.call('GET', KEYS[1])
+if (found or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+
+
+class RedisLedger:
+    """Records as keys that expire, replaced by a script."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            import redis
+        except ImportError:
+            raise ConfigurationError(
+                "cloudflare transport: a lease_ledger in Redis needs the package redis: "
+                "pip install redis"
+            ) from None
+        self._error = redis.RedisError
+        self._redis: Any = redis.Redis.from_url(
+            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT
+        )
+        self._replace: Any = self._redis.register_script(_REPLACE)
+
+    def read(self, key: str) -> Record | None:
+        """Return the record of a message."""
+        with self._reported():
+            pipe = self._redis.pipeline()
+            pipe.get(self._key(key))
+            pipe.pttl(self._key(key))
+            data, left_ms = pipe.execute()
+        if data is None:
+            return None
+        return _load(data, RETENTION - left_ms / 1000, data.decode())
+
+    def write(self, key: str, entry: Entry, version: str | None) -> str | None:
+        """Replace a record; see `Ledger`."""
+        data = _dump(entry)
+        with self._reported():
+            replaced = self._replace(
+                keys=[self._key(key)], args=[version or "", data, RETENTION * 1000]
+            )
+        return data.decode() if replaced else None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._error, OSError) as error:
+            # The type alone: the text may hold the address, and that a password.
+            raise LedgerUnavailable(f"lease ledger in Redis: {type(error).__name__}") from None
+
+    def _key(self, key: str) -> str:
+        return f"cutmv-{_name(key)}"

@@ -1,0 +1,243 @@
+"""Messages over Cloudflare's limit: compressed where that is enough, else kept as an object.
+
+The object, the message's whole text, is written before the message is published, which then only
+refers to it (a *claim check*). A reference is an envelope without a body: a few headers, and
+``large``, which says where the rest is. The object is removed once the message's ack is accepted.
+So a crash leaves objects without a message, never a message without its object; what is left
+over expires by a rule that `LargeMessages` sets.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import queue
+import re
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+from kombu import compression
+
+from cutmv.transports.cloudflare.errors import MessageTooLarge, ObjectStoreError, PublishFailed
+from cutmv.transports.cloudflare.messages import envelope
+from cutmv.transports.cloudflare.messages.envelope import MAX_MESSAGE, Undecodable
+from cutmv.transports.cloudflare.messages.object_store import Objects, opener
+from cutmv.transports.cloudflare.options import Options
+
+logger = logging.getLogger(__name__)
+
+#: What every object's key starts with, so that a rule for these touches nobody else's.
+PREFIX = "large-messages/"
+
+#: Days after which an object expires, and seconds after which one whose message is published
+#: again (a long delay) is written again: 7 days, and the 14 that a queue keeps a message at most.
+EXPIRE_DAYS, RENEW_AFTER = 30, 7 * 86_400
+
+#: Objects read at once by one pull.
+READERS = 8
+
+#: Headers that a reference has too: those that are needed, or wanted in a listing, before the
+#: object is read.
+CARRIED = ("id", "task", "eta", "expires")
+
+_KEY = re.compile(PREFIX + "[0-9a-f]{32}")
+
+Message = dict[str, Any]
+Claim = tuple[Mapping[str, Any], Message]
+
+
+def is_reference(message: Mapping[str, Any]) -> bool:
+    """Tell whether a message that was pulled and decoded only refers to its object."""
+    return "large" in message and not message["body"]
+
+
+def key_of(message: Mapping[str, Any]) -> str | None:
+    """Return the key of the object that `message` refers to, or came from; none if it fits."""
+    large = message.get("large")
+    key = large.get("key") if isinstance(large, dict) else None
+    # What somebody else put on the queue must not have other objects read, or removed.
+    return key if isinstance(key, str) and _KEY.fullmatch(key) else None
+
+
+def _nowhere() -> Objects:
+    raise ObjectStoreError("the transport option large_messages is not set")
+
+
+class LargeMessages:
+    """Makes messages fit, and reads them back. Threads share it; a thread of its own cleans up."""
+
+    def __init__(self, options: Options, account_id: str) -> None:
+        self._compression = options.compression
+        self._url = options.large_messages.rstrip("/")
+        self._open = opener(self._url, account_id) if self._url else _nowhere
+        self._lock = threading.Lock()
+        self._objects: Objects | None = None
+        self._ruled = False
+        self._ended: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def fit(self, text: str) -> str:
+        """Return what to publish for an envelope's text: itself, one that is smaller, a reference.
+
+        Raises `MessageTooLarge` where there is no store for it, `PublishFailed` where that
+        does not take it.
+        """
+        if envelope.size(text) <= MAX_MESSAGE:
+            return text
+        message = json.loads(text)
+        if self._compression:
+            text = self._compressed(message) or text
+            if envelope.size(text) <= MAX_MESSAGE:
+                return text
+        if not self._url:
+            raise MessageTooLarge(
+                f"message of {envelope.size(text):,} bytes: Cloudflare Queues takes "
+                f"{MAX_MESSAGE:,} at most; set the transport option large_messages to have such "
+                f"messages kept in R2, or put the data in storage and send where it is"
+            )
+        try:
+            return self._store(text, message)
+        except ObjectStoreError as error:
+            raise PublishFailed(f"a message of {len(text):,} characters: {error}") from None
+
+    def read(self, entry: Mapping[str, Any], reference: Message) -> Message:
+        """Return the message that an entry of a pull refers to.
+
+        Raises `ObjectMissing` and `Undecodable`, which are final, and `ObjectStoreError`.
+        """
+        key = key_of(reference)
+        if key is None:
+            raise Undecodable("it refers to no object of ours")
+        text = self._opened(reference).get(key).data.decode()
+        message = envelope.decode({**entry, "body": text, "metadata": None})
+        return {**message, "large": reference["large"]}
+
+    def read_all(self, claims: Sequence[Claim]) -> list[Message | Exception]:
+        """Return, for each claim, the message or what `read` raised."""
+
+        def read(claim: Claim) -> Message | Exception:
+            try:
+                return self.read(*claim)
+            except (ObjectStoreError, ValueError, TypeError, KeyError) as error:
+                return error
+
+        with ThreadPoolExecutor(min(READERS, len(claims)), "cloudflare-reader") as pool:
+            return list(pool.map(read, claims))
+
+    def renew(self, message: Message, text: str) -> str:
+        """Return the text by which to publish a message again, its object's life renewed.
+
+        Raises `ObjectStoreError`.
+        """
+        key = key_of(message)
+        if key is None or time.time() - message["large"].get("at", 0) < RENEW_AFTER:
+            return text
+        objects = self._opened(message)
+        objects.put(key, objects.get(key).data)
+        document = json.loads(text)
+        document["large"]["at"] = int(time.time())
+        return envelope.encode(document)
+
+    def discard(self, keys: Sequence[str]) -> None:
+        """Have objects removed whose messages have ended; never blocks."""
+        for key in keys:
+            self._ended.put(key)
+        self._clean_up()
+
+    def close(self, timeout: float) -> None:
+        """Remove what waits for it, within `timeout` seconds, and end the thread."""
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            self._ended.put(None)
+            thread.join(timeout)
+
+    def _compressed(self, message: Message) -> str | None:
+        """Return the message with its body compressed as kombu would; none if that can't be."""
+        headers, properties = message["headers"], message["properties"]
+        if headers.get("compression"):
+            return None
+        try:
+            is_base64 = properties.get("body_encoding") == "base64"
+            body = message["body"]
+            plain = base64.b64decode(body) if is_base64 else body.encode()
+        except UnicodeEncodeError:
+            return None
+        data, headers["compression"] = compression.compress(plain, self._compression)
+        message["body"] = base64.b64encode(data).decode()
+        properties["body_encoding"] = "base64"
+        return envelope.encode(message)
+
+    def _store(self, text: str, message: Message) -> str:
+        # A key for each publish: one message to three queues is three that end apart.
+        key = PREFIX + uuid4().hex
+        data = text.encode()
+        reference = {
+            "body": "",
+            "headers": {k: v for k, v in message["headers"].items() if k in CARRIED},
+            "properties": {},
+            "id": message["id"],
+            "large": {"store": self._url, "key": key, "bytes": len(data), "at": int(time.time())},
+        }
+        small = envelope.encode(reference)
+        if envelope.size(small) > MAX_MESSAGE:
+            raise MessageTooLarge(f"message whose headers alone have {len(small):,} characters")
+        self._opened().put(key, data)
+        if not self._ruled:
+            self._ruled = True
+            self._ended.put(PREFIX)
+            self._clean_up()
+        return small
+
+    def _opened(self, reference: Message | None = None) -> Objects:
+        """Return the store, opened; raises `ObjectStoreError` where a reference names another."""
+        if reference is not None and reference["large"].get("store") != self._url:
+            here = f"large_messages is {self._url}" if self._url else "large_messages is not set"
+            raise ObjectStoreError(
+                f"it is kept in {reference['large'].get('store')}, but here the transport option "
+                f"{here}: give all processes the same"
+            )
+        with self._lock:
+            if self._objects is None:
+                self._objects = self._open()
+            return self._objects
+
+    # Cleaning up.
+
+    def _clean_up(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="cloudflare-objects", daemon=True
+                )
+                self._thread.start()
+
+    def _run(self) -> None:
+        failures, closing = 0, False
+        while not closing:
+            todo = [self._ended.get()]
+            while not self._ended.empty():
+                todo.append(self._ended.get())
+            closing = None in todo
+            keys = [key for key in todo if key and key != PREFIX]
+            try:
+                if keys:
+                    self._opened().delete(keys)
+                    failures = 0
+            except ObjectStoreError as error:
+                failures += 1
+                if failures == 1:
+                    logger.warning(
+                        "cloudflare: objects of messages that ended stay until they expire: %s",
+                        error,
+                    )
+            if PREFIX in todo:
+                try:
+                    self._opened().expire(PREFIX, EXPIRE_DAYS)
+                except ObjectStoreError as error:
+                    logger.warning("cloudflare: left-over large messages do not expire: %s", error)

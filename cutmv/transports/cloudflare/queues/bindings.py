@@ -1,0 +1,135 @@
+"""The names of queues that stand for bindings, so that every process sees these.
+
+Cloudflare Queues has no exchanges. A binding of a temporary queue gets a *mailbox*, from which the
+queue's process takes what others publish; a binding of a lasting queue gets a *route*, in which
+there is never a message, since publishers put these into the queue itself. The name of either
+says to which exchange a queue is bound and by which key, so that the account's list of queues is
+the table of bindings::
+
+    q---t EXCHANGE - QUEUE - KEY        a mailbox
+    q---b EXCHANGE - QUEUE - KEY        a route
+
+EXCHANGE and QUEUE are ten hex digits of a SHA-256. KEY is ``k`` and the routing key as `names`
+spells it; where that is too long, ``h`` and a digest of it, or, for a topic's pattern, ``a``: the
+mailbox then gets all of the exchange, and its reader leaves out what does not match. `names`
+gives no name that starts so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from cutmv.transports.cloudflare.queues import names
+
+#: Hex digits that stand for an exchange or a queue, and for a key that is too long.
+DIGITS, KEY_DIGITS = 10, 24
+
+#: Characters in a marker, and those left for a key.
+_MARKER_LENGTH = len(names.MARKER) + 2
+_KEY_LENGTH = names.MAX_LENGTH - _MARKER_LENGTH - 2 * (DIGITS + 1)
+
+_NAME = re.compile(rf"([0-9a-f]{{{DIGITS}}})-([0-9a-f]{{{DIGITS}}})-([kha][a-z0-9-]*)")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Binding:
+    """Digests of exchange and queue, and the key as the name has it."""
+
+    #: What the name starts with.
+    marker: ClassVar[str]
+
+    exchange: str
+    queue: str
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The name of the queue in the account."""
+        return f"{self.marker}{self.exchange}-{self.queue}-{self.key}"
+
+    def __repr__(self) -> str:
+        return repr(self.name)
+
+    @classmethod
+    def of(cls, scope: str, exchange: str, kind: str, key: str, queue: str) -> Self:
+        """Return what stands for a binding.
+
+        `scope` keeps apart those who share an account (`queue_name_prefix`), `kind` is the
+        exchange's type, `key` the binding's routing key or, for a topic, its pattern.
+        """
+        return cls(exchange_digest(scope, exchange), queue_digest(scope, queue), _key(kind, key))
+
+    @classmethod
+    def read(cls, name: str) -> Self | None:
+        """Return what this name stands for, or none if it is another kind of queue's."""
+        found = _NAME.fullmatch(name, len(cls.marker)) if name.startswith(cls.marker) else None
+        return cls(*found.groups()) if found else None
+
+    def takes(self, kind: str, routing_key: str) -> bool:
+        """Tell whether a message of an exchange of type `kind` goes here."""
+        if kind == "fanout":
+            return True
+        if kind == "direct":
+            return self.key == _key(kind, routing_key)
+        return self.key == "a" or matches(names.unspell(self.key[1:]), routing_key)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Address(_Binding):
+    """Where the messages for a temporary queue go."""
+
+    marker: ClassVar[str] = f"{names.MARKER}-t"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Route(_Binding):
+    """A lasting queue's binding."""
+
+    marker: ClassVar[str] = f"{names.MARKER}-b"
+
+    @property
+    def tells_all(self) -> bool:
+        """Whether the name has the whole key, or a digest that is as good."""
+        return self.key != "a"
+
+
+def stands_for_binding(name: str) -> bool:
+    """Tell whether a queue is a mailbox or a route, and nobody's queue of tasks."""
+    return bool(Address.read(name) or Route.read(name))
+
+
+def queue_digest(scope: str, queue: str) -> str:
+    """Return the part of a name that stands for a queue, by kombu's name for it."""
+    return _digest(f"{scope}\0{queue}", DIGITS)
+
+
+def exchange_digest(scope: str, exchange: str) -> str:
+    """Return the part of an address that stands for the exchange."""
+    return _digest(f"{scope}\0{exchange}", DIGITS)
+
+
+def matches(pattern: str, routing_key: str) -> bool:
+    """Tell whether a topic's pattern has the key: ``*`` is one word, ``#`` any number of them."""
+    return _match(pattern.split("."), routing_key.split("."))
+
+
+def _match(pattern: list[str], words: list[str]) -> bool:
+    if not pattern:
+        return not words
+    if pattern[0] == "#":
+        return any(_match(pattern[1:], words[skip:]) for skip in range(len(words) + 1))
+    return bool(words) and pattern[0] in ("*", words[0]) and _match(pattern[1:], words[1:])
+
+
+def _key(kind: str, key: str) -> str:
+    spelled = "k" + names.spell(key)
+    if len(spelled) <= _KEY_LENGTH:
+        return spelled
+    return "a" if kind == "topic" else "h" + _digest(key, KEY_DIGITS)
+
+
+def _digest(text: str, digits: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
