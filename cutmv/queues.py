@@ -10,8 +10,7 @@ import click
 from kombu.exceptions import KombuError
 
 from cutmv.terminal import add_row, print_json, print_table, table
-from cutmv.transports.cloudflare.admin import inspect as admin
-from cutmv.transports.cloudflare.admin import orphans, replay
+from cutmv.transports.cloudflare import admin
 from cutmv.transports.cloudflare.session import Session
 
 #: Seconds that a probe lies in a mailbox before nobody is said to read it, and the bounds of what
@@ -62,7 +61,7 @@ def list_queues(prefix: str, mailboxes: bool, as_json: bool) -> None:
             {
                 "name": each.name,
                 "cloudflare_name": each.queue.name,
-                "mailbox": each.mailbox,
+                "mailbox": each.of_binding,
                 "consumer": each.queue.consumer,
                 "max_retries": each.queue.max_retries,
                 "dead_letter_queue": each.queue.dead_letter_queue or None,
@@ -156,13 +155,13 @@ def dead(prefix: str, queue: str | None, count: int, as_json: bool) -> None:
         source = None if queue is None else admin.find(session, queue)
         rows = [
             {
-                "queue": session.queues.name_of(grave.source) or grave.source.name,
-                "dead_letter_queue": grave.queue.name,
-                "why": admin.why_dead(letter, grave.source),
-                **_message(letter),
+                "queue": session.directory.name_of(found.source) or found.source.name,
+                "dead_letter_queue": found.queue.name,
+                "why": admin.why_dead(message, found.source),
+                **_message(message),
             }
-            for grave in admin.graves(session, source, count)
-            for letter in grave.letters
+            for found in admin.dead_letters(session, source, count)
+            for message in found.messages
         ]
         if as_json:
             print_json(letters=rows)
@@ -190,7 +189,7 @@ def replay_command(
     if most and task_ids:
         raise click.UsageError("-n and --task-id can't be combined")
     with _session(prefix, as_json) as session:
-        done = replay.replay(session, admin.find(session, queue), most, task_ids)
+        done = admin.replay_dead_letters(session, admin.find(session, queue), most, task_ids)
         line = f"{done.moved} dead letter(s) are back in {queue!r}."
         if done.unreadable:
             line += f" {done.unreadable} that can't be read are left."
@@ -210,16 +209,16 @@ def replay_command(
 @_json_option
 @click.pass_obj
 def delete_orphans(prefix: str, dry_run: bool, wait: float, as_json: bool) -> None:
-    """Delete the mailboxes that nobody reads: those of processes that are gone.
+    """Delete the temporary queues that nobody reads: those of processes that are gone.
 
     Each mailbox of the account gets a probe; one that still lies there after the wait shows that
     nobody reads it.
     """
     with _session(prefix, as_json) as session:
-        search = orphans.search(session, wait)
+        search = admin.search_orphans(session, wait)
         if not dry_run:
-            orphans.delete(session, search.orphans)
-        names = [orphan.address.name for orphan in search.orphans]
+            admin.delete_orphans(session, search.orphans)
+        names = [orphan.binding.name for orphan in search.orphans]
         if not as_json:
             for name in names:
                 click.echo(name)

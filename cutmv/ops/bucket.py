@@ -17,8 +17,8 @@ from cutmv.ops.plan import Item, LeftAlone, compared
 from cutmv.storage import StorageError
 from cutmv.storage.r2 import open_client
 from cutmv.transports.cloudflare.leases import ledger
-from cutmv.transports.cloudflare.messages import claim_check as large
-from cutmv.transports.cloudflare.messages.object_store import (
+from cutmv.transports.cloudflare.messages import (
+    claim_check,
     expiry_rule,
     lifecycle_rules,
     put_lifecycle_rule,
@@ -178,7 +178,7 @@ def _lifecycle(settings: Settings, options: Options | None) -> Iterator[Any]:
     if settings.mode == "cloudflare":
         yield expiry_rule(RESULTS_PREFIX, -(-RESULT_EXPIRES_S // 86_400))
     for url, prefix, days in (
-        (options.large_messages, large.PREFIX, large.EXPIRE_DAYS),
+        (options.large_messages, claim_check.PREFIX, claim_check.EXPIRE_DAYS),
         (options.lease_ledger, ledger.PREFIX, ledger.EXPIRE_DAYS),
     ):
         parts = urlsplit(url)

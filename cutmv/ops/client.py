@@ -1,8 +1,8 @@
 """The account as a worker of the deployment would meet it."""
 
 from cutmv.config import Settings, celery_config
-from cutmv.transports.cloudflare.api.client import Client
-from cutmv.transports.cloudflare.options import Credentials, Options
+from cutmv.transports.cloudflare.api import Client, Credentials
+from cutmv.transports.cloudflare.options import Options
 
 
 def options_of(settings: Settings) -> Options | None:

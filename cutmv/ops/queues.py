@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cutmv.ops.plan import Item, LeftAlone, Settings, compared
-from cutmv.transports.cloudflare.admin.inspect import deadline
-from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.admin import deadline
+from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import Refused
 from cutmv.transports.cloudflare.options import Options
-from cutmv.transports.cloudflare.queues.directory import (
+from cutmv.transports.cloudflare.queues import (
     DEAD_LETTER_RETENTION,
     RETENTION,
     QueueDirectory,

@@ -19,7 +19,7 @@ import kombu
 import pytest
 from celery import Celery
 
-from cutmv.transports.cloudflare.queues.bindings import Address
+from cutmv.transports.cloudflare.queues.bindings import TemporaryBinding
 from tests.integration.transport.test_push import ANSWER_S, Push, PushSite
 from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
@@ -110,7 +110,7 @@ def test_remote_control_goes_by_the_hub_and_makes_no_queues(site: EdgeSite) -> N
     assert inspect(site, "ping") == {"w0@test": {"ok": "pong"}}
     print(f"inspect ping, its process included: {time.monotonic() - started:.2f} s")
     assert list(inspect(site, "stats")) == ["w0@test"]
-    assert [name for name in site.emulator.stats()["messages"] if Address.read(name)] == []
+    assert [name for name in site.emulator.stats()["messages"] if TemporaryBinding.read(name)] == []
 
 
 def test_no_reply_is_missed_by_one_whose_connection_breaks(site: EdgeSite) -> None:
@@ -141,7 +141,7 @@ def test_mailboxes_stand_in_while_the_worker_is_away(site: EdgeSite) -> None:
         return bool(inspect(site, "ping") == {"w0@test": {"ok": "pong"}})
 
     wait_until(pong, 60, "it answers by queues")
-    assert [name for name in site.emulator.stats()["messages"] if Address.read(name)]
+    assert [name for name in site.emulator.stats()["messages"] if TemporaryBinding.read(name)]
     site.edge.start()
     wait_until(pong, 60, "it answers by the hub again")
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from cutmv.transports.cloudflare.edge.hub_client import AWAY, Hub, fits
+from cutmv.transports.cloudflare.edge.hub_client import TAKE_OVER_AFTER, HubClient, fits
 from tests.support.edge_worker import DEADLINE_S, KEY, Worker
 from tests.support.processes import wait_for
 
@@ -21,13 +21,13 @@ SOON_S = 6
 
 
 @pytest.fixture
-def hub(hub_worker: Worker) -> Iterator[Hub]:
-    hub = Hub(hub_worker.url, KEY, uuid4().hex)
+def hub(hub_worker: Worker) -> Iterator[HubClient]:
+    hub = HubClient(hub_worker.url, KEY, uuid4().hex)
     yield hub
     hub.close(5)
 
 
-def test_whichever_thread_starts_it_all_wait_until_it_is_there(hub: Hub) -> None:
+def test_whichever_thread_starts_it_all_wait_until_it_is_there(hub: HubClient) -> None:
     together = threading.Barrier(8)
 
     def connected() -> bool:
@@ -41,7 +41,7 @@ def test_whichever_thread_starts_it_all_wait_until_it_is_there(hub: Hub) -> None
 
 @pytest.mark.parametrize("char", ["x", "é", '"', "\U0001f3b5"], ids=["x", "e", "quote", "note"])
 def test_what_fits_is_taken_and_what_does_not_is_not_sent(
-    hub: Hub, hub_worker: Worker, char: str
+    hub: HubClient, hub_worker: Worker, char: str
 ) -> None:
     most = max(n for n in range(0, 1_000_000, 10_000) if fits(char * n))
     scope, told = hub._scope, [("news", "fanout", "", char * n) for n in (most, most + 10_000, 1)]
@@ -55,14 +55,14 @@ def test_what_fits_is_taken_and_what_does_not_is_not_sent(
 
 
 def test_a_connection_that_lasted_and_broke_is_made_anew_at_once_each_time(
-    hub: Hub, hub_worker: Worker
+    hub: HubClient, hub_worker: Worker
 ) -> None:
     away: list[float] = []
     hub.on_away = lambda: away.append(time.monotonic())
     hub.start()
     for _ in range(3):
-        wait_for(lambda: hub.connected_for > AWAY, DEADLINE_S, "it lasts")
+        wait_for(lambda: hub.connected_for > TAKE_OVER_AFTER, DEADLINE_S, "it lasts")
         with hub_worker.hub(hub.client_id, hub._scope):
             pass  # the same client again: the hub closes the former socket
-        wait_for(lambda: 0 < hub.connected_for < AWAY, SOON_S, "it is there again")
+        wait_for(lambda: 0 < hub.connected_for < TAKE_OVER_AFTER, SOON_S, "it is there again")
     assert away == [], "nobody stood in for it"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cutmv.transports.cloudflare.edge.hub_client import Hub
+from cutmv.transports.cloudflare.edge import HubClient
 from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
 from tests.support.transport import CloudflareSite, wait_until
@@ -84,11 +84,11 @@ def test_queues_are_polled_while_the_hub_is_away(site: RungSite) -> None:
 def test_a_client_is_rung_for_what_it_may_have_missed(make_worker: Callable[..., Worker]) -> None:
     worker = make_worker()
     rings = threading.Semaphore(0)
-    watcher, ringer = (Hub(worker.url, KEY, "") for _ in range(2))
+    watcher, ringer = (HubClient(worker.url, KEY, "") for _ in range(2))
     try:
         watcher.watch("work", rings.release)
         assert rings.acquire(timeout=SOON_S), "it is watched from now on, and before it was not"
-        ringer.ring("work")
+        ringer.wake_up("work")
         assert rings.acquire(timeout=SOON_S)
         worker.stop()
         assert rings.acquire(timeout=SOON_S), "nobody rings any more"
@@ -99,7 +99,7 @@ def test_a_client_is_rung_for_what_it_may_have_missed(make_worker: Callable[...,
         while rings.acquire(blocking=False):
             pass
         watcher.unwatch("work", rings.release)
-        ringer.ring("work")
+        ringer.wake_up("work")
         for hub in (ringer, watcher):
             assert hub.publish("nowhere", "fanout", "", "") == 0
         assert not rings.acquire(blocking=False)

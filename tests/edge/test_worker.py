@@ -9,7 +9,7 @@ import pytest
 
 import cutmv
 from cutmv.transports.cloudflare.options import Options
-from cutmv.transports.cloudflare.queues.names import dead_letters
+from cutmv.transports.cloudflare.queues.names import dead_letter_name
 from tests.support.edge_worker import EDGE, ROOT, install, run_tool
 
 pytestmark = pytest.mark.edge
@@ -48,7 +48,7 @@ def test_dead_letters_go_where_the_transport_looks_for_them() -> None:
     config = tomllib.loads((ROOT / "wrangler.toml").read_text())
     (consumer,) = config["queues"]["consumers"]
     pattern = Options().dead_letter_queue
-    assert consumer["dead_letter_queue"] == dead_letters(consumer["queue"], pattern)
+    assert consumer["dead_letter_queue"] == dead_letter_name(consumer["queue"], pattern)
 
 
 def test_one_version_for_all() -> None:

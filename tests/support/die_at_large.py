@@ -13,8 +13,8 @@ from typing import Any
 import kombu
 
 import cutmv.transports.cloudflare
-from cutmv.transports.cloudflare.api.client import Client
-from cutmv.transports.cloudflare.messages.object_store import DirectoryObjects
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.messages.directory_store import DirectoryObjectStore
 from tests.support.die_at import deadly
 
 assert cutmv.transports.cloudflare
@@ -22,19 +22,19 @@ assert cutmv.transports.cloudflare
 #: What the process does, and the call before or after which it is gone.
 POINTS: dict[str, dict[str, tuple[type, str, bool]]] = {
     "publish": {
-        "before the object is written": (DirectoryObjects, "put", False),
-        "after the object is written": (DirectoryObjects, "put", True),
+        "before the object is written": (DirectoryObjectStore, "put", False),
+        "after the object is written": (DirectoryObjectStore, "put", True),
         "before the message is published": (Client, "publish", False),
         "after the message is published": (Client, "publish", True),
     },
     "consume": {
         "after the pull": (Client, "pull", True),
-        "before the object is read": (DirectoryObjects, "get", False),
-        "after the object is read": (DirectoryObjects, "get", True),
-        "before the ack": (Client, "settle", False),
-        "after the ack": (Client, "settle", True),
-        "before the object is removed": (DirectoryObjects, "delete", False),
-        "after the object is removed": (DirectoryObjects, "delete", True),
+        "before the object is read": (DirectoryObjectStore, "get", False),
+        "after the object is read": (DirectoryObjectStore, "get", True),
+        "before the ack": (Client, "end_leases", False),
+        "after the ack": (Client, "end_leases", True),
+        "before the object is removed": (DirectoryObjectStore, "delete", False),
+        "after the object is removed": (DirectoryObjectStore, "delete", True),
     },
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery
 
 from cutmv.transports.cloudflare import options
-from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.api import Client
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import clean_env
 from tests.support.transport import connect

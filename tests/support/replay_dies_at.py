@@ -9,8 +9,8 @@ import sys
 
 from cutmv.cli import main as cutmv
 from cutmv.transports.cloudflare.admin import replay
-from cutmv.transports.cloudflare.api.client import Client
-from cutmv.transports.cloudflare.leases.acknowledger import Settler
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.leases import Acknowledger
 from cutmv.transports.cloudflare.producer.group_commit import Publisher
 from tests.support.die_at import deadly
 
@@ -20,16 +20,16 @@ POINTS: dict[str, tuple[type, str, bool]] = {
     "after the pull": (Client, "pull", True),
     "before the publish": (Publisher, "publish", False),
     "after the publish": (Publisher, "publish", True),
-    "before the ack": (Client, "settle", False),
-    "at the first ack handed over": (Settler, "ack", True),
-    "after the ack": (Client, "settle", True),
+    "before the ack": (Client, "end_leases", False),
+    "at the first ack handed over": (Acknowledger, "ack", True),
+    "after the ack": (Client, "end_leases", True),
 }
 
 
 def main() -> None:
     """Replace the named method by one that ends this process, and replay."""
     point, queue = sys.argv[1:]
-    replay.LEASE = 1.0  # so that nobody has to wait for what the dead process holds
+    replay.LEASE_SECONDS = 1.0  # so that nobody has to wait for what the dead process holds
     owner, name, call_it = POINTS[point]
     setattr(owner, name, deadly(getattr(owner, name), call_it))
     cutmv(["queues", "replay", queue])

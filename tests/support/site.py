@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from cutmv.transports.cloudflare.queues.bindings import Address
+from cutmv.transports.cloudflare.queues.bindings import TemporaryBinding
 from tests.support.edge_worker import KEY, Worker, install
 from tests.support.emulator import EmulatorProcess
 from tests.support.transport import CloudflareSite, RedisSite, Site
@@ -49,7 +49,7 @@ def hub_options(edge: Worker) -> dict[str, Any]:
 def went_by_the_hub(emulator: EmulatorProcess) -> None:
     """Fail if anything was for a mailbox: one was made, even if it has been deleted since."""
     stats = emulator.stats()
-    lasting = [name for name in stats["messages"] if not Address.read(name)]
+    lasting = [name for name in stats["messages"] if not TemporaryBinding.read(name)]
     assert list(stats["messages"]) == lasting
     assert stats["calls"].get("create", {}).get("200", 0) == len(lasting)
 

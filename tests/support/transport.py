@@ -19,7 +19,7 @@ import kombu
 import redis
 
 import cutmv.transports.cloudflare
-from cutmv.transports.cloudflare.queues.bindings import Address
+from cutmv.transports.cloudflare.queues.bindings import TemporaryBinding
 from tests.support.emulator import EmulatorProcess
 
 assert cutmv.transports.cloudflare
@@ -204,7 +204,7 @@ class CloudflareSite(Site):
         return {
             queue: count
             for queue, count in held.items()
-            if not Address.read(queue) and (count or not queue.endswith("-dead"))
+            if not TemporaryBinding.read(queue) and (count or not queue.endswith("-dead"))
         }
 
     def held(self) -> int:

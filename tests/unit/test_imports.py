@@ -31,9 +31,9 @@ def test_what_the_edge_needs_is_in_the_extra_that_its_errors_name() -> None:
         re.split(r"\W", each)[0] for each in pyproject["project"]["optional-dependencies"]["push"]
     }
     needed = set()
-    for name in ("hub", "ingress"):
-        source = Path(import_module(f"cutmv.transports.cloudflare.{name}").__file__ or "")
-        assert "pip install 'cutmv[push]'" in source.read_text()
+    for name in ("hub_client", "push_server"):
+        source = Path(import_module(f"cutmv.transports.cloudflare.edge.{name}").__file__ or "")
+        assert re.search(r'extra_missing\("[\w ]+", "push"\)', source.read_text())
         imported = re.findall(r"^    +(?:from|import) (\w+)", source.read_text(), re.MULTILINE)
         needed |= set(imported) - sys.stdlib_module_names - {"cutmv"}
     assert extra == needed

@@ -17,7 +17,7 @@ from cutmv.ops.plan import Change, Fine, Item, show
 from cutmv.ops.queues import Queues
 from cutmv.services import open_storage
 from cutmv.storage import Storage, StorageError
-from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, Refused
 from cutmv.transports.cloudflare.options import Options
 

@@ -12,8 +12,7 @@ import httpx
 
 from cutmv.config import Settings
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
-from cutmv.transports.cloudflare.edge import signature
-from cutmv.transports.cloudflare.edge.hub_client import Hub
+from cutmv.transports.cloudflare.edge import HubClient, signature
 from cutmv.transports.cloudflare.options import Options
 
 #: Seconds that a request may take.
@@ -195,7 +194,7 @@ def _binding(http: httpx.Client, keys: str, queue_name: str) -> Finding:
 
 def _hub(options: Options) -> Finding:
     what = "edge Worker's hub"
-    hub = Hub(options.edge_url, options.edge_keys, SCOPE)
+    hub = HubClient(options.edge_url, options.edge_keys, SCOPE)
     try:
         hub.start()
         connected = hub.connected

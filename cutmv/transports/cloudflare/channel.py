@@ -1,9 +1,9 @@
-"""The kombu channel: declare, publish, consume, settle."""
+"""The kombu channel: declare, publish, consume, acknowledge."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -12,27 +12,29 @@ from kombu.exceptions import ChannelError
 from kombu.utils.uuid import uuid
 
 from cutmv.transports.cloudflare import session as sessions
-from cutmv.transports.cloudflare.consumer.consumer import LOSSES, Subscription
-from cutmv.transports.cloudflare.consumer.intake import Admission
-from cutmv.transports.cloudflare.consumer.poller import Outlet, Puller
-from cutmv.transports.cloudflare.consumer.push import Receiver
-from cutmv.transports.cloudflare.consumer.qos import QoS
-from cutmv.transports.cloudflare.fanout.temporary_queue import Binding as Bound
-from cutmv.transports.cloudflare.leases.acknowledger import Lease
-from cutmv.transports.cloudflare.producer import batch
-from cutmv.transports.cloudflare.queues import names
-from cutmv.transports.cloudflare.queues.directory import Queue
-from cutmv.transports.cloudflare.routing import ExchangeChannel
+from cutmv.transports.cloudflare.consumer import (
+    Intake,
+    LostDeliveries,
+    MemoryConsumer,
+    Poller,
+    PushConsumer,
+    QoS,
+    QueueConsumer,
+)
+from cutmv.transports.cloudflare.leases import Delivery
+from cutmv.transports.cloudflare.producer import ProducerBatch
+from cutmv.transports.cloudflare.queues import Binding, Queue, QueueName, names
+from cutmv.transports.cloudflare.routing import RoutingChannel
 
 #: Seconds a management call (size, purge, a single get) may take.
 CALL_TIMEOUT = 10.0
 
 
-class Channel(ExchangeChannel):
+class Channel(RoutingChannel):
     """A channel over Cloudflare Queues.
 
-    Queues that die with their consumer are held in this process (see `fanout`); any other is a
-    queue of the account.
+    Temporary queues (exclusive or auto-delete) are held in this process (see `fanout`); any other
+    is a queue of the account.
     """
 
     do_restore = False
@@ -40,7 +42,7 @@ class Channel(ExchangeChannel):
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
         self._prefetch: QoS | None = None
-        self._subscriptions: dict[str, Subscription] = {}
+        self._queue_consumers: dict[str, QueueConsumer | MemoryConsumer] = {}
         self._temporary: dict[str, bool] = {}  # and whether it is exclusive
 
     @property
@@ -48,7 +50,7 @@ class Channel(ExchangeChannel):
         """Prefetch and unsettled messages."""
         if self._prefetch is None:
             session = self.session
-            self._prefetch = QoS(self, session.leases, session.options.pull_linger)
+            self._prefetch = QoS(self, session.acknowledger, session.options.pull_linger)
             self._qos = self._prefetch  # what the base class closes
         return self._prefetch
 
@@ -76,20 +78,20 @@ class Channel(ExchangeChannel):
         Only a passive declaration counts the messages: that costs a call.
         """
         queue = queue or f"amq.gen-{uuid()}"
-        local = self.session.local
+        memory = self.session.memory
         if passive:
-            if not local.has(queue) and self.session.queues.find(queue) is None:
+            if not memory.has(queue) and self.session.directory.find(queue) is None:
                 raise ChannelError(
                     f"NOT_FOUND - no queue {queue!r}", (50, 10), "Channel.queue_declare", 404
                 )
             return queue_declare_ok_t(queue, self._size(queue), 0)
         if auto_delete or exclusive:
             expires_ms = (arguments or {}).get("x-expires")
-            local.declare(queue, expires_ms / 1000 if expires_ms else None)
+            memory.declare(queue, expires_ms / 1000 if expires_ms else None)
             self._temporary[queue] = exclusive
-        elif not local.has(queue):
-            for part in self._parts(queue):
-                self.session.queues.declare(part)
+        elif not memory.has(queue):
+            for level in self._levels(queue):
+                self.session.directory.declare(level)
         return queue_declare_ok_t(queue, 0, 0)
 
     def queue_delete(
@@ -102,29 +104,31 @@ class Channel(ExchangeChannel):
         """Delete a queue with all it holds; with `if_empty`, only if that is nothing."""
         if if_empty and self._size(queue):
             return
-        if self.session.local.has(queue):
+        if self.session.memory.has(queue):
             self._drop_temporary(queue)
         else:
-            self.session.routes.drop(queue)
-            for part in self._parts(queue):
-                self.session.queues.delete(part)
+            self.session.binding_table.drop(queue)
+            for level in self._levels(queue):
+                self.session.directory.delete(level)
         self.state.queue_bindings_delete(queue)
 
     def after_reply_message_received(self, queue: str) -> None:
         """Keep the reply queue, which goes with its channel: others may still answer."""
 
     def _drop_temporary(self, queue: str, force: bool = True) -> None:
-        self.session.mailboxes.close(queue, force=force)
-        self.session.local.delete(queue)
+        self.session.temporary_queues.unbind(queue, force=force)
+        self.session.memory.delete(queue)
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:  # noqa: ARG002
-        return self.session.local.has(queue) or self.session.queues.find(queue) is not None
+        return self.session.memory.has(queue) or self.session.directory.find(queue) is not None
 
     def _size(self, queue: str) -> int:
         session = self.session
-        if session.local.has(queue):
-            elsewhere = 0 if session.local.is_read(queue) else session.mailboxes.count(queue)
-            return session.local.size(queue) + elsewhere
+        if session.memory.has(queue):
+            elsewhere = (
+                0 if session.memory.is_read(queue) else session.temporary_queues.count(queue)
+            )
+            return session.memory.size(queue) + elsewhere
         return sum(
             session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT).count
             for found in self._existing(queue)
@@ -133,34 +137,45 @@ class Channel(ExchangeChannel):
     def _purge(self, queue: str) -> int:
         session = self.session
         count = self._size(queue)
-        if session.local.has(queue):
-            session.local.purge(queue)
-            session.mailboxes.purge(queue)
+        if session.memory.has(queue):
+            session.memory.purge(queue)
+            session.temporary_queues.purge(queue)
             return count
         for found in self._existing(queue):
             session.client.purge(found.queue_id, time.monotonic() + CALL_TIMEOUT)
         return count
 
-    def _parts(self, queue: str) -> tuple[names.Named, ...]:
+    def _levels(self, queue: str) -> tuple[QueueName, ...]:
         """Return what has queues of the account: the queue, and its bands of priorities."""
-        return names.bands(queue, self.session.options.priority_steps)
+        return names.levels(queue, self.session.options.priority_steps)
 
     def _existing(self, queue: str) -> list[Queue]:
         """Return a queue's queues of the account; raises `QueueMissing` when it has none."""
-        queues = self.session.queues
-        first, *others = self._parts(queue)
-        return [queues.get(first), *(found for part in others if (found := queues.find(part)))]
+        queues = self.session.directory
+        first, *others = self._levels(queue)
+        return [queues.get(first), *(found for level in others if (found := queues.find(level)))]
 
-    def _admissions(self, queue: str) -> list[Admission]:
+    def _intakes(self, queue: str) -> list[Intake]:
         """Return what to consume, the most urgent first; makes what is missing, if allowed."""
         session = self.session
         pushed = session.options.pushes(queue)
-        require = session.queues.require_push if pushed else session.queues.require_pull
-        return [Admission(part, require(part), session, self._lose) for part in self._parts(queue)]
+        require = session.directory.require_push if pushed else session.directory.require_pull
+        return [
+            Intake(
+                level,
+                require(level),
+                acknowledger=session.acknowledger,
+                publish=session.publishers.publish,
+                claim_checks=session.claim_checks,
+                dead_letters=session.dead_letters,
+                on_lost=self._lose,
+            )
+            for level in self._levels(queue)
+        ]
 
-    def create_publish_batch(self, max_size: int) -> batch.ProducerBatch:
+    def create_publish_batch(self, max_size: int) -> ProducerBatch:
         """Return what `kombu.Producer.batch` fills: messages for few calls."""
-        return batch.ProducerBatch(self, max_size)
+        return ProducerBatch(self, self.session.publishers, max_size)
 
     # Consuming.
 
@@ -173,85 +188,123 @@ class Channel(ExchangeChannel):
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
         """Start giving the queue's messages to `callback`."""
-        subscription = Subscription(self, queue, no_ack, callback)
-        session, inbox = self.session, self.connection.inbox
-        if not session.local.has(queue):
-            source = Receiver if session.options.pushes(queue) else Puller
-            subscription.puller = source(
-                self._admissions(queue),
-                session,
-                self.qos,
-                Outlet(lambda messages: inbox.put(subscription, messages), inbox.fail),
-            )
-        self._subscriptions[consumer_tag] = subscription
+        session, ready = self.session, self.connection.ready
+        consumer: QueueConsumer | MemoryConsumer
+        if session.memory.has(queue):
+            consumer = memory_consumer = MemoryConsumer(self, callback)
+        else:
+            consumer = QueueConsumer(self, self.qos, no_ack, callback)
+            consumer.source = self._source(queue, consumer)
+        self._queue_consumers[consumer_tag] = consumer
         self._tag_to_queue[consumer_tag] = queue
         self._active_queues.append(queue)
         self._consumers.add(consumer_tag)
-        if subscription.puller is not None:
+        if isinstance(consumer, QueueConsumer):
             self.qos.consume()
-            self.connection.pullers.append(subscription.puller)
-            subscription.puller.start()
-        else:
-            session.local.consume(queue, lambda message: inbox.put(subscription, [message]))
-            if not session.local.is_bound(queue):  # but to the default exchange, as any queue is
-                session.mailboxes.open(
-                    Bound("", "direct", queue, queue), session.local.expires(queue)
-                )
+            self.connection.sources.append(consumer.source)
+            consumer.source.start()
+            return
+        session.memory.consume(queue, lambda message: ready.put(memory_consumer, [message]))
+        if not session.memory.is_bound(queue):  # but to the default exchange, as any queue is
+            session.temporary_queues.bind(
+                Binding("", "direct", queue, queue), session.memory.expires(queue)
+            )
+
+    def _source(self, queue: str, consumer: QueueConsumer) -> Poller | PushConsumer:
+        """Return what feeds a consumer; the threads that end its deliveries run already."""
+        session, ready = self.session, self.connection.ready
+        intakes = self._intakes(queue)
+        session.acknowledger.start()
+
+        def on_deliveries(deliveries: list[Delivery]) -> None:
+            ready.put(consumer, deliveries)
+
+        if session.options.pushes(queue):
+            has_ledger = session.acknowledger.has_ledger
+            return PushConsumer(
+                intakes,
+                push_server=session.push_server,
+                acknowledger=session.acknowledger,
+                qos=self.qos,
+                lease_seconds=session.lease_seconds if has_ledger else math.inf,
+                on_deliveries=on_deliveries,
+            )
+        return Poller(
+            intakes,
+            client=session.client,
+            directory=session.directory,
+            acknowledger=session.acknowledger,
+            hub=session.hub,
+            qos=self.qos,
+            options=session.options,
+            lease_seconds=session.lease_seconds,
+            on_deliveries=on_deliveries,
+            on_error=ready.fail,
+        )
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """Stop consuming; what was fetched and not yet given out goes back to the queue."""
-        subscription = self._subscriptions.pop(consumer_tag, None)
-        if subscription is None:
+        consumer = self._queue_consumers.pop(consumer_tag, None)
+        if consumer is None:
             return
         self._consumers.discard(consumer_tag)
-        self._tag_to_queue.pop(consumer_tag, None)
-        if subscription.queue in self._active_queues:
-            self._active_queues.remove(subscription.queue)
-        puller = subscription.puller
-        if puller is None:
-            self.session.local.cancel(subscription.queue)
-            self.connection.inbox.take_back(subscription)
+        queue = self._tag_to_queue.pop(consumer_tag)
+        if queue in self._active_queues:
+            self._active_queues.remove(queue)
+        if isinstance(consumer, MemoryConsumer):
+            self.session.memory.cancel(queue)
+            self.connection.ready.take_back(consumer)
             return
-        puller.stop()
-        untouched = self.connection.inbox.take_back(subscription)
-        puller.give_back(untouched)
+        consumer.source.stop()
+        untouched: list[Delivery] = self.connection.ready.take_back(consumer)
+        for delivery in untouched:
+            self.session.acknowledger.requeue(delivery)
         self.qos.unreserve(len(untouched))
-        if not any(other.puller for other in self._subscriptions.values()):
+        if not any(isinstance(each, QueueConsumer) for each in self._queue_consumers.values()):
             self.qos.return_dropped()
 
-    def _lose(self, lease: Lease) -> None:
+    def _lose(self, delivery: Delivery) -> None:
         """Have the consumer's loop told that another consumer has a message."""
         if self.connection is not None:
-            self.connection.inbox.put(LOSSES, [{"lease": lease, "qos": self.qos}])
+            self.connection.ready.put(LostDeliveries(self.qos), [delivery])
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:  # noqa: ARG002
         """Pull a single message, or return none."""
         session = self.session
-        if session.local.has(queue):
-            held = session.local.get(queue)
-            if held is None and not session.local.is_read(queue):
-                session.mailboxes.fetch(queue)
-                held = session.local.get(queue)
+        if session.memory.has(queue):
+            held = session.memory.get(queue)
+            if held is None and not session.memory.is_read(queue):
+                session.temporary_queues.fetch(queue)
+                held = session.memory.get(queue)
             return self.Message(held, channel=self) if held else None
-        seconds, started = session.start_consuming(), time.monotonic()
-        admissions = deque(self._admissions(queue))
-        admitted: list[dict[str, Any]] = []
-        while not admitted:
-            # One that was pulled may not be for us: it is not due, say.
-            queue_id = admissions[0].queue.queue_id
-            pulled = session.client.pull(queue_id, 1, seconds, started + CALL_TIMEOUT).messages
-            if pulled:
-                admitted = admissions[0].admit(pulled, time.monotonic() + seconds)
-                continue
-            admissions.popleft()
-            if not admissions:
-                return None
-        lease: Lease = admitted[0]["lease"]
-        message = self.Message(admitted[0], channel=self)
-        self.qos.hold(message, lease)
+        session.acknowledger.start()
+        delivery = self._get_delivery(queue)
+        if delivery is None:
+            return None
+        message = self.Message(delivery.message, channel=self)
+        self.qos.hold(message, delivery)
         if no_ack:
-            self.qos.ack(lease.lease_id)
+            self.qos.ack(delivery.lease.lease_id)
         return message
+
+    def _get_delivery(self, queue: str) -> Delivery | None:
+        """Pull until a message is for us, or there is none."""
+        session = self.session
+        seconds, started = session.lease_seconds, time.monotonic()
+        for intake in self._intakes(queue):
+            queue_id = intake.queue.queue_id
+            while True:
+                answer = session.client.pull(queue_id, 1, seconds, started + CALL_TIMEOUT)
+                if not answer.messages:
+                    break
+                until = time.monotonic() + seconds
+                # One that was pulled may not be for us: it is not due, say.
+                admitted = intake.admit(
+                    [Delivery.pulled(queue_id, entry, until) for entry in answer.messages]
+                )
+                if admitted:
+                    return admitted[0]
+        return None
 
     def close(self) -> None:
         """Cancel all consumers, return what is unsettled, drop the temporary queues."""

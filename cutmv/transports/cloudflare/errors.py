@@ -18,6 +18,7 @@
     ├── ConfigurationError          options or credentials are missing or wrong
     ├── QueueNameError              the name can't be a Cloudflare queue's name
     ├── MessageTooLarge             over 128 KB, and nowhere to put it
+    ├── TaskTooLong                 a task may take longer than a Worker waits for it
     └── ObjectStoreError            R2, or the directory in its place, failed
         └── ObjectMissing           there is no such object (any more)
 
@@ -144,7 +145,7 @@ class MessageTooLarge(KombuError, ValueError):
 
 
 class TaskTooLong(KombuError, ValueError):
-    """A task that may take longer than who hands it over can wait."""
+    """A task may take longer than the Worker that pushes it can wait."""
 
 
 class ObjectStoreError(KombuError):
@@ -157,3 +158,11 @@ class ObjectMissing(ObjectStoreError):
 
 #: What Celery and kombu recover from by connecting again.
 CONNECTION_ERRORS = (Unreachable, AccessDenied, Throttled, ServerFault, NotFound)
+
+
+def extra_missing(what: str, extra: str) -> ConfigurationError:
+    """Return the error for something that needs packages of an extra of this project."""
+    return ConfigurationError(
+        f"cloudflare transport: {what} needs more packages: pip install '.[{extra}]' in a checkout "
+        f"of CUTMV, or its wheel with [{extra}]"
+    )

@@ -1,4 +1,4 @@
-"""What the transport can be told: `Options` and `Credentials`, validated once."""
+"""What the transport can be told: `Options`, validated once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from kombu import compression
 
 from cutmv.transports.cloudflare.errors import ConfigurationError
-from cutmv.transports.cloudflare.leases import ledger
-from cutmv.transports.cloudflare.messages.object_store import check_url
 
 #: Cloudflare's own address.
 DEFAULT_API_BASE_URL = "https://api.cloudflare.com/client/v4"
@@ -63,7 +62,7 @@ class Options:
             consumer. Default 300 with a ledger; without one the longest that the worker's tasks may
             hold it by their hard time limits, or 43,200 where one has none.
         lease_ledger: Where the workers of a queue note which messages they still hold:
-            ``file:///directory``, ``redis://…`` or ``r2://bucket/prefix`` (see `ledger`), or
+            ``file:///directory``, ``redis://…`` or ``r2://bucket/prefix`` (see `leases.ledger`), or
             ``env:NAME`` for the URL in that environment variable, which keeps a password out of
             Celery's configuration. Default none.
         edge_url: Where the edge Worker is (docs/edge.md), whose queue bindings have no limit of
@@ -72,12 +71,12 @@ class Options:
         edge_keys: What requests to the Worker, and from it, are signed with: its ``EDGE_KEYS``.
             Default: ``CLOUDFLARE_EDGE_KEYS``.
         consume: How messages come: ``pull``, or ``push`` by the edge Worker, which hands them to
-            this process's ingress the moment they come (see `ingress`). Default:
+            this process's ingress the moment they come (see `edge.push_server`). Default:
             ``CLOUDFLARE_CONSUME``, else ``pull``.
         pulled_queues: Queues that are pulled all the same where `consume` is ``push``, for tasks
             that may take longer than a Worker waits. Default none.
-        ingress_host: Address on which the ingress listens. Default: ``CLOUDFLARE_INGRESS_HOST``,
-            else 127.0.0.1.
+        ingress_host: Address on which the push server listens. Default:
+            ``CLOUDFLARE_INGRESS_HOST``, else 127.0.0.1.
         ingress_port: Its port; 0 for any that is free. Default: ``CLOUDFLARE_INGRESS_PORT``, else
             8788.
         polling_interval_min: Seconds until the next pull after the first that brought nothing;
@@ -107,8 +106,8 @@ class Options:
             ``file:///DIRECTORY`` for processes of one machine. Default none: they are refused.
         compression: How a message is compressed that would not fit otherwise: ``zlib``,
             ``bzip2``, ``lzma``, or another that kombu knows. Default none.
-        priority_steps: Where the bands of priorities begin, from 0, which is the most urgent, to 9,
-            as in kombu's Redis transport: ``[0, 3, 6, 9]``. Each band is a queue of the account.
+        priority_steps: Where the priority levels begin, from 0, which is the most urgent, to 9,
+            as in kombu's Redis transport: ``[0, 3, 6, 9]``. Each level is a queue of the account.
             Default none: priorities are ignored.
         create_missing_queues: Create a queue that does not exist, and its pull consumer.
             Default true.
@@ -172,14 +171,14 @@ class Options:
             )
         self._check_edge()
         if self.lease_ledger:
-            ledger.check_url(self.lease_ledger)
+            check_ledger_url(self.lease_ledger)
             if self.queue_max_retries == 0:
                 raise ConfigurationError(
                     "cloudflare transport: option queue_max_retries must be 1 or more with a "
                     "lease_ledger: what is held for longer than a lease is delivered again"
                 )
         if self.large_messages:
-            check_url("large_messages", self.large_messages)
+            check_store_url("large_messages", self.large_messages)
         if self.compression:
             _check_compression(self.compression)
         pattern = self.dead_letter_queue
@@ -276,47 +275,34 @@ class Options:
         return cls(**values)
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Whose queues, and the token that opens them. The token is never shown."""
+def check_store_url(option: str, url: str) -> None:
+    """Raise `ConfigurationError`, naming the option, unless `url` is an object store's."""
+    parts = urlsplit(url)
+    fits = {
+        "r2": parts.hostname and parts.netloc == parts.hostname,
+        "file": not parts.netloc and parts.path.startswith("/"),
+    }.get(parts.scheme)
+    if not fits or parts.query or parts.fragment:
+        # A URL that has credentials in it is not shown.
+        shown = repr(url) if "@" not in url else "one with credentials in it"
+        raise ConfigurationError(
+            f"cloudflare transport: option {option} must be r2://BUCKET/PREFIX or "
+            f"file:///DIRECTORY, not {shown}"
+        )
 
-    account_id: str
-    token: str = field(repr=False)
 
-    @classmethod
-    def read(
-        cls,
-        account_id: str | None,
-        token: str | None,
-        environ: Mapping[str, str] | None = None,
-    ) -> Credentials:
-        """Take the URL's parts, or the environment's where the URL has none.
-
-        Raises `ConfigurationError` naming the variables when one is missing.
-        """
-        environ = os.environ if environ is None else environ
-        account_id = account_id or environ.get("CLOUDFLARE_ACCOUNT_ID")
-        token = token or environ.get("CLOUDFLARE_API_TOKEN")
-        missing = [
-            variable
-            for variable, value in (
-                ("CLOUDFLARE_API_TOKEN", token),
-                ("CLOUDFLARE_ACCOUNT_ID", account_id),
-            )
-            if not value
-        ]
-        if not account_id or not token:
-            raise ConfigurationError(
-                f"cloudflare transport: {' and '.join(missing)} missing: set "
-                f"{'it' if len(missing) == 1 else 'them'} in the environment, or use the broker "
-                f"URL cloudflare://:API_TOKEN@ACCOUNT_ID"
-            )
-        if not token.isascii() or not token.isprintable() or " " in token:
-            raise ConfigurationError(
-                "cloudflare transport: the API token holds characters no token has; "
-                "check CLOUDFLARE_API_TOKEN or the broker URL"
-            )
-        return cls(account_id, token)
+def check_ledger_url(url: str) -> None:
+    """Raise `ConfigurationError` where `url` names no ledger. It may hold a password: not shown."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("redis", "rediss") and parts.hostname:
+            return
+        check_store_url("lease_ledger", url)
+    except ValueError:
+        raise ConfigurationError(
+            "cloudflare transport: option lease_ledger must be file:///DIRECTORY, "
+            "redis://HOST:PORT/DB or r2://BUCKET/PREFIX"
+        ) from None
 
 
 def _check_compression(name: str) -> None:

@@ -1,36 +1,79 @@
-"""Publishing through exchanges: who is bound, in this process and others, and what they get."""
+"""Publishing through exchanges: a message's `Route` is computed once, then followed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import MAX_PUSHED
+from cutmv.transports.cloudflare import producer
+from cutmv.transports.cloudflare.consumer import Poller, PushConsumer, ReadyQueue, Recipient
 from cutmv.transports.cloudflare.errors import TaskTooLong
-from cutmv.transports.cloudflare.fanout.broadcaster import Notice
-from cutmv.transports.cloudflare.fanout.memory import Binding
-from cutmv.transports.cloudflare.fanout.temporary_queue import Binding as Bound
-from cutmv.transports.cloudflare.messages import envelope
-from cutmv.transports.cloudflare.messages import eta as delays
-from cutmv.transports.cloudflare.producer import batch
-from cutmv.transports.cloudflare.producer.group_commit import Outgoing
-from cutmv.transports.cloudflare.queues import names
-from cutmv.transports.cloudflare.queues.bindings import Address
+from cutmv.transports.cloudflare.fanout import BroadcastMessage, TableRow
+from cutmv.transports.cloudflare.messages import Outgoing, envelope, eta, limits
+from cutmv.transports.cloudflare.queues import Binding, QueueName, TemporaryBinding, names
 from cutmv.transports.cloudflare.session import Session
-
-if TYPE_CHECKING:
-    from cutmv.transports.cloudflare.transport import Transport
 
 #: AMQP's delivery mode of messages that are to be kept.
 PERSISTENT = 2
 
 
-class ExchangeChannel(virtual.Channel):
-    """Binds queues and routes messages by tables that all processes see (`routes`, `mailboxes`)."""
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where one publish goes.
 
-    connection: Transport
+    Attributes:
+        exchange: The exchange; empty for the default exchange.
+        type: The exchange's type: ``direct``, ``topic`` or ``fanout``.
+        routing_key: The message's routing key.
+        persistent: Whether the message is to outlive a broker's restart: a task, no event and no
+            command.
+        queues: The queues it is put into: durable ones, and temporary ones of this process.
+        broadcast: Whether other processes' temporary queues may be bound to it.
+    """
+
+    exchange: str
+    type: str
+    routing_key: str
+    persistent: bool
+    queues: tuple[str, ...]
+    broadcast: bool
+
+    def message(self, text: str) -> BroadcastMessage:
+        """Return what the temporary queues of other processes are sent, by its text."""
+        return BroadcastMessage(self.exchange, self.type, self.routing_key, text)
+
+
+class Connection(Protocol):
+    """What a channel needs of its transport."""
+
+    client: Any
+    state: Any
+    channels: list[virtual.Channel]
+
+    @property
+    def session(self) -> Session:
+        """What this process shares with the account."""
+
+    @property
+    def inherited(self) -> bool:
+        """Whether the connection was opened by the process this one was forked from."""
+
+    @property
+    def ready(self) -> ReadyQueue[Recipient]:
+        """What the consumer's loop gives out."""
+
+    @property
+    def sources(self) -> list[Poller | PushConsumer]:
+        """What feeds the connection's consumers."""
+
+
+class RoutingChannel(virtual.Channel):
+    """Binds queues and routes messages by tables that all processes see."""
+
+    connection: Connection  # type: ignore[assignment]
 
     supports_fanout = True
 
@@ -39,14 +82,16 @@ class ExchangeChannel(virtual.Channel):
         """What this process shares with the account."""
         return self.connection.session
 
-    def get_table(self, exchange: str) -> list[Binding]:  # type: ignore[override]
+    # Bindings.
+
+    def get_table(self, exchange: str) -> list[TableRow]:  # type: ignore[override]
         """Return an exchange's bindings: this connection's, and those of temporary queues."""
         declared = (self.state.exchanges or {}).get(exchange)
         own = declared["table"] if declared else []
-        return [*own, *self.session.local.table(exchange)]
+        return [*own, *self.session.memory.table(exchange)]
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
-        """Do nothing: kombu asks once for each binding, and an expired mailbox must come back."""
+        """Do nothing: kombu asks once for each binding, and an expired one must come back."""
 
     def queue_bind(
         self,
@@ -59,13 +104,13 @@ class ExchangeChannel(virtual.Channel):
         """Bind a queue to an exchange, so that other processes see it."""
         super().queue_bind(queue, exchange, routing_key, arguments, **kwargs)
         exchange, session = exchange or "amq.direct", self.session
-        if session.local.has(queue):
-            meta: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
-            session.local.bind(exchange, meta)
-            bound = Bound(exchange, self._kind(exchange), routing_key, queue)
-            session.mailboxes.open(bound, session.local.expires(queue))
+        binding = Binding(exchange, self._type(exchange), routing_key, queue)
+        if session.memory.has(queue):
+            row: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
+            session.memory.bind(exchange, row)
+            session.temporary_queues.bind(binding, session.memory.expires(queue))
         else:
-            session.routes.bind(exchange, self._kind(exchange), routing_key, queue)
+            session.binding_table.bind(binding)
 
     def queue_unbind(
         self,
@@ -78,84 +123,94 @@ class ExchangeChannel(virtual.Channel):
         """Remove a binding."""
         exchange = exchange or "amq.direct"
         self.state.binding_delete(queue, exchange, routing_key)
-        meta: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
+        row: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
         declared = (self.state.exchanges or {}).get(exchange)
         if declared is not None:
-            declared["table"][:] = [row for row in declared["table"] if row != meta]
-        session, kind = self.session, self._kind(exchange)
-        if session.local.has(queue):
-            session.local.unbind(exchange, meta)
-            session.mailboxes.close(queue, Bound(exchange, kind, routing_key, queue))
+            declared["table"][:] = [each for each in declared["table"] if each != row]
+        session = self.session
+        binding = Binding(exchange, self._type(exchange), routing_key, queue)
+        if session.memory.has(queue):
+            session.memory.unbind(exchange, row)
+            session.temporary_queues.unbind(queue, binding)
         else:
-            session.routes.unbind(exchange, kind, routing_key, queue)
+            session.binding_table.unbind(binding)
 
-    def _kind(self, exchange: str) -> str:
+    def _type(self, exchange: str) -> str:
         return str(self.typeof(exchange).type)
 
-    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
+    # Routes.
+
+    def _route(self, exchange: str, routing_key: str, persistent: bool) -> Route:
+        """Compute where a message goes."""
+        if not exchange:
+            known = self._is_known(routing_key, persistent)
+            itself = (routing_key,) if known else ()
+            return Route("", "direct", routing_key, persistent, itself, broadcast=not known)
+        session, exchange_type = self.session, self._type(exchange)
+        queues = self._bound(exchange, exchange_type, routing_key)
+        if persistent and not queues:
+            session.binding_table.refresh()
+            queues = self._bound(exchange, exchange_type, routing_key)
+        if exchange_type == "direct":
+            session.broadcaster.renew_list()
+            # A direct message that is bound here is a task; one that is not may be a reply.
+            broadcast = not queues and session.options.fanout
+        else:
+            broadcast = session.broadcaster.wants(exchange, exchange_type)
+        return Route(exchange, exchange_type, routing_key, persistent, queues, broadcast)
+
+    def _bound(self, exchange: str, exchange_type: str, routing_key: str) -> tuple[str, ...]:
+        """Return the queues that this process, or any for a durable queue, has bound."""
+        table: Any = self.get_table(exchange)
+        own = self.typeof(exchange).lookup(table, exchange, routing_key, None)
+        durable = self.session.binding_table.queues(exchange, exchange_type, routing_key)
+        return tuple({*own, *durable})
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:  # noqa: ARG002
         """Return the queues for a message, bound by this process or by another."""
         if not exchange:
             return [routing_key]
-        table: Any = self.get_table(exchange)
-        own = self.typeof(exchange).lookup(table, exchange, routing_key, default)
-        shared = self.session.routes.targets(exchange, self._kind(exchange), routing_key)
-        return list({*own, *shared})
+        return list(self._bound(exchange, self._type(exchange), routing_key))
 
-    def _put_fanout(
-        self,
-        exchange: str,
-        message: dict[str, Any],
-        routing_key: str,  # noqa: ARG002
-        **kwargs: Any,
-    ) -> None:
-        bound = {binding[2] for binding in self.get_table(exchange)}
-        for queue in bound.union(self.session.routes.targets(exchange, "fanout", "")):
-            self._put(queue, message, at_once=True, **kwargs)
+    def _is_known(self, queue: str, persistent: bool) -> bool:
+        """Tell whether a message to the default exchange is for a queue that is known here."""
+        session = self.session
+        if not session.options.fanout or session.memory.has(queue):
+            return True
+        if session.directory.knows(queue):
+            return True
+        if not persistent:
+            return False
+        found = session.directory.find(queue)  # which lists anew what it does not know
+        return found is not None or not session.broadcaster.reaches("", "direct", queue)
+
+    # Publishing.
 
     def basic_publish(
         self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
     ) -> None:
         """Publish: to queues that are bound here, and to other processes' temporary ones."""
-        session, broadcaster, lasting = self.session, self.session.broadcaster, _is_lasting(message)
-        if not exchange:
-            if self._has_queue_for(routing_key, lasting):
-                super().basic_publish(message, exchange, routing_key, **kwargs)
-                return
+        self._inplace_augment_message(message, exchange, routing_key)
+        persistent = message["properties"].get("delivery_mode") == PERSISTENT
+        route = self._route(exchange or "", routing_key or "", persistent)
+        for queue in route.queues:
+            self._put(queue, message, route=route, **kwargs)
+        if route.broadcast:
+            self._broadcast(message, route)
+
+    def _broadcast(self, message: dict[str, Any], route: Route) -> None:
+        broadcaster = self.session.broadcaster
+        outgoing = route.message(envelope.encode(message))
+        if not route.exchange:
             # A result, say, for another process's temporary queue. It is not left to a thread:
             # a pool's process may end right after it.
-            self._inplace_augment_message(message, exchange, routing_key)
-            notice = Notice("", "direct", routing_key, envelope.encode(message))
-            if not broadcaster.deliver(notice) and lasting:
-                self._put(routing_key, message)  # which says that there is no such queue
-            return
-        if lasting and not self._lookup(exchange, routing_key):
-            session.routes.refresh()
-        super().basic_publish(message, exchange, routing_key, **kwargs)
-        kind = self._kind(exchange)
-        # A direct message that was routed here is a task; one that was not may be a reply.
-        if kind == "direct":
-            broadcaster.freshen()
-            wanted = not self._lookup(exchange, routing_key) and session.options.fanout
+            if not broadcaster.deliver(outgoing) and route.persistent:
+                # This says that there is no such queue.
+                self._put(route.routing_key, message, route=route)
+        elif route.persistent:
+            broadcaster.deliver(outgoing)  # who publishes a task hears that it failed
         else:
-            wanted = broadcaster.wants(exchange, kind)
-        if wanted:
-            notice = Notice(exchange, kind, routing_key or "", envelope.encode(message))
-            if lasting:
-                broadcaster.deliver(notice)  # who publishes a task hears that it failed
-            else:
-                broadcaster.send(notice)
-
-    def _has_queue_for(self, routing_key: str, lasting: bool) -> bool:
-        """Tell whether a message to the default exchange is for a queue that is known here."""
-        session = self.session
-        if not session.options.fanout or session.local.has(routing_key):
-            return True
-        if session.queues.knows(routing_key):
-            return True
-        if not lasting:
-            return False
-        found = session.queues.find(routing_key)  # which lists anew what it does not know
-        return found is not None or not session.broadcaster.reaches("", "direct", routing_key)
+            broadcaster.send(outgoing)
 
     def _inplace_augment_message(
         self, message: dict[str, Any], exchange: str | None, routing_key: str | None
@@ -172,63 +227,63 @@ class ExchangeChannel(virtual.Channel):
         self,
         queue: str,
         message: dict[str, Any],
-        at_once: bool = False,
+        route: Route | None = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
+        """Put a message into one queue, by the `route` that led there (none: directly)."""
         session = self.session
-        part: names.Named | Address | None
-        if session.local.has(queue):
-            part = None
-            if self._is_for_elsewhere(queue, message):
-                info = message["properties"]["delivery_info"]
-                exchange, key = str(info["exchange"] or ""), str(info["routing_key"] or "")
-                kind = self._kind(exchange) if exchange else "direct"
-                if session.broadcaster.by_hub(
-                    Notice(exchange, kind, key, envelope.encode(message))
-                ):
-                    return
-                part = session.mailboxes.address(queue, exchange)
-            if part is None:
-                session.local.put(queue, message)
+        if route is None:
+            route = Route("", "direct", queue, True, (queue,), broadcast=False)
+        target: QueueName | TemporaryBinding
+        if session.memory.has(queue):
+            elsewhere = self._elsewhere(queue, message, route)
+            if elsewhere is None:
                 return
+            target = elsewhere
         else:
             priority = self._get_message_priority(message)
-            part = names.band(queue, session.options.priority_steps, priority)
-            self._check_time_limit(queue, part, message)
+            target = names.level_of(queue, session.options.priority_steps, priority)
+            self._check_time_limit(queue, target, message)
         name = str(message["headers"].get("id") or message["id"])
-        text = session.large.fit(envelope.encode(message))
-        outgoing = Outgoing(text, delays.due_at(message), name)
-        gathering = None if at_once else batch.current(session)
+        text = session.claim_checks.fit(envelope.encode(message))
+        outgoing = Outgoing(text, eta.due_at(message), name)
+        # What is for everybody goes at once, also from within a block that gathers.
+        gathering = None if route.type == "fanout" else producer.current(session.publishers)
         if gathering is not None:
-            gathering.add(part, outgoing)
+            gathering.add(target, outgoing)
         else:
-            session.publisher(part).publish([outgoing])
+            session.publishers.to(target).publish([outgoing])
 
-    def _check_time_limit(self, queue: str, part: names.Named, message: dict[str, Any]) -> None:
+    def _elsewhere(
+        self, queue: str, message: dict[str, Any], route: Route
+    ) -> TemporaryBinding | None:
+        """Put a message into a temporary queue of this process, or say where else it goes.
+
+        A task goes to whichever process reads the queue, unless that is this one. Of a fanout each
+        process has a copy of its own.
+        """
+        session = self.session
+        stays = not route.persistent or session.memory.is_read(queue) or route.type == "fanout"
+        if not stays:
+            outgoing = route.message(envelope.encode(message))
+            if session.broadcaster.publish_by_hub(outgoing):
+                return None
+            target = session.temporary_queues.send_to(queue, route.exchange)
+            if target is not None:
+                return target
+        session.memory.put(queue, message)
+        return None
+
+    def _check_time_limit(self, queue: str, target: QueueName, message: dict[str, Any]) -> None:
         """Raise `TaskTooLong` where the task may take longer than a Worker can wait for it."""
-        limits = message["headers"].get("timelimit") or ()
-        longest = max((limit for limit in limits if limit), default=0)
-        if longest <= MAX_PUSHED:
+        time_limits = message["headers"].get("timelimit") or ()
+        longest = max((limit for limit in time_limits if limit), default=0)
+        if longest <= limits.MAX_PUSHED:
             return
-        found = self.session.queues.find(part)
+        found = self.session.directory.find(target)
         if found is not None and found.consumer == "worker":
             raise TaskTooLong(
-                f"queue {queue!r} is pushed by a Worker, which waits {MAX_PUSHED:.0f} s for a task "
-                f"at most, and this one's time limit is {longest:g} s: lower it, or send the task "
-                f"to a queue that is pulled from"
+                f"queue {queue!r} is pushed by a Worker, which waits {limits.MAX_PUSHED:.0f} s for "
+                f"a task at most, and this one's time limit is {longest:g} s: lower it, or send "
+                f"the task to a queue that is pulled from"
             )
-
-    def _is_for_elsewhere(self, queue: str, message: dict[str, Any]) -> bool:
-        """Tell whether a message to a temporary queue of this process may be another's to read.
-
-        A task is, unless the queue is read here. Of a fanout each process has a copy of its own.
-        """
-        exchange = message["properties"]["delivery_info"]["exchange"]
-        if not _is_lasting(message) or self.session.local.is_read(queue):
-            return False
-        return not (exchange and self._kind(exchange) == "fanout")
-
-
-def _is_lasting(message: dict[str, Any]) -> bool:
-    """Tell whether a message is to outlive a broker's restart: a task, no event and no command."""
-    return bool(message["properties"].get("delivery_mode") == PERSISTENT)

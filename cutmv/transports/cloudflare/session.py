@@ -1,4 +1,8 @@
-"""What all connections of a process to one account share, and the one place that holds it."""
+"""What all connections of a process to one account share: the one place that makes and holds it.
+
+Everything below gets the collaborators that it needs; only what kombu sees, and the commands of
+`admin`, know the session.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +13,25 @@ import threading
 import time
 
 from cutmv.transports.cloudflare import celery_worker
-from cutmv.transports.cloudflare.api.client import Client
-from cutmv.transports.cloudflare.edge.client import Sender
-from cutmv.transports.cloudflare.edge.hub_client import Hub
-from cutmv.transports.cloudflare.edge.push_server import Ingress
+from cutmv.transports.cloudflare.api import Client, Credentials
+from cutmv.transports.cloudflare.consumer import DeadLetters
+from cutmv.transports.cloudflare.edge import HubClient, PushServer
 from cutmv.transports.cloudflare.errors import CloudflareError, Unreachable
-from cutmv.transports.cloudflare.fanout.broadcaster import Broadcaster
-from cutmv.transports.cloudflare.fanout.memory import LocalBroker
-from cutmv.transports.cloudflare.fanout.temporary_queues import Mailboxes
-from cutmv.transports.cloudflare.leases.acknowledger import Settler, Settles
-from cutmv.transports.cloudflare.leases.ledger import open_ledger
-from cutmv.transports.cloudflare.leases.renewer import Keeper
-from cutmv.transports.cloudflare.messages.claim_check import LargeMessages
+from cutmv.transports.cloudflare.fanout import (
+    Broadcaster,
+    FanoutServices,
+    MemoryBroker,
+    TemporaryQueues,
+)
+from cutmv.transports.cloudflare.leases import Acknowledger, open_ledger
+from cutmv.transports.cloudflare.messages import ClaimChecks
 from cutmv.transports.cloudflare.options import (
     MAX_VISIBILITY_TIMEOUT,
     VISIBILITY_TIMEOUT,
-    Credentials,
     Options,
 )
-from cutmv.transports.cloudflare.producer.group_commit import Publisher
-from cutmv.transports.cloudflare.queues.binding_table import Routes
-from cutmv.transports.cloudflare.queues.bindings import Address
-from cutmv.transports.cloudflare.queues.directory import QueueDirectory
-from cutmv.transports.cloudflare.queues.names import Named
+from cutmv.transports.cloudflare.producer import Publishers, Sender
+from cutmv.transports.cloudflare.queues import BindingTable, QueueDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +39,11 @@ logger = logging.getLogger(__name__)
 EXIT_TIMEOUT = 2.0
 
 #: Seconds for which a failure to connect is believed.
-BELIEVE_FAILURE = 2.0
+FAILURE_BELIEVED = 2.0
 
 
 class Session:
-    """One HTTP pool, rate budget, queue list, set of publishers, settler and broadcaster.
+    """One HTTP pool, rate limiter, queue directory, acknowledger, broadcaster and the rest.
 
     Sessions are got from `acquire` and given back to `release`, which closes the last user's.
     """
@@ -53,95 +53,66 @@ class Session:
         self.credentials = credentials
         self.options = options
         self.client = Client(credentials, options)
-        self.hub: Hub | None = None
+        self.hub: HubClient | None = None
         if options.edge_url and options.fanout:
-            self.hub = Hub(options.edge_url, options.edge_keys, options.queue_name_prefix)
-        self.sender = Sender(self.client, options, self.hub)
-        self.queues = QueueDirectory(self.client, options)
-        self.routes = Routes(self.queues, options)
-        self.large = LargeMessages(options, credentials.account_id)
-        self.settler = Settler(self.client, options.ack_linger, self.large.discard)
-        self.keeper: Keeper | None = None
+            self.hub = HubClient(options.edge_url, options.edge_keys, options.queue_name_prefix)
+        self.directory = QueueDirectory(self.client, options)
+        self.binding_table = BindingTable(self.directory, options)
+        self.claim_checks = ClaimChecks(options, credentials.account_id)
+        self._sender = Sender(self.client, options, self.hub)
+        self.publishers = Publishers(self._sender, self.directory, options)
+        self._lease_seconds: float | None = options.visibility_timeout
         if options.lease_ledger:
-            self.keeper = Keeper(
-                lambda: open_ledger(options.lease_ledger, credentials.account_id),
-                self.settler,
-                options.visibility_timeout or VISIBILITY_TIMEOUT,
-            )
-        self.leases: Settles = self.keeper or self.settler
-        self._lease_seconds: float | None = None
-        self.local = LocalBroker()
-        self.mailboxes = Mailboxes(
+            self._lease_seconds = self._lease_seconds or VISIBILITY_TIMEOUT
+        self.acknowledger = Acknowledger(
             self.client,
-            self.queues,
-            self.settler,
-            self.local,
-            self.large,
-            options=options,
-            hub=self.hub,
-            on_message=self._heard,
+            options.ack_linger,
+            self.claim_checks.discard,
+            (lambda: open_ledger(options.lease_ledger, credentials.account_id))
+            if options.lease_ledger
+            else None,
+            self._lease_seconds or 0.0,
         )
-        self.broadcaster = Broadcaster(
-            self.client, self.queues, self.mailboxes, self.large, options=options, hub=self.hub
+        self.dead_letters = DeadLetters(
+            self.client, self.directory, self.acknowledger, options.publish_timeout
         )
-        self.ingress = Ingress(options.edge_keys, options.ingress_host, options.ingress_port)
-        self._lock = threading.Lock()
-        self._publishers: dict[Named | Address, Publisher] = {}
+        self.memory = MemoryBroker()
+        services = FanoutServices(
+            self.client,
+            self.directory,
+            self.acknowledger,
+            self.memory,
+            self.claim_checks,
+            options,
+        )
+        self.temporary_queues = TemporaryQueues(services, self.hub, self._on_pulled)
+        self.broadcaster = Broadcaster(services, self.temporary_queues, self.hub)
+        self.push_server = PushServer(options.edge_keys, options.ingress_host, options.ingress_port)
 
-    def publisher(self, name: Named | Address) -> Publisher:
-        """Return the one publisher of this process to queue `name`."""
-        with self._lock:
-            publisher = self._publishers.get(name)
-            if publisher is None:
-                publisher = self._publishers[name] = Publisher(
-                    name, self.sender, self.queues, self.options
-                )
-            return publisher
-
-    def start_settling(self) -> None:
-        """Start the threads that end leases; raises as `ledger.open_ledger` does."""
-        self.settler.start()
-        if self.keeper is not None:
-            self.keeper.start()
-
-    def start_consuming(self) -> float:
-        """Start the threads that end leases, and return the seconds of a pull's lease.
-
-        Raises as `ledger.open_ledger` does.
-        """
-        self.start_settling()
-        if self.keeper is not None:
-            return self.keeper.seconds
+    @property
+    def lease_seconds(self) -> float:
+        """The seconds of a pull's lease."""
         if self._lease_seconds is None:
-            self._lease_seconds = self.options.visibility_timeout or _without_ledger()
+            self._lease_seconds = _without_ledger()
         return self._lease_seconds
-
-    def flush(self, timeout: float) -> None:
-        """Wait until all leases that were ended are."""
-        deadline = time.monotonic() + timeout
-        if self.keeper is not None:
-            self.keeper.flush(timeout)
-        self.settler.flush(max(0.0, deadline - time.monotonic()))
 
     def close(self, timeout: float) -> None:
         """Send what waits, hand in the last acks, end every thread, close the pool.
 
         Each of these may take `timeout` seconds.
         """
-        self.mailboxes.close()
+        self.temporary_queues.unbind()
         self.broadcaster.close(timeout)
         if self.hub is not None:
             self.hub.close(timeout)
-        if self.keeper is not None:
-            self.keeper.close(timeout)
-        self.settler.close(timeout)
-        self.ingress.close(timeout)
-        self.large.close(timeout)
-        self.sender.close()
+        self.acknowledger.close(timeout)
+        self.push_server.close(timeout)
+        self.claim_checks.close(timeout)
+        self._sender.close()
         self.client.close()
 
-    def _heard(self) -> None:
-        self.broadcaster.look_again()
+    def _on_pulled(self) -> None:
+        self.broadcaster.disbelieve_list()
 
 
 def _without_ledger() -> float:
@@ -199,19 +170,19 @@ def verify(session: Session, deadline: float) -> None:
     attempts to connect for a single publish, and its caller is to hear of a dead network in
     the time of one.
     """
-    if session.queues.verified:
+    if session.directory.verified:
         return
     key = (session.credentials, session.options)
     with _lock:
         failed_at, failure = _failures.get(key, (0.0, None))
-    if failure is not None and time.monotonic() - failed_at < BELIEVE_FAILURE:
+    if failure is not None and time.monotonic() - failed_at < FAILURE_BELIEVED:
         raise failure.again()
     try:
         try:
-            session.queues.verify(deadline)
+            session.directory.verify(deadline)
         except Unreachable:
             # One lost answer is everyday life; of a dead network, asking again tells as soon.
-            session.queues.verify(deadline)
+            session.directory.verify(deadline)
     except CloudflareError as error:
         with _lock:
             _failures[key] = (time.monotonic(), error.again())

@@ -32,17 +32,16 @@ from kombu.transport import virtual
 
 from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare import session as sessions
+from cutmv.transports.cloudflare.api import Credentials
 from cutmv.transports.cloudflare.channel import Channel
-from cutmv.transports.cloudflare.consumer.consumer import Losses, Subscription
-from cutmv.transports.cloudflare.consumer.poller import Puller
-from cutmv.transports.cloudflare.consumer.push import Receiver
-from cutmv.transports.cloudflare.consumer.ready_queue import Inbox
+from cutmv.transports.cloudflare.consumer import Poller, PushConsumer, ReadyQueue, Recipient
 from cutmv.transports.cloudflare.errors import CONNECTION_ERRORS
-from cutmv.transports.cloudflare.options import Credentials, Options
+from cutmv.transports.cloudflare.leases import Delivery
+from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.session import Session
 
-#: Messages given to the consumer before its loop may do something else.
-TURN = 100
+#: Messages given to consumers before the loop may do something else.
+MAX_READY = 100
 
 #: Seconds the check of a new connection may take; kombu has retries of its own.
 CONNECT_TIMEOUT = 3.0
@@ -73,8 +72,8 @@ class Transport(virtual.Transport):
         super().__init__(client, **kwargs)
         celery_worker.attach(self.driver_type)
         self.options = Options.read(client.transport_options or {})
-        self.inbox: Inbox[Subscription | Losses] = Inbox()
-        self.pullers: list[Puller | Receiver] = []
+        self.ready: ReadyQueue[Recipient] = ReadyQueue()
+        self.sources: list[Poller | PushConsumer] = []
         self._session: Session | None = None
         self._loop: Any = None
 
@@ -130,17 +129,16 @@ class Transport(virtual.Transport):
         for channel in list(self.channels):
             channel.close()
         deadline = time.monotonic() + self.options.close_timeout
-        for puller in self.pullers:
-            puller.join(max(0.0, deadline - time.monotonic()))
-        for message in self.inbox.take_all():  # brought while its consumer was being cancelled
-            lease = message.get("lease")
-            if lease is not None and not lease.lost:
-                session.leases.retry(lease)
-        if self.pullers:
-            session.flush(max(0.0, deadline - time.monotonic()))
-        self.pullers.clear()
+        for source in self.sources:
+            source.join(max(0.0, deadline - time.monotonic()))
+        for ready in self.ready.take_all():  # brought while its consumer was being cancelled
+            if isinstance(ready, Delivery) and not ready.lease.lost:
+                session.acknowledger.requeue(ready)
+        if self.sources:
+            session.acknowledger.flush(max(0.0, deadline - time.monotonic()))
+        self.sources.clear()
         self.unregister_from_event_loop(connection, self._loop)
-        self.inbox.close()
+        self.ready.close()
         self._release()
 
     def _release(self) -> None:
@@ -153,31 +151,31 @@ class Transport(virtual.Transport):
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:  # noqa: ARG002
         """Give one message to its consumer; raises `socket.timeout` when none comes."""
         try:
-            subscription, message = self.inbox.get(timeout)
+            recipient, ready = self.ready.get(timeout)
         except Empty:
             raise TimeoutError from None
-        subscription.deliver(message)
+        recipient.deliver(ready)
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Have `loop` call `on_readable` whenever there are messages."""
         self._loop = loop
-        loop.add_reader(self.inbox.fileno(), self.on_readable, connection, loop)
+        loop.add_reader(self.ready.fileno(), self.on_readable, connection, loop)
 
     def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002
         """Take this connection out of `loop`."""
         if loop is None:
             return
-        registered = loop.readers.get(self.inbox.fileno())
+        registered = loop.readers.get(self.ready.fileno())
         if registered is not None and registered[0] == self.on_readable:
-            loop.remove_reader(self.inbox.fileno())
+            loop.remove_reader(self.ready.fileno())
         self._loop = None
 
     def on_readable(self, connection: Any, loop: Any) -> None:  # noqa: ARG002
         """Give the messages that wait to their consumers."""
         try:
-            for _ in range(TURN):
-                subscription, message = self.inbox.get(0)
-                subscription.deliver(message)
+            for _ in range(MAX_READY):
+                recipient, ready = self.ready.get(0)
+                recipient.deliver(ready)
         except Empty:
             pass
-        self.inbox.rest()
+        self.ready.drained()

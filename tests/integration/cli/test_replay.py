@@ -11,11 +11,11 @@ from pathlib import Path
 import kombu
 import pytest
 
-from cutmv.transports.cloudflare.admin import inspect as admin
-from cutmv.transports.cloudflare.admin.replay import replay
+from cutmv.transports.cloudflare import admin
+from cutmv.transports.cloudflare.admin import replay_dead_letters
 from cutmv.transports.cloudflare.api import responses as answers
 from cutmv.transports.cloudflare.errors import PublishFailed
-from cutmv.transports.cloudflare.messages import claim_check as large
+from cutmv.transports.cloudflare.messages import claim_check
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import clean_env
 from tests.support.queues import ask, bury, client, ids_in, queue_id, run, send, texts
@@ -85,10 +85,10 @@ def test_replay_leaves_what_can_t_be_read_and_looking_often_never_deletes_it(
     emulator: EmulatorProcess,
 ) -> None:
     bury(emulator, "one")
-    grave = queue_id(emulator, "work-dead")
-    client(emulator).publish(grave, [("no json", None)], 1e12)
+    dead = queue_id(emulator, "work-dead")
+    client(emulator).publish(dead, [("no json", None)], 1e12)
     consumer = {"type": "http_pull", "settings": {"max_retries": 2}}
-    client(emulator).create_consumer(grave, consumer, 1e12)
+    client(emulator).create_consumer(dead, consumer, 1e12)
 
     for _ in range(5):
         document = ask(emulator, "replay", "work", "--task-id", "one")
@@ -118,10 +118,10 @@ def test_what_is_no_celery_task_is_shown_and_replayed_all_the_same(
 def test_copies_in_the_grave_do_not_hide_what_lies_behind_them(emulator: EmulatorProcess) -> None:
     bury(emulator, "one")
     (copy,) = texts(emulator, "work-dead")
-    grave = queue_id(emulator, "work-dead")
-    client(emulator).publish(grave, [(copy, None), (copy, None)], 1e12)
+    dead = queue_id(emulator, "work-dead")
+    client(emulator).publish(dead, [(copy, None), (copy, None)], 1e12)
     client(emulator).publish(
-        grave, [(copy.replace("one", "two").replace('"id":"', '"id":"2'), 0)], 1e12
+        dead, [(copy.replace("one", "two").replace('"id":"', '"id":"2'), 0)], 1e12
     )
 
     # Two of three are copies of the first, and are left for who wants to run it again.
@@ -158,7 +158,7 @@ def test_replay_says_how_far_it_came_and_keeps_letters_whose_publish_had_no_answ
         admin.opened() as session,
         pytest.raises(PublishFailed, match=r"^0 dead letter\(s\) are back in queue 'work'; then: "),
     ):
-        replay(session, admin.find(session, "work"))
+        replay_dead_letters(session, admin.find(session, "work"))
 
     assert sorted(ids_in(emulator, "work-dead")) == ["one", "two"]
     assert set(ids_in(emulator, "work")) == {"one", "two"}, "copies under the same ids"
@@ -224,7 +224,7 @@ def test_a_message_whose_worker_dies_each_time_is_dead_and_runs_once_replayed(
 def test_replay_renews_the_object_of_a_large_message(
     emulator: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(large, "RENEW_AFTER", -1)  # it has been there for long
+    monkeypatch.setattr(claim_check, "RENEW_AFTER", -1)  # it has been there for long
     queue = kombu.Queue("work", kombu.Exchange("work"), routing_key="work")
     with connect(emulator, large_messages=tmp_path.as_uri(), queue_max_retries=0) as connection:
         producer = connection.Producer()
@@ -237,8 +237,8 @@ def test_replay_renews_the_object_of_a_large_message(
         os.utime(stored, (0, 0))
 
         session = channel.session
-        source = session.queues.get("work")
-        assert replay(session, source).moved == 1
+        source = session.directory.get("work")
+        assert replay_dead_letters(session, source).moved == 1
 
         assert stored.stat().st_mtime > 1_000_000
         again = channel.basic_get("work")

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from cutmv.ops.queues import PUSHED
-from cutmv.transports.cloudflare.queues.directory import DEAD_LETTER_RETENTION, RETENTION
+from cutmv.transports.cloudflare.queues import DEAD_LETTER_RETENTION, RETENTION
 from tests.support.command import Done, cutmv
 from tests.support.emulator import EmulatorProcess
 from tests.support.gate import Gate, Refusal, fixed_retention, object_key

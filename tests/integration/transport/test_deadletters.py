@@ -114,7 +114,7 @@ def test_what_can_t_be_read_moves_to_the_dead_letters_as_it_is(emulator: Emulato
 def test_what_can_t_be_read_waits_while_the_dead_letter_queue_takes_nothing(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cutmv.transports.cloudflare.consumer.dead_letters.BURY_AGAIN", 0.0)
+    monkeypatch.setattr("cutmv.transports.cloudflare.consumer.dead_letters.MOVE_RETRY_DELAY", 0.0)
     with connect(emulator, publish_timeout=0.2) as connection:
         queue = _declare(connection, "work")
         client(emulator).publish(_queues(emulator)["work"]["queue_id"], [("x", None)], 1e12)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cutmv.transports.cloudflare.messages import Outgoing
 from cutmv.transports.cloudflare.messages.envelope import encode
-from cutmv.transports.cloudflare.producer.group_commit import Outgoing
 from tests.support.emulator import EmulatorProcess
 from tests.support.transport import CloudflareSite, connect, make_site, wait_until
 
@@ -95,7 +95,7 @@ def _publish_early(site: CloudflareSite, seconds: float) -> float:
             "id": "hop",
         }  # fmt: skip
         session = connection.transport.session
-        session.publisher("work").publish([Outgoing(encode(message))])
+        session.publishers.to("work").publish([Outgoing(encode(message))])
     return due.timestamp()
 
 

@@ -20,9 +20,10 @@ import kombu
 import pytest
 
 from cutmv.transports.cloudflare.errors import QueueMissing
-from cutmv.transports.cloudflare.fanout import broadcaster as broadcast
-from cutmv.transports.cloudflare.queues import binding_table as routes
-from cutmv.transports.cloudflare.queues.bindings import Address, Route
+from cutmv.transports.cloudflare.fanout import reaper
+from cutmv.transports.cloudflare.fanout.broadcaster import MAX_WAITING
+from cutmv.transports.cloudflare.queues import binding_table
+from cutmv.transports.cloudflare.queues.bindings import DurableBinding, TemporaryBinding
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import free_port
 from tests.support.site import EVERYWHERE, HUB, hub_options, went_by_the_hub
@@ -258,7 +259,8 @@ def test_mailboxes_go_with_their_processes(
         ask(site, "ping", limit=2)
 
         def mailboxes() -> list[str]:
-            return [name for name in site.emulator.stats()["messages"] if Address.read(name)]
+            names = site.emulator.stats()["messages"]
+            return [name for name in names if TemporaryBinding.read(name)]
 
         # Remote control and gossip; those for the replies to a ping and to mingle have expired.
         wait_until(lambda: len(mailboxes()) == 4, 40, "two workers have two each")
@@ -274,12 +276,12 @@ def test_mailboxes_go_with_their_processes(
 def test_a_mailbox_that_nobody_reads_is_deleted_by_who_writes_to_it(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(broadcast, "REAP_EVERY", 0.5)
-    monkeypatch.setattr(broadcast, "UNREAD", 0.5)
+    monkeypatch.setattr(reaper, "CHECK_INTERVAL", 0.5)
+    monkeypatch.setattr(reaper, "UNREAD_AFTER", 0.5)
     site = CloudflareSite(emulator, tmp_path)
     worker = site.ready(site.worker(sociable=True))
     worker.kill()
-    mailboxes = [name for name in emulator.stats()["messages"] if Address.read(name)]
+    mailboxes = [name for name in emulator.stats()["messages"] if TemporaryBinding.read(name)]
     assert mailboxes
 
     exchange = kombu.Exchange("celery.pidbox", type="fanout", durable=False)
@@ -288,7 +290,7 @@ def test_a_mailbox_that_nobody_reads_is_deleted_by_who_writes_to_it(
 
         def reaped() -> bool:
             producer.publish({"method": "nothing"}, exchange=exchange, declare=[exchange])
-            left = [name for name in emulator.stats()["messages"] if Address.read(name)]
+            left = [name for name in emulator.stats()["messages"] if TemporaryBinding.read(name)]
             return len(left) < len(mailboxes)
 
         wait_until(reaped, 30, "the mailbox of the dead worker is gone")
@@ -302,9 +304,9 @@ def test_an_unbound_queue_gets_nothing_any_more(emulator: EmulatorProcess) -> No
         channel = connection.channel()
         bound = queue(channel)
         bound.declare()
-        assert [name for name in emulator.stats()["messages"] if Address.read(name)]
+        assert [name for name in emulator.stats()["messages"] if TemporaryBinding.read(name)]
         bound.unbind_from(exchange, routing_key="sport.#")
-        assert [name for name in emulator.stats()["messages"] if Address.read(name)] == []
+        assert [name for name in emulator.stats()["messages"] if TemporaryBinding.read(name)] == []
         connection.Producer().publish("x", exchange=exchange, routing_key="sport.tennis")
         assert channel.basic_get("reader") is None
 
@@ -323,7 +325,7 @@ def test_events_are_dropped_before_they_cost_a_task_its_turn(emulator: EmulatorP
         calls_before = emulator.stats()["calls"].get("batch", {}).get("200", 0)
         broadcaster = sender.transport.session.broadcaster
 
-        for number in range(broadcast.MAX_WAITING + 3_000):
+        for number in range(MAX_WAITING + 3_000):
             producer.publish({"n": number}, routing_key="task.sent", delivery_mode=1)
         for _ in range(10):
             started = time.monotonic()
@@ -423,7 +425,7 @@ def test_bindings_go_with_their_queue_and_cost_nothing_where_the_name_says_it(
     emulator: EmulatorProcess,
 ) -> None:
     def routes() -> list[str]:
-        return [name for name in emulator.stats()["messages"] if Route.read(name)]
+        return [name for name in emulator.stats()["messages"] if DurableBinding.read(name)]
 
     with connect(emulator) as connection:
         channel = connection.channel()
@@ -485,7 +487,7 @@ def test_a_temporary_queue_is_got_from_measured_and_purged_by_who_sent_to_it(
         producer = connection.Producer(exchange=exchange, routing_key="go")
         for text in ("one", "two", "three"):
             producer.publish(text)
-        (name,) = [name for name in emulator.stats()["messages"] if Address.read(name)]
+        (name,) = [name for name in emulator.stats()["messages"] if TemporaryBinding.read(name)]
         assert emulator.stats()["messages"][name] == 3
         assert queue.queue_declare(passive=True).message_count == 3
         assert {queue.get(no_ack=True).payload for _ in range(2)} < {"one", "two", "three"}
@@ -523,7 +525,9 @@ def test_a_task_for_no_queue_at_all_fails(broker: tuple[str, dict[str, Any]]) ->
 def test_a_binding_made_elsewhere_is_seen_by_who_publishes_to_another_target(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broadcast, "FRESH_FOR_EVENTS", 0.2)
+    monkeypatch.setattr(
+        "cutmv.transports.cloudflare.fanout.broadcaster.LIST_BELIEVED_FOR_EVENTS", 0.2
+    )
     exchange = kombu.Exchange("cuts", type="direct")
     # Of different options, so that they share no more than two processes would.
     with connect(emulator) as sender, connect(emulator, ack_linger=0.2) as other:
@@ -543,21 +547,21 @@ def test_a_binding_made_elsewhere_is_seen_by_who_publishes_to_another_target(
 def test_a_binding_is_made_again_that_another_process_has_removed(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "FRESH", 0.0)
+    monkeypatch.setattr(binding_table, "LIST_BELIEVED", 0.0)
     exchange = kombu.Exchange("cuts", type="direct")
     with connect(emulator) as one, connect(emulator, ack_linger=0.2) as other:
         queue = kombu.Queue("first", exchange, routing_key="cut")
         queue(one.channel()).declare()
         queue(other.channel()).unbind_from(exchange, routing_key="cut")
-        assert [name for name in emulator.stats()["messages"] if Route.read(name)] == []
+        assert [name for name in emulator.stats()["messages"] if DurableBinding.read(name)] == []
         queue(one.channel()).declare()
-        assert [name for name in emulator.stats()["messages"] if Route.read(name)]
+        assert [name for name in emulator.stats()["messages"] if DurableBinding.read(name)]
 
 
 def test_an_unbinding_that_failed_can_be_tried_again(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "TIMEOUT", 0.5)
+    monkeypatch.setattr(binding_table, "TIMEOUT", 0.5)
     exchange = kombu.Exchange("cuts", type="direct")
     with connect(emulator) as connection:
         queue = kombu.Queue("first", exchange, routing_key="cut")(connection.channel())
@@ -567,7 +571,7 @@ def test_an_unbinding_that_failed_can_be_tried_again(
             queue.unbind_from(exchange, routing_key="cut")
         emulator.clear_faults()
         queue.unbind_from(exchange, routing_key="cut")
-        assert [name for name in emulator.stats()["messages"] if Route.read(name)] == []
+        assert [name for name in emulator.stats()["messages"] if DurableBinding.read(name)] == []
 
 
 @pytest.mark.parametrize("broker", ["cloudflare", HUB], indirect=True)

@@ -219,7 +219,7 @@ def come_and_go(site: CloudflareSite) -> None:
         persist(lambda: channel.queue_declare(name, passive=True))
         persist(lambda: channel.queue_purge(name))
         persist(lambda: channel.queue_delete(name))
-        assert channel.connection.session.queues.find(name) is None
+        assert channel.connection.session.directory.find(name) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

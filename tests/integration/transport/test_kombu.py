@@ -335,7 +335,7 @@ def test_a_publisher_behind_one_that_hangs_gets_its_turn(emulator: EmulatorProce
 
 def _hangs(connection: kombu.Connection) -> bool:
     """Tell whether a publishing call is under way in this process."""
-    publisher = connection.transport.session.publisher("work")
+    publisher = connection.transport.session.publishers.to("work")
     return bool(publisher._led and not publisher._waiting)
 
 

@@ -19,7 +19,7 @@ import pytest
 from celery import Celery
 
 from cutmv.transports.cloudflare import publish_batch
-from cutmv.transports.cloudflare.consumer import intake as admission
+from cutmv.transports.cloudflare.consumer import intake
 from cutmv.transports.cloudflare.errors import PublishFailed
 from tests.support.die_at_large import POINTS
 from tests.support.emulator import EmulatorProcess
@@ -173,7 +173,7 @@ def test_a_store_that_does_not_answer_fails_the_publish_and_holds_up_no_other_me
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("R2_ENDPOINT_URL", s3_line.url)
-    monkeypatch.setattr(admission, "AGAIN", 1.0)
+    monkeypatch.setattr(intake, "RETRY_DELAY", 1.0)
     with connect(emulator, **r2) as connection:
         _publish(connection, MEGABYTE)
         s3_line.cut()

@@ -18,7 +18,9 @@ from cutmv.transports.cloudflare.errors import (
     ObjectMissing,
     ObjectStoreError,
 )
-from cutmv.transports.cloudflare.messages.object_store import Objects, check_url, opener
+from cutmv.transports.cloudflare.messages.object_store import ObjectStore
+from cutmv.transports.cloudflare.messages.stores import opener
+from cutmv.transports.cloudflare.options import check_store_url
 from tests.support.s3 import BUCKET, KEY_ID, SECRET, Line
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
@@ -31,17 +33,17 @@ def _environ(url: str) -> dict[str, str]:
 @pytest.fixture(params=["directory", "r2"])
 def open_store(
     request: pytest.FixtureRequest, tmp_path: Path, s3_url: str
-) -> Callable[[], Objects]:
+) -> Callable[[], ObjectStore]:
     url = {"directory": tmp_path.as_uri(), "r2": f"r2://{BUCKET}/{uuid4().hex}"}[request.param]
     return opener(url, ACCOUNT, _environ(s3_url))
 
 
 @pytest.fixture
-def store(open_store: Callable[[], Objects]) -> Objects:
+def store(open_store: Callable[[], ObjectStore]) -> ObjectStore:
     return open_store()
 
 
-def test_what_is_put_is_got_and_what_is_deleted_is_missing(store: Objects) -> None:
+def test_what_is_put_is_got_and_what_is_deleted_is_missing(store: ObjectStore) -> None:
     store.put("a/b", b"one")
     etag = store.put("a/b", b"two")
 
@@ -53,7 +55,7 @@ def test_what_is_put_is_got_and_what_is_deleted_is_missing(store: Objects) -> No
 
 
 def test_the_first_of_many_writers_of_an_absent_object_wins(
-    open_store: Callable[[], Objects],
+    open_store: Callable[[], ObjectStore],
 ) -> None:
     won: list[str | None] = []
     start = threading.Barrier(8)
@@ -72,7 +74,7 @@ def test_the_first_of_many_writers_of_an_absent_object_wins(
     assert len([etag for etag in won if etag]) == 1
 
 
-def test_a_replacement_needs_the_tag_that_is_there(store: Objects) -> None:
+def test_a_replacement_needs_the_tag_that_is_there(store: ObjectStore) -> None:
     first = store.put("key", b"one")
     second = store.replace("key", b"two", first)
 
@@ -164,7 +166,7 @@ def test_missing_credentials_are_named_before_anything_is_opened() -> None:
 )
 def test_a_url_of_another_kind_is_refused_without_its_secrets(url: str) -> None:
     with pytest.raises(ConfigurationError, match="large_messages must be r2://BUCKET") as caught:
-        check_url("large_messages", url)
+        check_store_url("large_messages", url)
     assert "s3cret" not in str(caught.value)
 
 

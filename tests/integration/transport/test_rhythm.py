@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import kombu
 import pytest
 
-from cutmv.transports.cloudflare.api.client import Client
-from cutmv.transports.cloudflare.leases.acknowledger import Lease, Settler
-from cutmv.transports.cloudflare.options import Credentials, Options
+from cutmv.transports.cloudflare.api import Client, Credentials
+from cutmv.transports.cloudflare.leases import Acknowledger, Delivery, Lease
+from cutmv.transports.cloudflare.options import Options
 from tests.support.emulator import EmulatorProcess
 from tests.support.transport import connect, wait_until
 
@@ -27,49 +27,49 @@ def client(emulator: EmulatorProcess) -> Iterator[Client]:
 
 
 @pytest.fixture
-def settler(client: Client) -> Iterator[Settler]:
-    """A settler that waits for long, unless a call is full."""
-    settler = Settler(client, LONG)
-    settler.start()
-    yield settler
-    settler.close(5)
+def acks(client: Client) -> Iterator[Acknowledger]:
+    """An acknowledger that waits for long, unless a call is full."""
+    acks = Acknowledger(client, LONG)
+    acks.start()
+    yield acks
+    acks.close(5)
 
 
-def _leases(client: Client, count: int) -> list[Lease]:
+def _leases(client: Client, count: int) -> list[Delivery]:
     """Publish messages to a new queue, and lease them."""
     deadline = time.monotonic() + LONG
     queue_id = client.create_queue("work", deadline)["queue_id"]
     client.create_consumer(queue_id, {"type": "http_pull"}, deadline)
-    leases: list[Lease] = []
+    leases: list[Delivery] = []
     while len(leases) < count:
         batch = min(100, count - len(leases))
         client.publish(queue_id, [("text", None)] * batch, deadline)
         pulled = client.pull(queue_id, batch, LONG, deadline).messages
-        leases += [Lease(queue_id, each["lease_id"]) for each in pulled]
+        leases += [Delivery.pulled(queue_id, each) for each in pulled]
     return leases
 
 
 def test_acks_that_fill_a_call_go_at_once_and_the_rest_waits_for_others(
-    emulator: EmulatorProcess, client: Client, settler: Settler
+    emulator: EmulatorProcess, client: Client, acks: Acknowledger
 ) -> None:
     leases = _leases(client, 250)
     for lease in leases:
-        settler.ack(lease)
+        acks.ack(lease)
     wait_until(lambda: emulator.stats()["acked"] == 200, 10, "two full calls have been made")
-    assert settler.flush(5)
+    assert acks.flush(5)
     stats = emulator.stats()
     assert stats["acked"] == 250
     assert stats["calls"]["ack"] == {"200": 3}
 
 
 def test_acks_one_after_another_fill_a_call_too(
-    emulator: EmulatorProcess, client: Client, settler: Settler
+    emulator: EmulatorProcess, client: Client, acks: Acknowledger
 ) -> None:
     first, *others = _leases(client, 100)
-    settler.ack(first)
+    acks.ack(first)
     for lease in others:
         time.sleep(0.001)
-        settler.ack(lease)
+        acks.ack(lease)
     wait_until(lambda: emulator.stats()["acked"] == 100, 10, "the full call has been made")
     assert emulator.stats()["calls"]["ack"] == {"200": 1}
 
@@ -90,17 +90,17 @@ def test_a_pull_that_brought_something_is_followed_by_the_next_at_once(
 def test_a_queue_whose_acks_fail_holds_up_no_other_s(
     client: Client, emulator: EmulatorProcess
 ) -> None:
-    settler = Settler(client, 0.05)
-    settler.start()
+    acks = Acknowledger(client, 0.05)
+    acks.start()
     try:
         (good,) = _leases(client, 1)
         # A queue of which Cloudflare answers something odd, again and again.
-        bad = Lease("0" * 32, "no lease")
+        bad = Delivery(Lease("0" * 32, "no lease"))
         emulator.faults({"route": "ack", "kind": "500", "count": 1})
-        settler.ack(bad)
+        acks.ack(bad)
         wait_until(lambda: emulator.faults_in_force()[0]["fired"], what="its ack failed")
-        settler.ack(good)
+        acks.ack(good)
 
         wait_until(lambda: emulator.stats()["acked"] == 1, 5, "the other is acked")
     finally:
-        settler.close(5)
+        acks.close(5)

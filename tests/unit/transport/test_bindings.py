@@ -8,7 +8,12 @@ from kombu.transport.virtual.exchange import TopicExchange
 
 from cutmv.transports.cloudflare.errors import QueueNameError
 from cutmv.transports.cloudflare.queues import names
-from cutmv.transports.cloudflare.queues.bindings import Address, exchange_digest, matches
+from cutmv.transports.cloudflare.queues.bindings import (
+    Binding,
+    TemporaryBinding,
+    exchange_digest,
+    matches,
+)
 
 WORDS = st.lists(st.text("abcdeXYZ_0-", min_size=1, max_size=6), min_size=1, max_size=5)
 KEYS = WORDS.map(".".join) | st.text(max_size=80) | st.uuids().map(str)
@@ -17,52 +22,56 @@ KINDS = st.sampled_from(["direct", "topic", "fanout"])
 
 
 @given(scope=st.text(max_size=5), exchange=KEYS, kind=KINDS, key=KEYS, queue=KEYS)
-def test_an_address_is_a_name_that_cloudflare_takes_and_can_be_read_again(
+def test_a_binding_has_a_name_that_cloudflare_takes_and_can_be_read_again(
     scope: str, exchange: str, kind: str, key: str, queue: str
 ) -> None:
-    address = Address.of(scope, exchange, kind, key, queue)
-    assert names.is_valid(address.name)
-    assert Address.read(address.name) == address
-    assert address.exchange == exchange_digest(scope, exchange)
+    name = TemporaryBinding.of(scope, Binding(exchange, kind, key, queue))
+    assert names.is_valid(name.name)
+    assert TemporaryBinding.read(name.name) == name
+    assert name.exchange == exchange_digest(scope, exchange)
 
 
 @given(name=st.text(min_size=1, max_size=30))
-def test_no_ordinary_queue_is_taken_for_a_mailbox(name: str) -> None:
+def test_no_ordinary_queue_is_taken_for_a_binding(name: str) -> None:
     try:
         queue_name = names.encode(name)
     except QueueNameError:
         return
-    assert Address.read(queue_name) is None
+    assert TemporaryBinding.read(queue_name) is None
 
 
 @given(key=KEYS, other=KEYS)
 def test_a_direct_binding_takes_its_key_and_no_other(key: str, other: str) -> None:
-    address = Address.of("", "reply", "direct", key, "q")
-    assert address.takes("direct", key)
-    assert address.takes("direct", other) == (key == other)
+    name = TemporaryBinding.of("", Binding("reply", "direct", key, "q"))
+    assert name.takes("direct", key)
+    assert name.takes("direct", other) == (key == other)
 
 
 @given(pattern=PATTERNS.map(".".join), words=WORDS)
 def test_a_topic_binding_takes_at_least_what_matches(pattern: str, words: list[str]) -> None:
     key = ".".join(words)
-    address = Address.of("", "events", "topic", pattern, "q")
+    name = TemporaryBinding.of("", Binding("events", "topic", pattern, "q"))
     if matches(pattern, key):
-        assert address.takes("topic", key)
-    if address.key != "a":  # short enough to be spelled out
-        assert address.takes("topic", key) == matches(pattern, key)
+        assert name.takes("topic", key)
+    if name.key != "a":  # short enough to be spelled out
+        assert name.takes("topic", key) == matches(pattern, key)
 
 
 @given(one=st.tuples(KEYS, KEYS, KEYS), other=st.tuples(KEYS, KEYS, KEYS))
-def test_two_bindings_of_a_direct_exchange_never_share_a_mailbox(
+def test_two_bindings_of_a_direct_exchange_never_share_a_name(
     one: tuple[str, str, str], other: tuple[str, str, str]
 ) -> None:
-    names_ = {Address.of("", exchange, "direct", key, q).name for exchange, key, q in (one, other)}
+    names_ = {
+        TemporaryBinding.of("", Binding(exchange, "direct", key, q)).name
+        for exchange, key, q in (one, other)
+    }
     assert len(names_) == len({one, other})
 
 
 @given(kind=KINDS, key=KEYS, routing_key=KEYS)
 def test_a_fanout_takes_everything(kind: str, key: str, routing_key: str) -> None:
-    assert Address.of("", "control", kind, key, "q").takes("fanout", routing_key)
+    binding = Binding("control", kind, key, "q")
+    assert TemporaryBinding.of("", binding).takes("fanout", routing_key)
 
 
 @given(pattern=st.lists(st.sampled_from(["*", "a", "task"]), min_size=1, max_size=4), words=WORDS)
@@ -95,5 +104,6 @@ def test_a_hash_stands_for_any_number_of_words() -> None:
 
 
 def test_those_who_share_an_account_do_not_share_exchanges() -> None:
-    one, other = (Address.of(scope, "control", "fanout", "", "q") for scope in ("a-", "b-"))
+    binding = Binding("control", "fanout", "", "q")
+    one, other = (TemporaryBinding.of(scope, binding) for scope in ("a-", "b-"))
     assert one.exchange != other.exchange

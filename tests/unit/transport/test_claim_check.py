@@ -15,9 +15,8 @@ from cutmv.transports.cloudflare.errors import (
     ObjectStoreError,
     PublishFailed,
 )
-from cutmv.transports.cloudflare.messages import claim_check as large
-from cutmv.transports.cloudflare.messages import envelope
-from cutmv.transports.cloudflare.messages.claim_check import LargeMessages
+from cutmv.transports.cloudflare.messages import claim_check, envelope, limits
+from cutmv.transports.cloudflare.messages.claim_check import ClaimChecks
 from cutmv.transports.cloudflare.options import Options
 
 
@@ -39,18 +38,18 @@ def _text(body: str, **headers: Any) -> str:
     return envelope.encode(_message(body, **headers))
 
 
-def _store(directory: Path, **options: Any) -> LargeMessages:
-    return LargeMessages(Options(large_messages=directory.as_uri(), **options), "account")
+def _store(directory: Path, **options: Any) -> ClaimChecks:
+    return ClaimChecks(Options(large_messages=directory.as_uri(), **options), "account")
 
 
 def _pulled(text: str) -> dict[str, Any]:
     return {"id": "m1", "body": text, "attempts": 2, "lease_id": "lease-1", "metadata": {}}
 
 
-def _read(store: LargeMessages, text: str) -> Any:
+def _read(store: ClaimChecks, text: str) -> Any:
     entry = _pulled(text)
     reference = envelope.decode(entry)
-    assert large.is_reference(reference)
+    assert claim_check.is_reference(reference)
     (read,) = store.read_all([(entry, reference)])
     return read
 
@@ -73,7 +72,7 @@ _CHANNEL = _Decoder()
 
 
 def test_a_message_up_to_128_kb_with_its_metadata_fits_and_a_byte_more_does_not() -> None:
-    nowhere = LargeMessages(Options(), "account")
+    nowhere = ClaimChecks(Options(), "account")
     room = 128_000 - 100 - len(_text("").encode())
 
     assert nowhere.fit(_text("x" * room)) == _text("x" * room)
@@ -89,7 +88,7 @@ def test_a_large_message_becomes_a_reference_and_comes_back_whole(tmp_path: Path
     small = store.fit(text)
     reference = envelope.decode(_pulled(small))
 
-    assert envelope.size(small) < 1000
+    assert limits.size(small) < 1000
     assert reference["headers"]["task"] == "t"
     assert reference["headers"]["eta"] == "2030-01-01T00:00:00+00:00"
     read = _read(store, small)
@@ -109,28 +108,28 @@ def test_whatever_is_published_fits(
 ) -> None:
     store = _store(tmp_path_factory.mktemp("store"), compression=compression)
 
-    assert envelope.size(store.fit(_text(piece * times))) <= 128_000
+    assert limits.size(store.fit(_text(piece * times))) <= 128_000
 
 
 def test_two_publishes_of_one_message_have_objects_of_their_own(tmp_path: Path) -> None:
     store, text = _store(tmp_path), _text("x" * 200_000)
-    keys = {large.key_of(json.loads(store.fit(text))) for _ in range(3)}
+    keys = {claim_check.key_of(json.loads(store.fit(text))) for _ in range(3)}
 
     assert len(keys) == 3
 
 
 @pytest.mark.parametrize("name", ["zlib", "bzip2", "lzma"])
 def test_compression_is_for_what_would_not_fit(name: str) -> None:
-    squeezing = LargeMessages(Options(compression=name), "account")
+    squeezing = ClaimChecks(Options(compression=name), "account")
     short, long = _text("x" * 100_000), _text("xé" * 100_000)
 
     assert squeezing.fit(short) == short
-    assert envelope.size(squeezing.fit(long)) < 10_000
+    assert limits.size(squeezing.fit(long)) < 10_000
     assert _body(squeezing.fit(long)) == ("xé" * 100_000).encode()
 
 
 def test_bytes_are_compressed_as_bytes() -> None:
-    squeezing = LargeMessages(Options(compression="zlib"), "account")
+    squeezing = ClaimChecks(Options(compression="zlib"), "account")
     message = _message(base64.b64encode(b"\xff" * 200_000).decode())
     message["properties"]["body_encoding"] = "base64"
 
@@ -138,7 +137,7 @@ def test_bytes_are_compressed_as_bytes() -> None:
 
 
 def test_what_was_compressed_already_is_not_again_and_is_refused() -> None:
-    squeezing = LargeMessages(Options(compression="zlib"), "account")
+    squeezing = ClaimChecks(Options(compression="zlib"), "account")
 
     with pytest.raises(MessageTooLarge):
         squeezing.fit(_text("x" * 200_000, compression="application/x-gzip"))
@@ -157,7 +156,7 @@ def test_an_object_that_is_gone_is_told_from_a_store_that_fails(tmp_path: Path) 
     store, elsewhere = _store(tmp_path / "a"), _store(tmp_path / "b")
     small = store.fit(_text("x" * 200_000))
 
-    for other in (elsewhere, LargeMessages(Options(), "account")):
+    for other in (elsewhere, ClaimChecks(Options(), "account")):
         error = _read(other, small)
         assert isinstance(error, ObjectStoreError)
         assert not isinstance(error, ObjectMissing)
@@ -175,7 +174,7 @@ def test_a_forged_reference_reads_and_removes_nothing_else(tmp_path: Path, key: 
     forged["large"]["key"] = key
 
     assert isinstance(_read(store, json.dumps(forged)), envelope.Undecodable)
-    assert large.key_of(forged) is None
+    assert claim_check.key_of(forged) is None
 
 
 def test_a_store_that_refuses_fails_the_publish(tmp_path: Path) -> None:
@@ -205,7 +204,7 @@ def test_a_message_that_waits_for_long_has_its_object_renewed(tmp_path: Path) ->
 
 def test_what_has_ended_is_removed_and_closing_waits_for_it(tmp_path: Path) -> None:
     store = _store(tmp_path)
-    keys = [large.key_of(json.loads(store.fit(_text("x" * 200_000)))) for _ in range(3)]
+    keys = [claim_check.key_of(json.loads(store.fit(_text("x" * 200_000)))) for _ in range(3)]
     store.discard([key for key in keys[:2] if key])
     store.close(10)
 
@@ -218,4 +217,4 @@ def test_a_store_without_credentials_is_refused_at_once(monkeypatch: pytest.Monk
     monkeypatch.delenv("R2_SECRET_ACCESS_KEY", raising=False)
 
     with pytest.raises(ConfigurationError, match="R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY"):
-        LargeMessages(Options(large_messages="r2://bucket/x"), "account")
+        ClaimChecks(Options(large_messages="r2://bucket/x"), "account")

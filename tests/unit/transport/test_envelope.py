@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutmv.transports.cloudflare.messages import envelope
+from cutmv.transports.cloudflare.messages import envelope, limits
 
 
 def _message(body: str) -> dict[str, object]:
@@ -90,4 +90,4 @@ def test_what_is_no_envelope_is_told_apart(text: str) -> None:
 
 
 def test_the_size_counts_bytes_and_not_characters_and_the_metadata() -> None:
-    assert envelope.size("é" * 70_000) == 140_100
+    assert limits.size("é" * 70_000) == 140_100

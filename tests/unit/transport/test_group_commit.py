@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutmv.transports.cloudflare.api.client import Client
-from cutmv.transports.cloudflare.edge.client import Sender
-from cutmv.transports.cloudflare.messages import envelope
-from cutmv.transports.cloudflare.options import Credentials, Options
-from cutmv.transports.cloudflare.producer.group_commit import Outgoing, Publisher
-from cutmv.transports.cloudflare.queues.directory import QueueDirectory
+from cutmv.transports.cloudflare.api import Client, Credentials
+from cutmv.transports.cloudflare.messages import Outgoing, limits
+from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.producer.group_commit import Publisher
+from cutmv.transports.cloudflare.producer.sender import Sender
+from cutmv.transports.cloudflare.queues import QueueDirectory
 
 #: Cloudflare's bounds on a batch.
 MESSAGES, BYTES = 100, 256_000
@@ -25,7 +25,7 @@ TEXTS = st.builds(
     st.sampled_from(["a", "é", "€", "🎬"]),
     st.one_of(
         st.integers(4, 2000),
-        st.integers(4, envelope.MAX_MESSAGE - envelope.METADATA),
+        st.integers(4, limits.MAX_MESSAGE - limits.METADATA),
         st.sampled_from([27_900, 28_000, 127_900]),  # that add up to a batch, or to a bit more
     ),
 )
@@ -49,7 +49,7 @@ def test_messages_are_split_into_full_calls_that_fit(
     publisher: Publisher, texts: list[str], small: int
 ) -> None:
     messages = [Outgoing(text) for text in [*texts, *(str(n) for n in range(small))]]
-    calls = [parcel.messages for parcel in publisher._pack(messages)]
+    calls = [pending.messages for pending in publisher._pack(messages)]
 
     assert [message for call in calls for message in call] == messages
     for call in calls:
@@ -64,9 +64,9 @@ def test_callers_share_a_call_only_as_far_as_it_fits(
     publisher: Publisher, callers: list[list[str]]
 ) -> None:
     waiting = [
-        parcel
+        pending
         for texts in callers
-        for parcel in publisher._pack([Outgoing(text) for text in texts])
+        for pending in publisher._pack([Outgoing(text) for text in texts])
     ]
     publisher._crowd = 1  # nobody is waited for
     publisher._waiting.extend(waiting)
@@ -75,8 +75,8 @@ def test_callers_share_a_call_only_as_far_as_it_fits(
         calls.append(publisher._take())
         publisher._crowd = 1
 
-    assert [parcel for call in calls for parcel in call] == waiting
+    assert [pending for call in calls for pending in call] == waiting
     for call in calls:
-        messages = [message for parcel in call for message in parcel.messages]
+        messages = [message for pending in call for message in pending.messages]
         assert 1 <= len(messages) <= MESSAGES
         assert billed(messages) <= BYTES

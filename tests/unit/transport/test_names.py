@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cutmv.transports.cloudflare.errors import QueueNameError
 from cutmv.transports.cloudflare.queues import names
-from cutmv.transports.cloudflare.queues.bindings import Address
+from cutmv.transports.cloudflare.queues.bindings import TemporaryBinding
 
 CLOUDFLARE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -94,11 +94,11 @@ def test_a_name_of_somebody_else_is_not_decoded(queue_name: str) -> None:
 
 @given(short_name)
 def test_a_dead_letter_queue_has_a_valid_name_that_no_other_queue_meets(name: str) -> None:
-    dead = names.dead_letters(names.encode(name), "{queue}-dead")
+    dead = names.dead_letter_name(names.encode(name), "{queue}-dead")
 
     assert CLOUDFLARE.fullmatch(dead)
     assert dead != names.encode(name)
-    if not dead.startswith(names.LONG_DEAD_LETTERS):
+    if not dead.startswith(names.LONG_DEAD_LETTER_NAME):
         assert names.decode(dead) == f"{name}-dead"
 
 
@@ -111,16 +111,16 @@ def test_a_dead_letter_queue_has_a_valid_name_that_no_other_queue_meets(name: st
     ],
 )
 def test_dead_letter_queues_are_spelled_like_any_queue(name: str, dead: str) -> None:
-    assert names.dead_letters(names.encode(name), "{queue}-dead") == dead
+    assert names.dead_letter_name(names.encode(name), "{queue}-dead") == dead
 
 
 @pytest.mark.parametrize("name", ["a" * 59, "a" * 63, "x" * 40 + "_" * 10])
 def test_a_dead_letter_queue_whose_name_is_too_long_has_a_digest_for_one(name: str) -> None:
-    dead = names.dead_letters(names.encode(name), "{queue}-dead")
+    dead = names.dead_letter_name(names.encode(name), "{queue}-dead")
 
     assert CLOUDFLARE.fullmatch(dead)
     assert dead.startswith("q---l")
-    assert dead != names.dead_letters(names.encode(name[:-1]), "{queue}-dead")
+    assert dead != names.dead_letter_name(names.encode(name[:-1]), "{queue}-dead")
     with pytest.raises(QueueNameError):
         names.decode(dead)
 
@@ -133,51 +133,51 @@ def test_a_band_s_name_is_one_cloudflare_takes_and_gives_the_band_back(
     name: str, step: int
 ) -> None:
     assume(len(names.encode(name)) <= 56)
-    encoded = names.encode(names.Band(name, step))
+    encoded = names.encode(names.PriorityLevel(name, step))
 
     assert CLOUDFLARE.fullmatch(encoded)
-    assert names.read_band(encoded) == names.Band(name, step)
+    assert names.read_level(encoded) == names.PriorityLevel(name, step)
 
 
 @given(short_name, short_name, steps)
 def test_a_band_and_a_queue_never_meet(name: str, other: str, step: int) -> None:
     assume(len(names.encode(name)) <= 56)
-    encoded = names.encode(names.Band(name, step))
+    encoded = names.encode(names.PriorityLevel(name, step))
 
     assert names.encode(other) != encoded
-    assert names.read_band(names.encode(other)) is None
-    assert Address.read(encoded) is None
+    assert names.read_level(names.encode(other)) is None
+    assert TemporaryBinding.read(encoded) is None
     if _fits(encoded):
         assert names.encode(encoded) != encoded, "a queue of that very name is spelled out"
 
 
 def test_a_name_too_long_for_bands_is_refused() -> None:
-    assert names.encode(names.Band("x" * 56, 3))
+    assert names.encode(names.PriorityLevel("x" * 56, 3))
     with pytest.raises(QueueNameError, match="too long for priorities"):
-        names.encode(names.Band("x" * 57, 3))
+        names.encode(names.PriorityLevel("x" * 57, 3))
 
 
 @pytest.mark.parametrize(
     "queue_name", ["q---p0-x", "q---p3-", "q---p3", "q---p33-x", "q---p3-q--x-"]
 )
 def test_what_is_no_band_is_told_apart(queue_name: str) -> None:
-    assert names.read_band(queue_name) is None
+    assert names.read_level(queue_name) is None
 
 
 @pytest.mark.parametrize(("priority", "found"), [(0, 0), (2, 0), (3, 3), (5, 3), (6, 6), (9, 9)])
 def test_a_priority_belongs_to_the_last_step_at_or_below_it(priority: int, found: int) -> None:
-    part = names.band("x", (0, 3, 6, 9), priority)
+    part = names.level_of("x", (0, 3, 6, 9), priority)
 
-    assert part == (names.Band("x", found) if found else "x")
-    assert names.band("x", (), priority) == "x"
+    assert part == (names.PriorityLevel("x", found) if found else "x")
+    assert names.level_of("x", (), priority) == "x"
 
 
 def test_a_band_has_dead_letters_of_its_own() -> None:
-    band = names.encode(names.Band("work", 3))
+    band = names.encode(names.PriorityLevel("work", 3))
 
-    assert names.dead_letters(band, "{queue}-dead") == "q---p3-work-dead"
-    long = names.encode(names.Band("x" * 56, 3))
-    other = names.encode(names.Band("x" * 56, 6))
-    graves = {names.dead_letters(name, "{queue}-dead") for name in (long, other)}
-    assert len(graves) == 2
-    assert all(CLOUDFLARE.fullmatch(grave) for grave in graves)
+    assert names.dead_letter_name(band, "{queue}-dead") == "q---p3-work-dead"
+    long = names.encode(names.PriorityLevel("x" * 56, 3))
+    other = names.encode(names.PriorityLevel("x" * 56, 6))
+    dead = {names.dead_letter_name(name, "{queue}-dead") for name in (long, other)}
+    assert len(dead) == 2
+    assert all(CLOUDFLARE.fullmatch(name) for name in dead)

@@ -6,8 +6,9 @@ import sys
 import kombu
 import pytest
 
+from cutmv.transports.cloudflare.api import Credentials
 from cutmv.transports.cloudflare.errors import ConfigurationError
-from cutmv.transports.cloudflare.options import Credentials, Options
+from cutmv.transports.cloudflare.options import Options
 
 
 def test_nothing_given_means_the_documented_defaults() -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutmv.transports.cloudflare.api import rate_limit as budget_module
-from cutmv.transports.cloudflare.api.rate_limit import Budget
+from cutmv.transports.cloudflare.api.rate_limit import RateLimiter
 from cutmv.transports.cloudflare.errors import Throttled
 
 
@@ -32,10 +32,10 @@ def _busiest(calls: list[float], window: float) -> int:
 
 
 def test_a_caller_in_a_hurry_for_ever_never_passes_the_limit_in_any_window(clock: Clock) -> None:
-    budget = Budget(60, 30, clock=clock)
+    limiter = RateLimiter(60, 30, clock=clock)
     calls = []
     while clock.now < 1200:
-        budget.take(deadline=float("inf"))
+        limiter.take(deadline=float("inf"))
         calls.append(clock.now)
 
     assert _busiest(calls, 30) <= 60
@@ -48,12 +48,12 @@ def test_whatever_the_rhythm_no_window_holds_more_than_the_limit(
     gaps: list[float], limit: int
 ) -> None:
     clock = Clock()
-    budget = Budget(limit, 10, clock=clock)
+    limiter = RateLimiter(limit, 10, clock=clock)
     calls = []
     for gap in gaps:
         clock.now += gap
         try:
-            budget.take(deadline=clock.now)
+            limiter.take(deadline=clock.now)
         except Throttled:
             continue
         calls.append(clock.now)
@@ -63,51 +63,51 @@ def test_whatever_the_rhythm_no_window_holds_more_than_the_limit(
 
 
 def test_the_first_half_goes_at_once_and_the_rest_is_spread(clock: Clock) -> None:
-    budget = Budget(100, 100, clock=clock)
+    limiter = RateLimiter(100, 100, clock=clock)
     for _ in range(50):
-        budget.take(deadline=clock.now)
+        limiter.take(deadline=clock.now)
     start = clock.now
 
-    budget.take(deadline=float("inf"))
-    budget.take(deadline=float("inf"))
+    limiter.take(deadline=float("inf"))
+    limiter.take(deadline=float("inf"))
 
     assert 2 <= clock.now - start <= 8
 
 
 def test_a_caller_that_can_not_wait_is_told_at_once(clock: Clock) -> None:
-    budget = Budget(2, 100, clock=clock)
-    budget.take(deadline=clock.now)
+    limiter = RateLimiter(2, 100, clock=clock)
+    limiter.take(deadline=clock.now)
     start = clock.now
 
     with pytest.raises(Throttled, match="budget of REST calls is used up"):
-        budget.take(deadline=clock.now + 5)
+        limiter.take(deadline=clock.now + 5)
     assert clock.now == start
 
 
 def test_what_cloudflare_says_is_left_counts_less_the_reserve(clock: Clock) -> None:
-    budget = Budget(1000, 300, reserve=10, clock=clock)
-    budget.learn({"ratelimit": '"default";r=12;t=30'})
+    limiter = RateLimiter(1000, 300, reserve=10, clock=clock)
+    limiter.learn({"ratelimit": '"default";r=12;t=30'})
 
-    budget.take(deadline=clock.now)
-    budget.take(deadline=clock.now)
+    limiter.take(deadline=clock.now)
+    limiter.take(deadline=clock.now)
     with pytest.raises(Throttled):
-        budget.take(deadline=clock.now + 20)
+        limiter.take(deadline=clock.now + 20)
     clock.now += 30
-    budget.take(deadline=clock.now)
+    limiter.take(deadline=clock.now)
 
 
 def test_a_429_closes_the_budget_for_as_long_as_it_says(clock: Clock) -> None:
-    budget = Budget(0, 300, clock=clock)
-    budget.close_for(7)
+    limiter = RateLimiter(0, 300, clock=clock)
+    limiter.close_for(7)
 
     with pytest.raises(Throttled):
-        budget.take(deadline=clock.now + 6)
-    budget.take(deadline=clock.now + 8)
+        limiter.take(deadline=clock.now + 6)
+    limiter.take(deadline=clock.now + 8)
     assert clock.now >= 1007
 
 
 def test_no_limit_means_no_waiting(clock: Clock) -> None:
-    budget = Budget(0, 300, clock=clock)
+    limiter = RateLimiter(0, 300, clock=clock)
 
     for _ in range(5000):
-        budget.take(deadline=clock.now)
+        limiter.take(deadline=clock.now)

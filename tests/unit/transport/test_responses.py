@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.api import Client, Credentials
 from cutmv.transports.cloudflare.api.responses import Pulled
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
@@ -26,8 +26,8 @@ from cutmv.transports.cloudflare.errors import (
     Throttled,
     Unreachable,
 )
-from cutmv.transports.cloudflare.options import Credentials, Options
-from cutmv.transports.cloudflare.queues.directory import Queue
+from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.queues import Queue
 
 MESSAGE = {"id": "m", "lease_id": "l", "ref": "r", "body": "b", "attempts": 1, "metadata": {}}
 QUEUE = {"queue_name": "q", "queue_id": "0af"}
@@ -108,7 +108,7 @@ CALLS: dict[str, Callable[[Client, float], Any]] = {
     "publish": lambda c, d: c.publish("q", [("text", None)], d),
     "put": lambda c, d: c.put("q", [{"body": "text"}], d),
     "pull": lambda c, d: c.pull("q", 1, 1.0, d),
-    "settle": lambda c, d: c.settle("q", ["l"], [("m", 1.0)], d),
+    "end_leases": lambda c, d: c.settle("q", ["l"], [("m", 1.0)], d),
     "peek": lambda c, d: c.peek("q", 1, d),
     "remove": lambda c, d: c.remove("q", ["r"], d),
 }
@@ -125,7 +125,7 @@ def once(client: Client, call: str) -> Any:
 
 
 #: Methods whose callers try again themselves.
-ONCE = ("pull", "settle")
+ONCE = ("pull", "end_leases")
 
 
 def test_every_method_of_the_client_is_among_those_tried() -> None:
@@ -305,8 +305,8 @@ def test_who_is_asked_to_wait_for_ever_waits_for_an_hour(
         *[("peek", result) for result in (None, [], "none", {"messages": {}})],
         ("peek", {"messages": [MESSAGE, None]}),
         ("peek", {"messages": [{**MESSAGE, "timestamp_ms": "now"}]}),
-        *[("settle", result) for result in (None, [], "none", {"warnings": ["a"]})],
-        *[("settle", {"warnings": warnings}) for warnings in ("a", 1, True)],
+        *[("end_leases", result) for result in (None, [], "none", {"warnings": ["a"]})],
+        *[("end_leases", {"warnings": warnings}) for warnings in ("a", 1, True)],
         *[("remove", result) for result in (None, [], "none", {"warnings": ["a"]})],
         *[(call, []) for call in ("retain", "delete_queue", "create_consumer", "purge", "put")],
         ("update_consumer", []),
@@ -340,9 +340,9 @@ def test_pages_that_can_t_be_counted_void_the_list(
         ("pull", {"result": {"message_backlog_count": 0}}, Pulled([], 0)),
         ("pull", {"result": {"message_backlog_count": "0"}}, Pulled([], None)),
         ("pull", {"result": {"message_backlog_count": False}}, Pulled([], None)),
-        ("settle", {"result": {}}, {}),
-        ("settle", {"result": {"warnings": []}}, {}),
-        ("settle", {"result": {"warnings": {"l": 1}}}, {"l": "1"}),
+        ("end_leases", {"result": {}}, {}),
+        ("end_leases", {"result": {"warnings": []}}, {}),
+        ("end_leases", {"result": {"warnings": {"l": 1}}}, {"l": "1"}),
         ("delete_queue", {"result": None}, None),
     ],
 )
@@ -475,5 +475,5 @@ def test_whatever_is_answered_only_documented_errors_come_out(
         entries = read.messages if call == "pull" else read
         assert all(entry[handle] and isinstance(entry["body"], str) for entry in entries)
         assert all(int(entry.get("attempts") or 1) is not None for entry in entries)
-    elif call in ("settle", "remove"):
+    elif call in ("end_leases", "remove"):
         assert all(isinstance(warning, str) for warning in read.values())

@@ -1,8 +1,7 @@
 """What a person wants to know of an account's queues, and to do to them.
 
-Everything here takes a `session.Session`; `opened` makes one from the environment. Messages are
-looked at by the API's peek, which leases nothing and shows only those that wait: not the leased,
-nor the delayed ones.
+Everything here takes a `session.Session`; `opened` makes one from the environment. The API's peek
+shows messages: it leases nothing and shows only those that wait, neither leased nor delayed ones.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cutmv.transports.cloudflare import session as sessions
-from cutmv.transports.cloudflare.api.responses import Backlog
+from cutmv.transports.cloudflare.api import Backlog, Credentials
 from cutmv.transports.cloudflare.errors import NotFound, QueueMissing, QueueNameError
 from cutmv.transports.cloudflare.messages import envelope
-from cutmv.transports.cloudflare.options import Credentials, Options
-from cutmv.transports.cloudflare.queues.bindings import stands_for_binding
-from cutmv.transports.cloudflare.queues.directory import Queue
+from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.queues import Queue, stands_for_binding
 from cutmv.transports.cloudflare.session import Session
 
 #: Seconds one call may take, retries and waiting for the account's budget included. A person waits
@@ -39,11 +37,14 @@ PARALLEL = 8
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A queue, kombu's name for it (none: it has none), and about what it holds."""
+    """A queue, kombu's name for it (none: it has none), and about what it holds.
+
+    `of_binding` tells whether it stands for a binding.
+    """
 
     queue: Queue
     name: str | None
-    mailbox: bool
+    of_binding: bool
     backlog: Backlog
 
 
@@ -66,12 +67,12 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Grave:
-    """A queue, its dead-letter queue, and the first of what lies there."""
+class DeadLetters:
+    """A queue, its dead-letter queue, and the first messages of that."""
 
     source: Queue
     queue: Queue
-    letters: Sequence[Waiting]
+    messages: Sequence[Waiting]
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def opened(prefix: str = "") -> Iterator[Session]:
     options = Options.read({"queue_name_prefix": prefix, "publish_timeout": CALL_TIMEOUT})
     session = sessions.acquire(Credentials.read(None, None), options)
     try:
-        session.queues.refresh(0, deadline())
+        session.directory.refresh(0, deadline())
         yield session
     finally:
         sessions.release(session)
@@ -96,9 +97,9 @@ def deadline() -> float:
 
 def find(session: Session, name: str) -> Queue:
     """Return the queue that kombu, or else Cloudflare, calls `name`; raises `QueueMissing`."""
-    known = {queue.name: queue for queue in session.queues.all}
+    known = {queue.name: queue for queue in session.directory.all}
     try:
-        queue = known.get(session.queues.queue_name(name))
+        queue = known.get(session.directory.queue_name(name))
     except QueueNameError:
         queue = None
     queue = queue or known.get(name)
@@ -109,18 +110,14 @@ def find(session: Session, name: str) -> Queue:
     return queue
 
 
-def overviews(session: Session, mailboxes: bool) -> list[Overview]:
-    """Return all queues by name, with `mailboxes` those too; makes a call for each."""
-    queues = [
-        (queue, session.queues.name_of(queue), stands_for_binding(queue.name))
-        for queue in sorted(session.queues.all, key=lambda queue: queue.name)
-    ]
+def overviews(session: Session, bindings: bool) -> list[Overview]:
+    """Return all queues by name, with `bindings` also those of bindings; makes a call for each."""
     prefixed = bool(session.options.queue_name_prefix)
-    shown = [
-        (queue, name, mailbox)
-        for queue, name, mailbox in queues
-        if (mailboxes if mailbox else name is not None or not prefixed)
-    ]
+    shown = []
+    for queue in sorted(session.directory.all, key=lambda queue: queue.name):
+        name, of_binding = session.directory.name_of(queue), stands_for_binding(queue.name)
+        if bindings if of_binding else name is not None or not prefixed:
+            shown.append((queue, name, of_binding))
 
     def look(queue: Queue) -> Backlog | None:
         try:
@@ -131,8 +128,8 @@ def overviews(session: Session, mailboxes: bool) -> list[Overview]:
     with ThreadPoolExecutor(PARALLEL) as pool:
         backlogs = pool.map(look, [queue for queue, _, _ in shown])
         return [
-            Overview(queue, name, mailbox, backlog)
-            for (queue, name, mailbox), backlog in zip(shown, backlogs, strict=True)
+            Overview(queue, name, of_binding, backlog)
+            for (queue, name, of_binding), backlog in zip(shown, backlogs, strict=True)
             if backlog is not None
         ]
 
@@ -166,7 +163,9 @@ def remove(
     return missing
 
 
-def graves(session: Session, source: Queue | None, count: int = MAX_PEEK) -> list[Grave]:
+def dead_letters(
+    session: Session, source: Queue | None, count: int = MAX_PEEK
+) -> list[DeadLetters]:
     """Return the dead letters of one queue, or of all, the first `count` of each.
 
     Raises `QueueMissing` where `source` has no dead-letter queue.
@@ -174,17 +173,17 @@ def graves(session: Session, source: Queue | None, count: int = MAX_PEEK) -> lis
     if source is not None and not source.dead_letter_queue:
         raise QueueMissing(f"queue {source.name!r} has no dead-letter queue")
     found = []
-    for each in [source] if source else session.queues.all:
+    for each in [source] if source else session.directory.all:
         name = each.dead_letter_queue
-        if name and (queue := session.queues.find_by_name(name)) is not None:
-            found.append(Grave(each, queue, peek(session, queue, count)))
+        if name and (queue := session.directory.find_by_name(name)) is not None:
+            found.append(DeadLetters(each, queue, peek(session, queue, count)))
     return found
 
 
-def why_dead(letter: Waiting, source: Queue) -> str:
+def why_dead(message: Waiting, source: Queue) -> str:
     """Return as far as is known why a message of `source` is dead."""
-    if letter.unreadable:
-        return f"can't be read: {letter.unreadable}"
+    if message.unreadable:
+        return f"can't be read: {message.unreadable}"
     if source.max_retries is None:
         return "delivered too often, and never acked"
     return f"delivered {source.max_retries + 1} times, and never acked"

@@ -1,8 +1,8 @@
 """Moving dead letters back to their queue, so that an interruption at any line loses none.
 
-A letter is leased, its text (and with it the task's id, the headers, the publisher's id) is
-published to its queue, and only once that is accepted is it acked. Whoever is killed in between
-leaves two of it under one id; a lease that nobody ends comes back.
+A dead letter is leased. Its text (and with it the task's id, the headers, the publisher's id) is
+published to its queue, and only once that is accepted is it acked. A replay that is killed in
+between leaves two of it under one id; a lease that nobody ends comes back.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cutmv.transports.cloudflare.admin.inspect import CALL_TIMEOUT, deadline
-from cutmv.transports.cloudflare.api.client import full_jitter
-from cutmv.transports.cloudflare.consumer.dead_letters import as_pulled, calls
+from cutmv.transports.cloudflare.consumer import as_pulled, calls
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
     ObjectMissing,
@@ -23,27 +22,26 @@ from cutmv.transports.cloudflare.errors import (
     PublishFailed,
     QueueMissing,
 )
-from cutmv.transports.cloudflare.leases.acknowledger import Lease
-from cutmv.transports.cloudflare.messages import envelope
-from cutmv.transports.cloudflare.messages import eta as delays
-from cutmv.transports.cloudflare.producer.group_commit import Outgoing
-from cutmv.transports.cloudflare.queues.directory import Queue
-from cutmv.transports.cloudflare.queues.names import Named
+from cutmv.transports.cloudflare.leases import Delivery
+from cutmv.transports.cloudflare.messages import Outgoing, envelope, eta
+from cutmv.transports.cloudflare.queues import Queue, QueueName
+from cutmv.transports.cloudflare.runtime import full_jitter
 from cutmv.transports.cloudflare.session import Session
 
 logger = logging.getLogger(__name__)
 
-#: Letters of one pull, and seconds of their lease: an interrupted replay hides them for that long.
-PULL, LEASE = 100, 60.0
+#: Dead letters of one pull, and seconds of their lease: an interrupted replay hides them for that
+#: long.
+MAX_PULL, LEASE_SECONDS = 100, 60.0
 
-#: Deliveries that the dead-letter queue's consumer must allow after the first. There is no second
-#: grave: a letter that was looked at too often would be deleted.
+#: Deliveries that the dead-letter queue's consumer must allow after the first. Nothing is behind a
+#: dead-letter queue: a dead letter that was looked at too often would be deleted.
 LEAST_RETRIES = 2
 
 
 @dataclass(slots=True)
 class Replay:
-    """What a replay did: letters moved back, letters left that can't be read, ids not found."""
+    """What a replay did: dead letters moved back, those left that can't be read, ids not found."""
 
     moved: int = 0
     unreadable: int = 0
@@ -51,105 +49,106 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class _Letter:
-    entry: dict[str, Any]
+class _DeadLetter:
+    delivery: Delivery
     publish_id: str
     task_id: str | None = None
     message: dict[str, Any] = field(default_factory=dict)
     outgoing: Outgoing | None = None  # none: it can't be read
 
     @classmethod
-    def read(cls, entry: dict[str, Any]) -> _Letter:
+    def read(cls, delivery: Delivery) -> _DeadLetter:
+        entry = delivery.entry
         try:
             message = envelope.decode(entry)
         except (ValueError, TypeError, KeyError):
-            return cls(entry, str(entry.get("id")))
-        outgoing = Outgoing(envelope.text_of(entry), delays.due_at(message))
+            return cls(delivery, str(entry.get("id")))
+        outgoing = Outgoing(envelope.text_of(entry), eta.due_at(message))
         publish_id, task_id = message["properties"]["message_id"], message["headers"].get("id")
         task_id = None if task_id is None else str(task_id)
-        return cls(entry, str(publish_id), task_id, message, outgoing)
+        return cls(delivery, str(publish_id), task_id, message, outgoing)
 
 
-def replay(
+def replay_dead_letters(
     session: Session, source: Queue, most: int | None = None, task_ids: Collection[str] = ()
 ) -> Replay:
     """Move dead letters back to `source`: `most` of them (none: all), or those of `task_ids`.
 
-    A letter that dies again meanwhile is left, and so is what can't be read, which would only
+    One that dies again meanwhile is left, and so is what can't be read, which would only
     come back. Raises `QueueMissing` where there is nothing to replay from, and a `CloudflareError`
     whose line tells how far it came.
     """
-    name = session.queues.named(source)
+    name = session.directory.named(source)
     if name is None:
         raise QueueMissing(f"queue {source.name!r} is none of this app's: nothing reads it")
-    grave = _grave(session, source, bool(task_ids))
+    target = _dead_letter_queue(session, source, bool(task_ids))
     done = Replay(missing=list(task_ids))
-    if grave is None:
+    if target is None:
         return done
-    held: list[_Letter] = []
-    session.settler.start()
+    held: list[_DeadLetter] = []
+    session.acknowledger.start()
     try:
-        _move(session, name, grave, most, done=done, held=held)
+        _move(session, name, target, most, done=done, held=held)
     except CloudflareError as error:
         raise PublishFailed(
             f"{done.moved} dead letter(s) are back in queue {name!r}; then: {error}"
         ) from None
     finally:
-        _put_back(session, grave, held)
-        settled = session.settler.flush(CALL_TIMEOUT)
-    if not settled:
+        _put_back(session, target, held)
+        accepted = session.acknowledger.flush(CALL_TIMEOUT)
+    if not accepted:
         raise PublishFailed(
             f"{done.moved} dead letter(s) are back in queue {name!r}, but Cloudflare did not take "
-            f"their acks: some are still in {grave.name!r} too, under the same ids"
+            f"their acks: some are still in {target.name!r} too, under the same ids"
         )
     return done
 
 
-def _grave(session: Session, source: Queue, chosen: bool) -> Queue | None:
+def _dead_letter_queue(session: Session, source: Queue, chosen: bool) -> Queue | None:
     """Return the dead-letter queue, fit to be pulled from; none if it does not exist (yet)."""
     if not source.dead_letter_queue:
         raise QueueMissing(f"queue {source.name!r} has no dead-letter queue")
-    grave = session.queues.find_by_name(source.dead_letter_queue)
-    if grave is None:
+    target = session.directory.find_by_name(source.dead_letter_queue)
+    if target is None:
         return None
-    sources = [each.name for each in session.queues.all if each.dead_letter_queue == grave.name]
+    sources = [each.name for each in session.directory.all if each.dead_letter_queue == target.name]
     if len(sources) > 1 and not chosen:
         raise QueueMissing(
-            f"{grave.name!r} holds the dead letters of {', '.join(sorted(sources))}, and does not "
+            f"{target.name!r} holds the dead letters of {', '.join(sorted(sources))}, and does not "
             f"tell which are whose: name those to replay by --task-id"
         )
-    grave = session.queues.pullable(grave)
-    if grave.max_retries is not None and grave.max_retries < LEAST_RETRIES:
+    target = session.directory.pullable(target)
+    if target.max_retries is not None and target.max_retries < LEAST_RETRIES:
         raise QueueMissing(
-            f"the consumer of {grave.name!r} has max_retries {grave.max_retries}, so that to look "
-            f"at a letter may delete it: set it to 100"
+            f"the consumer of {target.name!r} has max_retries {target.max_retries}, so that to "
+            f"look at a dead letter may delete it: set it to 100"
         )
-    return grave
+    return target
 
 
 def _move(
     session: Session,
-    name: Named,
-    grave: Queue,
+    name: QueueName,
+    target: Queue,
     most: int | None,
     *,
     done: Replay,
-    held: list[_Letter],
+    held: list[_DeadLetter],
 ) -> None:
     """Move what is asked for; note in `done` what was, and in `held` what is to be put back."""
     chosen, seen = bool(done.missing), set[str]()
     began = time.monotonic()
     while (most is None or done.moved < most) and not (chosen and not done.missing):
-        count = PULL if most is None or chosen else min(PULL, most - done.moved)
-        fresh: list[_Letter] = []
-        pulled = _pull(session, grave, count)
-        for letter in map(_Letter.read, pulled):
+        count = MAX_PULL if most is None or chosen else min(MAX_PULL, most - done.moved)
+        fresh: list[_DeadLetter] = []
+        pulled = _pull(session, target, count)
+        for letter in map(_DeadLetter.read, pulled):
             (held if letter.publish_id in seen else fresh).append(letter)
             seen.add(letter.publish_id)
         # What is known died again, or is a copy; later it may be what is held, whose lease ended.
-        if not pulled or (not fresh and time.monotonic() - began > LEASE):
+        if not pulled or (not fresh and time.monotonic() - began > LEASE_SECONDS):
             return
-        wanted: list[tuple[_Letter, Outgoing]] = []
+        wanted: list[tuple[_DeadLetter, Outgoing]] = []
         for letter in fresh:
             room = most is None or done.moved + len(wanted) < most
             asked = not chosen or letter.task_id in done.missing
@@ -158,53 +157,50 @@ def _move(
             else:
                 done.unreadable += letter.outgoing is None
         held += fresh
-        session.publisher(name).publish([_renewed(session, *each) for each in wanted])
+        session.publishers.to(name).publish([_renewed(session, *each) for each in wanted])
         for letter, _ in wanted:
             held.remove(letter)
-            session.settler.ack(_lease(grave, letter))
+            session.acknowledger.ack(letter.delivery)
         done.moved += len(wanted)
         moved = {letter.task_id for letter, _ in wanted}
         done.missing = [task_id for task_id in done.missing if task_id not in moved]
 
 
-def _renewed(session: Session, letter: _Letter, outgoing: Outgoing) -> Outgoing:
+def _renewed(session: Session, letter: _DeadLetter, outgoing: Outgoing) -> Outgoing:
     """Return what to publish; an object that the letter refers to begins its life anew."""
     try:
-        return Outgoing(session.large.renew(letter.message, outgoing.text), outgoing.due)
+        return Outgoing(session.claim_checks.renew(letter.message, outgoing.text), outgoing.due)
     except ObjectMissing:
         return outgoing  # its consumer will say so, and it is a dead letter again
     except ObjectStoreError as error:
         raise PublishFailed(f"task {letter.task_id}'s message can't be renewed: {error}") from None
 
 
-def _put_back(session: Session, grave: Queue, held: list[_Letter]) -> None:
-    """Return letters to the dead-letter queue; anew, those that were looked at often."""
-    limit = (grave.max_retries or 0) // 2
-    worn = [each.entry for each in held if int(each.entry.get("attempts") or 1) > limit]
+def _put_back(session: Session, target: Queue, held: list[_DeadLetter]) -> None:
+    """Return dead letters to their queue; anew, those that were looked at often."""
+    limit = (target.max_retries or 0) // 2
+    worn = [each.delivery.entry for each in held if each.delivery.attempts > limit]
     renewed: set[str] = set()
     try:
         for entries in calls(worn):
-            session.client.put(grave.queue_id, list(map(as_pulled, entries)), deadline())
+            session.client.put(target.queue_id, list(map(as_pulled, entries)), deadline())
             renewed |= {entry["lease_id"] for entry in entries}
     except CloudflareError as error:
         logger.warning("cloudflare: %d dead letters are not renewed: %s", len(worn), error)
     for letter in held:
-        if letter.entry["lease_id"] in renewed:
-            session.settler.ack(_lease(grave, letter))
+        if letter.delivery.lease.lease_id in renewed:
+            session.acknowledger.ack(letter.delivery)
         else:
-            session.settler.retry(_lease(grave, letter))
+            session.acknowledger.requeue(letter.delivery)
 
 
-def _lease(grave: Queue, letter: _Letter) -> Lease:
-    return Lease(grave.queue_id, letter.entry["lease_id"])
-
-
-def _pull(session: Session, grave: Queue, count: int) -> list[dict[str, Any]]:
-    """Lease up to `count` letters, and try again until `CALL_TIMEOUT` where that may help."""
+def _pull(session: Session, target: Queue, count: int) -> list[Delivery]:
+    """Lease up to `count` dead letters, and try again until `CALL_TIMEOUT` where that may help."""
     until, attempt = deadline(), 0
     while True:
         try:
-            return session.client.pull(grave.queue_id, count, LEASE, until).messages
+            answer = session.client.pull(target.queue_id, count, LEASE_SECONDS, until)
+            return [Delivery.pulled(target.queue_id, entry) for entry in answer.messages]
         except CloudflareError as error:
             pause = full_jitter(attempt) + (error.retry_after or 0.0)
             if not error.passing or time.monotonic() + pause > until:

@@ -8,7 +8,6 @@ keep-alive, not HTTP/2, whose header compression logs the token at DEBUG.
 from __future__ import annotations
 
 import json
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -17,31 +16,28 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from cutmv.transports.cloudflare.api import responses as answers
-from cutmv.transports.cloudflare.api.rate_limit import Budget
+from cutmv.transports.cloudflare.api import responses
+from cutmv.transports.cloudflare.api.credentials import Credentials
+from cutmv.transports.cloudflare.api.http import exchange
+from cutmv.transports.cloudflare.api.rate_limit import RateLimiter
 from cutmv.transports.cloudflare.api.responses import Backlog, Pulled
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     CloudflareError,
     NotFound,
     Refused,
-    ServerFault,
-    Unreachable,
 )
-from cutmv.transports.cloudflare.options import Credentials, Options
+from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.runtime import full_jitter
 
 #: Seconds to open a TCP and TLS connection at most.
 CONNECT_TIMEOUT = 3.0
 
-#: Connections open at once at most; each puller uses one, publishers share the rest.
+#: Connections open at once at most; each poller uses one, publishers share the rest.
 MAX_CONNECTIONS = 64
 
 #: Seconds an unused connection is kept.
 KEEPALIVE = 60.0
-
-#: First and longest pause before a retry, seconds; full jitter takes a random part of it.
-BACKOFF_FIRST = 0.1
-BACKOFF_MAX = 2.0
 
 #: Queues in a page of the list, and pages at most (an account has at most 10,000 queues).
 PAGE = 100
@@ -50,17 +46,12 @@ MAX_PAGES = 100
 T = TypeVar("T")
 
 
-def full_jitter(attempt: int, first: float = BACKOFF_FIRST, most: float = BACKOFF_MAX) -> float:
-    """Return the seconds to pause before retry number `attempt` (from 0)."""
-    return random.uniform(0, min(most, first * 2 ** min(attempt, 16)))
-
-
 class Client:
     """Calls the Queues API of one account. Threads share it; its owner closes it.
 
     Every method takes `deadline`, a `time.monotonic` instant after which it gives up, and
     raises one of `errors.CloudflareError`. Calls are retried until then on 429, 5xx and
-    dropped connections, but for `pull` and `settle`, whose callers have their own rhythm.
+    dropped connections, but for `pull` and `end_leases`, whose callers have their own rhythm.
     """
 
     def __init__(self, credentials: Credentials, options: Options) -> None:
@@ -73,7 +64,7 @@ class Client:
         }
         self._timeout = options.request_timeout
         reserve = int(options.rate_limit * options.rate_reserve)
-        self.budget = Budget(
+        self.rate_limiter = RateLimiter(
             max(1, int((options.rate_limit - reserve) * options.rate_share))
             if options.rate_limit
             else 0,
@@ -104,7 +95,7 @@ class Client:
         for page in range(1, MAX_PAGES + 1):
             try:
                 path = f"/queues?{urlencode({'page': page, 'per_page': PAGE})}"
-                answer = self._call("GET", path, answers.queues, deadline, retried=retried)
+                answer = self._call("GET", path, responses.queues, deadline, retried=retried)
             except (NotFound, Refused) as error:
                 raise AccessDenied(
                     f"Cloudflare knows no account {self._account!r} for this token ({error}): "
@@ -122,41 +113,41 @@ class Client:
 
     def create_queue(self, queue_name: str, deadline: float) -> dict[str, Any]:
         """Create a queue and return it."""
-        return self._call("POST", "/queues", answers.queue, deadline, {"queue_name": queue_name})
+        return self._call("POST", "/queues", responses.queue, deadline, {"queue_name": queue_name})
 
     def retain(self, queue_id: str, seconds: int, deadline: float) -> None:
         """Have a queue's messages deleted after `seconds` (60 to 14 days)."""
         settings = {"settings": {"message_retention_period": seconds}}
-        self._call("PATCH", f"/queues/{queue_id}", answers.nothing, deadline, settings)
+        self._call("PATCH", f"/queues/{queue_id}", responses.nothing, deadline, settings)
 
     def delete_queue(self, queue_id: str, deadline: float) -> None:
         """Delete a queue with all it holds."""
-        self._call("DELETE", f"/queues/{queue_id}", answers.nothing, deadline)
+        self._call("DELETE", f"/queues/{queue_id}", responses.nothing, deadline)
 
     def list_consumers(self, queue_id: str, deadline: float) -> list[dict[str, Any]]:
         """Return a queue's consumers."""
-        return self._call("GET", f"/queues/{queue_id}/consumers", answers.consumers, deadline)
+        return self._call("GET", f"/queues/{queue_id}/consumers", responses.consumers, deadline)
 
     def create_consumer(self, queue_id: str, consumer: Mapping[str, Any], deadline: float) -> None:
         """Add a consumer to a queue."""
         path = f"/queues/{queue_id}/consumers"
-        self._call("POST", path, answers.nothing, deadline, consumer)
+        self._call("POST", path, responses.nothing, deadline, consumer)
 
     def update_consumer(
         self, queue_id: str, consumer_id: str, consumer: Mapping[str, Any], deadline: float
     ) -> None:
         """Overwrite a consumer: settings that are not named go back to their defaults."""
         path = f"/queues/{queue_id}/consumers/{quote(consumer_id, safe='')}"
-        self._call("PUT", path, answers.nothing, deadline, consumer)
+        self._call("PUT", path, responses.nothing, deadline, consumer)
 
     def purge(self, queue_id: str, deadline: float) -> None:
         """Start the removal of all of a queue's messages."""
         body = {"delete_messages_permanently": True}
-        self._call("POST", f"/queues/{queue_id}/purge", answers.nothing, deadline, body)
+        self._call("POST", f"/queues/{queue_id}/purge", responses.nothing, deadline, body)
 
     def backlog(self, queue_id: str, deadline: float) -> Backlog:
         """Return about what a queue holds, leased and delayed messages included."""
-        return self._call("GET", f"/queues/{queue_id}/metrics", answers.backlog, deadline)
+        return self._call("GET", f"/queues/{queue_id}/metrics", responses.backlog, deadline)
 
     # Messages.
 
@@ -176,7 +167,7 @@ class Client:
     def put(self, queue_id: str, messages: Sequence[Mapping[str, Any]], deadline: float) -> None:
         """Put messages on a queue like `publish`, each as the API takes it."""
         path = f"/queues/{queue_id}/messages/batch"
-        self._call("POST", path, answers.nothing, deadline, {"messages": messages})
+        self._call("POST", path, responses.nothing, deadline, {"messages": messages})
 
     def pull(self, queue_id: str, count: int, visibility_timeout: float, deadline: float) -> Pulled:
         """Lease up to `count` (1 to 100) messages for `visibility_timeout` seconds.
@@ -187,10 +178,10 @@ class Client:
         body = {"batch_size": count, "visibility_timeout_ms": int(visibility_timeout * 1000)}
         path = f"/queues/{queue_id}/messages/pull"
         return self._call(
-            "POST", path, answers.pulled, deadline, body, metered=False, retried=False
+            "POST", path, responses.pulled, deadline, body, metered=False, retried=False
         )
 
-    def settle(
+    def end_leases(
         self,
         queue_id: str,
         acks: Sequence[str],
@@ -199,7 +190,7 @@ class Client:
     ) -> dict[str, str]:
         """End leases: `acks` remove their messages, `retries` return theirs after a delay (s).
 
-        Returns Cloudflare's warnings by lease. Not retried: `leases.Settler` does.
+        Returns Cloudflare's warnings by lease. Not retried: the `Acknowledger` does that.
         """
         body = {
             "acks": [{"lease_id": lease} for lease in acks],
@@ -209,7 +200,7 @@ class Client:
         }
         path = f"/queues/{queue_id}/messages/ack"
         return self._call(
-            "POST", path, answers.warnings, deadline, body, metered=False, retried=False
+            "POST", path, responses.warnings, deadline, body, metered=False, retried=False
         )
 
     def peek(self, queue_id: str, count: int, deadline: float) -> list[dict[str, Any]]:
@@ -218,13 +209,13 @@ class Client:
         Each has a ``ref`` in place of a lease. Leased and delayed messages are not shown.
         """
         path = f"/queues/{queue_id}/messages/peek"
-        return self._call("POST", path, answers.peeked, deadline, {"batch_size": count})
+        return self._call("POST", path, responses.peeked, deadline, {"batch_size": count})
 
     def remove(self, queue_id: str, refs: Sequence[str], deadline: float) -> dict[str, str]:
         """Remove messages by the ``ref`` that `peek` gave; returns Cloudflare's warnings by it."""
         body = {"refs": [{"ref": ref} for ref in refs]}
         path = f"/queues/{queue_id}/messages/purge"
-        return self._call("POST", path, answers.warnings, deadline, body)
+        return self._call("POST", path, responses.warnings, deadline, body)
 
     # One call.
 
@@ -241,13 +232,13 @@ class Client:
     ) -> T:
         """Make a call and return what `read` makes of its answer.
 
-        `metered` calls wait for the account's budget.
+        `metered` calls wait for the rate limiter.
         """
         content = b"" if body is None else _dump(body)
         attempt = 0
         while True:
             if metered:
-                self.budget.take(deadline)
+                self.rate_limiter.take(deadline)
             try:
                 answer = read(self._exchange(method, path, content, deadline))
             except CloudflareError as error:
@@ -256,7 +247,7 @@ class Client:
                 if error.retry_after is not None:
                     pause += error.retry_after
                     if metered:
-                        self.budget.close_for(error.retry_after)
+                        self.rate_limiter.close_for(error.retry_after)
                 if not (retried and error.passing) or time.monotonic() + pause >= deadline:
                     raise
             else:
@@ -282,29 +273,8 @@ class Client:
         port = f":{address.port}" if address.port else ""  # and no password that may be before it
         whom = f"Cloudflare's API at {address.scheme}://{address.hostname}{port}"
         response = exchange(self._http, request, whom)
-        self.budget.learn(response.headers)
-        return answers.envelope(response, self._account)
-
-
-def exchange(http: httpx.HTTPTransport, request: httpx.Request, whom: str) -> httpx.Response:
-    """Send one request and return its answer, read to the end.
-
-    Raises `Unreachable` where `whom` gives none, and `ServerFault` where it can't be unpacked.
-    """
-    try:
-        response = http.handle_request(request)
-        try:
-            response.read()
-        finally:
-            response.close()
-    except (httpx.TransportError, OSError) as error:
-        why = str(error) or type(error).__name__
-        raise Unreachable(f"{whom} gave no answer: {why}") from None
-    except httpx.DecodingError as error:
-        raise ServerFault(
-            f"{whom} packed its answer as nothing is: {error}", status=response.status_code
-        ) from None
-    return response
+        self.rate_limiter.learn(response.headers)
+        return responses.envelope(response, self._account)
 
 
 def _dump(body: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""The account's budget of REST calls, kept on our side.
+"""The account's limit of REST calls, kept on our side.
 
 Cloudflare allows 1,200 calls in 5 minutes for a whole account, pulls and acks aside, and past
 that refuses *every* call for minutes. So a call waits here until it fits: never more than the
@@ -20,8 +20,8 @@ from cutmv.transports.cloudflare.errors import Throttled
 #: Part of the limit that may be used without waiting.
 BURST = 0.5
 
-#: Seconds between two looks at a budget that another thread may change.
-RECHECK = 0.25
+#: Seconds slept at most: another thread, or an answer, may change the wait meanwhile.
+LONGEST_SLEEP = 0.25
 
 #: Seconds slept at least, so that rounding never makes a busy loop.
 MIN_WAIT = 0.001
@@ -30,7 +30,7 @@ MIN_WAIT = 0.001
 _RATELIMIT = re.compile(r"\br=(\d{1,9})\b.*?\bt=(\d{1,5}(?:\.\d{1,9})?)\b", re.IGNORECASE)
 
 
-class Budget:
+class RateLimiter:
     """At most `limit` calls in any `window` seconds; safe to share between threads.
 
     `reserve` calls of those Cloudflare says are left are never used. A `limit` of 0 means no
@@ -73,7 +73,7 @@ class Budget:
                     f"{wait:.0f} s",
                     retry_after=wait,
                 )
-            time.sleep(max(MIN_WAIT, min(wait, RECHECK)))
+            time.sleep(max(MIN_WAIT, min(wait, LONGEST_SLEEP)))
 
     @property
     def scarce(self) -> bool:

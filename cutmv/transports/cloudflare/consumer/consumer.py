@@ -1,58 +1,73 @@
-"""What the consumer's loop finds in its inbox: messages for a consumer, and what it has lost."""
+"""What the consumer's loop gives out of the ready queue: to a callback, or of what is lost."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+
+from kombu.transport import virtual
 
 from cutmv.transports.cloudflare import celery_worker
-from cutmv.transports.cloudflare.consumer.poller import Puller
-from cutmv.transports.cloudflare.consumer.push import Receiver
-from cutmv.transports.cloudflare.leases.acknowledger import Lease
-
-if TYPE_CHECKING:
-    from cutmv.transports.cloudflare.channel import Channel
+from cutmv.transports.cloudflare.consumer.poller import Poller
+from cutmv.transports.cloudflare.consumer.push import PushConsumer
+from cutmv.transports.cloudflare.consumer.qos import QoS
+from cutmv.transports.cloudflare.leases import Delivery
 
 logger = logging.getLogger(__name__)
 
 
-class Subscription:
-    """One consumer of one queue: its callback, and the puller that feeds it."""
+class Recipient(Protocol):
+    """Whom the loop gives what is ready."""
+
+    def deliver(self, ready: Any) -> None:
+        """Take one; called in the consumer's loop."""
+
+
+class QueueConsumer:
+    """One consumer of one queue of the account: its callback, and what feeds it."""
 
     def __init__(
-        self, channel: Channel, queue: str, no_ack: bool, callback: Callable[[Any], None]
+        self,
+        channel: virtual.Channel,
+        qos: QoS,
+        no_ack: bool,
+        callback: Callable[[Any], None],
     ) -> None:
-        self.channel = channel
-        self.queue = queue
-        self.no_ack = no_ack
-        self.callback = callback
-        self.puller: Puller | Receiver | None = None
+        self.source: Poller | PushConsumer  # set before anything is delivered
+        self._channel, self._qos, self._no_ack, self._callback = channel, qos, no_ack, callback
 
-    def deliver(self, raw: dict[str, Any]) -> None:
-        """Give a message to the consumer; called in the consumer's loop."""
-        channel = self.channel
-        message = channel.Message(raw, channel=channel)
-        if self.puller is not None:
-            lease: Lease = raw["lease"]
-            if lease.lost:
-                channel.qos.unreserve(1)
-                return
-            channel.qos.hold(message, lease, fetched=True)
-            if self.no_ack:
-                channel.qos.ack(lease.lease_id)
-        self.callback(message)
+    def deliver(self, ready: Delivery) -> None:
+        """Give a message to the callback, which will ack it."""
+        if ready.lease.lost:
+            self._qos.unreserve(1)
+            return
+        message = self._channel.Message(ready.message, channel=self._channel)
+        self._qos.hold(message, ready, fetched=True)
+        if self._no_ack:
+            self._qos.ack(ready.lease.lease_id)
+        self._callback(message)
 
 
-class Losses:
-    """Tells the consumer's loop of messages that another consumer has now."""
+class MemoryConsumer:
+    """One consumer of one temporary queue, whose messages this process holds in memory."""
 
-    def deliver(self, raw: dict[str, Any]) -> None:
+    def __init__(self, channel: virtual.Channel, callback: Callable[[Any], None]) -> None:
+        self._channel, self._callback = channel, callback
+
+    def deliver(self, ready: dict[str, Any]) -> None:
+        """Give a message to the callback; there is nothing to ack."""
+        self._callback(self._channel.Message(ready, channel=self._channel))
+
+
+class LostDeliveries:
+    """Takes the deliveries that another consumer has now."""
+
+    def __init__(self, qos: QoS) -> None:
+        self._qos = qos
+
+    def deliver(self, ready: Delivery) -> None:
         """Forget the message, and stop its task where that can be done."""
-        lease: Lease = raw["lease"]
-        if raw["qos"].lose(lease.lease_id) and celery_worker.abandon(lease.lease_id):
+        lease = ready.lease
+        if self._qos.lose(lease.lease_id) and celery_worker.abandon(lease.lease_id):
             logger.warning("cloudflare: the task of message %s is stopped", lease.key)
-
-
-#: There is one for all.
-LOSSES = Losses()

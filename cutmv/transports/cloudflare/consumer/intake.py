@@ -1,221 +1,215 @@
-"""What a pull brought: which of it goes to the consumer, and what becomes of the rest."""
+"""What a pull or a push brought: which of it goes to the consumer, and what becomes of the rest."""
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Any
 
-from cutmv.transports.cloudflare.consumer.dead_letters import bury
+from cutmv.transports.cloudflare.consumer.dead_letters import DeadLetters
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
     LedgerUnavailable,
     ObjectMissing,
     ObjectStoreError,
 )
-from cutmv.transports.cloudflare.leases.acknowledger import Lease
-from cutmv.transports.cloudflare.leases.renewer import Deadly, Keeper
-from cutmv.transports.cloudflare.messages import claim_check as large
-from cutmv.transports.cloudflare.messages import envelope
-from cutmv.transports.cloudflare.messages import eta as delays
-from cutmv.transports.cloudflare.producer.group_commit import Outgoing
-from cutmv.transports.cloudflare.queues.directory import MAX_RETRIES, Queue
-from cutmv.transports.cloudflare.queues.names import Named
-from cutmv.transports.cloudflare.session import Session
+from cutmv.transports.cloudflare.leases import Acknowledger, Deadly, Delivery
+from cutmv.transports.cloudflare.messages import ClaimChecks, Outgoing, claim_check, envelope, eta
+from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue, QueueName
 
 logger = logging.getLogger(__name__)
 
 #: Seconds until a message comes again whose further delay was not accepted, whose object could not
-#: be read, or of which the ledger could not tell whether somebody has it.
-AGAIN = 10.0
+#: be read, or of which the ledger could not tell whether another consumer has it.
+RETRY_DELAY = 10.0
 
 #: Messages of a pull about which the ledger is asked at once.
-ASKERS = 8
+LEDGER_READERS = 8
 
-Message = dict[str, Any]
+#: A delivery that can't be read, and why.
+Unreadable = tuple[Delivery, str]
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Candidate:
-    """An entry of a pull's answer, the message or reference read from it, and its lease."""
-
-    entry: Mapping[str, Any]
-    message: Message
-    lease: Lease
+#: A delivery that waits on in its queue, as this new message.
+Deferred = tuple[Delivery, Outgoing]
 
 
-class Admission:
-    """Sorts what was pulled from one queue. `lose` is told of leases that another consumer took."""
+class Intake:
+    """Sorts what came from one queue.
+
+    `publish` publishes messages anew to a queue, and raises a `CloudflareError` where that fails.
+    `on_lost` is told of deliveries that another consumer has taken over.
+    """
 
     def __init__(
-        self, name: Named, queue: Queue, session: Session, lose: Callable[[Lease], None]
+        self,
+        name: QueueName,
+        queue: Queue,
+        *,
+        acknowledger: Acknowledger,
+        publish: Callable[[QueueName, Sequence[Outgoing]], None],
+        claim_checks: ClaimChecks,
+        dead_letters: DeadLetters,
+        on_lost: Callable[[Delivery], None],
     ) -> None:
         self.name = name
         self.queue = queue
-        self._session = session
-        self._lose = lose
+        self._acknowledger = acknowledger
+        self._publish = publish
+        self._claim_checks = claim_checks
+        self._dead_letters = dead_letters
+        self._on_lost = on_lost
         self._allowed = MAX_RETRIES if queue.max_retries is None else queue.max_retries
 
-    def admit(self, pulled: list[dict[str, Any]], until: float) -> list[Message]:
-        """Return the messages for the consumer, each with its lease, which ends at `until`.
+    def admit(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Return the deliveries for the consumer, their messages read.
 
         What is not due, or what another consumer still has, waits on in the queue. What can't be
         read goes to the dead letters. Calls Cloudflare, the ledger and the object store, so it is
         for threads that may wait.
         """
-        unreadable: list[tuple[Mapping[str, Any], str]] = []
-        waiting: list[tuple[Lease, Outgoing]] = []
-        candidates = []
-        for entry in pulled:
-            try:
-                candidates.append(self._read(entry, until))
-            except (ValueError, TypeError, KeyError) as error:
-                unreadable.append((entry, str(error)))
+        unreadable: list[Unreadable] = []
+        deferred: list[Deferred] = []
+        read = [each for each in deliveries if self._read(each, unreadable)]
         now = time.time()
-        due = [each for each in candidates if not self._postpone(each, now, waiting)]
-        messages = self._complete(self._untaken(due, waiting, unreadable), unreadable)
+        due = [each for each in read if not self._postpone(each, now, deferred)]
+        admitted = self._complete(self._untaken(due, deferred, unreadable), unreadable)
         if unreadable:
-            bury(self._session, self.queue, unreadable)
-        if waiting:
-            self._defer(waiting)
-        return messages
+            self._dead_letters.move(self.queue, unreadable)
+        if deferred:
+            self._defer(deferred)
+        return admitted
 
-    def _read(self, entry: Mapping[str, Any], until: float) -> _Candidate:
-        lease = Lease.of(self.queue.queue_id, entry, until)
-        message = envelope.decode(entry)
-        lease.key = message["properties"]["message_id"]
-        lease.object_key = large.key_of(message)
-        lease.on_lost = functools.partial(self._lose, lease)
-        return _Candidate(entry, message, lease)
+    def _read(self, delivery: Delivery, unreadable: list[Unreadable]) -> bool:
+        """Read a message out of its entry; tell whether that could be done."""
+        try:
+            delivery.message = envelope.decode(delivery.entry)
+        except (ValueError, TypeError, KeyError) as error:
+            unreadable.append((delivery, str(error)))
+            return False
+        delivery.lease.key = delivery.message["properties"]["message_id"]
+        delivery.object_key = claim_check.key_of(delivery.message)
+        delivery.on_lost = self._on_lost
+        return True
 
-    def _postpone(
-        self, each: _Candidate, now: float, waiting: list[tuple[Lease, Outgoing]]
-    ) -> bool:
+    def _postpone(self, delivery: Delivery, now: float, deferred: list[Deferred]) -> bool:
         """Have a message wait that is not due; tell whether it is not."""
-        due = delays.due_at(each.message)
-        if not delays.is_early(due, now):
+        due = eta.due_at(delivery.message)
+        if not eta.is_early(due, now):
             return False
         try:
-            text = self._session.large.renew(each.message, envelope.text_of(each.entry))
+            text = self._claim_checks.renew(delivery.message, envelope.text_of(delivery.entry))
         except ObjectStoreError as error:
-            self._read_again(each, error)
+            self._read_again(delivery, error)
         else:
-            waiting.append((each.lease, Outgoing(text, due)))
+            deferred.append((delivery, Outgoing(text, due)))
         return True
 
     def _untaken(
         self,
-        candidates: list[_Candidate],
-        waiting: list[tuple[Lease, Outgoing]],
-        unreadable: list[tuple[Mapping[str, Any], str]],
-    ) -> list[_Candidate]:
+        deliveries: list[Delivery],
+        deferred: list[Deferred],
+        unreadable: list[Unreadable],
+    ) -> list[Delivery]:
         """Return those that no other consumer has, by the ledger, where they came before.
 
         One that its consumers do not survive goes to the dead letters: Cloudflare does not count
         that far where a message is published anew past half of what its queue allows.
         """
-        keeper = self._session.keeper
-        if keeper is None:
-            return candidates
         doubtful = [
             each
-            for each in candidates
+            for each in deliveries
             if each.message["headers"]["x-delivery-count"] > 1 or each.message.get(envelope.HELD)
         ]
-        if not doubtful:
-            return candidates
-        with ThreadPoolExecutor(min(ASKERS, len(doubtful)), "cloudflare-asker") as pool:
-            answers = dict(zip(doubtful, pool.map(self._asker(keeper), doubtful), strict=True))
-        free = []
-        for each in candidates:
+        if not doubtful or not self._acknowledger.has_ledger:
+            return deliveries
+        workers = min(LEDGER_READERS, len(doubtful))
+        with ThreadPoolExecutor(workers, "cloudflare-ledger-reader") as pool:
+            answers = dict(zip(doubtful, pool.map(self._take, doubtful), strict=True))
+        untaken = []
+        for each in deliveries:
             wait = answers.get(each, 0.0)
+            if wait == 0.0:
+                untaken.append(each)
+                continue
+            each.owned = False
             if isinstance(wait, Deadly):
-                unreadable.append((each.entry, str(wait)))
+                unreadable.append((each, str(wait)))
             elif wait is None:
-                self._session.settler.ack(each.lease)  # it is done
-            elif wait:
-                self._put_back(each, wait, waiting)
+                self._acknowledger.ack(each)  # it is done
             else:
-                free.append(each)
-        return free
+                self._put_back(each, wait, deferred)
+        return untaken
 
-    def _asker(self, keeper: Keeper) -> Callable[[_Candidate], float | Deadly | None]:
-        def ask(each: _Candidate) -> float | Deadly | None:
-            try:
-                return keeper.take(each.lease, self._allowed)
-            except Deadly as error:
-                return error
-            except LedgerUnavailable as error:
-                logger.warning("cloudflare: message %s waits: %s", each.lease.key, error)
-                return AGAIN
+    def _take(self, delivery: Delivery) -> float | Deadly | None:
+        """Ask the ledger for a message; returns as `Acknowledger.take`, or what makes it deadly."""
+        try:
+            return self._acknowledger.take(delivery, self._allowed)
+        except Deadly as error:
+            return error
+        except LedgerUnavailable as error:
+            logger.warning("cloudflare: message %s waits: %s", delivery.lease.key, error)
+            return RETRY_DELAY
 
-        return ask
-
-    def _put_back(
-        self, each: _Candidate, wait: float, waiting: list[tuple[Lease, Outgoing]]
-    ) -> None:
+    def _put_back(self, delivery: Delivery, wait: float, deferred: list[Deferred]) -> None:
         """Have a message wait that another consumer has.
 
         Each delivery counts, and what was delivered too often is dropped. So past half of what the
         queue allows a message goes on as a new one, whose copy the ledger knows by its id.
         """
-        if int(each.entry.get("attempts") or 1) <= self._allowed // 2:
-            self._session.settler.retry(each.lease, math.ceil(wait))
+        if delivery.attempts <= self._allowed // 2:
+            self._acknowledger.requeue(delivery, math.ceil(wait))
             return
-        text = envelope.mark_held(envelope.text_of(each.entry))
-        waiting.append((each.lease, Outgoing(text, time.time() + math.ceil(wait))))
+        text = envelope.mark_held(envelope.text_of(delivery.entry))
+        deferred.append((delivery, Outgoing(text, time.time() + math.ceil(wait))))
 
-    def _complete(
-        self, candidates: list[_Candidate], unreadable: list[tuple[Mapping[str, Any], str]]
-    ) -> list[Message]:
-        """Fetch what references stand for, and have each message's lease kept from now on."""
-        references = [each for each in candidates if large.is_reference(each.message)]
-        claims = [(each.entry, each.message) for each in references]
-        read: dict[_Candidate, Message | Exception] = {}
-        if claims:
-            found = self._session.large.read_all(claims)
-            read = dict(zip(references, found, strict=True))
-        messages = []
-        for each in candidates:
+    def _complete(self, deliveries: list[Delivery], unreadable: list[Unreadable]) -> list[Delivery]:
+        """Fetch what references stand for, and have each lease extended from now on."""
+        references = [each for each in deliveries if claim_check.is_reference(each.message)]
+        read: dict[Delivery, dict[str, Any] | Exception] = {}
+        if references:
+            claims = [(each.entry, each.message) for each in references]
+            read = dict(zip(references, self._claim_checks.read_all(claims), strict=True))
+        complete = []
+        for each in deliveries:
             message = read.get(each, each.message)
             if isinstance(message, ObjectStoreError) and not isinstance(message, ObjectMissing):
                 self._read_again(each, message)
             elif isinstance(message, Exception):
-                unreadable.append((each.entry, str(message)))
+                unreadable.append((each, str(message)))
             else:
-                messages.append({**message, "lease": each.lease})
-                if self._session.keeper is not None:
-                    self._session.keeper.track(each.lease)
-        return messages
+                each.message = message
+                complete.append(each)
+        self._acknowledger.extend(*complete)
+        return complete
 
-    def _read_again(self, each: _Candidate, error: ObjectStoreError) -> None:
+    def _read_again(self, delivery: Delivery, error: ObjectStoreError) -> None:
         logger.warning(
             "cloudflare: message %s of queue %r waits to be read: %s",
-            each.lease.key,
+            delivery.lease.key,
             self.name,
             error,
         )
-        self._session.leases.retry(each.lease, AGAIN)
+        self._acknowledger.requeue(delivery, RETRY_DELAY)
 
-    def _defer(self, waiting: list[tuple[Lease, Outgoing]]) -> None:
+    def _defer(self, deferred: list[Deferred]) -> None:
         """Have messages wait on, as new ones, so that neither age nor attempts end them.
 
         The old ones are removed once the new ones are accepted: a crash in between leaves two
         of each, and loses none.
         """
-        settler = self._session.settler
+        for delivery, _ in deferred:
+            delivery.owned = False
         try:
-            self._session.publisher(self.name).publish([message for _, message in waiting])
+            self._publish(self.name, [message for _, message in deferred])
         except CloudflareError as error:
-            logger.warning("cloudflare: %d message(s) wait to be delayed: %s", len(waiting), error)
-            for lease, _ in waiting:
-                settler.retry(lease, AGAIN)
+            logger.warning("cloudflare: %d message(s) wait to be delayed: %s", len(deferred), error)
+            for delivery, _ in deferred:
+                self._acknowledger.requeue(delivery, RETRY_DELAY)
         else:
-            for lease, _ in waiting:
-                # Its object goes on with the new message, and so does its id.
-                settler.ack(replace(lease, object_key=None, key=""))
+            for delivery, _ in deferred:
+                # The object goes on with the new message, and so does the id.
+                delivery.object_key, delivery.lease.key = None, ""
+                self._acknowledger.ack(delivery)

@@ -1,4 +1,4 @@
-"""A thread that pulls one queue's messages for one consumer."""
+"""A thread that polls one queue, with its priority levels, for one consumer."""
 
 from __future__ import annotations
 
@@ -8,120 +8,129 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from cutmv.transports.cloudflare.api.client import full_jitter
-from cutmv.transports.cloudflare.consumer.intake import Admission
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.consumer.intake import Intake
 from cutmv.transports.cloudflare.consumer.qos import QoS
+from cutmv.transports.cloudflare.edge import HubClient
 from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound
-from cutmv.transports.cloudflare.session import Session
+from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
+from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.queues import QueueDirectory
+from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between pulls while Cloudflare does not answer, at most.
 OUTAGE_PAUSE = 10.0
 
-#: Seconds between pulls of an empty queue for which the edge Worker's hub rings.
-RUNG_INTERVAL = 60.0
+#: Seconds between pulls of an empty queue whose consumers the edge Worker's hub wakes up.
+WATCHED_INTERVAL = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outlet:
-    """Where a puller's messages go, and the error that ends it."""
-
-    put: Callable[[list[dict[str, Any]]], None]
-    fail: Callable[[Exception], None]
-
-
-class Puller:
+class Poller:
     """Pulls as much as there is room for: at once while messages come, then ever more rarely.
 
-    Where the hub rings for a queue, one that holds nothing is left in peace: what is published is
-    rung for. One that holds messages which can't be pulled is not: they are delayed, or another
-    consumer has them, and nothing rings when they are due.
+    Where the hub wakes up the consumers of a queue, an empty queue is polled once a minute only. A
+    queue that holds messages which can't be pulled is polled as without a hub: they are delayed, or
+    another consumer has them, and nothing wakes anybody up when they are due.
 
     It lives through outages by itself, because a worker that reconnects forgets the tasks it
-    has prefetched. What only people can mend (a refused token, a deleted queue) ends it, and
-    goes to the loop, so that Celery reconnects and says so.
+    has prefetched. What only people can mend (a refused token, a deleted queue) ends it, and goes
+    to `on_error`, so that Celery reconnects and says so. `on_deliveries` takes what comes.
+    `lease_seconds` is how long a pull leases messages for.
     """
 
     def __init__(
-        self, sources: Sequence[Admission], session: Session, qos: QoS, outlet: Outlet
+        self,
+        intakes: Sequence[Intake],
+        *,
+        client: Client,
+        directory: QueueDirectory,
+        acknowledger: Acknowledger,
+        hub: HubClient | None,
+        qos: QoS,
+        options: Options,
+        lease_seconds: float,
+        on_deliveries: Callable[[list[Delivery]], None],
+        on_error: Callable[[Exception], None],
     ) -> None:
-        self.stopped = False
+        #: Whether the last pull brought messages.
         self.busy = False
-        self._name = sources[0].name
-        self._sources = sources
-        self._session = session
+        self._name = intakes[0].name
+        self._intakes = intakes
+        self._client = client
+        self._directory = directory
+        self._acknowledger = acknowledger
+        self._hub = hub
         self._qos = qos
-        self._outlet = outlet
-        self._lease_seconds = 0.0
-        self._stop = threading.Event()
-        self._bell = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, name=f"cloudflare-puller-{sources[0].queue.name}", daemon=True
+        self._options = options
+        self._lease_seconds = lease_seconds
+        self._on_deliveries, self._on_error = on_deliveries, on_error
+        self._wake_up = threading.Event()
+        self._thread = BackgroundThread(
+            f"poller-{intakes[0].queue.name}", self._run, self._look_at_once
         )
 
+    @property
+    def stopped(self) -> bool:
+        """Whether no more is to be pulled."""
+        return self._thread.stopping.is_set()
+
     def start(self) -> None:
-        """Start pulling; raises as `Session.start_consuming` does."""
-        self._lease_seconds = self._session.start_consuming()
+        """Start pulling."""
         self._qos.join(self)
         self._thread.start()
 
     def stop(self) -> None:
         """Pull no more; what a pull under way brings goes back to the queue."""
-        self.stopped = True
-        self._stop.set()
-        self._bell.set()
-        self._qos.wake()
+        self._thread.stop()
 
     def join(self, timeout: float) -> None:
         """Wait for the thread's end."""
         self._thread.join(timeout)
 
-    def give_back(self, messages: list[dict[str, Any]]) -> None:
-        """Return messages that were pulled but not given to the consumer."""
-        for message in messages:
-            self._session.leases.retry(message["lease"])
+    def _look_at_once(self) -> None:
+        self._wake_up.set()
+        self._qos.wake()
 
     def _run(self) -> None:
         try:
-            with self._rung_for():
+            with self._watched():
                 self._pull_on()
         except CloudflareError as error:
-            for source in self._sources:
-                self._session.queues.forget(source.name)
+            for intake in self._intakes:
+                self._directory.forget(intake.name)
             if not self.stopped:
-                self._outlet.fail(error)
+                self._on_error(error)
         except Exception as error:
-            logger.exception("cloudflare: the puller of queue %r broke", self._name)
-            self._outlet.fail(error)
+            logger.exception("cloudflare: the poller of queue %r broke", self._name)
+            self._on_error(error)
         finally:
             self._qos.leave(self)
 
     @contextmanager
-    def _rung_for(self) -> Iterator[None]:
-        """Have the hub, if there is one, ring for what is pulled."""
-        hub, names = self._session.hub, [source.queue.name for source in self._sources]
+    def _watched(self) -> Iterator[None]:
+        """Have the hub, if there is one, wake this thread up when messages are published."""
+        hub, names = self._hub, [intake.queue.name for intake in self._intakes]
         if hub is None:
             yield
             return
         try:
             for name in names:
-                hub.watch(name, self._bell.set)
+                hub.watch(name, self._wake_up.set)
             yield
         finally:
             for name in names:
-                hub.unwatch(name, self._bell.set)
+                hub.unwatch(name, self._wake_up.set)
 
     def _pull_on(self) -> None:
-        options = self._session.options
-        pause = options.polling_interval_min
+        pause = self._options.polling_interval_min
         failures = 0
         while room := self._qos.reserve(self):
             started = time.monotonic()
-            self._bell.clear()
+            self._wake_up.clear()
             try:
                 pulled, empty = self._pull(room)
             except CloudflareError as error:
@@ -133,7 +142,7 @@ class Puller:
                 if level:
                     logger.log(level, "cloudflare: pulling from %r: %s", self._name, error)
                 wait = full_jitter(failures, most=OUTAGE_PAUSE) + (error.retry_after or 0.0)
-                self._stop.wait(wait)
+                self._thread.stopping.wait(wait)
                 continue
             except BaseException:
                 self._qos.unreserve(room)
@@ -141,43 +150,42 @@ class Puller:
             if failures > 1:
                 logger.info("cloudflare: pulling from %r works again", self._name)
             failures = 0
-            until = started + self._lease_seconds
-            messages = [each for source, got in pulled for each in source.admit(got, until)]
-            self._qos.unreserve(room - len(messages))
+            deliveries = self._admit(pulled, started + self._lease_seconds)
+            self._qos.unreserve(room - len(deliveries))
             if self.stopped:
-                self._qos.unreserve(len(messages))
-                self.give_back(messages)
+                self._qos.unreserve(len(deliveries))
+                for delivery in deliveries:
+                    self._acknowledger.requeue(delivery)
                 return
             self.busy = bool(pulled)
-            if messages:
-                self._outlet.put(messages)
+            if deliveries:
+                self._on_deliveries(deliveries)
             if pulled:
                 # What came while these were on their way waits already.
-                pause = options.polling_interval_min
+                pause = self._options.polling_interval_min
                 continue
-            # After a ring it may take a moment until a message can be pulled, so the first pulls
+            # A message can be pulled a moment after the hub woke this thread up, so the first pulls
             # follow soon then, too.
-            settled = pause >= options.polling_interval_max
-            quiet = settled and empty and self._is_rung()
-            wait = RUNG_INTERVAL if quiet else random.uniform(pause / 2, pause)
-            if self._bell.wait(wait):
-                pause = options.polling_interval_min
+            settled = pause >= self._options.polling_interval_max
+            quiet = settled and empty and self._is_watched()
+            wait = WATCHED_INTERVAL if quiet else random.uniform(pause / 2, pause)
+            if self._wake_up.wait(wait):
+                pause = self._options.polling_interval_min
             else:
-                pause = min(pause * 2, options.polling_interval_max)
+                pause = min(pause * 2, self._options.polling_interval_max)
 
-    def _is_rung(self) -> bool:
-        hub = self._session.hub
-        return hub is not None and hub.connected
+    def _is_watched(self) -> bool:
+        return self._hub is not None and self._hub.connected
 
-    def _pull(self, room: int) -> tuple[list[tuple[Admission, list[dict[str, Any]]]], bool]:
+    def _pull(self, room: int) -> tuple[list[tuple[Intake, list[dict[str, Any]]]], bool]:
         """Pull what there is room for, the most urgent first; tell whether the queues are empty."""
-        pulled: list[tuple[Admission, list[dict[str, Any]]]] = []
+        pulled: list[tuple[Intake, list[dict[str, Any]]]] = []
         empty = True
-        for source in self._sources:
-            deadline = time.monotonic() + self._session.options.request_timeout
+        for intake in self._intakes:
+            deadline = time.monotonic() + self._options.request_timeout
             try:
-                answer = self._session.client.pull(
-                    source.queue.queue_id, room, self._lease_seconds, deadline
+                answer = self._client.pull(
+                    intake.queue.queue_id, room, self._lease_seconds, deadline
                 )
             except CloudflareError:
                 if pulled:
@@ -185,11 +193,22 @@ class Puller:
                 raise
             empty = empty and answer.backlog == 0
             if answer.messages:
-                pulled.append((source, answer.messages))
+                pulled.append((intake, answer.messages))
                 room -= len(answer.messages)
             if room <= 0 or self.stopped:
                 break
         return pulled, empty
+
+    def _admit(
+        self, pulled: list[tuple[Intake, list[dict[str, Any]]]], until: float
+    ) -> list[Delivery]:
+        return [
+            delivery
+            for intake, entries in pulled
+            for delivery in intake.admit(
+                [Delivery.pulled(intake.queue.queue_id, entry, until) for entry in entries]
+            )
+        ]
 
     def _raise_if_final(self, error: CloudflareError) -> None:
         if isinstance(error, AccessDenied):

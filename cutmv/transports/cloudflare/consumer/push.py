@@ -1,4 +1,4 @@
-"""What the ingress does with the messages of one consumer: in place of a puller, in push mode."""
+"""What a consumer does with what the edge Worker pushes: it takes a poller's place in push mode."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
-from cutmv.transports.cloudflare.consumer.intake import Admission
-from cutmv.transports.cloudflare.consumer.poller import Outlet
+from cutmv.transports.cloudflare.consumer.intake import Intake
 from cutmv.transports.cloudflare.consumer.qos import QoS
-from cutmv.transports.cloudflare.edge.push_server import Outcome, Tell
-from cutmv.transports.cloudflare.leases.acknowledger import Lease
+from cutmv.transports.cloudflare.edge import DeliveryCallback, Outcome, PushServer
+from cutmv.transports.cloudflare.leases import Acknowledger, Delivery, Lease
 from cutmv.transports.cloudflare.messages import envelope
-from cutmv.transports.cloudflare.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -25,146 +23,161 @@ logger = logging.getLogger(__name__)
 REMEMBERED = 10_000
 
 #: Seconds until a message comes again that could not be looked at.
-AGAIN = 10
+RETRY_DELAY = 10
 
 BUSY: Outcome = {"outcome": "busy"}
 ACK: Outcome = {"outcome": "ack"}
 
 
-class _Delivery:
-    """One message that is being worked on, and the connections that wait for its outcome.
+class _Running:
+    """A message that is being worked on, and the connections that wait for its outcome.
 
     Nothing here takes a lock: a message may end in a weak reference's callback.
     """
 
-    def __init__(self, receiver: Receiver, key: str, message_id: str) -> None:
+    def __init__(
+        self, key: str, message_id: str, on_ended: Callable[[_Running, bool], None]
+    ) -> None:
         self.key, self.message_ids = key, {message_id}
-        self.lease: Lease | None = None
-        self._receiver = receiver
-        self._waiting: deque[Tell] = deque()
+        self.delivery: Delivery | None = None
+        self._on_ended = on_ended
+        self._waiting: deque[DeliveryCallback] = deque()
         self._outcome: Outcome | None = None
 
-    def join(self, tell: Tell) -> None:
+    def join(self, callback: DeliveryCallback) -> None:
         """Have a connection told how the message ends."""
-        self._waiting.append(tell)
+        self._waiting.append(callback)
         if self._outcome is not None:
             self._tell_all()
 
-    def end(self, lease: Lease, delay: float | None) -> None:
+    def end(self, delivery: Delivery, delay: float | None) -> None:
         """Tell that the message is acked (no `delay`) or to come again."""
         self._outcome = (
             ACK if delay is None else {"outcome": "retry", "delay_seconds": math.ceil(delay)}
         )
-        self._receiver.forget(self, done=delay is None and bool(lease.key))
+        self._on_ended(self, delay is None and bool(delivery.lease.key))
         self._tell_all()
 
     def _tell_all(self) -> None:
         while self._outcome is not None:
             try:
-                tell = self._waiting.popleft()
+                callback = self._waiting.popleft()
             except IndexError:
                 return
-            tell(self._outcome)
+            callback(self._outcome)
 
 
-class Receiver:
-    """Takes what the edge Worker delivers from a consumer's queues; see `puller.Puller`."""
+class PushConsumer:
+    """Takes what the edge Worker pushes from a consumer's queues; see `poller.Poller`.
+
+    `lease_seconds` is for how long a message is sure to be ours once the connection breaks.
+    """
 
     def __init__(
-        self, sources: Sequence[Admission], session: Session, qos: QoS, outlet: Outlet
+        self,
+        intakes: Sequence[Intake],
+        *,
+        push_server: PushServer,
+        acknowledger: Acknowledger,
+        qos: QoS,
+        lease_seconds: float,
+        on_deliveries: Callable[[list[Delivery]], None],
     ) -> None:
         self.stopped = False
-        self._sources = {source.queue.name: source for source in sources}
-        self._session = session
+        self._intakes = {intake.queue.name: intake for intake in intakes}
+        self._push_server = push_server
+        self._acknowledger = acknowledger
         self._qos = qos
-        self._outlet = outlet
+        self._lease_seconds = lease_seconds
+        self._on_deliveries = on_deliveries
         self._lock = threading.Lock()
-        self._running: dict[str, _Delivery] = {}
+        self._running: dict[str, _Running] = {}
         self._done: dict[str, None] = {}  # keys, the oldest first
 
     def start(self) -> None:
-        """Start taking; raises as `Session.start_settling` and `Ingress.attach` do."""
-        self._session.start_settling()
-        for queue_name in self._sources:
-            self._session.ingress.attach(queue_name, self)
+        """Start taking; raises as `PushServer.attach` does."""
+        for queue_name in self._intakes:
+            self._push_server.attach(queue_name, self)
 
     def stop(self) -> None:
         """Take no more."""
         self.stopped = True
-        for queue_name in self._sources:
-            self._session.ingress.detach(queue_name)
+        for queue_name in self._intakes:
+            self._push_server.detach(queue_name)
 
     def join(self, timeout: float) -> None:
-        """Do nothing: what is being taken is of the ingress's thread."""
+        """Do nothing: what is being taken is of the push server's thread."""
 
-    def give_back(self, messages: list[dict[str, Any]]) -> None:
-        """Return messages that were taken but not given to the consumer."""
-        for message in messages:
-            self._session.leases.retry(message["lease"])
-
-    def take(self, queue_name: str, given: Sequence[tuple[dict[str, Any], Tell]]) -> None:
-        """Take messages for which there is room; `Tell` is for each one's outcome.
+    def take(
+        self, queue_name: str, given: Sequence[tuple[dict[str, Any], DeliveryCallback]]
+    ) -> None:
+        """Take messages for which there is room, each with what its outcome is told.
 
         A copy of a message that is being worked on joins it. Calls the ledger and the object store.
         """
-        fresh: list[dict[str, Any]] = []
-        for entry, tell in given:
+        fresh: list[Delivery] = []
+        for entry, callback in given:
             key = _key_of(entry)
             with self._lock:  # of two copies that come at once, one is the first
                 running = self._running.get(key)
                 if running is not None:
                     running.message_ids.add(entry["id"])
-                    running.join(tell)
+                    running.join(callback)
                 elif key in self._done:
-                    tell(ACK)
+                    callback(ACK)
                 elif self.stopped or not self._qos.take_room():
-                    tell(BUSY)
+                    callback(BUSY)
                 else:
-                    delivery = self._running[key] = _Delivery(self, key, entry["id"])
-                    delivery.join(tell)
-                    fresh.append({**entry, "lease_id": uuid4().hex, "on_end": delivery.end})
+                    running = self._running[key] = _Running(key, entry["id"], self._forget)
+                    running.join(callback)
+                    fresh.append(self._delivery(entry, running))
         if fresh:
-            self._admit(self._sources[queue_name], fresh)
+            self._admit(self._intakes[queue_name], fresh)
 
     def broken(self, message_ids: set[str]) -> None:
-        """Note that nobody waits for these any more, though they are being worked on.
+        """Note that no connection waits for these any more, though they are being worked on.
 
-        They are delivered again soon, perhaps to another process: it finds them held.
+        They are delivered again soon, perhaps to another process, which finds them held.
         """
-        keeper = self._session.keeper
-        if keeper is None:
-            return
         with self._lock:
             running = list(self._running.values())
-        held = [each.lease for each in running if each.lease and each.message_ids & message_ids]
-        keeper.hold_on(held)
+        held = [
+            each.delivery for each in running if each.delivery and each.message_ids & message_ids
+        ]
+        self._acknowledger.extend(*held, at_once=True)
 
-    def forget(self, delivery: _Delivery, *, done: bool) -> None:
-        """Note that a message has ended; takes no lock."""
-        if done:
-            self._done[delivery.key] = None
-        self._running.pop(delivery.key, None)
+    def _delivery(self, entry: dict[str, Any], running: _Running) -> Delivery:
+        lease_id = uuid4().hex
+        until = time.monotonic() + self._lease_seconds
+        return Delivery(
+            Lease("", lease_id, until=until), {**entry, "lease_id": lease_id}, on_end=running.end
+        )
 
-    def _admit(self, source: Admission, fresh: list[dict[str, Any]]) -> None:
-        messages: list[dict[str, Any]] = []
+    def _admit(self, intake: Intake, fresh: list[Delivery]) -> None:
+        admitted: list[Delivery] = []
         try:
-            keeper = self._session.keeper
-            until = time.monotonic() + (keeper.seconds if keeper else math.inf)
-            messages = source.admit(fresh, until)
+            admitted = intake.admit(fresh)
         except Exception:
-            logger.exception("cloudflare: messages of queue %r come again", source.name)
-            for entry in fresh:
-                entry["on_end"](Lease("", entry["lease_id"]), AGAIN)
-        for message in messages:
-            delivery = self._running.get(message["lease"].key)
-            if delivery is not None:
-                delivery.lease = message["lease"]
-        self._qos.unreserve(len(fresh) - len(messages))
+            logger.exception("cloudflare: messages of queue %r come again", intake.name)
+            for delivery in fresh:
+                delivery.owned = False
+                self._acknowledger.requeue(delivery, RETRY_DELAY)
+        for delivery in admitted:
+            running = self._running.get(delivery.lease.key)
+            if running is not None:
+                running.delivery = delivery
+        self._qos.unreserve(len(fresh) - len(admitted))
         with self._lock:
             for key in list(self._done)[: max(0, len(self._done) - REMEMBERED)]:
                 del self._done[key]
-        if messages:
-            self._outlet.put(messages)
+        if admitted:
+            self._on_deliveries(admitted)
+
+    def _forget(self, running: _Running, done: bool) -> None:
+        """Note that a message has ended; takes no lock."""
+        if done:
+            self._done[running.key] = None
+        self._running.pop(running.key, None)
 
 
 def _key_of(entry: dict[str, Any]) -> str:

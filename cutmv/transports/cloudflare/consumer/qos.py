@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from kombu.transport import virtual
 
 from cutmv.transports.cloudflare import celery_worker
-from cutmv.transports.cloudflare.leases.acknowledger import Lease, Settles
+from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
 
 #: Messages of one pull at most (Cloudflare's bound).
 MAX_PULL = 100
@@ -21,34 +21,39 @@ MAX_PULL = 100
 #: Messages fetched but not yet given to a consumer that set no prefetch limit, at most.
 UNLIMITED_AHEAD = 100
 
-#: Seconds after which a puller that waits looks whether it has been stopped.
-LOOK = 1.0
+#: Seconds after which a poller that waits for room checks whether it has been stopped.
+STOP_CHECK_INTERVAL = 1.0
 
 
 class Fetcher(Protocol):
-    """Who asks for room: a puller."""
+    """Who asks for room: a poller."""
 
-    stopped: bool
-    busy: bool
+    @property
+    def stopped(self) -> bool:
+        """Whether it wants no more."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether its queue has messages."""
 
 
 class QoS(virtual.QoS):
     """Prefetch and unsettled messages of one channel, kept by lease.
 
-    kombu's own puts unsettled messages back by publishing them again; here each has a lease,
-    which `settles` ends. Messages are held by weak reference: one that its consumer has
+    kombu's own puts unsettled messages back by publishing them again; here the `acknowledger` ends
+    each one's lease. Messages are held by weak reference: one that its consumer has
     dropped can never be acked, so once consuming ends it goes back to the queue at once. That
     is how a worker's warm shutdown returns what it prefetched and will not start, without
     waiting for the tasks that run.
     """
 
-    def __init__(self, channel: Any, settles: Settles, linger: float) -> None:
+    def __init__(self, channel: Any, acknowledger: Acknowledger, linger: float) -> None:
         self.channel = channel
-        self._settles = settles
+        self._acknowledger = acknowledger
         self._linger = linger
         self._limit = 0
         self._change = threading.Condition()
-        self._held: dict[str, tuple[Lease, weakref.ref[Any]]] = {}
+        self._held: dict[str, tuple[Delivery, weakref.ref[Any]]] = {}
         self._ahead = 0  # asked for or fetched, but not yet given to the consumer
         self._waiting: deque[Fetcher] = deque()
         self._full = False  # somebody waits for the first free place
@@ -80,17 +85,17 @@ class QoS(virtual.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Have the message removed."""
-        lease = self._drop(delivery_tag)
-        if lease:
-            self._settles.ack(lease)
+        delivery = self._drop(delivery_tag)
+        if delivery:
+            self._acknowledger.ack(delivery)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Have the message returned to the queue at once, or removed."""
-        lease = self._drop(delivery_tag)
-        if lease and requeue:
-            self._settles.retry(lease)
-        elif lease:
-            self._settles.ack(lease)
+        delivery = self._drop(delivery_tag)
+        if delivery and requeue:
+            self._acknowledger.requeue(delivery)
+        elif delivery:
+            self._acknowledger.reject(delivery)
 
     def restore_unacked(self) -> None:
         """Return every message that is held, but those of tasks that are running.
@@ -110,15 +115,15 @@ class QoS(virtual.QoS):
 
     # What the channel asks.
 
-    def hold(self, message: Any, lease: Lease, *, fetched: bool = False) -> None:
+    def hold(self, message: Any, delivery: Delivery, *, fetched: bool = False) -> None:
         """Count `message`, which is about to be given to the consumer, as unsettled.
 
-        One that a puller `fetched` takes the place that was reserved for it.
+        One that a poller `fetched` takes the place that was reserved for it.
         """
         tag = message.delivery_tag
         # A callback may run anywhere, in any thread: it must not hold the channel alive, nor
         # take a lock.
-        self._held[tag] = (lease, weakref.ref(message, _Dropped(weakref.ref(self), tag)))
+        self._held[tag] = (delivery, weakref.ref(message, _Dropped(weakref.ref(self), tag)))
         if fetched:
             with self._change:
                 self._ahead -= 1
@@ -140,7 +145,7 @@ class QoS(virtual.QoS):
         if not self._returning:
             self._dropped.append(tag)
         elif (held := self._held.pop(tag, None)) is not None:
-            self._settles.retry(held[0])
+            self._acknowledger.requeue(held[0])
             if self._on_empty and not self._held:
                 # It may close what is shared, which takes locks. (A thread of `threading` does,
                 # too, to start.)
@@ -161,7 +166,7 @@ class QoS(virtual.QoS):
         """Forget a message that another consumer has; tell whether it was held."""
         return self._drop(delivery_tag) is not None
 
-    # What pullers ask.
+    # What pollers ask.
 
     def join(self, fetcher: Fetcher) -> None:
         """Count `fetcher` among those that share the room."""
@@ -177,9 +182,9 @@ class QoS(virtual.QoS):
     def reserve(self, fetcher: Fetcher) -> int:
         """Wait for room and return how many messages to pull, 1 to 100; 0 when stopped.
 
-        Who waits longest is served first, and takes no more than its share among the queues
-        that have messages. Little room is let grow for `pull_linger`, so that one call fetches
-        what many would.
+        The poller that waits longest is served first, and takes no more than its share among the
+        queues that have messages. Little room is let grow for `pull_linger`, so that one call
+        fetches what many would.
         """
         with self._change:
             self._waiting.append(fetcher)
@@ -190,7 +195,7 @@ class QoS(virtual.QoS):
                     if room <= 0:
                         roomy_since = None
                         self._full = True
-                        self._change.wait(LOOK)
+                        self._change.wait(STOP_CHECK_INTERVAL)
                         continue
                     now = time.monotonic()
                     roomy_since = roomy_since or now
@@ -224,7 +229,7 @@ class QoS(virtual.QoS):
                     self._change.notify_all()
 
     def wake(self) -> None:
-        """Have those who wait look whether they have been stopped."""
+        """Have the pollers that wait check whether they have been stopped."""
         with self._change:
             self._change.notify_all()
 
@@ -237,7 +242,7 @@ class QoS(virtual.QoS):
         """Return the room for which a pull is made without waiting for more."""
         return min(MAX_PULL, max(1, (self._limit or UNLIMITED_AHEAD) // 2))
 
-    def _drop(self, delivery_tag: str) -> Lease | None:
+    def _drop(self, delivery_tag: str) -> Delivery | None:
         held = self._held.pop(delivery_tag, None)
         if held is None:
             return None

@@ -1,4 +1,4 @@
-"""Where pullers leave messages and the consumer's loop finds them."""
+"""Messages that are ready: pollers put them there, and the consumer's loop takes them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from collections.abc import Iterable
 from queue import Empty
 from typing import Any, Generic, TypeVar
 
-S = TypeVar("S")
-
-Message = dict[str, Any]
+C = TypeVar("C")
 
 
-class Inbox(Generic[S]):
-    """Messages of several subscriptions, given out in turn. Any thread puts; one takes.
+class ReadyQueue(Generic[C]):
+    """What is ready for several consumers, given out in turn. Any thread puts; one takes.
 
     A loop that polls file descriptors watches `fileno`; a loop that blocks calls `get`.
     """
 
     def __init__(self) -> None:
         self._change = threading.Condition()
-        self._ready: OrderedDict[S, deque[Message]] = OrderedDict()
+        self._ready: OrderedDict[C, deque[Any]] = OrderedDict()
         self._error: Exception | None = None
         self._reader: socket.socket | None = None
         self._writer: socket.socket | None = None
@@ -40,11 +38,11 @@ class Inbox(Generic[S]):
                     self._wake()
             return self._reader.fileno()
 
-    def put(self, subscription: S, messages: Iterable[Message]) -> None:
+    def put(self, consumer: C, messages: Iterable[Any]) -> None:
         """Leave messages for the loop."""
         with self._change:
             was_empty = not self._ready
-            self._ready.setdefault(subscription, deque()).extend(messages)
+            self._ready.setdefault(consumer, deque()).extend(messages)
             if was_empty:
                 self._wake()
 
@@ -54,8 +52,8 @@ class Inbox(Generic[S]):
             self._error = error
             self._wake()
 
-    def get(self, timeout: float | None) -> tuple[S, Message]:
-        """Take a message, from each subscription in its turn; wait up to `timeout` seconds.
+    def get(self, timeout: float | None) -> tuple[C, Any]:
+        """Take a message, from each consumer in its turn; wait up to `timeout` seconds.
 
         Raises `queue.Empty`, or the error left by `fail`.
         """
@@ -66,31 +64,31 @@ class Inbox(Generic[S]):
                     error, self._error = self._error, None
                     raise error
                 if self._ready:
-                    subscription, messages = next(iter(self._ready.items()))
+                    consumer, messages = next(iter(self._ready.items()))
                     message = messages.popleft()
                     if messages:
-                        self._ready.move_to_end(subscription)
+                        self._ready.move_to_end(consumer)
                     else:
-                        del self._ready[subscription]
-                    return subscription, message
+                        del self._ready[consumer]
+                    return consumer, message
                 wait = None if deadline is None else deadline - time.monotonic()
                 if wait is not None and wait <= 0:
                     raise Empty
                 self._change.wait(wait)
 
-    def take_back(self, subscription: S) -> list[Message]:
-        """Take all that has been left for `subscription`."""
+    def take_back(self, consumer: C) -> list[Any]:
+        """Take all that has been left for `consumer`."""
         with self._change:
-            return list(self._ready.pop(subscription, ()))
+            return list(self._ready.pop(consumer, ()))
 
-    def take_all(self) -> list[Message]:
+    def take_all(self) -> list[Any]:
         """Take all that is left, for whomever."""
         with self._change:
             left = [message for messages in self._ready.values() for message in messages]
             self._ready.clear()
             return left
 
-    def rest(self) -> None:
+    def drained(self) -> None:
         """Make `fileno` unreadable, unless there is something to take."""
         with self._change:
             if self._reader is None:

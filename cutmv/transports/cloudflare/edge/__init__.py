@@ -1,1 +1,23 @@
-"""TBD."""
+"""Talking to the edge Worker: publishing through it, its hub, and what it pushes here.
+
+`client` publishes, `hub_client` is the connection to the hub and `hub_protocol` what is said on it,
+`push_server` takes what the Worker pushes, `signature` signs requests both ways. Imports `queues`,
+`api`, `errors` and `runtime`.
+"""
+
+from cutmv.transports.cloudflare.edge import signature
+from cutmv.transports.cloudflare.edge.client import EdgeClient
+from cutmv.transports.cloudflare.edge.hub_client import HubClient
+from cutmv.transports.cloudflare.edge.hub_protocol import HubMessage, fits
+from cutmv.transports.cloudflare.edge.push_server import DeliveryCallback, Outcome, PushServer
+
+__all__ = [
+    "DeliveryCallback",
+    "EdgeClient",
+    "HubClient",
+    "HubMessage",
+    "Outcome",
+    "PushServer",
+    "fits",
+    "signature",
+]

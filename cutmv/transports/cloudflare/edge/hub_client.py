@@ -1,12 +1,12 @@
-"""The hub: what temporary queues are sent, over a WebSocket to the edge Worker, in milliseconds.
+"""This process's connection to the edge Worker's hub, which carries what temporary queues are sent.
 
-A process has one connection, outwards, so it needs no public address. The hub keeps the bindings of
-a client that is away for less than a minute, and what was published for it meanwhile; here they
-are sent again on each connection all the same. While there is none, mailboxes do the same work
-(see `mailboxes`), more slowly.
+The connection is a WebSocket, made from here, so the process needs no public address; a message
+takes milliseconds. The hub keeps the bindings of a client that is away for less than a minute, and
+what was published for it meanwhile; the client sends them again on each connection all the same.
+While there is no connection, queues of the account do the same work (`fanout`), more slowly.
 
-It also rings for those who pull: a queue that is watched is rung for when messages are put into it,
-so that it need not be polled.
+The hub also wakes up those who pull: it tells who watches a queue when messages are put into it, so
+that nobody has to poll an idle one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
 
-from cutmv.transports.cloudflare.api.client import full_jitter
 from cutmv.transports.cloudflare.edge import signature
-from cutmv.transports.cloudflare.errors import ConfigurationError
+from cutmv.transports.cloudflare.edge.hub_protocol import (
+    MAX_FRAME,
+    HubMessage,
+    Op,
+    bind_op,
+    fits,
+    frames,
+    publish_op,
+)
+from cutmv.transports.cloudflare.errors import extra_missing
+from cutmv.transports.cloudflare.queues import Binding
+from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
 
 logger = logging.getLogger(__name__)
 
@@ -35,58 +44,43 @@ _library_logger.setLevel(logging.WARNING)
 #: Seconds for a connection to be there, and for the hub to say where a message went.
 OPEN_TIMEOUT, ANSWER_TIMEOUT = 5.0, 2.0
 
-#: Seconds between two attempts to connect, at most; and until mailboxes take over.
-PAUSE_MAX, AWAY = 10.0, 1.0
+#: Seconds between two attempts to connect, at most; and without a connection until queues of the
+#: account take over.
+PAUSE_MAX, TAKE_OVER_AFTER = 10.0, 1.0
 
-#: Seconds in which the thread notices that the connection is gone.
-NOTICE = 0.01
+#: Seconds in which the thread finds out that the connection is gone.
+BREAK_SEEN_AFTER = 0.01
 
 #: Seconds for which a message is sent late rather than never, and how many wait for that at most.
-LATE, MAX_LATE = 30.0, 1_000
-
-#: Bytes of a frame that is taken, and of one that is sent: the hub takes 1 MiB.
-MAX_FRAME, MAX_SENT = 8 * 1024 * 1024, 1_000_000
-
-#: Bytes of a frame that has one message, but for its text: keys are of 255 bytes at most.
-AROUND_TEXT = 10_000
+LATE_BY_MOST, MAX_LATE = 30.0, 1_000
 
 #: Frames and seconds after which it is reported how many have come.
 REPORT_FRAMES, REPORT_SECONDS = 50, 0.5
 
-#: Seconds between looks whether the hub has said goodbye: the library waits for it to hang up, too.
-LOOK = 1.0
-
-Op = dict[str, Any]
+#: Seconds between checks whether the hub has closed: the library waits for it to hang up, too.
+CLOSE_CHECK_INTERVAL = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message for temporary queues of this process, as it was published."""
-
-    queues: tuple[str, ...]
-    text: str
-
-
-class Hub:
+class HubClient:
     """This process's connection to the hub; its thread starts with the first binding or message.
 
-    `on_delivery` gets what comes, and `on_away` is called, perhaps again and again, once the hub
-    has been away for `AWAY`. The thread calls them.
+    `on_message` gets what comes. `on_away` is called, perhaps again and again, once there has been
+    no connection for `TAKE_OVER_AFTER`. The thread calls both.
     """
 
     def __init__(self, url: str, keys: str, scope: str) -> None:
         self.client_id = uuid4().hex
         self._url = url.rstrip("/").replace("http", "ws", 1)
         self._keys, self._scope = keys, scope
-        self.on_delivery: Callable[[Delivery], None] = lambda _: None
+        self.on_message: Callable[[HubMessage], None] = lambda _: None
         self.on_away: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._wanted: dict[str, Op] = {}  # what is bound and watched, by its JSON
-        self._bells: dict[str, list[Callable[[], None]]] = {}  # of queues that are watched
+        self._watchers: dict[str, list[Callable[[], None]]] = {}  # of queues that are watched
         self._socket: Any = None
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._owed: set[str] = set()  # queues for which it is still to be rung
+        self._connect: Callable[..., Any]  # from the thread's start on
+        self._thread = BackgroundThread("hub", self._run, self._hang_up, self._prepare)
+        self._owed: set[str] = set()  # queues whose watchers the hub is still to wake up
         self._late: deque[tuple[float, Op]] = deque(maxlen=MAX_LATE)  # when they were to be sent
         self._connected = threading.Event()
         self._tried = threading.Event()
@@ -107,79 +101,66 @@ class Hub:
 
     def start(self) -> None:
         """Connect, and wait a moment for the first attempt at it: who comes next may publish."""
-        with self._lock:
-            if self._stop.is_set():
-                return
-            if self._thread is None:
-                connect = _connector()
-                self._lost_at = time.monotonic()
-                self._thread = threading.Thread(
-                    target=self._run, args=(connect,), name="cloudflare-hub", daemon=True
-                )
-                self._thread.start()
-        self._tried.wait(ANSWER_TIMEOUT)
+        if not self._thread.stopping.is_set():
+            self._thread.start()
+            self._tried.wait(ANSWER_TIMEOUT)
 
     def close(self, timeout: float) -> None:
         """Forget what is bound, and end the connection."""
-        self._stop.set()
+        self._thread.stopping.set()
         for op in list(self._wanted.values()):
             self._undo(op)
-        socket = self._socket
-        if socket is not None:
-            socket.close()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        self._thread.close(timeout)
 
-    def bind(self, exchange: str, kind: str, key: str, queue: str) -> None:
+    def bind(self, binding: Binding) -> None:
         """Have messages delivered that are published to an exchange with a key that fits."""
-        op = _binding(exchange, kind, key, queue)
+        op = bind_op(binding)
         with self._lock:
             self._wanted[json.dumps(op)] = op
         self.start()
         self._send([op])
 
-    def unbind(self, exchange: str, kind: str, key: str, queue: str) -> None:
+    def unbind(self, binding: Binding) -> None:
         """Remove a binding."""
-        op = _binding(exchange, kind, key, queue)
+        op = bind_op(binding)
         if self._wanted.pop(json.dumps(op), None):
             self._undo(op)
 
-    def watch(self, queue: str, on_ring: Callable[[], None]) -> None:
-        """Have `on_ring` called when a queue of the account may have messages; it must not wait.
+    def watch(self, queue: str, on_wake_up: Callable[[], None]) -> None:
+        """Have `on_wake_up` called when a queue of the account may have messages; it must not wait.
 
         That is also once the hub watches, and when it no longer does: what came in between is
         not known.
         """
         op = {"op": "watch", "queue": queue}
         with self._lock:
-            self._bells.setdefault(queue, []).append(on_ring)
+            self._watchers.setdefault(queue, []).append(on_wake_up)
             self._wanted[json.dumps(op)] = op
         self.start()
         self._send([op])
 
-    def unwatch(self, queue: str, on_ring: Callable[[], None]) -> None:
-        """Call `on_ring` no more."""
+    def unwatch(self, queue: str, on_wake_up: Callable[[], None]) -> None:
+        """Call `on_wake_up` no more."""
         op = {"op": "watch", "queue": queue}
         with self._lock:
-            bells = self._bells.get(queue, [])
-            if on_ring in bells:
-                bells.remove(on_ring)
-            if bells or not self._wanted.pop(json.dumps(op), None):
+            watchers = self._watchers.get(queue, [])
+            if on_wake_up in watchers:
+                watchers.remove(on_wake_up)
+            if watchers or not self._wanted.pop(json.dumps(op), None):
                 return
         self._undo(op)
 
-    def ring(self, queue: str) -> None:
-        """Tell those who watch a queue that messages were put into it, by another way than ours.
+    def wake_up(self, queue: str) -> None:
+        """Wake up those who watch a queue: the REST API has put messages into it.
 
-        While there is no connection, that is owed to them.
+        Without a connection, the next one does it.
         """
         with self._lock:
             self._owed.add(queue)
         self.start()
-        self._ring_owed()
+        self._send_wake_ups()
 
-    def publish(self, exchange: str, kind: str, key: str, text: str) -> int | None:
+    def publish(self, exchange: str, exchange_type: str, key: str, text: str) -> int | None:
         """Publish to the other clients, and return to how many it went; none: it is not known.
 
         What a connection that broke may have lost is sent again by the next, if that is there
@@ -189,14 +170,14 @@ class Hub:
         if not fits(text):
             return None
         self.start()
-        op = _message(exchange, kind, key, text)
+        op = publish_op(exchange, exchange_type, key, text)
         deadline = time.monotonic() + ANSWER_TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
             routed = self._publish(op, left)
             if routed is not None:
                 return routed
-            time.sleep(NOTICE)
-            until = min(deadline, self._lost_at + AWAY)
+            time.sleep(BREAK_SEEN_AFTER)
+            until = min(deadline, self._lost_at + TAKE_OVER_AFTER)
             if not self._connected.wait(max(0.0, until - time.monotonic())):
                 break
         with self._lock:
@@ -217,22 +198,9 @@ class Hub:
             del self._answers[answer.ref]
 
     def announce(self, messages: Iterable[tuple[str, str, str, str]]) -> bool:
-        """Publish many (exchange, kind, key, text), and tell whether they were handed over."""
+        """Publish many (exchange, its type, key, text), and tell whether they were handed over."""
         self.start()
-        frame: list[str] = []
-        size = 0
-        for message in messages:
-            if not fits(message[3]):
-                logger.warning("cloudflare: a message too large for the hub is dropped")
-                continue
-            op = json.dumps(_message(*message))
-            if frame and size + len(op) >= MAX_SENT:
-                if not self._send_frame(frame):
-                    return False
-                frame, size = [], 0
-            frame.append(op)
-            size += len(op) + 1
-        return not frame or self._send_frame(frame)
+        return all(self._send_frame(frame) for frame in frames(messages))
 
     def _undo(self, op: Op) -> None:
         self._send([{**op, "op": f"un{op['op']}"}])
@@ -251,14 +219,22 @@ class Hub:
             return False
         return True
 
+    def _prepare(self) -> None:
+        self._connect, self._lost_at = _connector(), time.monotonic()
+
+    def _hang_up(self) -> None:
+        socket = self._socket
+        if socket is not None:
+            socket.close()
+
     # The thread.
 
-    def _run(self, connect: Callable[..., Any]) -> None:
+    def _run(self) -> None:
         failures, since = 0, self._lost_at
-        while not self._stop.is_set():
+        while not self._thread.stopping.is_set():
             why = ""
             try:
-                with self._connect(connect) as socket:
+                with self._open() as socket:
                     self._serve(socket)
             except Exception as error:  # its end, too, is one
                 why = str(error) or type(error).__name__
@@ -268,24 +244,24 @@ class Hub:
                 self._lost_at = time.monotonic()
                 self._connected.clear()
                 failures, since = 0, self._lost_at
-                for queue in list(self._bells):
-                    self._ring(queue)
+                for queue in list(self._watchers):
+                    self._wake(queue)
             for answer in list(self._answers.values()):
                 answer.ready.set()
             failures += 1
             if failures == 2:
                 logger.warning(
-                    "cloudflare: the edge Worker's hub is away, so queues carry what is for "
-                    "temporary ones: %s",
+                    "cloudflare: the edge Worker's hub is away, so queues of the account carry "
+                    "messages for temporary queues: %s",
                     why,
                 )
-            if not self._stop.is_set() and time.monotonic() - since > AWAY:
+            if not self._thread.stopping.is_set() and time.monotonic() - since > TAKE_OVER_AFTER:
                 self.on_away()
-            self._stop.wait(full_jitter(failures, most=PAUSE_MAX))
+            self._thread.stopping.wait(full_jitter(failures, most=PAUSE_MAX))
 
-    def _connect(self, connect: Callable[..., Any]) -> Any:
+    def _open(self) -> Any:
         target = f"/v1/hub?{urlencode({'client': self.client_id, 'scope': self._scope})}"
-        return connect(
+        return self._connect(
             self._url + target,
             additional_headers=signature.headers(self._keys, target.encode()),
             user_agent_header="cutmv-transport",
@@ -303,7 +279,7 @@ class Hub:
             self._socket = socket
         if wanted:
             socket.send(json.dumps(wanted))
-        self._ring_owed()
+        self._send_wake_ups()
         self._send_late()
         self._connected_at = time.monotonic()
         self._connected.set()
@@ -311,7 +287,7 @@ class Hub:
         frames, reported = 0, time.monotonic()
         while True:
             try:
-                frame = socket.recv(timeout=REPORT_SECONDS if frames else LOOK)
+                frame = socket.recv(timeout=REPORT_SECONDS if frames else CLOSE_CHECK_INTERVAL)
                 frames += 1
                 ops = json.loads(frame)
                 for op in ops if isinstance(ops, list) else [ops]:
@@ -329,14 +305,14 @@ class Hub:
         try:
             match op["op"]:
                 case "deliver":
-                    self.on_delivery(Delivery(tuple(op["queues"]), op["text"]))
+                    self.on_message(HubMessage(tuple(op["queues"]), op["text"]))
                 case "ok":
                     answer = self._answers.get(op["ref"])
                     if answer is not None:
                         answer.routed = int(op["routed"])
                         answer.ready.set()
                 case "ring":
-                    self._ring(op["queue"])
+                    self._wake(op["queue"])
                 case "missed":
                     logger.warning("cloudflare: the hub dropped %d messages for us", op["count"])
                 case "error":
@@ -344,7 +320,7 @@ class Hub:
         except Exception:  # one message must not end the connection for all others
             logger.exception("cloudflare: a message of the hub is dropped")
 
-    def _ring_owed(self) -> None:
+    def _send_wake_ups(self) -> None:
         with self._lock:
             owed, self._owed = self._owed, set()
         if owed and not self._send([{"op": "ring", "queue": queue} for queue in sorted(owed)]):
@@ -354,21 +330,16 @@ class Hub:
     def _send_late(self) -> None:
         now = time.monotonic()
         with self._lock:
-            late = [(since, op) for since, op in self._late if now - since < LATE]
+            late = [(since, op) for since, op in self._late if now - since < LATE_BY_MOST]
             self._late.clear()
         while late and self._send([late[0][1]]):  # each in a frame, which has room for one
             del late[0]
         with self._lock:
             self._late.extendleft(reversed(late))
 
-    def _ring(self, queue: str) -> None:
-        for on_ring in list(self._bells.get(queue, ())):
-            on_ring()
-
-
-def fits(text: str) -> bool:
-    """Tell whether the hub takes a message of this text, as it is written in a frame."""
-    return len(json.dumps(text)) + AROUND_TEXT <= MAX_SENT
+    def _wake(self, queue: str) -> None:
+        for on_wake_up in list(self._watchers.get(queue, ())):
+            on_wake_up()
 
 
 class _Answer:
@@ -380,21 +351,9 @@ class _Answer:
         self.routed: int | None = None
 
 
-def _binding(exchange: str, kind: str, key: str, queue: str) -> Op:
-    return {"op": "bind", "exchange": exchange, "kind": kind, "key": key, "queue": queue}
-
-
-def _message(exchange: str, kind: str, key: str, text: str) -> Op:
-    # What is for this process has been delivered within it.
-    address = {"exchange": exchange, "kind": kind, "key": key}
-    return {"op": "publish", **address, "text": text, "skip_self": True}
-
-
 def _connector() -> Callable[..., Any]:
     try:
         from websockets.sync.client import connect
     except ImportError:
-        raise ConfigurationError(
-            "cloudflare transport: an edge_url needs more packages: pip install 'cutmv[push]'"
-        ) from None
+        raise extra_missing("an edge_url", "push") from None
     return connect

@@ -3,9 +3,9 @@
 The Worker POSTs a signed batch and waits (docs/edge.md). The answer is a stream: a line for each
 message when its task has ended, acked or to be tried again, and empty lines meanwhile, which show
 that somebody is there. What the consumer's prefetch has no room for is *busy*, and comes again
-later. A message has no lease: where the connection breaks, Cloudflare has it delivered again, so
-the ledger is told at once that it is being worked on (`Keeper.hold_on`), and a copy that comes to
-this process joins the task that runs.
+later. A message has no lease: where the connection breaks, Cloudflare delivers it again, so the
+consumer extends it in the ledger at once, and a copy that comes to this process joins the task that
+runs.
 """
 
 from __future__ import annotations
@@ -19,21 +19,20 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kombu.exceptions import OperationalError
 
 from cutmv.transports.cloudflare.edge import signature
-from cutmv.transports.cloudflare.errors import ConfigurationError
+from cutmv.transports.cloudflare.errors import ConfigurationError, extra_missing
+from cutmv.transports.cloudflare.runtime import BackgroundThread
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from cutmv.transports.cloudflare.consumer.push import Receiver
 
 logger = logging.getLogger(__name__)
 
@@ -43,32 +42,44 @@ HEARTBEAT = 10.0
 #: Bytes of a batch that are read at all: 256 KB of messages, most of whose characters are escaped.
 MAX_BODY = 2_000_000
 
-#: Seconds until the Worker tries again where there is no consumer (yet).
-NOBODY = "2"
+#: Seconds until the Worker tries again where there is no consumer (yet), as a header's text.
+RETRY_WITHOUT_CONSUMER = "2"
 
-#: Seconds the server's thread has to start, and to end.
+#: Seconds that the server's thread has to end, past the time that its connections have.
 THREAD_TIMEOUT = 10.0
 
 #: One message's outcome, as a line of the answer: without its id.
 Outcome = dict[str, Any]
 
-#: Tells an outcome to a connection; false where it is broken.
-Tell = Callable[[Outcome], None]
+#: Takes one message's outcome for the connection that waits for it; it never blocks.
+DeliveryCallback = Callable[[Outcome], None]
 
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
-class Ingress:
-    """The HTTP server of a process. It starts with its first receiver, and ends with `close`."""
+class PushHandler(Protocol):
+    """What a push server gives messages to: a consumer."""
+
+    def take(
+        self, queue_name: str, given: Sequence[tuple[dict[str, Any], DeliveryCallback]]
+    ) -> None:
+        """Take messages of a queue, each with what its outcome is told; may block."""
+
+    def broken(self, message_ids: set[str]) -> None:
+        """Note that the connection which waited for these messages has ended."""
+
+
+class PushServer:
+    """The HTTP server of a process. It starts with its first consumer, and ends with `close`."""
 
     def __init__(self, keys: str, host: str, port: int) -> None:
         self._keys, self._host, self._port = keys, host, port
         self._seen = signature.SeenIds()
         self._lock = threading.Lock()
-        self._receivers: dict[str, Receiver] = {}
+        self._handlers: dict[str, PushHandler] = {}
         self._socket: socket.socket | None = None
         self._server: Any = None
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread("push-server", lambda: self._server.run([self._socket]))
 
     @property
     def address(self) -> tuple[str, int]:
@@ -78,41 +89,39 @@ class Ingress:
         host, port = self._socket.getsockname()[:2]
         return host, port
 
-    def attach(self, queue_name: str, receiver: Receiver) -> None:
-        """Give what comes for a queue to `receiver`.
+    def attach(self, queue_name: str, handler: PushHandler) -> None:
+        """Give what comes for a queue to `handler`.
 
         Raises `OperationalError` where the address is taken, and `ConfigurationError` where a
         package or the keys are missing.
         """
         with self._lock:
-            if self._thread is None:
-                self._start()
-            self._receivers[queue_name] = receiver
+            if not self._thread.started:
+                self._listen()
+                self._thread.start()
+                logger.info("cloudflare: the push server listens on %s:%d", *self.address)
+            self._handlers[queue_name] = handler
 
     def detach(self, queue_name: str) -> None:
         """Take nothing for a queue any more; the Worker is told to try again later."""
         with self._lock:
-            self._receivers.pop(queue_name, None)
+            self._handlers.pop(queue_name, None)
 
     def close(self, timeout: float) -> None:
         """End the connections, each when its tasks have ended but within `timeout` seconds."""
-        with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is None:
+        if not self._thread.started:
             return
         self._server.config.timeout_graceful_shutdown = math.ceil(timeout)
         self._server.should_exit = True
-        thread.join(timeout + THREAD_TIMEOUT)
+        self._thread.close(timeout + THREAD_TIMEOUT)
         if self._socket is not None:
             self._socket.close()
 
-    def _start(self) -> None:
+    def _listen(self) -> None:
         try:
             import uvicorn
         except ImportError:
-            raise ConfigurationError(
-                "cloudflare transport: push mode needs more packages: pip install 'cutmv[push]'"
-            ) from None
+            raise extra_missing("push mode", "push") from None
         if not self._keys:
             raise ConfigurationError(
                 "cloudflare transport: push mode needs the option edge_keys (or "
@@ -122,7 +131,7 @@ class Ingress:
             self._socket = socket.create_server((self._host, self._port))
         except OSError as error:
             raise OperationalError(
-                f"cloudflare: the ingress can't listen on {self._host}:{self._port} "
+                f"cloudflare: the push server can't listen on {self._host}:{self._port} "
                 f"({error.strerror}): give each worker of a machine its own ingress_port"
             ) from None
         _sockets.add(self._socket)
@@ -135,14 +144,6 @@ class Ingress:
             ws="none",
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run,
-            kwargs={"sockets": [self._socket]},
-            name="cloudflare-ingress",
-            daemon=True,
-        )
-        self._thread.start()
-        logger.info("cloudflare: the ingress listens on %s:%d", *self.address)
 
     async def deliveries(self, request: Request) -> Response:
         """``POST /v1/deliveries``: take a batch, and answer as its messages end."""
@@ -161,13 +162,17 @@ class Ingress:
             return _problem(error.status, str(error))
         except ValueError as error:
             return _problem(400, str(error))
-        receiver = self._receivers.get(queue_name)
-        if receiver is None:
-            return _problem(503, f"Nobody consumes {queue_name!r} here.", {"retry-after": NOBODY})
+        handler = self._handlers.get(queue_name)
+        if handler is None:
+            return _problem(
+                503,
+                f"Nobody consumes {queue_name!r} here.",
+                {"retry-after": RETRY_WITHOUT_CONSUMER},
+            )
         connection = _Connection(asyncio.get_running_loop())
-        given = [(message, connection.teller(message["id"])) for message in messages]
-        await run_in_threadpool(receiver.take, queue_name, given)
-        lines = connection.lines({message["id"] for message in messages}, receiver.broken)
+        given = [(message, connection.callback(message["id"])) for message in messages]
+        await run_in_threadpool(handler.take, queue_name, given)
+        lines = connection.lines({message["id"] for message in messages}, handler.broken)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
@@ -177,15 +182,15 @@ class _Connection:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._outcomes: list[Outcome] = []
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    def teller(self, message_id: str) -> Tell:
-        """Return what takes a message's outcome; it never blocks."""
+    def callback(self, message_id: str) -> DeliveryCallback:
+        """Return what takes a message's outcome."""
 
         def tell(outcome: Outcome) -> None:
             self._outcomes.append({"id": message_id, **outcome})
             with suppress(RuntimeError):  # the loop is closed, and so is the connection
-                self._loop.call_soon_threadsafe(self._news.set)
+                self._loop.call_soon_threadsafe(self._changed.set)
 
         return tell
 
@@ -197,11 +202,11 @@ class _Connection:
         try:
             while waiting:
                 try:
-                    await asyncio.wait_for(self._news.wait(), HEARTBEAT)
+                    await asyncio.wait_for(self._changed.wait(), HEARTBEAT)
                 except TimeoutError:
                     yield b"\n"
                     continue
-                self._news.clear()
+                self._changed.clear()
                 ended, self._outcomes = self._outcomes, []
                 waiting -= {outcome["id"] for outcome in ended}
                 yield b"".join(json.dumps(outcome).encode() + b"\n" for outcome in ended)
@@ -210,7 +215,7 @@ class _Connection:
             raise
 
 
-def _application(ingress: Ingress) -> Starlette:
+def _application(server: PushServer) -> Starlette:
     from starlette.applications import Starlette
     from starlette.responses import JSONResponse
     from starlette.routing import Route
@@ -223,7 +228,7 @@ def _application(ingress: Ingress) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/v1/deliveries", ingress.deliveries, methods=["POST"]),
+            Route("/v1/deliveries", server.deliveries, methods=["POST"]),
             Route("/healthz", healthz),
         ],
         exception_handlers={404: failed, 405: failed, 500: failed},
@@ -272,7 +277,7 @@ def _problem(status: int, detail: str, headers: dict[str, str] | None = None) ->
 
 
 def _leave_to_parent() -> None:
-    """Close what a forked child has of its parent's ingress: connections to it would hang."""
+    """Close what a forked child has of its parent's push server: connections to it would hang."""
     for listening in list(_sockets):
         listening.close()
 

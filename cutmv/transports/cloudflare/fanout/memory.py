@@ -2,8 +2,8 @@
 
 Cloudflare Queues has no exchanges. Queues that die with their consumer (``auto_delete`` or
 ``exclusive``: remote control, its replies, event receivers) are held here, in memory, and so
-are their bindings: connections of one process see them. What other processes send to them comes
-by way of their mailboxes (see `mailboxes`).
+are their bindings: connections of one process see them. `temporary_queues` brings what other
+processes send to them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from kombu.utils.uuid import uuid
 #: Messages kept for a temporary queue that nobody reads; the oldest make room.
 MAX_HELD = 1000
 
-#: One row of an exchange's table: routing key, pattern, queue.
-Binding = tuple[str, str | None, str]
+#: One row of an exchange's table, as kombu has it: routing key, pattern, queue.
+TableRow = tuple[str, str | None, str]
 
 Message = dict[str, Any]
 
 
-class LocalBroker:
+class MemoryBroker:
     """The temporary queues of a process and what they are bound to. Threads share it."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class LocalBroker:
         self._expires: dict[str, float | None] = {}
         self._readers: dict[str, Callable[[Message], None]] = {}
         self._were_read: set[str] = set()
-        self._tables: dict[str, list[Binding]] = {}
+        self._tables: dict[str, list[TableRow]] = {}
 
     def declare(self, queue: str, expires: float | None = None) -> None:
         """Make a temporary queue, if there is none of that name.
@@ -78,14 +78,14 @@ class LocalBroker:
                 held.clear()
             return count
 
-    def bind(self, exchange: str, binding: Binding) -> None:
+    def bind(self, exchange: str, binding: TableRow) -> None:
         """Add a row to an exchange's table."""
         with self._lock:
             table = self._tables.setdefault(exchange, [])
             if binding not in table:
                 table.append(binding)
 
-    def unbind(self, exchange: str, binding: Binding) -> None:
+    def unbind(self, exchange: str, binding: TableRow) -> None:
         """Remove one binding."""
         with self._lock:
             table = self._tables.get(exchange, [])
@@ -105,7 +105,7 @@ class LocalBroker:
         with self._lock:
             return any(row[2] == queue for table in self._tables.values() for row in table)
 
-    def table(self, exchange: str) -> list[Binding]:
+    def table(self, exchange: str) -> list[TableRow]:
         """Return the bindings of temporary queues to `exchange`."""
         with self._lock:
             return list(self._tables.get(exchange, ()))

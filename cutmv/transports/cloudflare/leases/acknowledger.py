@@ -1,94 +1,32 @@
-"""Ending leases: acks and returns, gathered into few calls, tried until accepted."""
+"""Ending deliveries: the one way to ack, requeue or reject a message, or to extend its lease."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import math
-import queue
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
-from cutmv.transports.cloudflare.api.client import Client, full_jitter
-from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Refused
-
-logger = logging.getLogger(__name__)
-
-#: Leases ended by one call at most.
-MAX_LEASES = 100
-
-#: Seconds one attempt may take, and between two attempts at most.
-CALL_TIMEOUT = 10.0
-PAUSE_MAX = 10.0
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.leases.ack_batcher import AckBatcher
+from cutmv.transports.cloudflare.leases.delivery import Delivery
+from cutmv.transports.cloudflare.leases.ledger import Ledger
+from cutmv.transports.cloudflare.leases.renewer import LeaseRenewer
 
 
-@dataclass(slots=True, eq=False)
-class Lease:
-    """The right to ack or return one delivery of a message.
+class Acknowledger:
+    """Ends deliveries, each once. Threads share it; its owner closes it.
 
-    Attributes:
-        key: The message, by its publisher's id.
-        until: When the right ends, of `time.monotonic`.
-        object_key: Of the object that the message came from, and that ends with it.
-        version: Of our record in the ledger, once there is one (see `keeper`).
-        losses: How many consumers were lost that held the message before.
-        noted: Whether the ledger is told that the message is done before its ack is accepted.
-        lost: Whether another consumer has the message now.
-        on_lost: Told when that comes to pass.
-        on_end: Told how the message ended, in place of the API: in push mode there is nothing to
-            call (see `receiver`). It must not block.
-    """
+    **What goes through the ledger.** Where there is a ledger, a delivery that this process owns is
+    ended there first, and then at Cloudflare, if the ledger has a record of ours, or if the lease's
+    time is over: another consumer may have taken the message meanwhile, and then it is not ended
+    here. Any other delivery is ended at Cloudflare alone: nobody else can have a message whose
+    lease is not over, and one that is not owned is not ours to speak for.
 
-    queue_id: str
-    lease_id: str
-    key: str = ""
-    until: float = math.inf
-    object_key: str | None = None
-    version: str | None = None
-    losses: int = 0
-    noted: bool = False
-    lost: bool = False
-    on_lost: Callable[[], None] | None = None
-    on_end: Callable[[Lease, float | None], None] | None = None
+    `ack`, `requeue` and `reject` only hand over. They neither block nor take a lock, since a weak
+    reference's callback may call them, wherever the garbage collector happens to run.
 
-    @classmethod
-    def of(cls, queue_id: str, entry: Mapping[str, Any], until: float = math.inf) -> Lease:
-        """Return the lease of an entry of a pull's answer, or of what the ingress made like one."""
-        return cls(queue_id, entry["lease_id"], until=until, on_end=entry.get("on_end"))
-
-
-class Settles(Protocol):
-    """Ends leases: a `Settler`, or a `keeper.Keeper` before one.
-
-    Both methods only hand over, and never block or take a lock: they may be called from a weak
-    reference's callback, wherever the garbage collector happens to run.
-    """
-
-    def ack(self, lease: Lease) -> None:
-        """Have the message removed."""
-
-    def retry(self, lease: Lease, delay: float = 0.0) -> None:
-        """Have the message returned to its queue, `delay` seconds from then."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """`delay` is none for an ack, else the seconds until the message may be pulled again."""
-
-    lease: Lease
-    delay: float | None
-
-
-class Settler:
-    """A thread that acks and returns messages; started by the first consumer, ended by `close`.
-
-    Being handed a lease wakes it for the first of a call and when the call is full, not for each:
-    that would have cost a busy worker more than the calls do. `discard` is given the keys of
-    objects whose messages are gone; it must not block.
+    `linger` is how many seconds an ack waits for others to share a call with. `discard` is given
+    the keys of objects whose messages are gone. `open_ledger` opens the ledger, whose records are
+    written for `lease_seconds`; none where there is no ledger.
     """
 
     def __init__(
@@ -96,173 +34,85 @@ class Settler:
         client: Client,
         linger: float,
         discard: Callable[[Sequence[str]], None] = lambda _: None,
+        open_ledger: Callable[[], Ledger] | None = None,
+        lease_seconds: float = 0.0,
     ) -> None:
-        self._client = client
-        self._linger = linger
         self._discard = discard
-        #: Told of the messages whose acks wait because calls failed again and again.
-        self.on_trouble: Callable[[list[Lease]], None] = lambda _: None
-        self._intake: deque[_Ending | threading.Event] = deque()
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._enough = 1  # that many handed over wake the thread
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        # Of the thread alone:
-        self._pending: dict[str, deque[_Ending]] = {}
-        self._flushes: list[threading.Event] = []
-        self._due: float | None = None
-        self._troubles: dict[str, tuple[int, float]] = {}  # failures, and when to try again
-        self._closing = False
+        self._renewer: LeaseRenewer | None = None
+        if open_ledger is not None:
+            self._renewer = LeaseRenewer(open_ledger, self._end_now, lease_seconds)
+        self._batcher = AckBatcher(client, linger, discard, self._note_done)
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether leases are extended, and other consumers' are known."""
+        return self._renewer is not None
 
     def start(self) -> None:
-        """Start the thread, once; consumers do before their first pull."""
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="cloudflare-settler", daemon=True
-                )
-                self._thread.start()
+        """Start the threads; raises as `ledger.open_ledger` does."""
+        self._batcher.start()
+        if self._renewer is not None:
+            self._renewer.start()
 
-    def ack(self, lease: Lease) -> None:
-        """Have the message removed."""
-        if lease.on_end is not None:
-            if lease.object_key:
-                self._discard([lease.object_key])
-            lease.on_end(lease, None)
-            return
-        self._hand_over(_Ending(lease, None))
+    def take(self, delivery: Delivery, allowed: int) -> float | None:
+        """Ask the ledger for a message that was delivered before; see `LeaseRenewer.take`."""
+        return 0.0 if self._renewer is None else self._renewer.take(delivery, allowed)
 
-    def retry(self, lease: Lease, delay: float = 0.0) -> None:
-        """Have the message returned to its queue, `delay` seconds from then."""
-        if lease.on_end is not None:
-            lease.on_end(lease, delay)
-            return
-        self._hand_over(_Ending(lease, delay))
+    def extend(self, *deliveries: Delivery, at_once: bool = False) -> None:
+        """Keep leases by records in the ledger from now on, until the deliveries end.
+
+        With `at_once` the records are written now, since the messages are about to be delivered
+        again; otherwise when half of the lease is over. Without a ledger nothing can extend them.
+        """
+        if self._renewer is not None:
+            self._renewer.extend(deliveries, at_once=at_once)
+
+    def ack(self, delivery: Delivery) -> None:
+        """Have the message removed: it is done."""
+        self._end(delivery, None)
+
+    def reject(self, delivery: Delivery) -> None:
+        """Have the message removed: nobody will run it. Its sender, or a copy, knows why."""
+        self._end(delivery, None)
+
+    def requeue(self, delivery: Delivery, delay: float = 0.0) -> None:
+        """Have the message returned to its queue, to be delivered `delay` seconds from then."""
+        self._end(delivery, delay)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was handed over is accepted; tell whether that came to pass."""
-        if self._thread is None or not self._thread.is_alive():
-            return not self._intake
-        flushed = threading.Event()
-        self._intake.append(flushed)
-        self._bell.put(None)
-        return flushed.wait(timeout)
+        """Wait until Cloudflare has accepted all that was handed over; tell whether it did."""
+        deadline = time.monotonic() + timeout
+        if self._renewer is not None:
+            self._renewer.flush(timeout)
+        return self._batcher.flush(max(0.0, deadline - time.monotonic()))
 
     def close(self, timeout: float) -> None:
-        """Hand in what is left within `timeout` seconds, and end the thread."""
-        with self._lock:
-            thread = self._thread
-        if thread is None:
+        """Hand in what is left and end the threads, each within `timeout` seconds."""
+        if self._renewer is not None:
+            self._renewer.close(timeout)
+        self._batcher.close(timeout)
+
+    def _end(self, delivery: Delivery, delay: float | None) -> None:
+        lease, renewer = delivery.lease, self._renewer
+        if renewer is not None and delivery.owned:
+            renewer.forget(delivery)
+            if lease.lost:
+                return
+            if lease.version is not None or time.monotonic() >= lease.until:
+                renewer.end(delivery, delay)
+                return
+        self._end_now(delivery, delay)
+
+    def _end_now(self, delivery: Delivery, delay: float | None) -> None:
+        """End a delivery at Cloudflare: by the connection that pushed it, or by the API."""
+        if delivery.on_end is None:
+            self._batcher.add(delivery, delay)
             return
-        self.flush(timeout)
-        self._closing = True
-        self._bell.put(None)
-        thread.join(timeout)
+        if delay is None and delivery.object_key:
+            self._discard([delivery.object_key])
+        delivery.on_end(delivery, delay)
 
-    def _hand_over(self, ending: _Ending) -> None:
-        self._intake.append(ending)
-        if len(self._intake) >= self._enough and self._bell.empty():
-            self._bell.put(None)
-
-    def _run(self) -> None:
-        while not self._closing:
-            self._collect()
-            if self._due is not None and time.monotonic() >= self._due:
-                try:
-                    self._send_all()
-                except Exception:  # without this thread no ack would be sent any more
-                    logger.exception("cloudflare: acks met an error, and are tried again")
-                    self._due = time.monotonic() + PAUSE_MAX
-            if not self._pending:
-                for flushed in self._flushes:
-                    flushed.set()
-                self._flushes.clear()
-        left = sum(map(len, self._pending.values()))
-        if left:
-            logger.warning(
-                "cloudflare: closed with %d message(s) neither acked nor returned; "
-                "they come back when their lease ends",
-                left,
-            )
-
-    def _collect(self) -> None:
-        """Wait for something to do, and take in all that has been handed over."""
-        wait = None if self._due is None else max(0.0, self._due - time.monotonic())
-        gathered = sum(map(len, self._pending.values()))
-        self._enough = 1 if wait is None else max(1, MAX_LEASES - gathered)
-        # In this order: what came before `_enough` was set did not ring, and is found here.
-        if len(self._intake) < self._enough and not self._closing:
-            with contextlib.suppress(queue.Empty):
-                self._bell.get(timeout=wait)
-        self._enough = MAX_LEASES
-        while self._intake:
-            self._note(self._intake.popleft())
-
-    def _note(self, item: _Ending | threading.Event) -> None:
-        now = time.monotonic()
-        if isinstance(item, threading.Event):
-            self._flushes.append(item)
-            if self._pending:
-                self._due = now
-        else:
-            pending = self._pending.setdefault(item.lease.queue_id, deque())
-            pending.append(item)
-            if self._due is None:
-                self._due = now + self._linger
-            if len(pending) >= MAX_LEASES and item.lease.queue_id not in self._troubles:
-                self._due = now
-
-    def _send_all(self) -> None:
-        """Send what has been gathered; what is left by a full call may gather on.
-
-        A queue whose calls fail keeps its own, and holds up no other's.
-        """
-        dues: list[float] = []
-        for queue_id in list(self._pending):
-            pending, full = self._pending[queue_id], False
-            failures, not_before = self._troubles.get(queue_id, (0, 0.0))
-            if time.monotonic() < not_before and not self._flushes:
-                dues.append(not_before)
-                continue
-            while pending:
-                if full and len(pending) < MAX_LEASES and not self._flushes:
-                    dues.append(time.monotonic() + self._linger)
-                    break
-                endings = [pending[index] for index in range(min(MAX_LEASES, len(pending)))]
-                try:
-                    self._send(queue_id, endings)
-                except CloudflareError as error:
-                    failures += 1
-                    if failures == 2:  # one lost answer is everyday life
-                        logger.warning("cloudflare: acks wait to be accepted: %s", error)
-                    if failures >= 2:
-                        self.on_trouble([each.lease for each in pending if each.delay is None])
-                    pause = full_jitter(failures, most=PAUSE_MAX) + (error.retry_after or 0.0)
-                    self._troubles[queue_id] = failures, time.monotonic() + pause
-                    dues.append(time.monotonic() + pause)
-                    break
-                failures = 0
-                self._troubles.pop(queue_id, None)
-                for _ in endings:
-                    pending.popleft()
-                full = len(endings) == MAX_LEASES
-            if not pending:
-                del self._pending[queue_id]
-        self._due = min(dues, default=None)
-
-    def _send(self, queue_id: str, endings: list[_Ending]) -> None:
-        acks = [ending.lease.lease_id for ending in endings if ending.delay is None]
-        retries = [
-            (ending.lease.lease_id, ending.delay) for ending in endings if ending.delay is not None
-        ]
-        try:
-            warnings = self._client.settle(queue_id, acks, retries, time.monotonic() + CALL_TIMEOUT)
-        except (NotFound, Refused) as error:
-            logger.error("cloudflare: %d acks or returns are void: %s", len(endings), error)
-            return
-        for lease_id, warning in warnings.items():
-            logger.debug("cloudflare: lease %s...: %s", lease_id[:16], warning)
-        acked = [ending.lease for ending in endings if ending.delay is None]
-        keys = [lease.object_key for lease in acked if lease.lease_id not in warnings]
-        if ended := [key for key in keys if key]:
-            self._discard(ended)
+    def _note_done(self, deliveries: list[Delivery]) -> None:
+        """Have the ledger know that messages are done while Cloudflare does not take their acks."""
+        if self._renewer is not None:
+            self._renewer.note_done([each for each in deliveries if each.owned])

@@ -34,8 +34,7 @@ from cutmv.transports.cloudflare.errors import (
     ObjectMissing,
     ObjectStoreError,
 )
-from cutmv.transports.cloudflare.messages import object_store as objects
-from cutmv.transports.cloudflare.messages.object_store import Objects
+from cutmv.transports.cloudflare.messages import ObjectStore, opener
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ EXPIRE_DAYS = RETENTION // 86_400 + 1
 TIMEOUT = 5.0
 
 #: Seconds between two removals of old records from a directory.
-SWEEP_EVERY = 3600.0
+SWEEP_INTERVAL = 3600.0
 
 #: What every record's name starts with, so that a rule for these touches nobody else's.
 PREFIX = "leases/"
@@ -106,20 +105,6 @@ class Ledger(Protocol):
         """Close the connections."""
 
 
-def check_url(url: str) -> None:
-    """Raise `ConfigurationError` where `url` names no ledger. It may hold a password: not shown."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme in ("redis", "rediss") and parts.hostname:
-            return
-        objects.check_url("lease_ledger", url)
-    except ValueError:
-        raise ConfigurationError(
-            "cloudflare transport: option lease_ledger must be file:///DIRECTORY, "
-            "redis://HOST:PORT/DB or r2://BUCKET/PREFIX"
-        ) from None
-
-
 def open_ledger(url: str, account_id: str, environ: Mapping[str, str] | None = None) -> Ledger:
     """Open the ledger at `url`.
 
@@ -137,7 +122,7 @@ def open_ledger(url: str, account_id: str, environ: Mapping[str, str] | None = N
                 f"cloudflare transport: option lease_ledger names the directory {directory}, which "
                 f"can't be made ({error.strerror}): use one that this user may write"
             ) from None
-    return ObjectLedger(objects.opener(url, account_id, environ)())
+    return ObjectLedger(opener(url, account_id, environ)())
 
 
 def _dump(entry: Entry) -> bytes:
@@ -164,7 +149,7 @@ def _name(key: str) -> str:
 class ObjectLedger:
     """Records as objects of a directory or a bucket, replaced by conditional writes."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self._swept_at: float | None = None
         self._warned = False
@@ -193,7 +178,7 @@ class ObjectLedger:
     def _sweep(self) -> None:
         """Have what is older than any message removed; a bucket does so by itself from then on."""
         now = time.monotonic()
-        if self._swept_at is not None and now - self._swept_at < SWEEP_EVERY:
+        if self._swept_at is not None and now - self._swept_at < SWEEP_INTERVAL:
             return
         self._swept_at = now
         try:

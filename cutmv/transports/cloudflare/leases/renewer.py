@@ -1,15 +1,15 @@
 """Leases that follow the work: what is held for long is kept by records in the ledger.
 
 A lease is short (`visibility_timeout`), so that what a killed worker held comes back soon. Of a
-message that is held for longer than half of it, the keeper writes a record, and again each time
-half of the record's time is over. The message comes to a consumer again all the same, since no
-call extends a lease: who gets it a second time asks `Keeper.take`, finds the record, and has it
-wait. Short tasks cost no record.
+message that is held for longer than half of it, the renewer writes a record, and again each time
+half of the record's time is over. Cloudflare delivers the message again all the same, since no call
+extends a lease: the consumer that gets it a second time asks `LeaseRenewer.take`, finds the record,
+and has the message wait. Short tasks cost no record.
 
-Who was away for so long that its record ran out (a stopped process, a broken network) asks the
-ledger before it acks: where another has taken the message over, it is *lost* here, and is neither
-acked nor finished. A message that is acked after it was kept leaves the record *done*: a copy that
-still comes is removed unrun.
+A consumer whose record has expired (a stopped process, a broken network) no longer owns the
+message. It asks the ledger before it ends the delivery: where another consumer has taken the
+message over, it is *lost* here, and is neither acked nor finished. A message that is acked after it
+was kept leaves the record *done*: a copy that still comes is removed unrun.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 from cutmv.transports.cloudflare.errors import LedgerUnavailable
-from cutmv.transports.cloudflare.leases.acknowledger import Lease, Settler
+from cutmv.transports.cloudflare.leases.delivery import Delivery, Lease
 from cutmv.transports.cloudflare.leases.ledger import Entry, Ledger, State
+from cutmv.transports.cloudflare.runtime import BackgroundThread
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +37,14 @@ _T = TypeVar("_T")
 #: Part of a lease's time that may pass before its record is written, or written again.
 RENEW_AFTER = 0.5
 
-#: Looks for leases to renew, in the time of a lease.
-LOOKS = 10
+#: Checks for leases to renew, in the time of a lease.
+CHECKS_PER_LEASE = 10
 
-#: Seconds until a message comes again whose record could not be read, or that two wanted at once.
-TAKE_AGAIN = 5.0
+#: Seconds until a message comes again that two consumers wanted at once.
+CONTESTED_DELAY = 5.0
 
 #: Writes of one record at most before another consumer counts as faster.
-RACES = 3
+MAX_WRITES = 3
 
 #: Records written at once: the ledger may be as far away as the queues are.
 WRITERS = 8
@@ -53,63 +54,58 @@ class Deadly(ValueError):
     """A message that its consumers do not survive; the line says how many."""
 
 
-#: Has the thread look at once for leases to renew.
-_LOOK = object()
-
-
 @dataclass(frozen=True, slots=True)
-class _Ending:
-    """`delay` is none for an ack. One that is not to `settle` is only noted in the ledger."""
+class _RecordedEnding:
+    """An ending that the ledger is told first; `delay` is none for an ack.
 
-    lease: Lease
+    One that does not `finish` is only noted in the ledger.
+    """
+
+    delivery: Delivery
     delay: float | None = None
-    settle: bool = True
+    finish: bool = True
 
 
-class Keeper:
-    """A thread that keeps this process's leases; it ends them before `settler` does."""
+class LeaseRenewer:
+    """A thread that keeps this process's leases by records, and tells the ledger how they end.
 
-    def __init__(self, open_ledger: Callable[[], Ledger], settler: Settler, seconds: float) -> None:
-        self.seconds = seconds
+    `finish` then ends a delivery at Cloudflare. Records are written for `lease_seconds`.
+    """
+
+    def __init__(
+        self,
+        open_ledger: Callable[[], Ledger],
+        finish: Callable[[Delivery, float | None], None],
+        lease_seconds: float,
+    ) -> None:
+        self._seconds = lease_seconds
         self._open_ledger = open_ledger
-        self._settler = settler
-        settler.on_trouble = self.note_acks
+        self._finish_delivery = finish
         self._ledger: Ledger  # from `start` on
-        self._leases: dict[str, Lease] = {}
-        self._intake: queue.SimpleQueue[_Ending | threading.Event | object | None]
-        self._intake = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._deliveries: dict[str, Delivery] = {}
+        self._handed_over: queue.SimpleQueue[_RecordedEnding | None] = queue.SimpleQueue()
+        self._thread = BackgroundThread(
+            "leases", self._run, lambda: self._handed_over.put(None), self._open
+        )
         # Of the thread alone:
-        self._pending: deque[_Ending] = deque()
+        self._pending: deque[_RecordedEnding] = deque()
         self._flushes: list[threading.Event] = []
-        self._look_at = 0.0
+        self._check_at = 0.0
+        self._check_now = threading.Event()
         self._failing = False
-        self._closing = False
 
     def start(self) -> None:
         """Open the ledger and start the thread, once; raises as `ledger.open_ledger` does."""
-        with self._lock:
-            if self._thread is None:
-                self._ledger = self._open_ledger()
-                self._thread = threading.Thread(
-                    target=self._run, name="cloudflare-keeper", daemon=True
-                )
-                self._thread.start()
+        self._thread.start()
 
-    # What consumers ask.
-
-    def track(self, lease: Lease) -> None:
-        """Keep a lease from now on, until it is ended."""
-        self._leases[lease.lease_id] = lease
-
-    def take(self, lease: Lease, allowed: int) -> float | None:
+    def take(self, delivery: Delivery, allowed: int) -> float | None:
         """Ask for a message that was delivered before.
 
         Returns 0 when it is ours to run, the seconds to have it wait while another consumer has
         it, or none where it is done and only to be removed. Raises `Deadly` where more than
         `allowed` consumers were lost with it, and `LedgerUnavailable`.
         """
+        lease = delivery.lease
         record = self._ledger.read(lease.key)
         if record is not None:
             if record.entry.state == "done":
@@ -122,75 +118,64 @@ class Keeper:
                 losses, lease.losses = lease.losses, 0
                 self._write(lease, "free")  # who replays it shall find it as new
                 raise Deadly(f"{losses} consumers were lost that held it")
-        return 0.0 if self._write(lease, "held") else TAKE_AGAIN
+        return 0.0 if self._write(lease, "held") else CONTESTED_DELAY
 
-    def ack(self, lease: Lease) -> None:
-        """Have the message removed, unless it is lost."""
-        self._end(lease, None)
+    def extend(self, deliveries: Iterable[Delivery], *, at_once: bool) -> None:
+        """Keep leases from now on; with `at_once`, write their records now."""
+        for delivery in deliveries:
+            self._deliveries[delivery.lease.lease_id] = delivery
+            if at_once:
+                delivery.lease.until = 0.0  # so that it is ended by way of the ledger, too
+        if at_once:
+            self._check_now.set()
+            self._handed_over.put(None)
 
-    def retry(self, lease: Lease, delay: float = 0.0) -> None:
-        """Have the message returned, `delay` seconds from then, unless it is lost."""
-        self._end(lease, delay)
+    def forget(self, delivery: Delivery) -> None:
+        """Keep a lease no longer: its delivery ends."""
+        self._deliveries.pop(delivery.lease.lease_id, None)
 
-    def note_acks(self, leases: list[Lease]) -> None:
+    def end(self, delivery: Delivery, delay: float | None) -> None:
+        """End a delivery by a record first; `delay` is none for an ack."""
+        self._handed_over.put(_RecordedEnding(delivery, delay))
+
+    def note_done(self, deliveries: Iterable[Delivery]) -> None:
         """Have it noted that messages are done whose acks are not accepted for now.
 
         Their leases may end before the acks come through; a copy is then not run.
         """
-        for lease in leases:
+        for delivery in deliveries:
+            lease = delivery.lease
             if lease.key and lease.version is None and not lease.noted:
                 lease.noted = True
-                self._intake.put(_Ending(lease, settle=False))
-
-    def hold_on(self, leases: list[Lease]) -> None:
-        """Write records now: the messages are worked on, but are about to be delivered again."""
-        for lease in leases:
-            lease.until = 0.0  # so that it is ended by way of the ledger, too
-        self._intake.put(_LOOK)
+                self._handed_over.put(_RecordedEnding(delivery, finish=False))
 
     def flush(self, timeout: float) -> None:
-        """Wait until all that was handed over has gone to the settler."""
-        if self._thread is not None and self._thread.is_alive():
-            flushed = threading.Event()
-            self._intake.put(flushed)
-            flushed.wait(timeout)
+        """Wait until all that was handed over is in the ledger, and on its way to Cloudflare."""
+        self._thread.flush(timeout)
 
     def close(self, timeout: float) -> None:
         """Hand over what is left within `timeout` seconds, end the thread, close the ledger."""
-        with self._lock:
-            thread = self._thread
-        if thread is None:
-            return
-        self.flush(timeout)
-        self._closing = True
-        self._intake.put(None)
-        thread.join(timeout)
-        self._ledger.close()
+        if self._thread.started:
+            self.flush(timeout)
+            self._thread.close(timeout)
+            self._ledger.close()
 
-    def _end(self, lease: Lease, delay: float | None) -> None:
-        self._leases.pop(lease.lease_id, None)
-        if lease.lost:
-            return
-        if lease.version is None and time.monotonic() < lease.until:
-            self._settle(lease, delay)  # nobody else can have it
-        else:
-            self._intake.put(_Ending(lease, delay))
-
-    # The thread.
+    def _open(self) -> None:
+        self._ledger = self._open_ledger()
 
     def _run(self) -> None:
-        pause = self.seconds / LOOKS
-        self._look_at = time.monotonic() + pause
-        while not (self._closing and self._intake.empty()):
+        pause = self._seconds / CHECKS_PER_LEASE
+        self._check_at = time.monotonic() + pause
+        while not (self._thread.stopping.is_set() and self._handed_over.empty()):
             self._collect()
             try:
                 self._finish_all()
-                if time.monotonic() >= self._look_at:
-                    self._look_at = time.monotonic() + pause
+                if time.monotonic() >= self._check_at:
+                    self._check_at = time.monotonic() + pause
                     self._renew_all()
             except Exception:  # without this thread no lease would be renewed, and no ack sent
-                logger.exception("cloudflare: the keeper met an error and goes on")
-                self._look_at = time.monotonic() + pause
+                logger.exception("cloudflare: the lease renewer met an error and goes on")
+                self._check_at = time.monotonic() + pause
             if not self._pending:
                 for flushed in self._flushes:
                     flushed.set()
@@ -205,17 +190,19 @@ class Keeper:
     def _collect(self) -> None:
         """Wait for something to do, and take in all that has been handed over."""
         try:
-            item = self._intake.get(timeout=max(0.0, self._look_at - time.monotonic()))
-            while True:
-                if isinstance(item, threading.Event):
-                    self._flushes.append(item)
-                elif item is _LOOK:
-                    self._look_at = 0.0
-                elif isinstance(item, _Ending):
-                    self._pending.append(item)
-                item = self._intake.get_nowait()
+            first = self._handed_over.get(timeout=max(0.0, self._check_at - time.monotonic()))
         except queue.Empty:
             return
+        self._flushes += self._thread.flush_requests()
+        if self._check_now.is_set():
+            self._check_now.clear()
+            self._check_at = 0.0
+        handed_over = [first]
+        while not self._handed_over.empty():
+            handed_over.append(self._handed_over.get())
+        if None in handed_over[1:]:  # whoever put it came too late for this round
+            self._handed_over.put(None)
+        self._pending.extend(ending for ending in handed_over if ending is not None)
 
     def _finish_all(self) -> None:
         """End what is pending: by a record first, so that a crash in between runs nothing twice."""
@@ -223,31 +210,32 @@ class Keeper:
         for ending in self._failed(self._finish, pending):
             self._pending.append(ending)
 
-    def _finish(self, ending: _Ending) -> None:
-        lease, delay = ending.lease, ending.delay
+    def _finish(self, ending: _RecordedEnding) -> None:
+        lease, delay = ending.delivery.lease, ending.delay
         try:
             ours = self._write(lease, "done" if delay is None else "free")
         except LedgerUnavailable:
             if time.monotonic() >= lease.until:
                 raise
             ours = True  # what the record says still holds
-        if not ending.settle:
+        if not ending.finish:
             return
         if ours:
-            self._settle(lease, delay)
+            self._finish_delivery(ending.delivery, delay)
         else:
-            self._lose(lease)
+            self._lose(ending.delivery)
 
     def _renew_all(self) -> None:
-        least = time.monotonic() + self.seconds * RENEW_AFTER
-        due = [lease for lease in self._leases.copy().values() if lease.until < least]
+        least = time.monotonic() + self._seconds * RENEW_AFTER
+        due = [each for each in self._deliveries.copy().values() if each.lease.until < least]
         self._failed(self._renew, due)
 
-    def _renew(self, lease: Lease) -> None:
+    def _renew(self, delivery: Delivery) -> None:
+        lease = delivery.lease
         if not self._write(lease, "held"):
-            if self._leases.pop(lease.lease_id, None):
-                self._lose(lease)
-        elif lease.lease_id not in self._leases:
+            if self._deliveries.pop(lease.lease_id, None):
+                self._lose(delivery)
+        elif lease.lease_id not in self._deliveries:
             # It was ended meanwhile, perhaps without a look at a record that was not there.
             self._write(lease, "free")
 
@@ -266,25 +254,25 @@ class Keeper:
 
         if not each:
             return []
-        with ThreadPoolExecutor(min(WRITERS, len(each)), "cloudflare-keeper") as pool:
+        with ThreadPoolExecutor(min(WRITERS, len(each)), "cloudflare-leases") as pool:
             errors = list(pool.map(attempt, each))
         failures = [error for error in errors if error]
         if failures and not self._failing:
             logger.warning("cloudflare: leases wait to be kept: %s", failures[0])
         self._failing = bool(failures)
         if failures:
-            self._look_at = time.monotonic() + self.seconds / LOOKS
+            self._check_at = time.monotonic() + self._seconds / CHECKS_PER_LEASE
         return [item for item, error in zip(each, errors, strict=True) if error]
 
     def _write(self, lease: Lease, state: State) -> bool:
         """Write our record of a message; tell whether it is ours and not another's."""
         owner = hashlib.sha256(lease.lease_id.encode()).hexdigest()[:32]
-        for _ in range(RACES):
+        for _ in range(MAX_WRITES):
             started = time.monotonic()
-            entry = Entry(owner, state, self.seconds, lease.losses)
+            entry = Entry(owner, state, self._seconds, lease.losses)
             version = self._ledger.write(lease.key, entry, lease.version)
             if version is not None:
-                lease.version, lease.until = version, started + self.seconds
+                lease.version, lease.until = version, started + self._seconds
                 return True
             record = self._ledger.read(lease.key)
             if record is None:
@@ -298,18 +286,12 @@ class Keeper:
                 return False
         return False
 
-    def _settle(self, lease: Lease, delay: float | None) -> None:
-        if delay is None:
-            self._settler.ack(lease)
-        else:
-            self._settler.retry(lease, delay)
-
-    def _lose(self, lease: Lease) -> None:
+    def _lose(self, delivery: Delivery) -> None:
         logger.warning(
             "cloudflare: message %s has gone to another consumer, after this one was away for "
             "longer than a lease; it is not acked here",
-            lease.key,
+            delivery.lease.key,
         )
-        lease.lost = True
-        if lease.on_lost is not None:
-            lease.on_lost()
+        delivery.lease.lost = True
+        if delivery.on_lost is not None:
+            delivery.on_lost(delivery)

@@ -25,9 +25,12 @@ from kombu import compression
 
 from cutmv.transports.cloudflare.errors import MessageTooLarge, ObjectStoreError, PublishFailed
 from cutmv.transports.cloudflare.messages import envelope
-from cutmv.transports.cloudflare.messages.envelope import MAX_MESSAGE, Undecodable
-from cutmv.transports.cloudflare.messages.object_store import Objects, opener
+from cutmv.transports.cloudflare.messages.envelope import Undecodable
+from cutmv.transports.cloudflare.messages.limits import MAX_MESSAGE, size
+from cutmv.transports.cloudflare.messages.object_store import ObjectStore
+from cutmv.transports.cloudflare.messages.stores import opener
 from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.runtime import BackgroundThread
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ PREFIX = "large-messages/"
 #: again (a long delay) is written again: 7 days, and the 14 that a queue keeps a message at most.
 EXPIRE_DAYS, RENEW_AFTER = 30, 7 * 86_400
 
-#: Objects read at once by one pull.
+#: ObjectStore read at once by one pull.
 READERS = 8
 
 #: Headers that a reference has too: those that are needed, or wanted in a listing, before the
@@ -64,11 +67,11 @@ def key_of(message: Mapping[str, Any]) -> str | None:
     return key if isinstance(key, str) and _KEY.fullmatch(key) else None
 
 
-def _nowhere() -> Objects:
+def _nowhere() -> ObjectStore:
     raise ObjectStoreError("the transport option large_messages is not set")
 
 
-class LargeMessages:
+class ClaimChecks:
     """Makes messages fit, and reads them back. Threads share it; a thread of its own cleans up."""
 
     def __init__(self, options: Options, account_id: str) -> None:
@@ -76,10 +79,10 @@ class LargeMessages:
         self._url = options.large_messages.rstrip("/")
         self._open = opener(self._url, account_id) if self._url else _nowhere
         self._lock = threading.Lock()
-        self._objects: Objects | None = None
+        self._objects: ObjectStore | None = None
         self._ruled = False
         self._ended: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread("objects", self._clean_up, lambda: self._ended.put(None))
 
     def fit(self, text: str) -> str:
         """Return what to publish for an envelope's text: itself, one that is smaller, a reference.
@@ -87,16 +90,16 @@ class LargeMessages:
         Raises `MessageTooLarge` where there is no store for it, `PublishFailed` where that
         does not take it.
         """
-        if envelope.size(text) <= MAX_MESSAGE:
+        if size(text) <= MAX_MESSAGE:
             return text
         message = json.loads(text)
         if self._compression:
             text = self._compressed(message) or text
-            if envelope.size(text) <= MAX_MESSAGE:
+            if size(text) <= MAX_MESSAGE:
                 return text
         if not self._url:
             raise MessageTooLarge(
-                f"message of {envelope.size(text):,} bytes: Cloudflare Queues takes "
+                f"message of {size(text):,} bytes: Cloudflare Queues takes "
                 f"{MAX_MESSAGE:,} at most; set the transport option large_messages to have such "
                 f"messages kept in R2, or put the data in storage and send where it is"
             )
@@ -147,15 +150,11 @@ class LargeMessages:
         """Have objects removed whose messages have ended; never blocks."""
         for key in keys:
             self._ended.put(key)
-        self._clean_up()
+        self._thread.start()
 
     def close(self, timeout: float) -> None:
         """Remove what waits for it, within `timeout` seconds, and end the thread."""
-        with self._lock:
-            thread = self._thread
-        if thread is not None:
-            self._ended.put(None)
-            thread.join(timeout)
+        self._thread.close(timeout)
 
     def _compressed(self, message: Message) -> str | None:
         """Return the message with its body compressed as kombu would; none if that can't be."""
@@ -185,16 +184,16 @@ class LargeMessages:
             "large": {"store": self._url, "key": key, "bytes": len(data), "at": int(time.time())},
         }
         small = envelope.encode(reference)
-        if envelope.size(small) > MAX_MESSAGE:
+        if size(small) > MAX_MESSAGE:
             raise MessageTooLarge(f"message whose headers alone have {len(small):,} characters")
         self._opened().put(key, data)
         if not self._ruled:
             self._ruled = True
             self._ended.put(PREFIX)
-            self._clean_up()
+            self._thread.start()
         return small
 
-    def _opened(self, reference: Message | None = None) -> Objects:
+    def _opened(self, reference: Message | None = None) -> ObjectStore:
         """Return the store, opened; raises `ObjectStoreError` where a reference names another."""
         if reference is not None and reference["large"].get("store") != self._url:
             here = f"large_messages is {self._url}" if self._url else "large_messages is not set"
@@ -207,23 +206,14 @@ class LargeMessages:
                 self._objects = self._open()
             return self._objects
 
-    # Cleaning up.
-
     def _clean_up(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="cloudflare-objects", daemon=True
-                )
-                self._thread.start()
-
-    def _run(self) -> None:
-        failures, closing = 0, False
-        while not closing:
+        """Remove the objects of messages that have ended, until the thread is stopped."""
+        failures, stopping = 0, False
+        while not stopping:
             todo = [self._ended.get()]
             while not self._ended.empty():
                 todo.append(self._ended.get())
-            closing = None in todo
+            stopping = self._thread.stopping.is_set() and None in todo
             keys = [key for key in todo if key and key != PREFIX]
             try:
                 if keys:

@@ -11,28 +11,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from kombu.utils import json as kombu_json
 
-#: Bytes of one message at most; Cloudflare's KB is 1,000 bytes.
-MAX_MESSAGE = 128_000
-
 #: The key of a message that was published anew while a consumer had it.
 HELD = "held"
-
-#: Bytes of metadata Cloudflare adds to a message and counts.
-METADATA = 100
-
-#: Bytes of the messages of one publishing call at most, metadata included.
-MAX_BATCH = 256_000
-
-
-#: Messages of one publishing call at most.
-MAX_CALL = 100
-
-T = TypeVar("T")
 
 
 class Undecodable(ValueError):
@@ -40,38 +25,13 @@ class Undecodable(ValueError):
 
 
 def encode(message: Mapping[str, Any]) -> str:
-    """Write kombu's `message` as text, of whatever size; `large` makes it fit."""
+    """Write kombu's `message` as text, of whatever size; `claim_check` makes it fit."""
     text = str(kombu_json.dumps(message, separators=(",", ":"), ensure_ascii=False))
     try:
         text.encode()
     except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
         text = str(kombu_json.dumps(message, separators=(",", ":")))
     return text
-
-
-def size(text: str) -> int:
-    """Return the bytes that Cloudflare counts for a message of this text."""
-    return len(text.encode()) + METADATA
-
-
-def in_calls(
-    messages: Iterable[T], size_of: Callable[[T], int], most: int = MAX_CALL
-) -> Iterator[list[T]]:
-    """Split messages, in their order, into what fits one publishing call each.
-
-    `size_of` gives a message's bytes, metadata included; `most` is how many a call may have.
-    """
-    call: list[T] = []
-    total = 0
-    for message in messages:
-        more = size_of(message)
-        if call and (len(call) == most or total + more > MAX_BATCH):
-            yield call
-            call, total = [], 0
-        call.append(message)
-        total += more
-    if call:
-        yield call
 
 
 def text_of(pulled: Mapping[str, Any]) -> str:
@@ -90,7 +50,7 @@ def text_of(pulled: Mapping[str, Any]) -> str:
 
 
 def mark_held(text: str) -> str:
-    """Return `text` as that of a message which a consumer may hold already (see `keeper`)."""
+    """Return `text` as that of a message which a consumer may hold already (`leases.renewer`)."""
     return str(kombu_json.dumps({**json.loads(text), HELD: True}, separators=(",", ":")))
 
 
@@ -127,7 +87,7 @@ def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def probe(token: str) -> str:
-    """Return the text of a message that only asks whether somebody reads a mailbox."""
+    """Return the text of a message that only asks whether a process reads a temporary queue."""
     return json.dumps({"probe": token})
 
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-#: Seconds for which Cloudflare delays a message at most.
-MAX_DELAY = 43_200
+from cutmv.transports.cloudflare.messages.limits import MAX_DELAY
 
 #: Seconds that a consumer may hold a message which is not due: what whole seconds leave over,
 #: and what the clocks of two machines may differ by. One that comes earlier waits in its queue.

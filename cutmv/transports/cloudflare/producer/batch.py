@@ -1,6 +1,6 @@
 """Blocks in which publishing is gathered into few calls: `publish_batch`.
 
-A `Batch` is found by `Channel._put` through a context variable, so whatever publishes in the
+`Channel._put` finds the `Batch` through a context variable, so whatever publishes in the
 block is gathered, however deep: ``apply_async``, ``delay``, groups, chords, chunks. Fan-out
 messages and events are not: they go their own way at once.
 """
@@ -11,17 +11,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from kombu.transport import virtual
 
 from cutmv.transports.cloudflare.errors import BatchFailed, CloudflareError
-from cutmv.transports.cloudflare.messages.envelope import MAX_BATCH
-
-if TYPE_CHECKING:
-    from cutmv.transports.cloudflare.channel import Channel
-    from cutmv.transports.cloudflare.producer.group_commit import Outgoing
-    from cutmv.transports.cloudflare.queues.bindings import Address
-    from cutmv.transports.cloudflare.queues.names import Named
-    from cutmv.transports.cloudflare.session import Session
+from cutmv.transports.cloudflare.messages import Outgoing, limits
+from cutmv.transports.cloudflare.producer.group_commit import Publishers
+from cutmv.transports.cloudflare.queues import QueueName, TemporaryBinding
 
 
 class Batch:
@@ -30,10 +27,10 @@ class Batch:
     Used by the thread that made it alone.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, publishers: Publishers) -> None:
+        self._publishers = publishers
         self._thread = threading.get_ident()
-        self._waiting: dict[Named | Address, list[Outgoing]] = {}
+        self._waiting: dict[QueueName | TemporaryBinding, list[Outgoing]] = {}
         self._unsent: dict[str, None] = {}  # in the order of their failure
         self._cause: BaseException | None = None
         self._outer: Batch | None = None
@@ -61,26 +58,26 @@ class Batch:
             self._open = False
             _current.reset(token)
 
-    def serving(self, session: Session) -> Batch | None:
-        """Return the innermost batch, from this one outwards, that takes messages of `session`.
+    def serving(self, publishers: Publishers) -> Batch | None:
+        """Return the innermost batch, from this one outwards, that sends by `publishers`.
 
         A context that was copied into another thread or a forked child, or outlives the block
         in a coroutine, has none.
         """
-        mine = self._session is session and self._thread == threading.get_ident()
+        mine = self._publishers is publishers and self._thread == threading.get_ident()
         if mine and self._open:
             return self
-        return None if self._outer is None else self._outer.serving(session)
+        return None if self._outer is None else self._outer.serving(publishers)
 
-    def add(self, queue: Named | Address, message: Outgoing) -> None:
+    def add(self, queue: QueueName | TemporaryBinding, message: Outgoing) -> None:
         """Keep a message for `queue`, and send a call that it makes full; raises `BatchFailed`."""
         waiting = self._waiting.setdefault(queue, [])
-        if waiting and sum(each.size for each in waiting) + message.size > MAX_BATCH:
+        if waiting and sum(each.size for each in waiting) + message.size > limits.MAX_BATCH:
             self._waiting[queue] = [message]
             self._send(queue, waiting)
             return
         waiting.append(message)
-        if len(waiting) >= self._session.options.publish_batch_size:
+        if len(waiting) >= self._publishers.options.publish_batch_size:
             del self._waiting[queue]
             self._send(queue, waiting)
 
@@ -98,9 +95,9 @@ class Batch:
             self._unsent.update((each.name, None) for each in messages)
         self._waiting.clear()
 
-    def _send(self, queue: Named | Address, messages: list[Outgoing]) -> None:
+    def _send(self, queue: QueueName | TemporaryBinding, messages: list[Outgoing]) -> None:
         try:
-            self._session.publisher(queue).publish(messages)
+            self._publishers.to(queue).publish(messages)
         except BaseException as error:
             # What waits for other calls is given up with it, so that the error names all.
             self._unsent.update((each.name, None) for each in messages)
@@ -116,9 +113,9 @@ class Batch:
 class ProducerBatch:
     """What `kombu.Producer.batch` fills: a batch of `max_size` messages at most."""
 
-    def __init__(self, channel: Channel, max_size: int) -> None:
+    def __init__(self, channel: virtual.Channel, publishers: Publishers, max_size: int) -> None:
         self.channel = channel
-        self._batch = Batch(channel.session)
+        self._batch = Batch(publishers)
         self._max_size = max_size
 
     def publish(self, message: dict[str, Any], **kwargs: Any) -> None:
@@ -144,10 +141,10 @@ class ProducerBatch:
 _current: ContextVar[Batch | None] = ContextVar("cloudflare_publish_batch", default=None)
 
 
-def current(session: Session) -> Batch | None:
-    """Return the batch that gathers the messages of `session` in this context, if any."""
+def current(publishers: Publishers) -> Batch | None:
+    """Return the batch that gathers what would go by `publishers` in this context, if any."""
     batch = _current.get()
-    return None if batch is None else batch.serving(session)
+    return None if batch is None else batch.serving(publishers)
 
 
 @contextmanager
@@ -173,7 +170,7 @@ def publish_batch(app: Any) -> Iterator[None]:
         yield
         return
     transport = connection.transport
-    batch = Batch(transport.session)  # held open, whatever the block does to connections
+    batch = Batch(transport.session.publishers)  # held open, whatever the block does to connections
     try:
         with batch.gathering():
             yield

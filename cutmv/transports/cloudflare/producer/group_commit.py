@@ -1,9 +1,9 @@
 """Group commit: concurrent publishes to a queue share a call.
 
 There is no publishing thread. The first caller leads: it sends what is waiting, its own first,
-in one call. Those who come meanwhile wait; when the call ends, the first of them leads the
-next. A leader waits a moment (`publish_linger`) for as many as shared the last call, who may be
-about to come again. So one thread alone pays no delay, and sixteen make a sixteenth of the
+in one call. Callers that come meanwhile wait; when the call ends, the first of them leads the
+next. A leader waits a moment (`publish_linger`) for as many as shared the last call, since they may
+be about to come again. So one thread alone pays no delay, and sixteen make a sixteenth of the
 calls.
 """
 
@@ -15,44 +15,23 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cutmv.transports.cloudflare.edge.client import Sender
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
     NotFound,
     PublishFailed,
     QueueMissing,
 )
-from cutmv.transports.cloudflare.messages import envelope
-from cutmv.transports.cloudflare.messages import eta as delays
-from cutmv.transports.cloudflare.messages.envelope import MAX_BATCH
+from cutmv.transports.cloudflare.messages import Outgoing, eta, limits
 from cutmv.transports.cloudflare.options import Options
-from cutmv.transports.cloudflare.queues.bindings import Address
-from cutmv.transports.cloudflare.queues.directory import QueueDirectory
-from cutmv.transports.cloudflare.queues.names import Named
+from cutmv.transports.cloudflare.producer.sender import Sender
+from cutmv.transports.cloudflare.queues import QueueDirectory, QueueName, TemporaryBinding
 
-#: Seconds a call may end after its deadline: an HTTP exchange that began just before.
+#: Seconds by which a call may end after its deadline: an HTTP exchange that began just before.
 GRACE = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message's text, made by `LargeMessages.fit`, and when it is due (seconds since 1970).
-
-    `name` is what errors call it, and `size` the bytes that Cloudflare counts for it.
-    """
-
-    text: str
-    due: float | None = None
-    name: str = ""
-    size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Measure it, once."""
-        object.__setattr__(self, "size", envelope.size(self.text))
-
-
 @dataclass(slots=True, eq=False)
-class _Parcel:
+class _PendingPublish:
     """Messages of one caller that go in one call. `ready` says: done, or your turn to lead."""
 
     messages: tuple[Outgoing, ...]
@@ -68,7 +47,11 @@ class Publisher:
     """Publishes to one queue. Threads share it."""
 
     def __init__(
-        self, name: Named | Address, sender: Sender, directory: QueueDirectory, options: Options
+        self,
+        name: QueueName | TemporaryBinding,
+        sender: Sender,
+        directory: QueueDirectory,
+        options: Options,
     ) -> None:
         self._name = name
         self._sender = sender
@@ -76,9 +59,9 @@ class Publisher:
         self._options = options
         self._lock = threading.Lock()
         self._arrival = threading.Condition(self._lock)
-        self._waiting: deque[_Parcel] = deque()
+        self._waiting: deque[_PendingPublish] = deque()
         self._led = False
-        self._crowd = 1  # parcels of the last call
+        self._crowd = 1  # publishes that shared the last call
 
     def publish(self, messages: Sequence[Outgoing]) -> None:
         """Return when Cloudflare has accepted all of `messages`.
@@ -86,56 +69,56 @@ class Publisher:
         Raises `PublishFailed` when it has not within `publish_timeout`; some may have arrived
         all the same. Raises `QueueMissing` when there is no such queue.
         """
-        for parcel in self._pack(messages):
-            parcel.deadline = time.monotonic() + self._options.publish_timeout
-            self._commit(parcel)
-            if parcel.error is not None:
-                raise parcel.error.again()
+        for pending in self._pack(messages):
+            pending.deadline = time.monotonic() + self._options.publish_timeout
+            self._commit(pending)
+            if pending.error is not None:
+                raise pending.error.again()
 
-    def _pack(self, messages: Sequence[Outgoing]) -> Iterator[_Parcel]:
+    def _pack(self, messages: Sequence[Outgoing]) -> Iterator[_PendingPublish]:
         """Split `messages` into what fits one call each."""
         most = self._options.publish_batch_size
-        for call in envelope.in_calls(messages, lambda each: each.size, most):
-            yield _Parcel(tuple(call), sum(each.size for each in call))
+        for call in limits.in_calls(messages, lambda each: each.size, most):
+            yield _PendingPublish(tuple(call), sum(each.size for each in call))
 
-    def _commit(self, parcel: _Parcel) -> None:
+    def _commit(self, pending: _PendingPublish) -> None:
         with self._lock:
-            self._waiting.append(parcel)
-            parcel.leads, self._led = not self._led, True
-            if not parcel.leads and len(self._waiting) >= self._crowd:
+            self._waiting.append(pending)
+            pending.leads, self._led = not self._led, True
+            if not pending.leads and len(self._waiting) >= self._crowd:
                 self._arrival.notify_all()
         try:
-            if not parcel.leads:
-                self._wait(parcel)
-            if parcel.leads:
-                self._lead(parcel)
+            if not pending.leads:
+                self._wait(pending)
+            if pending.leads:
+                self._lead(pending)
         finally:
             # Also when an exception (a task's time limit, say) came from outside.
-            if not parcel.done:
-                self._withdraw(parcel)
+            if not pending.done:
+                self._withdraw(pending)
 
-    def _wait(self, parcel: _Parcel) -> None:
-        """Wait until the parcel is done, leads, or is late."""
-        if parcel.ready.wait(max(0.0, parcel.deadline - time.monotonic())):
+    def _wait(self, pending: _PendingPublish) -> None:
+        """Wait until the publish is done, leads, or is late."""
+        if pending.ready.wait(max(0.0, pending.deadline - time.monotonic())):
             return
         with self._lock:
-            under_way = parcel not in self._waiting
+            under_way = pending not in self._waiting
         # Past its deadline a call that is under way ends within a moment.
-        if not under_way or not parcel.ready.wait(GRACE):
-            parcel.error = self._failure("no answer in time")
+        if not under_way or not pending.ready.wait(GRACE):
+            pending.error = self._failure("no answer in time")
 
-    def _lead(self, own: _Parcel) -> None:
+    def _lead(self, own: _PendingPublish) -> None:
         """Send what waits, as much as fits one call, then pass the lead on.
 
         A failure that may pass is final for the leader, whose time is up; those of the batch
         who have time left go with the next call.
         """
-        batch: list[_Parcel] = []
+        batch: list[_PendingPublish] = []
         error: CloudflareError | None = self._failure("interrupted")
         passing = True
         try:
             batch = self._take()
-            self._send([each for parcel in batch for each in parcel.messages], own.deadline)
+            self._send([each for pending in batch for each in pending.messages], own.deadline)
             error = None
         except QueueMissing as exc:
             error, passing = exc, False
@@ -144,23 +127,23 @@ class Publisher:
         finally:
             now = time.monotonic()
             with self._lock:
-                for parcel in reversed(batch):
-                    again = parcel is not own and not parcel.done and parcel.deadline > now
+                for pending in reversed(batch):
+                    again = pending is not own and not pending.done and pending.deadline > now
                     if error and passing and again:
-                        self._waiting.appendleft(parcel)
+                        self._waiting.appendleft(pending)
                     else:
-                        parcel.error, parcel.done = error, True
-                        parcel.ready.set()
+                        pending.error, pending.done = error, True
+                        pending.ready.set()
                 own.done = True
                 self._pass_on()
 
-    def _withdraw(self, parcel: _Parcel) -> None:
-        """Take back a parcel whose caller gives up."""
+    def _withdraw(self, pending: _PendingPublish) -> None:
+        """Take back a publish whose caller gives up."""
         with self._lock:
-            parcel.done = True
-            if parcel in self._waiting:
-                self._waiting.remove(parcel)
-            if parcel.leads:
+            pending.done = True
+            if pending in self._waiting:
+                self._waiting.remove(pending)
+            if pending.leads:
                 self._pass_on()
 
     def _pass_on(self) -> None:
@@ -170,18 +153,18 @@ class Publisher:
         else:
             self._led = False
 
-    def _take(self) -> list[_Parcel]:
-        batch: list[_Parcel] = []
+    def _take(self) -> list[_PendingPublish]:
+        batch: list[_PendingPublish] = []
         count = size = 0
         with self._lock:
             self._arrival.wait_for(
                 lambda: len(self._waiting) >= self._crowd, self._options.publish_linger
             )
             while self._waiting:
-                parcel = self._waiting[0]
-                count += len(parcel.messages)
-                size += parcel.size
-                if batch and (count > self._options.publish_batch_size or size > MAX_BATCH):
+                pending = self._waiting[0]
+                count += len(pending.messages)
+                size += pending.size
+                if batch and (count > self._options.publish_batch_size or size > limits.MAX_BATCH):
                     break
                 batch.append(self._waiting.popleft())
             self._crowd = len(batch)
@@ -191,7 +174,7 @@ class Publisher:
         queue = self._directory.get(self._name, deadline)
         now = time.time()
         texts = [
-            (each.text, None if each.due is None else delays.delay(each.due, now, queue.retention))
+            (each.text, None if each.due is None else eta.delay(each.due, now, queue.retention))
             for each in messages
         ]
         try:
@@ -208,3 +191,27 @@ class Publisher:
             status=cause.status if cause else 0,
             code=cause.code if cause else 0,
         )
+
+
+class Publishers:
+    """The publishers of a process, one for each queue. Threads share it."""
+
+    def __init__(self, sender: Sender, directory: QueueDirectory, options: Options) -> None:
+        self.options = options
+        self._sender, self._directory = sender, directory
+        self._lock = threading.Lock()
+        self._publishers: dict[QueueName | TemporaryBinding, Publisher] = {}
+
+    def publish(self, name: QueueName, messages: Sequence[Outgoing]) -> None:
+        """Publish messages to queue `name`; raises as `Publisher.publish` does."""
+        self.to(name).publish(messages)
+
+    def to(self, name: QueueName | TemporaryBinding) -> Publisher:
+        """Return the one publisher of this process to queue `name`."""
+        with self._lock:
+            publisher = self._publishers.get(name)
+            if publisher is None:
+                publisher = self._publishers[name] = Publisher(
+                    name, self._sender, self._directory, self.options
+                )
+            return publisher

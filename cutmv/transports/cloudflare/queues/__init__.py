@@ -1,1 +1,49 @@
-"""TBD."""
+"""Which queues the account has, what they are called, and what they are bound to.
+
+`names` maps kombu's names to Cloudflare's, `bindings` puts bindings into names, `consumer_policy`
+says what a queue is given, `directory` finds and makes queues, `binding_table` keeps the bindings
+of durable queues. Imports `api`, `errors` and `options`.
+"""
+
+from cutmv.transports.cloudflare.queues import names
+from cutmv.transports.cloudflare.queues.binding_table import BindingTable
+from cutmv.transports.cloudflare.queues.bindings import (
+    Binding,
+    DurableBinding,
+    TemporaryBinding,
+    exchange_digest,
+    matches,
+    stands_for_binding,
+)
+from cutmv.transports.cloudflare.queues.consumer_policy import (
+    BINDING_RETENTION_MIN,
+    DEAD_LETTER_RETENTION,
+    MAX_RETRIES,
+    RETENTION,
+    Queue,
+    binding_retention,
+    pull_consumer,
+)
+from cutmv.transports.cloudflare.queues.directory import QueueDirectory
+from cutmv.transports.cloudflare.queues.names import PriorityLevel, QueueName
+
+__all__ = [
+    "BINDING_RETENTION_MIN",
+    "DEAD_LETTER_RETENTION",
+    "MAX_RETRIES",
+    "RETENTION",
+    "Binding",
+    "BindingTable",
+    "DurableBinding",
+    "PriorityLevel",
+    "Queue",
+    "QueueDirectory",
+    "QueueName",
+    "TemporaryBinding",
+    "binding_retention",
+    "exchange_digest",
+    "matches",
+    "names",
+    "pull_consumer",
+    "stands_for_binding",
+]

@@ -1,7 +1,7 @@
-"""Bindings of lasting queues that every process sees, each a queue whose name is a `Route`.
+"""Bindings of durable queues that every process sees: each is a queue named as `bindings` says.
 
-A queue that is bound to the direct exchange of its own name by its own name, which is what Celery
-does unless told otherwise, needs no route: that it exists says as much.
+A queue that is bound to the direct exchange of its own name by its own name needs no such queue:
+Celery binds so unless told otherwise, and that the queue exists says as much.
 """
 
 from __future__ import annotations
@@ -9,107 +9,114 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 
 from cutmv.transports.cloudflare.errors import AccessDenied, QueueMissing
 from cutmv.transports.cloudflare.options import Options
-from cutmv.transports.cloudflare.queues.bindings import Route, exchange_digest, queue_digest
+from cutmv.transports.cloudflare.queues.bindings import (
+    Binding,
+    DurableBinding,
+    exchange_digest,
+    queue_digest,
+)
 from cutmv.transports.cloudflare.queues.directory import QueueDirectory
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which the list of queues is asked for again when a message has nowhere to go.
-FRESH = 2.0
+#: Seconds for which a list of queues is believed when a message has nowhere to go.
+LIST_BELIEVED = 2.0
 
 #: Seconds that a change of bindings, or a look for one, may take.
 TIMEOUT = 5.0
 
 
-class Routes:
-    """The table of lasting bindings. Threads share it."""
+class BindingTable:
+    """The bindings of durable queues. Threads share it."""
 
     def __init__(self, directory: QueueDirectory, options: Options) -> None:
         self._directory = directory
         self._options = options
-        self._table: dict[str, list[tuple[Route, str]]] = {}
+        self._table: dict[str, list[tuple[DurableBinding, str]]] = {}
         self._table_of: object = None  # the list it was made of
-        self._told = False
+        self._warned = False
 
-    def bind(self, exchange: str, kind: str, key: str, queue: str) -> None:
+    def bind(self, binding: Binding) -> None:
         """Have a binding seen by every process.
 
-        Where that can't be, because the token may not create queues or the pattern is too long
-        for a name, it is told, and the binding is seen by those who declare it.
+        That is not possible where the token may not create queues, or the pattern is too long for
+        a name: a warning says so once, and only processes that declare the binding know it.
         """
-        if _is_implied(exchange, kind, key, queue) or not self._options.fanout:
+        if _is_implied(binding) or not self._options.fanout:
             return
-        route = self._route(exchange, kind, key, queue)
-        if not route.tells_all:
-            self._tell(f"the pattern {key!r} is too long to be kept")
+        marker = self._marker(binding)
+        if not marker.tells_all:
+            self._warn(f"the pattern {binding.key!r} is too long to be kept")
             return
         self.refresh()  # another process may have removed it since
         try:
-            self._directory.mark(route.name, time.monotonic() + TIMEOUT)
+            self._directory.add_marker(marker.name, time.monotonic() + TIMEOUT)
         except (AccessDenied, QueueMissing) as error:
-            self._tell(str(error))
+            self._warn(str(error))
 
-    def unbind(self, exchange: str, kind: str, key: str, queue: str) -> None:
+    def unbind(self, binding: Binding) -> None:
         """Remove a binding, if there is one."""
-        route = self._route(exchange, kind, key, queue)
+        marker = self._marker(binding)
         self.refresh()
-        self._directory.unmark(route.name, time.monotonic() + TIMEOUT)
+        self._directory.remove_marker(marker.name, time.monotonic() + TIMEOUT)
 
     def drop(self, queue: str) -> None:
         """Remove all bindings of a queue that is deleted."""
         digest = queue_digest(self._options.queue_name_prefix, queue)
         self.refresh()
         for known in self._directory.all:
-            route = Route.read(known.name)
-            if route is not None and route.queue == digest:
-                self._directory.unmark(known.name, time.monotonic() + TIMEOUT)
+            marker = DurableBinding.read(known.name)
+            if marker is not None and marker.queue == digest:
+                self._directory.remove_marker(known.name, time.monotonic() + TIMEOUT)
 
-    def targets(self, exchange: str, kind: str, routing_key: str) -> Sequence[str]:
-        """Return the queues that are bound for a message, as last listed."""
-        found = [queue for route, queue in self._bound(exchange) if route.takes(kind, routing_key)]
-        if _is_implied(exchange, kind, routing_key, routing_key) and self._directory.knows(
-            exchange
-        ):
+    def queues(self, exchange: str, exchange_type: str, routing_key: str) -> list[str]:
+        """Return the durable queues that a message goes to, by the list of queues as it is now."""
+        found = [
+            queue
+            for marker, queue in self._bound(exchange)
+            if marker.takes(exchange_type, routing_key)
+        ]
+        itself = Binding(exchange, exchange_type, routing_key, routing_key)
+        if _is_implied(itself) and self._directory.knows(exchange):
             found.append(exchange)
         return found
 
     def refresh(self) -> None:
         """List the queues again, unless that was done a moment ago."""
-        self._directory.refresh(FRESH, time.monotonic() + TIMEOUT)
+        self._directory.refresh(LIST_BELIEVED, time.monotonic() + TIMEOUT)
 
-    def _route(self, exchange: str, kind: str, key: str, queue: str) -> Route:
-        return Route.of(self._options.queue_name_prefix, exchange, kind, key, queue)
+    def _marker(self, binding: Binding) -> DurableBinding:
+        return DurableBinding.of(self._options.queue_name_prefix, binding)
 
-    def _bound(self, exchange: str) -> list[tuple[Route, str]]:
+    def _bound(self, exchange: str) -> list[tuple[DurableBinding, str]]:
         revision = self._directory.revision
         if revision is not self._table_of:
             self._table, self._table_of = self._read(), revision
         return self._table.get(exchange_digest(self._options.queue_name_prefix, exchange), [])
 
-    def _read(self) -> dict[str, list[tuple[Route, str]]]:
-        """Make the table: each route, and the queue whose digest it has."""
+    def _read(self) -> dict[str, list[tuple[DurableBinding, str]]]:
+        """Make the table: each binding, and the queue whose digest it has."""
         queues = self._directory.all
-        routes = [route for queue in queues if (route := Route.read(queue.name))]
+        markers = [marker for queue in queues if (marker := DurableBinding.read(queue.name))]
         named = {}
-        if routes:
+        if markers:
             names = [name for queue in queues if (name := self._directory.name_of(queue))]
             prefix = self._options.queue_name_prefix
             named = {queue_digest(prefix, name): name for name in names}
         table = defaultdict(list)
-        for route in routes:
-            if route.queue in named:
-                table[route.exchange].append((route, named[route.queue]))
+        for marker in markers:
+            if marker.queue in named:
+                table[marker.exchange].append((marker, named[marker.queue]))
         return table
 
-    def _tell(self, why: str) -> None:
-        if not self._told:
+    def _warn(self, why: str) -> None:
+        if not self._warned:
             logger.warning("cloudflare: bindings are seen by who declares them alone: %s", why)
-        self._told = True
+        self._warned = True
 
 
-def _is_implied(exchange: str, kind: str, key: str, queue: str) -> bool:
-    return kind == "direct" and exchange == key == queue
+def _is_implied(binding: Binding) -> bool:
+    return binding.type == "direct" and binding.exchange == binding.key == binding.queue

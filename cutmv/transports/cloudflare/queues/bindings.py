@@ -1,18 +1,19 @@
-"""The names of queues that stand for bindings, so that every process sees these.
+"""Bindings, and the queues whose names stand for them, so that every process sees these.
 
-Cloudflare Queues has no exchanges. A binding of a temporary queue gets a *mailbox*, from which the
-queue's process takes what others publish; a binding of a lasting queue gets a *route*, in which
-there is never a message, since publishers put these into the queue itself. The name of either
-says to which exchange a queue is bound and by which key, so that the account's list of queues is
-the table of bindings::
+Cloudflare Queues has no exchanges. So a binding is a queue of the account, whose name says to which
+exchange a queue is bound and by which key: the account's list of queues is the table of bindings.
+What stands for the binding of a temporary queue (exclusive or auto-delete) also carries its
+messages: publishers put them there, and the process of the temporary queue pulls them. What stands
+for the binding of a durable queue never holds a message, since publishers put these into the
+durable queue itself::
 
-    q---t EXCHANGE - QUEUE - KEY        a mailbox
-    q---b EXCHANGE - QUEUE - KEY        a route
+    q---t EXCHANGE - QUEUE - KEY        the binding of a temporary queue
+    q---b EXCHANGE - QUEUE - KEY        the binding of a durable queue
 
 EXCHANGE and QUEUE are ten hex digits of a SHA-256. KEY is ``k`` and the routing key as `names`
-spells it; where that is too long, ``h`` and a digest of it, or, for a topic's pattern, ``a``: the
-mailbox then gets all of the exchange, and its reader leaves out what does not match. `names`
-gives no name that starts so.
+spells it. A key that is too long is ``h`` and a digest of it; a topic's pattern that is too long is
+``a``: the temporary queue's process then gets all of the exchange, and leaves out what does not
+match. `names` gives no name that starts so.
 """
 
 from __future__ import annotations
@@ -34,8 +35,23 @@ _KEY_LENGTH = names.MAX_LENGTH - _MARKER_LENGTH - 2 * (DIGITS + 1)
 _NAME = re.compile(rf"([0-9a-f]{{{DIGITS}}})-([0-9a-f]{{{DIGITS}}})-([kha][a-z0-9-]*)")
 
 
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A queue's binding to an exchange of this type, by its key: AMQP's routing key, or pattern."""
+
+    exchange: str
+    type: str
+    key: str
+    queue: str
+
+    @property
+    def pattern(self) -> str | None:
+        """The pattern that a routing key must match; none unless the exchange is a topic's."""
+        return self.key if self.type == "topic" else None
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class _Binding:
+class _BindingName:
     """Digests of exchange and queue, and the key as the name has it."""
 
     #: What the name starts with.
@@ -54,13 +70,16 @@ class _Binding:
         return repr(self.name)
 
     @classmethod
-    def of(cls, scope: str, exchange: str, kind: str, key: str, queue: str) -> Self:
+    def of(cls, scope: str, binding: Binding) -> Self:
         """Return what stands for a binding.
 
-        `scope` keeps apart those who share an account (`queue_name_prefix`), `kind` is the
-        exchange's type, `key` the binding's routing key or, for a topic, its pattern.
+        `scope` keeps apart those who share an account (`queue_name_prefix`).
         """
-        return cls(exchange_digest(scope, exchange), queue_digest(scope, queue), _key(kind, key))
+        return cls(
+            exchange_digest(scope, binding.exchange),
+            queue_digest(scope, binding.queue),
+            _key(binding.type, binding.key),
+        )
 
     @classmethod
     def read(cls, name: str) -> Self | None:
@@ -68,25 +87,25 @@ class _Binding:
         found = _NAME.fullmatch(name, len(cls.marker)) if name.startswith(cls.marker) else None
         return cls(*found.groups()) if found else None
 
-    def takes(self, kind: str, routing_key: str) -> bool:
-        """Tell whether a message of an exchange of type `kind` goes here."""
-        if kind == "fanout":
+    def takes(self, exchange_type: str, routing_key: str) -> bool:
+        """Tell whether a message of an exchange of this type goes here."""
+        if exchange_type == "fanout":
             return True
-        if kind == "direct":
-            return self.key == _key(kind, routing_key)
+        if exchange_type == "direct":
+            return self.key == _key(exchange_type, routing_key)
         return self.key == "a" or matches(names.unspell(self.key[1:]), routing_key)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Address(_Binding):
-    """Where the messages for a temporary queue go."""
+class TemporaryBinding(_BindingName):
+    """The binding of a temporary queue, and the queue of the account that carries its messages."""
 
     marker: ClassVar[str] = f"{names.MARKER}-t"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Route(_Binding):
-    """A lasting queue's binding."""
+class DurableBinding(_BindingName):
+    """The binding of a durable queue."""
 
     marker: ClassVar[str] = f"{names.MARKER}-b"
 
@@ -97,8 +116,8 @@ class Route(_Binding):
 
 
 def stands_for_binding(name: str) -> bool:
-    """Tell whether a queue is a mailbox or a route, and nobody's queue of tasks."""
-    return bool(Address.read(name) or Route.read(name))
+    """Tell whether a queue of the account stands for a binding, and is nobody's queue of tasks."""
+    return bool(TemporaryBinding.read(name) or DurableBinding.read(name))
 
 
 def queue_digest(scope: str, queue: str) -> str:
@@ -107,7 +126,7 @@ def queue_digest(scope: str, queue: str) -> str:
 
 
 def exchange_digest(scope: str, exchange: str) -> str:
-    """Return the part of an address that stands for the exchange."""
+    """Return the part of a name that stands for the exchange."""
     return _digest(f"{scope}\0{exchange}", DIGITS)
 
 
@@ -124,11 +143,11 @@ def _match(pattern: list[str], words: list[str]) -> bool:
     return bool(words) and pattern[0] in ("*", words[0]) and _match(pattern[1:], words[1:])
 
 
-def _key(kind: str, key: str) -> str:
+def _key(exchange_type: str, key: str) -> str:
     spelled = "k" + names.spell(key)
     if len(spelled) <= _KEY_LENGTH:
         return spelled
-    return "a" if kind == "topic" else "h" + _digest(key, KEY_DIGITS)
+    return "a" if exchange_type == "topic" else "h" + _digest(key, KEY_DIGITS)
 
 
 def _digest(text: str, digits: int) -> str:

@@ -6,11 +6,10 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
-from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     NotFound,
@@ -18,94 +17,27 @@ from cutmv.transports.cloudflare.errors import (
     QueueNameError,
     Refused,
 )
-from cutmv.transports.cloudflare.options import VISIBILITY_TIMEOUT, Options
+from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import names
-from cutmv.transports.cloudflare.queues.bindings import Address
-from cutmv.transports.cloudflare.queues.names import Band, Named
+from cutmv.transports.cloudflare.queues.bindings import TemporaryBinding
+from cutmv.transports.cloudflare.queues.consumer_policy import (
+    BINDING_RETENTION,
+    DEAD_LETTER_RETENTION,
+    Queue,
+    missing,
+    pull_consumer,
+    without_pull_consumer,
+)
+from cutmv.transports.cloudflare.queues.names import PriorityLevel, QueueName
 
 logger = logging.getLogger(__name__)
 
-#: Deliveries after the first that Cloudflare allows at most.
-MAX_RETRIES = 100
-
-#: Seconds for which Cloudflare keeps a message, unless a queue's settings say otherwise.
-RETENTION = 4 * 86_400
-
-#: Seconds for which a dead letter is kept: 14 days, Cloudflare's most. Somebody has to notice it.
-DEAD_LETTER_RETENTION = 1_209_600
-
-#: Seconds for which a mailbox keeps messages, unless its queue is declared to expire: time for a
-#: reader to come of what was sent before.
-MAILBOX_RETENTION = 3600
-
 #: Seconds for which a list that lacks a name is believed, so that publishing to a queue that
 #: is missing does not use up the account's budget.
-BELIEVE_MISSING = 5.0
+MISSING_BELIEVED = 5.0
 
 #: Seconds a declaration may take: at most a list, two queues and a consumer, each retried.
 DECLARE_TIMEOUT = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """A queue of the account. `consumer` is ``http_pull``, ``worker``, or none yet.
-
-    `dead_letter_queue` is the Cloudflare name of where its dead messages go, and empty for nowhere;
-    `max_retries` is how often a message is delivered again before it is dead, if that is known.
-    `retention` is for how many seconds a message may stay.
-    """
-
-    name: str
-    queue_id: str
-    consumer: str | None
-    dead_letter_queue: str = ""
-    max_retries: int | None = None
-    retention: int = RETENTION
-
-    @classmethod
-    def read(cls, result: Mapping[str, Any]) -> Queue:
-        """Read the API's ``Queue``."""
-        settings = result.get("settings") or {}
-        retention = int(settings.get("message_retention_period") or RETENTION)
-        queue = cls(result["queue_name"], result["queue_id"], None, retention=retention)
-        return queue.consumed(result.get("consumers") or ())
-
-    def consumed(self, consumers: Iterable[Mapping[str, Any]]) -> Queue:
-        """Return the queue with what the API's ``Consumer``s say; one that pulls goes first."""
-        kinds = {str(consumer.get("type") or "worker"): consumer for consumer in consumers}
-        kind = "http_pull" if "http_pull" in kinds else next(iter(kinds), None)
-        if kind is None:
-            return self
-        retries = (kinds[kind].get("settings") or {}).get("max_retries")
-        return replace(
-            self,
-            consumer=kind,
-            dead_letter_queue=str(kinds[kind].get("dead_letter_queue") or ""),
-            max_retries=None if retries is None else int(retries),
-        )
-
-
-def pull_consumer(
-    queue_name: str, options: Options, *, takes_dead_letters: bool = False
-) -> dict[str, Any]:
-    """Return the pull consumer that a queue gets, as the API takes it.
-
-    Mailboxes have no dead-letter queue, nor have dead-letter queues: theirs would have one too. As
-    dead letters have no second grave, looking at them must not end them soon.
-    """
-    final = takes_dead_letters or Address.read(queue_name) is not None
-    pattern = "" if final else options.dead_letter_queue
-    consumer: dict[str, Any] = {
-        "type": "http_pull",
-        "settings": {
-            "batch_size": 100,
-            "max_retries": MAX_RETRIES if takes_dead_letters else options.queue_max_retries,
-            "visibility_timeout_ms": int((options.visibility_timeout or VISIBILITY_TIMEOUT) * 1000),
-        },
-    }
-    if pattern:
-        consumer["dead_letter_queue"] = names.dead_letters(queue_name, pattern)
-    return consumer
 
 
 class QueueDirectory:
@@ -116,34 +48,34 @@ class QueueDirectory:
         self._options = options
         self._lock = threading.RLock()
         self._queues: dict[str, Queue] = {}
-        self._mailboxes: dict[str, dict[Address, str]] = {}
+        self._bindings: dict[str, dict[TemporaryBinding, str]] = {}
         self._listed_at: float | None = None
         #: Another object after each change of what is known.
         self.revision = object()
 
-    def queue_name(self, name: Named | Address) -> str:
-        """Return the Cloudflare name for kombu's `name`, or of a mailbox."""
+    def queue_name(self, name: QueueName | TemporaryBinding) -> str:
+        """Return the Cloudflare name for kombu's `name`, or of a binding."""
         prefix = self._options.queue_name_prefix
-        if isinstance(name, Address):
+        if isinstance(name, TemporaryBinding):
             return name.name
-        if isinstance(name, Band):
-            return names.encode(Band(prefix + name.name, name.step))
+        if isinstance(name, PriorityLevel):
+            return names.encode(PriorityLevel(prefix + name.name, name.step))
         return names.encode(prefix + name)
 
-    def named(self, queue: Queue) -> Named | None:
-        """Return kombu's name for a queue, or whose band it is; none for another app's queue."""
-        prefix, band = self._options.queue_name_prefix, names.read_band(queue.name)
+    def named(self, queue: Queue) -> QueueName | None:
+        """Return kombu's name for a queue, or the priority level it is; none for another app's."""
+        prefix, level = self._options.queue_name_prefix, names.read_level(queue.name)
         try:
-            name = band.name if band else names.decode(queue.name)
+            name = level.name if level else names.decode(queue.name)
         except QueueNameError:
             return None
         if not name.startswith(prefix) or name == prefix:
             return None
         name = name.removeprefix(prefix)
-        return Band(name, band.step) if band else name
+        return PriorityLevel(name, level.step) if level else name
 
     def name_of(self, queue: Queue) -> str | None:
-        """Return kombu's name for a queue; none if it has none: a mailbox, another app's queue."""
+        """Return kombu's name for a queue; none for a binding, or another app's queue."""
         name = self.named(queue)
         return name if isinstance(name, str) else None
 
@@ -164,14 +96,16 @@ class QueueDirectory:
             if not self.verified:
                 self._list(deadline, retried=False)
 
-    def knows(self, name: Named | Address) -> bool:
+    def knows(self, name: QueueName | TemporaryBinding) -> bool:
         """Tell whether the queue for `name` was there when last looked; costs no call."""
         try:
             return self.queue_name(name) in self._queues
         except QueueNameError:
             return False
 
-    def find(self, name: Named | Address, deadline: float | None = None) -> Queue | None:
+    def find(
+        self, name: QueueName | TemporaryBinding, deadline: float | None = None
+    ) -> Queue | None:
         """Return the queue for `name`, or none."""
         return self.find_by_name(self.queue_name(name), deadline)
 
@@ -184,44 +118,45 @@ class QueueDirectory:
             now = time.monotonic()
             found = self._queues.get(queue_name)
             if found is None and (
-                self._listed_at is None or now - self._listed_at >= BELIEVE_MISSING
+                self._listed_at is None or now - self._listed_at >= MISSING_BELIEVED
             ):
                 self._list(deadline or now + DECLARE_TIMEOUT)
                 found = self._queues.get(queue_name)
             return found
 
-    def get(self, name: Named | Address, deadline: float | None = None) -> Queue:
+    def get(self, name: QueueName | TemporaryBinding, deadline: float | None = None) -> Queue:
         """Return the queue for `name`; raises `QueueMissing`."""
         queue = self.find(name, deadline)
         if queue is None:
-            raise self._missing(self.queue_name(name))
+            raise missing(self.queue_name(name))
         return queue
 
-    def declare(self, name: Named | Address) -> Queue:
+    def declare(self, name: QueueName | TemporaryBinding) -> Queue:
         """Return the queue for `name`, created with its pull consumer where allowed.
 
         Raises `QueueMissing` with the command to run where it is not.
         """
-        if isinstance(name, Address):
-            return self.open_mailbox(name, MAILBOX_RETENTION)
+        if isinstance(name, TemporaryBinding):
+            return self.open_binding(name, BINDING_RETENTION)
         queue_name = self.queue_name(name)
         with self._lock:
             deadline = time.monotonic() + DECLARE_TIMEOUT
             queue = self.find(name)
             if queue is None:
                 queue = self._create(queue_name, deadline)
-            pulled = not self._options.pushes(name.name if isinstance(name, Band) else name)
+            whole = name.name if isinstance(name, PriorityLevel) else name
+            pulled = not self._options.pushes(whole)
             if queue.consumer is None and pulled and self._options.create_missing_queues:
                 queue = self._add_consumer(queue, deadline)
             if self._queues.get(queue_name) is not queue:
                 self._know(queue)
             return queue
 
-    def require_pull(self, name: Named) -> Queue:
+    def require_pull(self, name: QueueName) -> Queue:
         """Return the queue for `name`, which can be pulled from; raises `QueueMissing`."""
         return self.pullable(self.declare(name))
 
-    def require_push(self, name: Named) -> Queue:
+    def require_push(self, name: QueueName) -> Queue:
         """Return the queue for `name`, which a Worker consumes; raises `QueueMissing`."""
         queue = self.declare(name)
         if queue.consumer == "http_pull":
@@ -246,22 +181,19 @@ class QueueDirectory:
         if queue.consumer == "http_pull":
             return queue
         if queue.consumer is None:
-            raise QueueMissing(
-                f"Cloudflare queue {queue.name!r} has no pull consumer; add one: "
-                f"npx wrangler queues consumer http add {queue.name}"
-            )
+            raise without_pull_consumer(queue.name)
         raise QueueMissing(
             f"Cloudflare queue {queue.name!r} is consumed by a Worker, so nothing can be pulled "
             f"from it; remove that consumer, or use another queue"
         )
 
-    def forget(self, name: Named | Address) -> None:
+    def forget(self, name: QueueName | TemporaryBinding) -> None:
         """Drop what is known of `name`, so that the next look asks Cloudflare."""
         with self._lock:
             self._queues.pop(self.queue_name(name), None)
             self._listed_at = None
 
-    def delete(self, name: Named) -> None:
+    def delete(self, name: QueueName) -> None:
         """Delete the queue for `name`, if there is one."""
         with self._lock:
             queue = self.find(name)
@@ -273,7 +205,7 @@ class QueueDirectory:
 
     # Dead letters.
 
-    def dead_letters(self, queue: Queue) -> Queue | None:
+    def dead_letter_queue(self, queue: Queue) -> Queue | None:
         """Return where `queue`'s dead letters go, made where it is gone; none for nowhere.
 
         Raises `QueueMissing` where it is gone and may not be made.
@@ -284,11 +216,11 @@ class QueueDirectory:
         with self._lock:
             found = self.find_by_name(name)
             if found is None and not self._options.create_missing_queues:
-                raise self._missing(name)
+                raise missing(name)
             deadline = time.monotonic() + DECLARE_TIMEOUT
-            return found or self._create_dead_letters(name, deadline)
+            return found or self._create_dead_letter_queue(name, deadline)
 
-    def _create_dead_letters(self, queue_name: str, deadline: float) -> Queue:
+    def _create_dead_letter_queue(self, queue_name: str, deadline: float) -> Queue:
         queue = self._make(queue_name, deadline)
         self._know(queue)
         return self._retain(queue, DEAD_LETTER_RETENTION, deadline)
@@ -303,15 +235,15 @@ class QueueDirectory:
             return queue
         return replace(queue, retention=seconds)
 
-    # Queues whose names are all that counts.
+    # Bindings of durable queues: the queue's name is all that counts.
 
-    def mark(self, queue_name: str, deadline: float) -> None:
+    def add_marker(self, queue_name: str, deadline: float) -> None:
         """Make sure that there is a queue of this Cloudflare name, without a consumer."""
         with self._lock:
             if queue_name not in self._queues:
                 self._know(self._create(queue_name, deadline))
 
-    def unmark(self, queue_name: str, deadline: float) -> None:
+    def remove_marker(self, queue_name: str, deadline: float) -> None:
         """Delete it, if it is there."""
         with self._lock:
             queue = self._queues.get(queue_name)
@@ -322,11 +254,11 @@ class QueueDirectory:
             del self._queues[queue_name]  # after its end: one that failed is tried again
             self.revision = object()
 
-    # Mailboxes.
+    # Bindings of temporary queues.
 
-    def mailboxes(self, exchange: str) -> Mapping[Address, str]:
-        """Return the known mailboxes of an exchange (its digest), and their queues' ids."""
-        return self._mailboxes.get(exchange, {})
+    def temporary_bindings(self, exchange: str) -> Mapping[TemporaryBinding, str]:
+        """Return the known bindings to an exchange (its digest), and their queues' ids."""
+        return self._bindings.get(exchange, {})
 
     def refresh(self, max_age: float, deadline: float) -> None:
         """List the queues unless that was done in the last `max_age` seconds."""
@@ -339,64 +271,64 @@ class QueueDirectory:
         """Seconds since the queues were listed."""
         return float("inf") if self._listed_at is None else time.monotonic() - self._listed_at
 
-    def open_mailbox(self, address: Address, retention: int) -> Queue:
-        """Return a mailbox's queue, made where there is none.
+    def open_binding(self, binding: TemporaryBinding, retention: int) -> Queue:
+        """Return the queue of a binding, made where there is none.
 
         Messages stay in it for `retention` seconds.
         """
         deadline = time.monotonic() + DECLARE_TIMEOUT
         with self._lock:
-            queue = self._queues.get(address.name)
+            queue = self._queues.get(binding.name)
             if queue is None:
-                queue = self._retain(self._create(address.name, deadline), retention, deadline)
+                queue = self._retain(self._create(binding.name, deadline), retention, deadline)
             if queue.consumer is None:
                 queue = self._add_consumer(queue, deadline)
             self._know(queue)
             return queue
 
-    def delete_mailbox(self, address: Address, queue_id: str, deadline: float) -> None:
-        """Delete a mailbox with what it holds; that it is gone is no error."""
-        self.forget_mailbox(address)
+    def delete_binding(self, binding: TemporaryBinding, queue_id: str, deadline: float) -> None:
+        """Delete a binding's queue with what it holds; that it is gone is no error."""
+        self.forget_binding(binding)
         with contextlib.suppress(NotFound):
             self._client.delete_queue(queue_id, deadline)
 
-    def retention(self, address: Address) -> int:
-        """Return for how many seconds a mailbox keeps messages, as last listed."""
-        queue = self._queues.get(address.name)
-        return queue.retention if queue else MAILBOX_RETENTION
+    def retention(self, binding: TemporaryBinding) -> int:
+        """Return the seconds that a binding's queue keeps messages, as last listed."""
+        queue = self._queues.get(binding.name)
+        return queue.retention if queue else BINDING_RETENTION
 
-    def forget_mailbox(self, address: Address) -> None:
-        """Drop what is known of a mailbox that is gone."""
+    def forget_binding(self, binding: TemporaryBinding) -> None:
+        """Drop what is known of a binding that is gone."""
         with self._lock:
-            self._queues.pop(address.name, None)
-            self._mailboxes.get(address.exchange, {}).pop(address, None)
+            self._queues.pop(binding.name, None)
+            self._bindings.get(binding.exchange, {}).pop(binding, None)
 
     def _know(self, queue: Queue) -> None:
         self._queues[queue.name] = queue
         self.revision = object()
-        address = Address.read(queue.name)
-        if address is not None:
-            self._mailboxes.setdefault(address.exchange, {})[address] = queue.queue_id
+        binding = TemporaryBinding.read(queue.name)
+        if binding is not None:
+            self._bindings.setdefault(binding.exchange, {})[binding] = queue.queue_id
 
     def _list(self, deadline: float, retried: bool = True) -> None:
         listed = list(map(Queue.read, self._client.list_queues(deadline, retried)))
-        mailboxes: dict[str, dict[Address, str]] = {}
+        bindings: dict[str, dict[TemporaryBinding, str]] = {}
         for queue in listed:
-            address = Address.read(queue.name)
-            if address is not None:
-                mailboxes.setdefault(address.exchange, {})[address] = queue.queue_id
+            binding = TemporaryBinding.read(queue.name)
+            if binding is not None:
+                bindings.setdefault(binding.exchange, {})[binding] = queue.queue_id
         # Whole, since others read without the lock: half a list would be half the bindings.
-        self._queues, self._mailboxes = {queue.name: queue for queue in listed}, mailboxes
+        self._queues, self._bindings = {queue.name: queue for queue in listed}, bindings
         self.revision = object()
         self._listed_at = time.monotonic()
 
     def _create(self, queue_name: str, deadline: float) -> Queue:
         if not self._options.create_missing_queues:
-            raise self._missing(queue_name)
+            raise missing(queue_name)
         try:
             return self._make(queue_name, deadline)
         except (Refused, AccessDenied) as error:
-            raise self._missing(queue_name, why=str(error)) from None
+            raise missing(queue_name, why=str(error)) from None
 
     def _make(self, queue_name: str, deadline: float) -> Queue:
         try:
@@ -416,26 +348,16 @@ class QueueDirectory:
         try:
             # First: Cloudflare drops a dead message whose queue is not there.
             if dead_letters and dead_letters not in self._queues:
-                self._create_dead_letters(dead_letters, deadline)
+                self._create_dead_letter_queue(dead_letters, deadline)
             self._client.create_consumer(queue.queue_id, consumer, deadline)
         except AccessDenied:
             return queue  # a producer needs none; `require_pull` tells a consumer what to do
         except Refused as error:
             found = queue.consumed(self._client.list_consumers(queue.queue_id, deadline))
             if found.consumer is None:
-                raise QueueMissing(
-                    f"Cloudflare queue {queue.name!r} got no pull consumer ({error}); add one: "
-                    f"npx wrangler queues consumer http add {queue.name}"
-                ) from None
+                raise without_pull_consumer(queue.name, str(error)) from None
             return found
         return queue.consumed([consumer])
 
     def _takes_dead_letters(self, queue_name: str) -> bool:
         return any(queue.dead_letter_queue == queue_name for queue in self._queues.values())
-
-    def _missing(self, queue_name: str, why: str = "") -> QueueMissing:
-        return QueueMissing(
-            f"Cloudflare queue {queue_name!r} does not exist{f' ({why})' if why else ''}; "
-            f"create it: npx wrangler queues create {queue_name} && "
-            f"npx wrangler queues consumer http add {queue_name}"
-        )

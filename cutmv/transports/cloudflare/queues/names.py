@@ -36,7 +36,7 @@ MAX_LENGTH = 63
 MARKER = "q--"
 
 #: What the name of a dead-letter queue starts with whose own would be too long; no spelling does.
-LONG_DEAD_LETTERS = f"{MARKER}-l"
+LONG_DEAD_LETTER_NAME = f"{MARKER}-l"
 
 #: Hex digits of SHA-256 that follow it.
 DIGITS = 32
@@ -48,18 +48,18 @@ _TOKEN = re.compile(r"([a-z0-9])|-([hdu])|-c([a-z])|-x([0-9a-f]+)q")
 _LONG = {short[1]: char for char, short in _SHORT.items()}
 
 
-#: What the name of a queue starts with that holds one priority's messages; then a digit, ``-``,
-#: and the name of the queue whose they are. `encode` spells no name so.
-BAND = f"{MARKER}-p"
+#: What the name of a priority level's queue starts with; a digit, ``-`` and the name of the queue
+#: follow. `encode` spells no other name so.
+LEVEL = f"{MARKER}-p"
 
-_BAND = re.compile(rf"{BAND}([1-9])-(.+)")
+_LEVEL = re.compile(rf"{LEVEL}([1-9])-(.+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
-    """The part of queue `name` that holds messages of priority `step` and those that follow.
+class PriorityLevel:
+    """A priority level of queue `name`: its messages of priority `step` and those that follow.
 
-    Messages of the first priorities are in the queue itself.
+    The queue itself holds the first level.
     """
 
     name: str
@@ -69,25 +69,25 @@ class Band:
         return f"{self.name!r} (priority {self.step})"
 
 
-#: What has a queue in the account: kombu's name, or a part of its queue.
-Named = str | Band
+#: What has a queue in the account: kombu's name for a queue, or a priority level of it.
+QueueName = str | PriorityLevel
 
 
-def bands(name: str, steps: Sequence[int]) -> tuple[Named, ...]:
-    """Return the parts of a queue, the most urgent first; `steps` are where each begins."""
-    return (name, *(Band(name, step) for step in steps[1:]))
+def levels(name: str, steps: Sequence[int]) -> tuple[QueueName, ...]:
+    """Return the levels of a queue, the most urgent first; they begin at the priorities `steps`."""
+    return (name, *(PriorityLevel(name, step) for step in steps[1:]))
 
 
-def band(name: str, steps: Sequence[int], priority: int) -> Named:
-    """Return the part of a queue that messages of this priority belong to."""
-    return bands(name, steps)[bisect(steps, priority) - 1] if steps else name
+def level_of(name: str, steps: Sequence[int], priority: int) -> QueueName:
+    """Return the level of a queue that messages of this priority belong to."""
+    return levels(name, steps)[bisect(steps, priority) - 1] if steps else name
 
 
-def read_band(queue_name: str) -> Band | None:
-    """Return the part of a queue that `encode` turned into `queue_name`; none for other queues."""
-    found = _BAND.fullmatch(queue_name)
+def read_level(queue_name: str) -> PriorityLevel | None:
+    """Return the level that `encode` turned into `queue_name`; none for other queues."""
+    found = _LEVEL.fullmatch(queue_name)
     try:
-        return Band(decode(found[2]), int(found[1])) if found else None
+        return PriorityLevel(decode(found[2]), int(found[1])) if found else None
     except QueueNameError:
         return None
 
@@ -97,13 +97,13 @@ def is_valid(name: str) -> bool:
     return _VALID.fullmatch(name) is not None
 
 
-def encode(name: Named) -> str:
+def encode(name: QueueName) -> str:
     """Return the Cloudflare name for `name`.
 
     Raises `QueueNameError` for an empty name, or one whose spelling is too long.
     """
-    if isinstance(name, Band):
-        spelled = f"{BAND}{name.step}-{encode(name.name)}"
+    if isinstance(name, PriorityLevel):
+        spelled = f"{LEVEL}{name.step}-{encode(name.name)}"
         if len(spelled) > MAX_LENGTH:
             raise QueueNameError(
                 f"queue name {name.name!r} is too long for priorities: Cloudflare allows "
@@ -137,21 +137,21 @@ def decode(queue_name: str) -> str:
     return name
 
 
-def dead_letters(queue_name: str, pattern: str) -> str:
+def dead_letter_name(queue_name: str, pattern: str) -> str:
     """Return the Cloudflare name of the dead-letter queue of the queue `queue_name`.
 
     `pattern` holds ``{queue}``, which stands for the name that `encode` turned into `queue_name`.
     A queue must not fail to be made for the length of its dead-letter queue's name, so that one
     is hashed where `encode` would refuse it.
     """
-    part = read_band(queue_name)
+    part = read_level(queue_name)
     name = pattern.replace("{queue}", part.name if part else decode(queue_name))
-    grave: Named = Band(name, part.step) if part else name
+    dead: QueueName = PriorityLevel(name, part.step) if part else name
     try:
-        return encode(grave)
+        return encode(dead)
     except QueueNameError:
         text = f"{name}\0{part.step}" if part else name
-        return LONG_DEAD_LETTERS + hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+        return LONG_DEAD_LETTER_NAME + hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def spell(text: str) -> str:

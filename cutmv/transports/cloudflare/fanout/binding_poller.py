@@ -1,0 +1,179 @@
+"""A thread that pulls the queue of one binding: what other processes sent to a temporary queue."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, ObjectStoreError
+from cutmv.transports.cloudflare.fanout.memory import MemoryBroker
+from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
+from cutmv.transports.cloudflare.messages import ClaimChecks, claim_check, envelope
+from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.queues import (
+    Binding,
+    QueueDirectory,
+    TemporaryBinding,
+    binding_retention,
+    matches,
+)
+from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
+
+logger = logging.getLogger(__name__)
+
+#: Messages of one pull, and seconds of their lease: they are removed as soon as they are here.
+MAX_PULL, LEASE_SECONDS = 100, 30.0
+
+#: Seconds between pulls while Cloudflare does not answer, at most.
+OUTAGE_PAUSE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FanoutServices:
+    """What the pollers of a process share."""
+
+    client: Client
+    directory: QueueDirectory
+    acknowledger: Acknowledger
+    memory: MemoryBroker
+    claim_checks: ClaimChecks
+    options: Options
+
+
+class PollerOwner(Protocol):
+    """Who is told of what a binding's poller meets."""
+
+    def arrive(self, queue: str, message: dict[str, Any]) -> None:
+        """Take a message for a temporary queue."""
+
+    def on_pulled(self) -> None:
+        """Take notice that messages came."""
+
+    def retire(self, poller: BindingPoller) -> bool:
+        """Tell whether a poller that found nothing is closed, since the hub does its work."""
+
+    def expire(self, queue: str) -> None:
+        """Close the bindings of a temporary queue that nobody has read for too long."""
+
+
+class BindingPoller:
+    """Pulls the queue of one binding while somebody reads its temporary queue.
+
+    `expires` is after how many seconds without a reader the binding is closed, none for never.
+    `made` tells whether this process made the binding's queue, and `sent_to` whether it has put a
+    task there, which another process may be about to take.
+    """
+
+    def __init__(
+        self,
+        binding: Binding,
+        name: TemporaryBinding,
+        queue_id: str,
+        *,
+        services: FanoutServices,
+        owner: PollerOwner,
+        expires: float | None,
+        made: bool,
+    ) -> None:
+        self.binding, self.name, self.queue_id = binding, name, queue_id
+        self.made, self.sent_to = made, False
+        self._services, self._owner, self._expires = services, owner, expires
+        self._thread = BackgroundThread(f"binding-{binding.queue}", self._run)
+
+    def start(self) -> None:
+        """Start pulling."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Pull no more."""
+        self._thread.stop()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end, unless it is the one that asks."""
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        options, stopping = self._services.options, self._thread.stopping
+        pause, failures = options.polling_interval_min, 0
+        read_at = time.monotonic()
+        while not stopping.is_set():
+            if not self._services.memory.is_read(self.binding.queue):
+                if self._expires and time.monotonic() - read_at > self._expires:
+                    self._owner.expire(self.binding.queue)
+                    return
+                pause = options.polling_interval_min
+                stopping.wait(pause)
+                continue
+            read_at = time.monotonic()
+            try:
+                count = self.pull(MAX_PULL)
+            except NotFound:
+                self._reopen()
+                continue
+            except CloudflareError as error:
+                failures += 1
+                if failures == 2:
+                    logger.warning("cloudflare: temporary queue %s: %s", self.binding.queue, error)
+                stopping.wait(full_jitter(failures, most=OUTAGE_PAUSE) + (error.retry_after or 0))
+                continue
+            failures = 0
+            if not count and self._owner.retire(self):
+                return
+            pause = (
+                options.polling_interval_min
+                if count
+                else min(pause * 1.5, options.control_polling_interval)
+            )
+            if count < MAX_PULL:
+                stopping.wait(random.uniform(pause / 2, pause))
+
+    def pull(self, most: int) -> int:
+        """Take what has come, up to `most` messages, and return how many there were."""
+        services = self._services
+        deadline = time.monotonic() + services.options.request_timeout
+        pulled = services.client.pull(self.queue_id, most, LEASE_SECONDS, deadline).messages
+        for entry in pulled:
+            delivery = Delivery.pulled(self.queue_id, entry)
+            message = self._read(delivery)
+            services.acknowledger.ack(delivery)
+            if message is not None and self._is_bound(message):
+                self._owner.arrive(self.binding.queue, message)
+        if pulled:
+            self._owner.on_pulled()
+        return len(pulled)
+
+    def _read(self, delivery: Delivery) -> dict[str, Any] | None:
+        """Return the message of a delivery; none for a probe, or for what can't be read."""
+        entry = delivery.entry
+        if envelope.probed(entry):
+            return None  # to take it is the answer
+        try:
+            message = envelope.decode(entry)
+            if claim_check.is_reference(message):
+                message = self._services.claim_checks.read(entry, message)
+                delivery.object_key = claim_check.key_of(message)
+        except (ValueError, TypeError, KeyError, ObjectStoreError) as error:
+            logger.error("cloudflare: a message to %s is dropped: %s", self.binding.queue, error)
+            return None
+        return message
+
+    def _is_bound(self, message: dict[str, Any]) -> bool:
+        pattern = self.binding.pattern
+        key = str(message["properties"]["delivery_info"].get("routing_key") or "")
+        return pattern is None or matches(pattern, key)
+
+    def _reopen(self) -> None:
+        """Make the binding's queue again: another process reaped it, or a person deleted it."""
+        directory = self._services.directory
+        directory.forget_binding(self.name)
+        try:
+            self.queue_id = directory.open_binding(
+                self.name, binding_retention(self._expires)
+            ).queue_id
+        except CloudflareError as error:
+            logger.warning("cloudflare: temporary queue %s: %s", self.binding.queue, error)
+            self._thread.stopping.wait(OUTAGE_PAUSE)

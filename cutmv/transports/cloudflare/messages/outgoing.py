@@ -1,0 +1,24 @@
+"""A message on its way to its queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cutmv.transports.cloudflare.messages.limits import size
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message's text, made by `ClaimChecks.fit`, and when it is due (seconds since 1970).
+
+    `name` is what errors call it, and `size` the bytes that Cloudflare counts for it.
+    """
+
+    text: str
+    due: float | None = None
+    name: str = ""
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Measure it, once."""
+        object.__setattr__(self, "size", size(self.text))

@@ -1,0 +1,62 @@
+"""How the object store that a URL names is opened.
+
+``r2://BUCKET/PREFIX`` takes its credentials from ``R2_ACCESS_KEY_ID``, ``R2_SECRET_ACCESS_KEY``
+and, for other addresses than the account's own, ``R2_ENDPOINT_URL``. ``file:///DIRECTORY``
+needs none. Keys are below the URL's prefix. boto3 is imported when an R2 store is opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from cutmv.transports.cloudflare.errors import ConfigurationError
+from cutmv.transports.cloudflare.messages.directory_store import DirectoryObjectStore
+from cutmv.transports.cloudflare.messages.object_store import ObjectStore
+from cutmv.transports.cloudflare.messages.r2 import r2_client
+from cutmv.transports.cloudflare.messages.r2_store import R2ObjectStore
+
+#: Seconds to connect, and to wait for the next bytes; attempts at one call. A publish waits for it.
+CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 3.0, 5.0, 3
+
+#: Connections kept: one for each reader of a large message.
+POOL_SIZE = 16
+
+
+def opener(
+    url: str, account_id: str, environ: Mapping[str, str] | None = None
+) -> Callable[[], ObjectStore]:
+    """Return what opens the store at `url`.
+
+    Raises `ConfigurationError` when R2 credentials are missing. Whoever never opens the store
+    never pays for boto3.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return lambda: DirectoryObjectStore(Path(unquote(parts.path)))
+    environ = os.environ if environ is None else environ
+    names = ("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY")
+    missing = [name for name in names if not environ.get(name)]
+    if missing:
+        raise ConfigurationError(
+            f"cloudflare transport: {' and '.join(missing)} missing: {url} needs "
+            f"{'it' if len(missing) == 1 else 'them'} in the environment"
+        )
+    key_id, secret = (environ[name] for name in names)
+    endpoint = environ.get("R2_ENDPOINT_URL") or f"https://{account_id}.r2.cloudflarestorage.com"
+
+    def open_r2() -> ObjectStore:
+        client = r2_client(
+            endpoint,
+            key_id,
+            secret,
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=READ_TIMEOUT,
+            pool_size=POOL_SIZE,
+            attempts=ATTEMPTS,
+        )
+        return R2ObjectStore(client, parts.netloc, parts.path.strip("/"))
+
+    return open_r2

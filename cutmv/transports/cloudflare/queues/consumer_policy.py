@@ -1,0 +1,120 @@
+"""What a queue is given: its consumer, its dead-letter queue, and how long it keeps messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cutmv.transports.cloudflare.errors import QueueMissing
+from cutmv.transports.cloudflare.options import VISIBILITY_TIMEOUT, Options
+from cutmv.transports.cloudflare.queues import names
+from cutmv.transports.cloudflare.queues.bindings import TemporaryBinding
+
+#: Deliveries after the first that Cloudflare allows at most.
+MAX_RETRIES = 100
+
+#: Seconds for which Cloudflare keeps a message, unless a queue's settings say otherwise.
+RETENTION = 4 * 86_400
+
+#: Seconds for which a dead letter is kept: 14 days, Cloudflare's most. Somebody has to notice it.
+DEAD_LETTER_RETENTION = 1_209_600
+
+#: Seconds for which the queue of a temporary queue's binding keeps messages: time for a reader to
+#: come of what was sent before.
+BINDING_RETENTION = 3600
+
+#: The same where the temporary queue expires unread, at least (Cloudflare's bound) and at most.
+#: Remote control's queues expire within seconds: a reader that was away for longer would only act
+#: on stale commands.
+BINDING_RETENTION_MIN, BINDING_RETENTION_MAX = 60, 1_209_600
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue of the account. `consumer` is ``http_pull``, ``worker``, or none yet.
+
+    `dead_letter_queue` is the Cloudflare name of where its dead messages go, and empty for nowhere;
+    `max_retries` is how often a message is delivered again before it is dead, if that is known.
+    `retention` is for how many seconds a message may stay.
+    """
+
+    name: str
+    queue_id: str
+    consumer: str | None
+    dead_letter_queue: str = ""
+    max_retries: int | None = None
+    retention: int = RETENTION
+
+    @classmethod
+    def read(cls, result: Mapping[str, Any]) -> Queue:
+        """Read the API's ``Queue``."""
+        settings = result.get("settings") or {}
+        retention = int(settings.get("message_retention_period") or RETENTION)
+        queue = cls(result["queue_name"], result["queue_id"], None, retention=retention)
+        return queue.consumed(result.get("consumers") or ())
+
+    def consumed(self, consumers: Iterable[Mapping[str, Any]]) -> Queue:
+        """Return the queue with what the API's ``Consumer``s say; one that pulls goes first."""
+        kinds = {str(consumer.get("type") or "worker"): consumer for consumer in consumers}
+        kind = "http_pull" if "http_pull" in kinds else next(iter(kinds), None)
+        if kind is None:
+            return self
+        retries = (kinds[kind].get("settings") or {}).get("max_retries")
+        return replace(
+            self,
+            consumer=kind,
+            dead_letter_queue=str(kinds[kind].get("dead_letter_queue") or ""),
+            max_retries=None if retries is None else int(retries),
+        )
+
+
+def pull_consumer(
+    queue_name: str, options: Options, *, takes_dead_letters: bool = False
+) -> dict[str, Any]:
+    """Return the pull consumer that a queue gets, as the API takes it.
+
+    The queue of a binding has no dead-letter queue, and a dead-letter queue has none, since that
+    would have one too. So looking at dead letters must not end them soon.
+    """
+    final = takes_dead_letters or TemporaryBinding.read(queue_name) is not None
+    pattern = "" if final else options.dead_letter_queue
+    consumer: dict[str, Any] = {
+        "type": "http_pull",
+        "settings": {
+            "batch_size": 100,
+            "max_retries": MAX_RETRIES if takes_dead_letters else options.queue_max_retries,
+            "visibility_timeout_ms": int((options.visibility_timeout or VISIBILITY_TIMEOUT) * 1000),
+        },
+    }
+    if pattern:
+        consumer["dead_letter_queue"] = names.dead_letter_name(queue_name, pattern)
+    return consumer
+
+
+def binding_retention(expires: float | None) -> int:
+    """Return the seconds that a binding's queue keeps messages.
+
+    `expires` is after how many seconds unread its temporary queue is deleted; none for never.
+    """
+    if expires is None:
+        return BINDING_RETENTION
+    return int(min(max(expires, BINDING_RETENTION_MIN), BINDING_RETENTION_MAX))
+
+
+def missing(queue_name: str, why: str = "") -> QueueMissing:
+    """Return the error for a queue that does not exist, with the commands that make it."""
+    return QueueMissing(
+        f"Cloudflare queue {queue_name!r} does not exist{f' ({why})' if why else ''}; "
+        f"create it: npx wrangler queues create {queue_name} && "
+        f"npx wrangler queues consumer http add {queue_name}"
+    )
+
+
+def without_pull_consumer(queue_name: str, why: str = "") -> QueueMissing:
+    """Return the error for a queue that can't be pulled from, with the command that mends it."""
+    return QueueMissing(
+        f"Cloudflare queue {queue_name!r} "
+        f"{f'got no pull consumer ({why})' if why else 'has no pull consumer'}; add one: "
+        f"npx wrangler queues consumer http add {queue_name}"
+    )
