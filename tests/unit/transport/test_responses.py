@@ -108,7 +108,7 @@ CALLS: dict[str, Callable[[Client, float], Any]] = {
     "publish": lambda c, d: c.publish("q", [("text", None)], d),
     "put": lambda c, d: c.put("q", [{"body": "text"}], d),
     "pull": lambda c, d: c.pull("q", 1, 1.0, d),
-    "end_leases": lambda c, d: c.settle("q", ["l"], [("m", 1.0)], d),
+    "end_leases": lambda c, d: c.end_leases("q", ["l"], [("m", 1.0)], d),
     "peek": lambda c, d: c.peek("q", 1, d),
     "remove": lambda c, d: c.remove("q", ["r"], d),
 }
