@@ -9,8 +9,8 @@ from typing import Any
 
 from celery import Celery
 
-from cutmv.transports.cloudflare import options
-from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.api import Client, Credentials
+from cutmv.transports.cloudflare.options import Options
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import clean_env
 from tests.support.transport import connect
@@ -39,8 +39,8 @@ def ask(emulator: EmulatorProcess, *argv: str) -> dict[str, Any]:
 
 def client(emulator: EmulatorProcess) -> Client:
     return Client(
-        options.Credentials(emulator.account_id, emulator.api_token),
-        options.Options(api_base_url=emulator.base_url),
+        Credentials(emulator.account_id, emulator.api_token),
+        Options(api_base_url=emulator.base_url),
     )
 
 
