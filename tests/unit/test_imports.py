@@ -33,7 +33,7 @@ def test_what_the_edge_needs_is_in_the_extra_that_its_errors_name() -> None:
     needed = set()
     for name in ("hub", "ingress"):
         source = Path(import_module(f"cutmv.transports.cloudflare.{name}").__file__ or "")
-        assert "pip install 'cutmv[push]'" in source.read_text()
+        assert "pip install '.[push]' in a checkout of CUTMV" in source.read_text()
         imported = re.findall(r"^    +(?:from|import) (\w+)", source.read_text(), re.MULTILINE)
         needed |= set(imported) - sys.stdlib_module_names - {"cutmv"}
     assert extra == needed

@@ -69,7 +69,8 @@ def redis(settings: Settings) -> Iterator[Finding]:
     try:
         from redis import Redis, RedisError
     except ImportError:
-        yield problem(what, "the package redis is missing", "pip install 'cutmv[redis]'")
+        advice = "pip install '.[redis]' in a checkout of CUTMV"
+        yield problem(what, "the package redis is missing", advice)
         return
     host = urlsplit(settings.redis_url).hostname
     try:

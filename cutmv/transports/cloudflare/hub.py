@@ -395,6 +395,7 @@ def _connector() -> Callable[..., Any]:
         from websockets.sync.client import connect
     except ImportError:
         raise ConfigurationError(
-            "cloudflare transport: an edge_url needs more packages: pip install 'cutmv[push]'"
+            "cloudflare transport: an edge_url needs more packages: "
+            "pip install '.[push]' in a checkout of CUTMV"
         ) from None
     return connect

@@ -111,7 +111,8 @@ class Ingress:
             import uvicorn
         except ImportError:
             raise ConfigurationError(
-                "cloudflare transport: push mode needs more packages: pip install 'cutmv[push]'"
+                "cloudflare transport: push mode needs more packages: "
+                "pip install '.[push]' in a checkout of CUTMV"
             ) from None
         if not self._keys:
             raise ConfigurationError(

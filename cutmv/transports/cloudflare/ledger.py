@@ -231,7 +231,7 @@ class RedisLedger:
         except ImportError:
             raise ConfigurationError(
                 "cloudflare transport: a lease_ledger in Redis needs the package redis: "
-                "pip install redis"
+                "pip install '.[redis]' in a checkout of CUTMV"
             ) from None
         self._error = redis.RedisError
         self._redis: Any = redis.Redis.from_url(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -100,7 +101,7 @@ def opener(
 ) -> Callable[[], Objects]:
     """Return what opens the store at `url`.
 
-    Raises `ConfigurationError` when R2 credentials are missing. Whoever never opens the store
+    Raises `ConfigurationError` when boto3 or R2 credentials are missing. Whoever never opens the store
     never pays for boto3.
     """
     parts = urlsplit(url)
@@ -113,6 +114,11 @@ def opener(
         raise ConfigurationError(
             f"cloudflare transport: {' and '.join(missing)} missing: {url} needs "
             f"{'it' if len(missing) == 1 else 'them'} in the environment"
+        )
+    if find_spec("boto3") is None:
+        raise ConfigurationError(
+            f"cloudflare transport: {url} needs the package boto3: "
+            "pip install '.[r2]' in a checkout of CUTMV"
         )
     key_id, secret = (environ[name] for name in names)
     endpoint = environ.get("R2_ENDPOINT_URL") or f"https://{account_id}.r2.cloudflarestorage.com"
