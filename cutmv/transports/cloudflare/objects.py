@@ -101,8 +101,8 @@ def opener(
 ) -> Callable[[], Objects]:
     """Return what opens the store at `url`.
 
-    Raises `ConfigurationError` when boto3 or R2 credentials are missing. Whoever never opens the store
-    never pays for boto3.
+    Raises `ConfigurationError` when boto3 or R2 credentials are missing. Whoever never opens the
+    store never pays for boto3.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
