@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
+import shlex
 import statistics
 import subprocess
 import sys
@@ -165,15 +165,21 @@ def test_the_transport_costs_little_more_than_kombu_to_import(plain: Path, tmp_p
     assert statistics.median(times) <= 0.15, times
 
 
-def test_a_plain_install_runs_a_worker(
+def test_a_plain_install_runs_the_ten_lines_of_the_docs(
     plain: Path, emulator: EmulatorProcess, tmp_path: Path
 ) -> None:
-    shutil.copy(TREE / "examples" / "app.py", tmp_path)
+    page = (TREE / "docs" / "celery.md").read_text()
+    (lines,) = re.findall(r"```sh\n(python3 -m venv .*?)```", page, re.DOTALL)
+    assert lines.count("\n") == 10
+    (module,) = re.findall(r"cat > tasks.py <<'END'\n(.*?)END\n", lines, re.DOTALL)
+    (tmp_path / "tasks.py").write_text(module)
+    worker_line, publish_line = (shlex.split(line) for line in lines.splitlines()[-2:])
+    assert worker_line.pop() == "&"
     env = environment(tmp_path / "data", **emulator.env())
-    argv = [str(plain / "celery"), "-A", "app", "worker", "--loglevel", "INFO", "-c", "1"]
+    argv = [str(plain / "celery"), *worker_line[1:]]
     worker = Process(argv, env, tmp_path / "worker.log", cwd=tmp_path)
     try:
-        publish = [str(plain / "python"), "app.py"]
+        publish = [str(plain / "python"), *publish_line[1:]]
         subprocess.run(publish, cwd=tmp_path, env=env, check=True, timeout=60)
         worker.wait_for_log("succeeded in", 60)
     finally:
