@@ -69,8 +69,7 @@ def redis(settings: Settings) -> Iterator[Finding]:
     try:
         from redis import Redis, RedisError
     except ImportError:
-        advice = "pip install '.[redis]' in a checkout of CUTMV"
-        yield problem(what, "the package redis is missing", advice)
+        yield problem(what, "the package redis is missing", "pip install 'cutmv[redis]'")
         return
     host = urlsplit(settings.redis_url).hostname
     try:
