@@ -152,9 +152,10 @@ def test_the_wheel_has_its_types_and_its_license(wheel: Path) -> None:
 
 
 def test_the_transport_costs_little_more_than_kombu_to_import(plain: Path, tmp_path: Path) -> None:
+    # Processor time, so that what else runs on this machine does not count.
     code = (
-        "import time, kombu; began = time.perf_counter(); "
-        "import cutmv.transports.cloudflare; print(time.perf_counter() - began)"
+        "import time, kombu; began = time.process_time(); "
+        "import cutmv.transports.cloudflare; print(time.process_time() - began)"
     )
     argv = [str(plain / "python"), "-c", code]
     times = [

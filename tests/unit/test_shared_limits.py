@@ -16,6 +16,8 @@ import pytest
 TREE = Path(__file__).parents[2]
 TRANSPORT = "cutmv.transports.cloudflare"
 EMULATOR = "cutmv.emulator.model"
+#: What provision wants of the Worker's consumer, as a dictionary of the API's names.
+PUSHED = ("cutmv.ops.queues", "PUSHED")
 
 #: The Worker's limit, and where Python has the same one.
 EQUAL = [
@@ -103,11 +105,11 @@ def test_every_limit_is_used_and_written_once() -> None:
 
 
 def test_wrangler_s_consumer_is_the_one_that_provision_wants() -> None:
-    from cutmv.ops.queues import PUSHED
-
+    module, name = PUSHED
+    wanted = getattr(import_module(module), name)
     config = tomllib.loads((TREE / "wrangler.toml").read_text())
     for consumer in config["queues"]["consumers"]:
-        assert consumer["max_batch_size"] == PUSHED["batch_size"]
-        assert consumer["max_batch_timeout"] * 1000 == PUSHED["max_wait_time_ms"]
-        assert consumer["max_retries"] == PUSHED["max_retries"]
+        assert consumer["max_batch_size"] == wanted["batch_size"]
+        assert consumer["max_batch_timeout"] * 1000 == wanted["max_wait_time_ms"]
+        assert consumer["max_retries"] == wanted["max_retries"]
         assert worker_limits()["ANEW_AFTER"] < consumer["max_retries"]
