@@ -188,6 +188,41 @@ def test_a_plain_install_runs_the_ten_lines_of_the_docs(
     assert ": 5" in worker.log
 
 
+@pytest.mark.parametrize(
+    ("option", "extra"),
+    [
+        ({"large_messages": "r2://bucket/prefix"}, "r2"),
+        ({"lease_ledger": "r2://bucket/prefix"}, "r2"),
+        ({"lease_ledger": "redis://127.0.0.1:1/0"}, "redis"),
+        ({"edge_url": "http://127.0.0.1:1", "edge_keys": "key"}, "push"),
+    ],
+)
+def test_an_option_names_the_extra_that_it_needs(
+    plain: Path, emulator: EmulatorProcess, tmp_path: Path, option: dict[str, str], extra: str
+) -> None:
+    code = (
+        "import cutmv.transports.cloudflare, json, kombu, sys\n"
+        "options = json.loads(sys.argv[1])\n"
+        "connection = kombu.Connection('cloudflare://', transport_options=options)\n"
+        "kombu.Consumer(connection.channel(), [kombu.Queue('work')]).consume()\n"
+        "connection.drain_events(timeout=10)\n"
+    )
+    keys = {"R2_ACCESS_KEY_ID": "id", "R2_SECRET_ACCESS_KEY": "secret"}
+    done = subprocess.run(
+        [str(plain / "python"), "-c", code, json.dumps(option)],
+        cwd=tmp_path,
+        env=environment(tmp_path / "data", **emulator.env(), **keys),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "ConfigurationError: cloudflare transport: " in done.stderr
+    assert f"pip install '.[{extra}]' in a checkout of CUTMV" in done.stderr
+
+
 def test_a_plain_install_lists_every_command_and_what_it_needs(plain: Path, tmp_path: Path) -> None:
     shown = run(plain / "cutmv", "--help", cwd=tmp_path)
 
