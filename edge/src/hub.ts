@@ -211,14 +211,14 @@ export class Hub extends DurableObject<Env> {
   private send(socket: WebSocket, client: string, messages: Outgoing[]): void {
     const texts = messages.map(({ text }) => text);
     const frame = texts.length === 1 ? texts[0]! : `[${texts.join(",")}]`;
-    const line = inFlight(socket);
-    line.frames += 1;
-    line.messages += messages.length;
-    line.bytes += bytesIn(frame);
-    if (line.messages > MAX_UNREPORTED || line.bytes > MAX_UNREPORTED_BYTES) {
+    const flight = inFlight(socket);
+    flight.frames += 1;
+    flight.messages += messages.length;
+    flight.bytes += bytesIn(frame);
+    if (flight.messages > MAX_UNREPORTED || flight.bytes > MAX_UNREPORTED_BYTES) {
       // The socket buffers in the hub's memory, without a bound. The client may never answer the
       // close, so it counts as away from here on.
-      const sum = `${line.messages} messages, ${line.bytes} bytes not reported`;
+      const sum = `${flight.messages} messages, ${flight.bytes} bytes not reported`;
       socket.close(4008, `too slow: ${sum}`);
       this.holdInFlight(client);
       this.hold(client, messages);
@@ -226,10 +226,10 @@ export class Hub extends DurableObject<Env> {
       return;
     }
     const frames = this.unreported.get(client) ?? [];
-    while (frames.length < line.frames - 1) frames.unshift([]); // frames sent before the hub slept
+    while (frames.length < flight.frames - 1) frames.unshift([]); // frames sent before the hub slept
     frames.push(messages.filter(({ reliable }) => reliable).map(({ text }) => text));
     this.unreported.set(client, frames);
-    socket.serializeAttachment(line);
+    socket.serializeAttachment(flight);
     socket.send(frame);
   }
 
@@ -320,11 +320,11 @@ function inFlight(socket: WebSocket): InFlight {
 
 /** Subtract `frames` from what is in flight. Their sizes are not kept, so their average counts. */
 function takeOff(socket: WebSocket, frames: number): void {
-  const line = inFlight(socket);
-  const rest = Math.max(0, 1 - frames / Math.max(line.frames, 1));
+  const flight = inFlight(socket);
+  const rest = Math.max(0, 1 - frames / Math.max(flight.frames, 1));
   socket.serializeAttachment({
-    frames: Math.max(0, line.frames - frames),
-    messages: line.messages * rest,
-    bytes: line.bytes * rest,
+    frames: Math.max(0, flight.frames - frames),
+    messages: flight.messages * rest,
+    bytes: flight.bytes * rest,
   });
 }
