@@ -27,7 +27,7 @@ from pathlib import Path
 import subscribers
 import targets
 from brokers import Broker
-from edge_sites import near_redis, pull, push, rung
+from edge_sites import near_redis, pull, push, woken
 from measure import (
     GAPS_S,
     STEADY_RATE,
@@ -40,7 +40,7 @@ from measure import (
 )
 from transport_app import make_app
 
-BROKERS = {"push": push, "pull": pull, "rung": rung, "redis": near_redis}
+BROKERS = {"push": push, "pull": pull, "woken": woken, "redis": near_redis}
 #: The other part, by the name that `--only` knows.
 EVENTS = "events"
 #: Who listens to the events, and the milliseconds that these may take.
@@ -140,7 +140,7 @@ def main() -> None:
     rows: list[Row] = []
     events: subscribers.Events | None = None
     for name in options.only or [*BROKERS, EVENTS]:
-        site = BROKERS.get(name, rung)  # the events need no queue, only the hub
+        site = BROKERS.get(name, woken)  # the events need no queue, only the hub
         with tempfile.TemporaryDirectory() as folder, site(Path(folder)) as running:
             if name == EVENTS:
                 events = subscribers.measure(running, SUBSCRIBERS, scale.events)

@@ -33,10 +33,10 @@ def pull(folder: Path) -> Iterator[Broker]:
 
 
 @contextlib.contextmanager
-def rung(folder: Path) -> Iterator[Broker]:
+def woken(folder: Path) -> Iterator[Broker]:
     """Pulling with a Worker that has a hub, and no binding for the queue: publishes go by REST."""
     with cloudflare(0, folder) as broker, _worker(folder, {}) as edge:
-        yield replace(broker, kind="pull, rung", options=broker.options | _of(edge))
+        yield replace(broker, kind="pull, woken", options=broker.options | _of(edge))
 
 
 @contextlib.contextmanager

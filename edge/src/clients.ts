@@ -1,16 +1,11 @@
 /**
- * What the hub knows of its clients: bindings, watches, and messages kept for those who are away.
+ * The hub's record of its clients: bindings, watches, and messages kept for clients that are away.
  *
- * All of it is in the Durable Object's SQLite, so it outlives hibernation, eviction and deploys.
+ * The record is in the Durable Object's SQLite, so it outlives hibernation, eviction and deploys.
  */
 
-import { Problem } from "./problems";
-
-/** Bindings, queues and watches that one client may have of each. */
-const MAX_ENTRIES = 1_000;
-/** What is kept for a client that is away: past either, the oldest is dropped and counted. */
-const MAX_HELD = 1_000;
-const MAX_HELD_BYTES = 1_048_576;
+import { MAX_ENTRIES, MAX_HELD, MAX_HELD_BYTES } from "./limits.ts";
+import { Problem } from "./problems.ts";
 
 export type Kind = "direct" | "topic" | "fanout";
 
@@ -47,14 +42,16 @@ const SCHEMA = `
 `;
 
 export class Clients {
+  private readonly storage: DurableObjectStorage;
   private readonly sql: SqlStorage;
 
-  constructor(private readonly storage: DurableObjectStorage) {
+  constructor(storage: DurableObjectStorage) {
+    this.storage = storage;
     this.sql = storage.sql;
     this.sql.exec(SCHEMA);
   }
 
-  /** Note that a client is there; what was kept for it is its, once. */
+  /** Note that a client has connected. Return what was kept for it, once. */
   arrive(client: string): Held {
     this.sql.exec("INSERT INTO clients (id) VALUES (?) ON CONFLICT DO NOTHING", client);
     const messages = this.column("SELECT message FROM held WHERE client = ? ORDER BY seq", client);
@@ -64,12 +61,12 @@ export class Clients {
     return { messages: messages as string[], missed: missed as number };
   }
 
-  /** Note since when a client is away. */
+  /** Note the time at which a client went away. */
   leave(client: string, now: number): void {
     this.sql.exec("UPDATE clients SET gone_at = ? WHERE id = ? AND gone_at IS NULL", now, client);
   }
 
-  /** Those that should have a socket. */
+  /** Return the clients that should have a socket. */
   present(): string[] {
     return this.column("SELECT id FROM clients WHERE gone_at IS NULL") as string[];
   }
@@ -78,7 +75,7 @@ export class Clients {
     return this.column("SELECT min(gone_at) FROM clients")[0] as number | null;
   }
 
-  /** Forget those that left at `then` or before. */
+  /** Forget the clients that went away at `then` or before. */
   forget(then: number): void {
     for (const client of this.column("SELECT id FROM clients WHERE gone_at <= ?", then)) {
       for (const table of ["bindings", "watches", "held"]) {
@@ -120,7 +117,7 @@ export class Clients {
     return this.column("SELECT client FROM watches WHERE queue = ?", queue) as string[];
   }
 
-  /** Each client that a message goes to, with those of its queues that match. */
+  /** Return each client that a message goes to, with those of its queues that match. */
   route(exchange: string, kind: Kind, key: string): Map<string, Set<string>> {
     const routes = new Map<string, Set<string>>();
     for (const [client, queue, pattern] of this.bound(exchange, kind, key)) {
@@ -137,7 +134,7 @@ export class Clients {
       const insert = "INSERT INTO held (client, message, bytes) VALUES (?, ?, ?)";
       this.sql.exec(insert, client, message, bytesIn(message));
     }
-    // What stays is the newest that fit: a message is too many if it and all after it are.
+    // Keep the newest that fit: drop a message if it and all newer ones exceed a limit.
     const dropped = this.sql.exec(
       `DELETE FROM held WHERE seq IN (
         SELECT seq FROM (
@@ -150,7 +147,8 @@ export class Clients {
       MAX_HELD_BYTES,
     );
     const missed = dropped.toArray().length;
-    if (missed) this.sql.exec("UPDATE clients SET missed = missed + ? WHERE id = ?", missed, client);
+    if (missed)
+      this.sql.exec("UPDATE clients SET missed = missed + ? WHERE id = ?", missed, client);
   }
 
   private bound(exchange: string, kind: Kind, key: string) {
@@ -173,15 +171,15 @@ export class Clients {
   }
 }
 
-/** Whether a topic's pattern has the key: `*` is one word, `#` any number of them. */
+/** Tell whether a topic's pattern matches a key: `*` is one word, `#` any number of words. */
 export function matches(pattern: string, key: string): boolean {
   const words = key.split(".");
-  // reach[n]: the parts of the pattern so far can stand for the first n words.
+  // reach[n]: the parts of the pattern so far match the first n words.
   let reach = [true, ...words.map(() => false)];
   for (const part of pattern.split(".")) {
-    let before = false;
-    reach = reach.map((here, n) => {
-      if (part === "#") return (before ||= here);
+    const first = reach.indexOf(true);
+    reach = reach.map((_, n) => {
+      if (part === "#") return first >= 0 && n >= first;
       return n > 0 && reach[n - 1]! && (part === "*" || part === words[n - 1]);
     });
   }

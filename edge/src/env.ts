@@ -1,17 +1,16 @@
-/** What wrangler.toml binds to the Worker, and what its operator sets. */
+/** The bindings of wrangler.toml and the variables that an operator sets. */
 
-import type { Hub } from "./hub";
+import type { Hub } from "./hub.ts";
 
 export interface Env {
   HUB: DurableObjectNamespace<Hub>;
-  /** One or two keys that sign requests, both ways; a secret. */
+  /** Secret: one or two keys that sign requests in both directions. */
   EDGE_KEYS?: string;
-  /** Where batches are pushed to: `${INGRESS_URL}/v1/deliveries`. */
+  /** Batches are pushed to `${INGRESS_URL}/v1/deliveries`, the push server of a Celery worker. */
   INGRESS_URL?: string;
-  /** JSON: queue name → URL, for queues that have another ingress. */
+  /** JSON: queue name → URL, for queues that have another push server. */
   INGRESS_URLS?: string;
-  // How patient the Worker is, in seconds and attempts: the code's defaults are for production,
-  // tests make them small.
+  // Seconds and attempts in place of those in limits.ts; tests make them small.
   HUB_GRACE_S?: string;
   PUSH_IDLE_S?: string;
   PUSH_WALL_S?: string;
@@ -29,17 +28,17 @@ export function bindingName(queue: string): string {
   return `QUEUE_${queue.toUpperCase().replaceAll("-", "_")}`;
 }
 
-/** The producer binding of a queue; any number of them may be in wrangler.toml. */
+/** Return the producer binding of a queue. wrangler.toml may have any number of them. */
 export function producerOf(env: Env, queue: string): Queue | undefined {
   return (env as unknown as Record<string, Queue | undefined>)[bindingName(queue)];
 }
 
-/** The instance that the clients of one scope meet in. */
+/** Return the hub of one scope. */
 export function hubOf(env: Env, scope: string): DurableObjectStub<Hub> {
   return env.HUB.getByName(`hub:${scope}`);
 }
 
-/** The one instance that knows which signatures were used: a replay must not find another. */
+/** Return the instance that knows the used signatures. There is one, so no replay gets by. */
 export function guardOf(env: Env): DurableObjectStub<Hub> {
   return env.HUB.getByName("guard");
 }

@@ -1,19 +1,20 @@
 /**
- * CUTMV at Cloudflare's edge: a producer without the REST API's limits, a push consumer for Celery
- * workers, and a hub that carries what queues can't, broadcasts.
+ * The edge Worker: a producer without the REST API's limits, a push consumer for Celery workers,
+ * and a hub for broadcasts, which queues can't carry.
  *
- * docs/edge.md is the protocol.
+ * docs/edge.md describes the protocol.
  */
 
 import { version } from "../package.json";
-import { type Env, hubOf } from "./env";
-import { readMessage } from "./hub";
-import { asProblem, messagesOf, Problem } from "./problems";
-import { publish } from "./publish";
-import { push } from "./push";
-import { signedJson, signedTarget } from "./signature";
+import { type Env, hubOf } from "./env.ts";
+import { readMessage } from "./hub.ts";
+import { MAX_CLIENT_ID } from "./limits.ts";
+import { asProblem, messagesOf, Problem } from "./problems.ts";
+import { publish } from "./publish.ts";
+import { push } from "./push.ts";
+import { signedJson, signedTarget } from "./signature.ts";
 
-export { Hub } from "./hub";
+export { Hub } from "./hub.ts";
 
 type Handler = (
   request: Request,
@@ -60,8 +61,8 @@ function route(request: Request, env: Env, ctx: ExecutionContext) {
 async function connect(request: Request, env: Env) {
   await signedTarget(request, env);
   const client = new URL(request.url).searchParams.get("client") ?? "";
-  if (!client || client.length > 128) {
-    throw new Problem(400, "`client` must be an id of 1 to 128 characters.");
+  if (!client || client.length > MAX_CLIENT_ID) {
+    throw new Problem(400, `\`client\` must be an id of 1 to ${MAX_CLIENT_ID} characters.`);
   }
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
     throw new Problem(426, "The hub speaks WebSocket.", { upgrade: "websocket" });

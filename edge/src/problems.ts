@@ -1,4 +1,6 @@
-/** What went wrong, as `application/problem+json` (RFC 9457). A detail never tells a secret. */
+/** Errors as `application/problem+json` (RFC 9457). A detail never holds a secret. */
+
+import { MAX_BATCH_MESSAGES } from "./limits.ts";
 
 const TITLES: Record<number, string> = {
   400: "Bad Request",
@@ -14,12 +16,15 @@ const TITLES: Record<number, string> = {
 };
 
 export class Problem extends Error {
-  constructor(
-    readonly status: number,
-    readonly detail: string,
-    readonly headers: Record<string, string> = {},
-  ) {
+  readonly status: number;
+  readonly detail: string;
+  readonly headers: Record<string, string>;
+
+  constructor(status: number, detail: string, headers: Record<string, string> = {}) {
     super(detail);
+    this.status = status;
+    this.detail = detail;
+    this.headers = headers;
   }
 
   response(): Response {
@@ -34,7 +39,7 @@ export class Problem extends Error {
   }
 }
 
-/** The problem behind anything thrown: what we did not foresee goes to the log, not to the caller. */
+/** Turn anything thrown into a problem. An unforeseen error goes to the log, not to the caller. */
 export function asProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   log("unexpected-error", { error: String(error) });
@@ -45,7 +50,7 @@ export function asProblem(error: unknown): Problem {
   return new Problem(500, "The Worker failed; its log says why.");
 }
 
-/** One line for one event. */
+/** Log one event as one line. */
 export function log(event: string, fields: Record<string, unknown>): void {
   console.log(JSON.stringify({ event, ...fields }));
 }
@@ -59,11 +64,11 @@ export function asObject(value: unknown, what: string): Fields {
   return value as Fields;
 }
 
-/** The list that a request's `messages` must be: of 1 to 100 entries. */
+/** Return a request's `messages`: a list of 1 to 100 entries. */
 export function messagesOf(document: unknown): unknown[] {
   const { messages } = asObject(document, "The body");
-  if (!Array.isArray(messages) || messages.length < 1 || messages.length > 100) {
-    throw new Problem(400, "`messages` must be a list of 1 to 100.");
+  if (!Array.isArray(messages) || messages.length < 1 || messages.length > MAX_BATCH_MESSAGES) {
+    throw new Problem(400, `\`messages\` must be a list of 1 to ${MAX_BATCH_MESSAGES}.`);
   }
   return messages;
 }

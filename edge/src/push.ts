@@ -1,28 +1,23 @@
 /**
- * The push consumer: a batch is POSTed to the ingress of a Celery worker, which answers by a stream
- * of outcomes, one JSON line for each message as it ends, and empty lines to show that it lives.
+ * The push consumer. It POSTs a batch to the push server of a Celery worker, which answers with a
+ * stream: one JSON line as each message ends, and empty lines as heartbeats.
  *
- * Nothing thrown leaves `push`: each message is acked or retried, whatever happens.
+ * `push` never throws: it acks or retries each message, whatever happens.
  */
 
-import { type Env, numberOf, producerOf } from "./env";
-import { asObject, log } from "./problems";
-import { signatureOf } from "./signature";
-
-/** Seconds without a byte after which a connection counts as broken; heartbeats come every 10. */
-const IDLE_S = 40;
-/** Seconds for a batch; the platform ends the handler at 900, and then counts nothing. */
-const WALL_S = 870;
-/** Attempts after which a message that nobody takes is sent anew, before its retries run out. */
-const ANEW_AFTER = 50;
-/** Seconds until a message comes again: where the stream broke, and where time was up. */
-const BROKEN_DELAY_S = 5;
-const WALL_DELAY_S = 30;
-/** Seconds for one that nobody takes: from about the first, doubled, to about the last. */
-const BASE_DELAY_S = 1;
-const MAX_BACKOFF_S = 600;
-/** Seconds: Cloudflare delays for 12 hours at most. */
-const MAX_DELAY_S = 43_200;
+import { type Env, numberOf, producerOf } from "./env.ts";
+import {
+  ANEW_AFTER,
+  BASE_DELAY_S,
+  BROKEN_DELAY_S,
+  IDLE_S,
+  MAX_BACKOFF_S,
+  MAX_DELAY_S,
+  WALL_DELAY_S,
+  WALL_S,
+} from "./limits.ts";
+import { asObject, log } from "./problems.ts";
+import { signatureOf } from "./signature.ts";
 
 const TIME_UP = "time is up";
 
@@ -39,11 +34,15 @@ export async function push(batch: MessageBatch, env: Env): Promise<void> {
     } else {
       await answer.body?.cancel();
       const floor = secondsOf(answer.headers.get("retry-after"));
-      log("ingress-refused", { queue: batch.queue, status: answer.status });
+      log("push-server-refused", { queue: batch.queue, status: answer.status });
       await delivery.putOffAll(floor);
     }
   } catch (error) {
-    log("ingress-failed", { queue: batch.queue, error: String(error), connected: delivery.connected });
+    log("push-server-failed", {
+      queue: batch.queue,
+      error: String(error),
+      connected: delivery.connected,
+    });
     if (delivery.timeUp) delay = WALL_DELAY_S;
     else if (!delivery.connected) await delivery.putOffAll(0);
   } finally {
@@ -56,17 +55,20 @@ class Delivery {
   connected = false;
   private readonly abort = new AbortController();
   private readonly idle: number;
-  private readonly wall: number;
-  private quiet: number | null = null;
+  private readonly wall: ReturnType<typeof setTimeout>;
+  private readonly queue: string;
+  private readonly waiting: Waiting;
+  private readonly env: Env;
+  private silence: ReturnType<typeof setTimeout>;
 
-  constructor(
-    private readonly queue: string,
-    private readonly waiting: Waiting,
-    private readonly env: Env,
-  ) {
+  constructor(queue: string, waiting: Waiting, env: Env) {
+    this.queue = queue;
+    this.waiting = waiting;
+    this.env = env;
     this.idle = numberOf(env, "PUSH_IDLE_S", IDLE_S) * 1000;
     const wall = numberOf(env, "PUSH_WALL_S", WALL_S) * 1000;
     this.wall = setTimeout(() => this.abort.abort(TIME_UP), wall);
+    this.silence = this.awaitByte();
   }
 
   get timeUp(): boolean {
@@ -74,7 +76,7 @@ class Delivery {
   }
 
   async post(document: unknown): Promise<Response> {
-    const url = ingressOf(this.queue, this.env);
+    const url = pushServerOf(this.queue, this.env);
     const body = JSON.stringify(document);
     const headers = await signatureOf(body, this.env);
     headers["content-type"] = "application/json";
@@ -103,12 +105,16 @@ class Delivery {
 
   end(): void {
     clearTimeout(this.wall);
-    clearTimeout(this.quiet);
+    clearTimeout(this.silence);
   }
 
   private heard(): void {
-    clearTimeout(this.quiet);
-    this.quiet = setTimeout(() => this.abort.abort("no heartbeat"), this.idle);
+    clearTimeout(this.silence);
+    this.silence = this.awaitByte();
+  }
+
+  private awaitByte() {
+    return setTimeout(() => this.abort.abort("no heartbeat"), this.idle);
   }
 
   private async apply(line: string): Promise<void> {
@@ -116,7 +122,7 @@ class Delivery {
     try {
       outcome = asObject(JSON.parse(line), "An outcome");
     } catch {
-      return log("ingress-line-unread", { queue: this.queue });
+      return log("outcome-unreadable", { queue: this.queue });
     }
     const message = this.waiting.get(String(outcome["id"]));
     if (!message) return;
@@ -130,12 +136,12 @@ class Delivery {
       case "busy":
         return this.putOff(message, 0);
       default:
-        return log("ingress-line-unread", { queue: this.queue });
+        return log("outcome-unreadable", { queue: this.queue });
     }
     this.waiting.delete(message.id);
   }
 
-  /** Try a message again that nobody took. This is not its fault, so it must not wear it out. */
+  /** Put off a message that no worker took. It must not use up the message's retries. */
   private async putOff(message: Message, floor: number): Promise<void> {
     this.waiting.delete(message.id);
     const delaySeconds = backoff(message.attempts, floor);
@@ -144,7 +150,7 @@ class Delivery {
       return message.retry({ delaySeconds });
     }
     try {
-      // Accepted first, so that a message is there twice rather than never.
+      // Ack after the new message is accepted: twice is better than never.
       await producer.send(message.body, { contentType: typeOf(message.body), delaySeconds });
       message.ack();
     } catch (error) {
@@ -154,7 +160,7 @@ class Delivery {
   }
 }
 
-/** What the ingress is told; a message that can't be told is retried, and so ends as a dead letter. */
+/** Describe a batch for the push server. An unreadable message is retried until it is a dead letter. */
 function describe(batch: MessageBatch): { waiting: Waiting; document: unknown } {
   const waiting: Waiting = new Map();
   const messages: unknown[] = [];
@@ -181,17 +187,17 @@ function typeOf(body: unknown): "text" | "bytes" | "json" {
   return body instanceof ArrayBuffer ? "bytes" : "json";
 }
 
-/** Text as it is, bytes in base64, all else as JSON. */
+/** Return text as it is, bytes in base64, anything else as JSON. */
 function textOf(body: unknown): string {
   if (typeof body === "string") return body;
   if (!(body instanceof ArrayBuffer)) return JSON.stringify(body) ?? "null";
   return btoa(Array.from(new Uint8Array(body), (byte) => String.fromCharCode(byte)).join(""));
 }
 
-function ingressOf(queue: string, env: Env): string {
+function pushServerOf(queue: string, env: Env): string {
   const others = JSON.parse(env.INGRESS_URLS || "{}") as Record<string, string>;
   const base = others[queue] ?? env.INGRESS_URL;
-  if (!base) throw new Error("no ingress: set INGRESS_URL");
+  if (!base) throw new Error("no push server: set INGRESS_URL");
   return `${base.replace(/\/+$/, "")}/v1/deliveries`;
 }
 
@@ -210,10 +216,10 @@ function jittered(seconds: number): number {
   return Math.ceil(seconds * (1 + Math.random() / 5));
 }
 
-/** Seconds of a Retry-After, which is a number or a date. */
+/** Return the seconds of a Retry-After, which is a number or a date. */
 function secondsOf(retryAfter: string | null): number {
   if (!retryAfter) return 0;
   const seconds = Number(retryAfter);
   const wait = Number.isNaN(seconds) ? (Date.parse(retryAfter) - Date.now()) / 1000 : seconds;
-  return wait > 0 ? wait : 0;
+  return Number.isNaN(wait) ? 0 : Math.max(0, wait);
 }

@@ -2,24 +2,18 @@
  * Standard Webhooks (https://www.standardwebhooks.com), both ways: HMAC-SHA256 over
  * `id.timestamp.body`, in the headers webhook-id, webhook-timestamp and webhook-signature.
  *
- * While keys are changed there are two of them: either opens, and what we send is signed by both.
+ * While keys are changed there are two. The Worker accepts either, and signs with both.
  */
 
-import { type Env, guardOf } from "./env";
-import { Problem } from "./problems";
-
-/** Seconds that a timestamp may be off, either way. */
-const TOLERANCE_S = 300;
-/** Bytes of a body that are read at all: 256 KB of messages, most of whose characters JSON escapes. */
-const MAX_BODY = 1_048_576;
-/** Signatures of one request that are looked at. */
-const MAX_SIGNATURES = 8;
+import { type Env, guardOf } from "./env.ts";
+import { MAX_BODY_BYTES, MAX_SIGNATURES, MAX_WEBHOOK_ID, TOLERANCE_S } from "./limits.ts";
+import { Problem } from "./problems.ts";
 
 const encoder = new TextEncoder();
 
-/** The JSON of a signed POST. */
+/** Check a signed POST, and return its JSON. */
 export async function signedJson(request: Request, env: Env): Promise<unknown> {
-  const keys = keysOf(env); // first: nobody's megabyte is read before there is a key to check it
+  const keys = keysOf(env); // first: without a key no body is read
   const body = await bodyOf(request);
   await verify(request.headers, body, keys, env);
   try {
@@ -29,13 +23,13 @@ export async function signedJson(request: Request, env: Env): Promise<unknown> {
   }
 }
 
-/** Check a signed GET: it has no body, so what is signed is its path and query. */
+/** Check a signed GET. It has no body, so its path and query are what is signed. */
 export async function signedTarget(request: Request, env: Env): Promise<void> {
   const { pathname, search } = new URL(request.url);
   await verify(request.headers, encoder.encode(pathname + search), keysOf(env), env);
 }
 
-/** The headers that sign `body` by every key, so that the receiver may have either. */
+/** Return the headers that sign `body` with every key, since the receiver may have either. */
 export async function signatureOf(body: string, env: Env): Promise<Record<string, string>> {
   const id = `msg_${crypto.randomUUID().replaceAll("-", "")}`;
   const timestamp = Math.floor(Date.now() / 1000);
@@ -55,7 +49,7 @@ async function verify(headers: Headers, body: Uint8Array, keys: Uint8Array[], en
   const id = headers.get("webhook-id") ?? "";
   const timestamp = headers.get("webhook-timestamp") ?? "";
   const given = headers.get("webhook-signature") ?? "";
-  if (!id || id.length > 255 || !given || !/^[0-9]{1,12}$/.test(timestamp)) {
+  if (!id || id.length > MAX_WEBHOOK_ID || !given || !/^[0-9]{1,12}$/.test(timestamp)) {
     throw new Problem(401, "The request is not signed: its three webhook- headers are needed.");
   }
   if (!(await anyMatches(given, content(id, timestamp, body), keys))) {
@@ -78,7 +72,7 @@ async function anyMatches(given: string, signed: Uint8Array, keys: Uint8Array[])
   for (const key of keys) {
     const hmac = await imported(key, "verify");
     for (const digest of digests) {
-      // Compares in constant time.
+      // `verify` compares in constant time.
       if (await crypto.subtle.verify("HMAC", hmac, digest, signed)) return true;
     }
   }
@@ -94,7 +88,9 @@ function content(id: string, timestamp: string, body: Uint8Array): Uint8Array {
 }
 
 function keysOf(env: Env): Uint8Array[] {
-  const keys = split(env.EDGE_KEYS ?? "").map(keyBytes).filter((key) => key.length);
+  const keys = split(env.EDGE_KEYS ?? "")
+    .map(keyBytes)
+    .filter((key) => key.length);
   if (!keys.length) {
     throw new Problem(503, "No key is set: npx wrangler secret put EDGE_KEYS", {
       "retry-after": "60",
@@ -105,13 +101,15 @@ function keysOf(env: Env): Uint8Array[] {
 
 function split(keys: string): string[] {
   const several = keys.split(/[\s,]+/).filter(Boolean);
-  // Any other text is one key, with its spaces: its words would be weak ones.
+  // Any other text is one key, spaces included: each of its words alone would be a weak key.
   return several.every((key) => key.startsWith("whsec_")) ? several : [keys];
 }
 
 function keyBytes(key: string): Uint8Array {
-  // Standard Webhooks writes keys in base64 after a prefix; any other string is its bytes.
-  const found = /^whsec_((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$/.exec(key);
+  // Standard Webhooks writes a key in base64 after a prefix. Any other text stands for its bytes.
+  const found = /^whsec_((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$/.exec(
+    key,
+  );
   return found ? fromBase64(found[1]!) : encoder.encode(key);
 }
 
@@ -123,18 +121,22 @@ function imported(key: Uint8Array, use: "sign" | "verify"): Promise<CryptoKey> {
   return crypto.subtle.importKey("raw", key, { name: "HMAC", hash: "SHA-256" }, false, [use]);
 }
 
-/** The body, refused as soon as it is known to be too large. */
+/** Read the body; refuse it as soon as it is known to be too large. */
 async function bodyOf(request: Request): Promise<Uint8Array> {
-  const tooLarge = new Problem(413, `The body is larger than ${MAX_BODY} bytes.`);
-  if (Number(request.headers.get("content-length") ?? 0) > MAX_BODY) throw tooLarge;
+  const tooLarge = new Problem(413, `The body is larger than ${MAX_BODY_BYTES} bytes.`);
+  if (Number(request.headers.get("content-length") ?? 0) > MAX_BODY_BYTES) throw tooLarge;
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of request.body ?? []) {
     size += chunk.byteLength;
-    if (size > MAX_BODY) throw tooLarge;
+    if (size > MAX_BODY_BYTES) throw tooLarge;
     chunks.push(chunk);
   }
   const body = new Uint8Array(size);
-  for (let chunk; (chunk = chunks.pop()); ) body.set(chunk, (size -= chunk.byteLength));
+  let offset = 0;
+  for (const chunk of chunks) {
+    body.set(chunk, offset);
+    offset += chunk.byteLength;
+  }
   return body;
 }

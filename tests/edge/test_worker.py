@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import tomllib
 
 import pytest
@@ -22,8 +24,21 @@ def packages() -> None:
 
 def test_the_types_are_strict_and_right() -> None:
     assert json.loads((EDGE / "tsconfig.json").read_text())["compilerOptions"]["strict"] is True
-    checked = run_tool("tsc", "--noEmit")
-    assert checked.returncode == 0, checked.stdout
+    for project in (".", "tests"):
+        checked = run_tool("tsc", "--noEmit", "--project", project)
+        assert checked.returncode == 0, checked.stdout
+
+
+def test_the_linter_finds_nothing() -> None:
+    checked = run_tool("biome", "ci")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_unit_tests_pass() -> None:
+    argv = json.loads((EDGE / "package.json").read_text())["scripts"]["test"]
+    done = run_tool(*shlex.split(argv))
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)[1]) > 40
 
 
 @pytest.mark.parametrize("env", ["", "production"])

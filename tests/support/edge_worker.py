@@ -52,7 +52,8 @@ def install() -> None:
     """Install the packages that edge/package-lock.json pins, unless they are there."""
     with (EDGE / "package-lock.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one test process does it, the others wait
-        if (EDGE / "node_modules" / ".package-lock.json").exists():
+        installed = EDGE / "node_modules" / ".package-lock.json"
+        if installed.exists() and installed.stat().st_mtime > Path(lock.name).stat().st_mtime:
             return
         npm = shutil.which("npm")
         assert npm, "the edge tests need npm: install Node.js"

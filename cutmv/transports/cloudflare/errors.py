@@ -163,6 +163,6 @@ CONNECTION_ERRORS = (Unreachable, AccessDenied, Throttled, ServerFault, NotFound
 def extra_missing(what: str, extra: str) -> ConfigurationError:
     """Return the error for something that needs packages of an extra of this project."""
     return ConfigurationError(
-        f"cloudflare transport: {what} needs more packages: pip install '.[{extra}]' in a checkout "
-        f"of CUTMV, or its wheel with [{extra}]"
+        f"cloudflare transport: {what} needs more packages: "
+        f"pip install '.[{extra}]' in a checkout of CUTMV"
     )

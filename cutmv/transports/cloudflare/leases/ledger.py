@@ -33,6 +33,7 @@ from cutmv.transports.cloudflare.errors import (
     LedgerUnavailable,
     ObjectMissing,
     ObjectStoreError,
+    extra_missing,
 )
 from cutmv.transports.cloudflare.messages import ObjectStore, opener
 
@@ -214,10 +215,7 @@ class RedisLedger:
         try:
             import redis
         except ImportError:
-            raise ConfigurationError(
-                "cloudflare transport: a lease_ledger in Redis needs the package redis: "
-                "pip install redis"
-            ) from None
+            raise extra_missing("a lease_ledger in Redis", "redis") from None
         self._error = redis.RedisError
         self._redis: Any = redis.Redis.from_url(
             url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT

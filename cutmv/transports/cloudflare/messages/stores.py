@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from cutmv.transports.cloudflare.errors import ConfigurationError
+from cutmv.transports.cloudflare.errors import ConfigurationError, extra_missing
 from cutmv.transports.cloudflare.messages.directory_store import DirectoryObjectStore
 from cutmv.transports.cloudflare.messages.object_store import ObjectStore
 from cutmv.transports.cloudflare.messages.r2 import r2_client
@@ -30,12 +31,14 @@ def opener(
 ) -> Callable[[], ObjectStore]:
     """Return what opens the store at `url`.
 
-    Raises `ConfigurationError` when R2 credentials are missing. Whoever never opens the store
-    never pays for boto3.
+    Raises `ConfigurationError` when boto3 or R2 credentials are missing. Whoever never opens the
+    store never pays for boto3.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
         return lambda: DirectoryObjectStore(Path(unquote(parts.path)))
+    if find_spec("boto3") is None:
+        raise extra_missing(url, "r2")
     environ = os.environ if environ is None else environ
     names = ("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY")
     missing = [name for name in names if not environ.get(name)]

@@ -1,0 +1,72 @@
+/**
+ * Every bound of the Worker, with its unit.
+ *
+ * Some of them hold on both sides of the wire: tests/unit/test_shared_limits.py compares those with
+ * the transport's own, by these names. Each value is a number, or a product of numbers.
+ */
+
+// Cloudflare Queues
+
+/** Bytes of one message, with its metadata. */
+export const MAX_MESSAGE_BYTES = 128_000;
+/** Bytes of one batch, with the metadata of each message. */
+export const MAX_BATCH_BYTES = 256_000;
+/** Bytes that Cloudflare counts for the metadata of one message. */
+export const METADATA_BYTES = 100;
+/** Messages in one batch. */
+export const MAX_BATCH_MESSAGES = 100;
+/** Seconds by which Cloudflare delays a message at most: 12 hours. */
+export const MAX_DELAY_S = 43_200;
+
+// Signed requests
+
+/** Seconds by which a timestamp may differ from the clock, either way. */
+export const TOLERANCE_S = 300;
+/** Bytes of a request's body: 256 KB of messages, most of whose characters JSON escapes. */
+export const MAX_BODY_BYTES = 1_048_576;
+/** Signatures of one request that are checked. */
+export const MAX_SIGNATURES = 8;
+/** Characters of a webhook-id. */
+export const MAX_WEBHOOK_ID = 255;
+
+// The push consumer
+
+/** Seconds between two heartbeats of the push server. */
+export const HEARTBEAT_S = 10;
+/** Seconds without a byte after which a connection counts as broken. */
+export const IDLE_S = 4 * HEARTBEAT_S;
+/** Seconds for a batch. The platform ends the handler at 900, and then applies no outcome. */
+export const WALL_S = 870;
+/** Attempts after which a message that no worker takes is sent anew, before its retries run out. */
+export const ANEW_AFTER = 50;
+/** Seconds until a message comes again whose stream broke. */
+export const BROKEN_DELAY_S = 5;
+/** Seconds until a message comes again whose batch took longer than WALL_S. */
+export const WALL_DELAY_S = 30;
+/** Seconds until a message comes again that no worker takes: the first step of the backoff. */
+export const BASE_DELAY_S = 1;
+/** Seconds until a message comes again that no worker takes, at most. */
+export const MAX_BACKOFF_S = 600;
+
+// The hub
+
+/** Characters of a client's id. */
+export const MAX_CLIENT_ID = 128;
+/** Bytes of one frame from a client. */
+export const MAX_FRAME_BYTES = 1_048_576;
+/** Bytes of an exchange's name, a routing key and a queue's name, each. */
+export const MAX_KEY_BYTES = 255;
+/** Seconds for which a client may be away and keep its bindings. */
+export const GRACE_S = 60;
+/** Seconds between two sweeps that forget signatures, while there are any. */
+export const SWEEP_S = 60;
+/** Bindings, queues and watches that one client may have of each. */
+export const MAX_ENTRIES = 1_000;
+/** Messages kept for a client that is away. Past it the oldest is dropped and counted. */
+export const MAX_HELD = 1_000;
+/** Bytes of the messages kept for a client that is away. Past it the oldest is dropped and counted. */
+export const MAX_HELD_BYTES = 1_048_576;
+/** Messages on their way to a client that it has not reported. Past it its socket is closed. */
+export const MAX_UNREPORTED = 10_000;
+/** Bytes on their way to a client that it has not reported. Past it its socket is closed. */
+export const MAX_UNREPORTED_BYTES = 4 * 1_048_576;

@@ -1,0 +1,44 @@
+/** Stand-ins for what the Workers runtime gives: storage, a hub, a request's context. */
+
+import { DatabaseSync, type SQLInputValue } from "node:sqlite";
+import type { Env } from "../src/env.ts";
+
+/** A Durable Object's storage, as far as clients.ts uses it, in a real SQLite. */
+export function memoryStorage(): DurableObjectStorage {
+  const database = new DatabaseSync(":memory:");
+  const exec = (query: string, ...values: SQLInputValue[]) => {
+    if (query.trim().split(";").filter(Boolean).length > 1) {
+      database.exec(query);
+      return { raw: () => [], toArray: () => [] };
+    }
+    const rows = database.prepare(query).all(...values);
+    return { raw: () => rows.map((row) => Object.values(row)), toArray: () => rows };
+  };
+  const transactionSync = (closure: () => unknown) => {
+    database.exec("BEGIN");
+    try {
+      const result = closure();
+      database.exec("COMMIT");
+      return result;
+    } catch (error) {
+      database.exec("ROLLBACK");
+      throw error;
+    }
+  };
+  return { sql: { exec }, transactionSync } as unknown as DurableObjectStorage;
+}
+
+/** An environment whose hub remembers signatures and counts its wake-ups. */
+export function environment(more: Record<string, unknown> = {}): Env & { wakeUps: string[] } {
+  const used = new Set<string>();
+  const wakeUps: string[] = [];
+  const hub = {
+    remember: async (id: string) => !used.has(id) && used.add(id) !== undefined,
+    wakeUp: async (queue: string) => void wakeUps.push(queue),
+  };
+  const names = { HUB: { getByName: () => hub }, EDGE_KEYS: "whsec_QUJD", ...more };
+  return { ...names, wakeUps } as unknown as Env & { wakeUps: string[] };
+}
+
+/** A context that runs in the background what it is given. */
+export const context = { waitUntil: () => undefined } as unknown as ExecutionContext;
