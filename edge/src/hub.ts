@@ -171,11 +171,11 @@ export class Hub extends DurableObject<Env> {
         const queue = keyOf(op, "queue");
         this.clients.watch(client, queue);
         // The hub does not know what was published before: the client is to look once.
-        return outbox.add(client, { op: "ring", queue });
+        return outbox.add(client, { op: "wake", queue });
       }
       case "unwatch":
         return this.clients.unwatch(client, keyOf(op, "queue"));
-      case "ring":
+      case "wake":
         return this.wakeWatchers(keyOf(op, "queue"), outbox);
       case "got":
         return this.reported(socket, client, integerOf(op, "frames", 2 ** 53 - 1));
@@ -187,7 +187,7 @@ export class Hub extends DurableObject<Env> {
   }
 
   private wakeWatchers(queue: string, outbox: Outbox): void {
-    for (const client of this.clients.watchers(queue)) outbox.add(client, { op: "ring", queue });
+    for (const client of this.clients.watchers(queue)) outbox.add(client, { op: "wake", queue });
   }
 
   private route({ exchange, kind, key, text }: Message, outbox: Outbox, but = ""): number {

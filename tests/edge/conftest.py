@@ -16,7 +16,7 @@ from tests.support.processes import free_port
 #: One for each test that pushes.
 PLAIN = [
     "publish",
-    "rung",
+    "woken",
     "ack",
     "signed",
     "retry",
@@ -36,8 +36,8 @@ QUEUES: dict[str, dict[str, Any]] = {
     "edge-broken": {"max_batch_size": 3, "max_batch_timeout": 1},
     "edge-cut": {"max_batch_size": 3, "max_batch_timeout": 1},
     "edge-many": {"max_batch_size": 10},
-    "edge-poison": {"max_retries": 1, "dead_letter_queue": "edge-grave"},
-    "edge-grave": {"dead_letter_queue": "edge-nowhere"},
+    "edge-poison": {"max_retries": 1, "dead_letter_queue": "edge-dead"},
+    "edge-dead": {"dead_letter_queue": "edge-nowhere"},
 }
 
 

@@ -189,15 +189,15 @@ def test_a_request_to_publish_that_is_wrong(
 def test_publishing_to_a_queue_rings_those_who_watch_it(worker: Worker) -> None:
     with worker.hub() as ann, worker.hub() as ben:
         for client in (ann, ben):
-            client.send({"op": "watch", "queue": "edge-rung"})
-            assert client.next() == {"op": "ring", "queue": "edge-rung"}, "from now on it does"
+            client.send({"op": "watch", "queue": "edge-woken"})
+            assert client.next() == {"op": "wake", "queue": "edge-woken"}, "from now on it does"
             client.settle()
-        worker.publish("edge-rung", "hi")
-        assert ann.next() == ben.next() == {"op": "ring", "queue": "edge-rung"}
-        ben.send({"op": "unwatch", "queue": "edge-rung"})
+        worker.publish("edge-woken", "hi")
+        assert ann.next() == ben.next() == {"op": "wake", "queue": "edge-woken"}
+        ben.send({"op": "unwatch", "queue": "edge-woken"})
         ben.settle()
-        worker.publish("edge-rung", "hi")
-        assert ann.next()["op"] == "ring"
+        worker.publish("edge-woken", "hi")
+        assert ann.next()["op"] == "wake"
         ben.settle()  # and nothing came before its answer
 
 
@@ -206,9 +206,9 @@ def test_a_client_rings_for_a_queue_that_was_filled_by_another_way(
 ) -> None:
     with worker.hub(scope=scope) as ann, worker.hub(scope=scope) as ben:
         ann.send({"op": "watch", "queue": "elsewhere"})
-        assert ann.next()["op"] == "ring"
-        ben.send({"op": "ring", "queue": "elsewhere"}, {"op": "ring", "queue": "another"})
-        assert ann.next() == {"op": "ring", "queue": "elsewhere"}
+        assert ann.next()["op"] == "wake"
+        ben.send({"op": "wake", "queue": "elsewhere"}, {"op": "wake", "queue": "another"})
+        assert ann.next() == {"op": "wake", "queue": "elsewhere"}
         ann.settle()
 
 
@@ -397,7 +397,7 @@ def test_a_frame_that_is_unreadable_ends_the_connection(
         (op("publish", "x", "direct", ""), "text"),
         (op("publish", "x", "direct", "", text="", ref="one"), "ref"),
         ({"op": "watch"}, "queue"),
-        ({"op": "ring", "queue": 7}, "queue"),
+        ({"op": "wake", "queue": 7}, "queue"),
         ({"op": "got", "frames": -1}, "frames"),
     ],
     ids=str,
@@ -444,7 +444,7 @@ def test_bindings_and_what_was_missed_survive_a_restart(
     with worker.hub("ann", scope) as ann:
         ann.bind("x", "topic", "a.*", "q")
         ann.send({"op": "watch", "queue": "cutmv-processing"})
-        assert ann.next()["op"] == "ring"
+        assert ann.next()["op"] == "wake"
         ann.settle()
         worker.stop()
     worker.start()

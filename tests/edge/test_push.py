@@ -223,9 +223,9 @@ def test_a_message_that_breaks_its_ingress_ends_as_a_dead_letter(
         delivery = ingress.next("edge-poison").begin()
         assert delivery.attempts == [attempt]
         delivery.break_off()
-    grave = ingress.next("edge-grave")
-    grave.ack_all()
-    assert grave.bodies == ["poison"]
+    dead = ingress.next("edge-dead")
+    dead.ack_all()
+    assert dead.bodies == ["poison"]
 
 
 def test_many_messages_come_once_each(worker: Worker, ingress: Ingress) -> None:

@@ -311,7 +311,7 @@ class HubClient:
                     if answer is not None:
                         answer.routed = int(op["routed"])
                         answer.ready.set()
-                case "ring":
+                case "wake":
                     self._wake(op["queue"])
                 case "missed":
                     logger.warning("cloudflare: the hub dropped %d messages for us", op["count"])
@@ -323,7 +323,7 @@ class HubClient:
     def _send_wake_ups(self) -> None:
         with self._lock:
             owed, self._owed = self._owed, set()
-        if owed and not self._send([{"op": "ring", "queue": queue} for queue in sorted(owed)]):
+        if owed and not self._send([{"op": "wake", "queue": queue} for queue in sorted(owed)]):
             with self._lock:
                 self._owed |= owed
 

@@ -1,4 +1,4 @@
-"""Workers that pull, and that the hub rings: they leave an empty queue in peace."""
+"""Workers that pull, and that the hub wakes up: they leave an empty queue in peace."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.edge
 
 #: Seconds without a pull after which nobody polls: what does, does so each second.
 QUIET_S = 4.0
-#: Seconds in which a task starts for which somebody rang, on a busy machine; a poll comes in 60.
+#: Seconds in which a task starts that somebody was woken for, on a busy machine; a poll comes in 60.
 SOON_S = 20.0
 
 
-class RungSite(CloudflareSite):
+class WatchedSite(CloudflareSite):
     """A site whose queue the Worker has no binding for: its hub alone is used."""
 
     def __init__(self, emulator: EmulatorProcess, directory: Path, edge: Worker) -> None:
@@ -47,62 +47,62 @@ class RungSite(CloudflareSite):
 @pytest.fixture
 def site(
     emulator: EmulatorProcess, tmp_path: Path, make_worker: Callable[..., Worker]
-) -> Iterator[RungSite]:
-    site = RungSite(emulator, tmp_path, make_worker())
+) -> Iterator[WatchedSite]:
+    site = WatchedSite(emulator, tmp_path, make_worker())
     site.ready(site.worker())
     yield site
     site.close()
 
 
 @pytest.mark.slow
-def test_an_empty_queue_is_not_polled_and_its_tasks_start_at_once(site: RungSite) -> None:
+def test_an_empty_queue_is_not_polled_and_its_tasks_start_at_once(site: WatchedSite) -> None:
     for number in range(3):
         wait_until(site.is_quiet, 40, "the worker leaves the queue in peace")
         site.send("record", f"task {number}")
-        wait_until(lambda n=number: site.ran(f"task {n}"), SOON_S, "it was rung for")  # type: ignore[misc]
+        wait_until(lambda n=number: site.ran(f"task {n}"), SOON_S, "its worker was woken")  # type: ignore[misc]
     assert not site.held()
 
 
 @pytest.mark.slow
-def test_a_queue_that_holds_a_delayed_task_is_polled_until_it_is_due(site: RungSite) -> None:
+def test_a_queue_that_holds_a_delayed_task_is_polled_until_it_is_due(site: WatchedSite) -> None:
     wait_until(site.is_quiet, 40, "the worker leaves the queue in peace")
     site.send("record", "later", countdown=8)
     due = time.time() + 8
-    wait_until(lambda: site.ran("later"), 8 + SOON_S, "nobody rings when it is due")
+    wait_until(lambda: site.ran("later"), 8 + SOON_S, "nobody is woken when it is due")
     assert time.time() > due - 1.5, "never early: sent just before"
     wait_until(site.is_quiet, 40, "and then there is peace again")
 
 
-def test_queues_are_polled_while_the_hub_is_away(site: RungSite) -> None:
+def test_queues_are_polled_while_the_hub_is_away(site: WatchedSite) -> None:
     wait_until(site.is_quiet, 40, "the worker leaves the queue in peace")
     site.edge.stop()
     wait_until(lambda: not site.is_quiet(), SOON_S, "it polls again")
-    site.send("record", "unrung")
-    wait_until(lambda: site.ran("unrung"), SOON_S)
+    site.send("record", "polled")
+    wait_until(lambda: site.ran("polled"), SOON_S)
 
 
-def test_a_client_is_rung_for_what_it_may_have_missed(make_worker: Callable[..., Worker]) -> None:
+def test_a_client_is_woken_for_what_it_may_have_missed(make_worker: Callable[..., Worker]) -> None:
     worker = make_worker()
-    rings = threading.Semaphore(0)
-    watcher, ringer = (HubClient(worker.url, KEY, "") for _ in range(2))
+    wake_ups = threading.Semaphore(0)
+    watcher, waker = (HubClient(worker.url, KEY, "") for _ in range(2))
     try:
-        watcher.watch("work", rings.release)
-        assert rings.acquire(timeout=SOON_S), "it is watched from now on, and before it was not"
-        ringer.wake_up("work")
-        assert rings.acquire(timeout=SOON_S)
+        watcher.watch("work", wake_ups.release)
+        assert wake_ups.acquire(timeout=SOON_S), "it is watched from now on, and before it was not"
+        waker.wake_up("work")
+        assert wake_ups.acquire(timeout=SOON_S)
         worker.stop()
-        assert rings.acquire(timeout=SOON_S), "nobody rings any more"
+        assert wake_ups.acquire(timeout=SOON_S), "nobody wakes any more"
         worker.start()
-        assert rings.acquire(timeout=SOON_S), "it is watched again"
-        for hub in (watcher, ringer):  # the runtime may drop a connection while it starts
+        assert wake_ups.acquire(timeout=SOON_S), "it is watched again"
+        for hub in (watcher, waker):  # the runtime may drop a connection while it starts
             wait_until(lambda hub=hub: hub.publish("nowhere", "fanout", "", "") == 0, SOON_S)  # type: ignore[misc]
-        while rings.acquire(blocking=False):
+        while wake_ups.acquire(blocking=False):
             pass
-        watcher.unwatch("work", rings.release)
-        ringer.wake_up("work")
-        for hub in (ringer, watcher):
+        watcher.unwatch("work", wake_ups.release)
+        waker.wake_up("work")
+        for hub in (waker, watcher):
             assert hub.publish("nowhere", "fanout", "", "") == 0
-        assert not rings.acquire(blocking=False)
+        assert not wake_ups.acquire(blocking=False)
     finally:
-        for hub in (watcher, ringer):
+        for hub in (watcher, waker):
             hub.close(2)
