@@ -22,9 +22,11 @@ from cutmv.media.plan import (
 )
 from cutmv.media.probe import keyframes, probe
 from cutmv.media.render import Progress, Rendered, render
+from cutmv.media.source import HEAD_BYTES, container_of
 from cutmv.media.times import Clip, parse_clip, parse_time
 
 __all__ = [
+    "HEAD_BYTES",
     "Aspect",
     "AudioStream",
     "Cancelled",
@@ -40,6 +42,7 @@ __all__ = [
     "RenderTimeout",
     "Rendered",
     "VideoStream",
+    "container_of",
     "ffmpeg_path",
     "ffprobe_path",
     "keyframes",

@@ -51,7 +51,14 @@ def demuxer_of(source: str) -> str:
 
     Raises MediaError when it is no video container we read, MediaUnavailable when a relay fails.
     """
-    head = _head_of_relay(source) if _is_url(source) else _head_of_file(source)
+    return container_of(_head_of_relay(source) if _is_url(source) else _head_of_file(source))
+
+
+def container_of(head: bytes) -> str:
+    """FFmpeg's name for the container of a file that starts with `head`, its first HEAD_BYTES.
+
+    Raises MediaError when it is no video container we read.
+    """
     if not head:
         raise MediaError("The file is empty.")
     if head[4:8] in _MOV_BOXES:

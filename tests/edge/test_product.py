@@ -70,7 +70,7 @@ class EdgeStack(Stack):
 
     def run_cut(self, step_id: str) -> None:
         """Send a step once more, as a message that comes a second time."""
-        code = "import sys; from cutmv.tasks import cut; cut.apply_async((sys.argv[1],))"
+        code = "import sys; from cutmv.worker.tasks import cut; cut.apply_async((sys.argv[1],))"
         argv = [sys.executable, "-c", code, step_id]
         subprocess.run(argv, env=self.env, check=True, timeout=60)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cutmv.jobs import Claims
-from cutmv.jobs import run as running
+from cutmv.worker import step as running
 from cutmv.services import services
 
 #: After each of these the process is gone; `("object", "method")` and whether the call is made.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from cutmv.jobs import Job, JobStore, Upload, new_id
-from cutmv.jobs.request import JobRequest, plan_job
+from cutmv.jobs import JobRequest, plan_job
 from cutmv.media import MediaInfo, VideoStream
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cutmv.jobs.breaker import FIRST_PROBE_S, Breaker
+from cutmv.dispatch.circuit_breaker import FIRST_PROBE_S, CircuitBreaker
 from tests.support.emulator import EmulatorProcess
 from tests.support.media import make_sample
 from tests.support.processes import wait_for
@@ -22,14 +22,14 @@ from tests.support.stack import Stack
 #: Runs in a process of its own, since an app reads its environment once.
 SWEEP = """
 import io, os, time
-from cutmv.jobs.janitor import Janitor, ORPHAN_S
-from cutmv.jobs.submit import Dispatcher
-from cutmv.progress import Hub
+from cutmv.dispatch.janitor import Janitor, ORPHAN_AGE_S
+from cutmv.dispatch import Dispatcher
+from cutmv.progress import ProgressFeed
 from cutmv.services import services
 from cutmv.jobs.tables import jobs, uploads
 
 here = services()
-dispatcher = Dispatcher(here, Hub())
+dispatcher = Dispatcher(here, ProgressFeed())
 with here.store.engine.begin() as db:
     for table in (jobs, uploads):
         db.execute(table.update().values(created_at=table.c.created_at - {age}))
@@ -151,7 +151,7 @@ def test_a_queue_s_status_is_asked_for_at_most_every_few_seconds(
 
 
 def test_a_breaker_opens_at_a_failure_and_closes_at_a_success() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     assert (breaker.reason, breaker.wants_probe) == (None, False)
 
     breaker.failed("gone")

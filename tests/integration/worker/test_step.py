@@ -14,8 +14,8 @@ import pytest
 
 from cutmv.config import Settings
 from cutmv.jobs import Job, State, Upload, new_id
-from cutmv.jobs.request import JobRequest, plan_job
-from cutmv.jobs.run import StepBusy, StepRun, Stopped
+from cutmv.jobs import JobRequest, plan_job
+from cutmv.worker.step import StepBusy, StepRun, Stopped
 from cutmv.jobs.tables import steps
 from cutmv.media import MediaError, probe
 from cutmv.services import Services

@@ -8,7 +8,7 @@ import pytest
 
 from cutmv.jobs import Upload
 from cutmv.jobs.model import State, job_state
-from cutmv.jobs.request import JobRequest, output_name, plan_job
+from cutmv.jobs import JobRequest, output_name, plan_job
 from cutmv.media import MediaError, OutputSpec
 from tests.support.jobs import video_info
 
