@@ -49,7 +49,7 @@ COMMANDS = {
     "cut": LazyCommand(
         "cutmv.cli.cut",
         "cut",
-        "Cut clips of a video here and now, without a server.",
+        "Cut clips of INPUT here and now, without a server.",
         "app",
         ("rich", "sqlalchemy"),
     ),
@@ -59,7 +59,7 @@ COMMANDS = {
     "emulator": LazyCommand(
         "cutmv.emulator.cli",
         "emulator",
-        "Serve the REST API of Cloudflare Queues, from a SQLite file.",
+        "Serve the Cloudflare Queues REST API from a local file.",
         "emulator",
         ("starlette", "uvicorn"),
     ),

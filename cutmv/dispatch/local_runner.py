@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalRunner:
-    """Runs `cutmv.cut` by Celery's eager `apply`, in a bounded executor, under the step's own id."""
+    """Runs `cutmv.cut` by Celery's eager `apply`, in a bounded executor, by the step's id."""
 
     def __init__(self, services: Services, feed: ProgressFeed) -> None:
         self._context = LocalContext(services, feed.publish, self._retry_later, threading.Event())

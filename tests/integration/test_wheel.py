@@ -94,9 +94,9 @@ def test_an_installed_wheel_serves_its_page_and_cuts(address: str, video: Path) 
 @pytest.mark.parametrize(
     ("argv", "env", "said"),
     [
-        (["up"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, "cutmv[redis]"),
-        (["up"], {"DATABASE_URL": "postgresql://127.0.0.1:1/cutmv"}, "cutmv[postgres]"),
-        (["emulator"], {}, "cutmv[emulator]"),
+        (["up"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, "pip install '.[redis]'"),
+        (["up"], {"DATABASE_URL": "postgresql://127.0.0.1:1/cutmv"}, "pip install '.[postgres]'"),
+        (["emulator"], {}, "pip install '.[emulator]'"),
     ],
 )
 def test_an_installed_wheel_names_the_extra_that_it_lacks(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cutmv.worker.workspace import WORKSPACE_FOLDER, LOCK_GRACE_S, sweep_workspace, work_folder
+from cutmv.worker.workspace import LOCK_GRACE_S, WORKSPACE_FOLDER, sweep_workspace, work_folder
 
 HOLD = """
 import sys, pathlib
