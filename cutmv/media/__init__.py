@@ -1,10 +1,9 @@
 """FFmpeg and nothing else: what is in a video, and clips of it, exact to the frame.
 
-`times` and `plan` are pure: what people write, and what to do for it. `probe` (with `timeline`:
-when a picture starts and ends), `frames` (which of them a clip has) and `render` run `ffprobe` and
-FFmpeg through `child` (which bounds it and always ends it, by way of `jail`), on a `source` (if
-that is a URL, by way of a `relay`), with the program that `binaries` finds. `info` is what a probe
-finds, `errors` what goes wrong.
+`times` parses what people write, and `plan` plans an output; both are pure. `probe` asks `ffprobe`
+what is in a file (`info`), `timeline` measures what headers do not say, `frames` finds the frames
+of a clip, and `render` makes an output. They run a program that `binaries` finds as a `child` in a
+`sandbox`, on a `source`, which for a URL is a `relay`. The package imports nothing of CUTMV.
 """
 
 from cutmv.media.binaries import ffmpeg_path, ffprobe_path, shortcomings, version_of

@@ -23,7 +23,8 @@ SEND_TIMEOUT_S = 10
 #: Bytes of the largest message from a client, which needs to send none.
 MAX_MESSAGE_BYTES = 64
 #: Close codes (RFC 6455 7.4 and its registry): the job ended; the server stops, failed, is full.
-CLOSE_NORMAL, CLOSE_GOING_AWAY, CLOSE_INTERNAL_ERROR, CLOSE_TRY_AGAIN = 1000, 1001, 1011, 1013
+CLOSE_NORMAL, CLOSE_GOING_AWAY = 1000, 1001
+CLOSE_INTERNAL_ERROR, CLOSE_TRY_AGAIN_LATER = 1011, 1013
 #: Close code of our own: the job was deleted while it was watched.
 CLOSE_JOB_DELETED = 4404
 #: Seconds to wait for the client's close frame, and for the end of the reader thread.
@@ -48,7 +49,7 @@ def register(app: Flask) -> None:
     def watch(client: Server, job_id: str) -> None:
         """Follow a job."""
         if not free.acquire(blocking=False):
-            _end(client, CLOSE_TRY_AGAIN)
+            _end(client, CLOSE_TRY_AGAIN_LATER)
             return
         try:
             with web().metrics.websockets.track_inprogress():

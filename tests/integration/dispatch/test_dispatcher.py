@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
+
+import httpx
 
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import wait_for
@@ -59,10 +60,8 @@ def test_a_queue_s_status_is_asked_for_at_most_every_few_seconds(
 
 
 def test_a_job_of_an_upload_that_is_gone_is_refused(
-    make_stack: Callable[[str], Stack], video: Path
+    make_stack: Callable[[str], Stack],
 ) -> None:
-    import httpx
-
     stack = make_stack("eager")
     stack.start_web()
 

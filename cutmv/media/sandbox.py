@@ -1,7 +1,7 @@
 """Run one program under limits, and never longer than the process that started it.
 
-Started by `child.py` as a script of its own (`python -I -S jail.py PARENT MEMORY OUTPUT CPU
-PROGRAM ARGS…`), because code run between fork and exec in a threaded parent can deadlock.
+`child` starts it as a script of its own (`python -I -S sandbox.py PARENT MEMORY OUTPUT CPU
+PROGRAM ARGS…`), because code that runs between fork and exec in a threaded parent can deadlock.
 It becomes the program by exec, so the process id is the program's.
 """
 
