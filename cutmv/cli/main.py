@@ -12,7 +12,7 @@ import click
 from cutmv import __version__
 from cutmv.install import install_command, missing_packages
 
-#: What the web server imports, and what a worker does, beyond the bare installation.
+#: What a worker and the web server import beyond the bare installation.
 _WORKER_PACKAGES = ("boto3", "sqlalchemy")
 _WEB_PACKAGES = (
     *_WORKER_PACKAGES,
@@ -67,7 +67,7 @@ COMMANDS = {
         "cutmv.cli.provision", "provision", "Create or correct queues, consumers and the bucket."
     ),
     "queues": LazyCommand(
-        "cutmv.cli.queues", "queues", "Look at Cloudflare queues, and mend what is in them."
+        "cutmv.cli.queues", "queues", "Look at Cloudflare queues, and repair what is in them."
     ),
     "up": LazyCommand(
         "cutmv.cli.serve",

@@ -41,7 +41,7 @@ _yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--prefix", default="", help="The app's option queue_name_prefix, if it has one.")
 @click.pass_context
 def queues(ctx: click.Context, prefix: str) -> None:
-    """Look at Cloudflare queues, and mend what is in them.
+    """Look at Cloudflare queues, and repair what is in them.
 
     The account comes from CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN. Queues go by the names
     that Celery knows, or by Cloudflare's. Exit codes: 0 done, 1 failed, 2 bad usage.

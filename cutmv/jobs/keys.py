@@ -4,7 +4,7 @@
     jobs/JOB/STEP/NAME        an output of a step
     doctor/ID                 what `cutmv doctor` writes to see whether it can, and deletes
     results/…                 Celery's results (`cutmv.config.RESULTS_PREFIX`)
-    celery/…                  the transport's (`broker_transport_options`, in `cutmv.config`)
+    celery/…                  the transport's lease ledger and large messages
 
 Celery and the transport write the last two themselves, where the configuration tells them to.
 """

@@ -23,7 +23,7 @@ ID_BYTES = 15
 
 
 class State(StrEnum):
-    """Where a step or a job stands."""
+    """The state of a step or a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -149,7 +149,7 @@ class Job:
 
     @property
     def percent(self) -> float:
-        """Finished work over all work, weighing each step by the length of its clip."""
+        """The percent of all steps together, each weighted by the length of its clip."""
         weights = [max(step.end_s - step.start_s, 0.1) for step in self.steps]
         done = sum(w * s.percent for w, s in zip(weights, self.steps, strict=True))
         return done / sum(weights) if weights else 100.0

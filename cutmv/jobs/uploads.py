@@ -75,7 +75,7 @@ def accept_upload(
             Upload(upload_id, incoming.filename, size, content_type, key, info, created_at=0.0)
         )
     except BaseException:
-        # Whatever it was, a client that hung up among it, nobody will ask for this key again.
+        # Whatever failed, or if the client hung up: nobody will ask for this key again.
         with contextlib.suppress(Exception):
             storage.delete(key)
         raise

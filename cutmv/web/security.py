@@ -43,7 +43,7 @@ def _bound_the_connection() -> None:
 
 
 def _refuse_other_origins() -> None:
-    """Refuse what another site's page sends. A WebSocket is such a thing, though it is a GET."""
+    """Refuse requests of other sites' pages that may change something, or open a WebSocket."""
     is_websocket = request.headers.get("Upgrade", "").lower() == "websocket"
     if request.method in SAFE_METHODS and not is_websocket:
         return

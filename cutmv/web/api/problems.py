@@ -23,7 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Problem(Exception):
-    """An answer other than success: its status, one line, and any further members."""
+    """An error to answer with: its status, one line for people, and any further members."""
 
     def __init__(self, status: int, detail: str, **members: Any) -> None:
         super().__init__(detail)
@@ -58,7 +58,7 @@ def register(app: Flask) -> None:
 
 
 def answer(status: int, detail: str, **members: Any) -> Response:
-    """The response that tells a problem."""
+    """The response for a problem."""
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
     return Response(json.dumps(body), status, content_type="application/problem+json")
