@@ -68,7 +68,7 @@ def render(
     plan: RenderPlan,
     destination: Path,
     *,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
     cancelled: Callable[[], bool] | None = None,
     timeout_s: float,
     threads: int | None = None,
@@ -115,8 +115,8 @@ def render(
 class ProgressReader:
     """Reads the lines of FFmpeg's `-progress` and reports each group; percent never goes back."""
 
-    def __init__(self, frames: Frames, on_progress: Callable[[Progress], None] | None) -> None:
-        self._report = on_progress
+    def __init__(self, frames: Frames, on_progress: Callable[[Progress], None]) -> None:
+        self._on_progress = on_progress
         self._frames = frames
         self._values: dict[str, str] = {}
         self._latest = Progress()
@@ -131,27 +131,21 @@ class ProgressReader:
         frame, speed = int(self._number("frame")), self._number("speed") or None
         part = min(1.0, frame / self._frames.count)
         made_s = part * self._frames.length_s
-        self._set(
-            Progress(
-                percent=max(self._latest.percent, 100.0 * part),
-                fps=self._number("fps") or None,
-                speed=speed,
-                eta_s=round((self._frames.length_s - made_s) / speed, 1) if speed else None,
-                out_time_s=round(made_s, 3),
-                frame=frame,
-            )
+        self._latest = Progress(
+            percent=max(self._latest.percent, 100.0 * part),
+            fps=self._number("fps") or None,
+            speed=speed,
+            eta_s=round((self._frames.length_s - made_s) / speed, 1) if speed else None,
+            out_time_s=round(made_s, 3),
+            frame=frame,
         )
+        self._on_progress(self._latest)
 
     def finish(self) -> None:
         """Report the end: all frames are made and checked."""
         length_s = round(self._frames.length_s, 3)
         last = replace(self._latest, percent=100.0, eta_s=0.0, out_time_s=length_s)
-        self._set(replace(last, frame=self._frames.count))
-
-    def _set(self, progress: Progress) -> None:
-        self._latest = progress
-        if self._report is not None:
-            self._report(progress)
+        self._on_progress(replace(last, frame=self._frames.count))
 
     def _number(self, key: str) -> float:
         try:

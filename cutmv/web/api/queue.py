@@ -18,7 +18,7 @@ def status() -> Response:
 
 @blueprint.post(WEBHOOK_PATH)
 def progress() -> tuple[str, int]:
-    """Take `{"events": […]}`, signed as Standard Webhooks are, and publish them to the progress feed."""
+    """Take `{"events": […]}`, signed as Standard Webhooks are, and tell those who watch."""
     here = web()
     secret = here.services.settings.webhook_secret
     headers = {name.lower(): value for name, value in request.headers.items()}
