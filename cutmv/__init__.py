@@ -12,7 +12,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # `celery -A cutmv` looks for this name; whoever only wants the transport never pays for it.
+    # `celery -A cutmv` looks for this name. It is imported late, so that those who use the
+    # transport alone need no more.
     if name == "celery":
         from cutmv.app import app
 

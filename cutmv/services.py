@@ -7,10 +7,13 @@ from cutmv.config import Settings
 from cutmv.jobs import JobStore
 from cutmv.storage import LocalStorage, R2Storage, Storage
 
+#: The folder of the data directory that holds stored files where there is no R2.
+FILES_FOLDER = "files"
+
 
 @dataclass(frozen=True)
 class Services:
-    """The settings, and what they ask to be opened. All of it can be used from threads."""
+    """The settings, and the job store and the storage they ask for. Threads may share them."""
 
     settings: Settings
     store: JobStore
@@ -18,7 +21,11 @@ class Services:
 
     @classmethod
     def open(cls, settings: Settings) -> "Services":
-        """Open the job store and the storage of `settings`."""
+        """Open the job store and the storage of `settings`.
+
+        Raises SQLAlchemyError when the database does not answer, StorageError when the folder for
+        files can't be made.
+        """
         return cls(settings, JobStore(settings.database_url), open_storage(settings))
 
 
@@ -29,7 +36,7 @@ def open_storage(settings: Settings) -> Storage:
         or settings.r2_secret_access_key is None
         or settings.r2_endpoint_url is None
     ):
-        return LocalStorage(settings.data_dir / "files")
+        return LocalStorage(settings.data_dir / FILES_FOLDER)
     return R2Storage(
         settings.r2_bucket,
         settings.r2_endpoint_url,
@@ -40,9 +47,9 @@ def open_storage(settings: Settings) -> Storage:
 
 @lru_cache(maxsize=1)
 def services() -> Services:
-    """This process's services, from its environment. Raises ConfigError.
+    """This process's services, from its environment. Raises ConfigError, and as `Services.open`.
 
-    Opened at the first use, so in a forked worker process by itself. (A JobStore survives a fork
-    too; an open connection to R2 does not.)
+    They are opened at the first use, so that a forked worker process opens its own: a job store
+    survives a fork, an open connection to R2 does not.
     """
     return Services.open(Settings.from_env())

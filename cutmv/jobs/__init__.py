@@ -1,11 +1,12 @@
-"""What a job is, and where it is kept.
+"""The domain: what an upload, a job and a step are, where they are kept, and who may run a step.
 
-`model` (pure) ← `tables` ← `store` ← `claims`. `request` turns what a person asked for into a
-job. `submit` stands above the Celery tasks, which stand above the rest, so it is not imported
-here; `breaker` is its own.
+`model` is pure; `request` turns what a person asked for into a job. `tables`, `store` and `claims`
+keep all of it in a SQL database. `keys` makes the keys of stored objects, and `uploads` accepts an
+upload. The package may import `cutmv.media`, `cutmv.storage` and `cutmv.config`.
 """
 
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended
+from cutmv.jobs.keys import UPLOADS_PREFIX, doctor_key, job_prefix, output_key
 from cutmv.jobs.model import (
     Job,
     Output,
@@ -16,20 +17,36 @@ from cutmv.jobs.model import (
     Upload,
     new_id,
 )
+from cutmv.jobs.request import JobRequest, output_name, outputs_of, plan_job
 from cutmv.jobs.store import JobStore
+from cutmv.jobs.tables import metadata
+from cutmv.jobs.uploads import EmptyUpload, NoVideo, accept_upload, probe_stored
 
 __all__ = [
+    "UPLOADS_PREFIX",
     "Busy",
     "Claimed",
     "Claims",
+    "EmptyUpload",
     "Ended",
     "Job",
+    "JobRequest",
     "JobStore",
+    "NoVideo",
     "Output",
     "State",
     "Step",
     "UnknownJob",
     "UnknownUpload",
     "Upload",
+    "accept_upload",
+    "doctor_key",
+    "job_prefix",
+    "metadata",
     "new_id",
+    "output_key",
+    "output_name",
+    "outputs_of",
+    "plan_job",
+    "probe_stored",
 ]

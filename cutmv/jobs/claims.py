@@ -1,12 +1,12 @@
-"""Who may run a step: one owner at a time, for as long as it beats.
+"""Claims: a step has one owner at a time, who runs it and renews the claim by heartbeats.
 
-A broker delivers at least once, so the same step may be brought to several workers, or to one
-again. Each asks for it here first. What if a process dies:
+A broker delivers at least once, so several workers may receive the same step, or one may receive it
+twice. Each claims the step here first. When a process dies
 
-- before `claim`: nothing happened; the broker, or the janitor, brings the step again
-- between `claim` and `finish`: the lease runs out, and the next one to ask gets the step
-- between storing the output and `finish`: the next one finds the output and only finishes
-- after `finish`: the message comes again, and `claim` answers that it is done
+- before `claim`, nothing has happened; the broker, or the janitor, brings the step again
+- between `claim` and `finish`, the lease runs out, and the next worker that claims it gets it
+- between storing the output and `finish`, the next worker finds the output and only finishes
+- after `finish`, the message comes again, and `claim` answers that the step has ended
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ import sqlalchemy as sa
 from cutmv.jobs.model import Output, State, Step, UnknownJob
 from cutmv.jobs.store import JobStore, settle, to_step
 from cutmv.jobs.tables import now, steps
+from cutmv.media import Progress
 
-#: Seconds without a beat after which a step may be taken from its owner. A beat comes several
-#: times a second, so this bounds a stall of the database or the host, not the work.
+#: Seconds without a heartbeat after which another may claim the step. Heartbeats come several times
+#: a second, so this bounds a stall of the database or the host, not the work.
 LEASE_S = 20.0
 #: Times that a step is started before it is given up: it may be what kills its workers.
 MAX_ATTEMPTS = 10
@@ -26,14 +27,14 @@ MAX_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Claimed:
-    """The caller owns the step now and must beat, then finish, fail or release it."""
+    """The caller owns the step now: it must send heartbeats, then finish, fail or release it."""
 
     step: Step
 
 
 @dataclass(frozen=True)
 class Busy:
-    """Another owns the step, for `remaining_s` seconds at least."""
+    """Another owner has the step; its lease ends in `remaining_s` seconds unless it is renewed."""
 
     remaining_s: float
 
@@ -46,16 +47,17 @@ class Ended:
 
 
 class Claims:
-    """The statements of one owner about the steps that it runs.
+    """Claims of one owner in a job store, which last `lease_s` seconds from each heartbeat.
 
-    `owner` names one run of one step: two deliveries to one process are two owners.
+    `owner` names one run of one step: two deliveries to one process are two owners. All methods
+    raise SQLAlchemyError when the database fails.
     """
 
     def __init__(self, store: JobStore, owner: str, lease_s: float = LEASE_S) -> None:
         self.store, self.owner, self.lease_s = store, owner, lease_s
 
     def claim(self, step_id: str, route: str) -> Claimed | Busy | Ended:
-        """Ask for a step. `route` is how it came here. Raises UnknownJob."""
+        """Claim a step. `route` is the mode by which it came here. Raises UnknownJob."""
         with self.store.engine.begin() as db:
             row = db.execute(
                 sa.select(steps, now().label("now")).where(steps.c.id == step_id).with_for_update()
@@ -86,18 +88,12 @@ class Claims:
         step = to_step(changed)
         return Ended(step) if step.state.final else Claimed(step)
 
-    def beat(
-        self,
-        step: Step,
-        *,
-        stage: str,
-        percent: float,
-        fps: float | None = None,
-        speed: float | None = None,
-        eta_s: float | None = None,
-        out_time_s: float | None = None,
-    ) -> bool:
-        """Renew the lease and note the progress; False when the step is no longer ours."""
+    def beat(self, step: Step, stage: str, progress: Progress) -> bool:
+        """Renew the lease and note the progress; False when the step is no longer ours.
+
+        The percent of a step never goes back.
+        """
+        percent = progress.percent
         farther = sa.case((steps.c.percent < percent, percent), else_=steps.c.percent)
         return self._change(
             step,
@@ -105,14 +101,14 @@ class Claims:
             lease_until=now() + self.lease_s,
             stage=stage,
             percent=farther,
-            fps=fps,
-            speed=speed,
-            eta_s=eta_s,
-            out_time_s=out_time_s,
+            fps=progress.fps,
+            speed=progress.speed,
+            eta_s=progress.eta_s,
+            out_time_s=progress.out_time_s,
         )
 
     def finish(self, step: Step, output: Output) -> bool:
-        """The output is stored: the step is done. False when the step is no longer ours."""
+        """Mark a step as done, whose output is stored; False when it is no longer ours."""
         return self._end(
             step,
             state=State.DONE,
@@ -123,13 +119,14 @@ class Claims:
         )
 
     def fail(self, step: Step, error: str) -> bool:
-        """The step can't be done; `error` is one line for people. False when not ours."""
+        """Mark a step as failed; `error` is one line for people. False when it is not ours."""
         return self._end(step, state=State.FAILED, error=error)
 
     def release(self, step: Step, *, expected: bool, failed: bool) -> bool:
-        """Let another try later. `expected`: somebody brings it; else the janitor shall.
+        """Queue the step again, for another attempt; False when it is no longer ours.
 
-        A start that did not fail, because its process was told to end, does not count.
+        `expected` says that a message brings the step; without one the janitor does. `failed` says
+        that the attempt counts; one that its process ended, since it was told to stop, does not.
         """
         values: dict[str, object] = {} if failed else {"attempts": step.attempts - 1}
         enqueued_at = now() if expected else None

@@ -23,7 +23,7 @@ ID_BYTES = 15
 
 
 class State(StrEnum):
-    """Where a step or a job stands."""
+    """The state of a step or a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -76,7 +76,7 @@ class Output:
 class Step:
     """One output to make: the clip as the user wrote it and in seconds, its kind and shape.
 
-    `name` is the file name that people see; the storage's key is made of ids.
+    `name` is the file name that people see. `route` is how the step came to its worker: a mode.
     """
 
     id: str
@@ -99,6 +99,11 @@ class Step:
     error: str | None = None
     output: Output | None = None
 
+    @property
+    def shown_percent(self) -> float:
+        """The percent as people are shown it, with one digit after the point."""
+        return round(self.percent, 1)
+
     def to_json(self) -> dict[str, Any]:
         """The step as the HTTP API and the WebSocket show it."""
         return {
@@ -110,7 +115,7 @@ class Step:
             "fit": self.spec.fit,
             "state": self.state.value,
             "stage": self.stage,
-            "percent": round(self.percent, 1),
+            "percent": self.shown_percent,
             "fps": self.fps,
             "speed": self.speed,
             "eta_s": self.eta_s,
@@ -130,7 +135,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Job:
-    """What one person asked for: an upload and the steps to make of it."""
+    """An upload and the steps to make of it. Times are in seconds since 1970."""
 
     id: str
     upload: Upload
@@ -144,7 +149,7 @@ class Job:
 
     @property
     def percent(self) -> float:
-        """Finished work over all work, weighing each step by the length of its clip."""
+        """The percent of all steps together, each weighted by the length of its clip."""
         weights = [max(step.end_s - step.start_s, 0.1) for step in self.steps]
         done = sum(w * s.percent for w, s in zip(weights, self.steps, strict=True))
         return done / sum(weights) if weights else 100.0

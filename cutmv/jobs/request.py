@@ -1,4 +1,4 @@
-"""From what a person asked for to a job of steps: pure, and all of the checking is here."""
+"""Plan a job: checks what a person asked for and makes the steps. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -17,10 +17,7 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """What to make of an upload: of each clip ("START-END") each shape, and a GIF and a still.
-
-    `aspects` are those of `cutmv.media.OutputSpec`; `fit` is "crop" or "pad".
-    """
+    """What to make of an upload: each clip ("START-END") in each shape, as a GIF, as a still."""
 
     upload_id: str
     clips: tuple[str, ...]

@@ -1,6 +1,7 @@
-"""The job store: every statement about uploads, jobs and steps, but those of a running step.
+"""The job store: keeps uploads, jobs and steps in a SQL database.
 
-Those are in `claims.py`. All times are seconds since 1970 by the database's clock.
+`claims` has the statements about a step that runs; all others are here. Times are seconds since
+1970 by the database's clock. Every method raises SQLAlchemyError when the database fails.
 """
 
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ class JobStore:
         self.engine.dispose()
 
     def reading(self) -> sa.Connection:
-        """A connection whose transaction sees one moment and takes no write lock."""
+        """A connection whose transaction sees one state of the database and takes no write lock."""
         return self.engine.connect().execution_options(reads_only=True)
 
     def check(self) -> None:
@@ -133,7 +134,10 @@ class JobStore:
             return _load(db, page)
 
     def cancel(self, job_id: str) -> Job:
-        """End what has not ended. Its runners find out at their next beat. Raises UnknownJob."""
+        """Cancel the steps that have not ended; their workers find out at the next heartbeat.
+
+        Raises UnknownJob.
+        """
         with self.engine.begin() as db:
             ended = db.execute(
                 steps.update()
@@ -145,7 +149,7 @@ class JobStore:
         return self.job(job_id)
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many there are of each, by ("job" or "step", state)."""
+        """How many jobs and steps there are, by ("job" or "step", state)."""
         with self.reading() as db:
             return {
                 (kind, state): count
@@ -155,50 +159,50 @@ class JobStore:
                 )
             }
 
-    # What a janitor needs
+    # For the janitor
 
     def sent(self, step_ids: Sequence[str], route: str) -> None:
-        """Note the route these steps were sent by, and that a broker has them if it has one."""
+        """Note the route by which steps were sent; a broker has them unless it is `eager`."""
         with self.engine.begin() as db:
             of_job = sa.select(steps.c.job_id).where(steps.c.id.in_(step_ids))
-            away = None if route == "eager" else now()
-            db.execute(steps.update().where(steps.c.id.in_(step_ids)).values(enqueued_at=away))
+            at = None if route == "eager" else now()
+            db.execute(steps.update().where(steps.c.id.in_(step_ids)).values(enqueued_at=at))
             db.execute(jobs.update().where(jobs.c.id.in_(of_job)).values(route=route))
 
-    def stranded(self, away_s: float, fresh_s: float) -> list[Step]:
-        """Steps that wait and that nobody may be bringing, the oldest job's first.
+    def stranded(self, lost_after_s: float, min_age_s: float) -> list[Step]:
+        """Queued steps that no broker may be going to deliver, the oldest job's first.
 
-        Those no broker took, and those whose message has been away for `away_s` seconds: the
-        broker may have lost it, and a second message does no harm. Jobs younger than `fresh_s`
-        seconds are left to the request that made them.
+        A step is stranded when no broker took its message, or took it more than `lost_after_s`
+        seconds ago: the broker may have lost it, and a second message does no harm. Steps of jobs
+        younger than `min_age_s` seconds are left to the request that made the job.
         """
-        lost = sa.or_(steps.c.enqueued_at.is_(None), steps.c.enqueued_at < now() - away_s)
-        return self._queued(lost, fresh_s)
+        lost = sa.or_(steps.c.enqueued_at.is_(None), steps.c.enqueued_at < now() - lost_after_s)
+        return self._queued(lost, min_age_s)
 
-    def waiting(self, fresh_s: float) -> list[Step]:
-        """All steps that nobody runs, whether or not a broker has their message; see stranded."""
-        return self._queued(sa.true(), fresh_s)
+    def waiting(self, min_age_s: float) -> list[Step]:
+        """All queued steps, whether or not a broker has their message; `min_age_s` as above."""
+        return self._queued(sa.true(), min_age_s)
 
     def has_enqueued(self) -> bool:
         """Whether a broker has the message of a step that nobody runs yet."""
         with self.reading() as db:
-            away = sa.and_(steps.c.state == State.QUEUED, steps.c.enqueued_at.is_not(None))
-            return bool(db.scalar(sa.select(sa.exists().where(away))))
+            enqueued = sa.and_(steps.c.state == State.QUEUED, steps.c.enqueued_at.is_not(None))
+            return bool(db.scalar(sa.select(sa.exists().where(enqueued))))
 
-    def _queued(self, condition: sa.ColumnElement[bool], fresh_s: float) -> list[Step]:
+    def _queued(self, condition: sa.ColumnElement[bool], min_age_s: float) -> list[Step]:
         with self.reading() as db:
             rows = db.execute(
                 sa.select(steps)
                 .join(jobs)
                 .where(
-                    steps.c.state == State.QUEUED, jobs.c.created_at < now() - fresh_s, condition
+                    steps.c.state == State.QUEUED, jobs.c.created_at < now() - min_age_s, condition
                 )
                 .order_by(jobs.c.created_at, steps.c.job_id, steps.c.position)
             )
             return [to_step(row) for row in rows]
 
     def reclaim(self) -> list[str]:
-        """Queue again the running steps whose runner stopped beating; returns their ids."""
+        """Queue again the running steps whose lease has run out; returns their ids."""
         with self.engine.begin() as db:
             lost = db.execute(
                 steps.update()
@@ -211,7 +215,7 @@ class JobStore:
             return [row.id for row in lost]
 
     def fail_running(self, step_id: str, owner: str, error: str) -> bool:
-        """Fail a step whose runner was killed, if its owner's name starts so; tell whether."""
+        """Mark a running step as failed whose owner's name starts with `owner`; tell whether."""
         with self.engine.begin() as db:
             failed = db.execute(
                 steps.update()
@@ -247,20 +251,20 @@ class JobStore:
             ]
 
     def delete_job(self, job_id: str) -> None:
-        """Forget a job and its steps; its files must be gone by now."""
+        """Delete a job and its steps. The caller has deleted its outputs from the storage."""
         with self.engine.begin() as db:
             db.execute(steps.delete().where(steps.c.job_id == job_id))
             db.execute(jobs.delete().where(jobs.c.id == job_id))
 
     def delete_upload(self, upload_id: str) -> None:
-        """Forget an upload that no job uses; its file must be gone by now."""
+        """Delete an upload that no job uses. The caller has deleted its file from the storage."""
         with self.engine.begin() as db:
             used = sa.select(jobs.c.id).where(jobs.c.upload_id == upload_id).exists()
             db.execute(uploads.delete().where(uploads.c.id == upload_id, ~used))
 
 
 def settle(db: sa.Connection, job_id: str) -> None:
-    """Bring a job's row in line with its steps, in the transaction that changed one of them."""
+    """Set a job's state by its steps', in the transaction that changed one of them."""
     # Two steps that end at once must see each other: the second waits here for the first.
     db.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
     rows = db.execute(

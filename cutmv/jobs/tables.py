@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-# Celery's SQL results load it at their first use, and SQLAlchemy looks into it for every enum:
-# a thread of ours would meet it half-loaded, so it is loaded before there are threads.
+# Celery's SQL result backend imports it at its first use, and SQLAlchemy looks it up for every
+# enum: a thread of ours could find it half imported, so it is imported before there are threads.
 import sqlalchemy.orm
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -70,17 +70,17 @@ steps = sa.Table(
     sa.Column("output_key", sa.Text),
     sa.Column("output_size", sa.BigInteger),
     sa.Column("output_type", sa.Text),
-    # Who runs it, and until when that counts; null when nobody does.
+    # Who has claimed it, and until when; null when nobody has.
     sa.Column("owner", sa.Text),
     sa.Column("lease_until", sa.Double),
-    # When a broker last took its message, or null: nobody has it but this table.
+    # When a broker last took its message; null when no broker has it.
     sa.Column("enqueued_at", sa.Double),
     sa.Index("steps_by_state", "state", "lease_until"),
 )
 
 
 class now(FunctionElement[float]):
-    """Seconds since 1970 by the database's clock: leases must not hang on a host's own."""
+    """Seconds since 1970 by the database's clock, which all hosts share, unlike their own."""
 
     type = sa.Double()
     inherit_cache = True
@@ -126,7 +126,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Turn on the write-ahead log; that does not wait for others by itself, as statements do."""
+    """Turn on the write-ahead log. SQLite does not wait for other processes there, so we do."""
     deadline = time.monotonic() + SQLITE_BUSY_S
     while True:
         try:

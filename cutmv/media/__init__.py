@@ -1,10 +1,9 @@
 """FFmpeg and nothing else: what is in a video, and clips of it, exact to the frame.
 
-`times` and `plan` are pure: what people write, and what to do for it. `probe` (with `timeline`:
-when a picture starts and ends), `frames` (which of them a clip has) and `render` run `ffprobe` and
-FFmpeg through `child` (which bounds it and always ends it, by way of `jail`), on a `source` (if
-that is a URL, by way of a `relay`), with the program that `binaries` finds. `info` is what a probe
-finds, `errors` what goes wrong.
+`times` parses what people write, and `plan` plans an output; both are pure. `probe` asks `ffprobe`
+what is in a file (`info`), `timeline` measures what headers do not say, `frames` finds the frames
+of a clip, and `render` makes an output. They run a program that `binaries` finds as a `child` in a
+`sandbox`, on a `source`, which for a URL is a `relay`. The package imports nothing of CUTMV.
 """
 
 from cutmv.media.binaries import ffmpeg_path, ffprobe_path, shortcomings, version_of
@@ -22,9 +21,11 @@ from cutmv.media.plan import (
 )
 from cutmv.media.probe import keyframes, probe
 from cutmv.media.render import Progress, Rendered, render
+from cutmv.media.source import HEAD_BYTES, container_of
 from cutmv.media.times import Clip, parse_clip, parse_time
 
 __all__ = [
+    "HEAD_BYTES",
     "Aspect",
     "AudioStream",
     "Cancelled",
@@ -40,6 +41,7 @@ __all__ = [
     "RenderTimeout",
     "Rendered",
     "VideoStream",
+    "container_of",
     "ffmpeg_path",
     "ffprobe_path",
     "keyframes",

@@ -1,4 +1,4 @@
-"""Which FFmpeg to run: the one named by the environment, the system's, or the wheel's.
+"""Find the FFmpeg to run: the one named by the environment, the system's, or the wheel's.
 
 A system FFmpeg is preferred, since its owner keeps it patched, when it is 5.1 or newer (the
 first with `-fps_mode`) and has the libraries that a cut needs. Otherwise the builds inside the
@@ -20,7 +20,7 @@ from cutmv.media.errors import MediaUnavailable
 MIN_LIBAVUTIL = (57, 28)
 #: Configure switches without which a cut can't be encoded or tone-mapped.
 NEEDED_LIBRARIES = ("--enable-libx264", "--enable-libzimg")
-#: What `render` and `plan` name, by the list of FFmpeg's that must have it.
+#: The encoders and filters that `render` and `plan` use, by FFmpeg's option that lists them.
 NEEDED_PARTS = {
     "-encoders": ("libx264", "aac", "gif", "mjpeg"),
     "-filters": ("zscale", "tonemap", "palettegen", "paletteuse"),
@@ -85,7 +85,7 @@ def version_of(program: str) -> str:
 
 
 def shortcomings(ffmpeg: str) -> list[str]:
-    """What a cut needs that this `ffmpeg` has not. Raises MediaUnavailable."""
+    """What this `ffmpeg` lacks of what a cut needs. Raises MediaUnavailable."""
     missing = _lacking(_shown(ffmpeg, "-version"))
     for option, parts in NEEDED_PARTS.items():
         # Each line is flags, a name, and what it is.
@@ -106,7 +106,7 @@ def _is_good(ffmpeg: Path) -> bool:
 
 
 def _lacking(shown: str) -> list[str]:
-    """What a build that says this of itself is too old for, or was made without."""
+    """What a build lacks whose `-version` shows this text."""
     version = _LIBAVUTIL.search(shown)
     old = version is None or (int(version[1]), int(version[2])) < MIN_LIBAVUTIL
     missing = ["version 5.1 or newer"] if old else []
@@ -128,7 +128,7 @@ def _shown(program: str, option: str) -> str:
 
 
 def _wheel_folder() -> Path | None:
-    # Found without importing it: the package warns, and its name is shared with another.
+    # The package is not imported: it warns, and another package has the same name.
     spec = importlib.util.find_spec("ffmpeg")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (binaries := Path(folder, "binaries")).is_dir():

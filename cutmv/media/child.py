@@ -13,23 +13,23 @@ from pathlib import Path
 
 from cutmv.media.errors import Cancelled, RenderTimeout
 
-#: Seconds between looks at `cancelled` and the clock; a cancel must end FFmpeg within a second.
-POLL_S = 0.1
+#: Seconds between checks of `cancelled` and the clock; a cancel must end FFmpeg within a second.
+POLL_INTERVAL_S = 0.1
 #: Seconds between SIGTERM and SIGKILL: FFmpeg may be rewriting a large file's index.
 TERM_GRACE_S = 0.4
 #: Seconds after SIGKILL in which the kernel must have ended the process.
 KILL_GRACE_S = 10.0
 #: Bytes of standard error kept, the latest: a damaged file can make FFmpeg write without end.
 MAX_STDERR_BYTES = 16_384
-#: Bytes of one line of standard output: longer ones are cut, since nothing we ask for has them.
+#: Bytes of one line of standard output at which it is cut; no output that we use is as long.
 MAX_LINE_BYTES = 1_048_576
-#: Of our environment, what the child may see: it reads hostile files and needs no secrets.
+#: The variables of our environment that the child gets: it reads hostile files, so no secrets.
 PASSED_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
-#: A static FFmpeg crashes when its C library loads the system's character sets, which it does
-#: for the names in a transport stream: it finds none, and shows the names as they are.
+#: A static FFmpeg crashes when its C library loads the system's character sets, which it does for
+#: the names in a transport stream. With this it finds none, and shows the names as they are.
 FIXED_ENVIRONMENT = {"GCONV_PATH": "/nonexistent"}
 
-_JAIL = str(Path(__file__).with_name("jail.py"))
+_SANDBOX = str(Path(__file__).with_name("sandbox.py"))
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Limits:
 
     @property
     def cpu_s(self) -> int:
-        """Processor seconds over all threads: a last resort if nobody is left to watch."""
+        """Processor seconds over all threads, which end FFmpeg should its parent be gone."""
         return int(self.time_s * (os.cpu_count() or 1)) + 10
 
 
@@ -67,10 +67,10 @@ def run(
     of its group have ended.
     """
     deadline = time.monotonic() + limits.time_s
-    jailed = [sys.executable, "-I", "-S", _JAIL, str(os.getpid())]
-    jailed += [str(n) for n in (limits.memory_bytes, limits.output_bytes, limits.cpu_s)]
+    sandboxed = [sys.executable, "-I", "-S", _SANDBOX, str(os.getpid())]
+    sandboxed += [str(n) for n in (limits.memory_bytes, limits.output_bytes, limits.cpu_s)]
     child = subprocess.Popen(
-        [*jailed, *argv],
+        [*sandboxed, *argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -100,7 +100,7 @@ def _watch(
         selector.register(child.stderr, selectors.EVENT_READ)
         while selector.get_map():
             _check(deadline, cancelled)
-            for key, _ in selector.select(POLL_S):
+            for key, _ in selector.select(POLL_INTERVAL_S):
                 chunk = os.read(key.fd, 65_536)
                 if not chunk:
                     selector.unregister(key.fileobj)
@@ -114,7 +114,7 @@ def _watch(
     while child.poll() is None:  # its pipes are closed, so this is short
         _check(deadline, cancelled)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(POLL_S)
+            child.wait(POLL_INTERVAL_S)
     if line:
         on_line(line.decode("utf-8", "replace").strip())
     return errors.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""What can go wrong with a video, by what the caller should do about it.
+"""The errors of this package, by what the caller should do about them.
 
 Exception
 ├── MediaError           the file, the clip or the result is wrong: a retry won't help
@@ -10,14 +10,14 @@ Exception
 import re
 import signal
 
-#: Characters of FFmpeg's own words that an error line may carry: enough for one sentence.
+#: Characters of FFmpeg's own message that an error shows: enough for one sentence.
 MAX_DETAIL_CHARS = 200
 
 #: How an error begins, by what was tried.
 PROBE_FAILED = "The video can't be read"
 CUT_FAILED = "The clip can't be cut"
 
-#: What FFmpeg says, and what that means for the person who sent the file.
+#: FFmpeg's messages, and what each means for the person who sent the file.
 _MEANINGS = (
     ("moov atom not found", "the file is cut short: its index is missing; send the whole file"),
     ("does not contain any stream", "the file has no picture and no sound"),
@@ -28,12 +28,12 @@ _MEANINGS = (
     ("Invalid argument", "the file is damaged in a way that FFmpeg can't handle"),
 )
 
-#: FFmpeg's words for failures that are not the file's fault.
+#: FFmpeg's messages for failures that are not the file's fault.
 _PASSING = re.compile(
     r"Input/output error|Stream ends prematurely|Server returned|Connection timed out"
     r"|No space left on device|Disk quota exceeded|Resource temporarily unavailable"
 )
-#: Signals by which the machine, or who runs it, ends a program that did nothing wrong.
+#: Signals by which the machine, or its administrator, ends a program that did nothing wrong.
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _URL = re.compile(r"\w+://\S+")

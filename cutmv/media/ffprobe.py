@@ -9,7 +9,7 @@ from cutmv.media.child import Limits, run
 from cutmv.media.errors import PROBE_FAILED, explain
 from cutmv.media.source import input_args
 
-#: Bytes of memory that looking may take.
+#: Bytes of memory (address space) that ffprobe may take.
 PROBE_MEMORY_BYTES = 4 * 2**30
 
 

@@ -1,4 +1,4 @@
-"""Which frames of a source belong to a clip."""
+"""Find the frames of a source that belong to a clip."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from cutmv.media.ffprobe import ask
 from cutmv.media.plan import GIF_RATE, RenderPlan
 
 #: What ffprobe shows of packets, and of decoded frames.
-PACKETS = "packet=pts,dts,duration,flags"
-DECODED = "frame=best_effort_timestamp"
+PACKET_FIELDS = "packet=pts,dts,duration,flags"
+DECODED_FIELDS = "frame=best_effort_timestamp"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def find_frames(
     interval = f"{max(0.0, float(plan.first_pts * tick) - 0.5):.6f}%{until_s:.6f}"
     shown = ["-select_streams", str(plan.video.index), "-read_intervals", interval]
     decoded = plan.info.container == "avi"
-    shown += ["-show_entries", DECODED if decoded else PACKETS]
+    shown += ["-show_entries", DECODED_FIELDS if decoded else PACKET_FIELDS]
     found = ask(
         source,
         plan.info.container,
@@ -87,7 +87,7 @@ def _of_decoded(frames: list[dict[str, Any]]) -> dict[int, int]:
     """As `_of_packets`, by the times that FFmpeg's decoder gives where the container has none."""
     times: dict[int, int] = {}
     for frame in frames:
-        # What the decoder still holds at the end comes without a time, one tick after the other.
+        # The last frames that the decoder holds have no time: give them one tick after another.
         pts = frame.get("best_effort_timestamp")
         times[max(times, default=-1) + 1 if pts is None else int(pts)] = 1
     return times

@@ -1,4 +1,4 @@
-"""Decide what to do for one output; nothing here runs or reads anything."""
+"""Plan one output: which part of the source, which filters, which size. Pure."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,14 +20,15 @@ SIZES: dict[Aspect, tuple[int, int]] = {
 }
 #: A GIF's width in pixels, its frames a second, and its longest length in seconds.
 GIF_WIDTH, GIF_RATE, GIF_MAX_S = 480, 10, 6
-#: Seconds that a person may name past the end: the rounding of a duration that was shown.
+#: Seconds past the end that a clip may name, since people see durations rounded.
 END_GRACE_S = Fraction(1, 20)
-#: Seconds of any cut, and those for each second of 1080p: eight times what a slow core needs.
+#: The time limit of a cut: seconds for any, and for each second of 1080p; a slow core needs an
+#: eighth of that.
 LIMIT_BASE_S, LIMIT_PER_S = 120.0, 24.0
 #: Pixels of a 1080p picture.
-FULL_HD = 1920 * 1080
+FULL_HD_PIXELS = 1920 * 1080
 
-#: From HDR to the ordinary range, by way of linear light.
+#: The filters from HDR to the standard range, by way of linear light.
 _TONE_MAP = (
     "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,"
     "tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv"
@@ -103,8 +104,10 @@ def time_limit_s(info: MediaInfo, clip: Clip, spec: OutputSpec) -> float:
     """Seconds after which a cut is stopped: in proportion to its length and its pictures' size."""
     if spec.kind != "cutdown":
         return LIMIT_BASE_S
-    pixels = info.video.width * info.video.height if info.video else FULL_HD
-    return LIMIT_BASE_S + float(clip.end - clip.start) * LIMIT_PER_S * max(1.0, pixels / FULL_HD)
+    pixels = info.video.width * info.video.height if info.video else FULL_HD_PIXELS
+    return LIMIT_BASE_S + float(clip.end - clip.start) * LIMIT_PER_S * max(
+        1.0, pixels / FULL_HD_PIXELS
+    )
 
 
 def _pts(time: Fraction, info: MediaInfo, video: VideoStream) -> int:
@@ -113,8 +116,8 @@ def _pts(time: Fraction, info: MediaInfo, video: VideoStream) -> int:
     ticks = time / video.time_base + round(Fraction(info.start_s) / video.time_base)
     frame_ticks = 1 / video.frame_rate / video.time_base
     if not video.variable and frame_ticks.denominator != 1:
-        # The clock is too coarse for the rate (29.97 in milliseconds, say), so each frame's
-        # time was rounded to a tick: compare with the same rounding.
+        # The clock is too coarse for the rate (29.97 in milliseconds, say), so each frame's time
+        # was rounded to a tick: round in the same way.
         ticks -= Fraction(1, 2)
     return -int(-ticks // 1)
 
@@ -135,7 +138,7 @@ def _filters(video: VideoStream, spec: OutputSpec, width: int, height: int) -> l
             (video.coded_width, video.coded_height),
             (video.coded_height, video.coded_width),
         )
-        # Cropping an odd last line away leaves every other pixel as it was.
+        # To crop an odd last line leaves all other pixels as they are.
         filters += [] if square else [f"scale={video.width}:{video.height}"]
         filters += [f"crop={width}:{height}:0:0:exact=1", f"scale={levels}"]
     elif spec.fit == "crop":
@@ -147,7 +150,7 @@ def _filters(video: VideoStream, spec: OutputSpec, width: int, height: int) -> l
         filters += [f"scale={scaled[0]}:{scaled[1]}:flags=lanczos:{levels}"]
         filters += [f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2:black"]
     pixels = {"cutdown": "yuv420p", "gif": "rgb24", "still": "yuvj420p"}[spec.kind]
-    # What scales after the tone mapping forgets the matrix, which a player needs to know.
+    # Scaling after the tone mapping drops the matrix, which a player needs to know.
     matrix = ["setparams=colorspace=bt709"] if video.hdr and spec.kind == "cutdown" else []
     return [*filters, "setsar=1", f"format={pixels}", *matrix]
 

@@ -1,4 +1,4 @@
-"""Ask ffprobe what is in a file."""
+"""Probe a video: ask ffprobe what is in it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,10 +12,11 @@ from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.source import demuxer_of, readable
 from cutmv.media.timeline import from_first_keyframe, measured
 
-#: Seconds for looking at a file's headers, over a slow network too.
+#: Seconds that reading a file's headers may take, over a slow network too.
 PROBE_TIMEOUT_S = 60.0
-#: How far apart, in relation, the average and the base frame rate of an even video may be.
-EVEN_RATE = Fraction(1, 200)
+#: The difference between average and base frame rate, as a part of the latter, up to which frames
+#: count as evenly spaced.
+MAX_RATE_DIFFERENCE = Fraction(1, 200)
 
 
 def probe(
@@ -39,17 +40,17 @@ def probe(
         if video is None:
             raise MediaError("The file has no picture: send a video.")
         duration_s = _number(container.get("duration")) or 0.0
-        # What an encoder puts before zero to get going, no player shows.
+        # No player shows what an encoder puts before zero to start up.
         start_s = max(0.0, _number(container.get("start_time")) or 0.0)
         picture = _video(video, start_s, duration_s)
         if duration_s <= 0 or _fraction(video.get("avg_frame_rate")) is None:
             picture = measured(name, demuxer, picture, cancelled=cancelled)
             duration_s = duration_s or picture.start_s + picture.duration_s - start_s
-        if demuxer == "avi":  # it has the times of decoding: the picture comes out this much later
+        if demuxer == "avi":  # its times are those of decoding: frames are shown this much later
             held_s = float(int(video.get("has_b_frames", 0)) * picture.time_base)
             picture = replace(picture, start_s=picture.start_s + held_s)
             start_s, duration_s = picture.start_s, duration_s - held_s
-        if demuxer == "mpegts":  # its clock has no zero, and starts with the sound's
+        if demuxer == "mpegts":  # its clock starts anywhere, and the sound may come first
             whole_s = picture.duration_s
             picture = from_first_keyframe(
                 name, demuxer, picture, timeout_s=timeout_s, cancelled=cancelled
@@ -92,7 +93,9 @@ def _video(stream: dict[str, Any], start_s: float, duration_s: float) -> VideoSt
         raise MediaError("The video's picture can't be read: its codec is damaged or unknown.")
     # The base rate is the more exact of the two: an average suffers from a last short frame.
     # Without an average it is the container's clock, and no rate of frames.
-    even = average is not None and base is not None and abs(rate - base) <= base * EVEN_RATE
+    even = (
+        average is not None and base is not None and abs(rate - base) <= base * MAX_RATE_DIFFERENCE
+    )
     rotation = _rotation(stream)
     pixel = _fraction(str(stream.get("sample_aspect_ratio")).replace(":", "/"))
     shown = (round(width * (pixel or 1)), height)

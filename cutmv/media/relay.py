@@ -1,8 +1,8 @@
 """Serve one remote video to FFmpeg from this machine, so that FFmpeg opens no other address.
 
-Names are looked up, certificates checked and broken downloads resumed here: a static FFmpeg
-crashes when it looks a name up (its C library loads the system's, of another version), none
-checks certificates unless told to, and a signed URL on a command line is there for all to read.
+The relay looks up names, checks certificates and resumes broken downloads. A static FFmpeg crashes
+when it looks up a name (its C library loads the system's, of another version), FFmpeg checks
+certificates only when told to, and everybody on the machine can read a URL on a command line.
 """
 
 import logging
@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -23,15 +22,15 @@ import httpx
 from cutmv.media.errors import MediaUnavailable
 
 #: Seconds in which the storage must take a connection, and send the next bytes of an answer.
-CONNECT_S, READ_S = 10.0, 30.0
-#: Attempts at one range, and seconds before the second: doubled for each one after, jittered.
-TRIES, BACKOFF_S = 5, 0.3
-#: Seconds between looks at whether the relay is to end.
-POLL_S = 0.05
-#: What an answer says about its bytes.
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
+#: Attempts at one range, and seconds before the second; they double for each later one, jittered.
+MAX_TRIES, BACKOFF_S = 5, 0.3
+#: Seconds between checks whether the relay is to end.
+STOP_CHECK_S = 0.05
+#: The headers of the storage's answer that FFmpeg gets.
 PASSED_HEADERS = ("Content-Length", "Content-Range", "Content-Type")
-#: Answers that another attempt may improve.
-PASSING = (408, 429, 500, 502, 503, 504)
+#: Statuses of failures that may pass, so that another attempt is made.
+RETRIED_STATUSES = (408, 429, 500, 502, 503, 504)
 
 _RANGE = re.compile(r"^bytes=(\d+)-(\d*)$")
 
@@ -50,13 +49,13 @@ class Relay:
             self._remote = httpx.URL(remote)
         except httpx.InvalidURL as error:
             raise MediaUnavailable("The video's address is no valid URL.") from error
-        #: One line about bytes that were not given after all attempts, or None: FFmpeg may have
-        #: taken an end that came too early for the video's own.
+        #: One line about bytes that no attempt could get, or None. FFmpeg may have taken the early
+        #: end of an answer for the end of the video.
         self.lost: str | None = None
-        #: One line about what fails just now, or None.
+        #: One line about the latest failure, or None when bytes came since.
         self.trouble: str | None = None
         self._client = httpx.Client(
-            timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
+            timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             headers={"Accept-Encoding": "identity"},
         )
         self._ending = threading.Event()
@@ -64,7 +63,7 @@ class Relay:
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.relay = self
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(POLL_S,), name="media-relay", daemon=True
+            target=self._server.serve_forever, args=(STOP_CHECK_S,), name="media-relay", daemon=True
         )
 
     @property
@@ -76,38 +75,33 @@ class Relay:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._ending.set()
         self._server.shutdown()
         self._server.server_close()
         self._client.close()
 
     def serve(self, handler: "_Handler") -> None:
-        """Answer one request of FFmpeg's with what the storage answers."""
+        """Answer one request of FFmpeg with the storage's answer; resume it when it breaks off."""
         asked = _RANGE.match(handler.headers.get("Range", "bytes=0-"))
         if handler.path != self._path or asked is None:
             handler.send_error(HTTPStatus.NOT_FOUND)
             return
         first, last = int(asked[1]), asked[2]
         begun, tries = False, 0
-        while tries < TRIES:
+        while tries < MAX_TRIES:
             if self._ending.wait(_backoff_s(tries)):
-                return  # nobody reads any more
+                return  # FFmpeg has ended
             tries += 1
             try:
                 with self._ask(first, last, resumed=begun) as answer:
                     if not begun:
                         handler.begin(answer)
                         begun = True
-                    # As they come: a wanted size would lose what is gathered when it breaks off.
+                    # Chunks as they come: with a fixed size httpx would drop a part on a failure.
                     for chunk in answer.iter_raw():
                         first += len(chunk)
-                        tries, self.trouble = 0, None  # what moves is not broken
+                        tries, self.trouble = 0, None  # bytes came: the next failure is a first one
                         handler.wfile.write(chunk)
                 return
             except httpx.HTTPStatusError as error:
@@ -116,7 +110,7 @@ class Relay:
                     handler.send_error(status)
                     return
                 self.trouble = f"The storage answered {status} when asked for the video."
-                if status not in PASSING:
+                if status not in RETRIED_STATUSES:
                     break
             except httpx.HTTPError as error:
                 reason = type(error).__name__
@@ -139,12 +133,12 @@ class Relay:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    # One that waits for the storage would hold up the end of a cancelled cut.
+    # A request that waits for the storage must not delay the end of a cancelled cut.
     block_on_close = False
     relay: Relay
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """FFmpeg closes a connection when it wants another part: that is no error."""
+        """Log an error, unless FFmpeg closed the connection, as it does to read another range."""
         if not isinstance(sys.exception(), ConnectionError):
             log.exception("a request of FFmpeg's failed")
 
@@ -166,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: FFmpeg's requests interest nobody."""
+        """Log no request."""
 
 
 def _backoff_s(tries: int) -> float:

@@ -1,4 +1,4 @@
-"""Run FFmpeg for one plan, watch it, and check what it made before it is shown to anyone."""
+"""Render one output: run FFmpeg by a plan, report its progress, and check what it made."""
 
 import os
 import tempfile
@@ -25,11 +25,11 @@ AUDIO_BITRATE = "192k"
 MEMORY_BYTES = 12 * 2**30
 #: Bytes of the largest output.
 OUTPUT_BYTES = 20 * 10**9
-#: Seconds before the first frame at which reading starts, in the order of the attempts: some
-#: containers find the keyframe before a time only roughly, and FFmpeg then fails, or leaves frames
-#: out. The last reads from the start.
+#: Seconds before the first frame at which reading starts, one for each attempt. In some containers
+#: FFmpeg finds the keyframe before a time only roughly, and then fails or leaves frames out; the
+#: last attempt reads from the start.
 PREROLLS_S = (0.5, 15.0, float("inf"))
-#: Seconds for looking at a finished output.
+#: Seconds that the check of a finished output may take.
 CHECK_TIMEOUT_S = 120.0
 #: FFmpeg's muxer, and ffprobe's demuxer, of each kind of output.
 MUXERS = {"cutdown": "mp4", "gif": "gif", "still": "mjpeg"}
@@ -38,8 +38,10 @@ DEMUXERS = {"cutdown": "mov", "gif": "gif", "still": "jpeg_pipe"}
 
 @dataclass(frozen=True)
 class Progress:
-    """Where FFmpeg is: percent of the frames; seconds left and made; x264 frames a second; and
-    how many seconds of video it makes in one. None for what is not known yet.
+    """How far FFmpeg is. None stands for what is not known yet.
+
+    `percent` is that of the frames, `fps` frames encoded in a second, `speed` seconds of video made
+    in a second, `eta_s` seconds left, `out_time_s` seconds of video made.
     """
 
     percent: float = 0.0
@@ -66,7 +68,7 @@ def render(
     plan: RenderPlan,
     destination: Path,
     *,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
     cancelled: Callable[[], bool] | None = None,
     timeout_s: float,
     threads: int | None = None,
@@ -84,7 +86,7 @@ def render(
     try:
         with readable(source) as readable_source:
             frames = find_frames(readable_source, plan, timeout_s=timeout_s, cancelled=cancelled)
-            watch = Watch(frames, on_progress)
+            reader = ProgressReader(frames, on_progress)
             starts = _starts(plan, frames)
             for from_s in starts:
                 argv = _command(readable_source, plan, frames, from_s)
@@ -92,7 +94,7 @@ def render(
                 limits = Limits(MEMORY_BYTES, OUTPUT_BYTES, max(0.0, ends - time.monotonic()))
                 argv += [f"file:{partial}"]
                 try:
-                    ended = run(argv, limits=limits, on_line=watch.line, cancelled=cancelled)
+                    ended = run(argv, limits=limits, on_line=reader.take_line, cancelled=cancelled)
                     if ended.code != 0:
                         raise explain(CUT_FAILED, ended.code, ended.stderr, readable_source)
                     rendered = _check(partial, plan, frames, cancelled)
@@ -102,7 +104,7 @@ def render(
                 except MediaError:
                     if from_s == starts[-1]:
                         raise
-        watch.done()
+        reader.finish()
         partial.chmod(0o644)
         partial.replace(destination)
         return rendered
@@ -110,17 +112,17 @@ def render(
         partial.unlink(missing_ok=True)
 
 
-class Watch:
-    """Reads the lines of `-progress pipe:1` and reports; percent never goes back."""
+class ProgressReader:
+    """Reads the lines of FFmpeg's `-progress` and reports each group; percent never goes back."""
 
-    def __init__(self, frames: Frames, on_progress: Callable[[Progress], None] | None) -> None:
-        self._report = on_progress
+    def __init__(self, frames: Frames, on_progress: Callable[[Progress], None]) -> None:
+        self._on_progress = on_progress
         self._frames = frames
         self._values: dict[str, str] = {}
         self._latest = Progress()
 
-    def line(self, text: str) -> None:
-        """Take one `key=value`; `progress=…` ends a group of them."""
+    def take_line(self, text: str) -> None:
+        """Take one line, `key=value`; `progress=…` ends a group and reports it."""
         key, _, value = text.partition("=")
         self._values[key.strip()] = value.strip()
         if key != "progress":
@@ -129,27 +131,21 @@ class Watch:
         frame, speed = int(self._number("frame")), self._number("speed") or None
         part = min(1.0, frame / self._frames.count)
         made_s = part * self._frames.length_s
-        self._tell(
-            Progress(
-                percent=max(self._latest.percent, 100.0 * part),
-                fps=self._number("fps") or None,
-                speed=speed,
-                eta_s=round((self._frames.length_s - made_s) / speed, 1) if speed else None,
-                out_time_s=round(made_s, 3),
-                frame=frame,
-            )
+        self._latest = Progress(
+            percent=max(self._latest.percent, 100.0 * part),
+            fps=self._number("fps") or None,
+            speed=speed,
+            eta_s=round((self._frames.length_s - made_s) / speed, 1) if speed else None,
+            out_time_s=round(made_s, 3),
+            frame=frame,
         )
+        self._on_progress(self._latest)
 
-    def done(self) -> None:
-        """All is made and checked."""
+    def finish(self) -> None:
+        """Report the end: all frames are made and checked."""
         length_s = round(self._frames.length_s, 3)
         last = replace(self._latest, percent=100.0, eta_s=0.0, out_time_s=length_s)
-        self._tell(replace(last, frame=self._frames.count))
-
-    def _tell(self, progress: Progress) -> None:
-        self._latest = progress
-        if self._report is not None:
-            self._report(progress)
+        self._on_progress(replace(last, frame=self._frames.count))
 
     def _number(self, key: str) -> float:
         try:
@@ -165,7 +161,7 @@ def _starts(plan: RenderPlan, frames: Frames) -> list[float]:
 
 
 def _command(source: str, plan: RenderPlan, frames: Frames, from_s: float) -> list[str]:
-    """The command, but for its output."""
+    """The command line, without the output file."""
     argv = [ffmpeg_path(), "-hide_banner", "-nostdin", "-v", "error", "-y"]
     argv += ["-progress", "pipe:1", "-stats_period", "0.2"]
     # Timestamps stay the source's, so that frames are chosen by whole ticks of its clock.
@@ -196,7 +192,7 @@ def _streams(plan: RenderPlan, frames: Frames) -> list[str]:
         return ["-filter_complex", graph, "-map", "[v]", "-loop", "0"]
     graph = f"{video}{plan.filters}[v]"
     options = ["-map", "[v]", "-c:v", "libx264", "-preset", PRESET, "-crf", str(CRF)]
-    # Each frame as it came, at its own time, on the source's clock.
+    # Each frame keeps its own time, on the source's clock.
     clock = f"{tick.numerator}:{tick.denominator}"
     options += ["-fps_mode", "passthrough", "-enc_time_base", clock]
     options += ["-video_track_timescale", str(_timescale(tick)), "-movflags", "+faststart"]
@@ -207,13 +203,13 @@ def _streams(plan: RenderPlan, frames: Frames) -> list[str]:
 
 
 def _sound(plan: RenderPlan, frames: Frames) -> str:
-    """The sound from the first frame's start to the last one's end, exactly as long as they."""
+    """The filters for the sound, from the first frame's start to the last one's end, exactly."""
     tick = plan.video.time_base
     start, length = frames.first_pts * tick, (frames.end_pts - frames.first_pts) * tick
     return (
         f"atrim=start={float(start):.6f}:end={float(start + length):.6f},"
         f"asetpts=PTS-({start})/TB,"
-        # Where the source has no sound, before it, in gaps and after it, there is silence.
+        # Silence fills the time before, between and after the source's sound.
         f"aresample=async=1:first_pts=0,apad=whole_dur={float(length):.6f},"
         f"atrim=end={float(length):.6f}"
     )
@@ -230,7 +226,7 @@ def _timescale(tick: Fraction) -> int:
 def _check(
     made: Path, plan: RenderPlan, frames: Frames, cancelled: Callable[[], bool] | None
 ) -> Rendered:
-    """What was made. Raises MediaError when that was not planned: an exit code is no proof."""
+    """Measure the output. Raises MediaError when it is not as planned, whatever the exit code."""
     kind = plan.spec.kind
     shown = ["-count_packets", "-select_streams", "v:0"]
     shown += ["-show_entries", "stream=width,height,nb_read_packets"]

@@ -1,8 +1,8 @@
-"""What FFmpeg may open: one file, or one relay of a URL, as the container its first bytes show.
+"""The source that FFmpeg may open: one file, or one relay of a URL, in one container format.
 
-A playlist or script named `.mp4` makes FFmpeg read other files, even under a protocol
-whitelist, so the container is found from magic bytes here and forced on FFmpeg, and the
-whitelists of protocols and formats stand behind that.
+A playlist or script named `.mp4` makes FFmpeg read other files, even with a protocol whitelist. So
+the container is found here by its first bytes and forced on FFmpeg, and whitelists of protocols and
+formats stand behind that.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from cutmv.media.relay import Relay
 DEMUXERS = ("mov", "matroska", "avi", "mpegts")
 #: Bytes from the start of a file that show its container: two packets of a transport stream.
 HEAD_BYTES = 400
-#: Seconds without a byte after which a relay is given up: it tries for as long by itself.
+#: Seconds without a byte after which FFmpeg gives a relay up; the relay itself retries as long.
 RELAY_SILENCE_S = 240
 
 #: The first box of an MP4 or QuickTime file.
@@ -51,7 +51,14 @@ def demuxer_of(source: str) -> str:
 
     Raises MediaError when it is no video container we read, MediaUnavailable when a relay fails.
     """
-    head = _head_of_relay(source) if _is_url(source) else _head_of_file(source)
+    return container_of(_head_of_relay(source) if _is_url(source) else _head_of_file(source))
+
+
+def container_of(head: bytes) -> str:
+    """FFmpeg's name for the container of a file that starts with `head`, its first HEAD_BYTES.
+
+    Raises MediaError when it is no video container we read.
+    """
     if not head:
         raise MediaError("The file is empty.")
     if head[4:8] in _MOV_BOXES:
@@ -68,7 +75,8 @@ def demuxer_of(source: str) -> str:
 
 def input_args(source: str, demuxer: str) -> list[str]:
     """The options, with `-i`, by which FFmpeg and ffprobe open `source` and nothing else."""
-    # Forced and whitelisted: neither the file nor what it names is read as anything else.
+    # With the format forced and whitelisted, FFmpeg reads neither the file nor another as
+    # anything else.
     formats = ["-format_whitelist", demuxer, "-f", demuxer]
     if not _is_url(source):
         return ["-protocol_whitelist", "file", *formats, "-i", f"file:{Path(source).absolute()}"]
@@ -95,7 +103,7 @@ def _head_of_relay(source: str) -> bytes:
     ranged = {"Range": f"bytes=0-{HEAD_BYTES - 1}"}
     head = b""
     try:
-        # No proxy that the environment names stands before this machine.
+        # The relay is on this machine: no proxy of the environment leads to it.
         with (
             httpx.Client(timeout=RELAY_SILENCE_S, trust_env=False) as client,
             client.stream("GET", source, headers=ranged) as answer,
@@ -105,7 +113,7 @@ def _head_of_relay(source: str) -> bytes:
             answer.raise_for_status()
             for chunk in answer.iter_raw():
                 head += chunk
-                if len(head) >= HEAD_BYTES:  # a storage may know no ranges, and send it all
+                if len(head) >= HEAD_BYTES:  # a storage may ignore ranges, and send all
                     break
     except httpx.HTTPError as error:
         raise MediaUnavailable(f"The video can't be read: {type(error).__name__}.") from error

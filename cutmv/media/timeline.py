@@ -1,4 +1,4 @@
-"""When a picture starts and ends, where only its packets tell."""
+"""Measure when a picture starts and ends, for files whose headers do not say."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,8 +7,8 @@ from fractions import Fraction
 from cutmv.media.ffprobe import ask, ask_lines
 from cutmv.media.info import VideoStream
 
-#: Seconds from a file's start in which its first keyframe is looked for, by attempt: the first is
-#: enough for a whole file, and the last for a capture of any broadcast.
+#: Seconds from a file's start in which its first keyframe is searched, one for each attempt: the
+#: first is enough for a whole file, and the last for a capture of any broadcast.
 KEYFRAME_WITHIN_S = (0.5, 5.0, 60.0)
 #: Seconds for reading all packets of a file: the largest upload, from a slow disk.
 ALL_PACKETS_TIMEOUT_S = 600.0
@@ -22,7 +22,7 @@ def from_first_keyframe(
     timeout_s: float,
     cancelled: Callable[[], bool] | None = None,
 ) -> VideoStream:
-    """`picture` from its first keyframe on: what a capture has before it can't be decoded.
+    """`picture` from its first keyframe on; a capture's frames before that can't be decoded.
 
     Raises as `probe` does.
     """
@@ -45,10 +45,10 @@ def measured(
     *,
     cancelled: Callable[[], bool] | None = None,
 ) -> VideoStream:
-    """`picture` with the duration and average rate of its packets, for a file that does not tell
-    them: a browser's recording, or a Matroska written to a pipe.
+    """`picture` with the duration and average rate that its packets have.
 
-    Reads all of it, and decodes nothing. Raises as `probe` does.
+    A browser's recording and a Matroska written to a pipe do not say them. Reads the whole file and
+    decodes nothing. Raises as `probe` does.
     """
     count, first_s, last_s = 0, float("inf"), 0.0
 

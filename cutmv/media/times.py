@@ -1,4 +1,4 @@
-"""The times and clips that people write."""
+"""Parse the times and clips that people write."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from cutmv.media.errors import MediaError
 
-#: Seconds of the latest time taken: far more than any video has, and no denial of service.
+#: Seconds of the latest time that is accepted: far more than any video has.
 MAX_TIME_S = 1_000_000
 
 _SECONDS = re.compile(r"^\d{1,7}(?:\.\d{1,9})?$")

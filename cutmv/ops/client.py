@@ -1,4 +1,4 @@
-"""The account as a worker of the deployment would meet it."""
+"""The transport's options and client, as a worker of the deployment would have them."""
 
 from cutmv.config import Settings, celery_config
 from cutmv.transports.cloudflare.api import Client, Credentials
@@ -6,7 +6,7 @@ from cutmv.transports.cloudflare.options import Options
 
 
 def options_of(settings: Settings) -> Options | None:
-    """The transport's options as a worker of these settings has them; none in other modes."""
+    """The transport's options for these settings; None in other modes. Raises KombuError."""
     if settings.mode != "cloudflare":
         return None
     return Options.read(celery_config(settings)["broker_transport_options"])

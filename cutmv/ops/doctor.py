@@ -1,52 +1,32 @@
-"""`cutmv doctor`: what is wrong with a deployment, and what to do about it."""
+"""Diagnose a deployment: run every check that its settings allow."""
 
-import logging
-import sys
-from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterator
 from functools import partial
 
-import click
 from kombu.exceptions import KombuError
 
 from cutmv.config import ConfigError, Settings
-from cutmv.ops import checks
+from cutmv.install import install_command, missing_packages
+from cutmv.ops.checks import account, machine, network
 from cutmv.ops.client import options_of
-from cutmv.ops.finding import Check, Finding, Mark, problem, run
-from cutmv.terminal import print_json, printable
+from cutmv.ops.finding import Check, Finding, problem, run, skipped
+from cutmv.transports.cloudflare.options import Options
 
-#: How a line begins, and its colour.
-MARKS: dict[Mark, tuple[str, str]] = {
-    "ok": ("✔", "green"),
-    "warning": ("!", "yellow"),
-    "problem": ("✘", "red"),
-    "skipped": ("-", "white"),
-}
+#: What the checks of the database and of stored files import, beyond the bare installation.
+APP_PACKAGES = ("boto3", "sqlalchemy")
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def doctor(as_json: bool) -> None:
-    """Check all that a deployment needs, and say what to do.
+def diagnose() -> list[Finding]:
+    """Check all that the deployment of this process's environment needs; changes nothing.
 
-    That is the settings, the account, the bucket, the edge Worker and this machine. Prints a line
-    for each: ✔ well, ! works and should be seen to, ✘ does not work, - not checked. Changes
-    nothing. Exit codes: 0 no problem, 1 a problem, 2 bad usage.
+    Takes `finding.CHECKS_TIMEOUT_S` seconds at most. An error is a finding; none is raised.
     """
-    # What goes wrong is a line of the table, and not of a log too.
-    logging.getLogger("cutmv").addHandler(logging.NullHandler())
-    findings = run(_checks())
-    problems = sum(finding.mark == "problem" for finding in findings)
-    if as_json:
-        print_json(findings=[asdict(finding) for finding in findings], problems=problems)
-    else:
-        _show(findings)
-    sys.exit(1 if problems else 0)
+    return run(_checks())
 
 
 def _checks() -> list[tuple[str, Check]]:
-    """What can be checked with the settings as they are, in the order in which it is shown."""
-    here: list[tuple[str, Check]] = [("FFmpeg", checks.ffmpeg)]
+    """The checks, each with its name, in the order of their findings."""
+    here: list[tuple[str, Check]] = [("FFmpeg", machine.ffmpeg)]
     try:
         settings = Settings.from_env()
         options = options_of(settings)
@@ -54,25 +34,38 @@ def _checks() -> list[tuple[str, Check]]:
         told = problem("variables", str(error), "then run `cutmv doctor` again for all the rest")
         return [("variables", lambda: iter([told])), *here]
     return [
-        ("variables", partial(checks.variables, settings, options)),
-        ("API token", partial(checks.queues, settings, options)),
-        ("bucket", partial(checks.bucket, settings, options)),
-        ("edge Worker", partial(checks.edge, settings, options)),
-        ("ingress", partial(checks.ingress, options)),
-        ("webhook", partial(checks.webhook, settings)),
-        ("clock", partial(checks.clock, options)),
-        ("Redis", partial(checks.redis, settings)),
-        ("database", partial(checks.database, settings)),
-        ("data directory", partial(checks.data_directory, settings)),
+        ("variables", partial(machine.variables, settings, options)),
+        ("API token", partial(account.queues, settings, options)),
+        ("bucket", partial(_bucket, settings, options)),
+        ("edge Worker", partial(network.edge, settings, options)),
+        ("ingress", partial(machine.ingress, options)),
+        ("webhook", partial(network.webhook, settings)),
+        ("clock", partial(network.clock, options)),
+        ("Redis", partial(network.redis, settings)),
+        ("database", partial(_database, settings)),
+        ("data directory", partial(machine.data_directory, settings)),
         *here,
     ]
 
 
-def _show(findings: list[Finding]) -> None:
-    for each in findings:
-        mark, colour = MARKS[each.mark]
-        advice = f" → {each.advice}" if each.advice else ""
-        line = printable(f"{each.what}: {each.found}{advice}")
-        click.echo(f"{click.style(mark, fg=colour)} {line}")
-    counts = Counter(finding.mark for finding in findings)
-    click.echo(f"{counts['problem']} problem(s), {counts['warning']} warning(s).")
+def _bucket(settings: Settings, options: Options | None) -> Iterator[Finding]:
+    if missing_packages(APP_PACKAGES):
+        yield _not_installed("bucket")
+        return
+    from cutmv.ops.checks.bucket import bucket
+
+    yield from bucket(settings, options)
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if missing_packages(APP_PACKAGES):
+        yield _not_installed("database")
+        return
+    from cutmv.ops.checks.database import database
+
+    yield from database(settings)
+
+
+def _not_installed(what: str) -> Finding:
+    found = "the packages of the web server and the workers are not installed here"
+    return skipped(what, found, install_command("app"))

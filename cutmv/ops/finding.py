@@ -1,4 +1,4 @@
-"""What a check found, and the running of checks side by side, each with a deadline."""
+"""The findings of checks, and how checks run: side by side, with one deadline for all."""
 
 import threading
 import time
@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-#: Seconds that all checks have: most end in one, and one call to Cloudflare may take five.
-DEADLINE_S = 20.0
+#: Seconds that all checks have together: most end in one, and a call to Cloudflare may take five.
+CHECKS_TIMEOUT_S = 20.0
 
 Mark = Literal["ok", "warning", "problem", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was checked, what was found, and what to do where that is not well."""
+    """One line of the doctor: what was checked, what was found, and what to do about it."""
 
     mark: Mark
     what: str
@@ -22,39 +22,42 @@ class Finding:
     advice: str = ""
 
 
-#: Yields what it finds as it finds it.
+#: A check yields each finding as soon as it has it.
 Check = Callable[[], Iterator[Finding]]
 
 
 def ok(what: str, found: str) -> Finding:
-    """It is well."""
+    """A finding that needs no attention."""
     return Finding("ok", what, found)
 
 
 def warning(what: str, found: str, advice: str) -> Finding:
-    """It works, and not as it should."""
+    """A finding about something that works, though not as it should."""
     return Finding("warning", what, found, advice)
 
 
 def problem(what: str, found: str, advice: str) -> Finding:
-    """It does not work."""
+    """A finding about something that does not work."""
     return Finding("problem", what, found, advice)
 
 
 def skipped(what: str, found: str, advice: str = "") -> Finding:
-    """It was not checked: it is not asked for, or can't be seen from here."""
+    """A finding about something that was not checked: it is not used, or can't be reached."""
     return Finding("skipped", what, found, advice)
 
 
-def run(checks: Sequence[tuple[str, Check]], deadline_s: float = DEADLINE_S) -> list[Finding]:
-    """Run checks, named for the line of one that fails, and return their findings in order."""
+def run(checks: Sequence[tuple[str, Check]], timeout_s: float = CHECKS_TIMEOUT_S) -> list[Finding]:
+    """Run checks side by side, for `timeout_s` seconds at most; return their findings in order.
+
+    The name of a check stands in the finding of one that fails or gives no answer in time.
+    """
     running = [_Running(name, check) for name, check in checks]
-    until = time.monotonic() + deadline_s
+    until = time.monotonic() + timeout_s
     return [finding for each in running for finding in each.findings(until)]
 
 
 class _Running:
-    """A check in a thread of its own, which is left behind where it hangs."""
+    """A check in a thread of its own, which is abandoned when it hangs."""
 
     def __init__(self, name: str, check: Check) -> None:
         self._name, self._check = name, check
@@ -63,7 +66,7 @@ class _Running:
         self._thread.start()
 
     def findings(self, until: float) -> list[Finding]:
-        """What it found by then."""
+        """The findings up to the time `until`, of the monotonic clock."""
         self._thread.join(max(0.0, until - time.monotonic()))
         late = self._thread.is_alive()
         found = list(self._found)
@@ -77,6 +80,6 @@ class _Running:
             for finding in self._check():
                 self._found.append(finding)
         except Exception as error:
-            # Its text is not shown: nobody has looked whether it holds a secret.
+            # The error's text is not shown, since it may hold a secret.
             advice = "run `cutmv doctor` again; if it stays, it is a fault of cutmv: report it"
             self._found.append(problem(self._name, f"{type(error).__name__} in the check", advice))

@@ -1,16 +1,16 @@
-"""What a deployment needs of its account, item by item, beside what is there."""
+"""The items of a plan: what a deployment needs of its account, compared with what it has."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-#: Settings by the names that the API has for them.
-Settings = Mapping[str, Any]
+#: Settings of a queue, a consumer or a bucket, by the names that the API has for them.
+ApiSettings = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A setting that is not as it is needed; `old` is None where it is not there."""
+    """A setting that must change; `old` is None where it is not set."""
 
     name: str
     old: Any
@@ -19,7 +19,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Fine:
-    """What is as it is needed."""
+    """An item that is as the deployment needs it."""
 
     what: str
     found: str = ""
@@ -27,10 +27,10 @@ class Fine:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to be made, or changed.
+    """An item that must be added or changed.
 
-    `apply` does it, may be called again after an interruption, and returns what Cloudflare would
-    not have, for a person to read.
+    `apply` does it, may be called again after an interruption, and returns a line for people about
+    a part that Cloudflare refused, else None.
     """
 
     action: Literal["add", "change"]
@@ -41,9 +41,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:
-    """What nobody may change but a person: why, and what to do.
+    """An item that only a person may change: why, and what to do.
 
-    It `blocks` where the deployment does not work before that is done.
+    `blocks` says that the deployment does not work before that is done.
     """
 
     what: str
@@ -56,9 +56,9 @@ Item = Fine | Change | LeftAlone
 
 
 def compared(
-    what: str, have: Settings | None, want: Settings, apply: Callable[[], str | None]
+    what: str, have: ApiSettings | None, want: ApiSettings, apply: Callable[[], str | None]
 ) -> Fine | Change:
-    """Return what is to be done so that `want` holds; `have` is None where nothing is there."""
+    """Compare an item's settings; `have` is None where the item does not exist."""
     if have is None:
         added = tuple(Difference(name, None, value) for name, value in want.items())
         return Change("add", what, added, apply)
@@ -73,7 +73,7 @@ def compared(
 
 
 def show(value: Any) -> str:
-    """Write a setting's value as a person reads it."""
+    """A setting's value in words for people."""
     if value is None or value == "":
         return "none"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

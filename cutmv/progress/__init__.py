@@ -1,14 +1,16 @@
-"""From Celery events and webhooks to those who watch a job; knows no HTTP server.
+"""Progress events: from a worker, by Celery's events or a webhook, to those who watch a job.
 
-`outbox` takes them out of a worker, by Celery's events or, with `webhook`, by HTTP. `hub` hands
-events on inside one process; `receiver` (Celery events) and `webhook` feed it; `follow` is what
-one watcher of a job is told, from the hub and from the job store.
+`event` is the one event and its forms. `outbox` sends events out of a worker, as `celery_events`
+or by `webhook`, which also receive them into the `feed` of a web server. `follow` makes the
+messages of one watcher, from the feed and the job store. The package knows no HTTP server. It may
+import `cutmv.jobs`, `cutmv.media` and the transport's signatures.
 """
 
+from cutmv.progress.celery_events import EventReceiver, EventSender
+from cutmv.progress.event import ProgressEvent
+from cutmv.progress.feed import FeedSubscriber, ProgressFeed
 from cutmv.progress.follow import follow
-from cutmv.progress.hub import Hub
-from cutmv.progress.outbox import EventSender, Outbox
-from cutmv.progress.receiver import EventReceiver
+from cutmv.progress.outbox import Outbox
 from cutmv.progress.webhook import WebhookSender, verify
 from cutmv.transports.cloudflare.edge.signature import Rejected as WebhookRejected
 from cutmv.transports.cloudflare.edge.signature import SeenIds
@@ -16,8 +18,10 @@ from cutmv.transports.cloudflare.edge.signature import SeenIds
 __all__ = [
     "EventReceiver",
     "EventSender",
-    "Hub",
+    "FeedSubscriber",
     "Outbox",
+    "ProgressEvent",
+    "ProgressFeed",
     "SeenIds",
     "WebhookRejected",
     "WebhookSender",

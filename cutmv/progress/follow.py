@@ -1,103 +1,88 @@
-"""What one who watches a job is told: a snapshot first, then each change, until it ended.
+"""The messages for one watcher of a job: a snapshot, then each change, until the job has ended.
 
-The job store is the truth; events are hints that come sooner. So a late watcher, a lost event or
-one that comes twice changes nothing: each second the store is asked, progress never goes
+The job store is the truth; events are hints that come sooner. A late watcher, a lost event or a
+repeated one changes nothing: the store is read every LOAD_INTERVAL_S seconds, progress never goes
 backwards, and nothing follows a final state.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cutmv.jobs import Job, State, UnknownJob
-from cutmv.progress.hub import Hub
+from cutmv.progress.event import ProgressEvent
+from cutmv.progress.feed import ProgressFeed
 
-#: Seconds between looks at the store while a job is watched.
-LOOK_S = 0.5
+#: Seconds between two readings of the job store while a job is watched.
+LOAD_INTERVAL_S = 0.5
 #: Seconds of silence after which a watcher is sent a tick, so that dead connections are found.
 TICK_S = 10.0
 
-#: What a watcher is sent of a step's progress, beside its ids.
-_PROGRESS = ("stage", "percent", "fps", "speed", "eta_s", "out_time_s")
-
 
 def follow(
-    load: Callable[[], Job], hub: Hub, *, stopped: Callable[[], bool] = lambda: False
+    load: Callable[[], Job], feed: ProgressFeed, *, stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[dict[str, Any] | None]:
     """Yield the messages for one watcher of the job that `load` loads; None is a tick.
 
     The first is {"type": "snapshot", "job": …}; then {"type": "progress", "job_id", "step_id",
     stage, percent, fps, speed, eta_s, out_time_s} and a snapshot at each change of state, the
-    last of them final. Raises UnknownJob at the first step when there is no such job.
+    last of them final. Raises UnknownJob at the first message when there is no such job.
     """
     job = load()
-    with hub.subscribe(job.id) as subscription:
-        # Loaded again: what happened before the subscription is in it, the rest are events.
+    with feed.subscribe(job.id) as subscriber:
+        # Loaded again: this snapshot has all that happened before the feed was subscribed to.
         job = load()
         yield _snapshot(job)
-        shown = {step.id: step.to_json() for step in job.steps}
-        looked = sent = time.monotonic()
+        shown = _Shown(job)
+        loaded_at = sent_at = time.monotonic()
         while not job.state.final and not stopped():
-            events = subscription.take(max(0.0, looked + LOOK_S - time.monotonic()))
-            news = [_progress(event) for event in events if _is_news(event, shown)]
+            events = subscriber.take(max(0.0, loaded_at + LOAD_INTERVAL_S - time.monotonic()))
+            messages = [event.to_message() for event in events if shown.accepts(event)]
             now = time.monotonic()
-            if now - looked >= LOOK_S or any(_ends(event) for event in events):
-                looked = now
+            if now - loaded_at >= LOAD_INTERVAL_S or any(event.is_final for event in events):
+                loaded_at = now
+                before = job
                 try:
-                    fresh = load()
+                    job = load()
                 except UnknownJob:
                     return
-                if _states(fresh) != _states(job):
-                    news = [_snapshot(fresh)]
+                if _states(job) != _states(before):
+                    shown, messages = _Shown(job), [_snapshot(job)]
                 else:
-                    steps = [_of_store(step.to_json(), job.id) for step in fresh.steps]
-                    news += [_progress(event) for event in steps if _is_news(event, shown)]
-                job = fresh
-            for message in news:
-                _remember(message, shown)
+                    stored = map(ProgressEvent.of_step, job.steps)
+                    messages += [event.to_message() for event in stored if shown.accepts(event)]
+            for message in messages:
                 yield message
-                sent = now
-            if now - sent >= TICK_S:
+                sent_at = now
+            if now - sent_at >= TICK_S:
                 yield None
-                sent = now
+                sent_at = now
+
+
+class _Shown:
+    """What the watcher has been shown of each step that has not ended."""
+
+    def __init__(self, job: Job) -> None:
+        running = (step for step in job.steps if not step.state.final)
+        self._latest = {step.id: ProgressEvent.of_step(step) for step in running}
+
+    def accepts(self, event: ProgressEvent) -> bool:
+        """Whether the watcher is to be shown `event`, which is then taken as shown."""
+        before = self._latest.get(event.step_id)
+        if before is None or event.is_final or event.percent is None or before.percent is None:
+            return False
+        if event.percent == before.percent:
+            is_news = event.stage != before.stage
+        else:
+            is_news = before.percent < event.percent <= 100.0
+        if is_news:
+            self._latest[event.step_id] = event
+        return is_news
 
 
 def _snapshot(job: Job) -> dict[str, Any]:
     return {"type": "snapshot", "job": job.to_json()}
 
 
-def _progress(event: Mapping[str, Any]) -> dict[str, Any]:
-    ids = {"type": "progress", "job_id": event["job_id"], "step_id": event["uuid"]}
-    return {**ids, **{field: event.get(field) for field in _PROGRESS}}
-
-
-def _of_store(step: Mapping[str, Any], job_id: str) -> dict[str, Any]:
-    return {**step, "uuid": step["id"], "job_id": job_id}
-
-
-def _is_news(event: Mapping[str, Any], shown: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether an event is ahead of what was shown of its step, and that has not ended."""
-    before = shown.get(event["uuid"])
-    if before is None or State(before["state"]).final or _ends(event):
-        return False
-    percent = event.get("percent")
-    if not isinstance(percent, int | float) or isinstance(percent, bool):
-        return False
-    if percent == before["percent"]:
-        return bool(event.get("stage") != before["stage"])
-    return bool(before["percent"] < percent <= 100.0)
-
-
-def _ends(event: Mapping[str, Any]) -> bool:
-    return event.get("stage") in (State.DONE, State.FAILED, State.CANCELLED)
-
-
 def _states(job: Job) -> list[State]:
     return [job.state, *(step.state for step in job.steps)]
-
-
-def _remember(message: dict[str, Any], shown: dict[str, dict[str, Any]]) -> None:
-    if message["type"] == "snapshot":
-        shown.update({step["id"]: step for step in message["job"]["steps"]})
-    else:
-        shown[message["step_id"]].update({field: message[field] for field in _PROGRESS})

@@ -1,47 +1,43 @@
-"""Progress events on their way out of a process that has work to do."""
+"""The outbox of a worker: sends progress events from a thread, so that no task waits for it."""
 
-import logging
 import threading
 from abc import ABC, abstractmethod
-from typing import Any
 
-from celery import Celery
+from cutmv.progress.event import ProgressEvent
 
 #: Seconds between two events of a step: 4 a second is what a person can follow.
 PACE_S = 0.25
 #: Seconds that closing waits for the last events to be delivered.
 CLOSE_S = 2.0
 
-log = logging.getLogger(__name__)
-
 
 class Outbox(ABC):
-    """Delivers events from a thread of its own, so that no task ever waits for it.
+    """Delivers events from a thread of its own; a subclass says where to.
 
-    Of each step only the latest event is delivered, at most one in PACE_S seconds. An end that
-    does not answer costs the events, never the work: whoever watches finds the truth in the job
-    store.
+    Of each step only the latest event is delivered, at most one in PACE_S seconds. A receiver that
+    does not answer costs the events and never the work: whoever watches a job finds the truth in
+    the job store.
     """
 
     def __init__(self, name: str) -> None:
         self._changed = threading.Condition()
-        self._latest: dict[str, dict[str, Any]] = {}
+        self._latest: dict[str, ProgressEvent] = {}
         self.closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     @abstractmethod
-    def deliver(self, events: list[dict[str, Any]]) -> None:
-        """Deliver one event of each of some steps; must not raise. Called by the thread."""
+    def deliver(self, events: list[ProgressEvent]) -> None:
+        """Deliver one event of each of some steps; must not raise. The thread calls it."""
 
-    def send(self, event: dict[str, Any]) -> None:
+    def send(self, event: ProgressEvent) -> None:
         """Deliver `event` soon; returns at once."""
         with self._changed:
-            self._latest[str(event["uuid"])] = event
+            self._latest[event.step_id] = event
             self._changed.notify()
 
     def close(self) -> None:
-        """Deliver what is left, for a moment, then end the thread."""
+        """Deliver the events that are left, for CLOSE_S seconds at most, then end the thread."""
         self.closing.set()
         with self._changed:
             self._changed.notify()
@@ -56,20 +52,3 @@ class Outbox(ABC):
                 return
             self.deliver(events)
             self.closing.wait(PACE_S)
-
-
-class EventSender(Outbox):
-    """Sends `task-progress` events by the app's broker, in the name of the worker `hostname`."""
-
-    def __init__(self, app: Celery, hostname: str | None) -> None:
-        self._app, self._hostname = app, hostname
-        super().__init__("event-sender")
-
-    def deliver(self, events: list[dict[str, Any]]) -> None:
-        """See Outbox."""
-        try:
-            with self._app.events.default_dispatcher(hostname=self._hostname) as dispatcher:
-                for event in events:
-                    dispatcher.send("task-progress", retry=False, **event)
-        except Exception as error:  # an event is a hint; the job store has the truth
-            log.debug("progress events were not sent: %s", type(error).__name__)

@@ -7,19 +7,20 @@ import json
 import logging
 import random
 from collections.abc import Mapping
-from typing import Any
 
 import httpx
 
+from cutmv.progress.event import ProgressEvent
 from cutmv.progress.outbox import Outbox
 from cutmv.transports.cloudflare.edge import signature
 from cutmv.transports.cloudflare.edge.signature import Rejected as WebhookRejected
 from cutmv.transports.cloudflare.edge.signature import SeenIds
 
-#: Seconds for one request, and how often it is tried before its events are dropped.
-TIMEOUT_S = 5.0
+#: Seconds that one request may take.
+REQUEST_TIMEOUT_S = 5.0
+#: Requests before the events of a batch are dropped.
 MAX_TRIES = 4
-#: Bytes of a body that is read at all: a batch of some thousand events.
+#: Bytes of the largest body that is verified: a batch of some thousand events.
 MAX_BODY_BYTES = 1_000_000
 
 log = logging.getLogger(__name__)
@@ -27,11 +28,11 @@ log = logging.getLogger(__name__)
 
 def verify(
     secret: str, headers: Mapping[str, str], body: bytes, *, seen: SeenIds
-) -> list[dict[str, Any]]:
-    """The events of a webhook; the names of `headers` are in lower case.
+) -> list[ProgressEvent]:
+    """The events of a webhook, without those that are not ours.
 
-    Raises WebhookRejected: 401 not signed by us or too old, 409 seen before, 400 not what we
-    send, 413 too large.
+    The names of `headers` are in lower case. Raises WebhookRejected, with the status to answer: 401
+    not signed by us or too old, 409 seen before, 400 not what we send, 413 too large.
     """
     if len(body) > MAX_BODY_BYTES:
         raise WebhookRejected(413, f"The body is larger than {MAX_BODY_BYTES} bytes.")
@@ -42,15 +43,15 @@ def verify(
         raise WebhookRejected(400, 'The body must be JSON of the form {"events": […]}.') from error
     if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
         raise WebhookRejected(400, "`events` must be a list of objects.")
-    return events
+    return [event for fields in events if (event := ProgressEvent.from_wire(fields))]
 
 
 class WebhookSender(Outbox):
-    """Posts events to a URL, signed."""
+    """Posts events to the webhook at `url`, signed with `secret`."""
 
     def __init__(self, url: str, secret: str) -> None:
         self._url, self._secret = url, secret
-        self._client = httpx.Client(timeout=TIMEOUT_S)
+        self._client = httpx.Client(timeout=REQUEST_TIMEOUT_S)
         super().__init__("webhook")
 
     def close(self) -> None:
@@ -58,10 +59,10 @@ class WebhookSender(Outbox):
         super().close()
         self._client.close()
 
-    def deliver(self, events: list[dict[str, Any]]) -> None:
-        """See Outbox: all in one request, tried a few times."""
-        body = json.dumps({"events": events}).encode()
-        # One id for all tries, so that the receiver tells a batch that it has from a new one.
+    def deliver(self, events: list[ProgressEvent]) -> None:
+        """See Outbox: all in one request, tried up to MAX_TRIES times."""
+        body = json.dumps({"events": [event.to_wire() for event in events]}).encode()
+        # All tries have one id, by which the receiver knows a batch that it has taken already.
         webhook_id = signature.new_id()
         reason = ""
         for attempt in range(MAX_TRIES):
@@ -76,7 +77,7 @@ class WebhookSender(Outbox):
             except httpx.HTTPError as error:
                 reason = type(error).__name__
                 continue
-            # 409: an earlier try arrived, and only its answer was lost.
+            # 409: an earlier try arrived, and its answer was lost.
             if answer.is_success or answer.status_code == 409:
                 return
             reason = f"HTTP {answer.status_code}"

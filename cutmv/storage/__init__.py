@@ -1,18 +1,33 @@
 """Files under keys: in Cloudflare R2 through boto3, or in a local directory.
 
 `base` says what a storage is and which errors it raises; `local` and `r2` are the two there are.
+The package may import the transport's R2 client, and nothing else of CUTMV. boto3, which the bare
+installation does not have, is imported at the first use of `R2Storage` or `open_client`.
 """
 
-from cutmv.storage.base import NotFound, ObjectStat, Storage, StorageError, TooLarge
+from typing import TYPE_CHECKING, Any
+
+from cutmv.storage.base import ObjectNotFound, ObjectStat, Storage, StorageError, TooLarge
 from cutmv.storage.local import LocalStorage
-from cutmv.storage.r2 import R2Storage
+
+if TYPE_CHECKING:
+    from cutmv.storage.r2 import R2Storage, open_client
 
 __all__ = [
     "LocalStorage",
-    "NotFound",
+    "ObjectNotFound",
     "ObjectStat",
     "R2Storage",
     "Storage",
     "StorageError",
     "TooLarge",
+    "open_client",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("R2Storage", "open_client"):
+        from cutmv.storage import r2
+
+        return getattr(r2, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,9 @@
 """What a storage is: objects under keys, written whole or not at all.
 
 Exception
-└── StorageError   the storage failed; trying again may help
-    ├── NotFound   there is no object of this key
-    └── TooLarge   the stream was longer than it may be; nothing was kept
+└── StorageError            the storage failed; trying again may help
+    ├── ObjectNotFound      there is no object of this key
+    └── TooLarge            the stream was longer than it may be; nothing was kept
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-#: Bytes that are held in memory of a stream at a time.
+#: Bytes of a stream that are read at a time.
 CHUNK_BYTES = 1_048_576
 
 
@@ -20,7 +20,7 @@ class StorageError(Exception):
     """The storage failed. One line without secrets; trying again may help."""
 
 
-class NotFound(StorageError):
+class ObjectNotFound(StorageError):
     """There is no object of this key."""
 
 
@@ -42,7 +42,7 @@ class ObjectStat:
 class Storage(Protocol):
     """Objects under keys like `jobs/ID/NAME`. Every method raises StorageError when it fails.
 
-    All of it can be used from threads at the same time.
+    Threads may share a storage.
     """
 
     def put_stream(self, key: str, stream: IO[bytes], *, content_type: str, max_bytes: int) -> int:
@@ -57,13 +57,13 @@ class Storage(Protocol):
     def open_range(
         self, key: str, start: int = 0, length: int | None = None
     ) -> AbstractContextManager[Iterator[bytes]]:
-        """The bytes from `start`, to the end or `length` of them. Raises NotFound on entry."""
+        """The bytes from `start`: `length` of them, or all. Raises ObjectNotFound on entry."""
 
     def stat(self, key: str) -> ObjectStat:
-        """What is known of an object. Raises NotFound."""
+        """What is known of an object. Raises ObjectNotFound."""
 
     def source(self, key: str) -> str:
-        """What FFmpeg opens to read an object: a path, or a URL good for hours."""
+        """What FFmpeg opens to read an object: a path, or a URL valid for hours."""
 
     def delete(self, key: str) -> None:
         """Delete an object; that it is gone already is no error."""
@@ -75,7 +75,7 @@ class Storage(Protocol):
         """All objects whose keys start with `prefix`, which ends with a slash."""
 
     def delete_unfinished(self, older_s: float) -> None:
-        """Delete what writers left that died this many seconds ago, or more, in mid-write."""
+        """Delete unfinished writes that began `older_s` seconds ago or earlier."""
 
     def check(self) -> None:
         """Raise StorageError unless the storage answers and can be written."""

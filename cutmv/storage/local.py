@@ -1,4 +1,4 @@
-"""Objects as files of a local directory."""
+"""The storage of one machine: objects as files of a local directory."""
 
 import mimetypes
 import os
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from cutmv.storage.base import CHUNK_BYTES, NotFound, ObjectStat, StorageError, TooLarge
+from cutmv.storage.base import CHUNK_BYTES, ObjectNotFound, ObjectStat, StorageError, TooLarge
 
 #: The folder, inside the root, of files that are still being written; no key starts with a dot.
 PARTIAL_FOLDER = ".partial"
@@ -25,7 +25,7 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._partial = root / PARTIAL_FOLDER
-        with _told("make"):
+        with _storage_errors("make"):
             self._partial.mkdir(parents=True, exist_ok=True)
 
     def put_stream(self, key: str, stream: IO[bytes], *, content_type: str, max_bytes: int) -> int:
@@ -37,7 +37,7 @@ class LocalStorage:
                 size += len(chunk)
                 if size > max_bytes:
                     raise TooLarge(f"More than the {max_bytes} bytes allowed were sent.")
-                with _told("write"):
+                with _storage_errors("write"):
                     file.write(chunk)
             _keep(file, partial, path, if_absent=False)
         return size
@@ -46,7 +46,7 @@ class LocalStorage:
         """See Storage."""
         del content_type
         with self._new_file() as (file, partial):
-            with _told("write"), path.open("rb") as source:
+            with _storage_errors("write"), path.open("rb") as source:
                 shutil.copyfileobj(source, file, CHUNK_BYTES)
             return _keep(file, partial, self._path(key), if_absent=if_absent)
 
@@ -55,7 +55,7 @@ class LocalStorage:
         self, key: str, start: int = 0, length: int | None = None
     ) -> Iterator[Iterator[bytes]]:
         """See Storage."""
-        with _told("read"):
+        with _storage_errors("read"):
             file = self._path(key).open("rb")
         with file:
             file.seek(start)
@@ -63,7 +63,7 @@ class LocalStorage:
 
     def stat(self, key: str) -> ObjectStat:
         """See Storage."""
-        with _told("read"):
+        with _storage_errors("read"):
             return self._stat(key, self._path(key))
 
     def source(self, key: str) -> str:
@@ -72,40 +72,40 @@ class LocalStorage:
 
     def delete(self, key: str) -> None:
         """See Storage."""
-        with _told("delete"):
+        with _storage_errors("delete"):
             path = self._path(key)
             path.unlink(missing_ok=True)
-            # Its folder is its own by our keys, and stands for nothing once it is empty.
+            # A folder belongs to one object, or to one job: delete it once it is empty.
             with suppress(OSError):
                 path.parent.rmdir()
 
     def delete_prefix(self, prefix: str) -> None:
         """See Storage."""
-        with _told("delete"), suppress(FileNotFoundError):
+        with _storage_errors("delete"), suppress(FileNotFoundError):
             shutil.rmtree(self._path(prefix))
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """See Storage."""
         for path in sorted(self._path(prefix).rglob("*")):
-            with suppress(FileNotFoundError), _told("list"):
+            with suppress(FileNotFoundError), _storage_errors("list"):
                 if path.is_file():
                     yield self._stat(path.relative_to(self._root).as_posix(), path)
 
     def delete_unfinished(self, older_s: float) -> None:
         """See Storage."""
         for partial in self._partial.iterdir():
-            with suppress(FileNotFoundError), _told("delete"):
+            with suppress(FileNotFoundError), _storage_errors("delete"):
                 if partial.stat().st_mtime < time.time() - older_s:
                     partial.unlink()
 
     def check(self) -> None:
         """See Storage."""
-        with _told("write"), tempfile.TemporaryFile(dir=self._partial) as file:
+        with _storage_errors("write"), tempfile.TemporaryFile(dir=self._partial) as file:
             file.write(b"\0")
 
     def _path(self, key: str) -> Path:
         parts = PurePosixPath(key).parts
-        # Keys are of our making; one that could leave the root is a mistake of ours.
+        # We make all keys ourselves; a key that could leave the root is a bug of ours.
         if not parts or key.startswith("/") or any(p.startswith(".") or "\0" in p for p in parts):
             raise StorageError(f"The key {key!r} can't be used: a part of it starts with a dot.")
         return self._root.joinpath(*parts)
@@ -118,7 +118,7 @@ class LocalStorage:
 
     @contextmanager
     def _new_file(self) -> Iterator[tuple[IO[bytes], Path]]:
-        with _told("write"):
+        with _storage_errors("write"):
             number, name = tempfile.mkstemp(dir=self._partial)
         try:
             with os.fdopen(number, "wb") as file:
@@ -128,8 +128,8 @@ class LocalStorage:
 
 
 def _keep(file: IO[bytes], partial: Path, path: Path, *, if_absent: bool) -> bool:
-    """Give a written file its place, so that it survives a power cut; False if it is taken."""
-    with _told("write"):
+    """Move a written file to its place and sync it to disk; False if there is a file already."""
+    with _storage_errors("write"):
         file.flush()
         os.fsync(file.fileno())
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _keep(file: IO[bytes], partial: Path, path: Path, *, if_absent: bool) -> boo
 def _chunks(file: IO[bytes], length: int | None) -> Iterator[bytes]:
     left = length
     while left is None or left > 0:
-        with _told("read"):
+        with _storage_errors("read"):
             chunk = file.read(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
         if not chunk:
             return
@@ -160,11 +160,11 @@ def _chunks(file: IO[bytes], length: int | None) -> Iterator[bytes]:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Turn the file system's errors into ours, without the path, which is no user's business."""
+def _storage_errors(what: str) -> Iterator[None]:
+    """Turn the file system's errors into ours, which do not show users the path."""
     try:
         yield
     except FileNotFoundError as error:
-        raise NotFound("There is no such file in the storage.") from error
+        raise ObjectNotFound("There is no such file in the storage.") from error
     except OSError as error:
         raise StorageError(f"The storage can't {what}: {error.strerror or error}.") from error

@@ -1,4 +1,4 @@
-"""Objects in Cloudflare R2, or any other S3, through boto3."""
+"""The storage that machines share: objects in Cloudflare R2, or any other S3, through boto3."""
 
 import time
 from collections.abc import Iterator
@@ -7,11 +7,10 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import boto3
-from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cutmv.storage.base import CHUNK_BYTES, NotFound, ObjectStat, StorageError, TooLarge
+from cutmv.storage.base import CHUNK_BYTES, ObjectNotFound, ObjectStat, StorageError, TooLarge
+from cutmv.transports.cloudflare.messages import r2_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -20,42 +19,39 @@ if TYPE_CHECKING:
 #: Bytes of each part of a multipart upload: R2 wants all but the last equal and at least 5 MiB,
 #: and takes 10,000 of them; so one object may have 160 GB, and an upload 16 MB of memory.
 PART_BYTES = 16 * 1_048_576
-#: Seconds that a URL for FFmpeg is good for: longer than any cut's time limit.
+#: Seconds for which a URL for FFmpeg is valid: longer than any cut's time limit.
 SOURCE_URL_S = 6 * 3600
-#: Seconds to connect, and to wait for the next bytes; tries of one call.
-CONNECT_S, READ_S, TRIES = 5, 30, 4
-#: Connections kept: one for each request of a busy web server.
+#: Seconds to connect, and to wait for the next bytes.
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 30.0
+#: Connections that are kept open: one for each request of a busy web server.
 POOL_SIZE = 50
+#: Attempts at one call.
+ATTEMPTS = 4
 #: Objects that one DeleteObjects call takes, by the S3 API.
 MAX_DELETES = 1000
 
-#: S3's answers that mean an object, or its bucket, is not there.
+#: S3's error codes for an object, or a bucket, that is not there.
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
-#: S3's answers to a conditional write that somebody else's write has beaten.
+#: S3's error codes for a conditional write that came second.
 _TAKEN = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
 
 
 def open_client(
     endpoint_url: str, access_key_id: str, secret_access_key: str, region: str = "auto"
 ) -> "S3Client":
-    """A client of R2, or of another S3; makes no call."""
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint_url,
-        aws_access_key_id=access_key_id,
-        aws_secret_access_key=secret_access_key,
-        region_name=region,
-        config=Config(
-            signature_version="s3v4",
-            connect_timeout=CONNECT_S,
-            read_timeout=READ_S,
-            max_pool_connections=POOL_SIZE,
-            retries={"mode": "standard", "total_max_attempts": TRIES},
-            # R2 knows none of the checksums that newer versions of boto3 add by themselves.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            s3={"addressing_style": "path"},
-        ),
+    """A client of R2, or of another S3, for this process; makes no call.
+
+    `region` is what the requests are signed for; R2 takes `auto` and `us-east-1`.
+    """
+    return r2_client(
+        endpoint_url,
+        access_key_id,
+        secret_access_key,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        pool_size=POOL_SIZE,
+        attempts=ATTEMPTS,
+        region=region,
     )
 
 
@@ -111,7 +107,7 @@ class R2Storage:
             return
         last = "" if length is None else str(start + length - 1)
         try:
-            with self._told("read"):
+            with self._storage_errors("read"):
                 answer = self._client.get_object(
                     Bucket=self._bucket, Key=key, Range=f"bytes={start}-{last}"
                 )
@@ -126,7 +122,7 @@ class R2Storage:
 
     def stat(self, key: str) -> ObjectStat:
         """See Storage."""
-        with self._told("read"):
+        with self._storage_errors("read"):
             head = self._client.head_object(Bucket=self._bucket, Key=key)
         return ObjectStat(
             key,
@@ -145,14 +141,14 @@ class R2Storage:
 
     def delete(self, key: str) -> None:
         """See Storage."""
-        with self._told("delete"):
+        with self._storage_errors("delete"):
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
     def delete_prefix(self, prefix: str) -> None:
         """See Storage."""
         keys = [stored.key for stored in self.list(prefix)]
         for first in range(0, len(keys), MAX_DELETES):
-            with self._told("delete"):
+            with self._storage_errors("delete"):
                 answer = self._client.delete_objects(
                     Bucket=self._bucket,
                     Delete={
@@ -176,25 +172,25 @@ class R2Storage:
                 )
 
     def delete_unfinished(self, older_s: float) -> None:
-        """See Storage: multipart uploads that nobody completes, whose parts are paid for."""
+        """See Storage: multipart uploads that nobody completes, whose parts cost money."""
         latest = time.time() - older_s
         pages = self._pages("list_multipart_uploads", Bucket=self._bucket)
         for upload in (each for page in pages for each in page.get("Uploads", ())):
             if upload["Initiated"].timestamp() < latest:
-                with suppress(NotFound), self._told("delete"):
+                with suppress(ObjectNotFound), self._storage_errors("delete"):
                     self._client.abort_multipart_upload(
                         Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
 
     def check(self) -> None:
         """See Storage. Writing costs money, so only the bucket is asked for."""
-        with self._told("read"):
+        with self._storage_errors("read"):
             self._client.head_bucket(Bucket=self._bucket)
 
     def _pages(self, operation: Any, **arguments: str) -> Iterator[Any]:
         pages = iter(self._client.get_paginator(operation).paginate(**arguments))
         while True:
-            with self._told("list"):
+            with self._storage_errors("list"):
                 page = next(pages, None)
             if page is None:
                 return
@@ -202,7 +198,7 @@ class R2Storage:
 
     def _chunks(self, body: Any) -> Iterator[bytes]:
         while True:
-            with self._told("read"):
+            with self._storage_errors("read"):
                 chunk = body.read(CHUNK_BYTES)
             if not chunk:
                 return
@@ -215,37 +211,37 @@ class R2Storage:
         first = next(parts, b"")
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": key}
         if len(first) < PART_BYTES:
-            with self._told("write"):
+            with self._storage_errors("write"):
                 self._client.put_object(Body=first, ContentType=content_type, **where, **condition)
             return
-        with self._told("write"):
+        with self._storage_errors("write"):
             created = self._client.create_multipart_upload(ContentType=content_type, **where)
         where["UploadId"] = created["UploadId"]
         try:
             sent: list[CompletedPartTypeDef] = []
             for number, part in enumerate(chain((first,), parts), start=1):
-                with self._told("write"):
+                with self._storage_errors("write"):
                     answer = self._client.upload_part(PartNumber=number, Body=part, **where)
                 sent.append({"PartNumber": number, "ETag": answer["ETag"]})
-            with self._told("write"):
+            with self._storage_errors("write"):
                 self._client.complete_multipart_upload(
                     MultipartUpload={"Parts": sent}, **where, **condition
                 )
         except BaseException:
-            # Parts that nobody completes are paid for until a lifecycle rule ends them.
-            with suppress(StorageError), self._told("delete"):
+            # Parts of an upload that nobody completes cost money until a lifecycle rule ends them.
+            with suppress(StorageError), self._storage_errors("delete"):
                 self._client.abort_multipart_upload(**where)
             raise
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _storage_errors(self, what: str) -> Iterator[None]:
         """Turn boto3's errors into ours, without URLs, which may carry a signature."""
         try:
             yield
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", "unknown"))
             if code in _MISSING:
-                raise NotFound("There is no such object in the storage.") from error
+                raise ObjectNotFound("There is no such object in the storage.") from error
             if code == "InvalidRange":
                 raise _PastEnd("The object ends before that.") from error
             if code in _TAKEN:

@@ -1,9 +1,8 @@
-"""The web application: uploads, jobs, live progress, downloads, and the page.
+"""The web application: the JSON API, the WebSocket for live progress, and the page.
 
-`factory` builds it of one blueprint a resource (`uploads`, `jobs`, `queue`, `live`, `health`,
-`openapi`, `page`), which share `state` (what the application holds), `models` (what goes in and
-out), `problems` (errors), `contents` and `incoming` (files out and in). `security` and `metrics`
-stand around all of them. `server` runs it under gunicorn.
+`factory` builds it of `api`, `live` and `page`, which share its `state`; `security` and `metrics`
+see every request. `server` is gunicorn's configuration and `wsgi` the application that it serves.
+The package may import `cutmv.dispatch` and everything below, and no other package imports it.
 """
 
 from cutmv.web.factory import create_app

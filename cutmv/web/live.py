@@ -1,4 +1,4 @@
-"""A job's progress over a WebSocket: a snapshot first, then each change, to its end."""
+"""The WebSocket that tells a job's progress: a snapshot first, then each change, to its end."""
 
 import contextlib
 import logging
@@ -16,18 +16,19 @@ from cutmv.web.state import web
 
 #: Sockets open at once: each holds a thread of the server, and requests must keep some.
 MAX_SOCKETS = 96
-#: Seconds between pings. A client that answered none by the next one is gone.
+#: Seconds between pings. A client that has not answered one by the next has gone.
 PING_S = 20
 #: Seconds for which a client may leave its buffer full before it is given up.
 SEND_TIMEOUT_S = 10
-#: Bytes of a message from a client: it has nothing to say.
+#: Bytes of the largest message from a client, which needs to send none.
 MAX_MESSAGE_BYTES = 64
 #: Close codes (RFC 6455 7.4 and its registry): the job ended; the server stops, failed, is full.
-NORMAL, GOING_AWAY, INTERNAL_ERROR, TRY_AGAIN_LATER = 1000, 1001, 1011, 1013
-#: Close code of our own: the job went away while it was watched.
-GONE = 4404
-#: Seconds that the end of a socket waits for the client's goodbye, and for its reader thread.
-CLOSE_S = 2.0
+CLOSE_NORMAL, CLOSE_GOING_AWAY = 1000, 1001
+CLOSE_INTERNAL_ERROR, CLOSE_TRY_AGAIN_LATER = 1011, 1013
+#: Close code of our own: the job was deleted while it was watched.
+CLOSE_JOB_DELETED = 4404
+#: Seconds to wait for the client's close frame, and for the end of the reader thread.
+CLOSE_TIMEOUT_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def register(app: Flask) -> None:
     def watch(client: Server, job_id: str) -> None:
         """Follow a job."""
         if not free.acquire(blocking=False):
-            _end(client, TRY_AGAIN_LATER)
+            _end(client, CLOSE_TRY_AGAIN_LATER)
             return
         try:
             with web().metrics.websockets.track_inprogress():
@@ -60,13 +61,14 @@ def register(app: Flask) -> None:
 
 
 def _check_before_upgrade() -> None:
-    """An unknown job is an HTTP 404; no socket opens for it."""
+    """Answer 404 for an unknown job, before a WebSocket opens."""
     web().services.store.job((request.view_args or {})["job_id"])
 
 
 def _own_the_socket() -> None:
     # flask-sock closes the connection and so does gunicorn, which then counts one close too many:
-    # each gets a socket object of its own. (TLS sockets can't be doubled; gunicorn has none here.)
+    # each gets a socket object of its own. (A TLS socket can't be duplicated; gunicorn has none
+    # here.)
     connection: socket.socket | None = request.environ.get("gunicorn.socket")
     if connection is not None:
         connection.settimeout(None)
@@ -83,26 +85,26 @@ def _follow(client: Server, job_id: str) -> int:
         client.input_buffer.clear()
         return not client.connected or here.stopping.is_set()
 
-    messages = follow(lambda: here.services.store.job(job_id), here.hub, stopped=stopped)
+    messages = follow(lambda: here.services.store.job(job_id), here.feed, stopped=stopped)
     try:
         for message in messages:
             client.send(json.dumps(message or {"type": "ping"}))
     except UnknownJob:
-        return GONE
+        return CLOSE_JOB_DELETED
     except (ConnectionClosed, OSError):
-        return NORMAL
+        return CLOSE_NORMAL
     except Exception:
-        # The connection speaks WebSocket now: an error page would only garble it.
+        # An error page would garble the connection, which speaks WebSocket now.
         log.exception("the WebSocket of job %s failed", job_id)
-        return INTERNAL_ERROR
-    return GOING_AWAY if here.stopping.is_set() else NORMAL
+        return CLOSE_INTERNAL_ERROR
+    return CLOSE_GOING_AWAY if here.stopping.is_set() else CLOSE_NORMAL
 
 
 def _end(client: Server, code: int) -> None:
-    """Say goodbye and end the socket's reader thread."""
+    """Close the WebSocket and end its reader thread."""
     with contextlib.suppress(ConnectionClosed, OSError):
         client.close(code)
-    client.thread.join(CLOSE_S)
+    client.thread.join(CLOSE_TIMEOUT_S)
     with contextlib.suppress(OSError):
         client.sock.shutdown(socket.SHUT_RDWR)
-    client.thread.join(CLOSE_S)
+    client.thread.join(CLOSE_TIMEOUT_S)

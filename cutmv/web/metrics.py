@@ -1,4 +1,4 @@
-"""Figures for Prometheus, in a registry of each application's own."""
+"""Metrics for Prometheus, in a registry of each application's own."""
 
 import time
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ LATENCY_BUCKETS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0)
 
 
 class Metrics:
-    """What is counted while the application runs, and what the job store knows when asked."""
+    """Counts of requests and WebSockets, and the jobs and steps that the job store has."""
 
     def __init__(self, store: JobStore) -> None:
         self.registry = CollectorRegistry()

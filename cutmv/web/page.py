@@ -1,8 +1,8 @@
-"""The page."""
+"""The page for people, which uses the JSON API."""
 
 from flask import Blueprint, render_template
 
-from cutmv.web.models import size_text
+from cutmv.web.api.models import size_text
 from cutmv.web.state import web
 
 blueprint = Blueprint("page", __name__)

@@ -1,14 +1,14 @@
-"""What keeps other sites' pages out, and the browser strict about ours."""
+"""Refuse requests from other sites' pages, and set the security headers of ours."""
 
 import socket
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 
-from cutmv.web.problems import Problem
+from cutmv.web.api.problems import Problem
 
-#: Everything from this host alone, no inline script or style. `blob:` is the preview of a file
-#: that the person has just chosen.
+#: Everything comes from this host alone, with no inline script or style. `blob:` is the preview of
+#: a file that the person has just chosen.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
     " media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none';"
@@ -43,11 +43,11 @@ def _bound_the_connection() -> None:
 
 
 def _refuse_other_origins() -> None:
-    """Refuse what another site's page sends. A WebSocket is such a thing, though it is a GET."""
+    """Refuse requests of other sites' pages that may change something, or open a WebSocket."""
     is_websocket = request.headers.get("Upgrade", "").lower() == "websocket"
     if request.method in SAFE_METHODS and not is_websocket:
         return
-    # The browser's own word, which no page can set, and which no proxy's renaming disturbs.
+    # The browser sets this header itself; no page can, and a proxy that renames hosts keeps it.
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     if site is not None:

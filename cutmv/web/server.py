@@ -1,10 +1,10 @@
-"""gunicorn as this application needs it: its settings and hooks, by gunicorn's names.
+"""gunicorn's configuration: its settings and hooks, by gunicorn's names.
 
 ``gunicorn -c python:cutmv.web.server -b 127.0.0.1:8000 cutmv.web.wsgi:app``
 
-One process, since a job's watchers and the dispatcher's threads live together in it, and many
-threads, since a WebSocket or a slow download holds one. The work itself is done elsewhere: by
-FFmpeg's processes, or by workers on other machines.
+There is one process, since the progress feed and the dispatcher's threads live in it, and many
+threads, since a WebSocket or a slow download holds one. FFmpeg's processes, or workers on other
+machines, do the work.
 """
 
 import signal
@@ -20,27 +20,27 @@ from cutmv.web.state import web_of
 
 worker_class = "gthread"
 workers = 1
-#: Each WebSocket and each transfer holds one; a third is left when all the sockets are taken.
+#: Each WebSocket and each transfer holds one; a third is left when all WebSockets are taken.
 threads = 144
 #: Seconds that a connection is kept for its client's next request.
 keepalive = 15
-#: Seconds that requests in flight have at a stop.
+#: Seconds that requests in flight have to end when the server stops.
 graceful_timeout = 15
 #: Seconds without a sign of life after which a stuck worker process is replaced.
 timeout = 60
 #: Seconds that a client may be silent within the head of a request: it holds a thread.
 HEAD_TIMEOUT_S = 15
-#: A command socket in the home directory that nothing here uses.
+#: gunicorn would make a command socket in the home directory, which nothing here uses.
 control_socket_disable = True
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
-    """Log what the application does to standard error, one line an event."""
+    """Log to standard error, one line an event."""
     set_up_logging()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Bound the wait for a request's head; let followers end as soon as the server is to stop."""
+    """Bound the wait for a request's head, and close WebSockets when the server is told to stop."""
     for listener in worker.sockets:
         # Connections inherit it (socket(7)). What follows the head has a bound of its own.
         listener.sock.setsockopt(
@@ -58,9 +58,9 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_int(worker: Any) -> None:
-    """Stop at once: the terminal and the parent both say so, and the second must not cut in."""
+    """Stop at once, and ignore further signals: the terminal and the parent send one each."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
-        # A function, since Python complains of a signal under way that becomes ignored.
+        # Not SIG_IGN: Python complains when a signal that is under way becomes ignored.
         signal.signal(number, lambda _number, _frame: None)
     if isinstance(worker.wsgi, Flask):
         web_of(worker.wsgi).stopping.set()

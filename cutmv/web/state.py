@@ -1,4 +1,4 @@
-"""What one web application holds, kept as its only Flask extension."""
+"""The state of one web application, kept as its only Flask extension."""
 
 import threading
 from dataclasses import dataclass, field
@@ -6,32 +6,31 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from cutmv.jobs.janitor import Janitor
-from cutmv.jobs.submit import Dispatcher
-from cutmv.progress import EventReceiver, Hub, SeenIds
+from cutmv.dispatch import Dispatcher, Janitor
+from cutmv.progress import EventReceiver, ProgressFeed, SeenIds
 from cutmv.services import Services
 from cutmv.web.metrics import Metrics
 
-#: The name under which Flask keeps it.
+#: The name under which Flask keeps the state.
 EXTENSION = "cutmv"
 
 
 @dataclass(frozen=True)
 class Web:
-    """The services below, the hub that watchers listen to, and what must end with the app."""
+    """The services, the feed that WebSockets follow, and what must end with the application."""
 
     services: Services
-    hub: Hub
+    feed: ProgressFeed
     dispatcher: Dispatcher
     metrics: Metrics
-    #: What runs beside the requests, and is running.
+    #: Threads that run beside the requests; started already.
     background: tuple[Janitor | EventReceiver, ...] = ()
     seen: SeenIds = field(default_factory=SeenIds)
-    #: Set when the server is about to stop: watchers are sent away, so that their threads end.
+    #: Set when the server is about to stop: WebSockets are closed then, so that their threads end.
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def close(self) -> None:
-        """Send the watchers away and end the threads, giving back the steps they run."""
+        """Close the WebSockets, end the threads, and queue the steps again that run here."""
         self.stopping.set()
         for part in self.background:
             part.close()
@@ -39,10 +38,10 @@ class Web:
 
 
 def web_of(app: Flask) -> Web:
-    """What `app` holds."""
+    """The state of `app`."""
     return cast(Web, app.extensions[EXTENSION])
 
 
 def web() -> Web:
-    """What the application that handles this request holds."""
+    """The state of the application that handles this request."""
     return web_of(current_app)

@@ -1,4 +1,4 @@
-"""The application for a WSGI server, with all that runs beside it; `server` is how to run it."""
+"""The application for a WSGI server, with its background threads; see `server` to run it."""
 
 from cutmv.web.factory import create_app
 

@@ -70,7 +70,7 @@ class EdgeStack(Stack):
 
     def run_cut(self, step_id: str) -> None:
         """Send a step once more, as a message that comes a second time."""
-        code = "import sys; from cutmv.tasks import cut; cut.apply_async((sys.argv[1],))"
+        code = "import sys; from cutmv.worker.tasks import cut; cut.apply_async((sys.argv[1],))"
         argv = [sys.executable, "-c", code, step_id]
         subprocess.run(argv, env=self.env, check=True, timeout=60)
 
@@ -136,11 +136,12 @@ def test_progress_comes_by_the_hub(stack: EdgeStack, small: Path) -> None:
 
     # No worker runs, so the job store knows of no progress: this can come by the hub alone.
     code = (
-        "import json, sys; from cutmv.app import app; from cutmv.progress import EventSender\n"
-        "sender = EventSender(app, 'w1'); sender.send(json.loads(sys.argv[1])); sender.close()\n"
+        "import sys; from cutmv.app import app\n"
+        "from cutmv.progress import EventSender, ProgressEvent\n"
+        "sender = EventSender(app, 'w1')\n"
+        "sender.send(ProgressEvent(sys.argv[1], sys.argv[2], 'cutting', 42.0)); sender.close()\n"
     )
-    event = {"uuid": step["id"], "job_id": job_id, "stage": "cutting", "percent": 42.0}
-    argv = [sys.executable, "-c", code, json.dumps(event)]
+    argv = [sys.executable, "-c", code, step["id"], job_id]
     subprocess.run(argv, env=stack.env, check=True, timeout=60)
 
     message = json.loads(socket.receive(timeout=30))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.edge
 
 #: Seconds without a pull after which nobody polls: what does, does so each second.
 QUIET_S = 4.0
-#: Seconds in which a task starts that somebody was woken for, on a busy machine; a poll comes in 60.
+#: Seconds in which a woken worker starts a task, on a busy machine; a poll comes in 60.
 SOON_S = 20.0
 
 

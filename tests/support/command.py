@@ -1,14 +1,21 @@
-"""The `cutmv` command, in this process: a second for each import of everything adds up."""
+"""The `cutmv` command, as a person runs it.
+
+`cutmv` runs it in this process, since a second for each import of everything adds up;
+`cutmv_process` in one of its own.
+"""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from click.testing import CliRunner
 
 from cutmv.cli import main
-from tests.support.processes import OURS
+from tests.support.processes import OURS, clean_env
 
 
 @dataclass(frozen=True)
@@ -27,3 +34,16 @@ def cutmv(*argv: str, **env: str) -> Done:
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception  # what a person would see as a traceback
     return Done(result.exit_code, result.stdout, result.stderr)
+
+
+def cutmv_process(*argv: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run it in `cwd`, with the data directory below."""
+    return subprocess.run(
+        [sys.executable, "-m", "cutmv", *argv],
+        cwd=cwd,
+        env=clean_env(CUTMV_DATA_DIR=str(cwd / "data"), **env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cutmv.jobs import Claims
-from cutmv.jobs import run as running
 from cutmv.services import services
+from cutmv.worker import step as running
 
 #: After each of these the process is gone; `("object", "method")` and whether the call is made.
 POINTS: dict[str, tuple[str, str, bool]] = {
@@ -38,7 +38,7 @@ def main() -> None:
         "storage": type(services().storage),
     }[where]
     setattr(owner, name, deadly(getattr(owner, name), call_it))
-    running.StepRun(services(), step_id, owner="doomed", route="redis", emit=lambda _: None).run()
+    running.StepRun(services(), step_id, owner="doomed", route="redis", listeners=[]).run()
 
 
 def deadly(function: Callable[..., Any], call_it: bool) -> Callable[..., Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from cutmv.jobs import Job, JobStore, Upload, new_id
-from cutmv.jobs.request import JobRequest, plan_job
+from cutmv.jobs import Job, JobRequest, JobStore, Upload, new_id, plan_job
 from cutmv.media import MediaInfo, VideoStream
 
 

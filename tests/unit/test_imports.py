@@ -1,5 +1,6 @@
 """The direction of imports: the contracts are in pyproject.toml."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -13,6 +14,25 @@ def test_imports_point_one_way() -> None:
     code = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_packages_use_the_public_names_of_one_another() -> None:
+    root = Path(import_module("cutmv").__file__ or "").parent
+    packages = {path.name for path in root.iterdir() if (path / "__init__.py").exists()}
+    packages -= {"emulator", "transports"}
+    private = []
+    for path in (path for package in packages for path in (root / package).rglob("*.py")):
+        home = path.relative_to(root).parts[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            source = (getattr(node, "module", None) or "").split(".")
+            if not isinstance(node, ast.ImportFrom) or source[0] != "cutmv" or len(source) < 2:
+                continue
+            if source[1] in packages - {home}:
+                public = import_module(f"cutmv.{source[1]}").__all__
+                names = {alias.name for alias in node.names}
+                if len(source) > 2 or not names <= set(public):
+                    private.append((str(path.relative_to(root)), node.module, names))
+    assert private == []
 
 
 def test_the_transport_alone_pulls_in_nothing_of_the_product() -> None:

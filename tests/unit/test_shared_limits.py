@@ -17,7 +17,7 @@ TREE = Path(__file__).parents[2]
 TRANSPORT = "cutmv.transports.cloudflare"
 EMULATOR = "cutmv.emulator.model"
 #: What provision wants of the Worker's consumer, as a dictionary of the API's names.
-PUSHED = ("cutmv.ops.queues", "PUSHED")
+PUSHED = ("cutmv.ops.queue_plan", "PUSH_CONSUMER")
 
 #: The Worker's limit, and where Python has the same one.
 EQUAL = [

@@ -1,4 +1,4 @@
-"""What is reached by address: clocks, Redis, the webhook, the edge Worker."""
+"""Checks of what is reached over the network: clocks, Redis, the webhook, the edge Worker."""
 
 import json
 import time
@@ -11,17 +11,19 @@ from uuid import uuid4
 import httpx
 
 from cutmv.config import Settings
+from cutmv.install import install_command
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
 from cutmv.transports.cloudflare.edge import HubClient, signature
 from cutmv.transports.cloudflare.options import Options
 
 #: Seconds that a request may take.
-REQUEST_S = 5.0
-#: Seconds that a clock may be off before it is worth a word; signatures allow `TOLERANCE`.
-SKEW_S = 30.0
-#: Where our client meets nobody in the hub.
-SCOPE = "cutmv-doctor"
-DEPLOY = "deploy the edge Worker: cd edge && npm ci && npm run deploy"
+REQUEST_TIMEOUT_S = 5.0
+#: Seconds that a clock may be off without a warning; signatures allow `signature.TOLERANCE`.
+MAX_CLOCK_SKEW_S = 30.0
+#: A scope of the edge Worker's hub that nobody else uses.
+HUB_SCOPE = "cutmv-doctor"
+#: What to do about an edge Worker that does not answer as ours does.
+DEPLOY_ADVICE = "deploy the edge Worker: cd edge && npm ci && npm run deploy"
 
 
 def clock(options: Options | None) -> Iterator[Finding]:
@@ -32,7 +34,7 @@ def clock(options: Options | None) -> Iterator[Finding]:
         return
     began = time.time()
     try:
-        answer = httpx.get(options.api_base_url, timeout=REQUEST_S)
+        answer = httpx.get(options.api_base_url, timeout=REQUEST_TIMEOUT_S)
     except httpx.HTTPError as error:
         found = f"Cloudflare's API gave no answer: {type(error).__name__}"
         yield problem(what, found, "check the network, and CLOUDFLARE_API_BASE_URL")
@@ -41,15 +43,15 @@ def clock(options: Options | None) -> Iterator[Finding]:
 
 
 def _compared(what: str, answer: httpx.Response, began: float) -> Finding:
-    """How far our clock is from that of who answered what we asked at `began`."""
+    """How far our clock is from the server's; the request was sent at `began`."""
     try:
         theirs = parsedate_to_datetime(answer.headers["date"]).timestamp()
     except (KeyError, ValueError):
         return skipped(what, "the answer tells no time")
-    # The header has whole seconds, and was written somewhere between asking and now.
+    # The header has whole seconds; the server wrote it between our request and now.
     off = (began + time.time()) / 2 - (theirs + 0.5)
     whose = urlsplit(str(answer.url)).hostname
-    if abs(off) < SKEW_S:
+    if abs(off) < MAX_CLOCK_SKEW_S:
         return ok(what, f"agrees with {whose} within {max(1, round(abs(off)))} s")
     found = f"is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} {whose}"
     advice = "have it set by NTP: timedatectl set-ntp true"
@@ -68,12 +70,14 @@ def redis(settings: Settings) -> Iterator[Finding]:
     try:
         from redis import Redis, RedisError
     except ImportError:
-        yield problem(what, "the package redis is missing", "pip install 'cutmv[redis]'")
+        yield problem(what, "the package redis is missing", install_command("redis"))
         return
     host = urlsplit(settings.redis_url).hostname
     try:
         with Redis.from_url(
-            settings.redis_url, socket_timeout=REQUEST_S, socket_connect_timeout=REQUEST_S
+            settings.redis_url,
+            socket_timeout=REQUEST_TIMEOUT_S,
+            socket_connect_timeout=REQUEST_TIMEOUT_S,
         ) as client:
             version = client.info("server")["redis_version"]
     except (RedisError, OSError, ValueError) as error:
@@ -83,7 +87,7 @@ def redis(settings: Settings) -> Iterator[Finding]:
 
 
 def webhook(settings: Settings) -> Iterator[Finding]:
-    """Whether progress that a worker posts is taken: a signed report of nothing."""
+    """Whether the web server accepts a worker's webhook: a signed one without events."""
     what = "webhook"
     if settings.mode != "cloudflare":
         yield skipped(what, f"progress takes another way in mode {settings.mode}")
@@ -102,7 +106,9 @@ def webhook(settings: Settings) -> Iterator[Finding]:
     }
     host = urlsplit(settings.webhook_url).netloc.rpartition("@")[2]
     try:
-        answer = httpx.post(settings.webhook_url, content=body, headers=headers, timeout=REQUEST_S)
+        answer = httpx.post(
+            settings.webhook_url, content=body, headers=headers, timeout=REQUEST_TIMEOUT_S
+        )
     except httpx.HTTPError as error:
         found = f"{host} gave no answer ({type(error).__name__}), so progress comes late"
         yield warning(what, found, "start `cutmv web` there, or correct WEBHOOK_URL")
@@ -118,23 +124,23 @@ def webhook(settings: Settings) -> Iterator[Finding]:
 
 
 def edge(settings: Settings, options: Options | None) -> Iterator[Finding]:
-    """Whether the edge Worker is there, takes our signature, has the queue, and lets us in."""
+    """Whether the edge Worker answers, accepts our signature, has the queue, and its hub opens."""
     what = "edge Worker"
     if options is None or not options.edge_url:
         yield skipped(what, "CLOUDFLARE_EDGE_URL is not set")
         return
-    with httpx.Client(base_url=options.edge_url.rstrip("/"), timeout=REQUEST_S) as http:
+    with httpx.Client(base_url=options.edge_url.rstrip("/"), timeout=REQUEST_TIMEOUT_S) as http:
         began = time.time()
         try:
             health = http.get("/healthz")
         except httpx.HTTPError as error:
             found = f"gave no answer: {type(error).__name__}"
-            yield problem(what, found, f"{DEPLOY}, or correct CLOUDFLARE_EDGE_URL")
+            yield problem(what, found, f"{DEPLOY_ADVICE}, or correct CLOUDFLARE_EDGE_URL")
             return
         version = _document(health).get("version")
         if health.status_code != 200 or version is None:
             found = f"answered HTTP {health.status_code}, and is not ours"
-            yield problem(what, found, f"{DEPLOY}, or correct CLOUDFLARE_EDGE_URL")
+            yield problem(what, found, f"{DEPLOY_ADVICE}, or correct CLOUDFLARE_EDGE_URL")
             return
         yield ok(what, f"version {version} answers")
         yield _compared("edge Worker's clock", health, began)
@@ -142,20 +148,20 @@ def edge(settings: Settings, options: Options | None) -> Iterator[Finding]:
         yield accepted
         if accepted.mark == "ok":
             for name in settings.queue_names:
-                yield _binding(http, options.edge_keys, name)
+                yield _queue_binding(http, options.edge_keys, name)
             yield _hub(options)
 
 
 def _signed(http: httpx.Client, keys: str) -> Finding:
-    """A signed knock on the hub's door that does not go in."""
+    """A signed request to the hub that opens no WebSocket."""
     what = "edge Worker's keys"
-    target = f"/v1/hub?{urlencode({'client': f'doctor-{uuid4().hex}', 'scope': SCOPE})}"
+    target = f"/v1/hub?{urlencode({'client': f'doctor-{uuid4().hex}', 'scope': HUB_SCOPE})}"
     try:
         answer = http.get(target, headers=signature.headers(keys, target.encode()))
     except httpx.HTTPError as error:
         return problem(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")
     match answer.status_code:
-        case 426:  # it would be let in, were it a WebSocket
+        case 426:  # accepted, though it is no WebSocket
             return ok(what, "our signature is accepted")
         case 401:
             said = str(_document(answer).get("detail", "our signature is refused"))
@@ -171,11 +177,11 @@ def _signed(http: httpx.Client, keys: str) -> Finding:
                 " --env production"
             )
             return problem(what, "the Worker has none", advice)
-    return problem(what, f"HTTP {answer.status_code}", DEPLOY)
+    return problem(what, f"HTTP {answer.status_code}", DEPLOY_ADVICE)
 
 
-def _binding(http: httpx.Client, keys: str, queue_name: str) -> Finding:
-    """A batch of no messages, which the Worker refuses where it has the queue to put them in."""
+def _queue_binding(http: httpx.Client, keys: str, queue_name: str) -> Finding:
+    """A batch without messages: the Worker answers 400 where it has a binding to the queue."""
     what = f"edge Worker's binding of {queue_name}"
     body = b'{"messages":[]}'
     headers = {"content-type": "application/json", **signature.headers(keys, body)}
@@ -189,12 +195,14 @@ def _binding(http: httpx.Client, keys: str, queue_name: str) -> Finding:
     found = f"HTTP {answer.status_code}"
     if answer.status_code == 404:
         found = "is missing, so publishing takes the REST API and its limit"
-    return warning(what, found, f"add the queue to wrangler.toml as it says there, and {DEPLOY}")
+    return warning(
+        what, found, f"add the queue to wrangler.toml as it says there, and {DEPLOY_ADVICE}"
+    )
 
 
 def _hub(options: Options) -> Finding:
     what = "edge Worker's hub"
-    hub = HubClient(options.edge_url, options.edge_keys, SCOPE)
+    hub = HubClient(options.edge_url, options.edge_keys, HUB_SCOPE)
     try:
         hub.start()
         connected = hub.connected
@@ -202,7 +210,7 @@ def _hub(options: Options) -> Finding:
         hub.close(1.0)
     if connected:
         return ok(what, "lets us in by WebSocket")
-    advice = f"see that no proxy in between stops WebSockets; else {DEPLOY}"
+    advice = f"see that no proxy in between stops WebSockets; else {DEPLOY_ADVICE}"
     return problem(what, "no WebSocket in two seconds", advice)
 
 

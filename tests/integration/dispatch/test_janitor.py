@@ -1,9 +1,8 @@
-"""What no request does: resuming, deleting what is old, and asking after the broker."""
+"""What the janitor deletes."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import sqlite3
 import subprocess
@@ -13,23 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from cutmv.jobs.breaker import FIRST_PROBE_S, Breaker
-from tests.support.emulator import EmulatorProcess
 from tests.support.media import make_sample
-from tests.support.processes import wait_for
 from tests.support.stack import Stack
 
 #: Runs in a process of its own, since an app reads its environment once.
 SWEEP = """
 import io, os, time
-from cutmv.jobs.janitor import Janitor, ORPHAN_S
-from cutmv.jobs.submit import Dispatcher
-from cutmv.progress import Hub
+from cutmv.dispatch.janitor import Janitor, ORPHAN_AGE_S
+from cutmv.dispatch import Dispatcher
+from cutmv.progress import ProgressFeed
 from cutmv.services import services
 from cutmv.jobs.tables import jobs, uploads
 
 here = services()
-dispatcher = Dispatcher(here, Hub())
+dispatcher = Dispatcher(here, ProgressFeed())
 with here.store.engine.begin() as db:
     for table in (jobs, uploads):
         db.execute(table.update().values(created_at=table.c.created_at - {age}))
@@ -101,80 +97,3 @@ def test_celery_s_results_do_not_grow_for_ever(make_stack: Callable[[str], Stack
 
     with contextlib.closing(sqlite3.connect(stack.folder / "data" / "results.db")) as db:
         assert db.execute("select task_id from celery_taskmeta").fetchall() == [("new",)]
-
-
-def test_the_queue_s_status_is_the_documented_json(
-    make_stack: Callable[[str], Stack], emulator: EmulatorProcess
-) -> None:
-    stack = make_stack("cloudflare")
-    stack.start_web()
-
-    assert stack.status() == {
-        "healthy": True,
-        "message": "Queue 'cutmv-processing' is operational",
-        "configured": True,
-        "mode": "cloudflare",
-        "fallback": "eager",
-    }
-    emulator.stop()
-    sick = wait_for(lambda: None if (s := stack.status())["healthy"] else s, 30)
-    assert sick["configured"] is True
-    assert sick["message"] and "\n" not in sick["message"]
-
-
-def test_an_unconfigured_queue_says_so(make_stack: Callable[[str], Stack]) -> None:
-    stack = make_stack("eager")
-    stack.start_web()
-
-    assert stack.status() == {
-        "healthy": False,
-        "message": "Queue not configured",
-        "configured": False,
-        "mode": "eager",
-        "fallback": None,
-    }
-
-
-def test_a_queue_s_status_is_asked_for_at_most_every_few_seconds(
-    make_stack: Callable[[str], Stack], emulator: EmulatorProcess
-) -> None:
-    stack = make_stack("cloudflare")
-    stack.start_web()
-    stack.status()
-    before = emulator.stats()["calls"]
-
-    for _ in range(20):
-        stack.status()
-
-    calls = sum(sum(c.values()) for c in emulator.stats()["calls"].values())
-    assert calls - sum(sum(c.values()) for c in before.values()) <= 2
-
-
-def test_a_breaker_opens_at_a_failure_and_closes_at_a_success() -> None:
-    breaker = Breaker()
-    assert (breaker.reason, breaker.wants_probe) == (None, False)
-
-    breaker.failed("gone")
-    assert breaker.reason == "gone"
-    assert not breaker.wants_probe
-    wait_for(lambda: breaker.wants_probe, FIRST_PROBE_S + 1.0)
-    breaker.failed("still gone")
-    assert not breaker.wants_probe
-
-    breaker.succeeded()
-    assert (breaker.reason, breaker.wants_probe) == (None, False)
-
-
-def test_a_job_of_an_upload_that_is_gone_is_refused(
-    make_stack: Callable[[str], Stack], video: Path
-) -> None:
-    import httpx
-
-    stack = make_stack("eager")
-    stack.start_web()
-
-    answer = httpx.post(f"{stack.url}/api/jobs", json={"upload_id": "0" * 30, "clips": ["0-1"]})
-
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert io.StringIO(answer.json()["detail"]).readline()

@@ -26,6 +26,7 @@ from cutmv.jobs import (
 )
 from cutmv.jobs.claims import MAX_ATTEMPTS
 from cutmv.jobs.tables import jobs, now, steps, uploads
+from cutmv.media import Progress
 from tests.support.jobs import add_job, add_upload
 
 OUTPUT = Output("jobs/x/y/z.mp4", 1234, "video/mp4")
@@ -162,7 +163,7 @@ def test_a_step_whose_owner_is_silent_goes_to_the_next(store: JobStore) -> None:
     _, taken = claim(store, step)
 
     assert taken.attempts == 2
-    assert not late.beat(lates, stage="cutting", percent=50.0)
+    assert not late.beat(lates, "cutting", Progress(50.0))
     assert not late.finish(lates, OUTPUT)
     assert not late.fail(lates, "too late")
     assert not late.release(lates, expected=True, failed=True)
@@ -173,9 +174,9 @@ def test_a_beat_keeps_the_step_and_its_percent_never_falls(store: JobStore) -> N
     step = add_job(store).steps[0]
     owner, claimed = claim(store, step, lease_s=60.0)
     let_time_pass(store, 40.0)
-    assert owner.beat(claimed, stage="cutting", percent=50.0, fps=30.0)
+    assert owner.beat(claimed, "cutting", Progress(50.0, fps=30.0))
     let_time_pass(store, 40.0)
-    assert owner.beat(claimed, stage="cutting", percent=20.0)
+    assert owner.beat(claimed, "cutting", Progress(20.0))
 
     assert isinstance(claims(store).claim(step.id, "redis"), Busy)
     assert store.job(step.job_id).steps[0].percent == 50.0
@@ -220,7 +221,7 @@ def test_a_cancelled_job_takes_its_steps_from_their_owners(store: JobStore) -> N
     cancelled = store.cancel(job.id)
 
     assert states(cancelled) == ["cancelled", "cancelled", "cancelled"]
-    assert not owner.beat(claimed, stage="cutting", percent=10.0)
+    assert not owner.beat(claimed, "cutting", Progress(10.0))
     assert not owner.finish(claimed, OUTPUT)
     assert isinstance(claims(store).claim(job.steps[1].id, "redis"), Ended)
     assert states(store.cancel(job.id)) == ["cancelled", "cancelled", "cancelled"]
@@ -250,7 +251,7 @@ def test_a_step_that_kills_all_its_workers_is_given_up(store: JobStore) -> None:
 
 def test_the_janitor_is_shown_what_nobody_brings(store: JobStore) -> None:
     job = add_job(store)
-    assert store.stranded(away_s=100.0, fresh_s=10.0) == []
+    assert store.stranded(lost_after_s=100.0, min_age_s=10.0) == []
     let_time_pass(store, 11.0)
     assert [s.id for s in store.stranded(100.0, 10.0)] == [s.id for s in job.steps]
 

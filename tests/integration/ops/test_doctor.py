@@ -665,7 +665,7 @@ def test_a_check_that_hangs_or_fails_keeps_what_it_found_and_no_other() -> None:
 
     findings = run(
         [("hanging", hanging), ("failing", failing), ("well", lambda: iter([ok("two", "")]))],
-        deadline_s=0.2,
+        timeout_s=0.2,
     )
     never.set()
 

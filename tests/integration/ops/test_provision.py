@@ -15,7 +15,7 @@ import boto3
 import httpx
 import pytest
 
-from cutmv.ops.queues import PUSHED
+from cutmv.ops.queue_plan import PUSH_CONSUMER
 from cutmv.transports.cloudflare.queues import DEAD_LETTER_RETENTION, RETENTION
 from tests.support.command import Done, cutmv
 from tests.support.emulator import EmulatorProcess
@@ -368,7 +368,7 @@ def test_in_push_mode_the_workers_consumer_is_mended_and_stays_its(account: Acco
         assert f"    {line}\n" in output
     consumer = account.consumer(QUEUE)
     assert consumer["script_name"] == "cutmv-processor"
-    assert consumer["settings"] == {"max_concurrency": 9, "retry_delay": 0, **PUSHED}
+    assert consumer["settings"] == {"max_concurrency": 9, "retry_delay": 0, **PUSH_CONSUMER}
     assert consumer["dead_letter_queue"] == DEAD
     assert account.provision(**PUSH) == "No changes.\n"
 
@@ -393,7 +393,7 @@ def test_wrangler_deploys_the_consumer_that_provision_wants() -> None:
             "batch_size": consumer["max_batch_size"],
             "max_wait_time_ms": consumer["max_batch_timeout"] * 1000,
             "max_retries": consumer["max_retries"],
-        } == PUSHED
+        } == PUSH_CONSUMER
 
 
 # --- the bucket

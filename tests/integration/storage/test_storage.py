@@ -11,7 +11,7 @@ import boto3
 import httpx
 import pytest
 
-from cutmv.storage import LocalStorage, NotFound, R2Storage, Storage, StorageError, TooLarge
+from cutmv.storage import LocalStorage, ObjectNotFound, R2Storage, Storage, StorageError, TooLarge
 from cutmv.storage.r2 import PART_BYTES
 from tests.support.processes import free_port
 from tests.support.s3 import BUCKET, SECRET
@@ -122,9 +122,9 @@ def test_a_range_is_read(storage: Storage, start: int, length: int | None, expec
 
 
 def test_what_is_not_there_is_not_found(storage: Storage) -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(ObjectNotFound):
         storage.stat("uploads/none/source")
-    with pytest.raises(NotFound), storage.open_range("uploads/none/source"):
+    with pytest.raises(ObjectNotFound), storage.open_range("uploads/none/source"):
         pass
     storage.delete("uploads/none/source")
     storage.delete_prefix("uploads/none/")

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from cutmv.transports.cloudflare.edge.signature import sign
-from cutmv.web.models import JobOut, UploadOut
+from cutmv.web.api.models import JobOut, UploadOut
 from cutmv.web.server import HEAD_TIMEOUT_S
 from tests.support.media import make_sample
 from tests.support.processes import wait_for
@@ -297,7 +297,7 @@ def test_a_file_that_the_client_has_is_not_sent_again(
 
 
 def test_a_player_gets_a_large_file_in_parts(client: httpx.Client, server: WebServer) -> None:
-    from cutmv.web.contents import PLAYER_BYTES
+    from cutmv.web.api.contents import PLAYER_BYTES
 
     video = make_sample(server.data_dir / "large.mp4", seconds=4.0)
     # A trailing box that players skip makes the file large.

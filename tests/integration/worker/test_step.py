@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from cutmv.config import Settings
-from cutmv.jobs import Job, State, Upload, new_id
-from cutmv.jobs.request import JobRequest, plan_job
-from cutmv.jobs.run import StepBusy, StepRun, Stopped
+from cutmv.jobs import Job, JobRequest, State, Upload, new_id, plan_job
 from cutmv.jobs.tables import steps
 from cutmv.media import MediaError, probe
+from cutmv.progress import ProgressEvent
 from cutmv.services import Services
+from cutmv.worker.step import StepBusy, StepRun, Stopped
 from tests.support.die_at import POINTS
 from tests.support.media import frame_number, make_sample, read_frames
 from tests.support.processes import clean_env, wait_for
@@ -54,8 +54,12 @@ def a_job(services: Services, video: Path, **wanted: Any) -> Job:
 
 
 def a_run(services: Services, step_id: str, events: list[dict[str, Any]] | None = None) -> StepRun:
-    emit = events.append if events is not None else lambda _event: None
-    return StepRun(services, step_id, owner=new_id(), route="redis", emit=emit)
+    told = [] if events is None else events
+
+    def listener(event: ProgressEvent) -> None:
+        told.append(event.to_wire())
+
+    return StepRun(services, step_id, owner=new_id(), route="redis", listeners=[listener])
 
 
 def stored(services: Services, job: Job) -> list[str]:
@@ -145,7 +149,7 @@ def test_a_run_whose_process_wants_to_end_gives_its_step_back(
         job.steps[0].id,
         owner="leaving",
         route="eager",
-        emit=lambda _: None,
+        listeners=[],
         stopping=lambda: True,
     )
 
@@ -160,15 +164,15 @@ def test_a_run_that_was_overtaken_changes_nothing(services: Services, video: Pat
     """The owner is stopped for longer than its lease, and wakes when another has finished."""
     job = a_job(services, video, clips=("0-8",), aspects=("9:16",))
     step_id = job.steps[0].id
-    overtaken: list[str] = []
+    overtaken: list[str | None] = []
 
-    def taken_over(event: dict[str, Any]) -> None:
+    def taken_over(event: ProgressEvent) -> None:
         if not overtaken:
-            overtaken.append(event["stage"])
+            overtaken.append(event.stage)
             end_leases(services)
             assert a_run(services, step_id).run().state is State.DONE
 
-    late = StepRun(services, step_id, owner="late", route="redis", emit=taken_over).run()
+    late = StepRun(services, step_id, owner="late", route="redis", listeners=[taken_over]).run()
 
     assert (late.state, late.attempts) == (State.DONE, 2)
     assert len(stored(services, job)) == 1

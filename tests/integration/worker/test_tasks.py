@@ -19,7 +19,7 @@ import pytest
 from cutmv.jobs import JobStore
 from cutmv.jobs.claims import Claimed, Claims
 from cutmv.jobs.tables import steps
-from cutmv.tasks import HARD_LIMIT_GRACE_S, MAX_TRIES
+from cutmv.worker.tasks import HARD_LIMIT_GRACE_S, MAX_TRIES
 from tests.support.emulator import EmulatorProcess
 from tests.support.media import make_sample
 from tests.support.processes import Process, wait_for
@@ -35,7 +35,7 @@ LONG = "0-24"
 #: Sends the task of a step, with limits of the test's own.
 SEND = """
 import json, sys
-from cutmv.tasks import cut
+from cutmv.worker.tasks import cut
 step_id, options = json.loads(sys.argv[1])
 cut.apply_async((step_id,), task_id=step_id, **options)
 """

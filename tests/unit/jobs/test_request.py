@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from cutmv.jobs import Upload
-from cutmv.jobs.model import State, job_state
-from cutmv.jobs.request import JobRequest, output_name, plan_job
+from cutmv.jobs import JobRequest, Upload, output_name, plan_job
 from cutmv.media import MediaError, OutputSpec
 from tests.support.jobs import video_info
 
@@ -78,24 +76,3 @@ def test_output_names_are_safe(filename: str, stem: str) -> None:
     spec = OutputSpec("cutdown", "9:16", "crop")
 
     assert output_name(filename, 3, spec) == f"{stem}-03-9x16.mp4"
-
-
-Q, R, D, F, C = State.QUEUED, State.RUNNING, State.DONE, State.FAILED, State.CANCELLED
-
-
-@pytest.mark.parametrize(
-    ("steps", "job"),
-    [
-        ([Q, Q], Q),
-        ([R, Q], R),
-        ([D, Q], R),
-        ([F, Q], R),
-        ([F, R], R),
-        ([D, D], D),
-        ([D, F], F),
-        ([D, C], C),
-        ([C, F], F),
-    ],
-)
-def test_the_state_of_a_job_follows_from_its_steps(steps: list[State], job: State) -> None:
-    assert job_state(steps) is job

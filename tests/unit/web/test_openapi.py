@@ -1,4 +1,4 @@
-"""`cutmv.web.openapi`: the description is of this application and of no other."""
+"""`cutmv.web.api.openapi`: the description is of this application and of no other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from cutmv.config import Settings
 from cutmv.services import Services
 from cutmv.web import create_app, web_of
-from cutmv.web.openapi import OPERATIONS, describe
+from cutmv.web.api.openapi import OPERATIONS, describe
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cutmv.jobs.work import FOLDER, YOUNG_S, sweep, work_folder
+from cutmv.worker.workspace import LOCK_GRACE_S, WORKSPACE_FOLDER, sweep_workspace, work_folder
 
 HOLD = """
 import sys, pathlib
-from cutmv.jobs.work import work_folder
+from cutmv.worker.workspace import work_folder
 with work_folder(pathlib.Path(sys.argv[1])) as folder:
     (folder / "output.mp4").write_bytes(b"half")
     print(folder, flush=True)
@@ -32,14 +32,14 @@ def hold(data_dir: Path) -> tuple[subprocess.Popen[str], Path]:
 
 
 def make_old(folder: Path) -> None:
-    then = folder.stat().st_mtime - YOUNG_S - 1
+    then = folder.stat().st_mtime - LOCK_GRACE_S - 1
     os.utime(folder, (then, then))
 
 
 def test_a_folder_goes_with_its_work(tmp_path: Path) -> None:
     with work_folder(tmp_path) as folder:
         (folder / "output.mp4").touch()
-    assert list((tmp_path / FOLDER).iterdir()) == []
+    assert list((tmp_path / WORKSPACE_FOLDER).iterdir()) == []
 
 
 def test_only_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_only_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
         killed.send_signal(signal.SIGKILL)
         killed.wait(10)
 
-        sweep(tmp_path)
+        sweep_workspace(tmp_path)
 
         assert not left.exists()
         assert (kept / "output.mp4").exists()
@@ -59,10 +59,10 @@ def test_only_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_just_made_is_left_alone(tmp_path: Path) -> None:
-    young = tmp_path / FOLDER / "young"
+    young = tmp_path / WORKSPACE_FOLDER / "young"
     young.mkdir(parents=True)
-    sweep(tmp_path)
+    sweep_workspace(tmp_path)
     assert young.exists()
     make_old(young)
-    sweep(tmp_path)
+    sweep_workspace(tmp_path)
     assert not young.exists()

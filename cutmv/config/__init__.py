@@ -1,0 +1,21 @@
+"""What a deployment is configured with: its settings, and Celery's configuration made of them.
+
+`environment` describes every variable, `settings` reads and validates them once, and `celery`
+turns the settings into Celery's configuration. The package imports nothing of CUTMV but
+`cutmv.install`.
+"""
+
+from cutmv.config.celery import RESULT_EXPIRES_S, RESULTS_PREFIX, celery_config
+from cutmv.config.environment import VARIABLES, Variable
+from cutmv.config.settings import WEBHOOK_PATH, ConfigError, Settings
+
+__all__ = [
+    "RESULTS_PREFIX",
+    "RESULT_EXPIRES_S",
+    "VARIABLES",
+    "WEBHOOK_PATH",
+    "ConfigError",
+    "Settings",
+    "Variable",
+    "celery_config",
+]

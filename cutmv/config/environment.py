@@ -1,0 +1,88 @@
+"""The environment variables that any code of CUTMV reads: what each means, and its default.
+
+`settings` reads most of them. The transport reads its own (`CLOUDFLARE_…`, and `R2_…` for large
+messages), since it is used without this package too; `media` reads those of FFmpeg. The table in
+the README is this one, and a test compares both with the source.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable. `meaning` and `default` are Markdown, in words for people."""
+
+    name: str
+    meaning: str
+    default: str = ""
+
+    def row(self) -> str:
+        """The variable as a row of a Markdown table."""
+        return f"| `{self.name}` | {self.meaning} | {self.default} |"
+
+
+#: All of them, in the order of the README: CUTMV's own, then the system's.
+VARIABLES = (
+    Variable(
+        "CUTMV_MODE",
+        "`cloudflare`, `redis`, `eager`, or `auto`: the first of them that is configured",
+        "`auto`",
+    ),
+    Variable(
+        "CUTMV_DATA_DIR",
+        "where the database, files and work in progress are",
+        "`cutmv` in `XDG_STATE_HOME`",
+    ),
+    Variable("CLOUDFLARE_ACCOUNT_ID", "the Cloudflare account"),
+    Variable("CLOUDFLARE_API_TOKEN", "a token of the account with *Queues: Edit*"),
+    Variable("CLOUDFLARE_QUEUE_NAME", "the queue", "`cutmv-processing`"),
+    Variable("CLOUDFLARE_API_BASE_URL", "where Cloudflare's REST API is", "Cloudflare's own"),
+    Variable("CLOUDFLARE_EDGE_URL", "where [the edge Worker](docs/edge.md) is (extra `.[push]`)"),
+    Variable("CLOUDFLARE_EDGE_KEYS", "the edge Worker's `EDGE_KEYS`"),
+    Variable(
+        "CLOUDFLARE_CONSUME",
+        "`pull`, or `push`: the edge Worker sends tasks to the worker (extra `.[push]`)",
+        "`pull`",
+    ),
+    Variable(
+        "CLOUDFLARE_INGRESS_HOST", "address on which a worker takes pushed tasks", "`127.0.0.1`"
+    ),
+    Variable("CLOUDFLARE_INGRESS_PORT", "port on which a worker takes pushed tasks", "`8788`"),
+    Variable("REDIS_URL", "a Redis, as `redis://:PASSWORD@HOST:PORT/DB` (extra `.[redis]`)"),
+    Variable(
+        "R2_ACCESS_KEY_ID", "id of an R2 key: files are kept in R2 instead of the data directory"
+    ),
+    Variable("R2_SECRET_ACCESS_KEY", "the R2 key's secret"),
+    Variable("R2_BUCKET", "the bucket", "`cutmv-storage`"),
+    Variable("R2_ENDPOINT_URL", "where R2, or another S3, is", "the account's R2"),
+    Variable(
+        "DATABASE_URL",
+        "where jobs are kept: `postgresql://…` (extra `.[postgres]`) or `sqlite:///…`",
+        "SQLite in the data directory",
+    ),
+    Variable("WEBHOOK_URL", "where workers report progress: the address of `cutmv web`"),
+    Variable(
+        "WEBHOOK_SECRET",
+        "the secret that signs those reports",
+        "derived from `CUTMV_SECRET_KEY`",
+    ),
+    Variable(
+        "CUTMV_SECRET_KEY",
+        "what `WEBHOOK_SECRET` is derived from when it is not set",
+        "a file in the data directory",
+    ),
+    Variable("CUTMV_MAX_UPLOAD_BYTES", "the largest upload, in bytes", "10 GB"),
+    Variable("CUTMV_RETENTION_DAYS", "how many days uploads, outputs and jobs are kept", "29"),
+    Variable("CUTMV_FFMPEG", "the `ffmpeg` to run", "that of `PATH`, else the one installed along"),
+    Variable(
+        "CUTMV_FFPROBE", "the `ffprobe` to run", "that of `PATH`, else the one installed along"
+    ),
+    Variable("PATH", "folders in which `ffmpeg` and `ffprobe` are looked for; FFmpeg gets it too"),
+    Variable("LD_LIBRARY_PATH", "passed on to FFmpeg"),
+    Variable("TMPDIR", "passed on to FFmpeg"),
+    Variable("XDG_STATE_HOME", "the folder of the data directory", "`~/.local/state`"),
+    Variable("HTTPS_PROXY", "the proxy for requests to Cloudflare, to R2 and to `WEBHOOK_URL`"),
+    Variable("HTTP_PROXY", "the same for addresses that start with `http://`"),
+    Variable("ALL_PROXY", "the same for addresses of both kinds"),
+    Variable("NO_PROXY", "hosts that are reached without a proxy"),
+)

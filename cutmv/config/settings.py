@@ -1,0 +1,299 @@
+"""The settings of a deployment, read from the environment once and validated.
+
+The mode is `cloudflare` when the account and the token are set, else `redis` when `REDIS_URL` is,
+else `eager`, which needs nothing at all.
+"""
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urljoin, urlsplit
+
+from cutmv.install import install_command, missing_packages
+
+Mode = Literal["cloudflare", "redis", "eager"]
+
+#: The queue of a deployment that names none.
+DEFAULT_QUEUE = "cutmv-processing"
+#: The suffix of the queue of long steps, which exists where a Worker pushes the other steps.
+LONG_SUFFIX = "-long"
+#: The bucket of a deployment that names none.
+DEFAULT_BUCKET = "cutmv-storage"
+#: The path of the web server's webhook; it completes a WEBHOOK_URL that names no path.
+WEBHOOK_PATH = "/api/queue-progress"
+#: Largest upload, in bytes (10 GB): a long concert recording in 1080p fits.
+MAX_UPLOAD_BYTES = 10_000_000_000
+#: Days that uploads, outputs and jobs are kept: inside a monthly cycle.
+RETENTION_DAYS = 29
+#: Characters of a queue's name, by Cloudflare's rule.
+MAX_QUEUE_NAME_CHARS = 63
+
+#: Cloudflare's rule for the name of a queue.
+_QUEUE_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+class ConfigError(Exception):
+    """A variable is missing or wrong. One line that names it and says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the environment asks for. The repr leaves secrets out.
+
+    `pushed` says that the edge Worker pushes tasks to the worker; `retention_s` is in seconds.
+    """
+
+    mode: Mode
+    data_dir: Path
+    database_url: str = field(repr=False)
+    queue_name: str = DEFAULT_QUEUE
+    redis_url: str | None = field(default=None, repr=False)
+    account_id: str | None = None
+    api_token: str | None = field(default=None, repr=False)
+    api_base_url: str | None = None
+    r2_bucket: str = DEFAULT_BUCKET
+    r2_access_key_id: str | None = field(default=None, repr=False)
+    r2_secret_access_key: str | None = field(default=None, repr=False)
+    r2_endpoint_url: str | None = None
+    edge_url: str | None = None
+    pushed: bool = False
+    webhook_url: str | None = None
+    webhook_secret: str = field(default="", repr=False)
+    #: Whether no other machine can know the secret, since it comes from this data directory's key.
+    webhook_secret_is_local: bool = False
+    max_upload_bytes: int = MAX_UPLOAD_BYTES
+    retention_s: float = RETENTION_DAYS * 86_400.0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the settings from `environ` (default: the process's). Raises ConfigError.
+
+        Creates the data directory, and in it a secret key where the environment gives none.
+        """
+        env = {k: v.strip() for k, v in (os.environ if environ is None else environ).items()}
+        # An account without a token is complete: it gives the address of R2.
+        account_id = env.get("CLOUDFLARE_ACCOUNT_ID") or None
+        api_token = env.get("CLOUDFLARE_API_TOKEN") or None
+        if api_token and not account_id:
+            raise ConfigError("CLOUDFLARE_API_TOKEN is set: set CLOUDFLARE_ACCOUNT_ID too.")
+        key_id, secret_key = _pair(env, "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY")
+        redis_url = env.get("REDIS_URL") or None
+        data_dir = _data_dir(env)
+        endpoint = env.get("R2_ENDPOINT_URL") or None
+        if key_id and not endpoint and not account_id:
+            raise ConfigError(
+                "R2_ENDPOINT_URL is needed with the R2_ keys: set it to the endpoint."
+            )
+        if key_id:
+            _need_extra("app", "boto3", "R2_ACCESS_KEY_ID")
+        if key_id and not endpoint:
+            endpoint = f"https://{account_id}.r2.cloudflarestorage.com"
+        queue_name = env.get("CLOUDFLARE_QUEUE_NAME") or DEFAULT_QUEUE
+        if not _QUEUE_NAME.match(queue_name):
+            raise ConfigError(
+                f"CLOUDFLARE_QUEUE_NAME is {queue_name!r}: use up to 63 of a-z, 0-9 and -,"
+                " with a letter or digit at both ends."
+            )
+        mode = _mode(env, bool(api_token), bool(redis_url))
+        if mode == "redis":
+            _need_extra("redis", "redis", "REDIS_URL")
+        database_url = _database_url(env, data_dir)
+        if database_url.startswith("postgresql"):
+            _need_extra("postgres", "psycopg", "DATABASE_URL")
+        return cls(
+            mode=mode,
+            data_dir=data_dir,
+            database_url=database_url,
+            queue_name=queue_name,
+            redis_url=_url(redis_url, "REDIS_URL", ("redis", "rediss")),
+            account_id=account_id,
+            api_token=api_token,
+            api_base_url=_url(
+                env.get("CLOUDFLARE_API_BASE_URL"), "CLOUDFLARE_API_BASE_URL", ("http", "https")
+            ),
+            r2_bucket=env.get("R2_BUCKET") or DEFAULT_BUCKET,
+            r2_access_key_id=key_id,
+            r2_secret_access_key=secret_key,
+            r2_endpoint_url=_url(endpoint, "R2_ENDPOINT_URL", ("http", "https")),
+            edge_url=_edge_url(env) if mode == "cloudflare" else None,
+            pushed=mode == "cloudflare" and _pushed(env, queue_name),
+            webhook_url=_webhook_url(env),
+            webhook_secret=env.get("WEBHOOK_SECRET") or _derived_secret(env, data_dir),
+            webhook_secret_is_local=not (env.get("WEBHOOK_SECRET") or env.get("CUTMV_SECRET_KEY")),
+            max_upload_bytes=_positive(env, "CUTMV_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
+            retention_s=_positive(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS) * 86_400.0,
+        )
+
+    @property
+    def long_queue_name(self) -> str:
+        """The queue of steps that may take longer than the edge Worker waits for a pushed task."""
+        return f"{self.queue_name}{LONG_SUFFIX}" if self.pushed else self.queue_name
+
+    @property
+    def queue_names(self) -> tuple[str, ...]:
+        """The queues from which a worker takes steps."""
+        return tuple(dict.fromkeys((self.queue_name, self.long_queue_name)))
+
+    @property
+    def uses_r2(self) -> bool:
+        """Whether files are kept in R2 (or another S3) rather than in the data directory."""
+        return self.r2_access_key_id is not None
+
+
+def _mode(env: Mapping[str, str], has_cloudflare: bool, has_redis: bool) -> Mode:
+    wanted = (env.get("CUTMV_MODE") or "auto").lower()
+    match wanted:
+        case "auto":
+            return "cloudflare" if has_cloudflare else "redis" if has_redis else "eager"
+        case "cloudflare" if has_cloudflare:
+            return "cloudflare"
+        case "redis" if has_redis:
+            return "redis"
+        case "eager":
+            return "eager"
+        case "cloudflare":
+            raise ConfigError(
+                "CUTMV_MODE is cloudflare: set CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN too."
+            )
+        case "redis":
+            raise ConfigError("CUTMV_MODE is redis: set REDIS_URL too.")
+    raise ConfigError(f"CUTMV_MODE is {wanted!r}: use auto, cloudflare, redis or eager.")
+
+
+def _edge_url(env: Mapping[str, str]) -> str | None:
+    url = _url(env.get("CLOUDFLARE_EDGE_URL"), "CLOUDFLARE_EDGE_URL", ("http", "https"))
+    if url and not env.get("CLOUDFLARE_EDGE_KEYS"):
+        raise ConfigError(
+            "CLOUDFLARE_EDGE_URL is set and CLOUDFLARE_EDGE_KEYS is not: set it to the Worker's"
+            " EDGE_KEYS."
+        )
+    if url:
+        _need_extra("push", "websockets", "CLOUDFLARE_EDGE_URL")
+    return url
+
+
+def _pushed(env: Mapping[str, str], queue_name: str) -> bool:
+    consume = (env.get("CLOUDFLARE_CONSUME") or "pull").lower()
+    if consume not in ("pull", "push"):
+        raise ConfigError(f"CLOUDFLARE_CONSUME is {consume!r}: use pull or push.")
+    if consume == "pull":
+        return False
+    if not env.get("CLOUDFLARE_EDGE_KEYS"):
+        raise ConfigError(
+            "CLOUDFLARE_CONSUME is push: set CLOUDFLARE_EDGE_KEYS to the Worker's EDGE_KEYS, with"
+            " which it signs what it pushes."
+        )
+    _need_extra("push", "starlette", "CLOUDFLARE_CONSUME")
+    longest = MAX_QUEUE_NAME_CHARS - len(LONG_SUFFIX)
+    if len(queue_name) > longest:
+        raise ConfigError(
+            f"CLOUDFLARE_QUEUE_NAME is {len(queue_name)} characters long: use"
+            f" {longest} at most with CLOUDFLARE_CONSUME=push, which needs a queue"
+            f" of the same name and {LONG_SUFFIX}."
+        )
+    return True
+
+
+def _need_extra(extra: str, package: str, variable: str) -> None:
+    """Raise ConfigError when what `variable` asks for is not installed."""
+    if missing_packages([package]):
+        raise ConfigError(
+            f"{variable} is set and the package {package} is missing:"
+            f" {install_command(extra)}, or unset {variable}."
+        )
+
+
+def _pair(env: Mapping[str, str], first: str, second: str) -> tuple[str | None, str | None]:
+    values = env.get(first) or None, env.get(second) or None
+    if (values[0] is None) != (values[1] is None):
+        missing, given = (first, second) if values[0] is None else (second, first)
+        raise ConfigError(f"{given} is set and {missing} is not: set both, or neither.")
+    return values
+
+
+def _url(value: str | None, name: str, schemes: tuple[str, ...]) -> str | None:
+    if not value:
+        return None
+    # The error must not repeat the value, which may hold a password.
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError(f"{name} is not a URL that starts with {schemes[0]}://HOST: correct it.")
+    return value
+
+
+def _webhook_url(env: Mapping[str, str]) -> str | None:
+    url = _url(env.get("WEBHOOK_URL"), "WEBHOOK_URL", ("http", "https"))
+    # Most people give the address of the site alone.
+    return url if url is None or urlsplit(url).path not in ("", "/") else urljoin(url, WEBHOOK_PATH)
+
+
+def _positive(env: Mapping[str, str], name: str, default: int) -> int:
+    value = env.get(name)
+    if not value:
+        return default
+    if not value.isdecimal() or int(value) == 0:
+        raise ConfigError(f"{name} is {value!r}: use a whole number above 0.")
+    return int(value)
+
+
+def _database_url(env: Mapping[str, str], data_dir: Path) -> str:
+    url = env.get("DATABASE_URL") or f"sqlite:///{data_dir / 'cutmv.db'}"
+    scheme, _, rest = url.partition("://")
+    # Hosting providers give the short names; SQLAlchemy also wants the driver, which is psycopg.
+    if scheme in ("postgres", "postgresql"):
+        return f"postgresql+psycopg://{rest}"
+    if scheme not in ("sqlite", "postgresql+psycopg"):
+        raise ConfigError("DATABASE_URL must start with sqlite:/// or postgresql://: correct it.")
+    return url
+
+
+def _data_dir(env: Mapping[str, str]) -> Path:
+    state_home = env.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    data_dir = Path(env.get("CUTMV_DATA_DIR") or Path(state_home, "cutmv")).expanduser().absolute()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The data directory {data_dir} can't be made ({error.strerror}):"
+            " set CUTMV_DATA_DIR to a folder you may write."
+        ) from error
+    return data_dir
+
+
+def _derived_secret(env: Mapping[str, str], data_dir: Path) -> str:
+    """The webhook secret that each process derives by itself, from CUTMV_SECRET_KEY or a file."""
+    key = env.get("CUTMV_SECRET_KEY") or _kept_key(data_dir / "secret_key")
+    digest = hmac.new(key.encode(), b"cutmv webhook", hashlib.sha256).digest()
+    return "whsec_" + base64.b64encode(digest).decode()
+
+
+def _kept_key(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ConfigError(
+            f"{path} can't be read ({error.strerror}): set CUTMV_SECRET_KEY."
+        ) from error
+    # The key is written to a file beside it, then linked: of two processes that start at once, one
+    # wins, and neither reads half a key.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".secret-") as file:
+        file.write(secrets.token_urlsafe(32))
+        file.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)
+    return path.read_text()

@@ -1,0 +1,168 @@
+"""The dispatcher: sends the steps of a job to the broker, or runs them here when it fails.
+
+A job is written to the store before anything is sent. When a publish fails, the broker may have
+accepted its message all the same; so the local runner takes the same steps, under the same ids, and
+the claim lets only one of the two run each.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from cutmv.app import app
+from cutmv.dispatch.circuit_breaker import CircuitBreaker
+from cutmv.dispatch.local_runner import LocalRunner
+from cutmv.jobs import Job, JobRequest, Step, plan_job
+from cutmv.media import parse_clip, time_limit_s
+from cutmv.progress import ProgressEvent, ProgressFeed
+from cutmv.services import Services
+from cutmv.transports.cloudflare import MAX_PUSHED, publish_batch
+from cutmv.worker import HARD_LIMIT_GRACE_S, cut
+
+#: Seconds for which the broker's status is answered again without asking the broker.
+STATUS_MAX_AGE_S = 3.0
+#: The name of each mode's broker, for people.
+BROKER_NAMES = {"cloudflare": "Cloudflare Queues", "redis": "Redis", "eager": "Cloudflare Queues"}
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Submits and cancels the jobs of one process, and knows whether its broker answers.
+
+    The janitor (`cutmv.dispatch.janitor`) sends the steps that a crash has left unsent.
+    """
+
+    def __init__(self, services: Services, feed: ProgressFeed) -> None:
+        self.services, self.breaker = services, CircuitBreaker()
+        self._feed, self._runner = feed, LocalRunner(services, feed)
+        self._mode = services.settings.mode
+        self._status_lock = threading.Lock()
+        self._status: tuple[float, dict[str, Any]] | None = None
+
+    def submit(self, request: JobRequest) -> Job:
+        """Accept a job and send its steps. Raises UnknownUpload, and MediaError for a bad clip."""
+        store = self.services.store
+        job = store.add_job(plan_job(store.upload(request.upload_id), request))
+        try:
+            self.send(job, job.steps)
+            return store.job(job.id)
+        except SQLAlchemyError as error:
+            # The job is in the store, so it will run; an error would make the client send it twice.
+            log.warning("job %s is left to the janitor: %s", job.id, type(error).__name__)
+            return job
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job; its running steps stop within a second. Raises UnknownJob."""
+        job = self.services.store.cancel(job_id)
+        for step in job.steps:
+            self._feed.publish(ProgressEvent(step.id, job.id, step.state.value))
+        return job
+
+    def send(self, job: Job, steps: Sequence[Step]) -> None:
+        """Send queued steps of a job to the broker; run them here when it fails.
+
+        Raises SQLAlchemyError when the job store fails; the janitor sends the steps then.
+        """
+        reason = self._why_not()
+        if reason is None:
+            broker = BROKER_NAMES[self._mode]
+            log.info("🚀 Attempting to enqueue job %s to %s...", job.id, broker)
+            try:
+                self._publish(job, steps)
+            except Exception as error:  # the job must run, whatever the broker raises
+                log.debug("enqueueing job %s failed", job.id, exc_info=True)
+                reason = _one_line(error)
+                self.breaker.failed(reason)
+            else:
+                self.services.store.sent([step.id for step in steps], self._mode)
+                log.info("✅ Job successfully enqueued to %s: %s", broker, job.id)
+                return
+        self.run_here(job, steps, reason)
+
+    def run_here(self, job: Job, steps: Sequence[Step], reason: str) -> None:
+        """Run queued steps in this process; `reason` says why no worker gets them."""
+        steps = [step for step in steps if not self._runner.has(step.id)]
+        if not steps:
+            return
+        log.warning("⚠️ %s not available: %s", BROKER_NAMES[self._mode], reason)
+        log.info("🔄 Falling back to direct processing... (job %s)", job.id)
+        self.services.store.sent([step.id for step in steps], "eager")
+        for step in steps:
+            self._runner.run(step.id)
+
+    def probe_broker(self) -> None:
+        """Ask the broker for its queues, and close or open the circuit breaker by the answer."""
+        try:
+            with app.connection_for_write() as connection:
+                channel: Any = connection.default_channel
+                for name in self.services.settings.queue_names:
+                    channel.queue_declare(name)
+        except Exception as error:
+            self.breaker.failed(_one_line(error))
+        else:
+            if self.breaker.reason is not None:
+                log.info("✅ %s answers again", BROKER_NAMES[self._mode])
+            self.breaker.succeeded()
+
+    def status(self) -> dict[str, Any]:
+        """The status of the broker, asked STATUS_MAX_AGE_S seconds ago at most."""
+        with self._status_lock:
+            now = time.monotonic()
+            if self._status is None or now - self._status[0] >= STATUS_MAX_AGE_S:
+                self._status = (now, self._ask_status())
+            return self._status[1]
+
+    def close(self) -> None:
+        """Stop the steps that run here, and queue them again."""
+        self._runner.close()
+
+    def _why_not(self) -> str | None:
+        if self._mode == "eager":
+            return "Queue not configured"
+        return self.breaker.reason
+
+    def _publish(self, job: Job, steps: Sequence[Step]) -> None:
+        info = job.upload.info
+        rate = info.video.frame_rate if info.video else None
+        settings = self.services.settings
+        # The tasks share a group id and make no `group`, which would ask Redis for each result
+        # first. They need no chord: the step that ends last ends its job, in one transaction of
+        # the job store, which a crash can't split and a second delivery can't repeat.
+        # They are published in one batch, since Cloudflare limits calls, not messages.
+        with publish_batch(app):
+            for step in steps:
+                soft_s = time_limit_s(info, parse_clip(step.clip, rate), step.spec)
+                limit_s = soft_s + HARD_LIMIT_GRACE_S
+                is_long = limit_s > MAX_PUSHED
+                cut.signature(
+                    (step.id,),
+                    task_id=step.id,
+                    group_id=job.id,
+                    soft_time_limit=soft_s,
+                    time_limit=limit_s,
+                    queue=settings.long_queue_name if is_long else settings.queue_name,
+                ).apply_async()
+
+    def _ask_status(self) -> dict[str, Any]:
+        configured = self._mode != "eager"
+        if configured:
+            self.probe_broker()
+        reason, name = self._why_not(), self.services.settings.queue_name
+        return {
+            "healthy": reason is None,
+            "message": f"Queue '{name}' is operational" if reason is None else reason,
+            "configured": configured,
+            "mode": self._mode,
+            "fallback": "eager" if configured else None,
+        }
+
+
+def _one_line(error: Exception) -> str:
+    """An error in one line for people: its type, and the first line of its message."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -1,0 +1,139 @@
+"""The janitor: sends the steps that a crash has left, probes a failed broker, deletes what is old.
+
+Several processes may each have a janitor: a step that is sent twice runs once, and to delete an
+object that is gone is no error.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+
+from cutmv.app import app
+from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX
+from cutmv.dispatch.dispatcher import Dispatcher
+from cutmv.jobs import UPLOADS_PREFIX, job_prefix
+from cutmv.worker import sweep_workspace
+
+#: Seconds between two readings of the job store.
+RESUME_INTERVAL_S = 2.0
+#: Seconds that the request which made a job has to send it, before a janitor does.
+MIN_JOB_AGE_S = 10.0
+#: Seconds after which a message that no worker took counts as lost by its broker.
+MESSAGE_LOST_AFTER_S = 1800.0
+#: Seconds between probes of a broker that has steps of ours: it may have died with them. Over
+#: Cloudflare that is a fortieth of the account's calls, and none when no step is queued.
+BROKER_PROBE_INTERVAL_S = 10.0
+#: Seconds between sweeps of old files.
+SWEEP_INTERVAL_S = 3600.0
+#: Seconds after which a file that belongs to nothing is a crash's: far longer than any cut.
+ORPHAN_AGE_S = 2 * 86_400.0
+
+log = logging.getLogger(__name__)
+
+
+class Janitor:
+    """Looks after the jobs of a dispatcher, in a thread, until it is closed."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher, self._services = dispatcher, dispatcher.services
+        self._closing = threading.Event()
+        self._probed_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; it first resumes what an earlier process left."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing.set()
+        self._thread.join()
+
+    def resume(self) -> None:
+        """Send each queued step that neither a broker nor this process may be going to run."""
+        dispatcher, store = self._dispatcher, self._services.store
+        if dispatcher.breaker.wants_probe or self._broker_may_be_gone():
+            self._probed_at = time.monotonic()
+            dispatcher.probe_broker()
+        for step_id in store.reclaim():
+            log.warning("step %s was left by its worker; it is queued again", step_id)
+        reason = dispatcher.breaker.reason
+        steps = (
+            store.stranded(MESSAGE_LOST_AFTER_S, MIN_JOB_AGE_S)
+            if reason is None
+            else store.waiting(MIN_JOB_AGE_S)
+        )
+        for job_id, of_job in groupby(steps, key=lambda step: step.job_id):
+            job = store.job(job_id)
+            dispatcher.send(job, list(of_job))
+
+    def _broker_may_be_gone(self) -> bool:
+        closed = self._dispatcher.breaker.reason is None
+        due = time.monotonic() - self._probed_at >= BROKER_PROBE_INTERVAL_S
+        return closed and due and self._services.store.has_enqueued()
+
+    def sweep(self) -> None:
+        """Delete jobs, uploads, results and files that have expired.
+
+        A failure is logged and ends no other deletion; the next sweep tries again.
+        """
+        for part in (
+            self._sweep_jobs,
+            self._sweep_uploads,
+            self._sweep_results,
+            lambda: self._services.storage.delete_unfinished(ORPHAN_AGE_S),
+            lambda: sweep_workspace(self._services.settings.data_dir),
+        ):
+            with _errors_logged():
+                part()
+
+    def _sweep_jobs(self) -> None:
+        store, storage = self._services.store, self._services.storage
+        for job_id in store.expired_jobs(self._services.settings.retention_s):
+            with _errors_logged():
+                storage.delete_prefix(job_prefix(job_id))
+                store.delete_job(job_id)
+
+    def _sweep_uploads(self) -> None:
+        store, storage = self._services.store, self._services.storage
+        for upload in store.expired_uploads(self._services.settings.retention_s):
+            with _errors_logged():
+                storage.delete(upload.key)
+                store.delete_upload(upload.id)
+        # A process that died after it had stored the file, and before it added the upload.
+        for stored in storage.list(UPLOADS_PREFIX):
+            if stored.modified < time.time() - ORPHAN_AGE_S and not store.has_upload(stored.key):
+                storage.delete(stored.key)
+
+    def _sweep_results(self) -> None:
+        """Delete Celery's expired results, which Celery does by itself only in Redis."""
+        app.backend.cleanup()
+        storage = self._services.storage
+        for stored in storage.list(RESULTS_PREFIX):
+            if stored.modified < time.time() - RESULT_EXPIRES_S:
+                storage.delete(stored.key)
+
+    def _run(self) -> None:
+        swept = float("-inf")
+        while not self._closing.is_set():
+            try:
+                self.resume()
+                if time.monotonic() - swept >= SWEEP_INTERVAL_S:
+                    swept = time.monotonic()
+                    self.sweep()
+            except Exception:  # the thread must go on, whatever failed
+                log.exception("the janitor met an error and goes on")
+            self._closing.wait(random.uniform(0.5, 1.0) * RESUME_INTERVAL_S)
+
+
+@contextmanager
+def _errors_logged() -> Iterator[None]:
+    """Log any exception of the block, and go on."""
+    try:
+        yield
+    except Exception:
+        log.exception("the janitor could not delete something, and tries again later")

@@ -1,0 +1,77 @@
+"""The local runner: runs steps in this process, in eager mode or as a fallback."""
+
+import contextvars
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from cutmv.progress import ProgressFeed
+from cutmv.services import Services
+from cutmv.worker import LocalContext, cut, local_context
+
+#: Steps that run at once. FFmpeg uses all cores for one; a second fills its pauses.
+MAX_STEPS_AT_ONCE = 2
+
+log = logging.getLogger(__name__)
+
+
+class LocalRunner:
+    """Runs `cutmv.cut` by Celery's eager `apply`, in a bounded executor, by the step's id."""
+
+    def __init__(self, services: Services, feed: ProgressFeed) -> None:
+        self._context = LocalContext(services, feed.publish, self._retry_later, threading.Event())
+        self._executor = ThreadPoolExecutor(MAX_STEPS_AT_ONCE, thread_name_prefix="local")
+        self._lock = threading.Lock()
+        self._accepted: set[str] = set()
+        #: Seconds until a step that is ending runs once more.
+        self._retries: dict[str, float] = {}
+        self._timers: dict[str, threading.Timer] = {}
+
+    def run(self, step_id: str) -> None:
+        """Run a step soon, unless it waits or runs here already; returns at once."""
+        with self._lock:
+            if step_id in self._accepted or self._context.stopping.is_set():
+                return
+            self._accepted.add(step_id)
+            context = contextvars.Context()
+            self._executor.submit(context.run, self._apply, step_id)
+
+    def has(self, step_id: str) -> bool:
+        """Whether a step waits or runs here."""
+        with self._lock:
+            return step_id in self._accepted or step_id in self._timers
+
+    def close(self) -> None:
+        """Stop the steps that run, which releases them, and wait for that."""
+        with self._lock:
+            self._context.stopping.set()
+            for timer in self._timers.values():
+                timer.cancel()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _retry_later(self, step_id: str, seconds: float) -> None:
+        """Run a step that is ending once more after some seconds; until then others may run."""
+        with self._lock:
+            self._retries[step_id] = seconds
+
+    def _apply(self, step_id: str) -> None:
+        local_context.set(self._context)
+        try:
+            # The job store has the errors, where people look; Celery has logged them.
+            cut.apply((step_id,), task_id=step_id, throw=False)
+        except Exception:
+            log.exception("step %s could not be run here", step_id)
+        finally:
+            with self._lock:
+                self._accepted.discard(step_id)
+                seconds = self._retries.pop(step_id, None)
+                if seconds is not None and not self._context.stopping.is_set():
+                    timer = threading.Timer(seconds, self._wake, (step_id,))
+                    timer.daemon = True
+                    self._timers[step_id] = timer
+                    timer.start()
+
+    def _wake(self, step_id: str) -> None:
+        with self._lock:
+            del self._timers[step_id]
+        self.run(step_id)

@@ -1,0 +1,33 @@
+"""The keys of all objects that CUTMV keeps in its storage.
+
+    uploads/UPLOAD/source     an uploaded video
+    jobs/JOB/STEP/NAME        an output of a step
+    doctor/ID                 what `cutmv doctor` writes to see whether it can, and deletes
+    results/…                 Celery's results (`cutmv.config.RESULTS_PREFIX`)
+    celery/…                  the transport's lease ledger and large messages
+
+Celery and the transport write the last two themselves, where the configuration tells them to.
+"""
+
+#: What the keys of all uploads start with.
+UPLOADS_PREFIX = "uploads/"
+
+
+def upload_key(upload_id: str) -> str:
+    """The key of an uploaded video."""
+    return f"{UPLOADS_PREFIX}{upload_id}/source"
+
+
+def job_prefix(job_id: str) -> str:
+    """What the keys of all outputs of a job start with."""
+    return f"jobs/{job_id}/"
+
+
+def output_key(job_id: str, step_id: str, name: str) -> str:
+    """The key of the output `name` of a step; it is the same for each attempt at the step."""
+    return f"{job_prefix(job_id)}{step_id}/{name}"
+
+
+def doctor_key(check_id: str) -> str:
+    """The key of the object that one check of `cutmv doctor` writes."""
+    return f"doctor/{check_id}"

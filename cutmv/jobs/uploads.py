@@ -1,0 +1,100 @@
+"""Accept an upload: store the video, look at what is in it, and add it to the job store."""
+
+import contextlib
+from collections.abc import Callable
+from typing import IO, Protocol, cast
+
+from cutmv.jobs.keys import upload_key
+from cutmv.jobs.model import Upload, new_id
+from cutmv.jobs.store import JobStore
+from cutmv.media import HEAD_BYTES, MediaError, MediaInfo, container_of, probe
+from cutmv.storage import Storage
+
+#: The media type of each container, by FFmpeg's name for it. The client's own is never used: the
+#: media type decides what a browser does with the file.
+CONTENT_TYPES = {
+    "mov": "video/mp4",
+    "matroska": "video/webm",
+    "avi": "video/x-msvideo",
+    "mpegts": "video/mp2t",
+}
+
+
+class EmptyUpload(Exception):
+    """The upload has no bytes."""
+
+
+class NoVideo(Exception):
+    """The first bytes of the upload are those of no video that we read; one line for people."""
+
+
+class IncomingBody(Protocol):
+    """The bytes of a file on its way in."""
+
+    def peek(self, size: int) -> bytes:
+        """The next `size` bytes, which stay to be read; fewer at the end of the file."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next `size` bytes; fewer only at the end of the file."""
+
+
+class IncomingFile(Protocol):
+    """A file on its way in: its name, for people only, and its bytes."""
+
+    @property
+    def filename(self) -> str:
+        """The name to show."""
+
+    @property
+    def body(self) -> IncomingBody:
+        """The bytes."""
+
+    @property
+    def finish(self) -> Callable[[], None]:
+        """Checks, when the bytes have been read, what follows them; raises its own errors."""
+
+
+def accept_upload(
+    store: JobStore, storage: Storage, incoming: IncomingFile, *, max_bytes: int
+) -> Upload:
+    """Keep the video `incoming`, of at most `max_bytes` bytes, and return its upload.
+
+    Raises EmptyUpload; NoVideo before the rest of the file is read; MediaError when the video can't
+    be read; TooLarge, another StorageError, MediaUnavailable, SQLAlchemyError, and whatever the
+    file raises. Nothing is kept then.
+    """
+    content_type = _content_type(incoming.body)
+    upload_id = new_id()
+    key = upload_key(upload_id)
+    try:
+        stream = cast(IO[bytes], incoming.body)
+        size = storage.put_stream(key, stream, content_type=content_type, max_bytes=max_bytes)
+        incoming.finish()
+        info = probe_stored(storage, key)
+        return store.add_upload(
+            Upload(upload_id, incoming.filename, size, content_type, key, info, created_at=0.0)
+        )
+    except BaseException:
+        # Whatever failed, or if the client hung up: nobody will ask for this key again.
+        with contextlib.suppress(Exception):
+            storage.delete(key)
+        raise
+
+
+def probe_stored(storage: Storage, key: str) -> MediaInfo:
+    """What is in the stored video `key`.
+
+    Raises MediaError, MediaUnavailable, StorageError; ObjectNotFound at once where there is none.
+    """
+    storage.stat(key)
+    return probe(storage.source(key))
+
+
+def _content_type(body: IncomingBody) -> str:
+    head = body.peek(HEAD_BYTES)
+    if not head:
+        raise EmptyUpload("The upload is empty.")
+    try:
+        return CONTENT_TYPES[container_of(head)]
+    except MediaError as error:
+        raise NoVideo(str(error)) from None

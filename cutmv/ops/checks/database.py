@@ -1,0 +1,68 @@
+"""The check of the database that keeps the jobs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from cutmv.config import Settings
+from cutmv.jobs import metadata
+from cutmv.ops.finding import Finding, ok, problem
+
+#: Seconds that the database has to answer.
+CONNECT_TIMEOUT_S = 5
+
+
+def database(settings: Settings) -> Iterator[Finding]:
+    """Whether the database answers, has this version's tables, and can be written."""
+    what, advice = "database", "check DATABASE_URL, and that the server runs and lets you in"
+    url = sa.make_url(settings.database_url)
+    sqlite = url.get_backend_name() == "sqlite"
+    file = Path(url.database) if sqlite and url.database else None
+    if file and not file.exists() and not str(file).startswith("file:"):
+        if os.access(file.parent, os.W_OK):
+            yield ok(what, f"{file} is not there yet; the first start makes it")
+        else:
+            yield problem(what, f"{file} can't be made: its folder is missing or closed", advice)
+        return
+    timeout = {"timeout" if sqlite else "connect_timeout": CONNECT_TIMEOUT_S}
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=timeout)
+    try:
+        with engine.connect() as connection:
+            if missing := _missing(connection):
+                yield missing
+                return
+            connection.rollback()
+            # Needs the lock and the permission of a writer; deletes nothing.
+            connection.execute(metadata.tables["jobs"].delete().where(sa.false()))
+            connection.rollback()
+    except SQLAlchemyError as error:
+        yield problem(what, f"{url.get_backend_name()}: {_reason(error)}", advice)
+        return
+    finally:
+        engine.dispose()
+    yield ok(what, f"{url.get_backend_name()} answers and can be written")
+
+
+def _missing(connection: sa.Connection) -> Finding | None:
+    """The finding about tables that are not this version's; None when all are."""
+    inspector = sa.inspect(connection)
+    there = set(inspector.get_table_names())
+    if not there & set(metadata.tables):
+        return ok("database", "is empty; the first start makes its tables")
+    for name, table in metadata.tables.items():
+        columns = {each["name"] for each in inspector.get_columns(name)} if name in there else set()
+        lacking = sorted(set(table.columns.keys()) - columns)
+        if lacking:
+            found = f"table {name} lacks {', '.join(lacking)}: it is of another version"
+            advice = "start the version of cutmv that made it, or set DATABASE_URL to a new one"
+            return problem("database", found, advice)
+    return None
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    """The first line of the driver's message; SQLAlchemy's own adds statements and links."""
+    cause = getattr(error, "orig", None)
+    return (str(cause or "").splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,59 @@
+"""Jobs: make one, list them, show one, cancel it, download its outputs."""
+
+import logging
+
+from flask import Blueprint, Response, jsonify, request, url_for
+
+from cutmv.jobs import UnknownJob
+from cutmv.web.api.contents import send_object
+from cutmv.web.api.models import JobBody, PageQuery
+from cutmv.web.api.problems import Problem, validated
+from cutmv.web.state import web
+
+blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
+log = logging.getLogger(__name__)
+
+
+@blueprint.post("")
+def create() -> tuple[Response, int, dict[str, str]]:
+    """Cut an upload into clips."""
+    wanted = validated(JobBody, request.get_json())
+    job = web().dispatcher.submit(wanted.to_request())
+    log.info("job %s accepted: %d steps by %s", job.id, len(job.steps), job.route)
+    return jsonify(job.to_json()), 201, {"Location": url_for("jobs.show", job_id=job.id)}
+
+
+@blueprint.get("")
+def index() -> Response:
+    """The latest jobs, newest first; the next page has those `before` the last of them."""
+    page = validated(PageQuery, request.args.to_dict())
+    jobs = web().services.store.jobs(page.limit, page.before)
+    more = jobs[-1].created_at if len(jobs) >= page.limit else None
+    return jsonify(jobs=[job.to_json() for job in jobs], next_before=more)
+
+
+@blueprint.get("/<job_id>")
+def show(job_id: str) -> Response:
+    """One job and its steps."""
+    return jsonify(web().services.store.job(job_id).to_json())
+
+
+@blueprint.delete("/<job_id>")
+def cancel(job_id: str) -> Response:
+    """Cancel the steps that have not ended; outputs stay. A job that ended is left as it is."""
+    job = web().dispatcher.cancel(job_id)
+    log.info("job %s cancelled by request", job.id)
+    return jsonify(job.to_json())
+
+
+@blueprint.get("/<job_id>/outputs/<name>")
+def output(job_id: str, name: str) -> Response:
+    """A file that the job made, whole or by ranges; `?download=1` to save it."""
+    job = web().services.store.job(job_id)
+    step = next((step for step in job.steps if step.name == name), None)
+    if step is None:
+        raise UnknownJob(f"The job has no output named {name!r}.")
+    if step.output is None:
+        raise Problem(404, f"{name!r} is not made: its step is {step.state}.")
+    download = request.args.get("download") == "1"
+    return send_object(step.output.key, step.name, step.output.content_type, download=download)

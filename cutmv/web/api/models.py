@@ -1,0 +1,230 @@
+"""The bodies and answers of the JSON API, as pydantic models, which check and document them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cutmv.jobs import JobRequest, State, Upload
+from cutmv.media import Aspect, Fit
+
+#: Characters of a clip: the longest is two timecodes and a dash.
+MAX_CLIP_CHARS = 64
+#: Jobs of one page of the list, where the client asks for no number, and at most.
+DEFAULT_PAGE_JOBS, MAX_PAGE_JOBS = 20, 100
+
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class JobBody(BaseModel):
+    """What to make of an upload."""
+
+    model_config = ConfigDict(extra="forbid", title="JobRequest")
+
+    upload_id: str = Field(
+        description="The id that POST /api/uploads answered.", pattern="^[0-9a-z-]{1,64}$"
+    )
+    clips: list[Annotated[str, Field(max_length=MAX_CLIP_CHARS)]] = Field(
+        description="START-END each: seconds, MM:SS.mmm or HH:MM:SS:FF; END is not part of it.",
+        examples=[["0:05-0:12.5", "63-70"]],
+        min_length=1,
+        max_length=200,
+    )
+    aspects: list[Aspect] = Field(default=["source"], description="The shapes of the cutdowns.")
+    fit: Fit = Field(default="crop", description="How to fill a shape that is not the source's.")
+    gif: bool = Field(default=False, strict=True, description="Also a GIF of each clip.")
+    still: bool = Field(default=False, strict=True, description="Also a still of each clip.")
+
+    def to_request(self) -> JobRequest:
+        """The request as the dispatcher takes it."""
+        return JobRequest(
+            upload_id=self.upload_id,
+            clips=tuple(self.clips),
+            aspects=tuple(self.aspects),
+            fit=self.fit,
+            gif=self.gif,
+            still=self.still,
+        )
+
+
+class PageQuery(BaseModel):
+    """Which jobs to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=DEFAULT_PAGE_JOBS, ge=1, le=MAX_PAGE_JOBS)
+    before: float | None = Field(default=None, description="`next_before` of the page before.")
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class VideoOut(_Answer):
+    """The picture of an upload, as people see it."""
+
+    width: int
+    height: int
+    frame_rate: float = Field(description="Frames per second.")
+
+
+class UploadOut(_Answer):
+    """A video that was sent."""
+
+    id: str
+    filename: str
+    size: int = Field(description="Bytes.")
+    content_type: str
+    duration_s: Seconds
+    video: VideoOut
+    audio: bool = Field(description="Whether there is sound.")
+    url: str = Field(description="The file itself, by ranges.")
+    created_at: float = Field(description="Seconds since 1970.")
+
+
+class JobUploadOut(_Answer):
+    """What a job says of its upload."""
+
+    id: str
+    filename: str
+    size: int
+    duration_s: Seconds
+
+
+class ClipOut(_Answer):
+    """The frames from `start` up to `end`, in seconds, which is not among them."""
+
+    text: str
+    start: Seconds
+    end: Seconds
+
+
+class OutputOut(_Answer):
+    """A finished file."""
+
+    name: str
+    size: int
+    content_type: str
+    url: str
+
+
+class StepOut(_Answer):
+    """One output to make."""
+
+    id: str
+    position: int
+    kind: Literal["cutdown", "gif", "still"]
+    clip: ClipOut
+    aspect: Aspect
+    fit: Fit
+    state: State
+    stage: str | None
+    percent: float = Field(ge=0, le=100)
+    fps: float | None
+    speed: float | None = Field(description="Seconds of video made in a second.")
+    eta_s: float | None
+    out_time_s: float | None
+    attempts: int
+    route: str | None
+    error: str | None
+    output: OutputOut | None
+
+
+class JobOut(_Answer):
+    """A job and its steps; times in seconds since 1970."""
+
+    id: str
+    state: State
+    percent: float = Field(ge=0, le=100)
+    mode: str | None = Field(description="The queue it went by: cloudflare, redis or eager.")
+    error: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    upload: JobUploadOut
+    steps: list[StepOut]
+
+
+class JobPage(_Answer):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobOut]
+    next_before: float | None = Field(description="`before` of the next page; null at the end.")
+
+
+class QueueStatus(BaseModel):
+    """Whether the queue works, and what runs the jobs when it does not."""
+
+    model_config = ConfigDict(extra="allow")
+
+    healthy: bool
+    message: str
+    configured: bool
+    mode: str
+
+
+class ProgressEventIn(BaseModel):
+    """A `task-progress` event (`cutmv.progress.ProgressEvent` in its wire form)."""
+
+    uuid: str
+    job_id: str
+    stage: str | None = None
+    percent: float | None = None
+    fps: float | None = None
+    speed: float | None = None
+    eta_s: float | None = None
+    out_time_s: float | None = None
+
+
+class ProgressBody(BaseModel):
+    """A webhook's events."""
+
+    events: list[ProgressEventIn]
+
+
+class Health(_Answer):
+    """Whether the database and the storage answer."""
+
+    status: Literal["ok", "failing"]
+    checks: dict[str, Literal["ok", "failing"]]
+
+
+class ProblemOut(BaseModel):
+    """An error, by RFC 9457."""
+
+    model_config = ConfigDict(extra="allow", title="Problem")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def upload_json(upload: Upload) -> dict[str, Any]:
+    """An upload as the API shows it (`UploadOut`)."""
+    info = upload.info
+    return {
+        "id": upload.id,
+        "filename": upload.filename,
+        "size": upload.size,
+        "content_type": upload.content_type,
+        "duration_s": float(info.duration_s),
+        "video": info.video
+        and {
+            "width": info.video.width,
+            "height": info.video.height,
+            "frame_rate": float(info.video.frame_rate),
+        },
+        "audio": bool(info.audio),
+        "url": f"/api/uploads/{upload.id}/content",
+        "created_at": upload.created_at,
+    }
+
+
+def size_text(size: int) -> str:
+    """Bytes for people, in powers of ten: `10 GB`, `1.5 MB`."""
+    amount, unit = float(size), "bytes"
+    for bigger in ("kB", "MB", "GB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, bigger
+    return f"{round(amount, 1):g} {unit}"

@@ -1,0 +1,159 @@
+"""The API's description in OpenAPI 3.1, made of the routes and the pydantic models."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, jsonify
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from werkzeug.routing import Rule
+
+from cutmv import __version__
+from cutmv.web.api import models
+
+#: A placeholder of a Flask rule.
+_PLACEHOLDER = re.compile(r"<(?:[^:>]+:)?([^>]+)>")
+#: Where the schemas are.
+_REF = "#/components/schemas/{model}"
+#: Any media type.
+ANY = "*/*"
+
+blueprint = Blueprint("openapi", __name__)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a route takes and answers: models for JSON, a media type for the rest."""
+
+    status: int
+    answer: type[BaseModel] | str | None
+    body: type[BaseModel] | tuple[str, ...] | None = None
+    query: type[BaseModel] | None = None
+    errors: tuple[int, ...] = ()
+    #: Further answers of success, without a body of their own.
+    also: tuple[int, ...] = ()
+
+
+class _OutputQuery(BaseModel):
+    download: str | None = None
+
+
+class _UploadQuery(BaseModel):
+    filename: str | None = None
+
+
+_FILE = {"also": (206, 304), "errors": (404, 416, 503)}
+
+#: By endpoint.
+OPERATIONS = {
+    "uploads.create": Operation(
+        201,
+        models.UploadOut,
+        body=("application/octet-stream", "multipart/form-data"),
+        query=_UploadQuery,
+        errors=(400, 403, 413, 415, 422, 503),
+    ),
+    "uploads.show": Operation(200, models.UploadOut, errors=(404, 503)),
+    "uploads.content": Operation(200, ANY, **_FILE),  # type: ignore[arg-type]
+    "jobs.create": Operation(
+        201, models.JobOut, body=models.JobBody, errors=(400, 403, 404, 413, 415, 422, 503)
+    ),
+    "jobs.index": Operation(200, models.JobPage, query=models.PageQuery, errors=(422, 503)),
+    "jobs.show": Operation(200, models.JobOut, errors=(404, 503)),
+    "jobs.cancel": Operation(200, models.JobOut, errors=(403, 404, 503)),
+    "jobs.output": Operation(200, ANY, query=_OutputQuery, **_FILE),  # type: ignore[arg-type]
+    "live.watch": Operation(101, None, errors=(400, 403, 404)),
+    "queue.status": Operation(200, models.QueueStatus),
+    "queue.progress": Operation(204, None, body=models.ProgressBody, errors=(400, 401, 409, 413)),
+    "health.healthz": Operation(200, models.Health, also=(503,)),
+    "health.metrics": Operation(200, "text/plain"),
+    "openapi.document": Operation(200, "application/json"),
+    "page.index": Operation(200, "text/html"),
+}
+
+
+@blueprint.get("/api/openapi.json")
+def document() -> Response:
+    """This description."""
+    return jsonify(describe(current_app))
+
+
+def describe(app: Flask) -> dict[str, Any]:
+    """The routes of `app` that are in `OPERATIONS`, as an OpenAPI document."""
+    paths: dict[str, dict[str, Any]] = {}
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        operation = OPERATIONS.get(rule.endpoint)
+        if operation is None:
+            continue
+        path = paths.setdefault(_PLACEHOLDER.sub(r"{\1}", rule.rule), {})
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            path[method.lower()] = _operation(app, rule, operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "CUTMV", "version": __version__},
+        "paths": paths,
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _operation(app: Flask, rule: Rule, operation: Operation) -> dict[str, Any]:
+    summary = (app.view_functions[rule.endpoint].__doc__ or "").strip().partition("\n")[0]
+    responses: dict[str, Any] = {
+        str(operation.status): {"description": "Success.", **_content(operation.answer)}
+    }
+    for status in operation.also:
+        responses[str(status)] = {"description": "See RFC 9110.", **_content(operation.answer)}
+    for status in operation.errors:
+        problem = {"application/problem+json": {"schema": _ref(models.ProblemOut)}}
+        responses[str(status)] = {
+            "description": "What was wrong, and what to do.",
+            "content": problem,
+        }
+    described: dict[str, Any] = {
+        "operationId": rule.endpoint,
+        "summary": summary,
+        "parameters": _parameters(rule, operation.query),
+        "responses": responses,
+    }
+    if isinstance(operation.body, tuple):
+        described["requestBody"] = {"content": {media: {} for media in operation.body}}
+    elif operation.body is not None:
+        described["requestBody"] = {"required": True, **_content(operation.body)}
+    return described
+
+
+def _parameters(rule: Rule, query: type[BaseModel] | None) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": text}
+        for name in _PLACEHOLDER.findall(rule.rule)
+    ]
+    fields = query.model_json_schema()["properties"] if query else {}
+    return in_path + [
+        {"name": name, "in": "query", "schema": schema} for name, schema in fields.items()
+    ]
+
+
+def _content(answer: type[BaseModel] | str | None) -> dict[str, Any]:
+    if answer is None:
+        return {}
+    if isinstance(answer, str):
+        return {"content": {answer: {}}}
+    return {"content": {"application/json": {"schema": _ref(answer)}}}
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+def _schemas() -> dict[str, Any]:
+    used = [
+        model
+        for operation in OPERATIONS.values()
+        for model in (operation.answer, operation.body)
+        if isinstance(model, type)
+    ]
+    both = [(model, "validation") for model in [*used, models.ProblemOut]]
+    _, schemas = models_json_schema(both, ref_template=_REF)  # type: ignore[arg-type]
+    return dict(schemas["$defs"])

@@ -1,0 +1,115 @@
+"""Errors as problem details (RFC 9457): one line for people, which shows no internals."""
+
+import logging
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from flask import Flask, Response, json, request
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import HTTPException
+
+from cutmv.jobs import UnknownJob, UnknownUpload
+from cutmv.media import MediaError, MediaUnavailable
+from cutmv.storage import ObjectNotFound, StorageError
+
+#: Seconds after which a client may try again when the database or the storage does not answer.
+RETRY_AFTER_S = 10
+#: Headers of a werkzeug error that the answer keeps: what is allowed, when to come back.
+KEPT_HEADERS = ("Allow", "Retry-After", "Content-Range")
+
+log = logging.getLogger(__name__)
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Problem(Exception):
+    """An error to answer with: its status, one line for people, and any further members."""
+
+    def __init__(self, status: int, detail: str, **members: Any) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.members = status, detail, members
+
+
+def validated(model: type[Model], data: Any) -> Model:
+    """`data` as `model`. Raises Problem 422 that names each wrong field."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        errors = [
+            {"field": ".".join(map(str, each["loc"])) or "body", "message": _message(each)}
+            for each in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        first = errors[0]
+        detail = f"{first['field']}: {first['message']}."
+        raise Problem(422, detail, errors=errors) from None
+
+
+def register(app: Flask) -> None:
+    """Answer every error of `app` with a problem."""
+    app.before_request(_refuse_nul)
+    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(HTTPException, _http)
+    for unknown in (UnknownJob, UnknownUpload, ObjectNotFound):
+        app.register_error_handler(unknown, _not_found)
+    app.register_error_handler(MediaError, _refused)
+    for unavailable in (MediaUnavailable, StorageError, OperationalError):
+        app.register_error_handler(unavailable, _unavailable)
+    app.register_error_handler(Exception, _bug)
+
+
+def answer(status: int, detail: str, **members: Any) -> Response:
+    """The response for a problem."""
+    title = HTTPStatus(status).phrase
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
+    return Response(json.dumps(body), status, content_type="application/problem+json")
+
+
+def _refuse_nul() -> Response | None:
+    """Refuse paths with a NUL, at which PostgreSQL fails; no id or name of ours holds one."""
+    return answer(404, "There is nothing of this name.") if "\0" in request.path else None
+
+
+def _problem(error: Problem) -> Response:
+    return answer(error.status, error.detail, **error.members)
+
+
+def _http(error: HTTPException) -> Response | HTTPException:
+    if error.code is None or error.code < 400:
+        return error
+    response = answer(error.code, error.description or HTTPStatus(error.code).description)
+    for name, value in error.get_headers(request.environ):
+        if name in KEPT_HEADERS:
+            response.headers[name] = value
+    return response
+
+
+def _not_found(error: Exception) -> Response:
+    return answer(
+        404, "The file is no longer kept." if isinstance(error, ObjectNotFound) else str(error)
+    )
+
+
+def _refused(error: MediaError) -> Response:
+    return answer(422, str(error))
+
+
+def _unavailable(error: Exception) -> Response:
+    log.warning("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
+    what = "database" if isinstance(error, OperationalError) else "storage"
+    response = answer(503, f"The {what} does not answer right now. Try again in a moment.")
+    response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response
+
+
+def _bug(error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return answer(500, "Something went wrong on our side. It has been logged.")
+
+
+def _message(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such field"
+    if error["type"] == "missing":
+        return "the field is needed"
+    text = str(error["msg"])
+    return text[:1].lower() + text[1:]

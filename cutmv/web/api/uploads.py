@@ -1,0 +1,49 @@
+"""Uploads: send a video, show what is known of it, read it again in the page's player."""
+
+import logging
+
+from flask import Blueprint, Response, jsonify, request, url_for
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from cutmv.jobs import EmptyUpload, NoVideo, accept_upload
+from cutmv.storage import TooLarge
+from cutmv.web.api.contents import send_object
+from cutmv.web.api.incoming import receive
+from cutmv.web.api.models import size_text, upload_json
+from cutmv.web.api.problems import Problem
+from cutmv.web.state import web
+
+blueprint = Blueprint("uploads", __name__, url_prefix="/api/uploads")
+log = logging.getLogger(__name__)
+
+
+@blueprint.post("")
+def create() -> tuple[Response, int, dict[str, str]]:
+    """Keep the video in the body: raw, named by `?filename=`, or a form with one file."""
+    services = web().services
+    limit = services.settings.max_upload_bytes
+    try:
+        incoming = receive(request, limit)
+        upload = accept_upload(services.store, services.storage, incoming, max_bytes=limit)
+    except EmptyUpload:
+        raise Problem(400, "The body is empty: send the bytes of a video.") from None
+    except NoVideo as error:
+        raise Problem(415, str(error)) from None
+    except (TooLarge, RequestEntityTooLarge):
+        raise Problem(413, f"The file is larger than {size_text(limit)}, the limit.") from None
+    log.info("upload %s kept: %d bytes, %.1f s", upload.id, upload.size, upload.info.duration_s)
+    location = url_for("uploads.show", upload_id=upload.id)
+    return jsonify(upload_json(upload)), 201, {"Location": location}
+
+
+@blueprint.get("/<upload_id>")
+def show(upload_id: str) -> Response:
+    """What is known of an upload."""
+    return jsonify(upload_json(web().services.store.upload(upload_id)))
+
+
+@blueprint.get("/<upload_id>/content")
+def content(upload_id: str) -> Response:
+    """The uploaded file, by ranges, for a player."""
+    upload = web().services.store.upload(upload_id)
+    return send_object(upload.key, upload.filename, upload.content_type, download=False)

@@ -1,0 +1,76 @@
+"""The heartbeat of a running step: renews its claim and tells its progress, from a thread."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Self
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from cutmv.jobs import Claims, Step
+from cutmv.media import Progress
+from cutmv.progress import ProgressEvent
+
+#: Seconds between heartbeats, which carry the progress: 4 a second is what a person can follow.
+HEARTBEAT_INTERVAL_S = 0.25
+#: Percent of a step at most while it runs: it is at 100 once its output is stored.
+MAX_RUNNING_PERCENT = 99.9
+
+log = logging.getLogger(__name__)
+
+#: Takes a progress event and returns at once.
+Listener = Callable[[ProgressEvent], None]
+
+
+class Heartbeat:
+    """Keeps the claim of a running step while its `with` block runs.
+
+    `lost` becomes true when the step is no longer ours: cancelled, claimed by another, or the job
+    store has been silent for as long as the lease. `stage` is what the step does now.
+    """
+
+    def __init__(self, claims: Claims, step: Step, listeners: Sequence[Listener]) -> None:
+        self._claims, self._step, self._listeners = claims, step, listeners
+        self.stage = "cutting"
+        self.lost = False
+        self._progress = Progress()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{step.id}", daemon=True)
+
+    def progressed(self, progress: Progress) -> None:
+        """Note where FFmpeg is; the next heartbeat carries it."""
+        percent = round(min(progress.percent, MAX_RUNNING_PERCENT), 1)
+        self._progress = replace(progress, percent=percent)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        renewed_at = time.monotonic()
+        told: tuple[str, Progress] | None = None
+        while True:
+            stage, progress = self.stage, self._progress
+            try:
+                if not self._claims.beat(self._step, stage, progress):
+                    self.lost = True
+                    return
+                renewed_at = time.monotonic()
+            except SQLAlchemyError as error:
+                log.warning("step %s: no heartbeat: %s", self._step.id, type(error).__name__)
+                if time.monotonic() - renewed_at >= self._claims.lease_s:
+                    self.lost = True
+                    return
+            if told != (stage, progress):
+                told = (stage, progress)
+                event = ProgressEvent.of_render(self._step, stage, progress)
+                for listener in self._listeners:
+                    listener(event)
+            if self._ended.wait(HEARTBEAT_INTERVAL_S):
+                return

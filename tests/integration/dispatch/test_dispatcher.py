@@ -1,0 +1,72 @@
+"""What the dispatcher says of its broker, and which jobs it refuses."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import httpx
+
+from tests.support.emulator import EmulatorProcess
+from tests.support.processes import wait_for
+from tests.support.stack import Stack
+
+
+def test_the_queue_s_status_is_the_documented_json(
+    make_stack: Callable[[str], Stack], emulator: EmulatorProcess
+) -> None:
+    stack = make_stack("cloudflare")
+    stack.start_web()
+
+    assert stack.status() == {
+        "healthy": True,
+        "message": "Queue 'cutmv-processing' is operational",
+        "configured": True,
+        "mode": "cloudflare",
+        "fallback": "eager",
+    }
+    emulator.stop()
+    sick = wait_for(lambda: None if (s := stack.status())["healthy"] else s, 30)
+    assert sick["configured"] is True
+    assert sick["message"] and "\n" not in sick["message"]
+
+
+def test_an_unconfigured_queue_says_so(make_stack: Callable[[str], Stack]) -> None:
+    stack = make_stack("eager")
+    stack.start_web()
+
+    assert stack.status() == {
+        "healthy": False,
+        "message": "Queue not configured",
+        "configured": False,
+        "mode": "eager",
+        "fallback": None,
+    }
+
+
+def test_a_queue_s_status_is_asked_for_at_most_every_few_seconds(
+    make_stack: Callable[[str], Stack], emulator: EmulatorProcess
+) -> None:
+    stack = make_stack("cloudflare")
+    stack.start_web()
+    stack.status()
+    before = emulator.stats()["calls"]
+
+    for _ in range(20):
+        stack.status()
+
+    calls = sum(sum(c.values()) for c in emulator.stats()["calls"].values())
+    assert calls - sum(sum(c.values()) for c in before.values()) <= 2
+
+
+def test_a_job_of_an_upload_that_is_gone_is_refused(
+    make_stack: Callable[[str], Stack],
+) -> None:
+    stack = make_stack("eager")
+    stack.start_web()
+
+    answer = httpx.post(f"{stack.url}/api/jobs", json={"upload_id": "0" * 30, "clips": ["0-1"]})
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert io.StringIO(answer.json()["detail"]).readline()
