@@ -50,21 +50,19 @@ def queues(ctx: click.Context, prefix: str) -> None:
 
 
 @queues.command("ls")
-@click.option(
-    "--all", "mailboxes", is_flag=True, help="Show the temporary queues of processes too."
-)
+@click.option("--all", "bindings", is_flag=True, help="Show the binding queues of processes, too.")
 @_json_option
 @click.pass_obj
-def list_queues(prefix: str, mailboxes: bool, as_json: bool) -> None:
+def list_queues(prefix: str, bindings: bool, as_json: bool) -> None:
     """Show the queues and about what they hold; one call for each."""
     with _session(prefix, as_json) as session:
-        found = admin.overviews(session, mailboxes)
+        found = admin.overviews(session, bindings)
         now = time.time()
         rows: list[dict[str, Any]] = [
             {
                 "name": each.name,
                 "cloudflare_name": each.queue.name,
-                "mailbox": each.of_binding,
+                "binding": each.of_binding,
                 "consumer": each.queue.consumer,
                 "max_retries": each.queue.max_retries,
                 "dead_letter_queue": each.queue.dead_letter_queue or None,
@@ -83,7 +81,7 @@ def list_queues(prefix: str, mailboxes: bool, as_json: bool) -> None:
         )
         for row in rows:
             shown.add(
-                row["name"] or ("(mailbox)" if row["mailbox"] else None),
+                row["name"] or ("(binding)" if row["binding"] else None),
                 *(row["cloudflare_name"], row["consumer"], row["max_retries"]),
                 *(row["dead_letter_queue"], row["backlog_count"]),
                 _in_units(row["backlog_bytes"], SIZE_UNITS),
@@ -166,7 +164,7 @@ def dead(prefix: str, queue: str | None, count: int, as_json: bool) -> None:
             for message in found.messages
         ]
         if as_json:
-            print_json(letters=rows)
+            print_json(dead_letters=rows)
             return
         shown = Table(("queue", "message", "task", "task id", "dead for", "why"))
         for row in rows:
@@ -224,7 +222,7 @@ def delete_orphans(prefix: str, dry_run: bool, wait: float, as_json: bool) -> No
             for name in names:
                 click.echo(name)
         done = "would be" if dry_run else "are"
-        line = f"{len(names)} of {search.probed} mailbox(es) {done} deleted."
+        line = f"{len(names)} of {search.probed} binding queue(s) {done} deleted."
         if search.left:
             line += f" {search.left} others were not looked at: run again in five minutes."
         numbers: dict[str, Any] = {"probed": search.probed, "not_probed": search.left}

@@ -59,7 +59,7 @@ def send(emulator: EmulatorProcess, *task_ids: str, queue: str = "work", **app: 
             sender.send_task("shop.pack", args=[1], task_id=task_id, queue=queue)
 
 
-def bury(emulator: EmulatorProcess, *task_ids: str) -> None:
+def make_dead(emulator: EmulatorProcess, *task_ids: str) -> None:
     """Have tasks die: each is delivered once and returned."""
     send(emulator, *task_ids, queue_max_retries=0)
     with connect(emulator) as connection:

@@ -21,7 +21,7 @@ from tests.support.transport import CloudflareSite, RedisSite, Site
 #: Cloudflare whose hub, in the real Workers runtime, carries what is for temporary queues.
 HUB = pytest.param("hub", marks=pytest.mark.edge)
 
-#: For `parametrize`, with `indirect`; to the end, nothing makes a mailbox in its stead.
+#: For `parametrize`, with `indirect`; to the end, nothing makes a binding queue in its stead.
 EVERYWHERE = ["cloudflare", "redis", HUB]
 
 
@@ -47,7 +47,7 @@ def hub_options(edge: Worker) -> dict[str, Any]:
 
 
 def went_by_the_hub(emulator: EmulatorProcess) -> None:
-    """Fail if anything was for a mailbox: one was made, even if it has been deleted since."""
+    """Fail if anything was for a binding queue: one was made, even if it has been deleted since."""
     stats = emulator.stats()
     lasting = [name for name in stats["messages"] if not TemporaryBinding.read(name)]
     assert list(stats["messages"]) == lasting

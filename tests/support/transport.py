@@ -199,7 +199,7 @@ class CloudflareSite(Site):
         self.emulator = emulator
 
     def backlog(self) -> dict[str, int]:
-        """Return how many messages each queue holds, but for mailboxes and empty graves."""
+        """Return how many messages each queue holds; no binding or empty dead-letter queues."""
         held = self.emulator.stats()["messages"]
         return {
             queue: count

@@ -40,7 +40,7 @@ def test_ls_shows_what_each_queue_is_and_holds(emulator: EmulatorProcess) -> Non
     assert row == {
         "name": "shop.Orders",
         "cloudflare_name": "q--shop-d-corders",
-        "mailbox": False,
+        "binding": False,
         "consumer": "http_pull",
         "max_retries": 100,
         "dead_letter_queue": "q--shop-d-corders-hdead",
@@ -61,13 +61,13 @@ def test_ls_is_a_table_with_nothing_cut_off(emulator: EmulatorProcess) -> None:
     assert row.split()[4] == "a" * 58 + "-dead"
 
 
-def test_ls_hides_mailboxes_unless_told(emulator: EmulatorProcess) -> None:
+def test_ls_hides_binding_queues_unless_told(emulator: EmulatorProcess) -> None:
     queue = kombu.Queue("news.me", kombu.Exchange("news", type="fanout"), auto_delete=True)
     with connect(emulator) as connection, kombu.Consumer(connection, [queue]):
         assert ask(emulator, "ls")["queues"] == []
         (row,) = ask(emulator, "ls", "--all")["queues"]
 
-    assert row["mailbox"]
+    assert row["binding"]
     assert row["name"] is None
 
 
@@ -197,31 +197,31 @@ def test_bad_usage_is_exit_code_2(emulator: EmulatorProcess, argv: tuple[str, ..
 
 
 @pytest.mark.slow
-def test_orphans_are_deleted_and_mailboxes_in_use_are_not(
+def test_orphans_are_deleted_and_binding_queues_in_use_are_not(
     site: CloudflareSite,
 ) -> None:
     gone = site.ready(site.worker())
     gone.kill()
-    orphans = {row["cloudflare_name"] for row in _mailboxes(site)}
+    orphans = {row["cloudflare_name"] for row in _binding_queues(site)}
     assert orphans
     site.ready(site.worker())
-    alive = {row["cloudflare_name"] for row in _mailboxes(site)} - orphans
+    alive = {row["cloudflare_name"] for row in _binding_queues(site)} - orphans
     assert alive
 
     shown = ask(site.emulator, "delete-orphans", "--wait", "3", "--dry-run")
     assert set(shown["orphans"]) == orphans
-    assert {row["cloudflare_name"] for row in _mailboxes(site)} == orphans | alive
+    assert {row["cloudflare_name"] for row in _binding_queues(site)} == orphans | alive
     ask(site.emulator, "delete-orphans", "--wait", "3")
 
-    assert {row["cloudflare_name"] for row in _mailboxes(site)} == alive
+    assert {row["cloudflare_name"] for row in _binding_queues(site)} == alive
     assert "ERROR" not in (site.directory / "worker-1.log").read_text()
 
 
-def test_without_mailboxes_there_is_nothing_to_wait_for(emulator: EmulatorProcess) -> None:
+def test_without_binding_queues_there_is_nothing_to_wait_for(emulator: EmulatorProcess) -> None:
     done = run(emulator, "delete-orphans", "--wait", "50")
 
-    assert done.stdout == "0 of 0 mailbox(es) are deleted.\n"
+    assert done.stdout == "0 of 0 binding queue(s) are deleted.\n"
 
 
-def _mailboxes(site: CloudflareSite) -> list[dict[str, Any]]:
-    return [row for row in ask(site.emulator, "ls", "--all")["queues"] if row["mailbox"]]
+def _binding_queues(site: CloudflareSite) -> list[dict[str, Any]]:
+    return [row for row in ask(site.emulator, "ls", "--all")["queues"] if row["binding"]]

@@ -18,7 +18,7 @@ from cutmv.transports.cloudflare.errors import PublishFailed
 from cutmv.transports.cloudflare.messages import claim_check
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import clean_env
-from tests.support.queues import ask, bury, client, ids_in, queue_id, run, send, texts
+from tests.support.queues import ask, client, ids_in, make_dead, queue_id, run, send, texts
 from tests.support.replay_dies_at import POINTS
 from tests.support.transport import CloudflareSite, connect, make_site, wait_until
 
@@ -30,22 +30,22 @@ def site(emulator: EmulatorProcess, tmp_path: Path) -> Iterator[CloudflareSite]:
 
 
 def test_dead_shows_the_letters_of_every_queue_or_of_one_and_why(emulator: EmulatorProcess) -> None:
-    bury(emulator, "one")
+    make_dead(emulator, "one")
     send(emulator, "other", queue="other")
     client(emulator).publish(queue_id(emulator, "other-dead"), [("no json", None)], 1e12)
 
-    letters = ask(emulator, "dead")["letters"]
+    letters = ask(emulator, "dead")["dead_letters"]
     assert [(m["queue"], m["task_id"], m["why"]) for m in letters] == [
         ("work", "one", "delivered 1 times, and never acked"),
         ("other", None, "can't be read: it is not JSON"),
     ]
-    assert [m["task_id"] for m in ask(emulator, "dead", "work")["letters"]] == ["one"]
+    assert [m["task_id"] for m in ask(emulator, "dead", "work")["dead_letters"]] == ["one"]
     assert "delivered 1 times, and never acked" in run(emulator, "dead", "work").stdout
 
 
 def test_replay_moves_every_letter_back_as_it_was(emulator: EmulatorProcess) -> None:
     task_ids = [f"task-{n}" for n in range(120)]
-    bury(emulator, *task_ids)
+    make_dead(emulator, *task_ids)
     before = set(texts(emulator, "work-dead"))
 
     done = run(emulator, "replay", "work")
@@ -56,7 +56,7 @@ def test_replay_moves_every_letter_back_as_it_was(emulator: EmulatorProcess) -> 
 
 
 def test_replay_moves_as_many_as_told(emulator: EmulatorProcess) -> None:
-    bury(emulator, "one", "two", "three")
+    make_dead(emulator, "one", "two", "three")
 
     assert ask(emulator, "replay", "work", "-n", "2")["moved"] == 2
     assert sorted(ids_in(emulator, "work") + ids_in(emulator, "work-dead")) == [
@@ -70,7 +70,7 @@ def test_replay_moves_as_many_as_told(emulator: EmulatorProcess) -> None:
 def test_replay_moves_the_tasks_it_is_told_and_says_which_are_not_there(
     emulator: EmulatorProcess,
 ) -> None:
-    bury(emulator, "one", "two", "three")
+    make_dead(emulator, "one", "two", "three")
 
     done = run(emulator, "replay", "work", "--task-id", "two", "--task-id", "nine")
 
@@ -84,7 +84,7 @@ def test_replay_moves_the_tasks_it_is_told_and_says_which_are_not_there(
 def test_replay_leaves_what_can_t_be_read_and_looking_often_never_deletes_it(
     emulator: EmulatorProcess,
 ) -> None:
-    bury(emulator, "one")
+    make_dead(emulator, "one")
     dead = queue_id(emulator, "work-dead")
     client(emulator).publish(dead, [("no json", None)], 1e12)
     consumer = {"type": "http_pull", "settings": {"max_retries": 2}}
@@ -106,17 +106,17 @@ def test_replay_leaves_what_can_t_be_read_and_looking_often_never_deletes_it(
 def test_what_is_no_celery_task_is_shown_and_replayed_all_the_same(
     emulator: EmulatorProcess,
 ) -> None:
-    bury(emulator, "one")
+    make_dead(emulator, "one")
     odd = '{"body": "x", "headers": {"id": ["a"], "eta": 1}, "properties": {}}'
     client(emulator).publish(queue_id(emulator, "work-dead"), [(odd, None)], 1e12)
 
-    assert [m["task_id"] for m in ask(emulator, "dead", "work")["letters"]] == ["one", "['a']"]
+    assert [m["task_id"] for m in ask(emulator, "dead", "work")["dead_letters"]] == ["one", "['a']"]
     assert ask(emulator, "replay", "work")["moved"] == 2
     assert odd in texts(emulator, "work")
 
 
 def test_copies_in_the_grave_do_not_hide_what_lies_behind_them(emulator: EmulatorProcess) -> None:
-    bury(emulator, "one")
+    make_dead(emulator, "one")
     (copy,) = texts(emulator, "work-dead")
     dead = queue_id(emulator, "work-dead")
     client(emulator).publish(dead, [(copy, None), (copy, None)], 1e12)
@@ -130,7 +130,7 @@ def test_copies_in_the_grave_do_not_hide_what_lies_behind_them(emulator: Emulato
 
 
 def test_replay_from_a_shared_grave_wants_to_be_told_which(emulator: EmulatorProcess) -> None:
-    bury(emulator, "one")
+    make_dead(emulator, "one")
     send(emulator, "other", queue="other", dead_letter_queue="")
     other = queue_id(emulator, "other")
     (consumer,) = client(emulator).list_consumers(other, 1e12)
@@ -148,7 +148,7 @@ def test_replay_from_a_shared_grave_wants_to_be_told_which(emulator: EmulatorPro
 def test_replay_says_how_far_it_came_and_keeps_letters_whose_publish_had_no_answer(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bury(emulator, "one", "two")
+    make_dead(emulator, "one", "two")
     emulator.faults({"route": "batch", "kind": "drop_after"})
     monkeypatch.setattr("cutmv.transports.cloudflare.admin.inspect.CALL_TIMEOUT", 1.0)
     for name, value in emulator.env().items():
@@ -168,7 +168,7 @@ def test_replay_says_how_far_it_came_and_keeps_letters_whose_publish_had_no_answ
 def test_a_replay_killed_at_any_line_loses_nothing_and_keeps_the_ids(
     emulator: EmulatorProcess, point: str
 ) -> None:
-    bury(emulator, "one", "two", "three")
+    make_dead(emulator, "one", "two", "three")
     letters = set(texts(emulator, "work-dead"))
 
     killed = subprocess.run(
@@ -207,10 +207,10 @@ def test_a_message_whose_worker_dies_each_time_is_dead_and_runs_once_replayed(
     first, second = site.notes("started")
     assert (first["redelivered"], second["redelivered"]) == (False, True)
 
-    (letter,) = ask(site.emulator, "dead", "work")["letters"]
-    assert letter["task_id"] == first["id"] == second["id"]
-    assert letter["task"] == "tests.support.transport_app.hold"
-    assert letter["why"] == "delivered 2 times, and never acked"
+    (dead,) = ask(site.emulator, "dead", "work")["dead_letters"]
+    assert dead["task_id"] == first["id"] == second["id"]
+    assert dead["task"] == "tests.support.transport_app.hold"
+    assert dead["why"] == "delivered 2 times, and never acked"
 
     assert ask(site.emulator, "replay", "work")["moved"] == 1
     go.touch()

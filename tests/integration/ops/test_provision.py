@@ -21,7 +21,7 @@ from tests.support.command import Done, cutmv
 from tests.support.emulator import EmulatorProcess
 from tests.support.gate import Gate, Refusal, fixed_retention, object_key
 from tests.support.processes import clean_env
-from tests.support.queues import bury, client, queue_id, run, send
+from tests.support.queues import client, make_dead, queue_id, run, send
 from tests.support.s3 import KEY_ID, SECRET
 
 QUEUE, DEAD = "cutmv-processing", "cutmv-processing-dead"
@@ -183,7 +183,7 @@ def test_what_it_made_can_be_replayed(account: Account, emulator: EmulatorProces
         "work",
         {"type": "http_pull", "settings": {"max_retries": 0}, "dead_letter_queue": "work-dead"},
     )
-    bury(emulator, "one")
+    make_dead(emulator, "one")
     made = account.writes()["create_consumer"]
 
     assert run(emulator, "replay", "work").stdout == "1 dead letter(s) are back in 'work'.\n"

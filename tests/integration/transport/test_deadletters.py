@@ -66,7 +66,7 @@ def test_without_a_dead_letter_queue_none_is_made(emulator: EmulatorProcess) -> 
     assert set(_queues(emulator)) == {"work"}
 
 
-def test_mailboxes_have_no_dead_letters(emulator: EmulatorProcess) -> None:
+def test_binding_queues_have_no_dead_letters(emulator: EmulatorProcess) -> None:
     exchange = kombu.Exchange("news", type="fanout")
     queue = kombu.Queue("news.me", exchange, auto_delete=True)
     with connect(emulator) as connection, kombu.Consumer(connection, [queue]):

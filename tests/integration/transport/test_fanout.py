@@ -1,7 +1,7 @@
 """Remote control, events and Flower between processes: the same on Redis and on Cloudflare.
 
 There they go by queues, or by the hub where there is an edge Worker; tests of the queues themselves
-(mailboxes) name no broker.
+(binding queues) name no broker.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ def test_flower_shows_workers_and_tasks(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_mailboxes_go_with_their_processes(
+def test_binding_queues_go_with_their_processes(
     make_emulator: Callable[..., EmulatorProcess], tmp_path: Path
 ) -> None:
     site = CloudflareSite(make_emulator(), tmp_path)
@@ -258,12 +258,12 @@ def test_mailboxes_go_with_their_processes(
         workers = [site.ready(site.worker(sociable=True)) for _ in range(2)]
         ask(site, "ping", limit=2)
 
-        def mailboxes() -> list[str]:
+        def binding_queues() -> list[str]:
             names = site.emulator.stats()["messages"]
             return [name for name in names if TemporaryBinding.read(name)]
 
         # Remote control and gossip; those for the replies to a ping and to mingle have expired.
-        wait_until(lambda: len(mailboxes()) == 4, 40, "two workers have two each")
+        wait_until(lambda: len(binding_queues()) == 4, 40, "two workers have two each")
         for worker in workers:
             worker.term()
         for worker in workers:
@@ -273,7 +273,7 @@ def test_mailboxes_go_with_their_processes(
         site.close()
 
 
-def test_a_mailbox_that_nobody_reads_is_deleted_by_who_writes_to_it(
+def test_a_binding_queue_that_nobody_reads_is_deleted_by_who_writes_to_it(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(reaper, "CHECK_INTERVAL", 0.5)
@@ -281,8 +281,8 @@ def test_a_mailbox_that_nobody_reads_is_deleted_by_who_writes_to_it(
     site = CloudflareSite(emulator, tmp_path)
     worker = site.ready(site.worker(sociable=True))
     worker.kill()
-    mailboxes = [name for name in emulator.stats()["messages"] if TemporaryBinding.read(name)]
-    assert mailboxes
+    binding_queues = [name for name in emulator.stats()["messages"] if TemporaryBinding.read(name)]
+    assert binding_queues
 
     exchange = kombu.Exchange("celery.pidbox", type="fanout", durable=False)
     with connect(emulator) as connection:
@@ -291,9 +291,9 @@ def test_a_mailbox_that_nobody_reads_is_deleted_by_who_writes_to_it(
         def reaped() -> bool:
             producer.publish({"method": "nothing"}, exchange=exchange, declare=[exchange])
             left = [name for name in emulator.stats()["messages"] if TemporaryBinding.read(name)]
-            return len(left) < len(mailboxes)
+            return len(left) < len(binding_queues)
 
-        wait_until(reaped, 30, "the mailbox of the dead worker is gone")
+        wait_until(reaped, 30, "the binding queue of the dead worker is gone")
     assert "work" in emulator.stats()["messages"]
 
 
@@ -448,7 +448,7 @@ def publish_elsewhere(broker: tuple[str, dict[str, Any]], *told: str) -> None:
 @pytest.mark.parametrize(
     "broker",
     # The hub keeps nothing for a queue that nobody reads yet.
-    ["cloudflare", "redis", pytest.param("hub and mailboxes", marks=pytest.mark.edge)],
+    ["cloudflare", "redis", pytest.param("hub and binding queues", marks=pytest.mark.edge)],
     indirect=True,
 )
 def test_a_task_for_a_temporary_queue_that_its_sender_declared_reaches_a_reader_elsewhere(

@@ -515,7 +515,7 @@ def test_a_fanout_reaches_every_temporary_queue_of_the_process_without_a_publish
         assert heard == ["hello", "hello"]
     stats = emulator.stats()
     assert stats["published"] == 0
-    assert stats["messages"] == {}, "a mailbox is left behind"
+    assert stats["messages"] == {}, "a binding queue is left behind"
 
 
 def test_the_wrong_token_is_one_line_and_an_operational_error(emulator: EmulatorProcess) -> None:

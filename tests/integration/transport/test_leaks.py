@@ -70,7 +70,8 @@ def _work(connection: kombu.Connection, queue: kombu.Queue) -> None:
     [
         pytest.param(kombu.Queue("work", kombu.Exchange("work"), routing_key="work"), id="a queue"),
         pytest.param(
-            kombu.Queue("mine", kombu.Exchange("news", "fanout"), auto_delete=True), id="a mailbox"
+            kombu.Queue("mine", kombu.Exchange("news", "fanout"), auto_delete=True),
+            id="a binding queue",
         ),
     ],
 )

@@ -142,38 +142,38 @@ def _move(
         count = MAX_PULL if most is None or chosen else min(MAX_PULL, most - done.moved)
         fresh: list[_DeadLetter] = []
         pulled = _pull(session, target, count)
-        for letter in map(_DeadLetter.read, pulled):
-            (held if letter.publish_id in seen else fresh).append(letter)
-            seen.add(letter.publish_id)
+        for one in map(_DeadLetter.read, pulled):
+            (held if one.publish_id in seen else fresh).append(one)
+            seen.add(one.publish_id)
         # What is known died again, or is a copy; later it may be what is held, whose lease ended.
         if not pulled or (not fresh and time.monotonic() - began > LEASE_SECONDS):
             return
         wanted: list[tuple[_DeadLetter, Outgoing]] = []
-        for letter in fresh:
+        for one in fresh:
             room = most is None or done.moved + len(wanted) < most
-            asked = not chosen or letter.task_id in done.missing
-            if letter.outgoing is not None and room and asked:
-                wanted.append((letter, letter.outgoing))
+            asked = not chosen or one.task_id in done.missing
+            if one.outgoing is not None and room and asked:
+                wanted.append((one, one.outgoing))
             else:
-                done.unreadable += letter.outgoing is None
+                done.unreadable += one.outgoing is None
         held += fresh
         session.publishers.to(name).publish([_renewed(session, *each) for each in wanted])
-        for letter, _ in wanted:
-            held.remove(letter)
-            session.acknowledger.ack(letter.delivery)
+        for one, _ in wanted:
+            held.remove(one)
+            session.acknowledger.ack(one.delivery)
         done.moved += len(wanted)
-        moved = {letter.task_id for letter, _ in wanted}
+        moved = {one.task_id for one, _ in wanted}
         done.missing = [task_id for task_id in done.missing if task_id not in moved]
 
 
-def _renewed(session: Session, letter: _DeadLetter, outgoing: Outgoing) -> Outgoing:
-    """Return what to publish; an object that the letter refers to begins its life anew."""
+def _renewed(session: Session, dead: _DeadLetter, outgoing: Outgoing) -> Outgoing:
+    """Return what to publish; an object that the message refers to begins its life anew."""
     try:
-        return Outgoing(session.claim_checks.renew(letter.message, outgoing.text), outgoing.due)
+        return Outgoing(session.claim_checks.renew(dead.message, outgoing.text), outgoing.due)
     except ObjectMissing:
         return outgoing  # its consumer will say so, and it is a dead letter again
     except ObjectStoreError as error:
-        raise PublishFailed(f"task {letter.task_id}'s message can't be renewed: {error}") from None
+        raise PublishFailed(f"task {dead.task_id}'s message can't be renewed: {error}") from None
 
 
 def _put_back(session: Session, target: Queue, held: list[_DeadLetter]) -> None:
@@ -187,11 +187,11 @@ def _put_back(session: Session, target: Queue, held: list[_DeadLetter]) -> None:
             renewed |= {entry["lease_id"] for entry in entries}
     except CloudflareError as error:
         logger.warning("cloudflare: %d dead letters are not renewed: %s", len(worn), error)
-    for letter in held:
-        if letter.delivery.lease.lease_id in renewed:
-            session.acknowledger.ack(letter.delivery)
+    for one in held:
+        if one.delivery.lease.lease_id in renewed:
+            session.acknowledger.ack(one.delivery)
         else:
-            session.acknowledger.requeue(letter.delivery)
+            session.acknowledger.requeue(one.delivery)
 
 
 def _pull(session: Session, target: Queue, count: int) -> list[Delivery]:

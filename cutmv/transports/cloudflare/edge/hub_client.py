@@ -165,7 +165,7 @@ class HubClient:
 
         What a connection that broke may have lost is sent again by the next, if that is there
         soon, and what was not sent by one that comes later. So it may come twice, by the hub or
-        also by a mailbox: who reads knows messages by their ids.
+        also by a binding queue: who reads knows messages by their ids.
         """
         if not fits(text):
             return None
