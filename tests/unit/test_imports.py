@@ -51,7 +51,7 @@ def test_what_the_edge_needs_is_in_the_extra_that_its_errors_name() -> None:
         re.split(r"\W", each)[0] for each in pyproject["project"]["optional-dependencies"]["push"]
     }
     needed = set()
-    for name in ("hub_client", "push_server"):
+    for name in ("hub_socket", "push_server"):
         source = Path(import_module(f"cutmv.transports.cloudflare.edge.{name}").__file__ or "")
         assert re.search(r'extra_missing\("[\w ]+", "push"\)', source.read_text())
         imported = re.findall(r"^    +(?:from|import) (\w+)", source.read_text(), re.MULTILINE)

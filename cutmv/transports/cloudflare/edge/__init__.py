@@ -1,6 +1,7 @@
 """Talking to the edge Worker: publishing through it, its hub, and what it pushes here.
 
-`client` publishes, `hub_client` is the connection to the hub and `hub_protocol` what is said on it,
+`client` publishes, `hub_client` is the connection to the hub, `hub_socket` opens it and
+`hub_protocol` is what is said on it,
 `push_server` takes what the Worker pushes, `signature` signs requests both ways. Imports `queues`,
 `api`, `errors` and `runtime`.
 """

@@ -18,12 +18,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlencode
 from uuid import uuid4
 
-from cutmv.transports.cloudflare.edge import signature
 from cutmv.transports.cloudflare.edge.hub_protocol import (
-    MAX_FRAME,
     HubMessage,
     Op,
     bind_op,
@@ -31,18 +28,14 @@ from cutmv.transports.cloudflare.edge.hub_protocol import (
     frames,
     publish_op,
 )
-from cutmv.transports.cloudflare.errors import extra_missing
+from cutmv.transports.cloudflare.edge.hub_socket import connector
 from cutmv.transports.cloudflare.queues import Binding
 from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
 
 logger = logging.getLogger(__name__)
 
-# At DEBUG the library shows headers, and with them signatures.
-_library_logger = logging.getLogger(f"{__name__}.websocket")
-_library_logger.setLevel(logging.WARNING)
-
-#: Seconds for a connection to be there, and for the hub to say where a message went.
-OPEN_TIMEOUT, ANSWER_TIMEOUT = 5.0, 2.0
+#: Seconds for the hub to say where a message went.
+ANSWER_TIMEOUT = 2.0
 
 #: Seconds between two attempts to connect, at most; and without a connection until queues of the
 #: account take over.
@@ -70,7 +63,7 @@ class HubClient:
 
     def __init__(self, url: str, keys: str, scope: str) -> None:
         self.client_id = uuid4().hex
-        self._url = url.rstrip("/").replace("http", "ws", 1)
+        self._url = url
         self._keys, self._scope = keys, scope
         self.on_message: Callable[[HubMessage], None] = lambda _: None
         self.on_away: Callable[[], None] = lambda: None
@@ -220,7 +213,7 @@ class HubClient:
         return True
 
     def _prepare(self) -> None:
-        self._connect, self._lost_at = _connector(), time.monotonic()
+        self._connect, self._lost_at = connector(), time.monotonic()
 
     def _hang_up(self) -> None:
         socket = self._socket
@@ -234,7 +227,7 @@ class HubClient:
         while not self._thread.stopping.is_set():
             why = ""
             try:
-                with self._open() as socket:
+                with self._connect(self._url, self._keys, self.client_id, self._scope) as socket:
                     self._serve(socket)
             except Exception as error:  # its end, too, is one
                 why = str(error) or type(error).__name__
@@ -258,19 +251,6 @@ class HubClient:
             if not self._thread.stopping.is_set() and time.monotonic() - since > TAKE_OVER_AFTER:
                 self.on_away()
             self._thread.stopping.wait(full_jitter(failures, most=PAUSE_MAX))
-
-    def _open(self) -> Any:
-        target = f"/v1/hub?{urlencode({'client': self.client_id, 'scope': self._scope})}"
-        return self._connect(
-            self._url + target,
-            additional_headers=signature.headers(self._keys, target.encode()),
-            user_agent_header="cutmv-transport",
-            open_timeout=OPEN_TIMEOUT,
-            close_timeout=1,
-            max_size=MAX_FRAME,
-            compression=None,
-            logger=_library_logger,
-        )
 
     def _serve(self, socket: Any) -> None:
         """Bind all anew, then read until the connection ends, which raises."""
@@ -349,11 +329,3 @@ class _Answer:
         self.ref = ref
         self.ready = threading.Event()
         self.routed: int | None = None
-
-
-def _connector() -> Callable[..., Any]:
-    try:
-        from websockets.sync.client import connect
-    except ImportError:
-        raise extra_missing("an edge_url", "push") from None
-    return connect

@@ -1,15 +1,16 @@
 """Exchanges, and the temporary queues that are bound to them: remote control, events, replies.
 
 `memory` holds a process's temporary queues, `temporary_queues` lets other processes reach them,
-`binding_poller` pulls what these sent, `broadcaster` publishes to the temporary queues of other
-processes, `reaper` deletes those of dead ones. Imports `edge`, `leases`, `queues`, `messages` and
-`api`.
+`binding_poller` pulls what these sent, `remote_queues` are the temporary queues of other processes,
+`broadcaster` publishes to them, `reaper` deletes those of dead ones. Imports `edge`, `leases`,
+`queues`, `messages` and `api`.
 """
 
 from cutmv.transports.cloudflare.fanout.binding_poller import FanoutServices
-from cutmv.transports.cloudflare.fanout.broadcaster import Broadcaster, BroadcastMessage
+from cutmv.transports.cloudflare.fanout.broadcaster import Broadcaster
 from cutmv.transports.cloudflare.fanout.memory import MemoryBroker, TableRow
 from cutmv.transports.cloudflare.fanout.reaper import UNREAD_AFTER
+from cutmv.transports.cloudflare.fanout.remote_queues import BroadcastMessage
 from cutmv.transports.cloudflare.fanout.temporary_queues import TemporaryQueues
 
 __all__ = [

@@ -12,22 +12,19 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from cutmv.transports.cloudflare.api import RateLimiter
 from cutmv.transports.cloudflare.edge import HubClient, fits
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
     MessageTooLarge,
-    NotFound,
     Throttled,
 )
 from cutmv.transports.cloudflare.fanout.binding_poller import FanoutServices
-from cutmv.transports.cloudflare.fanout.reaper import Reaper
+from cutmv.transports.cloudflare.fanout.remote_queues import BroadcastMessage, RemoteQueues
 from cutmv.transports.cloudflare.fanout.temporary_queues import TemporaryQueues
 from cutmv.transports.cloudflare.messages.limits import in_calls, size
-from cutmv.transports.cloudflare.queues import TemporaryBinding, exchange_digest
+from cutmv.transports.cloudflare.queues import TemporaryBinding
 from cutmv.transports.cloudflare.runtime import BackgroundThread
 
 logger = logging.getLogger(__name__)
@@ -58,17 +55,6 @@ EVENT_TIMEOUT = 2.0
 SCARCE_PAUSE = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class BroadcastMessage:
-    """A message for whoever is bound to an exchange of this type; `at` is when it was published."""
-
-    exchange: str
-    type: str
-    routing_key: str
-    text: str
-    at: float = field(default_factory=time.monotonic)
-
-
 class Broadcaster:
     """Publishes to the temporary queues of other processes; its thread starts at the first message.
 
@@ -80,8 +66,8 @@ class Broadcaster:
     ) -> None:
         self._client, self._directory = services.client, services.directory
         self._claim_checks, self._options = services.claim_checks, services.options
-        self._own, self._hub = own, hub
-        self._reaper = Reaper(services.client, services.directory)
+        self._hub = hub
+        self._remote = RemoteQueues(services, own)
         options = services.options
         limit = int(services.client.rate_limiter.limit * options.event_rate_share)
         self._event_limiter = RateLimiter(max(1, limit) if limit else 0, options.rate_window)
@@ -106,7 +92,7 @@ class Broadcaster:
         stale = exchange_type == "topic" and (
             self._stale or self._directory.age > LIST_BELIEVED_FOR_EVENTS
         )
-        return stale or bool(self._others(exchange))
+        return stale or bool(self._remote.bound(exchange))
 
     def send(self, message: BroadcastMessage) -> None:
         """Publish a message soon; returns at once."""
@@ -131,16 +117,18 @@ class Broadcaster:
         routed = self.publish_by_hub(message)
         believed = LIST_BELIEVED if message.type == "fanout" and routed is None else float("inf")
         self._directory.refresh(believed, deadline)
-        targets = self._targets(message)
+        targets = self._remote.targets(message)
         if routed and not targets:
             return True
         if not targets and message.type == "direct" and self._may_lack_binding(message):
             self._directory.refresh(LIST_BELIEVED_FOR_REPLIES, deadline)
-            targets = self._targets(message)
+            targets = self._remote.targets(message)
         failure: CloudflareError | None = None
         for binding, queue_id in targets.items():
             try:
-                self._publish(binding, queue_id, [self._claim_checks.fit(message.text)], deadline)
+                self._remote.publish(
+                    binding, queue_id, [self._claim_checks.fit(message.text)], deadline
+                )
             except CloudflareError as error:
                 failure = failure or error
         if failure is not None:
@@ -148,7 +136,7 @@ class Broadcaster:
         if targets:
             return True
         if not message.exchange and self._directory.knows(message.routing_key):
-            # The default exchange: the key is the name of a queue, a lasting one here.
+            # The default exchange: the key is the name of a queue, a durable one here.
             queue_id = self._directory.get(message.routing_key, deadline).queue_id
             self._client.publish(queue_id, [(self._claim_checks.fit(message.text), None)], deadline)
             return True
@@ -170,9 +158,8 @@ class Broadcaster:
         self._hub.start()
         text = message.text
         if message.type == "direct" and self._hub.connected and not fits(text):
-            text = self._claim_checks.fit(
-                text
-            )  # a reply: the object is for one reader, who ends it
+            # A reply: the object is for one reader, who ends it.
+            text = self._claim_checks.fit(text)
         return self._hub.publish(message.exchange, message.type, message.routing_key, text)
 
     @property
@@ -184,7 +171,7 @@ class Broadcaster:
         if self._hub is not None:
             self._hub.start()
         return self._has_hub or bool(
-            self._targets(BroadcastMessage(exchange, exchange_type, routing_key, ""))
+            self._remote.targets(BroadcastMessage(exchange, exchange_type, routing_key, ""))
         )
 
     def renew_list(self, max_age: float | None = None) -> None:
@@ -287,7 +274,7 @@ class Broadcaster:
         ):
             # Queues stand for the bindings of processes without a hub.
             self._directory.refresh(float("inf"), deadline)
-            events = [each for each in events if self._targets(each)]
+            events = [each for each in events if self._remote.targets(each)]
             if not events:
                 self.renew_list(LIST_BELIEVED_BESIDE_HUB)
                 return
@@ -302,7 +289,7 @@ class Broadcaster:
                 self._stale = False
             gathered: dict[tuple[TemporaryBinding, str], list[str]] = defaultdict(list)
             for message in events:
-                for target in self._targets(message).items():
+                for target in self._remote.targets(message).items():
                     gathered[target].append(message.text)
             calls = [
                 (target, part)
@@ -320,7 +307,7 @@ class Broadcaster:
         for (binding, queue_id), part in calls:
             try:
                 texts = [text for text in map(self._fit, part) if text]
-                self._publish(binding, queue_id, texts, deadline)
+                self._remote.publish(binding, queue_id, texts, deadline)
             except CloudflareError as error:
                 self._drop(len(part), error)
 
@@ -337,35 +324,6 @@ class Broadcaster:
     def _drop(self, count: int, error: CloudflareError) -> None:
         self.dropped += count
         logger.debug("cloudflare: %d event(s) dropped: %s", count, error)
-
-    def _others(self, exchange: str) -> dict[TemporaryBinding, str]:
-        """Return the temporary queues bound to an exchange, but those of this process."""
-        digest = exchange_digest(self._options.queue_name_prefix, exchange)
-        known = self._directory.temporary_bindings(digest)
-        if not known:
-            return {}
-        own = self._own.names
-        return {binding: id_ for binding, id_ in dict(known).items() if binding not in own}
-
-    def _targets(self, message: BroadcastMessage) -> dict[TemporaryBinding, str]:
-        others = self._others(message.exchange).items()
-        return {
-            binding: id_
-            for binding, id_ in others
-            if binding.takes(message.type, message.routing_key)
-        }
-
-    def _publish(
-        self, binding: TemporaryBinding, queue_id: str, texts: Sequence[str], deadline: float
-    ) -> None:
-        if not texts:
-            return
-        try:
-            self._client.publish(queue_id, [(text, 0) for text in texts], deadline)
-        except NotFound:
-            self._directory.forget_binding(binding)
-            return
-        self._reaper.check(binding, queue_id)
 
     def _fit(self, text: str) -> str | None:
         """Return what to publish for an event; an object it has is for one reader, who ends it.

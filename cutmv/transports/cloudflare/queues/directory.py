@@ -55,29 +55,17 @@ class QueueDirectory:
 
     def queue_name(self, name: QueueName | TemporaryBinding) -> str:
         """Return the Cloudflare name for kombu's `name`, or of a binding."""
-        prefix = self._options.queue_name_prefix
         if isinstance(name, TemporaryBinding):
             return name.name
-        if isinstance(name, PriorityLevel):
-            return names.encode(PriorityLevel(prefix + name.name, name.step))
-        return names.encode(prefix + name)
+        return names.encode_prefixed(self._options.queue_name_prefix, name)
 
     def named(self, queue: Queue) -> QueueName | None:
         """Return kombu's name for a queue, or the priority level it is; none for another app's."""
-        prefix, level = self._options.queue_name_prefix, names.read_level(queue.name)
-        try:
-            name = level.name if level else names.decode(queue.name)
-        except QueueNameError:
-            return None
-        if not name.startswith(prefix) or name == prefix:
-            return None
-        name = name.removeprefix(prefix)
-        return PriorityLevel(name, level.step) if level else name
+        return names.decode_prefixed(self._options.queue_name_prefix, queue.name)
 
     def name_of(self, queue: Queue) -> str | None:
         """Return kombu's name for a queue; none for a binding, or another app's queue."""
-        name = self.named(queue)
-        return name if isinstance(name, str) else None
+        return name if isinstance(name := self.named(queue), str) else None
 
     @property
     def all(self) -> list[Queue]:
@@ -126,8 +114,7 @@ class QueueDirectory:
 
     def get(self, name: QueueName | TemporaryBinding, deadline: float | None = None) -> Queue:
         """Return the queue for `name`; raises `QueueMissing`."""
-        queue = self.find(name, deadline)
-        if queue is None:
+        if (queue := self.find(name, deadline)) is None:
             raise missing(self.queue_name(name))
         return queue
 

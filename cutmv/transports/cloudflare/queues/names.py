@@ -137,6 +137,26 @@ def decode(queue_name: str) -> str:
     return name
 
 
+def encode_prefixed(prefix: str, name: QueueName) -> str:
+    """Return the Cloudflare name for `name` behind a `queue_name_prefix`; raises as `encode`."""
+    if isinstance(name, PriorityLevel):
+        return encode(PriorityLevel(prefix + name.name, name.step))
+    return encode(prefix + name)
+
+
+def decode_prefixed(prefix: str, queue_name: str) -> QueueName | None:
+    """Return what `encode_prefixed` turned into `queue_name`; none if it never gives that."""
+    level = read_level(queue_name)
+    try:
+        name = level.name if level else decode(queue_name)
+    except QueueNameError:
+        return None
+    if not name.startswith(prefix) or name == prefix:
+        return None
+    name = name.removeprefix(prefix)
+    return PriorityLevel(name, level.step) if level else name
+
+
 def dead_letter_name(queue_name: str, pattern: str) -> str:
     """Return the Cloudflare name of the dead-letter queue of the queue `queue_name`.
 

@@ -1,0 +1,69 @@
+"""The temporary queues of other processes: which are bound, and publishing to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cutmv.transports.cloudflare.errors import NotFound
+from cutmv.transports.cloudflare.fanout.binding_poller import FanoutServices
+from cutmv.transports.cloudflare.fanout.reaper import Reaper
+from cutmv.transports.cloudflare.fanout.temporary_queues import TemporaryQueues
+from cutmv.transports.cloudflare.queues import TemporaryBinding, exchange_digest
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastMessage:
+    """A message for whoever is bound to an exchange of this type; `at` is when it was published."""
+
+    exchange: str
+    type: str
+    routing_key: str
+    text: str
+    at: float = field(default_factory=time.monotonic)
+
+
+class RemoteQueues:
+    """What the list of queues says of other processes' temporary queues. Costs no call to ask.
+
+    `own` are those of this process, which need no call to be reached.
+    """
+
+    def __init__(self, services: FanoutServices, own: TemporaryQueues) -> None:
+        self._client, self._directory = services.client, services.directory
+        self._scope = services.options.queue_name_prefix
+        self._own = own
+        self._reaper = Reaper(services.client, services.directory)
+
+    def bound(self, exchange: str) -> dict[TemporaryBinding, str]:
+        """Return the bindings to an exchange, and the ids of their queues."""
+        known = self._directory.temporary_bindings(exchange_digest(self._scope, exchange))
+        if not known:
+            return {}
+        own = self._own.names
+        return {binding: id_ for binding, id_ in dict(known).items() if binding not in own}
+
+    def targets(self, message: BroadcastMessage) -> dict[TemporaryBinding, str]:
+        """Return the bindings that take a message, and the ids of their queues."""
+        return {
+            binding: id_
+            for binding, id_ in self.bound(message.exchange).items()
+            if binding.takes(message.type, message.routing_key)
+        }
+
+    def publish(
+        self, binding: TemporaryBinding, queue_id: str, texts: Sequence[str], deadline: float
+    ) -> None:
+        """Put messages into a binding's queue; that it is gone is no error.
+
+        Raises a `CloudflareError` where they were not accepted by `deadline`.
+        """
+        if not texts:
+            return
+        try:
+            self._client.publish(queue_id, [(text, 0) for text in texts], deadline)
+        except NotFound:
+            self._directory.forget_binding(binding)
+            return
+        self._reaper.check(binding, queue_id)
