@@ -19,7 +19,6 @@ import boto3
 import pytest
 
 from cutmv.jobs import JobStore
-from cutmv.ops.finding import Finding, ok, run
 from cutmv.transports.cloudflare.edge import signature
 from tests.support.command import Done, cutmv
 from tests.support.emulator import EmulatorProcess
@@ -647,32 +646,3 @@ def test_an_ffmpeg_that_is_missing_or_too_old_is_found(eager: Site, tmp_path: Pa
     assert found.startswith(f"4.4 at {old} lacks version 5.1 or newer")
     assert "libx264 (encoder)" in found
     assert "5.1" in advice
-
-
-# --- checks that fail
-
-
-def test_a_check_that_hangs_or_fails_keeps_what_it_found_and_no_other() -> None:
-    never = threading.Event()
-
-    def hanging() -> Iterator[Finding]:
-        yield ok("one", "found")
-        never.wait()
-
-    def failing() -> Iterator[Finding]:
-        raise RuntimeError("a secret")
-        yield
-
-    findings = run(
-        [("hanging", hanging), ("failing", failing), ("well", lambda: iter([ok("two", "")]))],
-        timeout_s=0.2,
-    )
-    never.set()
-
-    assert [(each.mark, each.what) for each in findings] == [
-        ("ok", "one"),
-        ("problem", "hanging"),
-        ("problem", "failing"),
-        ("ok", "two"),
-    ]
-    assert findings[2].found == "RuntimeError in the check"

@@ -53,7 +53,7 @@ def read_by(node: ast.AST) -> Iterator[str]:
             if reads or function.attr == "getenv":
                 yield from texts(node.args[:1])
         if any(is_environment(argument) for argument in node.args):
-            yield from filter(str.isupper, texts(node.args))  # a helper that reads by name
+            yield from filter(str.isupper, texts(node.args))  # a function that reads by name
         yield from texts([word.value for word in node.keywords if word.arg == "envvar"])
     elif isinstance(node, ast.Assign):
         for target in node.targets:
