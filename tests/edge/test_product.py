@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from tests.integration.worker.test_main_job import (
 )
 from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.line import Line
 from tests.support.media import make_sample, read_frames
 from tests.support.processes import Process, free_port, wait_for
@@ -71,8 +70,7 @@ class EdgeStack(Stack):
     def run_cut(self, step_id: str) -> None:
         """Send a step once more, as a message that comes a second time."""
         code = "import sys; from cutmv.tasks import cut; cut.apply_async((sys.argv[1],))"
-        argv = [sys.executable, "-c", code, step_id]
-        subprocess.run(argv, env=self.env, check=True, timeout=60)
+        run_python("-c", code, step_id, env=self.env, check=True)
 
     def succeeded(self, worker: Process) -> int:
         """How many tasks a worker has ended well."""
@@ -140,8 +138,7 @@ def test_progress_comes_by_the_hub(stack: EdgeStack, small: Path) -> None:
         "sender = EventSender(app, 'w1'); sender.send(json.loads(sys.argv[1])); sender.close()\n"
     )
     event = {"uuid": step["id"], "job_id": job_id, "stage": "cutting", "percent": 42.0}
-    argv = [sys.executable, "-c", code, json.dumps(event)]
-    subprocess.run(argv, env=stack.env, check=True, timeout=60)
+    run_python("-c", code, json.dumps(event), env=stack.env, check=True)
 
     message = json.loads(socket.receive(timeout=30))
     socket.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 import simple_websocket
 
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.processes import Process, clean_env, free_port, wait_for
 
 #: Seconds that a job of these tests may take on a busy machine of two cores.
@@ -64,11 +63,7 @@ class Stack:
 
     def celery(self, *argv: str) -> str:
         """What a `celery -A cutmv` command prints."""
-        command = [sys.executable, "-m", "celery", "-A", "cutmv", *argv]
-        done = subprocess.run(
-            command, env=self.env, capture_output=True, text=True, timeout=60, check=True
-        )
-        return done.stdout
+        return run_python("-m", "celery", "-A", "cutmv", *argv, env=self.env, check=True).stdout
 
     # A client
 

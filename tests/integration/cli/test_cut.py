@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.fork_server import run_python
 from tests.support.media import frame_number, make_sample, read_frames, shown_size
 from tests.support.processes import Process, clean_env, free_port, wait_for
 
@@ -26,15 +27,8 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cutmv(*argv: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cutmv", *argv],
-        cwd=cwd,
-        env=clean_env(CUTMV_DATA_DIR=str(cwd / "data"), **env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ours = clean_env(CUTMV_DATA_DIR=str(cwd / "data"), **env)
+    return run_python("-m", "cutmv", *argv, cwd=cwd, env=ours)
 
 
 def test_cut_does_the_whole_job_and_prints_the_paths(video: Path, tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from cutmv.jobs.tables import steps
 from cutmv.media import MediaError, probe
 from cutmv.services import Services
 from tests.support.die_at import POINTS
+from tests.support.fork_server import run_python
 from tests.support.media import frame_number, make_sample, read_frames
 from tests.support.processes import clean_env, wait_for
 
@@ -180,8 +179,7 @@ def test_death_at_any_line_loses_nothing_and_makes_nothing_twice(
 ) -> None:
     job = a_job(services, video, clips=("1-2.5",))
     env = clean_env(CUTMV_DATA_DIR=str(services.settings.data_dir))
-    argv = [sys.executable, "-m", "tests.support.die_at", job.steps[0].id, point]
-    died = subprocess.run(argv, env=env, timeout=60, check=False)
+    died = run_python("-m", "tests.support.die_at", job.steps[0].id, point, env=env)
     assert died.returncode == -signal.SIGKILL
     wait_for(lambda: not _ffmpegs(services), 5, "FFmpeg dies with its parent")
 
