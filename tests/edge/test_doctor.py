@@ -31,16 +31,16 @@ def test_a_good_worker_is_well_and_gets_no_message(
 ) -> None:
     edge = {"CLOUDFLARE_EDGE_URL": worker.url, "CLOUDFLARE_EDGE_KEYS": KEY}
 
-    found = findings(emulator, tmp_path, **edge, CLOUDFLARE_QUEUE_NAME="edge-many")
+    found = findings(emulator, tmp_path, **edge, CLOUDFLARE_QUEUE_NAME="edge-doctor")
 
     assert found["edge Worker"][0] == "ok"
     # Cloudflare's own servers add the time to answers; the runtime alone does not.
     assert found["edge Worker's clock"] == ("skipped", "the answer tells no time")
     assert found["edge Worker's keys"] == ("ok", "our signature is accepted")
-    assert found["edge Worker's binding of edge-many"] == ("ok", "is there")
+    assert found["edge Worker's binding of edge-doctor"] == ("ok", "is there")
     assert found["edge Worker's hub"] == ("ok", "lets us in by WebSocket")
     assert worker.process
-    assert "QUEUE edge-many" not in worker.process.log
+    assert "QUEUE edge-doctor" not in worker.process.log
 
     found = findings(emulator, tmp_path, **edge, CLOUDFLARE_QUEUE_NAME="other")
     assert found["edge Worker's binding of other"][0] == "warning"
