@@ -14,6 +14,7 @@ import simple_websocket
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
 from tests.support.processes import Process, clean_env, free_port, wait_for
+from tests.support.websocket import Client
 
 #: Seconds that a job of these tests may take on a busy machine of two cores.
 JOB_S = 240.0
@@ -105,7 +106,7 @@ class Stack:
 
     def watch(self, job_id: str) -> list[dict[str, Any]]:
         """All messages of the job's WebSocket, to its end."""
-        socket = simple_websocket.Client(f"{self.url.replace('http', 'ws')}/ws/jobs/{job_id}")
+        socket = Client(f"{self.url.replace('http', 'ws')}/ws/jobs/{job_id}")
         messages = []
         try:
             while (text := socket.receive(timeout=JOB_S)) is not None:
