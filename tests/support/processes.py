@@ -31,6 +31,14 @@ def wait_for(condition: Callable[[], T], deadline_s: float = 30.0, what: str = "
     return value
 
 
+def slowness() -> float:
+    """How many times longer than on an idle machine something may take now; 1 when it is idle.
+
+    For bounds that are promises to people, whose machine has nothing else to do.
+    """
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listened on a moment ago."""
     with socket.socket() as probe:
