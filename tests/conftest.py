@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.redis",
     "tests.support.s3",
+    "tests.support.schedule",
     "tests.support.site",
     "tests.support.stack",
 ]

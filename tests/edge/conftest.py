@@ -13,10 +13,11 @@ from tests.support.edge_ingress import Ingress
 from tests.support.edge_worker import KEY, OLD_KEY, Worker, install
 from tests.support.processes import free_port
 
-#: One for each test that pushes.
+#: One for each test that pushes, or looks whether anything is pushed.
 PLAIN = [
     "publish",
     "woken",
+    "doctor",
     "ack",
     "signed",
     "retry",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from cutmv.transports.cloudflare.queues.bindings import TemporaryBinding
 from tests.integration.transport.test_push import ANSWER_S, Push, PushSite
 from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.line import Line
 from tests.support.processes import free_port
 from tests.support.site import hub_options, went_by_the_hub
@@ -187,11 +186,5 @@ def inspect(site: EdgeSite, method: str) -> dict[str, Any]:
         "import json, sys; from tests.support.transport_app import app\n"
         "print(json.dumps(getattr(app.control.inspect(timeout=2, limit=1), sys.argv[1])()))\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, method],
-        env=site.env(),
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
+    ran = run_python("-c", code, method, env=site.env(), check=True)
     return json.loads(ran.stdout) or {}

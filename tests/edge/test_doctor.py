@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 
 from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.processes import clean_env
 
 pytestmark = pytest.mark.edge
@@ -20,14 +19,8 @@ pytestmark = pytest.mark.edge
 
 def findings(emulator: EmulatorProcess, folder: Path, **env: str) -> dict[str, tuple[str, str]]:
     """Mark and what was found, by what was checked."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cutmv", "doctor", "--json"],
-        env=clean_env(**emulator.env(), CUTMV_DATA_DIR=str(folder / "data"), **env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    env = clean_env(**emulator.env(), CUTMV_DATA_DIR=str(folder / "data"), **env)
+    done = run_python("-m", "cutmv", "doctor", "--json", env=env)
     assert KEY not in done.stdout + done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return {each["what"]: (each["mark"], each["found"]) for each in document["findings"]}
@@ -38,16 +31,16 @@ def test_a_good_worker_is_well_and_gets_no_message(
 ) -> None:
     edge = {"CLOUDFLARE_EDGE_URL": worker.url, "CLOUDFLARE_EDGE_KEYS": KEY}
 
-    found = findings(emulator, tmp_path, **edge, CLOUDFLARE_QUEUE_NAME="edge-many")
+    found = findings(emulator, tmp_path, **edge, CLOUDFLARE_QUEUE_NAME="edge-doctor")
 
     assert found["edge Worker"][0] == "ok"
     # Cloudflare's own servers add the time to answers; the runtime alone does not.
     assert found["edge Worker's clock"] == ("skipped", "the answer tells no time")
     assert found["edge Worker's keys"] == ("ok", "our signature is accepted")
-    assert found["edge Worker's binding of edge-many"] == ("ok", "is there")
+    assert found["edge Worker's binding of edge-doctor"] == ("ok", "is there")
     assert found["edge Worker's hub"] == ("ok", "lets us in by WebSocket")
     assert worker.process
-    assert "QUEUE edge-many" not in worker.process.log
+    assert "QUEUE edge-doctor" not in worker.process.log
 
     found = findings(emulator, tmp_path, **edge, CLOUDFLARE_QUEUE_NAME="other")
     assert found["edge Worker's binding of other"][0] == "warning"

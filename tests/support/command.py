@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from click.testing import CliRunner
 
 from cutmv.cli import main
+from tests.support.fork_server import run_python
 from tests.support.processes import OURS, clean_env
 
 
@@ -38,12 +38,5 @@ def cutmv(*argv: str, **env: str) -> Done:
 
 def cutmv_process(*argv: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run it in `cwd`, with the data directory below."""
-    return subprocess.run(
-        [sys.executable, "-m", "cutmv", *argv],
-        cwd=cwd,
-        env=clean_env(CUTMV_DATA_DIR=str(cwd / "data"), **env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ours = clean_env(CUTMV_DATA_DIR=str(cwd / "data"), **env)
+    return run_python("-m", "cutmv", *argv, cwd=cwd, env=ours)

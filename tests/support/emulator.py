@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import queue
-import subprocess
-import sys
-import threading
+import os
+import select
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
+
+from tests.support.fork_server import Forked, python
 
 #: Seconds for the process to start or to end, on a busy machine.
 _DEADLINE_S = 30
@@ -31,14 +31,16 @@ class EmulatorProcess:
     read_only_token: str = "emulator-reader"
     base_url: str = ""
     _port: int = 0
-    _child: subprocess.Popen[str] | None = field(default=None, repr=False)
+    _child: Forked | None = field(default=None, repr=False)
+    _output: IO[str] | None = field(default=None, repr=False)
 
     def start(self) -> None:
         """Start the process, and return when it takes connections."""
         assert self._child is None, "the emulator is running already"
-        self._child = subprocess.Popen(
-            [
-                sys.executable,
+        ours, theirs = os.pipe()
+        self._output = os.fdopen(ours)
+        with os.fdopen(theirs, "w") as output:
+            self._child = python(
                 "-m",
                 "cutmv.emulator",
                 f"--port={self._port}",
@@ -48,12 +50,11 @@ class EmulatorProcess:
                 f"--api-token={self.api_token}",
                 f"--read-only-token={self.read_only_token}",
                 f"--account-id={self.account_id}",
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+                env=os.environ,
+                stdout=output,
+            )
         try:
-            line = self._first_line(self._child)
+            line = self._first_line(self._output)
         except BaseException:
             self.kill()
             raise
@@ -103,7 +104,7 @@ class EmulatorProcess:
         with urllib.request.urlopen(request, timeout=_DEADLINE_S) as response:
             return json.loads(response.read() or "null")
 
-    def _end(self, signal: Callable[[subprocess.Popen[str]], None]) -> None:
+    def _end(self, signal: Callable[[Forked], None]) -> None:
         child, self._child = self._child, None
         if child is None:
             return
@@ -113,16 +114,14 @@ class EmulatorProcess:
         finally:
             child.kill()
             child.wait()
-            assert child.stdout
-            child.stdout.close()
+            assert self._output
+            self._output.close()
 
     @staticmethod
-    def _first_line(child: subprocess.Popen[str]) -> str:
-        """The first line of output, waited for by a thread: a pipe's read has no deadline."""
-        assert child.stdout
-        lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=lambda: lines.put(child.stdout.readline()), daemon=True).start()
-        line = lines.get(timeout=_DEADLINE_S)
+    def _first_line(output: IO[str]) -> str:
+        """The first line of output, once it is there."""
+        assert select.select([output], [], [], _DEADLINE_S)[0], "the emulator says nothing"
+        line = output.readline()
         assert line.startswith("listening on "), f"the emulator did not start: {line!r}"
         return line
 

@@ -7,11 +7,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
+
+from tests.support.fork_server import Forked, python
 
 T = TypeVar("T")
 
@@ -28,6 +29,14 @@ def wait_for(condition: Callable[[], T], deadline_s: float = 30.0, what: str = "
         assert time.monotonic() < end, f"not within {deadline_s} s: {what or condition}"
         time.sleep(LOOK_S)
     return value
+
+
+def slowness() -> float:
+    """How many times longer than on an idle machine something may take now; 1 when it is idle.
+
+    For bounds that are promises to people, whose machine has nothing else to do.
+    """
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def free_port() -> int:
@@ -51,19 +60,12 @@ class Process:
     ) -> None:
         self.log_path = log
         with log.open("ab") as file:
-            self.child = subprocess.Popen(
-                list(argv),
-                cwd=cwd,
-                env=dict(env),
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-            )
+            self.child = self._start(argv, env, file, cwd)
 
-    @classmethod
-    def python(cls, argv: Sequence[str], env: Mapping[str, str], log: Path) -> Process:
-        """`python -m ARGV…`, by this interpreter."""
-        return cls([sys.executable, "-m", *argv], env, log)
+    @staticmethod
+    def python(argv: Sequence[str], env: Mapping[str, str], log: Path) -> Process:
+        """`python -m ARGV…`, whose imports are made already."""
+        return _ForkedProcess(argv, env, log)
 
     @property
     def log(self) -> str:
@@ -93,3 +95,30 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait()
+
+    def _start(
+        self, argv: Sequence[str], env: Mapping[str, str], log: IO[bytes], cwd: Path | None
+    ) -> subprocess.Popen[bytes] | Forked:
+        return subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=dict(env),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
+
+
+class _ForkedProcess(Process):
+    def _start(
+        self, argv: Sequence[str], env: Mapping[str, str], log: IO[bytes], cwd: Path | None
+    ) -> Forked:
+        return python(
+            "-m",
+            *argv,
+            cwd=cwd,
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            new_session=True,
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import Any
 
 from celery import Celery
@@ -12,20 +11,14 @@ from celery import Celery
 from cutmv.transports.cloudflare.api import Client, Credentials
 from cutmv.transports.cloudflare.options import Options
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.processes import clean_env
 from tests.support.transport import connect
 
 
 def run(emulator: EmulatorProcess, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cutmv", "queues", *argv],
-        env=clean_env(**emulator.env()),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    env = clean_env(**emulator.env())
+    return run_python("-m", "cutmv", "queues", *argv, env=env, input=stdin)
 
 
 def ask(emulator: EmulatorProcess, *argv: str) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,9 @@ import pytest
 import simple_websocket
 
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.processes import Process, clean_env, free_port, wait_for
+from tests.support.websocket import Client
 
 #: Seconds that a job of these tests may take on a busy machine of two cores.
 JOB_S = 240.0
@@ -64,11 +64,7 @@ class Stack:
 
     def celery(self, *argv: str) -> str:
         """What a `celery -A cutmv` command prints."""
-        command = [sys.executable, "-m", "celery", "-A", "cutmv", *argv]
-        done = subprocess.run(
-            command, env=self.env, capture_output=True, text=True, timeout=60, check=True
-        )
-        return done.stdout
+        return run_python("-m", "celery", "-A", "cutmv", *argv, env=self.env, check=True).stdout
 
     # A client
 
@@ -110,7 +106,7 @@ class Stack:
 
     def watch(self, job_id: str) -> list[dict[str, Any]]:
         """All messages of the job's WebSocket, to its end."""
-        socket = simple_websocket.Client(f"{self.url.replace('http', 'ws')}/ws/jobs/{job_id}")
+        socket = Client(f"{self.url.replace('http', 'ws')}/ws/jobs/{job_id}")
         messages = []
         try:
             while (text := socket.receive(timeout=JOB_S)) is not None:

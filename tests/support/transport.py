@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import kombu
 import redis
@@ -21,6 +22,7 @@ import redis
 import cutmv.transports.cloudflare
 from cutmv.transports.cloudflare.queues.bindings import TemporaryBinding
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import Forked, python, run_python
 
 assert cutmv.transports.cloudflare
 
@@ -56,7 +58,7 @@ def transport_threads() -> list[str]:
 class WorkerProcess:
     """A running `celery worker` on `tests.support.transport_app`."""
 
-    child: subprocess.Popen[bytes]
+    child: Forked | subprocess.Popen[bytes]
     output: Path
 
     def log(self) -> str:
@@ -69,7 +71,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kill it and its pool at once, as a power cut would."""
-        os.killpg(self.child.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait(10)
 
 
@@ -108,21 +111,39 @@ class Site:
     ) -> WorkerProcess:
         """Start a worker; a `sociable` one talks to the others, which the broker counts too."""
         output = self.directory / f"worker-{len(self._workers)}.log"
-        command = [sys.executable, "-m", "celery", "-A", self.app, "worker"]
+        command = ["-m", "celery", "-A", self.app, "worker"]
         command += ["-n", f"w{len(self._workers)}@test", "-l", "INFO", "-c", "2", *args]
         command += [] if sociable else ["--without-gossip", "--without-mingle"]
         with output.open("wb") as out:
-            child = subprocess.Popen(
-                command,
-                env={**self.env(**options), **(env or {})},
-                cwd=self.directory,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            child = self._start(command, out, {**self.env(**options), **(env or {})})
         worker = WorkerProcess(child, output)
         self._workers.append(worker)
         return worker
+
+    def _start(
+        self, argv: list[str], out: IO[bytes], env: dict[str, str]
+    ) -> Forked | subprocess.Popen[bytes]:
+        """Start Python in a session of its own.
+
+        It is not forked if its imports depend on its arguments or its environment.
+        """
+        if not {"gevent", "eventlet"} & {*argv} and "REMAP_SIGTERM" not in env:
+            return python(
+                *argv,
+                env=env,
+                cwd=self.directory,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                new_session=True,
+            )
+        return subprocess.Popen(
+            [sys.executable, *argv],
+            env=env,
+            cwd=self.directory,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def ready(self, worker: WorkerProcess) -> WorkerProcess:
         """Wait until a worker takes tasks."""
@@ -136,12 +157,8 @@ class Site:
             "task, args, count, options = json.loads(sys.argv[1])\n"
             "for _ in range(count): getattr(a, task).apply_async(args, **options)\n"
         )
-        subprocess.run(
-            [sys.executable, "-c", code, json.dumps([task, args, count, kwargs])],
-            env=self.env(),
-            check=True,
-            timeout=60,
-        )
+        told = json.dumps([task, args, count, kwargs])
+        run_python("-c", code, told, env=self.env(), check=True)
 
     def send_each(self, task: str, arguments: list[str], threads: int, **options: Any) -> None:
         """Send a task for each argument, from the threads of a process of its own."""
@@ -152,13 +169,8 @@ class Site:
             "with ThreadPoolExecutor(threads) as pool:\n"
             "    list(pool.map(getattr(a, task).delay, arguments))\n"
         )
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env=self.env(**options),
-            input=json.dumps([task, arguments, threads]).encode(),
-            check=True,
-            timeout=300,
-        )
+        told = json.dumps([task, arguments, threads])
+        run_python("-c", code, env=self.env(**options), input=told, check=True, timeout=300)
 
     def send_batch(self, task: str, count: int, **options: Any) -> None:
         """Send a task without arguments many times, in calls of a hundred."""
@@ -168,12 +180,8 @@ class Site:
             "with a.app.producer_pool.acquire() as producer, producer.batch(max_size=1000):\n"
             "    for _ in range(count): task.apply_async(producer=producer)\n"
         )
-        subprocess.run(
-            [sys.executable, "-c", code, task, str(count)],
-            env=self.env(**options),
-            check=True,
-            timeout=300,
-        )
+        env = self.env(**options)
+        run_python("-c", code, task, str(count), env=env, check=True, timeout=300)
 
     def notes(self, event: str) -> list[dict[str, Any]]:
         """Return what tasks have noted so far; the last line may still be on its way."""

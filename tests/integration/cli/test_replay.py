@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from cutmv.transports.cloudflare.api import responses as answers
 from cutmv.transports.cloudflare.errors import PublishFailed
 from cutmv.transports.cloudflare.messages import claim_check
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.processes import clean_env
 from tests.support.queues import ask, client, ids_in, make_dead, queue_id, run, send, texts
 from tests.support.replay_dies_at import POINTS
@@ -171,12 +170,8 @@ def test_a_replay_killed_at_any_line_loses_nothing_and_keeps_the_ids(
     make_dead(emulator, "one", "two", "three")
     letters = set(texts(emulator, "work-dead"))
 
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.support.replay_dies_at", point, "work"],
-        env=clean_env(**emulator.env()),
-        check=False,
-        timeout=60,
-    )
+    argv = ["-m", "tests.support.replay_dies_at", point, "work"]
+    killed = run_python(*argv, env=clean_env(**emulator.env()))
 
     assert killed.returncode == -9
     published = point not in ("before the pull", "after the pull", "before the publish")

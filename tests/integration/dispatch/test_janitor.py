@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.fork_server import run_python
 from tests.support.media import make_sample
 from tests.support.stack import Stack
 
@@ -42,7 +41,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _sweep(stack: Stack, age_s: float) -> None:
     code = SWEEP.format(age=age_s)
-    subprocess.run([sys.executable, "-c", code], env=stack.env, timeout=60, check=True)
+    run_python("-c", code, env=stack.env, check=True)
 
 
 def _files(stack: Stack) -> list[str]:
@@ -91,7 +90,7 @@ with db:
 
 def test_celery_s_results_do_not_grow_for_ever(make_stack: Callable[[str], Stack]) -> None:
     stack = make_stack("eager")
-    subprocess.run([sys.executable, "-c", RESULTS], env=stack.env, timeout=60, check=True)
+    run_python("-c", RESULTS, env=stack.env, check=True)
 
     _sweep(stack, age_s=0.0)
 

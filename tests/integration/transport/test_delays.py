@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -114,9 +115,11 @@ def test_a_hop_is_a_fresh_message_and_the_old_one_ends(site: CloudflareSite) -> 
 
 
 def test_a_hop_that_is_refused_is_tried_again(site: CloudflareSite) -> None:
-    _publish_early(site, 20)
+    worker = site.ready(site.worker(publish_timeout=0.5))
+    worker.child.send_signal(signal.SIGSTOP)  # so that it is there long before what is due
+    _publish_early(site, 8)
     site.emulator.faults({"route": "batch", "kind": "500"})
-    site.ready(site.worker(publish_timeout=0.5))
+    worker.child.send_signal(signal.SIGCONT)
 
     wait_until(lambda: site.emulator.stats()["retried"] == 1, what="it goes back")
     site.emulator.clear_faults()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from cutmv.transports.cloudflare.fanout.broadcaster import MAX_WAITING
 from cutmv.transports.cloudflare.queues import binding_table
 from cutmv.transports.cloudflare.queues.bindings import DurableBinding, TemporaryBinding
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import python, run_python
 from tests.support.processes import free_port
 from tests.support.site import EVERYWHERE, HUB, hub_options, went_by_the_hub
 from tests.support.transport import CloudflareSite, Site, connect, wait_until
@@ -67,14 +69,7 @@ def ask(site: Site, method: str, *arguments: Any, **options: Any) -> Any:
     if method in ("rate_limit", "add_consumer", "cancel_consumer", "pool_grow", "time_limit"):
         options |= {"reply": True}
     told = json.dumps([method, arguments, {"timeout": REPLY_S, **options}])
-    ran = subprocess.run(
-        [sys.executable, "-c", CONTROL],
-        env=site.env(),
-        input=told.encode(),
-        stdout=subprocess.PIPE,
-        check=True,
-        timeout=60,
-    )
+    ran = run_python("-c", CONTROL, env=site.env(), input=told, check=True)
     return json.loads(ran.stdout)
 
 
@@ -153,7 +148,7 @@ def test_revoke_terminates_a_running_task(site: Site, tmp_path: Path) -> None:
     (started,) = site.notes("started")
     revoke = f"app.control.revoke({started['id']!r}, terminate=True)"
     code = f"from tests.support.transport_app import app; {revoke}"
-    subprocess.run([sys.executable, "-c", code], env=site.env(), check=True, timeout=30)
+    run_python("-c", code, env=site.env(), check=True, timeout=30)
 
     wait_until(lambda: not any(ask(site, "active", limit=1).values()), 30, "it is terminated")
     assert site.notes("ended") == []
@@ -169,7 +164,7 @@ def test_shutdown_ends_the_worker_that_is_meant(site: Site) -> None:
     code = (
         "from tests.support.transport_app import app; app.control.shutdown(destination=['w0@test'])"
     )
-    subprocess.run([sys.executable, "-c", code], env=site.env(), check=True, timeout=30)
+    run_python("-c", code, env=site.env(), check=True, timeout=30)
 
     assert first.child.wait(30) == 0
     assert list(ask(site, "ping")) == ["w1@test"]
@@ -192,7 +187,7 @@ def test_events_reach_a_listener_in_another_process(site: Site, tmp_path: Path) 
         site.ready(worker)
     output = tmp_path / "events"
     with output.open("wb") as out:
-        listener = subprocess.Popen([sys.executable, "-c", LISTEN], env=site.env(), stdout=out)
+        listener = python("-c", LISTEN, env=site.env(), stdout=out)
 
     def events(kind: str) -> list[dict[str, Any]]:
         lines = output.read_text().splitlines()
@@ -384,8 +379,8 @@ def test_a_process_that_knows_no_binding_reaches_a_lasting_queue(
     exchange = kombu.Exchange("media", type=kind)
 
     def publish(key: str, text: str) -> None:
-        told = json.dumps([url, options, "media", kind, key, text]).encode()
-        subprocess.run([sys.executable, "-c", PUBLISH], input=told, check=True, timeout=30)
+        told = json.dumps([url, options, "media", kind, key, text])
+        run_python("-c", PUBLISH, env=os.environ, input=told, check=True, timeout=30)
 
     with kombu.Connection(url, transport_options=options) as connection:
         channel = connection.channel()
@@ -441,8 +436,8 @@ def test_bindings_go_with_their_queue_and_cost_nothing_where_the_name_says_it(
 
 def publish_elsewhere(broker: tuple[str, dict[str, Any]], *told: str) -> None:
     """Publish in a process of its own: exchange, type, key, text, and what PUBLISH knows."""
-    given = json.dumps([*broker, *told]).encode()
-    subprocess.run([sys.executable, "-c", PUBLISH], input=given, check=True, timeout=30)
+    given = json.dumps([*broker, *told])
+    run_python("-c", PUBLISH, env=os.environ, input=given, check=True, timeout=30)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ from cutmv.transports.cloudflare.consumer import intake
 from cutmv.transports.cloudflare.errors import PublishFailed
 from tests.support.die_at_large import POINTS
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.s3 import BUCKET, KEY_ID, SECRET, Line
 from tests.support.site import HUB, HubSite
 from tests.support.transport import ROOT, CloudflareSite, connect, wait_until
@@ -344,13 +343,8 @@ def test_a_reply_over_the_limit_without_a_store_is_dropped_and_the_worker_answer
 
 
 def _run_to_death(site: CloudflareSite, role: str, point: str, options: dict[str, Any]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.die_at_large", role, point, json.dumps(options)],
-        env=site.env(),
-        cwd=ROOT,
-        check=False,
-        timeout=60,
-    )
+    argv = ["-m", "tests.support.die_at_large", role, point, json.dumps(options)]
+    done = run_python(*argv, env=site.env(), cwd=ROOT)
     assert done.returncode == -signal.SIGKILL
 
 

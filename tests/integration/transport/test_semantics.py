@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.fork_server import run_python
 from tests.support.site import EVERYWHERE
 from tests.support.transport import Site, WorkerProcess, wait_until
 
@@ -182,13 +181,7 @@ def results(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def run(site: Site, env: dict[str, str], kind: str) -> Any:
     """What a canvas returns to a process of its own."""
-    ran = subprocess.run(
-        [sys.executable, "-c", CANVAS, kind],
-        env={**site.env(), **env},
-        stdout=subprocess.PIPE,
-        check=True,
-        timeout=90,
-    )
+    ran = run_python("-c", CANVAS, kind, env={**site.env(), **env}, check=True, timeout=90)
     return json.loads(ran.stdout)
 
 

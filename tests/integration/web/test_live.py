@@ -21,6 +21,7 @@ from cutmv.transports.cloudflare.edge.signature import sign
 from tests.support.media import make_sample
 from tests.support.processes import wait_for
 from tests.support.web_server import WEBHOOK_SECRET, WebServer, web_server
+from tests.support.websocket import Client
 
 FINAL = ("done", "failed", "cancelled")
 #: Seconds for one message of a running job.
@@ -65,12 +66,12 @@ def submit(server: WebServer, upload_id: str, clips: list[str]) -> str:
     return str(httpx.post(f"{server.url}/api/jobs", json=wanted, timeout=60.0).json()["id"])
 
 
-def connect(server: WebServer, job_id: str, **headers: str) -> simple_websocket.Client:
+def connect(server: WebServer, job_id: str, **headers: str) -> Client:
     address = f"{server.url.replace('http', 'ws')}/ws/jobs/{job_id}"
-    return simple_websocket.Client(address, headers=headers)
+    return Client(address, headers=headers)
 
 
-def messages(client: simple_websocket.Client) -> Iterator[dict[str, Any]]:
+def messages(client: Client) -> Iterator[dict[str, Any]]:
     """The messages to the end of the socket."""
     try:
         while True:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from cutmv.progress import ProgressEvent
 from cutmv.services import Services
 from cutmv.worker.step import StepBusy, StepRun, Stopped
 from tests.support.die_at import POINTS
+from tests.support.fork_server import run_python
 from tests.support.media import frame_number, make_sample, read_frames
 from tests.support.processes import clean_env, wait_for
 
@@ -162,7 +161,7 @@ def test_a_run_whose_process_wants_to_end_gives_its_step_back(
 
 def test_a_run_that_was_overtaken_changes_nothing(services: Services, video: Path) -> None:
     """The owner is stopped for longer than its lease, and wakes when another has finished."""
-    job = a_job(services, video, clips=("0-8",), aspects=("9:16",))
+    job = a_job(services, video, clips=("0-3",), aspects=("9:16",))
     step_id = job.steps[0].id
     overtaken: list[str | None] = []
 
@@ -184,8 +183,7 @@ def test_death_at_any_line_loses_nothing_and_makes_nothing_twice(
 ) -> None:
     job = a_job(services, video, clips=("1-2.5",))
     env = clean_env(CUTMV_DATA_DIR=str(services.settings.data_dir))
-    argv = [sys.executable, "-m", "tests.support.die_at", job.steps[0].id, point]
-    died = subprocess.run(argv, env=env, timeout=60, check=False)
+    died = run_python("-m", "tests.support.die_at", job.steps[0].id, point, env=env)
     assert died.returncode == -signal.SIGKILL
     wait_for(lambda: not _ffmpegs(services), 5, "FFmpeg dies with its parent")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -21,6 +19,7 @@ from cutmv.jobs.claims import Claimed, Claims
 from cutmv.jobs.tables import steps
 from cutmv.worker.tasks import HARD_LIMIT_GRACE_S, MAX_TRIES
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.media import make_sample
 from tests.support.processes import Process, wait_for
 from tests.support.s3 import KEY_ID, SECRET, Line
@@ -72,8 +71,7 @@ def kept(stack: Stack, video: Path, *clips: str) -> dict[str, Any]:
 
 
 def send(stack: Stack, step_id: str, **options: Any) -> None:
-    command = [sys.executable, "-c", SEND, json.dumps([step_id, options])]
-    subprocess.run(command, env=stack.env, check=True, timeout=60)
+    run_python("-c", SEND, json.dumps([step_id, options]), env=stack.env, check=True)
 
 
 def store_of(stack: Stack) -> JobStore:
