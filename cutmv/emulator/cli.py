@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cutmv.emulator.server import Options, serve
+from cutmv.emulator.server import ServerOptions, serve
 
 
 @click.command()
@@ -64,7 +64,7 @@ def emulator(  # noqa: PLR0917  # click gives them by name
 
     Its first line of output is the base URL; put it into CLOUDFLARE_API_BASE_URL.
     """
-    options = Options(
+    options = ServerOptions(
         host, port, db, latency_ms, rate_limit, api_token, account_id, read_only_token
     )
     try:

@@ -33,7 +33,7 @@ def wall_ms() -> int:
 
 
 @dataclass(frozen=True)
-class Options:
+class ServerOptions:
     """How to serve: `port` 0 takes a free one; `latency_ms` is added to every call."""
 
     host: str
@@ -46,7 +46,7 @@ class Options:
     read_only_token: str = ""
 
 
-def make_app(options: Options, now_ms: Callable[[], int] = wall_ms) -> Starlette:
+def make_app(options: ServerOptions, now_ms: Callable[[], int] = wall_ms) -> Starlette:
     """The whole emulator as one ASGI application, which closes its store at its shutdown."""
     store = Store(options.db, now_ms)
     emulator = Emulator(
@@ -70,7 +70,7 @@ def make_app(options: Options, now_ms: Callable[[], int] = wall_ms) -> Starlette
     )
 
 
-def serve(options: Options, announce: Callable[[str], None]) -> None:
+def serve(options: ServerOptions, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; `announce` gets the base URL once connections are taken.
 
     Error: OSError when the address can't be listened on.

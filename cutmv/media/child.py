@@ -47,7 +47,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Ended:
+class ChildEnd:
     """How a child ended: its exit code (negative: the signal), and the end of its errors."""
 
     code: int
@@ -60,7 +60,7 @@ def run(
     limits: Limits,
     on_line: Callable[[str], None],
     cancelled: Callable[[], bool] | None = None,
-) -> Ended:
+) -> ChildEnd:
     """Run `argv` to its end, passing each line of its standard output to `on_line`.
 
     Raises Cancelled or RenderTimeout, and whatever `on_line` raises, after the child and all
@@ -83,7 +83,7 @@ def run(
             stderr = _watch(child, deadline, on_line, cancelled)
         finally:
             _end(child)
-    return Ended(child.returncode, stderr)
+    return ChildEnd(child.returncode, stderr)
 
 
 def _watch(

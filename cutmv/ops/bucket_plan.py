@@ -177,8 +177,8 @@ def _lifecycle(settings: Settings, options: Options | None) -> Iterator[Any]:
     if settings.mode == "cloudflare":
         yield expiry_rule(RESULTS_PREFIX, -(-RESULT_EXPIRES_S // 86_400))
     for url, prefix, days in (
-        (options.large_messages, claim_check.PREFIX, claim_check.EXPIRE_DAYS),
-        (options.lease_ledger, ledger.PREFIX, ledger.EXPIRE_DAYS),
+        (options.large_messages, claim_check.KEY_PREFIX, claim_check.EXPIRE_DAYS),
+        (options.lease_ledger, ledger.KEY_PREFIX, ledger.EXPIRE_DAYS),
     ):
         parts = urlsplit(url)
         if parts.scheme == "r2" and parts.netloc == settings.r2_bucket:

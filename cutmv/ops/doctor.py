@@ -8,7 +8,7 @@ from kombu.exceptions import KombuError
 from cutmv.config import ConfigError, Settings
 from cutmv.install import install_command, missing_packages
 from cutmv.ops.checks import account, machine, network
-from cutmv.ops.client import options_of
+from cutmv.ops.deployment import options_of
 from cutmv.ops.finding import Check, Finding, problem, run, skipped
 from cutmv.transports.cloudflare.options import Options
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from cutmv.config import ConfigError, Settings
-from cutmv.ops.client import client_of, options_of
+from cutmv.ops.deployment import client_of, options_of
 from cutmv.ops.plan import Item, LeftAlone
 from cutmv.ops.queue_plan import QueuePlanner
 from cutmv.transports.cloudflare.options import Options

@@ -8,7 +8,7 @@ from kombu.exceptions import KombuError
 
 from cutmv.config import Settings
 from cutmv.ops.checks.planned import finding_of
-from cutmv.ops.client import client_of
+from cutmv.ops.deployment import client_of
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
 from cutmv.ops.queue_plan import QueuePlanner
 from cutmv.transports.cloudflare.api import Client

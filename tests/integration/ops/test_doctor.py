@@ -29,8 +29,8 @@ from tests.support.redis import RedisServer
 from tests.support.s3 import BUCKET, KEY_ID, SECRET, Line
 
 QUEUE = "cutmv-processing"
-WEBHOOK_SECRET = signature.PREFIX + "c2VjcmV0LW9mLXRoZS13ZWJob29r"
-EDGE_KEYS = signature.PREFIX + "a2V5cy1vZi10aGUtd29ya2Vy"
+WEBHOOK_SECRET = signature.WHSEC_PREFIX + "c2VjcmV0LW9mLXRoZS13ZWJob29r"
+EDGE_KEYS = signature.WHSEC_PREFIX + "a2V5cy1vZi10aGUtd29ya2Vy"
 FOREVER = 1e12
 
 

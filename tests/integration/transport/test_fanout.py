@@ -556,7 +556,7 @@ def test_a_binding_is_made_again_that_another_process_has_removed(
 def test_an_unbinding_that_failed_can_be_tried_again(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binding_table, "TIMEOUT", 0.5)
+    monkeypatch.setattr(binding_table, "CHANGE_TIMEOUT", 0.5)
     exchange = kombu.Exchange("cuts", type="direct")
     with connect(emulator) as connection:
         queue = kombu.Queue("first", exchange, routing_key="cut")(connection.channel())

@@ -96,7 +96,7 @@ def test_messages_do_not_meet_whatever_their_ids_hold(ledger: Ledger) -> None:
 def test_a_directory_s_old_records_are_removed(tmp_path: Path) -> None:
     ledger = open_ledger(f"file://{tmp_path}", ACCOUNT, {})
     ledger.write("old", Entry("a", "done", 60), None)
-    (old,) = (tmp_path / ledgers.PREFIX).iterdir()
+    (old,) = (tmp_path / ledgers.KEY_PREFIX).iterdir()
     long_ago = old.stat().st_mtime - ledgers.RETENTION - 2 * 86_400
     os.utime(old, (long_ago, long_ago))
 

@@ -6,7 +6,7 @@
 
 from cutmv.transports.cloudflare.admin.inspect import (
     MAX_PEEK,
-    DeadLetters,
+    DeadLetterListing,
     Overview,
     Waiting,
     dead_letters,
@@ -29,7 +29,7 @@ from cutmv.transports.cloudflare.admin.replay import Replay, replay_dead_letters
 
 __all__ = [
     "MAX_PEEK",
-    "DeadLetters",
+    "DeadLetterListing",
     "Orphan",
     "Overview",
     "Replay",

@@ -67,7 +67,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetters:
+class DeadLetterListing:
     """A queue, its dead-letter queue, and the first messages of that."""
 
     source: Queue
@@ -165,7 +165,7 @@ def remove(
 
 def dead_letters(
     session: Session, source: Queue | None, count: int = MAX_PEEK
-) -> list[DeadLetters]:
+) -> list[DeadLetterListing]:
     """Return the dead letters of one queue, or of all, the first `count` of each.
 
     Raises `QueueMissing` where `source` has no dead-letter queue.
@@ -176,7 +176,7 @@ def dead_letters(
     for each in [source] if source else session.directory.all:
         name = each.dead_letter_queue
         if name and (queue := session.directory.find_by_name(name)) is not None:
-            found.append(DeadLetters(each, queue, peek(session, queue, count)))
+            found.append(DeadLetterListing(each, queue, peek(session, queue, count)))
     return found
 
 

@@ -40,7 +40,7 @@ MAX_CONNECTIONS = 64
 KEEPALIVE = 60.0
 
 #: Queues in a page of the list, and pages at most (an account has at most 10,000 queues).
-PAGE = 100
+PAGE_SIZE = 100
 MAX_PAGES = 100
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class Client:
         seen: set[str] = set()
         for page in range(1, MAX_PAGES + 1):
             try:
-                path = f"/queues?{urlencode({'page': page, 'per_page': PAGE})}"
+                path = f"/queues?{urlencode({'page': page, 'per_page': PAGE_SIZE})}"
                 answer = self._call("GET", path, responses.queues, deadline, retried=retried)
             except (NotFound, Refused) as error:
                 raise AccessDenied(
@@ -108,7 +108,7 @@ class Client:
             yield from fresh
             total = answer.total_pages
             # An answer that ignores paging repeats itself; one that counts pages tells the last.
-            if len(fresh) < PAGE or (total is not None and page >= total):
+            if len(fresh) < PAGE_SIZE or (total is not None and page >= total):
                 return
 
     def create_queue(self, queue_name: str, deadline: float) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Pulled:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class QueuePage:
     """Queues, and how many pages there are of them, if the answer says so."""
 
     queues: list[Document]
@@ -88,7 +88,7 @@ def nothing(document: Document) -> None:
         raise _wrong("its result is no object")
 
 
-def queues(document: Document) -> Page:
+def queues(document: Document) -> QueuePage:
     """Read a page of queues. One that is malformed voids it: half a list is half the bindings."""
     info = document.get("result_info")
     if not isinstance(info, dict | None):
@@ -97,7 +97,7 @@ def queues(document: Document) -> Page:
     if not _is_number(total, none=True):
         raise _wrong("its total_pages is no number")
     pages = None if total is None else int(total)
-    return Page([_checked_queue(each) for each in _items(document)], pages)
+    return QueuePage([_checked_queue(each) for each in _items(document)], pages)
 
 
 def queue(document: Document) -> Document:

@@ -1,15 +1,15 @@
 """Talking to the edge Worker: publishing through it, its hub, and what it pushes here.
 
-`client` publishes, `hub_client` is the connection to the hub, `hub_socket` opens it and
-`hub_protocol` is what is said on it,
-`push_server` takes what the Worker pushes, `signature` signs requests both ways. Imports `queues`,
+`publishing` is its publishing call. `hub_client` is the connection to the hub, `hub_socket` opens
+it, and `hub_protocol` is what is said on it. `push_server` takes what the Worker pushes, and
+`signature` signs requests both ways. Imports `queues`,
 `api`, `errors` and `runtime`.
 """
 
 from cutmv.transports.cloudflare.edge import signature
-from cutmv.transports.cloudflare.edge.client import EdgeClient
 from cutmv.transports.cloudflare.edge.hub_client import HubClient
 from cutmv.transports.cloudflare.edge.hub_protocol import HubMessage, fits
+from cutmv.transports.cloudflare.edge.publishing import EdgeClient
 from cutmv.transports.cloudflare.edge.push_server import DeliveryCallback, Outcome, PushServer
 
 __all__ = [

@@ -79,7 +79,7 @@ class HubClient:
         self._tried = threading.Event()
         self._connected_at = 0.0
         self._lost_at = 0.0
-        self._answers: dict[int, _Answer] = {}
+        self._answers: dict[int, _PublishOutcome] = {}
         self._refs = 0
 
     @property
@@ -182,7 +182,7 @@ class HubClient:
         """Publish by the connection that there is; none where it ends, or does not answer."""
         with self._lock:
             self._refs += 1
-            answer = self._answers[self._refs] = _Answer(self._refs)
+            answer = self._answers[self._refs] = _PublishOutcome(self._refs)
         try:
             if self._send([{**op, "ref": answer.ref}]) and answer.ready.wait(timeout):
                 return answer.routed
@@ -322,7 +322,7 @@ class HubClient:
             on_wake_up()
 
 
-class _Answer:
+class _PublishOutcome:
     """What the hub says of one message; no number where the connection ended before."""
 
     def __init__(self, ref: int) -> None:

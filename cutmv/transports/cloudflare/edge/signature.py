@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 #: What a secret in base64 starts with.
-PREFIX = "whsec_"
+WHSEC_PREFIX = "whsec_"
 
 #: Seconds that a timestamp may be off, either way; also how long an id is remembered.
 TOLERANCE = 300.0
@@ -112,11 +112,11 @@ def _signatures(secrets: str, request_id: str, timestamp: int, body: bytes) -> l
 def _split(secrets: str) -> list[str]:
     several = [each for each in re.split(r"[\s,]+", secrets) if each]
     # Any other text is one secret, with its spaces: its words would be weak ones.
-    return several if all(each.startswith(PREFIX) for each in several) else [secrets]
+    return several if all(each.startswith(WHSEC_PREFIX) for each in several) else [secrets]
 
 
 def _key(secret: str) -> bytes:
-    if secret.startswith(PREFIX):
+    if secret.startswith(WHSEC_PREFIX):
         with contextlib.suppress(binascii.Error):
-            return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+            return base64.b64decode(secret.removeprefix(WHSEC_PREFIX), validate=True)
     return secret.encode()

@@ -39,10 +39,10 @@ LIST_BELIEVED_BESIDE_HUB = 300.0
 LIST_BELIEVED_FOR_REPLIES = 0.3
 
 #: Seconds that events wait for others to share a call with.
-LINGER = 0.25
+EVENT_LINGER = 0.25
 
 #: The same where the hub takes them, which counts no calls.
-HUB_LINGER = 0.002
+HUB_EVENT_LINGER = 0.002
 
 #: Events kept while the rate limiter refuses, and other messages while Cloudflare does not answer;
 #: the oldest make room.
@@ -99,7 +99,7 @@ class Broadcaster:
         with self._change:
             waiting = self._events if message.type == "topic" else self._urgent
             if not self._events:
-                linger = HUB_LINGER if self._has_hub else LINGER
+                linger = HUB_EVENT_LINGER if self._has_hub else EVENT_LINGER
                 self._events_due = max(self._events_due, time.monotonic() + linger)
             if len(waiting) >= MAX_WAITING:
                 waiting.popleft()
@@ -299,7 +299,7 @@ class Broadcaster:
             for _ in calls:
                 self._event_limiter.take(time.monotonic())
         except Throttled as error:
-            self._postpone(events, error.retry_after or LINGER)
+            self._postpone(events, error.retry_after or EVENT_LINGER)
             return
         except CloudflareError as error:
             self._drop(len(events), error)

@@ -49,13 +49,13 @@ RETENTION = 14 * 86_400
 EXPIRE_DAYS = RETENTION // 86_400 + 1
 
 #: Seconds that one call to Redis may take.
-TIMEOUT = 5.0
+REDIS_TIMEOUT = 5.0
 
 #: Seconds between two removals of old records from a directory.
 SWEEP_INTERVAL = 3600.0
 
 #: What every record's name starts with, so that a rule for these touches nobody else's.
-PREFIX = "leases/"
+KEY_PREFIX = "leases/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def _load(data: bytes, age: float, version: str) -> Record:
 
 def _name(key: str) -> str:
     """Return a name of safe characters for a message's id, which may hold any."""
-    return PREFIX + hashlib.sha256(key.encode()).hexdigest()[:40]
+    return KEY_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
 class ObjectLedger:
@@ -183,7 +183,7 @@ class ObjectLedger:
             return
         self._swept_at = now
         try:
-            self._objects.expire(PREFIX, EXPIRE_DAYS)
+            self._objects.expire(KEY_PREFIX, EXPIRE_DAYS)
         except ObjectStoreError as error:
             if not self._warned:
                 logger.warning("cloudflare: records of the lease ledger do not expire: %s", error)
@@ -218,7 +218,7 @@ class RedisLedger:
             raise extra_missing("a lease_ledger in Redis", "redis") from None
         self._error = redis.RedisError
         self._redis: Any = redis.Redis.from_url(
-            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT
+            url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT
         )
         self._replace: Any = self._redis.register_script(_REPLACE)
 

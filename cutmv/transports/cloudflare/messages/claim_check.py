@@ -35,7 +35,7 @@ from cutmv.transports.cloudflare.runtime import BackgroundThread
 logger = logging.getLogger(__name__)
 
 #: What every object's key starts with, so that a rule for these touches nobody else's.
-PREFIX = "large-messages/"
+KEY_PREFIX = "large-messages/"
 
 #: Days after which an object expires, and seconds after which one whose message is published
 #: again (a long delay) is written again: 7 days, and the 14 that a queue keeps a message at most.
@@ -48,7 +48,7 @@ READERS = 8
 #: object is read.
 CARRIED = ("id", "task", "eta", "expires")
 
-_KEY = re.compile(PREFIX + "[0-9a-f]{32}")
+_KEY = re.compile(KEY_PREFIX + "[0-9a-f]{32}")
 
 Message = dict[str, Any]
 Claim = tuple[Mapping[str, Any], Message]
@@ -174,7 +174,7 @@ class ClaimChecks:
 
     def _store(self, text: str, message: Message) -> str:
         # A key for each publish: one message to three queues is three that end apart.
-        key = PREFIX + uuid4().hex
+        key = KEY_PREFIX + uuid4().hex
         data = text.encode()
         reference = {
             "body": "",
@@ -189,7 +189,7 @@ class ClaimChecks:
         self._opened().put(key, data)
         if not self._ruled:
             self._ruled = True
-            self._ended.put(PREFIX)
+            self._ended.put(KEY_PREFIX)
             self._thread.start()
         return small
 
@@ -214,7 +214,7 @@ class ClaimChecks:
             while not self._ended.empty():
                 todo.append(self._ended.get())
             stopping = self._thread.stopping.is_set() and None in todo
-            keys = [key for key in todo if key and key != PREFIX]
+            keys = [key for key in todo if key and key != KEY_PREFIX]
             try:
                 if keys:
                     self._opened().delete(keys)
@@ -226,8 +226,8 @@ class ClaimChecks:
                         "cloudflare: objects of messages that ended stay until they expire: %s",
                         error,
                     )
-            if PREFIX in todo:
+            if KEY_PREFIX in todo:
                 try:
-                    self._opened().expire(PREFIX, EXPIRE_DAYS)
+                    self._opened().expire(KEY_PREFIX, EXPIRE_DAYS)
                 except ObjectStoreError as error:
                     logger.warning("cloudflare: left-over large messages do not expire: %s", error)

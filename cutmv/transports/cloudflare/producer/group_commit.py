@@ -27,7 +27,7 @@ from cutmv.transports.cloudflare.producer.sender import Sender
 from cutmv.transports.cloudflare.queues import QueueDirectory, QueueName, TemporaryBinding
 
 #: Seconds by which a call may end after its deadline: an HTTP exchange that began just before.
-GRACE = 1.0
+LATE_CALL_GRACE = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -104,7 +104,7 @@ class Publisher:
         with self._lock:
             under_way = pending not in self._waiting
         # Past its deadline a call that is under way ends within a moment.
-        if not under_way or not pending.ready.wait(GRACE):
+        if not under_way or not pending.ready.wait(LATE_CALL_GRACE):
             pending.error = self._failure("no answer in time")
 
     def _lead(self, own: _PendingPublish) -> None:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 LIST_BELIEVED = 2.0
 
 #: Seconds that a change of bindings, or a look for one, may take.
-TIMEOUT = 5.0
+CHANGE_TIMEOUT = 5.0
 
 
 class BindingTable:
@@ -53,7 +53,7 @@ class BindingTable:
             return
         self.refresh()  # another process may have removed it since
         try:
-            self._directory.add_marker(marker.name, time.monotonic() + TIMEOUT)
+            self._directory.add_marker(marker.name, time.monotonic() + CHANGE_TIMEOUT)
         except (AccessDenied, QueueMissing) as error:
             self._warn(str(error))
 
@@ -61,7 +61,7 @@ class BindingTable:
         """Remove a binding, if there is one."""
         marker = self._marker(binding)
         self.refresh()
-        self._directory.remove_marker(marker.name, time.monotonic() + TIMEOUT)
+        self._directory.remove_marker(marker.name, time.monotonic() + CHANGE_TIMEOUT)
 
     def drop(self, queue: str) -> None:
         """Remove all bindings of a queue that is deleted."""
@@ -70,7 +70,7 @@ class BindingTable:
         for known in self._directory.all:
             marker = DurableBinding.read(known.name)
             if marker is not None and marker.queue == digest:
-                self._directory.remove_marker(known.name, time.monotonic() + TIMEOUT)
+                self._directory.remove_marker(known.name, time.monotonic() + CHANGE_TIMEOUT)
 
     def queues(self, exchange: str, exchange_type: str, routing_key: str) -> list[str]:
         """Return the durable queues that a message goes to, by the list of queues as it is now."""
@@ -86,7 +86,7 @@ class BindingTable:
 
     def refresh(self) -> None:
         """List the queues again, unless that was done a moment ago."""
-        self._directory.refresh(LIST_BELIEVED, time.monotonic() + TIMEOUT)
+        self._directory.refresh(LIST_BELIEVED, time.monotonic() + CHANGE_TIMEOUT)
 
     def _marker(self, binding: Binding) -> DurableBinding:
         return DurableBinding.of(self._options.queue_name_prefix, binding)

@@ -26,13 +26,13 @@ from typing import ClassVar, Self
 from cutmv.transports.cloudflare.queues import names
 
 #: Hex digits that stand for an exchange or a queue, and for a key that is too long.
-DIGITS, KEY_DIGITS = 10, 24
+NAME_DIGITS, KEY_DIGITS = 10, 24
 
 #: Characters in a marker, and those left for a key.
 _MARKER_LENGTH = len(names.MARKER) + 2
-_KEY_LENGTH = names.MAX_LENGTH - _MARKER_LENGTH - 2 * (DIGITS + 1)
+_KEY_LENGTH = names.MAX_LENGTH - _MARKER_LENGTH - 2 * (NAME_DIGITS + 1)
 
-_NAME = re.compile(rf"([0-9a-f]{{{DIGITS}}})-([0-9a-f]{{{DIGITS}}})-([kha][a-z0-9-]*)")
+_NAME = re.compile(rf"([0-9a-f]{{{NAME_DIGITS}}})-([0-9a-f]{{{NAME_DIGITS}}})-([kha][a-z0-9-]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,12 @@ def stands_for_binding(name: str) -> bool:
 
 def queue_digest(scope: str, queue: str) -> str:
     """Return the part of a name that stands for a queue, by kombu's name for it."""
-    return _digest(f"{scope}\0{queue}", DIGITS)
+    return _digest(f"{scope}\0{queue}", NAME_DIGITS)
 
 
 def exchange_digest(scope: str, exchange: str) -> str:
     """Return the part of a name that stands for the exchange."""
-    return _digest(f"{scope}\0{exchange}", DIGITS)
+    return _digest(f"{scope}\0{exchange}", NAME_DIGITS)
 
 
 def matches(pattern: str, routing_key: str) -> bool:

@@ -39,7 +39,7 @@ MARKER = "q--"
 LONG_DEAD_LETTER_NAME = f"{MARKER}-l"
 
 #: Hex digits of SHA-256 that follow it.
-DIGITS = 32
+DIGEST_DIGITS = 32
 
 _VALID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
@@ -171,7 +171,7 @@ def dead_letter_name(queue_name: str, pattern: str) -> str:
         return encode(dead)
     except QueueNameError:
         text = f"{name}\0{part.step}" if part else name
-        return LONG_DEAD_LETTER_NAME + hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+        return LONG_DEAD_LETTER_NAME + hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
 
 
 def spell(text: str) -> str:

@@ -24,7 +24,7 @@ from cutmv.transports.cloudflare.errors import (
 )
 
 #: Seconds the Worker has to answer; the rest of a publish's time is left to the REST API.
-TIMEOUT = 2.0
+PUBLISH_TIMEOUT = 2.0
 
 #: Connections open at once at most.
 MAX_CONNECTIONS = 32
@@ -46,13 +46,13 @@ class EdgeClient:
     def publish(
         self, queue_name: str, texts: Sequence[tuple[str, int | None]], deadline: float
     ) -> None:
-        """Put messages on a queue like `api.Client.publish`; one attempt, of `TIMEOUT` at most."""
+        """Put messages on a queue like `api.Client.publish`, by one attempt."""
         messages = [
             {"body": text} if delay is None else {"body": text, "delay_seconds": delay}
             for text, delay in texts
         ]
         body = json.dumps({"messages": messages}, separators=(",", ":")).encode()
-        timeout = max(0.05, min(TIMEOUT, deadline - time.monotonic()))
+        timeout = max(0.05, min(PUBLISH_TIMEOUT, deadline - time.monotonic()))
         request = httpx.Request(
             "POST",
             f"{self.url}/v1/queues/{queue_name}/messages{self._query}",
