@@ -19,6 +19,7 @@ from cutmv.transports.cloudflare.errors import (
 from cutmv.transports.cloudflare.fanout.binding_poller import BindingPoller, FanoutServices
 from cutmv.transports.cloudflare.messages import claim_check, envelope
 from cutmv.transports.cloudflare.queues import Binding, TemporaryBinding, binding_retention
+from cutmv.transports.cloudflare.runtime import BackgroundThread
 
 logger = logging.getLogger(__name__)
 
@@ -136,11 +137,8 @@ class TemporaryQueues:
             self._give(came.queues, message)
             return
         # The hub's thread must not wait for the object store.
-        threading.Thread(
-            target=self._take_object,
-            args=(came.queues, entry, message),
-            name="cloudflare-hub-object",
-            daemon=True,
+        BackgroundThread(
+            "hub-object", lambda: self._take_object(came.queues, entry, message)
         ).start()
 
     def _take_object(
@@ -163,7 +161,7 @@ class TemporaryQueues:
     def _stand_in(self) -> None:
         """Have queues do the hub's work, in a thread of its own: the hub's is to reconnect."""
         if self._standing_in.acquire(blocking=False):
-            threading.Thread(target=self._open_all, name="cloudflare-stand-in", daemon=True).start()
+            BackgroundThread("stand-in", self._open_all).start()
 
     def _open_all(self) -> None:
         try:
