@@ -22,8 +22,8 @@ class BackgroundThread:
 
     `run` is its whole work: a loop that returns soon after `stopping` is set. `wake_up` has the
     loop look at once whether it is to stop, or to flush; any thread may call it. `prepare` is
-    called before the first start; what it raises keeps the thread from starting. Work without a loop
-    needs neither, and no owner: the thread ends with it.
+    called before the first start; what it raises keeps the thread from starting. Work without a
+    loop needs neither, and no owner: the thread ends with it.
 
     ::
 
