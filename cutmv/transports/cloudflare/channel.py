@@ -214,7 +214,7 @@ class Channel(RoutingChannel):
         """Return what feeds a consumer; the threads that end its deliveries run already."""
         session, ready = self.session, self.connection.ready
         intakes = self._intakes(queue)
-        session.acknowledger.start()
+        session.acknowledger.start_extending()
 
         def on_deliveries(deliveries: list[Delivery]) -> None:
             ready.put(consumer, deliveries)
@@ -277,7 +277,7 @@ class Channel(RoutingChannel):
                 session.temporary_queues.fetch(queue)
                 held = session.memory.get(queue)
             return self.Message(held, channel=self) if held else None
-        session.acknowledger.start()
+        session.acknowledger.start_extending()
         delivery = self._get_delivery(queue)
         if delivery is None:
             return None

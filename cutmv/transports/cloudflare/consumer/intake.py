@@ -210,6 +210,5 @@ class Intake:
                 self._acknowledger.requeue(delivery, RETRY_DELAY)
         else:
             for delivery, _ in deferred:
-                # The object goes on with the new message, and so does the id.
-                delivery.object_key, delivery.lease.key = None, ""
+                delivery.leave_to_copy()
                 self._acknowledger.ack(delivery)

@@ -63,6 +63,13 @@ class Delivery:
         """Return the delivery of an entry of a pull's answer, leased `until` then."""
         return cls(Lease(queue_id, entry["lease_id"], until=until), entry)
 
+    def leave_to_copy(self) -> None:
+        """Note that the message goes on as a copy, to which its object and its id now belong.
+
+        Ending this delivery then removes no object, and no copy is taken for one that has run.
+        """
+        self.owned, self.object_key, self.lease.key = False, None, ""
+
     @property
     def attempts(self) -> int:
         """How often Cloudflare has delivered the message, this time included."""

@@ -121,10 +121,14 @@ class LeaseRenewer:
         return 0.0 if self._write(lease, "held") else CONTESTED_DELAY
 
     def extend(self, deliveries: Iterable[Delivery], *, at_once: bool) -> None:
-        """Keep leases from now on; with `at_once`, write their records now."""
+        """Keep leases from now on; with `at_once`, write the records of those that are kept now.
+
+        A delivery that is no longer kept is ending: its record must not say *held* again.
+        """
         for delivery in deliveries:
-            self._deliveries[delivery.lease.lease_id] = delivery
-            if at_once:
+            if not at_once:
+                self._deliveries[delivery.lease.lease_id] = delivery
+            elif delivery.lease.lease_id in self._deliveries:
                 delivery.lease.until = 0.0  # so that it is ended by way of the ledger, too
         if at_once:
             self._check_now.set()
