@@ -54,7 +54,8 @@ def test_idle_workers_are_heard_and_leave_the_account_in_peace(
         listener = threading.Thread(target=listen)
         listener.start()
         try:
-            for worker in [site.worker("-E", sociable=True) for _ in range(2)]:
+            workers = [site.worker("-E", sociable=True) for _ in range(2)]
+            for worker in workers:
                 site.ready(worker)
             wait_until(lambda: len(heard) == 2, 120, "both are heard")
             before, begun = emulator.stats()["calls"], time.time()
@@ -63,7 +64,12 @@ def test_idle_workers_are_heard_and_leave_the_account_in_peace(
         finally:
             receivers[0].should_stop = True
             listener.join(60)
+        said = [worker.log() for worker in workers]
     show(heard, before, after, begun, ended)
+    for line in {
+        line.split("] ")[-1] for log in said for line in log.splitlines() if "WARN" in line
+    }:
+        print(f"  a worker says: {line}")
     assert len(heard) == 2
 
 
@@ -77,17 +83,16 @@ def show(
     """Print how many beats were missed, how late the others came, and what it cost."""
     minutes = (ended - begun) / 60
     print(f"\n{minutes:.1f} minutes, load average at the end {os.getloadavg()[0]:.1f}")
+    expected = int((ended - begun) / BEAT_S)
     for name, beats in sorted(heard.items()):
         came = [beat for beat in beats if begun <= beat["at"] <= ended]
-        gaps = [b["at"] - a["at"] for a, b in itertools.pairwise(came)] or [0.0]
-        missed = sum(
-            round((b["sent"] - a["sent"]) / BEAT_S) - 1 for a, b in itertools.pairwise(came)
-        )
+        times = [begun, *(beat["at"] for beat in came), ended]
+        silences = [later - earlier for earlier, later in itertools.pairwise(times)]
         late = sorted(beat["at"] - beat["sent"] for beat in came) or [0.0]
         print(
-            f"  {name}: {len(came)} heartbeats, {missed} missed between them; "
-            f"longest silence {max(gaps):.1f} s, "
-            f"{sum(gap > OFFLINE_S for gap in gaps)} times over {OFFLINE_S:.0f} s; "
+            f"  {name}: {expected - len(came)} of {expected} heartbeats missed; "
+            f"silent for {max(silences):.0f} s at most, "
+            f"{sum(silence > OFFLINE_S for silence in silences)} times over {OFFLINE_S:.0f} s; "
             f"late by {late[len(late) // 2]:.1f} s (median), {late[-1]:.1f} s (most)"
         )
     counted = 0

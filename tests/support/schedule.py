@@ -79,6 +79,7 @@ def scope(nodeid: str) -> str:
     return f"{file}/{zlib.crc32(shared.encode()) % parts}"
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LongestFirst | None:
     """With `--dist loadfile`, have it our way."""
     return LongestFirst(config, log) if config.getoption("dist") == "loadfile" else None
