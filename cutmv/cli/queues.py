@@ -11,7 +11,7 @@ from kombu.exceptions import KombuError
 
 from cutmv.cli.output import Table, print_json, print_table
 from cutmv.transports.cloudflare import admin
-from cutmv.transports.cloudflare.session import Session
+from cutmv.transports.cloudflare.admin import Session
 
 #: Seconds that a probe lies in a temporary queue before the queue counts as an orphan, and the
 #: least and the most that may be asked for: an idle reader pulls every half second, and the queue

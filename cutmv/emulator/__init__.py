@@ -1,7 +1,8 @@
 """The Cloudflare Queues REST API on SQLite, for development and tests.
 
 Nothing outside this package imports it: it is started as a process (`cutmv emulator`, or
-`python -m cutmv.emulator`) and spoken to over HTTP. The modules, each knowing only those before it:
+`python -m cutmv.emulator`) and spoken to over HTTP. So it has no public names, and it imports
+nothing of CUTMV. The modules, each knowing only those before it:
 
 - `errors`: what a call is refused with;
 - `model`: queues, consumers, messages and limits, and how the API shows them;

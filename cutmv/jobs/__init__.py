@@ -2,7 +2,7 @@
 
 `model` is pure; `request` turns what a person asked for into a job. `tables`, `store` and `claims`
 keep all of it in a SQL database. `keys` makes the keys of stored objects, and `uploads` accepts an
-upload. The package may import `cutmv.media`, `cutmv.storage` and `cutmv.config`.
+upload. The package may import `cutmv.media` and `cutmv.storage`.
 """
 
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended

@@ -12,8 +12,8 @@ from cutmv.progress.feed import FeedSubscriber, ProgressFeed
 from cutmv.progress.follow import follow
 from cutmv.progress.outbox import Outbox
 from cutmv.progress.webhook import WebhookSender, verify
-from cutmv.transports.cloudflare.edge.signature import Rejected as WebhookRejected
-from cutmv.transports.cloudflare.edge.signature import SeenIds
+from cutmv.transports.cloudflare.edge import Rejected as WebhookRejected
+from cutmv.transports.cloudflare.edge import SeenIds
 
 __all__ = [
     "EventReceiver",

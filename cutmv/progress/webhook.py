@@ -1,6 +1,6 @@
 """Progress by signed webhook, from workers that share nothing with the web server but a secret.
 
-The signature is that of Standard Webhooks; see `cutmv.transports.cloudflare.edge.signature`.
+The signature is that of Standard Webhooks; see `cutmv.transports.cloudflare.edge`.
 """
 
 import json
@@ -12,9 +12,8 @@ import httpx
 
 from cutmv.progress.event import ProgressEvent
 from cutmv.progress.outbox import Outbox
-from cutmv.transports.cloudflare.edge import signature
-from cutmv.transports.cloudflare.edge.signature import Rejected as WebhookRejected
-from cutmv.transports.cloudflare.edge.signature import SeenIds
+from cutmv.transports.cloudflare.edge import Rejected as WebhookRejected
+from cutmv.transports.cloudflare.edge import SeenIds, signature
 
 #: Seconds that one request may take.
 REQUEST_TIMEOUT_S = 5.0

@@ -35,6 +35,35 @@ def test_packages_use_the_public_names_of_one_another() -> None:
     assert private == []
 
 
+TRANSPORT = "cutmv.transports.cloudflare"
+
+
+def public_names(module: str) -> set[str]:
+    """What others may import from a module of the transport; nothing of one inside a package."""
+    found = import_module(module)
+    if module in (f"{TRANSPORT}.errors", f"{TRANSPORT}.options"):
+        return {name for name in vars(found) if not name.startswith("_")}
+    if module == TRANSPORT:
+        home = Path(found.__file__ or "").parent
+        return {*found.__all__, *(each.parent.name for each in home.glob("*/__init__.py"))}
+    return set(getattr(found, "__all__", ()))
+
+
+def test_others_use_the_public_names_of_the_transport() -> None:
+    root = Path(import_module("cutmv").__file__ or "").parent
+    private = []
+    for path in root.rglob("*.py"):
+        if path.relative_to(root).parts[0] == "transports":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = getattr(node, "module", None) or ""
+            if isinstance(node, ast.ImportFrom) and module.startswith(TRANSPORT):
+                names = {alias.name for alias in node.names} - public_names(module)
+                if names:
+                    private.append((str(path.relative_to(root)), module, names))
+    assert private == []
+
+
 def test_the_transport_alone_pulls_in_nothing_of_the_product() -> None:
     code = (
         "import sys, cutmv.transports.cloudflare; "

@@ -294,8 +294,8 @@ def test_a_worker_starts_and_ends_while_a_call_fails(
 
 #: `cutmv`, whose patience with a call is three seconds, not thirty.
 IMPATIENT = """
-from cutmv.transports.cloudflare import admin
-admin.CALL_TIMEOUT = 3.0
+from cutmv.transports.cloudflare.admin import inspect
+inspect.CALL_TIMEOUT = 3.0
 from cutmv.cli import main
 main()
 """

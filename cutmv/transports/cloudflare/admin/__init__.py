@@ -26,6 +26,7 @@ from cutmv.transports.cloudflare.admin.orphans import (
     search_orphans,
 )
 from cutmv.transports.cloudflare.admin.replay import Replay, replay_dead_letters
+from cutmv.transports.cloudflare.session import Session
 
 __all__ = [
     "MAX_PEEK",
@@ -34,6 +35,7 @@ __all__ = [
     "Overview",
     "Replay",
     "Search",
+    "Session",
     "Waiting",
     "dead_letters",
     "deadline",

@@ -11,6 +11,7 @@ from cutmv.transports.cloudflare.edge.hub_client import HubClient
 from cutmv.transports.cloudflare.edge.hub_protocol import HubMessage, fits
 from cutmv.transports.cloudflare.edge.publishing import EdgeClient
 from cutmv.transports.cloudflare.edge.push_server import DeliveryCallback, Outcome, PushServer
+from cutmv.transports.cloudflare.edge.signature import Rejected, SeenIds
 
 __all__ = [
     "DeliveryCallback",
@@ -19,6 +20,8 @@ __all__ = [
     "HubMessage",
     "Outcome",
     "PushServer",
+    "Rejected",
+    "SeenIds",
     "fits",
     "signature",
 ]
