@@ -214,10 +214,10 @@ class Channel(RoutingChannel):
             )
 
     def _source(self, queue: str, consumer: QueueConsumer) -> Poller | PushConsumer:
-        """Return the poller or push consumer of a consumer. Starts the acknowledger's threads."""
+        """Return the poller or push consumer that feeds a consumer; start the acknowledger."""
         session, ready = self.session, self.connection.ready
         intakes = self._intakes(queue)
-        session.acknowledger.start()
+        session.acknowledger.start_extending()
 
         def on_deliveries(deliveries: list[Delivery]) -> None:
             ready.put(consumer, deliveries)
@@ -280,7 +280,7 @@ class Channel(RoutingChannel):
                 session.temporary_queues.fetch(queue)
                 held = session.memory.get(queue)
             return self.Message(held, channel=self) if held else None
-        session.acknowledger.start()
+        session.acknowledger.start_extending()
         delivery = self._get_delivery(queue)
         if delivery is None:
             return None

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import kombu
 import pytest
 
+from cutmv.transports.cloudflare.leases import ledger as ledgers
+from cutmv.transports.cloudflare.leases import open_ledger
+from cutmv.transports.cloudflare.messages import envelope
 from tests.support.emulator import EmulatorProcess
 from tests.support.queues import client
 from tests.support.transport import connect, wait_until
@@ -160,8 +165,37 @@ def test_a_message_returned_too_often_is_dead(emulator: EmulatorProcess) -> None
         wait_until(lambda: emulator.stats()["messages"]["work-dead"], what="it is dead")
 
     assert deliveries == [1, 2, 3]
-    (letter,) = _waiting(emulator, "work-dead")
-    assert json.loads(letter["body"])["headers"] == {}
+    (dead,) = _waiting(emulator, "work-dead")
+    assert json.loads(dead["body"])["headers"] == {}
+
+
+def test_a_large_message_that_its_consumers_do_not_survive_is_whole_when_it_is_replayed(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    options = {
+        "large_messages": (tmp_path / "store").as_uri(),
+        "lease_ledger": (tmp_path / "ledger").as_uri(),
+        "queue_max_retries": 10,
+    }
+    with connect(emulator, **options) as connection:
+        queue, channel = _declare(connection, "work"), connection.channel()
+        connection.Producer().publish("x" * 200_000, exchange=queue.exchange, routing_key="work")
+        # Ten consumers were lost that held it, one after the other, and it comes once more.
+        queue_id, until = _queues(emulator)["work"]["queue_id"], time.monotonic() + 10
+        (entry,) = client(emulator).pull(queue_id, 1, 60, until).messages
+        message_id = envelope.decode(entry)["properties"]["message_id"]
+        ledger = open_ledger(options["lease_ledger"], "account")
+        assert ledger.write(message_id, ledgers.Entry("lost", "held", 0.0, 10), None)
+        client(emulator).end_leases(queue_id, [], [(entry["lease_id"], 0)], until)
+
+        assert channel.basic_get("work") is None
+        assert connection.transport.session.acknowledger.flush(10)
+        (dead,) = _waiting(emulator, "work-dead")
+        client(emulator).publish(queue_id, [(dead["body"], None)], until)
+
+        replayed = channel.basic_get("work")
+        assert replayed.payload == "x" * 200_000
+        replayed.ack()
 
 
 def _produce_bytes(emulator: EmulatorProcess, queue: str, body: bytes) -> None:

@@ -268,6 +268,16 @@ def test_binding_queues_go_with_their_processes(
         site.close()
 
 
+def test_a_temporary_queue_needs_no_lease_ledger(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """A process that only inspects workers may lack what its app's workers have."""
+    with connect(emulator, lease_ledger=(tmp_path / "ledger").as_uri()) as connection:
+        exchange = kombu.Exchange("news", type="fanout")
+        kombu.Queue("mine", exchange, auto_delete=True)(connection.channel()).declare()
+        assert [name for name in emulator.stats()["messages"] if TemporaryBinding.read(name)]
+
+    assert not (tmp_path / "ledger").exists()
+
+
 def test_a_binding_queue_that_nobody_reads_is_deleted_by_who_writes_to_it(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

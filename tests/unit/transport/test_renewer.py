@@ -215,3 +215,19 @@ def test_what_waits_for_its_ack_is_known_to_be_done(site: Site) -> None:
 
     assert site.acks.take(site.delivery(), ALLOWED) is None, "a copy is not run"
     assert site.settled() == [], "Cloudflare is still to be told"
+
+
+def test_a_message_that_is_ending_is_not_held_again_when_its_connection_breaks(site: Site) -> None:
+    delivery = site.delivery()
+    site.acks.extend(delivery)
+    assert site.record().entry.state == "held"
+
+    site.acks.ack(delivery)
+    site.acks.extend(delivery, at_once=True)
+    site.flush()
+
+    assert site.record().entry.state == "done"
+    other = site.delivery("other")  # whose record shows that all leases were looked at since
+    site.acks.extend(other)
+    assert site.record("other").entry.state == "held"
+    assert site.record().entry.state == "done"

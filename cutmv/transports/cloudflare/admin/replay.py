@@ -94,7 +94,7 @@ def replay_dead_letters(
         ) from None
     finally:
         _put_back(session, target, held)
-        accepted = session.acknowledger.flush(CALL_TIMEOUT)
+        accepted = session.acknowledger.flush_calls(CALL_TIMEOUT)
     if not accepted:
         raise PublishFailed(
             f"{done.moved} dead letter(s) are back in queue {name!r}, but Cloudflare did not take "

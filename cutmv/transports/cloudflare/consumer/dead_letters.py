@@ -68,6 +68,7 @@ class DeadLetters:
                         why,
                         f"moved to {target.name!r}" if target else "removed",
                     )
+                    delivery.leave_to_copy()
                     self._acknowledger.reject(delivery)
         except CloudflareError as error:
             logger.error(

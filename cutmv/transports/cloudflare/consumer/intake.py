@@ -215,6 +215,5 @@ class Intake:
                 self._acknowledger.requeue(delivery, RETRY_DELAY)
         else:
             for delivery, _ in deferred:
-                # The new message keeps the object and the id.
-                delivery.object_key, delivery.lease.key = None, ""
+                delivery.leave_to_copy()
                 self._acknowledger.ack(delivery)

@@ -152,7 +152,7 @@ class TemporaryQueues:
             logger.error("cloudflare: a message by the hub is dropped: %s", error)
             return
         self._give(queues, message)
-        claim_checks.discard([message["large"]["key"]])
+        claim_checks.discard(filter(None, [claim_check.key_of(message)]))
 
     def _give(self, queues: Iterable[str], message: dict[str, Any]) -> None:
         bound = {binding.queue for binding in list(self._wanted)}
@@ -258,7 +258,7 @@ class TemporaryQueues:
         for poller in closing:
             poller.stop()
         if closing:
-            self._services.acknowledger.flush(DELETE_TIMEOUT)
+            self._services.acknowledger.flush_calls(DELETE_TIMEOUT)
         for poller in closing:
             deadline = time.monotonic() + DELETE_TIMEOUT
             poller.join(DELETE_TIMEOUT)

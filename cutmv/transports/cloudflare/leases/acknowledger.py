@@ -49,8 +49,12 @@ class Acknowledger:
         return self._renewer is not None
 
     def start(self) -> None:
-        """Start the threads; raises as `ledger.open_ledger` does."""
+        """Start the thread that sends acks and returns to Cloudflare. It can't extend leases."""
         self._batcher.start()
+
+    def start_extending(self) -> None:
+        """Start all threads, and open the ledger; raises as `ledger.open_ledger` does."""
+        self.start()
         if self._renewer is not None:
             self._renewer.start()
 
@@ -78,6 +82,10 @@ class Acknowledger:
     def requeue(self, delivery: Delivery, delay: float = 0.0) -> None:
         """Have the message returned to its queue, to be delivered again after `delay` seconds."""
         self._end(delivery, delay)
+
+    def flush_calls(self, timeout: float) -> bool:
+        """Wait like `flush`, but not for deliveries that the ledger has to record first."""
+        return self._batcher.flush(timeout)
 
     def flush(self, timeout: float) -> bool:
         """Wait until Cloudflare has accepted everything handed over; return whether it has."""

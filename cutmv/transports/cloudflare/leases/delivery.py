@@ -64,6 +64,13 @@ class Delivery:
         """Return the delivery of an entry of a pull's response, whose lease ends at `until`."""
         return cls(Lease(queue_id, entry["lease_id"], until=until), entry)
 
+    def leave_to_copy(self) -> None:
+        """Note that a copy takes the message's place, and keeps its object and its id.
+
+        To end this delivery then neither removes the object nor marks the copy as one that has run.
+        """
+        self.owned, self.object_key, self.lease.key = False, None, ""
+
     @property
     def attempts(self) -> int:
         """How often Cloudflare has delivered the message, this time included."""

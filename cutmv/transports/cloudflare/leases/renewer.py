@@ -122,10 +122,16 @@ class LeaseRenewer:
         return 0.0 if self._write(lease, "held") else CONTESTED_DELAY
 
     def extend(self, deliveries: Iterable[Delivery], *, at_once: bool) -> None:
-        """Extend leases by records from now on; with `at_once`, write the records now."""
+        """Extend leases by records from now on, until `forget`.
+
+        With `at_once`, write the records now, but only of leases that are being extended. A
+        delivery whose lease is no longer extended is ending: its record must not become *held*
+        again.
+        """
         for delivery in deliveries:
-            self._deliveries[delivery.lease.lease_id] = delivery
-            if at_once:
+            if not at_once:
+                self._deliveries[delivery.lease.lease_id] = delivery
+            elif delivery.lease.lease_id in self._deliveries:
                 delivery.lease.until = 0.0  # so that it is also ended in the ledger first
         if at_once:
             self._check_now.set()

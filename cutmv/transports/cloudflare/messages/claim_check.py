@@ -16,7 +16,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -145,7 +145,7 @@ class ClaimChecks:
         document["large"]["at"] = int(time.time())
         return envelope.encode(document)
 
-    def discard(self, keys: Sequence[str]) -> None:
+    def discard(self, keys: Iterable[str]) -> None:
         """Have the objects of messages that have ended removed; never blocks."""
         for key in keys:
             self._ended.put(key)
