@@ -267,7 +267,7 @@ class Channel(RoutingChannel):
             self.qos.return_dropped()
 
     def _lose(self, delivery: Delivery) -> None:
-        """Have the consumer's loop told that another consumer has a message."""
+        """Have the consumer's loop forget a message that another consumer has taken over."""
         if self.connection is not None:
             self.connection.ready.put(LostDeliveries(self.qos), [delivery])
 

@@ -116,7 +116,10 @@ class Session:
 
 
 def _without_ledger() -> float:
-    """Return the seconds of a lease that no ledger renews; log what a crash then costs."""
+    """Return the seconds of a lease that no ledger renews; log the delay after a crash.
+
+    These are the longest that the worker may hold a message, or Cloudflare's limit.
+    """
     hold = celery_worker.longest_hold()
     seconds = min(hold or MAX_VISIBILITY_TIMEOUT, MAX_VISIBILITY_TIMEOUT)
     why = "by the tasks' hard time limit" if hold else "since the tasks have no hard time limit"

@@ -79,7 +79,7 @@ class Transport(virtual.Transport):
 
     @property
     def default_connection_params(self) -> dict[str, Any]:
-        """None: the defaults must not be shown as parts of the URL."""
+        """Empty: a part that the URL leaves out must not be shown with it."""
         return {}
 
     @property

@@ -122,10 +122,10 @@ class HubClient:
             self._undo(op)
 
     def watch(self, queue: str, on_wake_up: Callable[[], None]) -> None:
-        """Have `on_wake_up` called when a durable queue may have messages; it must not block.
+        """Have `on_wake_up` called when a queue of the account may have messages.
 
-        It is also called when the hub begins to watch the queue, and when the connection is lost,
-        since messages may have come unnoticed.
+        It must not block. It is also called when the hub begins to watch the queue, and when the
+        connection is lost, since messages may have come unnoticed.
         """
         op = {"op": "watch", "queue": queue}
         with self._lock:

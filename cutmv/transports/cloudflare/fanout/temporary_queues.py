@@ -76,9 +76,10 @@ class TemporaryQueues:
         A binding whose temporary queue has had no reader for `expires` seconds is deleted.
         Declaring and binding the queue again creates it again.
 
-        Where there is a hub, it carries the messages, and a binding queue is pulled only if it
-        exists already, for messages that other processes may have put there before. Where the token
-        may not create queues, a warning is logged once, and the binding stays inside this process.
+        While there is a connection to the hub, it carries the messages, and a binding queue is
+        pulled only if it exists already, for messages that other processes may have put there
+        before. Where the token may not create queues, a warning is logged once, and the binding
+        stays inside this process.
         """
         self._wanted[binding] = expires
         hub = self._hub

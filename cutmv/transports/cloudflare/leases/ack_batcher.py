@@ -79,7 +79,7 @@ class AckBatcher:
         return self._thread.flush(timeout) or not (self._handed_over or self._pending)
 
     def close(self, timeout: float) -> None:
-        """Send what is left and end the thread, each within `timeout` seconds."""
+        """Send the remaining endings and end the thread, each within `timeout` seconds."""
         if self._thread.started:
             self.flush(timeout)
             self._thread.close(timeout)

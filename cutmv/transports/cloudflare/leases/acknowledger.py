@@ -15,7 +15,7 @@ from cutmv.transports.cloudflare.leases.renewer import LeaseRenewer
 class Acknowledger:
     """Ends deliveries, each once. Threads share it; its owner closes it.
 
-    **What goes through the ledger.** Where there is a ledger, a delivery that this process owns is
+    **The ledger comes first.** Where there is a ledger, a delivery that this process owns is
     ended there first, and then at Cloudflare, if the ledger has this process's record of it, or if
     its lease is over: another consumer may have taken the message meanwhile, and then this process
     does not end it. Any other delivery is ended at Cloudflare alone: no other consumer can have a
@@ -95,7 +95,7 @@ class Acknowledger:
         return self._batcher.flush(max(0.0, deadline - time.monotonic()))
 
     def close(self, timeout: float) -> None:
-        """Send what is left and end the threads, each within `timeout` seconds."""
+        """Send the remaining endings and end the threads, each within `timeout` seconds."""
         if self._renewer is not None:
             self._renewer.close(timeout)
         self._batcher.close(timeout)

@@ -67,7 +67,7 @@ class Delivery:
     def leave_to_copy(self) -> None:
         """Note that a copy takes the message's place, and keeps its object and its id.
 
-        To end this delivery then neither removes the object nor marks the copy as one that has run.
+        Ending this delivery then neither removes the object nor marks the copy as one that has run.
         """
         self.owned, self.object_key, self.lease.key = False, None, ""
 

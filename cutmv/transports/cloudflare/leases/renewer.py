@@ -161,7 +161,10 @@ class LeaseRenewer:
         self._thread.flush(timeout)
 
     def close(self, timeout: float) -> None:
-        """Write what is left within `timeout` seconds, end the thread, and close the ledger."""
+        """Write the remaining records, end the thread, and close the ledger.
+
+        Writing and ending the thread may take `timeout` seconds each.
+        """
         if self._thread.started:
             self.flush(timeout)
             self._thread.close(timeout)

@@ -193,7 +193,7 @@ class ClaimChecks:
         return small
 
     def _opened(self, reference: Message | None = None) -> ObjectStore:
-        """Open the store once, and return it; raises `ObjectStoreError` for another's reference."""
+        """Return the store, opened once; raises `ObjectStoreError` if a reference names another."""
         if reference is not None and reference["large"].get("store") != self._url:
             here = f"large_messages is {self._url}" if self._url else "large_messages is not set"
             raise ObjectStoreError(

@@ -1,7 +1,7 @@
 """Opens the object store that a URL names.
 
 ``r2://BUCKET/PREFIX`` takes its credentials from ``R2_ACCESS_KEY_ID`` and ``R2_SECRET_ACCESS_KEY``,
-and its address from ``R2_ENDPOINT_URL`` unless that is the account's own. ``file:///DIRECTORY``
+and an address other than the account's own from ``R2_ENDPOINT_URL``. ``file:///DIRECTORY``
 needs none. Keys are below the URL's prefix. boto3 is imported when an R2 store is opened.
 """
 

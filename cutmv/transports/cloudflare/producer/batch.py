@@ -2,7 +2,7 @@
 
 `Channel._put` finds the `Batch` through a context variable, so every publish in the block is
 gathered, however deep: ``apply_async``, ``delay``, groups, chords, chunks. Fanout messages and
-events are not gathered: the broadcaster sends them at once.
+events are not gathered, but published as without the block.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ durable queue never holds a message, since publishers put these into the durable
 EXCHANGE and QUEUE are ten hex digits of a SHA-256. KEY is ``k`` and the routing key as `names`
 spells it. A key that is too long becomes ``h`` and a digest of it; a topic's pattern that is too
 long becomes ``a``: the temporary queue's process then gets all messages of the exchange, and drops
-those that do not match. `names` gives no other name these starts.
+those that do not match. `names` gives these starts to no other name.
 """
 
 from __future__ import annotations

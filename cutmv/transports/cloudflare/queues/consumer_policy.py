@@ -76,7 +76,7 @@ def pull_consumer(
     """Return the pull consumer that a queue gets, as the API takes it.
 
     A binding queue has no dead-letter queue. Nor has a dead-letter queue, since that one would need
-    another; so it allows the most deliveries, lest dead letters end by being looked at.
+    another; so it allows as many deliveries as possible, since a pull to inspect counts as one.
     """
     final = takes_dead_letters or TemporaryBinding.read(queue_name) is not None
     pattern = "" if final else options.dead_letter_queue
