@@ -1,7 +1,7 @@
-"""What happens around each call of the Cloudflare routes.
+"""Admits each call of the Cloudflare routes, runs its operation, and sends the response.
 
-A call is authenticated, counted against the rate limit, given its faults, delayed, done in one
-group-committed transaction, and answered in the envelope.
+A call is authenticated, counted against the rate limit, given its faults, delayed, run in a
+transaction by group commit, and answered in the API's JSON format.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from cutmv.emulator.operations import ROUTES, Call, Operation, Page
 from cutmv.emulator.ratelimit import RateLimit
 from cutmv.emulator.stats import Stats
 
-#: Where the real API lives too, under https://api.cloudflare.com.
+#: The path of the API's routes, as under https://api.cloudflare.com.
 PREFIX = "/client/v4"
 
 #: The key of an ASGI scope's extensions under which `server` leaves the connection's transport.
 CONNECTION = "cutmv.connection"
 
-#: What a proxy between the caller and Cloudflare might answer.
+#: Responses that a proxy between the caller and Cloudflare might send.
 _GARBAGE = "<html><body><h1>Checking your browser</h1></body></html>"
 _MISSHAPEN = '{"success": true, "errors": {"code": "none"}, "messages": 0, "result": "as you like"}'
 
@@ -42,13 +42,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Emulator:
-    """What the routes share."""
+    """The settings and services that all routes share."""
 
     account_id: str
     api_token: str
-    #: Opens what only looks; empty for none.
+    #: The token that may only read; empty for none.
     read_only_token: str
-    #: Added to every call; half before the work, half after.
+    #: Milliseconds added to every call: half before the work, half after.
     latency_ms: int
     commits: GroupCommit
     #: None admits every call.
@@ -58,12 +58,12 @@ class Emulator:
 
 
 def routes(emulator: Emulator) -> list[Route]:
-    """Starlette's routes for `ROUTES`."""
+    """Return Starlette's routes for `ROUTES`."""
     return [Route(PREFIX + path, _Endpoint(emulator, methods)) for path, methods in ROUTES.items()]
 
 
 def failure(error: ApiError) -> Response:
-    """The envelope of a refused call."""
+    """Return the response to a refused call."""
     response = _envelope(
         error.status,
         success=False,
@@ -90,7 +90,7 @@ def _envelope(status: int, **parts: Json) -> Response:
 
 @dataclass(eq=False)
 class _DroppedError(Exception):
-    """The call is to end without an answer, for this fault."""
+    """The call has to end without a response, because of this fault."""
 
     kind: str
 
@@ -123,7 +123,7 @@ class _Endpoint:
             return
         except ClientDisconnect:
             return
-        except asyncio.CancelledError:  # the server ends, and has waited long enough for us
+        except asyncio.CancelledError:  # the server ends, and has waited long enough for this call
             await _close_connection(scope, receive)
             return
         except Exception:
@@ -135,7 +135,7 @@ class _Endpoint:
         await response(scope, receive, send)
 
     def _admit(self, token: str, route: str, request: Request) -> None:
-        """Errors: 401 for the token, 429 for the budget, 403 for the account or the permission."""
+        """Check the token, the rate limit and the permission. Errors: 401, 429, 403."""
         emulator = self._emulator
         reads = _same(token, emulator.read_only_token)
         if not reads and not _same(token, emulator.api_token):
@@ -193,7 +193,7 @@ async def _pause(seconds: float) -> None:
 
 
 async def _fail_before(rule: Rule, receive: Receive) -> None:
-    """Act out the kinds of fault that come before the work; the others pass."""
+    """Act out a fault that comes before the work; do nothing for the others."""
     match rule.kind:
         case "429":
             raise errors.overloaded(rule.retry_after)
@@ -207,9 +207,9 @@ async def _fail_before(rule: Rule, receive: Receive) -> None:
 
 
 async def _close_connection(scope: Scope, receive: Receive) -> None:
-    """End the connection without an answer, as a lost network would."""
+    """End the connection without a response, as a lost network does."""
     scope["extensions"][CONNECTION]["transport"].abort()
-    # The server would answer 500 in our place were we to return before it knows.
+    # The server would answer 500 if this returned before the server notices the end.
     await _disconnected(receive)
 
 

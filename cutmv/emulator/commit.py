@@ -1,8 +1,8 @@
-"""Many requests, one transaction.
+"""Group commit: runs the work of many requests in one SQLite transaction.
 
 Each turn of the event loop gathers the work of all requests that became ready in it, runs it in one
-SQLite transaction, and only after the commit wakes the requests: an answer means that the work is
-on file. Each piece runs in a savepoint of its own, so one that fails takes nothing else with it.
+transaction, and wakes the requests only after the commit: a response means that the work is in the
+file. Each piece of work runs in its own savepoint, so a piece that fails undoes no other.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class _Piece:
 
 
 class GroupCommit:
-    """Runs work on the store, on the event loop's thread, a transaction a turn."""
+    """Runs work on the store, in the event loop's thread, in one transaction for each turn."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: list[_Piece] = []
 
     async def run(self, work: Callable[[Store], T]) -> T:
-        """What `work` returned, once it is committed; or what it raised, once undone."""
+        """Return the result of `work` once it is committed; raise its error once it is undone."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         if not self._waiting:
@@ -44,7 +44,7 @@ class GroupCommit:
         try:
             with self._store.transaction():
                 outcomes = [self._attempt(piece.work) for piece in pieces]
-        except Exception as error:  # the disk is full, say: no one was served
+        except Exception as error:  # the disk is full, say: none of the work was done
             outcomes = [error] * len(pieces)
         for piece, outcome in zip(pieces, outcomes, strict=True):
             if piece.done.done():  # the request was cancelled
@@ -55,11 +55,11 @@ class GroupCommit:
                 piece.done.set_result(outcome)
 
     def _attempt(self, work: Callable[[Store], Any]) -> Any:
-        """What the work returned, or the exception it raised."""
+        """Return the result of the work, or the exception that it raised."""
         try:
             with self._store.savepoint():
                 return work(self._store)
         except Exception as error:
-            if not self._store.in_transaction:  # what came before it is undone as well
+            if not self._store.in_transaction:  # the work before it is undone as well
                 raise
             return error

@@ -1,6 +1,6 @@
-"""Our own routes, under `/_emulator`: faults, statistics, and a clean start.
+"""The emulator's own routes, under `/_emulator`: faults, statistics, and a clean start.
 
-They want no token, and are neither counted, delayed nor made to fail.
+They need no token, and are neither counted, delayed nor made to fail.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cutmv.emulator.store import Store
 
 
 def routes(emulator: Emulator) -> list[Route]:
-    """Starlette's routes of the control API."""
+    """Return Starlette's routes of the control API."""
     control = _Control(emulator)
     return [
         Route("/_emulator/faults", control.show_faults, methods=["GET"]),
@@ -31,7 +31,7 @@ def routes(emulator: Emulator) -> list[Route]:
     ]
 
 
-#: What a pull consumer may be handed; `v8`, which only a Worker can read, is not among them.
+#: The content types that a pull consumer can read; only a Worker can read `v8`.
 _CONTENT_TYPES = ("text", "json", "bytes")
 
 
@@ -43,7 +43,7 @@ class _Control:
         return JSONResponse([rule.as_json() for rule in self._emulator.faults.rules])
 
     async def set_faults(self, request: Request) -> Response:
-        """A list of rules, in place of those in force; 400 says what does not fit."""
+        """Replace the rules in force by a list of rules; a 400 says what does not fit."""
         try:
             documents = json.loads(await request.body())
             if not isinstance(documents, list):

@@ -1,7 +1,7 @@
-"""What a call is refused with.
+"""The errors with which a call is refused.
 
-Codes are those of https://developers.cloudflare.com/queues/reference/error-codes/ where that page
-has one, and otherwise those that wrangler and the dashboard are known to receive.
+The codes are those of https://developers.cloudflare.com/queues/reference/error-codes/ where that
+page has one, and otherwise those that wrangler and the dashboard are known to receive.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 @dataclass(eq=False)
 class ApiError(Exception):
-    """A refused call: the HTTP status, and the code and message of the envelope's one error."""
+    """A refused call: the HTTP status, and the code and message of the response's one error."""
 
     status: int
     code: int
     message: str
-    #: Seconds, for the `retry-after` header; None sends none.
+    #: Seconds in the `retry-after` header; None sends no header.
     retry_after: int | None = None
 
     def __str__(self) -> str:
@@ -24,33 +24,33 @@ class ApiError(Exception):
 
 
 def authentication_failed() -> ApiError:
-    """No token, or one that nobody was given."""
+    """The request has no token, or an unknown one."""
     return ApiError(401, 10000, "Authentication error")
 
 
 def permission_missing() -> ApiError:
-    """A good token that may read queues and not change them."""
+    """The token may only read queues, and the call changes one."""
     return ApiError(403, 10000, "Authentication error")
 
 
 def account_forbidden() -> ApiError:
-    """A good token, for another account."""
+    """The token is valid, but for another account."""
     return ApiError(403, 9109, "Unauthorized to access requested resource")
 
 
 def rate_limited(retry_after: int) -> ApiError:
-    """The account's budget of REST calls is spent for `retry_after` more seconds."""
+    """The account's limit of REST calls is used up for `retry_after` more seconds."""
     message = "Please wait and consider throttling your request speed"
     return ApiError(429, 971, message, retry_after)
 
 
 def no_route(path: str) -> ApiError:
-    """A path the API does not have."""
+    """The API does not have this path."""
     return ApiError(404, 7000, f"No route for that URI: {path}")
 
 
 def no_method(method: str) -> ApiError:
-    """A path the API has, with another method."""
+    """The API has this path, but not with this method."""
     return ApiError(405, 7001, f"Method {method} not available for that URI.")
 
 
@@ -60,7 +60,7 @@ def queue_not_found(queue_id: str) -> ApiError:
 
 
 def malformed_queue_id(queue_id: str) -> ApiError:
-    """Ids are 32 hexadecimal digits."""
+    """The id is not 32 hexadecimal digits."""
     return ApiError(400, 10107, f"Queue id {queue_id!r} is malformed: want 32 hexadecimal digits.")
 
 
@@ -70,37 +70,37 @@ def not_json() -> ApiError:
 
 
 def bad_schema(why: str) -> ApiError:
-    """The request's body is JSON of another shape than the call wants."""
+    """The request's body is JSON, but not of the shape that the call needs."""
     return ApiError(400, 10207, f"Request does not fit the schema: {why}.")
 
 
 def bad_batch_delay(why: str) -> ApiError:
-    """A batch's own `delay_seconds`."""
+    """A batch's own `delay_seconds` is invalid."""
     return ApiError(400, 10202, f"Batch delay is invalid: {why}.")
 
 
 def bad_metadata(why: str) -> ApiError:
-    """A message's `content_type` or `delay_seconds`."""
+    """A message's `content_type` or `delay_seconds` is invalid."""
     return ApiError(400, 10203, f"Message metadata is invalid: {why}.")
 
 
 def message_too_large(size: int, limit: int) -> ApiError:
-    """One message over its limit, both in bytes."""
+    """One message is over its limit; both are in bytes."""
     return ApiError(400, 10204, f"Message is {size} bytes, with its metadata: at most {limit}.")
 
 
 def batch_too_large(size: int, limit: int) -> ApiError:
-    """The messages of one batch together over the limit, both in bytes."""
+    """The messages of one batch together are over the limit; both are in bytes."""
     return ApiError(400, 10205, f"Batch is {size} bytes, with its metadata: at most {limit}.")
 
 
 def bad_batch_count(count: int, limit: int) -> ApiError:
-    """No message in a batch, or too many."""
+    """A batch has no message, or too many."""
     return ApiError(400, 10206, f"Batch has {count} messages: want 1 to {limit}.")
 
 
 def overloaded(retry_after: int) -> ApiError:
-    """Queues itself, rather than the API's gateway, asks for patience (seconds)."""
+    """Cloudflare Queues, rather than the API's gateway, asks the caller to wait (seconds)."""
     return ApiError(429, 10250, "Queue is overloaded. Please back off.", retry_after)
 
 
@@ -115,12 +115,12 @@ def unknown_error(status: int) -> ApiError:
 
 
 def bad_queue_name(name: str) -> ApiError:
-    """A queue's name is 1 to 63 of a-z, 0-9 and inner dashes."""
+    """The queue's name is not 1 to 63 of a-z, 0-9 and inner dashes."""
     return ApiError(400, 11003, f"Invalid queue name {name!r}: want 1-63 of a-z, 0-9, inner '-'.")
 
 
 def queue_name_taken(name: str) -> ApiError:
-    """Names are unique in an account."""
+    """Another queue of the account has this name."""
     message = f"Queue name '{name}' is already taken. Please use a different name and try again."
     return ApiError(409, 11009, message)
 
@@ -131,7 +131,7 @@ def too_many_queues(limit: int) -> ApiError:
 
 
 def consumer_exists(queue_name: str) -> ApiError:
-    """A queue has one consumer at most."""
+    """The queue has a consumer already, and may have only one."""
     return ApiError(409, 11004, f"Queue '{queue_name}' already has a consumer.")
 
 
@@ -151,7 +151,7 @@ def consumer_not_found(consumer_id: str) -> ApiError:
 
 
 def pull_not_enabled(queue_name: str) -> ApiError:
-    """Pulling wants an `http_pull` consumer. Cloudflare's own code for it is not documented."""
+    """The queue has no `http_pull` consumer. Cloudflare's own code for it is not documented."""
     message = f"Queue '{queue_name}' has no http_pull consumer: add one to pull messages."
     return ApiError(405, 10108, message)
 

@@ -1,4 +1,4 @@
-"""What may go wrong on purpose: rules, and the dice that decide for each call."""
+"""Injected faults: rules, and the dice that decide for each call whether a rule acts."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 from cutmv.emulator.model import Json
 
-#: Kinds that decide how a call is answered: at most one of them acts on a call.
+#: Kinds that decide the response to a call: at most one of them acts on a call.
 ANSWERS = (
     "429",  # refused as overloaded, before the work
     "500",  # refused as an unknown error, before the work
     "503",  # the same, as unavailable
     "drop_before",  # the connection is closed before the work
     "drop_after",  # the work is committed, then the connection is closed
-    "garbage",  # the work is committed, then a proxy's error page is answered, with status 200
-    "misshapen",  # the work is committed, then JSON is answered that is no answer to the call
-    "hang",  # neither work nor answer, for as long as the caller waits
-    "hang_after",  # the work is committed, then no answer, for as long as the caller waits
+    "garbage",  # the work is committed, then the response is a proxy's error page with status 200
+    "misshapen",  # the work is committed, then the response is JSON of a wrong shape
+    "hang",  # neither work nor response, for as long as the caller waits
+    "hang_after",  # the work is committed, then no response, for as long as the caller waits
 )
 #: Kinds that act on the messages of a pull.
 ON_PULL = ("duplicate", "reorder")
@@ -30,21 +30,21 @@ _RETRY_AFTER = 1
 
 @dataclass
 class Rule:
-    """One kind of fault on one route (or `*`), as probable as it says, `count` times at most.
+    """One kind of fault on one route (or `*`), with a `probability`, `count` times at most.
 
-    `duplicate` throws its dice for each message of a pull, all others for each call.
+    A `duplicate` rule throws its dice for each message of a pull, all others for each call.
     """
 
     route: str
     kind: str
     probability: float = 1.0
-    #: None for no end.
+    #: How often the rule fires at most; None for no limit.
     count: int | None = None
-    #: Seconds; for `429`.
+    #: Seconds in the `retry-after` header of a `429`.
     retry_after: int = _RETRY_AFTER
-    #: Milliseconds; for `latency`.
+    #: Milliseconds that a `latency` rule adds.
     latency_ms: int = 0
-    #: Makes the dice fall the same way in each run.
+    #: Seed of the dice, so that they fall the same way in each run.
     seed: int | None = None
     fired: int = 0
     dice: random.Random = field(init=False, repr=False)
@@ -53,7 +53,7 @@ class Rule:
         self.dice = random.Random(self.seed)
 
     def fires(self) -> bool:
-        """Throw the dice once."""
+        """Throw the dice once; return whether the rule fires."""
         spent = self.count is not None and self.fired >= self.count
         if spent or self.dice.random() >= self.probability:
             return False
@@ -61,13 +61,13 @@ class Rule:
         return True
 
     def as_json(self) -> Json:
-        """As the control API takes it, and how often it fired."""
+        """Return the rule as the control API takes it, and how often it fired."""
         names = ("route", "kind", "probability", "count", "retry_after", "latency_ms", "seed")
         return {name: getattr(self, name) for name in (*names, "fired")}
 
 
 def parse_rule(document: Json, routes: frozenset[str]) -> Rule:
-    """A rule from JSON. Error: ValueError, saying what does not fit."""
+    """Return the rule that JSON describes. Error: ValueError, saying what does not fit."""
     if not isinstance(document, Mapping):
         raise ValueError("a rule is not an object")
     known = {"route", "kind", "probability", "count", "retry_after", "latency_ms", "seed"}
@@ -91,24 +91,24 @@ def parse_rule(document: Json, routes: frozenset[str]) -> Rule:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rules decided for one call."""
+    """The decision of all rules for one call."""
 
     latency_ms: int
-    #: The rule that decides the answer; None to answer as always.
+    #: The rule that decides the response; None for the usual one.
     answer: Rule | None
-    #: A shuffled pull's dice; None to keep the order.
+    #: The dice that shuffle a pull; None to keep the order.
     shuffle: random.Random | None
 
 
 class Faults:
-    """The rules in force, asked once for each call."""
+    """Holds the rules in force, and applies them to each call."""
 
     def __init__(self) -> None:
         self._rules: list[Rule] = []
 
     @property
     def rules(self) -> Sequence[Rule]:
-        """The rules in force, in the order in which they are asked."""
+        """The rules in force, in the order in which they are applied."""
         return self._rules
 
     def set(self, rules: Sequence[Rule]) -> None:
@@ -116,7 +116,7 @@ class Faults:
         self._rules = list(rules)
 
     def judge(self, route: str) -> Verdict:
-        """Throw the dice of all rules of a route."""
+        """Throw the dice of all rules of a route, and return what they decide."""
         latency_ms, answer, shuffle = 0, None, None
         for rule in self._on(route):
             if rule.kind == "duplicate" or (rule.kind in ANSWERS and answer):
@@ -132,7 +132,7 @@ class Faults:
         return Verdict(latency_ms, answer, shuffle)
 
     def duplicates(self, message_ids: Sequence[str]) -> Sequence[str]:
-        """Which of a pull's messages are to be delivered once more."""
+        """Return the messages of a pull that are delivered once more."""
         rules = [rule for rule in self._on("pull") if rule.kind == "duplicate"]
         return [each for each in message_ids if any(rule.fires() for rule in rules)]
 

@@ -1,4 +1,4 @@
-"""Queues, consumers and messages, how the API shows them, and the API's limits.
+"""Queues, consumers and messages, their JSON in the API, and the API's limits.
 
 Limits: https://developers.cloudflare.com/queues/platform/limits/. Shapes: the types of the official
 `cloudflare` Python SDK, `cloudflare/types/queues`.
@@ -17,7 +17,7 @@ Json = Any
 
 #: Bytes of one message, with its metadata; Cloudflare's KB is 1,000 bytes.
 MAX_MESSAGE_BYTES = 128_000
-#: Bytes of a message's limit that Cloudflare says its own metadata takes.
+#: Bytes of a message's limit that Cloudflare's own metadata takes.
 METADATA_BYTES = 100
 #: Messages of one batch push, and of one pull.
 MAX_BATCH_COUNT = 100
@@ -29,7 +29,7 @@ MAX_DELAY = 12 * 3600
 MAX_VISIBILITY_MS = 12 * 3600 * 1000
 #: Seconds a queue may keep a message: a minute to 14 days.
 MIN_RETENTION, MAX_RETENTION = 60, 14 * 24 * 3600
-#: Retries before a message is dead.
+#: Retries before a message becomes a dead letter, at most.
 MAX_RETRIES = 100
 #: Concurrent invocations of a push consumer.
 MAX_CONCURRENCY = 250
@@ -43,14 +43,15 @@ MAX_BACKLOG_BYTES = 25_000_000_000
 #: Bytes of a message that one billed operation writes, reads or deletes.
 OPERATION_BYTES = 64_000
 
-#: What an `http_pull` consumer has that says nothing else.
+#: The settings of an `http_pull` consumer, unless the request names others.
 HTTP_PULL_DEFAULTS: Mapping[str, Json] = {
     "batch_size": 5,
     "max_retries": 3,
     "retry_delay": 0,
     "visibility_timeout_ms": 30_000,
 }
-#: What a `worker` consumer has that says nothing else; a null concurrency is the platform's most.
+#: The settings of a `worker` consumer, unless the request names others; a null concurrency is the
+#: platform's maximum.
 WORKER_DEFAULTS: Mapping[str, Json] = {
     "batch_size": 10,
     "max_concurrency": None,
@@ -61,12 +62,12 @@ WORKER_DEFAULTS: Mapping[str, Json] = {
 
 
 def operations(body_bytes: int) -> int:
-    """How often writing, reading or deleting a message with such a body is billed."""
+    """Return how many operations are billed for writing, reading or deleting a message."""
     return -(-(body_bytes + METADATA_BYTES) // OPERATION_BYTES)
 
 
 def iso(ms: int) -> str:
-    """Milliseconds since the epoch, as the API writes a time."""
+    """Return milliseconds since the epoch in the format in which the API writes a time."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -79,7 +80,7 @@ class QueueSettings:
     message_retention_period: int = 4 * 24 * 3600
 
     def as_json(self) -> Json:
-        """Under the API's names."""
+        """Return the settings by the API's names."""
         return {
             "delivery_delay": self.delivery_delay,
             "delivery_paused": self.delivery_paused,
@@ -89,7 +90,7 @@ class QueueSettings:
 
 @dataclass(frozen=True)
 class ConsumerSpec:
-    """A consumer as a request asks for it: `settings` has every key of its type's defaults."""
+    """A consumer as a request describes it; `settings` has every key of its type's defaults."""
 
     type: str
     settings: Mapping[str, Json]
@@ -107,7 +108,7 @@ class Consumer:
     spec: ConsumerSpec
 
     def as_json(self) -> Json:
-        """The SDK's `Consumer`."""
+        """Return the SDK's `Consumer`."""
         shown = {
             "consumer_id": self.consumer_id,
             "created_on": iso(self.created_ms),
@@ -123,7 +124,7 @@ class Consumer:
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue, with what it holds and who consumes it."""
+    """A queue, with its backlog and its consumer."""
 
     queue_id: str
     queue_name: str
@@ -133,12 +134,12 @@ class Queue:
     settings: QueueSettings
     backlog_count: int
     backlog_bytes: int
-    #: When it was last purged as a whole; None for never.
+    #: When the whole queue was last purged; None for never.
     purged_ms: int | None
     consumer: Consumer | None
 
     def as_json(self) -> Json:
-        """The SDK's `Queue`. Nothing but Workers and R2 are producers, and neither exists here."""
+        """Return the SDK's `Queue`; only Workers and R2 are producers, and neither exists here."""
         consumers = [self.consumer.as_json()] if self.consumer else []
         shown = {
             "consumers": consumers,
@@ -158,7 +159,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class NewMessage:
-    """A message on its way in; a `delay` (seconds) of None takes the queue's own."""
+    """A message to push; a `delay` (seconds) of None stands for the queue's own."""
 
     body: bytes
     content_type: str
@@ -166,13 +167,13 @@ class NewMessage:
 
     @property
     def charged_bytes(self) -> int:
-        """What counts against the limits."""
+        """The bytes that count against the limits."""
         return len(self.body) + METADATA_BYTES
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A message on its way out: `handle` is its `lease_id`, or its `ref` when only peeked."""
+    """A message that is pulled or peeked; `handle` is its `lease_id`, or its `ref` of a peek."""
 
     message_id: str
     handle: str
@@ -180,11 +181,11 @@ class Delivery:
     content_type: str
     attempts: int
     created_ms: int
-    #: Made by the `duplicate` fault, of a message that was delivered already.
+    #: Whether the `duplicate` fault made it, of a message that was delivered already.
     is_copy: bool
 
     def as_json(self, handle_name: str) -> Json:
-        """The SDK's `Message` of a pull (`lease_id`) or of a peek (`ref`)."""
+        """Return the SDK's `Message` of a pull (`lease_id`) or of a peek (`ref`)."""
         text = self.content_type == "text"
         body = self.body if text else base64.b64encode(self.body)
         return {
@@ -206,7 +207,7 @@ class Metrics:
     oldest_ms: int
 
     def as_json(self) -> Json:
-        """The SDK's `QueueGetMetricsResponse`."""
+        """Return the SDK's `QueueGetMetricsResponse`."""
         return {
             "backlog_bytes": self.bytes,
             "backlog_count": self.count,
@@ -216,7 +217,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Retry:
-    """A lease given back; a `delay` (seconds) of None takes the consumer's `retry_delay`."""
+    """A lease to give back; a `delay` (seconds) of None stands for the consumer's `retry_delay`."""
 
     lease_id: str
     delay: int | None
@@ -224,7 +225,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class AckResult:
-    """What an acknowledgement did; `warnings` by lease id, `deletes` as billed."""
+    """The result of an acknowledgement; `warnings` by lease id, `deletes` as billed."""
 
     acked: int
     retried: int
@@ -232,7 +233,7 @@ class AckResult:
     deletes: int
 
     def as_json(self) -> Json:
-        """The SDK's `MessageAckResponse`."""
+        """Return the SDK's `MessageAckResponse`."""
         return {
             "ackCount": self.acked,
             "retryCount": self.retried,
@@ -242,7 +243,7 @@ class AckResult:
 
 @dataclass(frozen=True)
 class Subscription:
-    """An event subscription: kept and shown, but nothing here makes events."""
+    """An event subscription; the emulator keeps and shows it, but makes no events."""
 
     subscription_id: str
     created_ms: int
@@ -251,7 +252,7 @@ class Subscription:
     document: Mapping[str, Json]
 
     def as_json(self) -> Json:
-        """The SDK's `SubscriptionGetResponse`."""
+        """Return the SDK's `SubscriptionGetResponse`."""
         return {
             "id": self.subscription_id,
             "created_at": iso(self.created_ms),

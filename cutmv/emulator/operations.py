@@ -1,7 +1,7 @@
-"""What each call of the API does, and the table of its routes.
+"""The work of each call of the API, and the table of its routes.
 
-An operation runs on the store inside a transaction, and answers the envelope's `result`; it may
-raise the `ApiError` its call answers.
+An operation runs on the store inside a transaction, and returns the response's `result`; it may
+raise the `ApiError` with which the call is refused.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from cutmv.emulator.store import Store
 
 #: Queues of one page, unless the caller asks for fewer or more.
 _PER_PAGE, _MOST_PER_PAGE = 100, 1000
-#: Messages a peek shows that names no number.
+#: Messages that a peek shows when the request names no number.
 _PEEK_SIZE = 5
 
-#: What a list of event subscriptions may be sorted by.
+#: The keys by which a list of event subscriptions may be sorted.
 _SUBSCRIPTION_ORDERS: Mapping[str, Callable[[Json], Any]] = {
     "created_at": itemgetter("created_at"),
     "name": itemgetter("name"),
@@ -38,7 +38,7 @@ _QUEUE_ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Call:
-    """One request, read and admitted."""
+    """One request that has been read and admitted."""
 
     path: Mapping[str, str]
     query: QueryParams
@@ -66,7 +66,7 @@ class Page:
     total: int
 
     def info(self) -> Json:
-        """The envelope's `result_info`."""
+        """Return the response's `result_info`."""
         return {
             "count": len(self.items),
             "page": self.number,
@@ -82,7 +82,7 @@ class Page:
 def _list_queues(call: Call, store: Store) -> Page:
     number = schema.page(call.query, "page", 1, 1 << 31)
     per_page = schema.page(call.query, "per_page", _PER_PAGE, _MOST_PER_PAGE)
-    names = call.query.getlist("name")  # of the dashboard and wrangler; the SDK knows no filter
+    names = call.query.getlist("name")  # the dashboard and wrangler send it; the SDK has no filter
     queues = store.registry.queues(limit=per_page, offset=(number - 1) * per_page, names=names)
     total = store.registry.count_queues(names)
     return Page([each.as_json() for each in queues], number, per_page, total)
@@ -99,12 +99,12 @@ def _get_queue(call: Call, store: Store) -> Json:
 
 
 def _update_queue(call: Call, store: Store) -> Json:
-    """PUT overwrites: what it does not name goes back to its default."""
+    """Overwrite a queue's settings (PUT): those not named go back to their defaults."""
     return _set_queue(call, store, store.registry.queue(call.queue_id), QueueSettings())
 
 
 def _edit_queue(call: Call, store: Store) -> Json:
-    """PATCH changes what it names."""
+    """Change only the named settings of a queue (PATCH)."""
     queue = store.registry.queue(call.queue_id)
     return _set_queue(call, store, queue, queue.settings)
 
@@ -245,7 +245,7 @@ def _delete_subscription(call: Call, store: Store) -> Json:
     return store.registry.delete_subscription(call.path["subscription_id"]).as_json()
 
 
-#: A call's work on the store, which answers the envelope's `result`.
+#: A call's work on the store, which returns the response's `result`.
 Operation = Callable[[Call, Store], Any]
 
 _QUEUES = "/accounts/{account_id}/queues"

@@ -1,4 +1,4 @@
-"""The REST API's limit: 1,200 calls in 5 minutes for a user, pulls and acks not counted.
+"""The REST API's rate limit: 1,200 calls in 5 minutes for a user, pulls and acks not counted.
 
 https://developers.cloudflare.com/fundamentals/api/reference/limits/ : past the limit all calls of
 that user are refused, the uncounted ones too, until the window ends.
@@ -35,7 +35,7 @@ class RateLimit:
         self._windows: dict[str, _Window] = {}
 
     def admit(self, token: str, route: str) -> None:
-        """Count a call. Error: 429 with the seconds to wait when the budget is overspent."""
+        """Count a call. Error: 429, with the seconds to wait, when the limit is used up."""
         window = self._window(token)
         if route not in FREE_ROUTES:
             window.used += 1
@@ -44,7 +44,7 @@ class RateLimit:
             raise errors.rate_limited(self._seconds_left(window))
 
     def headers(self, token: str) -> Mapping[str, str]:
-        """What an answer tells of the budget that is left."""
+        """Return the headers of a response that tell how many calls are left."""
         window = self._window(token)
         left = max(QUOTA - window.used, 0)
         return {

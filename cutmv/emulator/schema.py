@@ -1,4 +1,4 @@
-"""From a request's JSON to the model, or an `ApiError` that says what does not fit."""
+"""Turns a request's JSON into the model, or raises an `ApiError` that says what does not fit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ _QUEUE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SCRIPT_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 _JURISDICTIONS = ("eu", "us", "fedramp")
-#: What the REST API takes; `bytes` and `v8` come only from a Worker's producer binding.
+#: The content types that the REST API takes; only a Worker's producer binding sends `bytes` and
+#: `v8`.
 _CONTENT_TYPES = ("text", "json")
 
 #: Inclusive bounds of a consumer's settings, by name.
@@ -49,10 +50,10 @@ _CONSUMER_BOUNDS: Mapping[str, tuple[int, int]] = {
     "visibility_timeout_ms": (0, MAX_VISIBILITY_MS),
 }
 
-#: Digits of a page's number that are read; no account has pages enough for more.
+#: Digits of a page's number that are read; no account has enough pages for more.
 _PAGE_DIGITS = 9
 
-#: What an event subscription consists of, and the type of each.
+#: The fields of an event subscription, and the type of each.
 _SUBSCRIPTION_FIELDS: Mapping[str, type] = {
     "name": str,
     "enabled": bool,
@@ -65,7 +66,7 @@ _Refusal = Callable[[str], ApiError]
 
 
 def parse(raw: bytes) -> Mapping[str, Json]:
-    """A request's body as a JSON object; an empty one is an empty object."""
+    """Return a request's body as a JSON object; an empty body is an empty object."""
     if not raw.strip():
         return {}
     try:
@@ -76,7 +77,7 @@ def parse(raw: bytes) -> Mapping[str, Json]:
 
 
 def queue_name(document: Mapping[str, Json]) -> str:
-    """`queue_name`, which must be there and be well-formed."""
+    """Return `queue_name`, which must be there and be well-formed."""
     name = document.get("queue_name")
     if not isinstance(name, str) or not _QUEUE_NAME.fullmatch(name):
         raise errors.bad_queue_name(str(name))
@@ -84,7 +85,7 @@ def queue_name(document: Mapping[str, Json]) -> str:
 
 
 def jurisdiction(document: Mapping[str, Json]) -> str | None:
-    """`jurisdiction`, when given one of Cloudflare's."""
+    """Return `jurisdiction`, one of Cloudflare's, or None when it is not given."""
     value = document.get("jurisdiction")
     if value is not None and value not in _JURISDICTIONS:
         raise errors.bad_schema(f"jurisdiction {value!r} is none of {', '.join(_JURISDICTIONS)}")
@@ -92,7 +93,7 @@ def jurisdiction(document: Mapping[str, Json]) -> str | None:
 
 
 def queue_settings(document: Mapping[str, Json], base: QueueSettings) -> QueueSettings:
-    """`settings` over `base`."""
+    """Return `base` with the changes that `settings` names."""
     given = _object(document.get("settings") or {}, "settings")
     paused = given.get("delivery_paused", base.delivery_paused)
     if not isinstance(paused, bool):
@@ -109,7 +110,7 @@ def queue_settings(document: Mapping[str, Json], base: QueueSettings) -> QueueSe
 
 
 def consumer(document: Mapping[str, Json]) -> ConsumerSpec:
-    """A consumer of either type, with its type's defaults filled in."""
+    """Return a consumer of either type, with its type's defaults filled in."""
     kind = document.get("type")
     if kind not in ("http_pull", "worker"):
         raise errors.bad_schema(f"consumer type {kind!r} is neither 'http_pull' nor 'worker'")
@@ -129,7 +130,7 @@ def consumer(document: Mapping[str, Json]) -> ConsumerSpec:
 
 
 def message(document: Mapping[str, Json], batch_delay: int | None = None) -> NewMessage:
-    """One message to push; the delay of its batch (seconds) is for one that names none.
+    """Return one message to push; without a delay of its own it has its batch's (seconds).
 
     Without a `content_type` it is JSON, as it is for a Worker's `send()`.
     """
@@ -153,7 +154,7 @@ def message(document: Mapping[str, Json], batch_delay: int | None = None) -> New
 
 
 def batch(document: Mapping[str, Json]) -> tuple[NewMessage, ...]:
-    """The messages of one batch push."""
+    """Return the messages of one batch push."""
     delay = _integer(document, "delay_seconds", 0, MAX_DELAY, errors.bad_batch_delay)
     documents = _array(document, "messages")
     if not 1 <= len(documents) <= MAX_BATCH_COUNT:
@@ -166,22 +167,22 @@ def batch(document: Mapping[str, Json]) -> tuple[NewMessage, ...]:
 
 
 def batch_size(document: Mapping[str, Json]) -> int | None:
-    """How many messages a pull or a peek wants at most; None for the default."""
+    """Return how many messages a pull or a peek asks for at most; None for the default."""
     return _integer(document, "batch_size", 1, MAX_BATCH_COUNT, errors.bad_schema)
 
 
 def visibility_timeout_ms(document: Mapping[str, Json]) -> int | None:
-    """How long a pull leases its messages; None for the consumer's setting."""
+    """Return how long a pull leases its messages; None for the consumer's setting."""
     return _integer(document, "visibility_timeout_ms", 0, MAX_VISIBILITY_MS, errors.bad_schema)
 
 
 def acks(document: Mapping[str, Json]) -> tuple[str, ...]:
-    """The lease ids to acknowledge."""
+    """Return the lease ids to acknowledge."""
     return tuple(_text(each, "lease_id", "an element of acks") for each in _array(document, "acks"))
 
 
 def retries(document: Mapping[str, Json]) -> tuple[Retry, ...]:
-    """The leases to give back."""
+    """Return the leases to give back."""
     return tuple(
         Retry(
             _text(each, "lease_id", "an element of retries"),
@@ -192,20 +193,20 @@ def retries(document: Mapping[str, Json]) -> tuple[Retry, ...]:
 
 
 def refs(document: Mapping[str, Json]) -> tuple[str, ...]:
-    """The peeked messages to remove."""
+    """Return the refs of the peeked messages to remove."""
     if "refs" not in document:
         raise errors.bad_schema("refs is missing")
     return tuple(_text(each, "ref", "an element of refs") for each in _array(document, "refs"))
 
 
 def purge_is_confirmed(document: Mapping[str, Json]) -> None:
-    """A purge wants to be told that it can't be undone."""
+    """Refuse a purge whose request does not confirm that it can't be undone."""
     if document.get("delete_messages_permanently") is not True:
         raise errors.bad_schema("delete_messages_permanently must be true")
 
 
 def subscription(document: Mapping[str, Json], *, whole: bool) -> Mapping[str, Json]:
-    """The fields of an event subscription; a `whole` one has them all, a change some."""
+    """Return the fields of an event subscription; a `whole` one has them all, a change some."""
     given = {name: document[name] for name in _SUBSCRIPTION_FIELDS if name in document}
     if whole:
         given = {"enabled": True, **given}
@@ -222,7 +223,7 @@ def subscription(document: Mapping[str, Json], *, whole: bool) -> Mapping[str, J
 
 
 def page(query: Mapping[str, str], name: str, default: int, most: int) -> int:
-    """A page's number or size, from a query string, kept within 1 and `most`."""
+    """Return a page's number or size from a query string, kept within 1 and `most`."""
     given = query.get(name, "")
     if not given.isdecimal():
         return default
@@ -230,7 +231,7 @@ def page(query: Mapping[str, str], name: str, default: int, most: int) -> int:
 
 
 def _refuse_constant(name: str) -> None:
-    """Python's parser takes NaN and Infinity, which are no JSON."""
+    """Refuse NaN and Infinity, which Python's parser takes, but which are no JSON."""
     raise ValueError(name)
 
 
@@ -257,7 +258,7 @@ def _text(value: Json, name: str, where: str) -> str:
 def _integer(
     document: Mapping[str, Json], name: str, low: int, high: int, refusal: _Refusal
 ) -> int | None:
-    """A whole number within bounds; None when absent or null. JSON may write 5 as 5.0."""
+    """Return a whole number within bounds; None when absent or null. JSON may write 5 as 5.0."""
     value = document.get(name)
     if value is None:
         return None

@@ -21,20 +21,20 @@ from cutmv.emulator.commit import GroupCommit
 from cutmv.emulator.ratelimit import RateLimit
 from cutmv.emulator.store import Store
 
-#: Seconds that running calls get to end after SIGTERM; a `hang` never would.
+#: Seconds that running calls get to end after SIGTERM; a `hang` never ends by itself.
 _SHUTDOWN_S = 1
 #: Connections that may wait to be accepted.
 _BACKLOG = 2048
 
 
 def wall_ms() -> int:
-    """Milliseconds since the epoch."""
+    """Return the milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How to serve: `port` 0 takes a free one; `latency_ms` is added to every call."""
+    """The server's options: `port` 0 takes a free port; `latency_ms` is added to every call."""
 
     host: str
     port: int
@@ -47,7 +47,7 @@ class ServerOptions:
 
 
 def make_app(options: ServerOptions, now_ms: Callable[[], int] = wall_ms) -> Starlette:
-    """The whole emulator as one ASGI application, which closes its store at its shutdown."""
+    """Return the whole emulator as one ASGI application, which closes its store at shutdown."""
     store = Store(options.db, now_ms)
     emulator = Emulator(
         account_id=options.account_id,
@@ -71,7 +71,7 @@ def make_app(options: ServerOptions, now_ms: Callable[[], int] = wall_ms) -> Sta
 
 
 def serve(options: ServerOptions, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` gets the base URL once connections are taken.
+    """Serve until SIGTERM or SIGINT; call `announce` with the base URL once it listens.
 
     Error: OSError when the address can't be listened on.
     """
@@ -96,7 +96,7 @@ async def _not_found(request: Request, _: Exception) -> Response:
 
 
 class _Protocol(HttpToolsProtocol):
-    """Leaves the connection's transport where a call finds it that must be cut off."""
+    """Puts the connection's transport into the scope, so that a fault can end the connection."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -1,4 +1,4 @@
-"""What happened since the start or the last reset, for tests to look at."""
+"""Counts calls and messages since the start or the last reset, for tests to read."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from cutmv.emulator.model import AckResult, Delivery, Json, NewMessage, operatio
 
 @dataclass
 class Stats:
-    """Counters; all of them since the process started, so a restart forgets them."""
+    """Counters since the process started or was reset; a restart forgets them."""
 
-    #: By route, then by HTTP status or by the fault that took its place.
+    #: Calls by route, then by HTTP status or by the fault that took its place.
     calls: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     #: Calls refused by the rate limit.
     refused: int = 0
     #: Messages pushed.
     published: int = 0
-    #: Messages handed out by pulls.
+    #: Messages delivered by pulls.
     deliveries: int = 0
-    #: Of those, not the message's first.
+    #: Deliveries that were not the message's first.
     redeliveries: int = 0
-    #: Of those, copies made by the fault `duplicate`.
+    #: Deliveries of copies that the fault `duplicate` made.
     duplicates: int = 0
     acked: int = 0
     retried: int = 0
-    #: Operations as Cloudflare bills them: one for each 64 KB of a message.
+    #: Write operations as Cloudflare bills them: one for each 64 KB of a message.
     writes: int = 0
-    #: A pull that brings nothing is one, too.
+    #: Read operations; a pull that brings nothing is one, too.
     reads: int = 0
-    #: By acks.
+    #: Delete operations by acks.
     deletes: int = 0
 
     def pushed(self, messages: Sequence[NewMessage]) -> None:
@@ -53,7 +53,7 @@ class Stats:
         self.duplicates += sum(each.is_copy for each in messages)
 
     def as_json(self) -> Json:
-        """All of them by name."""
+        """Return all counters by name."""
         return {
             "calls": {route: dict(counts) for route, counts in self.calls.items()},
             "refused": self.refused,
@@ -67,5 +67,5 @@ class Stats:
         }
 
     def reset(self) -> None:
-        """Start again from nothing."""
+        """Set all counters to zero."""
         self.__init__()  # type: ignore[misc]  # every field has a default

@@ -1,8 +1,8 @@
-"""All the SQL: what is configured (`registry`) and what is queued (`messages`), in `tables`.
+"""All the SQL: queues and their settings (`registry`), messages (`messages`), and the `tables`.
 
-Synchronous, one connection, used by one thread. `Registry` and `Messages` neither begin nor commit:
-whoever calls them does, so that many calls share one transaction. Time comes in through `now_ms`,
-so that a test may turn the clock.
+The store is synchronous, has one connection, and is used by one thread. `Registry` and `Messages`
+neither begin nor commit a transaction: their caller does, so that many calls share one. The caller
+passes in the clock (`now_ms`), so that a test can set it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Messages", "Registry", "Store"]
 
 
 class Store:
-    """One file: its `registry` and its `messages`, and the transactions around both."""
+    """One file: its `registry`, its `messages`, and the transactions around both."""
 
     def __init__(self, path: Path | str, now_ms: Callable[[], int]) -> None:
         self._db = connect(path)
@@ -28,7 +28,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit at the end, or undo everything when it raises."""
+        """Commit the block's work at its end, or undo all of it when the block raises."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -40,7 +40,7 @@ class Store:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Inside a transaction: undo this piece alone when it raises, if that can be done."""
+        """Inside a transaction, undo only this block's work when it raises, if possible."""
         self._db.execute("SAVEPOINT piece")
         try:
             yield
@@ -53,7 +53,7 @@ class Store:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether one is open. SQLite ends it by itself, undone, when the disk is full."""
+        """Whether a transaction is open. SQLite itself undoes and ends it when the disk is full."""
         return self._db.in_transaction
 
     def reset(self) -> None:
@@ -62,5 +62,5 @@ class Store:
             self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # names of our own
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file, and let go of it."""
+        """Write the write-ahead log into the file, and close it."""
         self._db.close()

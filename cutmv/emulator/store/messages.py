@@ -1,4 +1,4 @@
-"""The messages: pushed, leased, acknowledged, given back, dead-lettered, dropped when too old."""
+"""Messages: pushes, leases, acknowledges, retries and dead-letters them, and drops old ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cutmv.emulator.model import (
 )
 from cutmv.emulator.store.registry import Registry
 
-#: Messages that a reordered pull picks its batch from, as a multiple of the batch.
+#: Messages from which a reordered pull picks its batch, as a multiple of the batch.
 REORDER_WINDOW = 10
 
 #: seq, message_id, body, content_type, attempts, created_ms, is_copy.
@@ -31,10 +31,10 @@ _Row = tuple[int, str, bytes, str, int, int, int]
 
 
 class Messages:
-    """The messages of all queues; methods may raise the `ApiError` their call answers.
+    """The messages of all queues; methods may raise the `ApiError` with which a call is refused.
 
-    What is overdue (kept too long, or delivered too often) is settled before anything looks at
-    its queue.
+    Methods that read a queue's messages first settle its overdue ones (kept too long, or delivered
+    too often).
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class Messages:
         visibility_ms: int | None = None,
         shuffle: random.Random | None = None,
     ) -> Sequence[Delivery]:
-        """Lease waiting messages, longest waiting first, or in the order `shuffle` gives.
+        """Lease waiting messages, longest waiting first, or in the order that `shuffle` gives.
 
-        A `batch_size` or `visibility_ms` of None takes the consumer's setting. Errors: 10104, and
-        pull not enabled when the queue has no `http_pull` consumer.
+        A `batch_size` or `visibility_ms` of None stands for the consumer's setting. Errors: 10104,
+        and pull not enabled when the queue has no `http_pull` consumer.
         """
         queue = self._settled(queue_id)
         if queue.consumer is None or queue.consumer.spec.type != "http_pull":
@@ -107,10 +107,10 @@ class Messages:
     def acknowledge(
         self, queue_id: str, acks: Iterable[str], retries: Iterable[Retry]
     ) -> AckResult:
-        """End leases: acked messages go, retried ones come back. Error: 10104.
+        """End leases: remove acked messages, and return retried ones. Error: 10104.
 
-        An acknowledgement by a lease that ran out still counts, even when the message is leased
-        again by then. A retry by one that was leased again does not: it is back already.
+        An ack by an expired lease still counts, even when the message is leased again by then. A
+        retry by such a lease does not count, since the message came back already.
         """
         queue = self._settled(queue_id)
         warnings: dict[str, str] = {}
@@ -130,7 +130,7 @@ class Messages:
                 warnings[retry.lease_id] = "lease is unknown, or its message was delivered again"
                 continue
             delay = _first(retry.delay, spec.settings["retry_delay"] if spec else 0)
-            # The last attempt has nothing to wait for: it is settled at the next look.
+            # After the last attempt there is no delay: the message is settled at the next call.
             self._db.execute(
                 "UPDATE messages SET leased_ms = NULL, visible_ms = ? +"
                 " CASE WHEN attempts > ? THEN 0 ELSE ? END WHERE seq = ?",
@@ -140,7 +140,7 @@ class Messages:
         return AckResult(acked, retried, warnings, deletes)
 
     def remove(self, queue_id: str, refs: Iterable[str]) -> dict[str, str]:
-        """Delete messages by the `ref` a peek gave; answers warnings by ref. Error: 10104."""
+        """Delete messages by the `ref` of a peek; return warnings by ref. Error: 10104."""
         self._settled(queue_id)
         warnings = {}
         for ref in refs:
@@ -161,13 +161,13 @@ class Messages:
         return self._registry.queue(queue_id)
 
     def metrics(self, queue_id: str) -> Metrics:
-        """A queue's backlog. Error: 10104."""
+        """Return a queue's backlog. Error: 10104."""
         queue = self._settled(queue_id)
         oldest = self._one("SELECT min(created_ms) FROM messages WHERE queue_id = ?", queue_id)
         return Metrics(queue.backlog_count, queue.backlog_bytes, oldest or 0)
 
     def copy(self, queue_id: str, message_ids: Iterable[str]) -> None:
-        """Put a second copy of messages just pulled into their queue, to repeat that delivery."""
+        """Put copies of messages just pulled into their queue, to repeat their delivery."""
         self._db.executemany(
             "INSERT INTO messages (queue_id, message_id, created_ms, visible_ms, attempts,"
             " is_copy, content_type, size, body)"
@@ -177,26 +177,26 @@ class Messages:
         )
 
     def leases(self) -> int:
-        """How many messages are leased now."""
+        """Return how many messages are leased now."""
         return self._one(
             "SELECT count(*) FROM messages WHERE leased_ms IS NOT NULL AND visible_ms > ?",
             self._now_ms(),
         )
 
     def backlogs(self) -> dict[str, int]:
-        """How many messages each queue holds, by queue name."""
+        """Return how many messages each queue holds, by queue name."""
         rows = self._db.execute("SELECT queue_id, queue_name FROM queues ORDER BY queue_name")
         return {name: self.metrics(queue_id).count for queue_id, name in rows.fetchall()}
 
     def _settled(self, queue_id: str) -> Queue:
-        """The queue, after what is overdue in it, and in those whose dead letters it takes."""
+        """Settle overdue messages of a queue and of its dead letters' sources; return the queue."""
         queue = self._registry.queue(queue_id)
         sources = self._registry.sources_of_dead_letters(queue)
         moved = [self._settle(each) for each in (*sources, queue)]
         return self._registry.queue(queue_id) if any(moved) else queue
 
     def _settle(self, queue: Queue) -> bool:
-        """Drop what was kept too long, dead-letter what failed too often; tell if any was."""
+        """Drop messages kept too long, dead-letter those that failed too often; return if any."""
         now = self._now_ms()
         dropped = self._db.execute(
             "DELETE FROM messages WHERE queue_id = ? AND created_ms <= ?",
@@ -231,7 +231,7 @@ class Messages:
         ).fetchall()
 
     def _leased(self, queue_id: str, handle: str, *, current: bool) -> int | None:
-        """The row a handle means; with `current`, only when no later lease was given."""
+        """Return the row of a handle; with `current`, only if no later lease was given."""
         parsed = _parse_handle(handle)
         if parsed is None:
             return None
@@ -248,7 +248,7 @@ class Messages:
         return seq
 
     def _one(self, statement: str, *values: str | int | None) -> int:
-        """The one number a statement answers."""
+        """Return the one number that a statement selects."""
         return self._db.execute(statement, values).fetchone()[0]  # type: ignore[no-any-return]
 
 
@@ -266,7 +266,7 @@ def _delivery(row: _Row, *, attempts: int) -> Delivery:
 
 
 def _handle(seq: int, attempt: int, message_id: str) -> str:
-    """A lease id or ref: it finds its row without an index, and dies with the row."""
+    """Return a lease id or ref, which finds its row without an index, and ends with the row."""
     return base64.urlsafe_b64encode(f"{seq}:{attempt}:{message_id}".encode()).decode()
 
 
@@ -279,10 +279,10 @@ def _parse_handle(handle: str) -> tuple[int, int, str] | None:
 
 
 def _max_retries(spec: ConsumerSpec | None) -> int:
-    """Without a consumer nothing is delivered, so nothing is delivered too often."""
+    """Return a consumer's `max_retries`; without one, no limit, since nothing is delivered."""
     return spec.settings["max_retries"] if spec else 1 << 30
 
 
 def _first(value: int | None, default: int) -> int:
-    """`value`, unless it is None; 0 is a value."""
+    """Return `value`, or `default` if it is None; 0 is a value."""
     return default if value is None else value

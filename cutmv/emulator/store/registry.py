@@ -1,4 +1,4 @@
-"""What is configured: queues, their consumers, and event subscriptions."""
+"""The registry: queues with their settings, their consumers, and event subscriptions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SELECT q.queue_id, q.queue_name, q.jurisdiction, q.created_ms, q.modified_ms, q.
 FROM queues q LEFT JOIN consumers c USING (queue_id)
 """
 
-#: Keeps the queues whose names are in a JSON array; an empty one keeps all.
+#: Selects the queues whose names are in a JSON array; an empty array selects all.
 _CALLED = """
 WHERE json_array_length(:names) = 0
     OR q.queue_name IN (SELECT value FROM json_each(:names))
@@ -36,7 +36,7 @@ _SUBSCRIPTIONS = "SELECT subscription_id, created_ms, modified_ms, document FROM
 
 
 class Registry:
-    """Queues, consumers and subscriptions; methods may raise the `ApiError` their call answers."""
+    """Queues, consumers and subscriptions; methods may raise the `ApiError` that refuses a call."""
 
     def __init__(self, db: sqlite3.Connection, now_ms: Callable[[], int]) -> None:
         self._db = db
@@ -47,7 +47,7 @@ class Registry:
     def create_queue(
         self, name: str, jurisdiction: str | None = None, settings: QueueSettings | None = None
     ) -> Queue:
-        """A new, empty queue. Errors: 11009 when the name is taken, 11006 at 10,000 queues."""
+        """Create an empty queue. Errors: 11009 when the name is taken, 11006 at 10,000 queues."""
         if self._named(name):
             raise errors.queue_name_taken(name)
         if self.count_queues() >= MAX_QUEUES:
@@ -62,14 +62,14 @@ class Registry:
         return self.queue(queue_id)
 
     def queue(self, queue_id: str) -> Queue:
-        """The queue of this id. Error: 10104."""
+        """Return the queue of this id. Error: 10104."""
         row = self._db.execute(_QUEUES + "WHERE q.queue_id = ?", (queue_id,)).fetchone()
         if row is None:
             raise errors.queue_not_found(queue_id)
         return _queue(row)
 
     def queues(self, *, limit: int, offset: int, names: Sequence[str] = ()) -> Sequence[Queue]:
-        """A page of queues, oldest first; with `names`, of those alone."""
+        """Return a page of queues, oldest first; with `names`, of those alone."""
         rows = self._db.execute(
             f"{_QUEUES} {_CALLED} ORDER BY q.created_ms, q.queue_id LIMIT :limit OFFSET :offset",
             {"names": json.dumps(names), "limit": limit, "offset": offset},
@@ -77,7 +77,7 @@ class Registry:
         return [_queue(row) for row in rows]
 
     def count_queues(self, names: Sequence[str] = ()) -> int:
-        """How many queues there are; with `names`, how many of those."""
+        """Return how many queues there are; with `names`, how many of those."""
         row = self._db.execute(
             f"SELECT count(*) FROM queues q {_CALLED}",  # noqa: S608  # text of our own
             {"names": json.dumps(names)},
@@ -85,7 +85,7 @@ class Registry:
         return int(row[0])
 
     def sources_of_dead_letters(self, queue: Queue) -> Sequence[Queue]:
-        """The other queues whose dead letters come to this one."""
+        """Return the other queues whose dead letters come to this one."""
         rows = self._db.execute(
             _QUEUES + "WHERE c.dead_letter_queue = ? AND q.queue_id != ?",
             (queue.queue_name, queue.queue_id),
@@ -93,7 +93,7 @@ class Registry:
         return [_queue(row) for row in rows]
 
     def made_if_missing(self, name: str) -> Queue:
-        """The queue of this name. Cloudflare makes a missing dead-letter queue by itself."""
+        """Return the queue of this name; create it, as Cloudflare does a dead-letter queue."""
         return self._named(name) or self.create_queue(name)
 
     def update_queue(self, queue_id: str, name: str, settings: QueueSettings) -> Queue:
@@ -117,14 +117,14 @@ class Registry:
     # --- consumers
 
     def create_consumer(self, queue_id: str, spec: ConsumerSpec) -> Consumer:
-        """The queue's one consumer. Errors: 10104; 11004 when it has one."""
+        """Create the queue's one consumer. Errors: 10104; 11004 when it has one."""
         queue = self.queue(queue_id)
         if queue.consumer:
             raise errors.consumer_exists(queue.queue_name)
         return self._put_consumer(queue, secrets.token_hex(16), self._now_ms(), spec)
 
     def consumer(self, queue_id: str, consumer_id: str) -> Consumer:
-        """The consumer of this id on this queue. Errors: 10104, and consumer not found."""
+        """Return the consumer of this id on this queue. Errors: 10104, and consumer not found."""
         found = self.queue(queue_id).consumer
         if found is None or found.consumer_id != consumer_id:
             raise errors.consumer_not_found(consumer_id)
@@ -163,13 +163,13 @@ class Registry:
     # --- event subscriptions
 
     def create_subscription(self, document: Json) -> Subscription:
-        """A new subscription. Error: 10104 when the queue it is for does not exist."""
+        """Create a subscription. Error: 10104 when its queue does not exist."""
         self.queue(document["destination"]["queue_id"])
         now = self._now_ms()
         return self._put_subscription(Subscription(secrets.token_hex(16), now, now, document))
 
     def subscription(self, subscription_id: str) -> Subscription:
-        """The subscription of this id. Error: subscription not found."""
+        """Return the subscription of this id. Error: subscription not found."""
         row = self._db.execute(
             f"{_SUBSCRIPTIONS} WHERE subscription_id = ?", (subscription_id,)
         ).fetchone()
@@ -178,19 +178,19 @@ class Registry:
         return _subscription(row)
 
     def subscriptions(self) -> Sequence[Subscription]:
-        """All subscriptions, oldest first."""
+        """Return all subscriptions, oldest first."""
         rows = self._db.execute(f"{_SUBSCRIPTIONS} ORDER BY created_ms, subscription_id")
         return [_subscription(row) for row in rows]
 
     def update_subscription(self, subscription_id: str, changes: Json) -> Subscription:
-        """Change what is named. Errors: subscription not found; 10104 for its queue."""
+        """Change the named fields. Errors: subscription not found; 10104 for its queue."""
         found = self.subscription(subscription_id)
         document = {**found.document, **changes}
         self.queue(document["destination"]["queue_id"])
         return self._put_subscription(replace(found, modified_ms=self._now_ms(), document=document))
 
     def delete_subscription(self, subscription_id: str) -> Subscription:
-        """Remove a subscription, and show it a last time. Error: subscription not found."""
+        """Remove a subscription, and return it. Error: subscription not found."""
         found = self.subscription(subscription_id)
         self._db.execute("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
         return found

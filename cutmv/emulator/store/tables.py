@@ -1,9 +1,9 @@
 """The tables, and the connection to the file that holds them.
 
-A message row is in one of three states, told by its columns alone, so no timer moves it: delayed
-(`visible_ms` ahead, `leased_ms` null), waiting (`visible_ms` past), leased (`visible_ms` ahead,
-`leased_ms` set). Triggers keep each queue's backlog counted, because counting it anew would make
-every answer as slow as the backlog is long.
+A message row is in one of three states, which its columns alone tell, so no timer has to change it:
+delayed (`visible_ms` in the future, `leased_ms` null), waiting (`visible_ms` in the past), leased
+(`visible_ms` in the future, `leased_ms` set). Triggers keep the count of each queue's backlog,
+since to count it for each response would take longer the longer the backlog is.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-#: Seconds to wait for another emulator to let go of the file.
+#: Seconds to wait for another emulator to close the file.
 _LOCK_TIMEOUT_S = 2
 
-#: NORMAL syncs at checkpoints only: what was committed survives the process's death, not a
-#: power cut, which no test of ours can make. EXCLUSIVE keeps a second emulator off the file.
+#: NORMAL syncs at checkpoints only: committed work survives the process's death, but not a power
+#: cut, which no test can cause. EXCLUSIVE keeps a second emulator from opening the file.
 _PRAGMAS = """
 PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA journal_mode = WAL;
@@ -89,12 +89,12 @@ END;
 
 
 def connect(path: Path | str) -> sqlite3.Connection:
-    """Open the file, made when missing, for this process alone.
+    """Open the file for this process alone, and create it if it is missing.
 
-    In autocommit: transactions are begun and ended by whoever groups the calls. Error:
-    sqlite3.Error when the file is another emulator's, or no database.
+    The connection is in autocommit mode: the code that groups calls begins and ends transactions.
+    Error: sqlite3.Error when another emulator uses the file, or it is no database.
     """
-    # Another thread may open and close it than serves; no two use it at once.
+    # One thread may open and close the connection, and another use it; no two use it at once.
     db = sqlite3.connect(
         path, timeout=_LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )

@@ -6,19 +6,19 @@
     with publish_batch(app):  # loops of `apply_async` by calls of up to 100 messages
         ...
 
-Nothing of the rest of ``cutmv`` is imported, and httpx only when a connection is opened. The
-packages and modules, from top to bottom, each importing only those below it:
+This package imports nothing of the rest of ``cutmv``, and httpx only when a connection is opened.
+Its packages and modules, from top to bottom, each importing only those below it:
 
-- ``transport``, ``channel``, ``routing``: what kombu sees; a publish's `Route` is computed once.
-  ``admin``: what a person does to queues
-- ``session``: one of each of what follows for a process, shared by its connections
-- ``consumer``: from the broker to the worker. ``producer``: from a publish to the broker.
-  ``fanout``: temporary queues, for remote control and events
-- ``edge``: talks to the edge Worker. ``leases``: how a delivery ends
-- ``queues``: which queues there are, and what they are bound to. ``messages``: what a message is
-- ``api``: the REST API. ``celery_worker``: what the transport asks of Celery
-- ``options``, ``runtime``, ``errors``: what the transport can be told; threads and pauses; what can
-  go wrong
+- ``transport``, ``channel``, ``routing``: the classes that kombu calls; a publish's `Route` is
+  computed once. ``admin``: an operator's commands on queues
+- ``session``: the objects that a process's connections to an account share
+- ``consumer``: brings messages to the worker. ``producer``: publishes messages. ``fanout``:
+  temporary queues, for remote control and events
+- ``edge``: talks to the edge Worker. ``leases``: ends deliveries
+- ``queues``: names, finds and creates queues and bindings. ``messages``: encodes messages, and
+  keeps large ones in an object store
+- ``api``: calls the REST API. ``celery_worker``: asks the process's Celery worker
+- ``options``, ``runtime``, ``errors``: the transport's options; threads and pauses; its errors
 """
 
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ TRANSPORT_ALIASES["cloudflare"] = "cutmv.transports.cloudflare.transport:Transpo
 
 
 def __getattr__(name: str) -> Any:
-    # Registering the transport must stay cheap for those who never publish.
+    # Importing this package must stay cheap for a process that never publishes.
     if name == "publish_batch":
         from cutmv.transports.cloudflare import producer
 

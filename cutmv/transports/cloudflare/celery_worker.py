@@ -1,6 +1,6 @@
-"""The Celery worker that this process may be: what the transport asks of it.
+"""The calls that the transport makes to Celery, in a process that is a Celery worker.
 
-Other users of kombu have none, and nothing here loads Celery.
+Other programs that use kombu have no worker, and this module never imports Celery.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ _workers: list[Any] = []
 
 
 def attach(driver_type: str) -> None:
-    """Learn of the worker, and let its mingle and gossip start over this transport.
+    """Have Celery report its worker, and allow the worker's mingle and gossip on this transport.
 
-    A worker looks at the driver of its connection before it builds them, so this is in time.
+    A worker reads its connection's driver type before it builds them, so this is early enough.
     """
     for module, step in (("mingle", "Mingle"), ("gossip", "Gossip")):
         loaded: Any = sys.modules.get(f"celery.worker.consumer.{module}")
@@ -31,7 +31,7 @@ def _on_worker_init(sender: Any, **_kwargs: Any) -> None:
 
 
 def longest_hold() -> float | None:
-    """Return the seconds for which a message may be held: its own run, and those it waits for.
+    """Return the seconds for which a worker may hold a message: its task's run and those before it.
 
     None where there is no worker, or one of its tasks has no hard time limit.
     """
@@ -54,15 +54,15 @@ def running_tags() -> set[str]:
     if state is None:
         return set()
     if state.should_terminate is not None and state.should_terminate is not False:
-        return set()  # a cold shutdown kills them
+        return set()  # a cold shutdown kills the tasks
     return {request.message.delivery_tag for request in tuple(state.active_requests)}
 
 
 def abandon(delivery_tag: str) -> bool:
-    """Stop the task of a message that another worker has now; tell whether there was one.
+    """Stop the task of a message that another worker has taken over; return whether it was stopped.
 
-    Its process is ended, without a word about the task's state: the other worker gives that. Pools
-    that can't end a task let it run.
+    The task's process is ended, and no state of the task is reported: the other worker does that. A
+    pool that can't end a task lets it run.
     """
     state: Any = sys.modules.get("celery.worker.state")
     pool = getattr(_workers[0], "pool", None) if _workers else None
@@ -74,7 +74,7 @@ def abandon(delivery_tag: str) -> bool:
                 request.cancel(pool, emit_retry=False)
             except NotImplementedError:
                 return False
-            if not request.time_start:  # it waits for a process: let it not start
+            if not request.time_start:  # it waits for a process, and must not start
                 request._announce_cancelled(emit_retry=False)
             return True
     return False

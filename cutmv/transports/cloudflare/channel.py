@@ -34,7 +34,7 @@ class Channel(RoutingChannel):
     """A channel over Cloudflare Queues.
 
     Temporary queues (exclusive or auto-delete) are held in this process (see `fanout`); any other
-    is a queue of the account.
+    queue is a durable queue of the account.
     """
 
     do_restore = False
@@ -47,11 +47,11 @@ class Channel(RoutingChannel):
 
     @property
     def qos(self) -> QoS:
-        """Prefetch and unsettled messages."""
+        """The prefetch limit and the unsettled messages."""
         if self._prefetch is None:
             session = self.session
             self._prefetch = QoS(self, session.acknowledger, session.options.pull_linger)
-            self._qos = self._prefetch  # what the base class closes
+            self._qos = self._prefetch  # so that the base class closes it
         return self._prefetch
 
     # Queues.
@@ -59,7 +59,10 @@ class Channel(RoutingChannel):
     def prepare_queue_arguments(
         self, arguments: dict[str, Any] | None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Add when the queue expires unread, by RabbitMQ's name for it; all else is ignored."""
+        """Add after how long without a reader the queue expires, by RabbitMQ's name (ms).
+
+        Other keyword arguments are ignored.
+        """
         expires: float | None = kwargs.get("expires")
         added = {"x-expires": expires * 1000} if expires else {}
         return {**(arguments or {}), **added}
@@ -73,9 +76,9 @@ class Channel(RoutingChannel):
         arguments: dict[str, Any] | None = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> queue_declare_ok_t:
-        """Make sure the queue exists, or with `passive` that it already does.
+        """Create the queue if it does not exist; with `passive`, raise if it does not.
 
-        Only a passive declaration counts the messages: that costs a call.
+        Only a passive declaration counts the messages, since that needs a call.
         """
         queue = queue or f"amq.gen-{uuid()}"
         memory = self.session.memory
@@ -101,7 +104,7 @@ class Channel(RoutingChannel):
         if_empty: bool = False,
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        """Delete a queue with all it holds; with `if_empty`, only if that is nothing."""
+        """Delete a queue with all its messages; with `if_empty`, only if it has none."""
         if if_empty and self._size(queue):
             return
         if self.session.memory.has(queue):
@@ -113,7 +116,7 @@ class Channel(RoutingChannel):
         self.state.queue_bindings_delete(queue)
 
     def after_reply_message_received(self, queue: str) -> None:
-        """Keep the reply queue, which goes with its channel: others may still answer."""
+        """Keep the reply queue until its channel closes, since other workers may still reply."""
 
     def _drop_temporary(self, queue: str, force: bool = True) -> None:
         self.session.temporary_queues.unbind(queue, force=force)
@@ -146,17 +149,17 @@ class Channel(RoutingChannel):
         return count
 
     def _levels(self, queue: str) -> tuple[QueueName, ...]:
-        """Return what has queues of the account: the queue, and its bands of priorities."""
+        """Return the priority levels of a queue, each of which has a queue of the account."""
         return names.levels(queue, self.session.options.priority_steps)
 
     def _existing(self, queue: str) -> list[Queue]:
-        """Return a queue's queues of the account; raises `QueueMissing` when it has none."""
+        """Return the queues of the account of a queue's levels; raises `QueueMissing` for none."""
         queues = self.session.directory
         first, *others = self._levels(queue)
         return [queues.get(first), *(found for level in others if (found := queues.find(level)))]
 
     def _intakes(self, queue: str) -> list[Intake]:
-        """Return what to consume, the most urgent first; makes what is missing, if allowed."""
+        """Return an intake for each priority level, most urgent first; create missing queues."""
         session = self.session
         pushed = session.options.pushes(queue)
         require = session.directory.require_push if pushed else session.directory.require_pull
@@ -174,7 +177,7 @@ class Channel(RoutingChannel):
         ]
 
     def create_publish_batch(self, max_size: int) -> ProducerBatch:
-        """Return what `kombu.Producer.batch` fills: messages for few calls."""
+        """Return the batch that `kombu.Producer.batch` fills, to publish it by few calls."""
         return ProducerBatch(self, self.session.publishers, max_size)
 
     # Consuming.
@@ -187,7 +190,7 @@ class Channel(RoutingChannel):
         consumer_tag: str,
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        """Start giving the queue's messages to `callback`."""
+        """Start giving the queue's messages to `callback`, which the consumer's loop calls."""
         session, ready = self.session, self.connection.ready
         consumer: QueueConsumer | MemoryConsumer
         if session.memory.has(queue):
@@ -205,13 +208,13 @@ class Channel(RoutingChannel):
             consumer.source.start()
             return
         session.memory.consume(queue, lambda message: ready.put(memory_consumer, [message]))
-        if not session.memory.is_bound(queue):  # but to the default exchange, as any queue is
+        if not session.memory.is_bound(queue):  # only to the default exchange, as every queue is
             session.temporary_queues.bind(
                 Binding("", "direct", queue, queue), session.memory.expires(queue)
             )
 
     def _source(self, queue: str, consumer: QueueConsumer) -> Poller | PushConsumer:
-        """Return what feeds a consumer; the threads that end its deliveries run already."""
+        """Return the poller or push consumer that feeds a consumer; start the acknowledger."""
         session, ready = self.session, self.connection.ready
         intakes = self._intakes(queue)
         session.acknowledger.start_extending()
@@ -243,7 +246,7 @@ class Channel(RoutingChannel):
         )
 
     def basic_cancel(self, consumer_tag: str) -> None:
-        """Stop consuming; what was fetched and not yet given out goes back to the queue."""
+        """Stop consuming; messages in the ready queue go back to their queue."""
         consumer = self._queue_consumers.pop(consumer_tag, None)
         if consumer is None:
             return
@@ -264,7 +267,7 @@ class Channel(RoutingChannel):
             self.qos.return_dropped()
 
     def _lose(self, delivery: Delivery) -> None:
-        """Have the consumer's loop told that another consumer has a message."""
+        """Have the consumer's loop forget a message that another consumer has taken over."""
         if self.connection is not None:
             self.connection.ready.put(LostDeliveries(self.qos), [delivery])
 
@@ -288,7 +291,7 @@ class Channel(RoutingChannel):
         return message
 
     def _get_delivery(self, queue: str) -> Delivery | None:
-        """Pull until a message is for us, or there is none."""
+        """Pull until the intake admits a message, or the queue has none."""
         session = self.session
         seconds, started = session.lease_seconds, time.monotonic()
         for intake in self._intakes(queue):
@@ -298,7 +301,7 @@ class Channel(RoutingChannel):
                 if not answer.messages:
                     break
                 until = time.monotonic() + seconds
-                # One that was pulled may not be for us: it is not due, say.
+                # The intake may keep a pulled message back: it is not due, say.
                 admitted = intake.admit(
                     [Delivery.pulled(queue_id, entry, until) for entry in answer.messages]
                 )
@@ -307,9 +310,9 @@ class Channel(RoutingChannel):
         return None
 
     def close(self) -> None:
-        """Cancel all consumers, return what is unsettled, drop the temporary queues."""
+        """Cancel all consumers, return unsettled messages, and drop the temporary queues."""
         if self.connection is not None and self.connection.inherited:
-            # Its threads and locks are the parent process's.
+            # The connection's threads and locks are the parent process's.
             self.closed = True
             return
         if not self.closed:
@@ -319,7 +322,7 @@ class Channel(RoutingChannel):
         if self.closed or self._prefetch is None:
             super().close()
             return
-        # What is shared must last until the tasks that run have ended: their acks need it.
+        # The session must last until the running tasks have ended, since their acks need it.
         session = sessions.acquire(self.session.credentials, self.session.options)
         super().close()
         if not self._prefetch.outlive(lambda: sessions.release(session)):

@@ -1,30 +1,30 @@
-"""Everything that can go wrong with the transport.
+"""The errors that the transport raises.
 
 ::
 
     kombu.exceptions.OperationalError
-    ├── CloudflareError             Cloudflare, or the way to it, failed
-    │   ├── Unreachable             no answer: DNS, refused, timed out, dropped
+    ├── CloudflareError             Cloudflare, or the network to it, failed
+    │   ├── Unreachable             no response: DNS, refused, timed out, dropped
     │   ├── AccessDenied            wrong token, wrong account, missing permission
-    │   ├── Throttled               429, or our own budget is used up
-    │   ├── ServerFault             5xx, or an answer that is no API answer
+    │   ├── Throttled               429, or the process's own rate limit is used up
+    │   ├── ServerFault             5xx, or a response that is none of the API's
     │   ├── NotFound                404: the queue is gone
     │   ├── Refused                 any other 4xx: asking again would change nothing
     │   ├── QueueMissing            the queue does not exist and may not be created
     │   └── PublishFailed           one of the above, met while publishing
-    │       └── BatchFailed         the same, of a batch: names what was not sent
+    │       └── BatchFailed         the same for a batch: names the messages not sent
     └── LedgerUnavailable           the lease ledger does not answer
     kombu.exceptions.KombuError
     ├── ConfigurationError          options or credentials are missing or wrong
     ├── QueueNameError              the name can't be a Cloudflare queue's name
-    ├── MessageTooLarge             over 128 KB, and nowhere to put it
+    ├── MessageTooLarge             over 128 KB, and no object store is set
     ├── TaskTooLong                 a task may take longer than a Worker waits for it
     └── ObjectStoreError            R2, or the directory in its place, failed
         └── ObjectMissing           there is no such object (any more)
 
-``CONNECTION_ERRORS`` are those after which kombu and Celery reconnect and try again. The
-others are final: ``PublishFailed`` too, because the client has already retried for as long as
-``publish_timeout`` allows, and a caller with another way to go should take it.
+After ``CONNECTION_ERRORS`` kombu and Celery reconnect and try again. The other errors are final:
+``PublishFailed`` too, because the client has already retried for as long as ``publish_timeout``
+allows, and a caller that has an alternative should take it.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from collections.abc import Sequence
 
 from kombu.exceptions import KombuError, OperationalError
 
-#: Messages that an error's line names; its attribute names all.
+#: Messages that an error's text names at most; its attribute names all.
 NAMED = 5
 
 
 class CloudflareError(OperationalError):
-    """Cloudflare, or the way to it, failed.
+    """Cloudflare, or the network to it, failed.
 
-    ``status`` is the HTTP status (0 without an answer), ``code`` Cloudflare's error code (0
-    when it gave none), ``retry_after`` the seconds it asked us to wait (``None``: not said).
+    ``status`` is the HTTP status (0 without a response), ``code`` Cloudflare's error code (0
+    when it gave none), ``retry_after`` the seconds it asked to wait (``None``: not said).
     """
 
     #: Whether the same call may succeed later.
@@ -56,14 +56,14 @@ class CloudflareError(OperationalError):
         self.retry_after = retry_after
 
     def again(self) -> CloudflareError:
-        """Return a copy to raise elsewhere: one error in many threads would mix tracebacks."""
+        """Return a copy to raise in another thread: sharing one error would mix tracebacks."""
         return type(self)(
             str(self), status=self.status, code=self.code, retry_after=self.retry_after
         )
 
 
 class Unreachable(CloudflareError):
-    """No answer came; whether the call took effect is unknown."""
+    """No response came; whether the call took effect is unknown."""
 
     passing = True
 
@@ -73,23 +73,23 @@ class AccessDenied(CloudflareError):
 
 
 class Throttled(CloudflareError):
-    """Cloudflare answered 429, or our own rate budget is used up."""
+    """Cloudflare answered 429, or the process's own rate limit is used up."""
 
     passing = True
 
 
 class ServerFault(CloudflareError):
-    """Cloudflare answered 5xx, or with something that is no API answer."""
+    """Cloudflare answered 5xx, or with a response that is none of the API's."""
 
     passing = True
 
 
 class NotFound(CloudflareError):
-    """What the call addressed does not exist (any more)."""
+    """The queue or other object that the call names does not exist (any more)."""
 
 
 class Refused(CloudflareError):
-    """Cloudflare refused the call for what it says."""
+    """Cloudflare refused the call because of its content."""
 
 
 class QueueMissing(CloudflareError):
@@ -97,20 +97,20 @@ class QueueMissing(CloudflareError):
 
 
 class PublishFailed(CloudflareError):
-    """Messages may not have been accepted; the line says why."""
+    """Messages may not have been accepted; the error's text says why."""
 
 
 class BatchFailed(PublishFailed):
     """Messages of a batch were not sent: ``unsent`` has their task ids, or message ids.
 
-    Those of a call whose answer was lost may have been accepted all the same.
+    The messages of a call whose response was lost may have been accepted all the same.
     """
 
     unsent: tuple[str, ...] = ()
 
     @classmethod
     def naming(cls, unsent: Sequence[str], cause: BaseException | None) -> BatchFailed:
-        """Return the error for these messages, with what `cause` says."""
+        """Return the error for these messages, with the text of `cause`."""
         known = cause if isinstance(cause, CloudflareError) else None
         error = cls(
             cls.line(unsent) + (f": {cause or type(cause).__name__}" if cause else ""),
@@ -122,14 +122,14 @@ class BatchFailed(PublishFailed):
 
     @staticmethod
     def line(unsent: Sequence[str]) -> str:
-        """Say what was not sent, naming a few."""
+        """Return a text that counts the messages not sent, and names the first few."""
         named = ", ".join(unsent[:NAMED])
         more = f" and {len(unsent) - NAMED:,} more" if len(unsent) > NAMED else ""
         return f"{len(unsent):,} message(s) were not sent: {named}{more}"
 
 
 class LedgerUnavailable(OperationalError):
-    """The lease ledger does not answer, or its store refuses us."""
+    """The lease ledger does not answer, or its store refuses access."""
 
 
 class ConfigurationError(KombuError, ValueError):
@@ -149,19 +149,19 @@ class TaskTooLong(KombuError, ValueError):
 
 
 class ObjectStoreError(KombuError):
-    """The store of large messages failed; another try may succeed."""
+    """The object store failed; another attempt may succeed."""
 
 
 class ObjectMissing(ObjectStoreError):
-    """There is no such object: it never was, was removed, or has expired."""
+    """There is no such object: it never existed, was removed, or has expired."""
 
 
-#: What Celery and kombu recover from by connecting again.
+#: Errors from which Celery and kombu recover by connecting again.
 CONNECTION_ERRORS = (Unreachable, AccessDenied, Throttled, ServerFault, NotFound)
 
 
 def extra_missing(what: str, extra: str) -> ConfigurationError:
-    """Return the error for something that needs packages of an extra of this project."""
+    """Return the error for a feature that needs the packages of an extra of this project."""
     return ConfigurationError(
         f"cloudflare transport: {what} needs more packages: "
         f"pip install '.[{extra}]' in a checkout of CUTMV"

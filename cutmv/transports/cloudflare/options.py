@@ -1,4 +1,4 @@
-"""What the transport can be told: `Options`, validated once."""
+"""The transport's options, validated once: `Options`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cutmv.transports.cloudflare.errors import ConfigurationError
 #: Cloudflare's own address.
 DEFAULT_API_BASE_URL = "https://api.cloudflare.com/client/v4"
 
-#: Seconds of a lease where a ledger lets it be renewed, and Cloudflare's bound.
+#: Seconds of a lease where a ledger renews it, and Cloudflare's limit.
 VISIBILITY_TIMEOUT, MAX_VISIBILITY_TIMEOUT = 300, 43_200
 
-#: Options whose default is in the environment, as ``CLOUDFLARE_`` and the name in capitals.
+#: Options whose default may be in the environment, as ``CLOUDFLARE_`` and the name in capitals.
 FROM_ENVIRONMENT = (
     "api_base_url",
     "edge_url",
@@ -28,11 +28,11 @@ FROM_ENVIRONMENT = (
     "ingress_port",
 )
 
-#: What a value starts with that is an environment variable's.
+#: The start of a value that names an environment variable.
 ENV = "env:"
 
-#: Keys of `transport_options` that kombu and Celery read themselves, or put there while
-#: publishing with a retry policy (`kombu.messaging.Producer.publish`).
+#: Keys of `transport_options` that kombu and Celery read themselves, or add while they publish with
+#: a retry policy (`kombu.messaging.Producer.publish`).
 KOMBU_OPTIONS = frozenset(
     {
         "callback",
@@ -55,73 +55,72 @@ class Options:
     """The transport's options, given as Celery's ``broker_transport_options``.
 
     Attributes:
-        api_base_url: Where the REST API is. Default: ``CLOUDFLARE_API_BASE_URL``, else
-            Cloudflare's.
-        visibility_timeout: Seconds (1 to 43,200) for which a pulled message is ours; a message
+        api_base_url: The REST API's URL. Default: ``CLOUDFLARE_API_BASE_URL``, else Cloudflare's.
+        visibility_timeout: Seconds (1 to 43,200) for which a pulled message is leased; a message
             neither acked nor returned in that time, nor kept in the `lease_ledger`, goes to another
             consumer. Default 300 with a ledger; without one the longest that the worker's tasks may
             hold it by their hard time limits, or 43,200 where one has none.
-        lease_ledger: Where the workers of a queue note which messages they still hold:
+        lease_ledger: URL of the store in which a queue's workers record the messages they hold:
             ``file:///directory``, ``redis://…`` or ``r2://bucket/prefix`` (see `leases.ledger`), or
             ``env:NAME`` for the URL in that environment variable, which keeps a password out of
             Celery's configuration. Default none.
-        edge_url: Where the edge Worker is (docs/edge.md), whose queue bindings have no limit of
-            calls; the REST API is used while it does not answer. Default:
-            ``CLOUDFLARE_EDGE_URL``, else none.
-        edge_keys: What requests to the Worker, and from it, are signed with: its ``EDGE_KEYS``.
+        edge_url: The edge Worker's URL (docs/edge.md). Its queue bindings have no limit of calls;
+            the REST API is used while it does not answer. Default: ``CLOUDFLARE_EDGE_URL``, else
+            none.
+        edge_keys: The keys that sign requests to the Worker, and from it: its ``EDGE_KEYS``.
             Default: ``CLOUDFLARE_EDGE_KEYS``.
-        consume: How messages come: ``pull``, or ``push`` by the edge Worker, which hands them to
-            this process's ingress the moment they come (see `edge.push_server`). Default:
+        consume: How messages come: ``pull``, or ``push`` by the edge Worker, which sends them to
+            this process's push server as soon as they come (see `edge.push_server`). Default:
             ``CLOUDFLARE_CONSUME``, else ``pull``.
-        pulled_queues: Queues that are pulled all the same where `consume` is ``push``, for tasks
-            that may take longer than a Worker waits. Default none.
+        pulled_queues: Queues that are pulled even where `consume` is ``push``, for tasks that may
+            take longer than a Worker waits. Default none.
         ingress_host: Address on which the push server listens. Default:
             ``CLOUDFLARE_INGRESS_HOST``, else 127.0.0.1.
-        ingress_port: Its port; 0 for any that is free. Default: ``CLOUDFLARE_INGRESS_PORT``, else
-            8788.
-        polling_interval_min: Seconds until the next pull after the first that brought nothing;
-            it doubles with each that follows. Default 0.05.
+        ingress_port: The push server's port; 0 for any free port. Default:
+            ``CLOUDFLARE_INGRESS_PORT``, else 8788.
+        polling_interval_min: Seconds until the next pull after the first pull that brought nothing;
+            they double with each further one. Default 0.05.
         polling_interval_max: Seconds between pulls of an idle queue at most. Default 1.
         pull_linger: Seconds a pull waits for more room when less than half of the prefetch
             is free, so that one call fetches many messages. Default 0.05.
-        ack_linger: Seconds acks wait for others to share a call with. Default 0.1.
+        ack_linger: Seconds acks wait for others to share a call. Default 0.1.
         publish_timeout: Seconds after which a publish that was not accepted, retries
             included, fails. Default 5.
         publish_linger: Seconds a publishing call waits for as many callers as shared the last
-            one. Default 0.02; a caller alone never waits.
+            one. Default 0.02; a single caller never waits.
         publish_batch_size: Messages in a publishing call at most, 1 to 100. Default 100.
         request_timeout: Seconds for one HTTP exchange. Default 10.
-        close_timeout: Seconds that closing a connection may take to hand in its last acks.
-            Default 5.
-        fanout: Let temporary queues (remote control, its replies, event receivers) be bound across
-            processes, each by a queue of the account; if not, within the process. Needs
+        close_timeout: Seconds that closing a connection may take to send its last acks. Default 5.
+        fanout: Bind temporary queues (remote control, its replies, event receivers) across
+            processes, each by a binding queue; if false, only within the process. Needs
             `create_missing_queues`. Default true.
         control_polling_interval: Seconds between pulls of an idle temporary queue at most.
             Default 0.5.
         event_rate_share: Part of this process's calls, 0 to 1, that topic messages to temporary
-            queues (Celery's events) may use; what finds no room waits, then is dropped.
+            queues (Celery's events) may use; events past that wait, and then are dropped.
             Default 0.1.
-        large_messages: Where messages over 128 KB are kept while their queues refer to them:
+        large_messages: URL of the object store for messages over 128 KB:
             ``r2://BUCKET/PREFIX`` (with ``R2_ACCESS_KEY_ID``, ``R2_SECRET_ACCESS_KEY``) or
             ``file:///DIRECTORY`` for processes of one machine. Default none: they are refused.
-        compression: How a message is compressed that would not fit otherwise: ``zlib``,
-            ``bzip2``, ``lzma``, or another that kombu knows. Default none.
-        priority_steps: Where the priority levels begin, from 0, which is the most urgent, to 9,
-            as in kombu's Redis transport: ``[0, 3, 6, 9]``. Each level is a queue of the account.
-            Default none: priorities are ignored.
+        compression: Compression of messages that would not fit otherwise: ``zlib``, ``bzip2``,
+            ``lzma``, or another that kombu knows. Default none.
+        priority_steps: The first priority of each priority level, from 0, which is the most
+            urgent, to 9, as in kombu's Redis transport: ``[0, 3, 6, 9]``. Each level is a queue of
+            the account. Default none: priorities are ignored.
         create_missing_queues: Create a queue that does not exist, and its pull consumer.
             Default true.
-        queue_max_retries: Deliveries after the first, 0 to 100, before Cloudflare takes a message
-            for dead; set on the pull consumers that are created. Not called ``max_retries``: kombu
-            puts its retry policy's number among the options by that name. Default 100.
-        dead_letter_queue: Name of the queue for a queue's dead messages, created with its pull
-            consumer; ``{queue}`` stands for the queue's name. Empty: none, and Cloudflare deletes
-            them. Default ``{queue}-dead``.
-        queue_name_prefix: Put before every queue's name, to share an account. Default none.
+        queue_max_retries: Deliveries after the first, 0 to 100, before a message becomes a dead
+            letter; set on the pull consumers that are created. Not called ``max_retries``, since
+            kombu puts its retry policy's number among the options by that name. Default 100.
+        dead_letter_queue: Name of a queue's dead-letter queue, created with its pull consumer;
+            ``{queue}`` stands for the queue's name. Empty: none, and Cloudflare deletes its dead
+            letters. Default ``{queue}-dead``.
+        queue_name_prefix: Put before every queue's name, so that applications can share an account.
+            Default none.
         rate_limit: REST calls (pulls and acks aside) the account may make in `rate_window`;
-            0 turns the budget off. Default 1200.
-        rate_window: Seconds. Default 300.
-        rate_reserve: Part of `rate_limit`, 0 to 0.9, left to others of the account (the
+            0 turns the rate limiter's own limit off. Default 1200.
+        rate_window: Seconds to which `rate_limit` applies. Default 300.
+        rate_reserve: Part of `rate_limit`, 0 to 0.9, left to other users of the account (the
             dashboard, deployments). Default 0.1.
         rate_share: Part of what remains, over 0 to 1, that this process may use: give each of
             four busy producers 0.25. Default 1.
@@ -238,7 +237,7 @@ class Options:
             )
 
     def pushes(self, queue: str) -> bool:
-        """Tell whether the messages of `queue` come by the edge Worker."""
+        """Return whether the edge Worker pushes the messages of `queue` to this process."""
         return self.consume == "push" and queue not in self.pulled_queues
 
     @classmethod
@@ -283,7 +282,7 @@ def check_store_url(option: str, url: str) -> None:
         "file": not parts.netloc and parts.path.startswith("/"),
     }.get(parts.scheme)
     if not fits or parts.query or parts.fragment:
-        # A URL that has credentials in it is not shown.
+        # The error does not show a URL that has credentials in it.
         shown = repr(url) if "@" not in url else "one with credentials in it"
         raise ConfigurationError(
             f"cloudflare transport: option {option} must be r2://BUCKET/PREFIX or "
@@ -292,7 +291,7 @@ def check_store_url(option: str, url: str) -> None:
 
 
 def check_ledger_url(url: str) -> None:
-    """Raise `ConfigurationError` where `url` names no ledger. It may hold a password: not shown."""
+    """Raise `ConfigurationError`, without the URL's password, unless `url` names a ledger."""
     try:
         parts = urlsplit(url)
         if parts.scheme in ("redis", "rediss") and parts.hostname:
@@ -316,7 +315,7 @@ def _check_compression(name: str) -> None:
 
 
 def _check_type(name: str, value: object, wanted: str) -> None:
-    """Hold `value` to the annotation `wanted`; a bool is no number, an int is a float."""
+    """Check `value` against the annotation `wanted`; a bool is no number, an int is a float."""
     fits = {
         "str": isinstance(value, str),
         "bool": isinstance(value, bool),

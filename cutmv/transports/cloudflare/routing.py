@@ -1,4 +1,4 @@
-"""Publishing through exchanges: a message's `Route` is computed once, then followed."""
+"""Routes messages through exchanges: computes a message's `Route` once, and publishes by it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cutmv.transports.cloudflare.messages import Outgoing, envelope, eta, limits
 from cutmv.transports.cloudflare.queues import Binding, QueueName, TemporaryBinding, names
 from cutmv.transports.cloudflare.session import Session
 
-#: AMQP's delivery mode of messages that are to be kept.
+#: AMQP's delivery mode of persistent messages.
 PERSISTENT = 2
 
 
@@ -28,10 +28,10 @@ class Route:
         exchange: The exchange; empty for the default exchange.
         type: The exchange's type: ``direct``, ``topic`` or ``fanout``.
         routing_key: The message's routing key.
-        persistent: Whether the message is to outlive a broker's restart: a task, no event and no
-            command.
-        queues: The queues it is put into: durable ones, and temporary ones of this process.
-        broadcast: Whether other processes' temporary queues may be bound to it.
+        persistent: Whether the message has to outlive a broker's restart, as a task has, but an
+            event or a command has not.
+        queues: The queues it is put into: durable queues, and temporary ones of this process.
+        broadcast: Whether other processes may have temporary queues bound to it.
     """
 
     exchange: str
@@ -42,12 +42,12 @@ class Route:
     broadcast: bool
 
     def message(self, text: str) -> BroadcastMessage:
-        """Return what the temporary queues of other processes are sent, by its text."""
+        """Return the broadcast message of this text for other processes' temporary queues."""
         return BroadcastMessage(self.exchange, self.type, self.routing_key, text)
 
 
 class Connection(Protocol):
-    """What a channel needs of its transport."""
+    """The attributes of its transport that a channel uses."""
 
     client: Any
     state: Any
@@ -55,23 +55,23 @@ class Connection(Protocol):
 
     @property
     def session(self) -> Session:
-        """What this process shares with the account."""
+        """This process's session with the account."""
 
     @property
     def inherited(self) -> bool:
-        """Whether the connection was opened by the process this one was forked from."""
+        """Whether the process from which this one was forked opened the connection."""
 
     @property
     def ready(self) -> ReadyQueue[Recipient]:
-        """What the consumer's loop gives out."""
+        """The ready queue, whose messages the consumer's loop gives out."""
 
     @property
     def sources(self) -> list[Poller | PushConsumer]:
-        """What feeds the connection's consumers."""
+        """The pollers and push consumers of the connection's consumers."""
 
 
 class RoutingChannel(virtual.Channel):
-    """Binds queues and routes messages by tables that all processes see."""
+    """Binds queues and routes messages by bindings that all processes see."""
 
     connection: Connection  # type: ignore[assignment]
 
@@ -79,7 +79,7 @@ class RoutingChannel(virtual.Channel):
 
     @property
     def session(self) -> Session:
-        """What this process shares with the account."""
+        """This process's session with the account."""
         return self.connection.session
 
     # Bindings.
@@ -91,7 +91,7 @@ class RoutingChannel(virtual.Channel):
         return [*own, *self.session.memory.table(exchange)]
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
-        """Do nothing: kombu asks once for each binding, and an expired one must come back."""
+        """Do nothing: kombu calls this once for each binding, but an expired one must come back."""
 
     def queue_bind(
         self,
@@ -153,14 +153,14 @@ class RoutingChannel(virtual.Channel):
             queues = self._bound(exchange, exchange_type, routing_key)
         if exchange_type == "direct":
             session.broadcaster.renew_list()
-            # A direct message that is bound here is a task; one that is not may be a reply.
+            # A direct message with a queue bound here is a task; any other may be a reply.
             broadcast = not queues and session.options.fanout
         else:
             broadcast = session.broadcaster.wants(exchange, exchange_type)
         return Route(exchange, exchange_type, routing_key, persistent, queues, broadcast)
 
     def _bound(self, exchange: str, exchange_type: str, routing_key: str) -> tuple[str, ...]:
-        """Return the queues that this process, or any for a durable queue, has bound."""
+        """Return the queues that this process has bound, and durable queues that any has bound."""
         table: Any = self.get_table(exchange)
         own = self.typeof(exchange).lookup(table, exchange, routing_key, None)
         durable = self.session.binding_table.queues(exchange, exchange_type, routing_key)
@@ -173,7 +173,10 @@ class RoutingChannel(virtual.Channel):
         return list(self._bound(exchange, self._type(exchange), routing_key))
 
     def _is_known(self, queue: str, persistent: bool) -> bool:
-        """Tell whether a message to the default exchange is for a queue that is known here."""
+        """Return whether a message to the default exchange is for a queue that is known here.
+
+        A persistent message also counts so if no other process can have its queue.
+        """
         session = self.session
         if not session.options.fanout or session.memory.has(queue):
             return True
@@ -181,7 +184,7 @@ class RoutingChannel(virtual.Channel):
             return True
         if not persistent:
             return False
-        found = session.directory.find(queue)  # which lists anew what it does not know
+        found = session.directory.find(queue)  # lists the queues again if it does not know it
         return found is not None or not session.broadcaster.reaches("", "direct", queue)
 
     # Publishing.
@@ -189,7 +192,7 @@ class RoutingChannel(virtual.Channel):
     def basic_publish(
         self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
     ) -> None:
-        """Publish: to queues that are bound here, and to other processes' temporary ones."""
+        """Publish to the queues of the message's route, and to other processes' temporary ones."""
         self._inplace_augment_message(message, exchange, routing_key)
         persistent = message["properties"].get("delivery_mode") == PERSISTENT
         route = self._route(exchange or "", routing_key or "", persistent)
@@ -202,13 +205,13 @@ class RoutingChannel(virtual.Channel):
         broadcaster = self.session.broadcaster
         outgoing = route.message(envelope.encode(message))
         if not route.exchange:
-            # A result, say, for another process's temporary queue. It is not left to a thread:
-            # a pool's process may end right after it.
+            # A result, say, for another process's temporary queue. It is sent at once and not by
+            # the broadcaster's thread, since a pool's process may end right after it.
             if not broadcaster.deliver(outgoing) and route.persistent:
-                # This says that there is no such queue.
+                # This raises that there is no such queue.
                 self._put(route.routing_key, message, route=route)
         elif route.persistent:
-            broadcaster.deliver(outgoing)  # who publishes a task hears that it failed
+            broadcaster.deliver(outgoing)  # raises, so that the caller knows a task was not sent
         else:
             broadcaster.send(outgoing)
 
@@ -230,7 +233,7 @@ class RoutingChannel(virtual.Channel):
         route: Route | None = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        """Put a message into one queue, by the `route` that led there (none: directly)."""
+        """Put a message into one queue of its `route` (none: directly, without an exchange)."""
         session = self.session
         if route is None:
             route = Route("", "direct", queue, True, (queue,), broadcast=False)
@@ -247,7 +250,7 @@ class RoutingChannel(virtual.Channel):
         name = str(message["headers"].get("id") or message["id"])
         text = session.claim_checks.fit(envelope.encode(message))
         outgoing = Outgoing(text, eta.due_at(message), name)
-        # What is for everybody goes at once, also from within a block that gathers.
+        # A fanout message is sent at once, also from within a block that gathers.
         gathering = None if route.type == "fanout" else producer.current(session.publishers)
         if gathering is not None:
             gathering.add(target, outgoing)
@@ -257,10 +260,10 @@ class RoutingChannel(virtual.Channel):
     def _elsewhere(
         self, queue: str, message: dict[str, Any], route: Route
     ) -> TemporaryBinding | None:
-        """Put a message into a temporary queue of this process, or say where else it goes.
+        """Put a message into a temporary queue of this process, or return another queue for it.
 
-        A task goes to whichever process reads the queue, unless that is this one. Of a fanout each
-        process has a copy of its own.
+        A task goes to the process that reads the queue, if that is another one. Of a fanout message
+        each process has its own copy.
         """
         session = self.session
         stays = not route.persistent or session.memory.is_read(queue) or route.type == "fanout"
@@ -275,7 +278,7 @@ class RoutingChannel(virtual.Channel):
         return None
 
     def _check_time_limit(self, queue: str, target: QueueName, message: dict[str, Any]) -> None:
-        """Raise `TaskTooLong` where the task may take longer than a Worker can wait for it."""
+        """Raise `TaskTooLong` if the task may take longer than the edge Worker waits for it."""
         time_limits = message["headers"].get("timelimit") or ()
         longest = max((limit for limit in time_limits if limit), default=0)
         if longest <= limits.MAX_PUSHED:

@@ -1,4 +1,4 @@
-"""What every background activity of the transport is built on: owned threads, and pauses."""
+"""Background threads that an owner ends, and pauses between retries."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class BackgroundThread:
     """A daemon thread that starts at the first need, once, and that its owner ends.
 
     `run` is its whole work: a loop that returns soon after `stopping` is set. `wake_up` has the
-    loop look at once whether it is to stop, or to flush; any thread may call it. `prepare` is
-    called before the first start; what it raises keeps the thread from starting. Work without a
-    loop needs neither, and no owner: the thread ends with it.
+    loop check at once whether it has to stop or to flush; any thread may call it. `prepare` is
+    called before the first start; an error that it raises keeps the thread from starting. Work
+    without a loop needs neither, and no owner: the thread ends when the work is done.
 
     ::
 
@@ -41,7 +41,7 @@ class BackgroundThread:
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = f"cloudflare-{name}"
-        #: Set once the thread is to end.
+        #: Set once the thread has to end.
         self.stopping = threading.Event()
         self._run, self._wake_up, self._prepare = run, wake_up, prepare
         self._lock = threading.Lock()
@@ -54,7 +54,7 @@ class BackgroundThread:
         return self._thread is not None
 
     def start(self) -> None:
-        """Start the thread, unless that was done before; raises as `prepare` does."""
+        """Start the thread, unless it was started before; raises as `prepare` does."""
         if self._thread is not None:
             return
         with self._lock:
@@ -65,12 +65,12 @@ class BackgroundThread:
                 self._thread = thread
 
     def stop(self) -> None:
-        """Have the thread end soon, and wait for nothing."""
+        """Have the thread end soon, without waiting for it."""
         self.stopping.set()
         self._wake_up()
 
     def join(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for the thread's end; its own call returns at once."""
+        """Wait up to `timeout` seconds for the thread's end, except in the thread itself."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
@@ -81,9 +81,9 @@ class BackgroundThread:
         self.join(timeout)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until the loop has dealt with all that it has now; tell whether it did in time.
+        """Wait until the loop has done all the work that it has now; return whether it did in time.
 
-        The loop takes part by `flush_requests`. Without a living thread it is false at once.
+        The loop takes part by `flush_requests`. Returns false at once if the thread does not run.
         """
         thread = self._thread
         if thread is None or not thread.is_alive():
@@ -94,8 +94,9 @@ class BackgroundThread:
         return dealt_with.wait(timeout)
 
     def flush_requests(self) -> list[threading.Event]:
-        """Return what the callers of `flush` wait for; the loop sets each.
+        """Return the events that the callers of `flush` wait for; the loop sets each one.
 
-        The loop calls this before it takes in what it was handed: so each caller's own is in it.
+        The loop calls this before it takes the work that it was handed, so that this work includes
+        everything that a caller handed over before its `flush`.
         """
         return [self._flushes.popleft() for _ in range(len(self._flushes))]

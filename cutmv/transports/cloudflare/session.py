@@ -1,7 +1,7 @@
-"""What all connections of a process to one account share: the one place that makes and holds it.
+"""The session: makes and holds the objects that a process's connections to one account share.
 
-Everything below gets the collaborators that it needs; only what kombu sees, and the commands of
-`admin`, know the session.
+Only the classes that kombu calls, and the commands of `admin`, know the session. The packages below
+it are given the objects that they need.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from cutmv.transports.cloudflare.queues import BindingTable, QueueDirectory
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that the end of the process waits for the last acks.
+#: Seconds that the exit of the process waits for the last acks.
 EXIT_TIMEOUT = 2.0
 
 #: Seconds for which a failure to connect is believed.
@@ -45,7 +45,7 @@ FAILURE_BELIEVED = 2.0
 class Session:
     """One HTTP pool, rate limiter, queue directory, acknowledger, broadcaster and the rest.
 
-    Sessions are got from `acquire` and given back to `release`, which closes the last user's.
+    `acquire` returns a session, and `release` gives it back; the last user's `release` closes it.
     """
 
     def __init__(self, credentials: Credentials, options: Options) -> None:
@@ -91,15 +91,15 @@ class Session:
 
     @property
     def lease_seconds(self) -> float:
-        """The seconds of a pull's lease."""
+        """The seconds of a message's lease."""
         if self._lease_seconds is None:
             self._lease_seconds = _without_ledger()
         return self._lease_seconds
 
     def close(self, timeout: float) -> None:
-        """Send what waits, hand in the last acks, end every thread, close the pool.
+        """Send waiting messages and the last acks, end every thread, and close the HTTP pool.
 
-        Each of these may take `timeout` seconds.
+        Each of the threads may take `timeout` seconds.
         """
         self.temporary_queues.unbind()
         self.broadcaster.close(timeout)
@@ -116,7 +116,10 @@ class Session:
 
 
 def _without_ledger() -> float:
-    """Return the seconds of a lease that nothing renews, and say what that costs."""
+    """Return the seconds of a lease that no ledger renews; log the delay after a crash.
+
+    These are the longest that the worker may hold a message, or Cloudflare's limit.
+    """
     hold = celery_worker.longest_hold()
     seconds = min(hold or MAX_VISIBILITY_TIMEOUT, MAX_VISIBILITY_TIMEOUT)
     why = "by the tasks' hard time limit" if hold else "since the tasks have no hard time limit"
@@ -139,7 +142,7 @@ _failures: dict[_Key, tuple[float, CloudflareError]] = {}
 
 
 def acquire(credentials: Credentials, options: Options) -> Session:
-    """Return this process's session for these; to be given back with `release`."""
+    """Return this process's session for this account; the caller gives it back by `release`."""
     key = (credentials, options)
     with _lock:
         session = _sessions.get(key)
@@ -151,7 +154,7 @@ def acquire(credentials: Credentials, options: Options) -> Session:
 
 
 def release(session: Session) -> None:
-    """Give a session back; the last to do so closes it."""
+    """Give a session back; close it when no other caller of `acquire` has it."""
     key = (session.credentials, session.options)
     with _lock:
         if _sessions.get(key) is not session:
@@ -164,11 +167,11 @@ def release(session: Session) -> None:
 
 
 def verify(session: Session, deadline: float) -> None:
-    """Make sure that the account answers; raises a `CloudflareError` where it does not.
+    """Check that the account answers; raises a `CloudflareError` where it does not.
 
-    A failure of the last moments is raised again without asking: kombu makes up to eight
-    attempts to connect for a single publish, and its caller is to hear of a dead network in
-    the time of one.
+    A failure of the last two seconds is raised again without a call: kombu makes up to eight
+    attempts to connect for a single publish, and its caller must not wait longer for a dead
+    network than for one attempt.
     """
     if session.directory.verified:
         return
@@ -181,7 +184,7 @@ def verify(session: Session, deadline: float) -> None:
         try:
             session.directory.verify(deadline)
         except Unreachable:
-            # One lost answer is everyday life; of a dead network, asking again tells as soon.
+            # One lost response is normal; a dead network fails again at once.
             session.directory.verify(deadline)
     except CloudflareError as error:
         with _lock:
@@ -192,9 +195,9 @@ def verify(session: Session, deadline: float) -> None:
 
 
 def _forget_parents() -> None:
-    """Start a forked child with nothing: threads do not survive a fork, and sockets are not ours.
+    """Start a forked child without sessions: threads do not survive a fork, and sockets are shared.
 
-    The parent's sessions are kept, unused, so that nothing of theirs runs at collection.
+    The parent's sessions are kept, unused, so that garbage collection runs no code of theirs.
     """
     global _lock, _sessions, _users, _failures
     _inherited.append(_sessions)

@@ -7,17 +7,17 @@ Features
 * Supports Topic: Yes
 * Supports Fanout: Yes
 * Supports Priority: Yes, opt-in
-* Supports Queue TTL: Yes, of queues that die with their consumer
+* Supports Queue TTL: Yes, for temporary queues
 * Supports Message TTL: No
 
 Connection String
 =================
 ``cloudflare://:API_TOKEN@ACCOUNT_ID``; a part that is left out comes from
-``CLOUDFLARE_API_TOKEN``, ``CLOUDFLARE_ACCOUNT_ID``.
+``CLOUDFLARE_API_TOKEN`` or ``CLOUDFLARE_ACCOUNT_ID``.
 
 Transport Options
 =================
-See `options.Options`, which gives each one's unit and default.
+See `options.Options`, which gives the unit and default of each.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from cutmv.transports.cloudflare.leases import Delivery
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.session import Session
 
-#: Messages given to consumers before the loop may do something else.
+#: Messages given to consumers before the event loop handles other events.
 MAX_READY = 100
 
-#: Seconds the check of a new connection may take; kombu has retries of its own.
+#: Seconds the check of a new connection may take; kombu retries by itself.
 CONNECT_TIMEOUT = 3.0
 
 
@@ -79,12 +79,12 @@ class Transport(virtual.Transport):
 
     @property
     def default_connection_params(self) -> dict[str, Any]:
-        """Nothing: what the URL leaves out must not be shown with it."""
+        """Empty: a part that the URL leaves out must not be shown with it."""
         return {}
 
     @property
     def session(self) -> Session:
-        """What this process shares with the account; a forked child gets its own.
+        """This process's session with the account; a forked child gets its own.
 
         Raises `ConfigurationError` when a credential is missing.
         """
@@ -95,7 +95,7 @@ class Transport(virtual.Transport):
 
     @property
     def inherited(self) -> bool:
-        """Whether the connection was opened by the process this one was forked from."""
+        """Whether the process from which this one was forked opened the connection."""
         return self._session is not None and self._session.pid != os.getpid()
 
     def establish_connection(self) -> Transport:
@@ -117,11 +117,11 @@ class Transport(virtual.Transport):
         return channel
 
     def verify_connection(self, connection: Any) -> bool:  # noqa: ARG002
-        """Tell whether the connection is of this process, and not of the one it forked from."""
+        """Return whether this process opened the connection, and not the one it forked from."""
         return self._session is not None and not self.inherited
 
     def close_connection(self, connection: Any) -> None:
-        """Return what was not started, hand in the last acks, end every thread."""
+        """Return messages that were not started, send the last acks, and end every thread."""
         session = self._session
         if session is None or self.inherited:
             self._session = None
@@ -131,7 +131,7 @@ class Transport(virtual.Transport):
         deadline = time.monotonic() + self.options.close_timeout
         for source in self.sources:
             source.join(max(0.0, deadline - time.monotonic()))
-        for ready in self.ready.take_all():  # brought while its consumer was being cancelled
+        for ready in self.ready.take_all():  # put there while its consumer was being cancelled
             if isinstance(ready, Delivery) and not ready.lease.lost:
                 session.acknowledger.requeue(ready)
         if self.sources:
@@ -157,12 +157,12 @@ class Transport(virtual.Transport):
         recipient.deliver(ready)
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Have `loop` call `on_readable` whenever there are messages."""
+        """Have `loop` call `on_readable` when there are messages."""
         self._loop = loop
         loop.add_reader(self.ready.fileno(), self.on_readable, connection, loop)
 
     def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002
-        """Take this connection out of `loop`."""
+        """Remove this connection from `loop`."""
         if loop is None:
             return
         registered = loop.readers.get(self.ready.fileno())
@@ -171,7 +171,7 @@ class Transport(virtual.Transport):
         self._loop = None
 
     def on_readable(self, connection: Any, loop: Any) -> None:  # noqa: ARG002
-        """Give the messages that wait to their consumers."""
+        """Give the messages of the ready queue to their consumers, `MAX_READY` at most."""
         try:
             for _ in range(MAX_READY):
                 recipient, ready = self.ready.get(0)

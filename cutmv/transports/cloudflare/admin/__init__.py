@@ -1,7 +1,8 @@
-"""What a person does to an account's queues; the transport itself needs none of it.
+"""An operator's commands on an account's queues; the transport itself does not need them.
 
-`inspect` shows queues and their messages and removes them, `replay` moves dead letters back,
-`orphans` finds what crashed processes left. Imports `session` and what is below it.
+`inspect` shows queues and their messages and removes messages, `replay` moves dead letters back,
+and `orphans` finds the binding queues of crashed processes. Imports `session` and the packages
+below it.
 """
 
 from cutmv.transports.cloudflare.admin.inspect import (

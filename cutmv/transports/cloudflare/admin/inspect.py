@@ -1,7 +1,7 @@
-"""What a person wants to know of an account's queues, and to do to them.
+"""Shows an account's queues and their messages to an operator, and removes messages.
 
-Everything here takes a `session.Session`; `opened` makes one from the environment. The API's peek
-shows messages: it leases nothing and shows only those that wait, neither leased nor delayed ones.
+The functions take a `session.Session`; `opened` makes one from the environment. The API's peek
+shows messages: it leases none, and shows only waiting messages, neither leased nor delayed ones.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import Queue, stands_for_binding
 from cutmv.transports.cloudflare.session import Session
 
-#: Seconds one call may take, retries and waiting for the account's budget included. A person waits
+#: Seconds one call may take, retries and waiting for the rate limiter included. An operator waits
 #: longer than a publisher.
 CALL_TIMEOUT = 30.0
 
 #: Messages that one peek shows at most, and that one call removes.
 MAX_PEEK = 100
 
-#: Celery's headers that tell what a message asks for.
+#: Celery's headers that tell the task of a message.
 HEADERS = ("task", "id", "eta")
 
-#: Calls made at once where each queue takes one.
+#: Calls made concurrently where each queue needs one.
 PARALLEL = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A queue, kombu's name for it (none: it has none), and about what it holds.
+    """A queue, kombu's name for it (none: it has none), and roughly what it holds.
 
-    `of_binding` tells whether it stands for a binding.
+    `of_binding` tells whether it is a binding queue.
     """
 
     queue: Queue
@@ -52,8 +52,8 @@ class Overview:
 class Waiting:
     """A message that waits in a queue.
 
-    `sent` is when it was put there (seconds since 1970), `ref` what `remove` wants. What its task
-    is comes from Celery's headers; `unreadable` says why there are none.
+    `sent` is when it was put there (seconds since 1970), and `remove` takes `ref`. The task comes
+    from Celery's headers; `unreadable` says why they can't be read.
     """
 
     message_id: str
@@ -68,7 +68,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterListing:
-    """A queue, its dead-letter queue, and the first messages of that."""
+    """A queue (`source`), its dead-letter queue, and the first messages of the latter."""
 
     source: Queue
     queue: Queue
@@ -77,7 +77,7 @@ class DeadLetterListing:
 
 @contextmanager
 def opened(prefix: str = "") -> Iterator[Session]:
-    """Yield a session with the environment's account, its queues listed.
+    """Yield a session with the environment's account, after listing its queues.
 
     `prefix` is the app's `queue_name_prefix`. Raises `ConfigurationError` or a `CloudflareError`.
     """
@@ -91,7 +91,7 @@ def opened(prefix: str = "") -> Iterator[Session]:
 
 
 def deadline() -> float:
-    """Return when a call that begins now is given up."""
+    """Return the time, by `time.monotonic`, at which a call that begins now gives up."""
     return time.monotonic() + CALL_TIMEOUT
 
 
@@ -111,7 +111,7 @@ def find(session: Session, name: str) -> Queue:
 
 
 def overviews(session: Session, bindings: bool) -> list[Overview]:
-    """Return all queues by name, with `bindings` also those of bindings; makes a call for each."""
+    """Return all queues by name, with `bindings` also binding queues; makes a call for each."""
     prefixed = bool(session.options.queue_name_prefix)
     shown = []
     for queue in sorted(session.directory.all, key=lambda queue: queue.name):
@@ -135,12 +135,12 @@ def overviews(session: Session, bindings: bool) -> list[Overview]:
 
 
 def peek(session: Session, queue: Queue, count: int = MAX_PEEK) -> list[Waiting]:
-    """Return the first messages that wait in `queue`, `count` (1 to 100) at most."""
+    """Return the first waiting messages of `queue`, `count` (1 to 100) at most."""
     return [_read(entry) for entry in session.client.peek(queue.queue_id, count, deadline())]
 
 
 def purge(session: Session, queue: Queue) -> int:
-    """Have all of a queue's messages removed; returns about how many there are."""
+    """Start the removal of all of a queue's messages; return roughly how many there are."""
     count = session.client.backlog(queue.queue_id, deadline()).count
     session.client.purge(queue.queue_id, deadline())
     return count
@@ -151,8 +151,8 @@ def remove(
 ) -> list[str]:
     """Remove single messages, by a peek's refs and by task ids.
 
-    Returns the refs and task ids that are not among the messages which wait, of which a peek
-    shows 100.
+    Returns the refs and task ids that are not among the waiting messages; a peek shows 100 of
+    these.
     """
     waiting = peek(session, queue) if task_ids else []
     found = [message for message in waiting if message.task_id in task_ids]
@@ -166,7 +166,7 @@ def remove(
 def dead_letters(
     session: Session, source: Queue | None, count: int = MAX_PEEK
 ) -> list[DeadLetterListing]:
-    """Return the dead letters of one queue, or of all, the first `count` of each.
+    """Return the dead letters of one queue, or of all queues, the first `count` of each.
 
     Raises `QueueMissing` where `source` has no dead-letter queue.
     """
@@ -181,7 +181,7 @@ def dead_letters(
 
 
 def why_dead(message: Waiting, source: Queue) -> str:
-    """Return as far as is known why a message of `source` is dead."""
+    """Return why a message of `source` became a dead letter, as far as that is known."""
     if message.unreadable:
         return f"can't be read: {message.unreadable}"
     if source.max_retries is None:

@@ -1,10 +1,10 @@
-"""Bindings whose process is gone: found by asking whether any process reads their queues.
+"""Finds orphans, binding queues whose process is gone, by testing whether a process reads them.
 
 The API does not tell when a queue was last pulled from, and an empty queue looks the same with and
-without a reader. So each gets a probe, which a reader takes at once and drops. Where it, or an old
-message, still lies there after a while, no process reads the queue. A reader that was only cut off
-for that long makes its binding again (`fanout.binding_poller`); what was sent to it meanwhile was
-too old for it.
+without a reader. So each binding queue gets a probe, which a reader takes at once and drops. Where
+the probe, or an old message, is still there after a while, no process reads the queue. A reader
+that was only cut off for that long creates its binding queue again (`fanout.binding_poller`);
+messages sent to it meanwhile would have been too old for it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from cutmv.transports.cloudflare.messages import envelope
 from cutmv.transports.cloudflare.queues import TemporaryBinding
 from cutmv.transports.cloudflare.session import Session
 
-#: Bindings looked at in one go, at random: two calls for each, and one to delete it, are half of
-#: what the account may make in five minutes. Probes must be looked for before they expire.
+#: Binding queues tested at once, at random: two calls for each, and one to delete it, are half of
+#: the calls that the account may make in five minutes. The search must end before probes expire.
 MAX_PROBED = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A binding that no process reads, and its queue's id."""
+    """A binding queue that no process reads, and its id."""
 
     binding: TemporaryBinding
     queue_id: str
@@ -38,7 +38,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The orphans found among `probed` bindings, and how many others were not looked at."""
+    """The orphans found among `probed` binding queues, and how many others were not tested."""
 
     orphans: list[Orphan]
     probed: int
@@ -46,7 +46,7 @@ class Search:
 
 
 def search_orphans(session: Session, wait: float) -> Search:
-    """Return the bindings that no process has read for `wait` seconds, which must be under 60."""
+    """Return the binding queues that no process reads within `wait` seconds (under 60)."""
     found = [
         Orphan(binding, queue.queue_id)
         for queue in session.directory.all
@@ -64,7 +64,7 @@ def search_orphans(session: Session, wait: float) -> Search:
         waiting = session.client.peek(one.queue_id, MAX_PEEK, deadline())
         if any(envelope.probed(entry) == token for entry in waiting):
             return True
-        # The probe may lie behind others, which then are old.
+        # The probe may be behind more messages than a peek shows, which then are old.
         sent = [entry["timestamp_ms"] / 1000 for entry in waiting if entry.get("timestamp_ms")]
         return (
             len(waiting) == MAX_PEEK and time.time() - min(sent, default=time.time()) > UNREAD_AFTER
@@ -78,13 +78,13 @@ def search_orphans(session: Session, wait: float) -> Search:
 
 
 def delete_orphans(session: Session, orphans: Iterable[Orphan]) -> None:
-    """Delete bindings, with what their queues hold."""
+    """Delete orphans with their messages."""
     for orphan in orphans:
         session.directory.delete_binding(orphan.binding, orphan.queue_id, deadline())
 
 
 def _each(orphans: list[Orphan], holds: Callable[[Orphan], bool]) -> list[Orphan]:
-    """Return those for which `holds`, but for those that are gone meanwhile."""
+    """Return the binding queues for which `holds` is true, except those that are gone by now."""
 
     def check(one: Orphan) -> bool:
         try:

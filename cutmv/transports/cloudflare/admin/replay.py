@@ -1,8 +1,8 @@
-"""Moving dead letters back to their queue, so that an interruption at any line loses none.
+"""Replays dead letters: moves them back to their queue, and loses none if it is interrupted.
 
-A dead letter is leased. Its text (and with it the task's id, the headers, the publisher's id) is
-published to its queue, and only once that is accepted is it acked. A replay that is killed in
-between leaves two of it under one id; a lease that nobody ends comes back.
+A replay leases a dead letter, publishes its text (with the task's id, the headers and the
+publisher's id) to its queue, and acks it only once that is accepted. A replay that is killed in
+between leaves two copies under one id; a dead letter that it has leased and not acked comes back.
 """
 
 from __future__ import annotations
@@ -30,18 +30,17 @@ from cutmv.transports.cloudflare.session import Session
 
 logger = logging.getLogger(__name__)
 
-#: Dead letters of one pull, and seconds of their lease: an interrupted replay hides them for that
-#: long.
+#: Dead letters of one pull, and seconds of their lease, for which an interrupted replay hides them.
 MAX_PULL, LEASE_SECONDS = 100, 60.0
 
-#: Deliveries that the dead-letter queue's consumer must allow after the first. Nothing is behind a
-#: dead-letter queue: a dead letter that was looked at too often would be deleted.
+#: Deliveries that the dead-letter queue's consumer must allow after the first. A dead-letter queue
+#: has no dead-letter queue: a dead letter that is pulled too often is deleted.
 LEAST_RETRIES = 2
 
 
 @dataclass(slots=True)
 class Replay:
-    """What a replay did: dead letters moved back, those left that can't be read, ids not found."""
+    """A replay's result: dead letters moved back, unreadable ones left, and ids not found."""
 
     moved: int = 0
     unreadable: int = 0
@@ -74,9 +73,9 @@ def replay_dead_letters(
 ) -> Replay:
     """Move dead letters back to `source`: `most` of them (none: all), or those of `task_ids`.
 
-    One that dies again meanwhile is left, and so is what can't be read, which would only
-    come back. Raises `QueueMissing` where there is nothing to replay from, and a `CloudflareError`
-    whose line tells how far it came.
+    A message that becomes a dead letter again meanwhile is left, and so is one that can't be read,
+    which would only come back. Raises `QueueMissing` where the queue can't be replayed, and a
+    `CloudflareError` whose text says how many dead letters were moved before it.
     """
     name = session.directory.named(source)
     if name is None:
@@ -105,7 +104,7 @@ def replay_dead_letters(
 
 
 def _dead_letter_queue(session: Session, source: Queue, chosen: bool) -> Queue | None:
-    """Return the dead-letter queue, fit to be pulled from; none if it does not exist (yet)."""
+    """Return the dead-letter queue, with a pull consumer; none if it does not exist (yet)."""
     if not source.dead_letter_queue:
         raise QueueMissing(f"queue {source.name!r} has no dead-letter queue")
     target = session.directory.find_by_name(source.dead_letter_queue)
@@ -135,7 +134,7 @@ def _move(
     done: Replay,
     held: list[_DeadLetter],
 ) -> None:
-    """Move what is asked for; note in `done` what was, and in `held` what is to be put back."""
+    """Move the chosen dead letters; count them in `done`, and add those to return to `held`."""
     chosen, seen = bool(done.missing), set[str]()
     began = time.monotonic()
     while (most is None or done.moved < most) and not (chosen and not done.missing):
@@ -145,7 +144,7 @@ def _move(
         for one in map(_DeadLetter.read, pulled):
             (held if one.publish_id in seen else fresh).append(one)
             seen.add(one.publish_id)
-        # What is known died again, or is a copy; later it may be what is held, whose lease ended.
+        # A known id is a copy, became a dead letter again, or is held and its lease has ended.
         if not pulled or (not fresh and time.monotonic() - began > LEASE_SECONDS):
             return
         wanted: list[tuple[_DeadLetter, Outgoing]] = []
@@ -167,17 +166,17 @@ def _move(
 
 
 def _renewed(session: Session, dead: _DeadLetter, outgoing: Outgoing) -> Outgoing:
-    """Return what to publish; an object that the message refers to begins its life anew."""
+    """Return the message to publish; write the object that it refers to again if it is old."""
     try:
         return Outgoing(session.claim_checks.renew(dead.message, outgoing.text), outgoing.due)
     except ObjectMissing:
-        return outgoing  # its consumer will say so, and it is a dead letter again
+        return outgoing  # its consumer will report it, and make it a dead letter again
     except ObjectStoreError as error:
         raise PublishFailed(f"task {dead.task_id}'s message can't be renewed: {error}") from None
 
 
 def _put_back(session: Session, target: Queue, held: list[_DeadLetter]) -> None:
-    """Return dead letters to their queue; anew, those that were looked at often."""
+    """Return dead letters to their queue; publish those anew that were pulled often."""
     limit = (target.max_retries or 0) // 2
     worn = [each.delivery.entry for each in held if each.delivery.attempts > limit]
     renewed: set[str] = set()
@@ -195,7 +194,7 @@ def _put_back(session: Session, target: Queue, held: list[_DeadLetter]) -> None:
 
 
 def _pull(session: Session, target: Queue, count: int) -> list[Delivery]:
-    """Lease up to `count` dead letters, and try again until `CALL_TIMEOUT` where that may help."""
+    """Lease up to `count` dead letters; retry errors that may pass for `CALL_TIMEOUT` seconds."""
     until, attempt = deadline(), 0
     while True:
         try:

@@ -1,8 +1,8 @@
-"""The Queues REST API: calls, answers, and the account's limit of calls.
+"""The Queues REST API: calls, responses, and the account's limit of calls.
 
-`client` makes the calls, `responses` reads their answers, `rate_limit` keeps calls within the
-account's limit, `http` is one exchange, `credentials` say whose account it is. Imports `errors`,
-`options` and `runtime`.
+`client` makes the calls, `responses` reads their responses, `rate_limit` keeps calls within the
+account's limit, `http` makes one HTTP exchange, `credentials` holds the account and its token.
+Imports `errors`, `options` and `runtime`.
 """
 
 from cutmv.transports.cloudflare.api.client import Client

@@ -1,7 +1,7 @@
-"""The Queues REST API: one pool of keep-alive connections, envelopes, errors, retries.
+"""A client of the Queues REST API: a pool of connections, errors, and retries.
 
 `Client` speaks HTTP through `httpx.HTTPTransport`, the layer below `httpx.Client`: the latter
-logs each request's address at INFO, which would be a line for each poll. HTTP/1.1 with
+logs each request's address at INFO, which would be a line for each poll. It uses HTTP/1.1 with
 keep-alive, not HTTP/2, whose header compression logs the token at DEBUG.
 """
 
@@ -49,9 +49,9 @@ T = TypeVar("T")
 class Client:
     """Calls the Queues API of one account. Threads share it; its owner closes it.
 
-    Every method takes `deadline`, a `time.monotonic` instant after which it gives up, and
-    raises one of `errors.CloudflareError`. Calls are retried until then on 429, 5xx and
-    dropped connections, but for `pull` and `end_leases`, whose callers have their own rhythm.
+    Every method takes `deadline`, a `time.monotonic` instant after which it gives up, and raises a
+    subclass of `errors.CloudflareError`. Calls are retried until then on 429, 5xx and dropped
+    connections, except `pull` and `end_leases`, whose callers retry by themselves.
     """
 
     def __init__(self, credentials: Credentials, options: Options) -> None:
@@ -79,7 +79,7 @@ class Client:
             ),
             proxy=_proxy(self._base),
         )
-        #: When a call last succeeded and last failed, of `time.monotonic`; 0: never.
+        #: When a call last succeeded and last failed, by `time.monotonic`; 0: never.
         self.succeeded_at = 0.0
         self.failed_at = 0.0
 
@@ -90,7 +90,11 @@ class Client:
     # Queues.
 
     def list_queues(self, deadline: float, retried: bool = True) -> Iterator[dict[str, Any]]:
-        """Yield every queue of the account, page by page."""
+        """Yield every queue of the account, page by page.
+
+        Without `retried` each page's call is made once. Raises `AccessDenied` where the token does
+        not know the account.
+        """
         seen: set[str] = set()
         for page in range(1, MAX_PAGES + 1):
             try:
@@ -107,7 +111,7 @@ class Client:
             seen.update(queue["queue_id"] for queue in fresh)
             yield from fresh
             total = answer.total_pages
-            # An answer that ignores paging repeats itself; one that counts pages tells the last.
+            # A server that ignores paging repeats its page; another may count the pages.
             if len(fresh) < PAGE_SIZE or (total is not None and page >= total):
                 return
 
@@ -121,7 +125,7 @@ class Client:
         self._call("PATCH", f"/queues/{queue_id}", responses.nothing, deadline, settings)
 
     def delete_queue(self, queue_id: str, deadline: float) -> None:
-        """Delete a queue with all it holds."""
+        """Delete a queue with all its messages."""
         self._call("DELETE", f"/queues/{queue_id}", responses.nothing, deadline)
 
     def list_consumers(self, queue_id: str, deadline: float) -> list[dict[str, Any]]:
@@ -146,7 +150,7 @@ class Client:
         self._call("POST", f"/queues/{queue_id}/purge", responses.nothing, deadline, body)
 
     def backlog(self, queue_id: str, deadline: float) -> Backlog:
-        """Return about what a queue holds, leased and delayed messages included."""
+        """Return roughly how much a queue holds, leased and delayed messages included."""
         return self._call("GET", f"/queues/{queue_id}/metrics", responses.backlog, deadline)
 
     # Messages.
@@ -154,7 +158,7 @@ class Client:
     def publish(
         self, queue_id: str, texts: Sequence[tuple[str, int | None]], deadline: float
     ) -> None:
-        """Put messages, at most 100 and 256 KB of them, on a queue, all or none.
+        """Publish up to 100 messages, of 256 KB together, to a queue: all of them or none.
 
         Each is its text and its delay in seconds (0 to 43,200; none: the queue's own).
         """
@@ -165,15 +169,15 @@ class Client:
         self.put(queue_id, messages, deadline)
 
     def put(self, queue_id: str, messages: Sequence[Mapping[str, Any]], deadline: float) -> None:
-        """Put messages on a queue like `publish`, each as the API takes it."""
+        """Publish messages like `publish`, each in the form in which the API takes it."""
         path = f"/queues/{queue_id}/messages/batch"
         self._call("POST", path, responses.nothing, deadline, {"messages": messages})
 
     def pull(self, queue_id: str, count: int, visibility_timeout: float, deadline: float) -> Pulled:
         """Lease up to `count` (1 to 100) messages for `visibility_timeout` seconds.
 
-        Not retried: messages of an answer that was lost come back when their lease ends, and so
-        do those that an answer gives malformed; they are logged.
+        Not retried: the messages of a lost response come back when their lease ends. So do
+        malformed messages of a response, which are logged.
         """
         body = {"batch_size": count, "visibility_timeout_ms": int(visibility_timeout * 1000)}
         path = f"/queues/{queue_id}/messages/pull"
@@ -190,7 +194,7 @@ class Client:
     ) -> dict[str, str]:
         """End leases: `acks` remove their messages, `retries` return theirs after a delay (s).
 
-        Returns Cloudflare's warnings by lease. Not retried: the `Acknowledger` does that.
+        Returns Cloudflare's warnings by lease id. Not retried: the `Acknowledger` does that.
         """
         body = {
             "acks": [{"lease_id": lease} for lease in acks],
@@ -204,7 +208,7 @@ class Client:
         )
 
     def peek(self, queue_id: str, count: int, deadline: float) -> list[dict[str, Any]]:
-        """Return up to `count` (1 to 100) messages that wait, and lease none.
+        """Return up to `count` (1 to 100) waiting messages, without a lease on them.
 
         Each has a ``ref`` in place of a lease. Leased and delayed messages are not shown.
         """
@@ -212,7 +216,7 @@ class Client:
         return self._call("POST", path, responses.peeked, deadline, {"batch_size": count})
 
     def remove(self, queue_id: str, refs: Sequence[str], deadline: float) -> dict[str, str]:
-        """Remove messages by the ``ref`` that `peek` gave; returns Cloudflare's warnings by it."""
+        """Remove messages by the ``ref`` that `peek` gave; return Cloudflare's warnings by ref."""
         body = {"refs": [{"ref": ref} for ref in refs]}
         path = f"/queues/{queue_id}/messages/purge"
         return self._call("POST", path, responses.warnings, deadline, body)
@@ -230,9 +234,9 @@ class Client:
         metered: bool = True,
         retried: bool = True,
     ) -> T:
-        """Make a call and return what `read` makes of its answer.
+        """Make a call and return what `read` returns for its response.
 
-        `metered` calls wait for the rate limiter.
+        `metered` calls wait for the rate limiter; `retried` calls are made again until `deadline`.
         """
         content = b"" if body is None else _dump(body)
         attempt = 0
@@ -257,7 +261,7 @@ class Client:
             attempt += 1
 
     def _exchange(self, method: str, path: str, content: bytes, deadline: float) -> dict[str, Any]:
-        """Send one request and return its answer's envelope."""
+        """Send one request and return its response's JSON document."""
         timeout = max(0.05, min(self._timeout, deadline - time.monotonic()))
         connect = min(timeout, CONNECT_TIMEOUT)
         request = httpx.Request(
@@ -270,7 +274,7 @@ class Client:
             },
         )
         address = urlsplit(self._base)
-        port = f":{address.port}" if address.port else ""  # and no password that may be before it
+        port = f":{address.port}" if address.port else ""  # leaves out a password in the address
         whom = f"Cloudflare's API at {address.scheme}://{address.hostname}{port}"
         response = exchange(self._http, request, whom)
         self.rate_limiter.learn(response.headers)

@@ -1,4 +1,4 @@
-"""Whose account it is, and the token that opens it."""
+"""The account's id and the API token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cutmv.transports.cloudflare.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Whose queues, and the token that opens them. The token is never shown."""
+    """The id of the account that owns the queues, and its API token. The token is never shown."""
 
     account_id: str
     token: str = field(repr=False)
@@ -23,7 +23,7 @@ class Credentials:
         token: str | None,
         environ: Mapping[str, str] | None = None,
     ) -> Credentials:
-        """Take the URL's parts, or the environment's where the URL has none.
+        """Return the broker URL's account and token, or the environment's where the URL has none.
 
         Raises `ConfigurationError` naming the variables when one is missing.
         """

@@ -1,4 +1,4 @@
-"""One HTTP exchange, with the transport's errors in place of the library's."""
+"""One HTTP exchange, with the transport's errors in place of httpx's."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from cutmv.transports.cloudflare.errors import ServerFault, Unreachable
 
 
 def exchange(http: httpx.HTTPTransport, request: httpx.Request, whom: str) -> httpx.Response:
-    """Send one request and return its answer, read to the end.
+    """Send one request and return its response, read to the end.
 
-    Raises `Unreachable` where `whom` gives none, and `ServerFault` where it can't be unpacked.
+    `whom` names the server in errors. Raises `Unreachable` where no response comes, and
+    `ServerFault` where its content can't be decompressed.
     """
     try:
         response = http.handle_request(request)

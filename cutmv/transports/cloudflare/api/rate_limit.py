@@ -1,10 +1,10 @@
-"""The account's limit of REST calls, kept on our side.
+"""The rate limiter: keeps a process's metered calls within its share of the account's limit.
 
-Cloudflare allows 1,200 calls in 5 minutes for a whole account, pulls and acks aside, and past
-that refuses *every* call for minutes. So a call waits here until it fits: never more than the
-limit in any window, the first half of it at once, the rest spread over what is left of the
-window, so that a long burst slows down rather than stops. What Cloudflare's own headers say
-about the remainder counts too, because others use the account.
+Cloudflare allows 1,200 calls in 5 minutes for a whole account, pulls and acks aside, and past that
+refuses *every* call for minutes. So a call waits here until it fits: no window has more calls than
+the limit. The first half of them may go at once, and the rest is spread over the remaining time of
+the window, so that a long burst slows down rather than stops. The limiter also obeys what
+Cloudflare's headers say is left, because other processes use the account.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from cutmv.transports.cloudflare.errors import Throttled
 #: Part of the limit that may be used without waiting.
 BURST = 0.5
 
-#: Seconds slept at most: another thread, or an answer, may change the wait meanwhile.
+#: Seconds slept at most: another thread, or a response, may change the wait meanwhile.
 LONGEST_SLEEP = 0.25
 
 #: Seconds slept at least, so that rounding never makes a busy loop.
 MIN_WAIT = 0.001
 
-#: Numbers of more digits are none of Cloudflare's.
+#: Cloudflare sends no numbers of more digits.
 _RATELIMIT = re.compile(r"\br=(\d{1,9})\b.*?\bt=(\d{1,5}(?:\.\d{1,9})?)\b", re.IGNORECASE)
 
 
 class RateLimiter:
     """At most `limit` calls in any `window` seconds; safe to share between threads.
 
-    `reserve` calls of those Cloudflare says are left are never used. A `limit` of 0 means no
-    limit of our own; what Cloudflare says is still obeyed.
+    Of the calls that Cloudflare says are left, `reserve` are never used. A `limit` of 0 means that
+    only the limit which Cloudflare tells is obeyed.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class RateLimiter:
         self._lock = threading.Lock()
         self._calls: deque[float] = deque()
         self._closed_until = 0.0
-        self._told: tuple[int, float] | None = None  # calls left, and when that is renewed
+        self._told: tuple[int, float] | None = None  # calls left, and when the limit is renewed
 
     def take(self, deadline: float) -> None:
         """Wait for a call's turn, and count it.
 
-        Raises `Throttled` at once when the turn comes after `deadline` (of the clock).
+        Raises `Throttled` at once when the turn comes after `deadline` (by the limiter's clock).
         """
         while True:
             with self._lock:
@@ -77,7 +77,7 @@ class RateLimiter:
 
     @property
     def scarce(self) -> bool:
-        """Whether half of the budget is used up, by this process or by all of the account."""
+        """Whether half of the limit is used up, by this process or by the whole account."""
         with self._lock:
             now = self._clock()
             told = self._told
@@ -87,7 +87,7 @@ class RateLimiter:
             return self.limit > 0 and (mostly_told or recent >= self.limit * BURST)
 
     def learn(self, headers: Mapping[str, str]) -> None:
-        """Take in what an answer's ``Ratelimit`` header says."""
+        """Note what a response's ``Ratelimit`` header says."""
         match = _RATELIMIT.search(headers.get("ratelimit", ""))
         if match:
             with self._lock:
@@ -99,7 +99,7 @@ class RateLimiter:
             self._closed_until = max(self._closed_until, self._clock() + seconds)
 
     def _wait(self, now: float) -> float:
-        """Return the seconds until the next call may go; 0 for at once."""
+        """Return the seconds until the next call may go; 0 or less for at once."""
         wait = self._closed_until - now
         if self._told:
             left, renewed = self._told

@@ -1,8 +1,8 @@
-"""What an answer of the Queues API says, or the error to raise where it says something else.
+"""Reads the responses of the Queues API, and raises an error for a failed or malformed one.
 
-JSON that is no answer to the call, from a proxy or a broken release, is a `ServerFault`: it is
-retried as an outage is. A pull alone takes what is whole of an answer that is partly not so,
-since what it brought is leased, and comes back by itself.
+JSON that does not answer the call, from a proxy or a broken release, is a `ServerFault`: the call
+is retried as in an outage. Only a pull accepts the well-formed part of a response that is partly
+malformed, since the messages left out are leased, and come back by themselves.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from cutmv.transports.cloudflare.errors import (
 
 logger = logging.getLogger(__name__)
 
-#: Cloudflare's codes for a token that is wrong or may not.
+#: Cloudflare's codes for a token that is wrong or lacks a permission.
 ACCESS_CODES = frozenset({9109, 10000, 10001, 10106})
 
-#: A queue that is not (any more).
+#: Cloudflare's code for a queue that does not exist (any more).
 QUEUE_NOT_FOUND = 10104
 
-#: Seconds of ``Retry-After`` that are obeyed at most; Cloudflare's windows are of 5 minutes.
+#: Seconds of ``Retry-After`` that are obeyed at most; Cloudflare's windows last 5 minutes.
 RETRY_AFTER_MAX = 3600.0
 
-#: Numbers that are none of an answer's: infinite, or past what a time or a count can be.
+#: The largest number accepted in a response: no time or count is larger.
 NUMBER_MAX = 2**53
 
 #: A queue's id, which becomes part of addresses.
@@ -47,7 +47,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """About what a queue holds: messages, their bytes, and when the oldest came (s since 1970)."""
+    """Roughly what a queue holds: messages, bytes, and when the oldest came (s since 1970)."""
 
     count: int
     size: int
@@ -56,7 +56,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """The messages of a pull, and about how many the queue held; none: the answer does not say."""
+    """The messages of a pull, and roughly how many the queue held, if the response says so."""
 
     messages: list[Document]
     backlog: int | None
@@ -64,14 +64,14 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class QueuePage:
-    """Queues, and how many pages there are of them, if the answer says so."""
+    """A page of the list of queues, and how many pages there are, if the response says so."""
 
     queues: list[Document]
     total_pages: int | None
 
 
 def envelope(response: httpx.Response, account: str) -> Document:
-    """Return the envelope of a call that succeeded; raises what it failed with."""
+    """Return the JSON document of a call that succeeded; raise the error of one that failed."""
     try:
         document = json.loads(response.content)
     except (ValueError, RecursionError):
@@ -83,13 +83,13 @@ def envelope(response: httpx.Response, account: str) -> Document:
 
 
 def nothing(document: Document) -> None:
-    """Read the answer to a call of which only the success counts."""
+    """Read the response to a call of which only the success counts."""
     if not isinstance(document.get("result"), dict | None):
         raise _wrong("its result is no object")
 
 
 def queues(document: Document) -> QueuePage:
-    """Read a page of queues. One that is malformed voids it: half a list is half the bindings."""
+    """Read a page of queues; raise for a malformed queue, since its binding would be missing."""
     info = document.get("result_info")
     if not isinstance(info, dict | None):
         raise _wrong("its result_info is no object")
@@ -101,7 +101,7 @@ def queues(document: Document) -> QueuePage:
 
 
 def queue(document: Document) -> Document:
-    """Read a queue that was created."""
+    """Read the queue that the call created."""
     return _checked_queue(_object(document))
 
 
@@ -111,7 +111,7 @@ def consumers(document: Document) -> list[Document]:
 
 
 def backlog(document: Document) -> Backlog:
-    """Read a queue's metrics. A count must be there: what is empty may be deleted."""
+    """Read a queue's metrics. The count must be there, since an empty queue may be deleted."""
     metrics = _object(document)
     size, oldest = metrics.get("backlog_bytes"), metrics.get("oldest_message_timestamp_ms")
     if not (_is_number(metrics.get("backlog_count")) and _is_number(size, oldest, none=True)):
@@ -120,7 +120,7 @@ def backlog(document: Document) -> Backlog:
 
 
 def pulled(document: Document) -> Pulled:
-    """Read the messages of a pull; those that are malformed are left out, unless all are."""
+    """Read the messages of a pull, without malformed ones; raise where all are malformed."""
     entries = _messages(document)
     whole = [entry for entry in entries if _is_message(entry, "lease_id")]
     if entries and not whole:
@@ -137,7 +137,7 @@ def pulled(document: Document) -> Pulled:
 
 
 def peeked(document: Document) -> list[Document]:
-    """Read the messages of a peek; all of them, since who looks again loses nothing."""
+    """Read the messages of a peek; raise where one is malformed, since a peek can be repeated."""
     entries = _messages(document)
     if not all(
         _is_message(entry, "ref") and _is_number(entry.get("timestamp_ms"), none=True)
@@ -169,7 +169,7 @@ def _object(document: Document) -> Document:
 
 
 def _items(document: Document) -> Sequence[Any]:
-    """Return a list's items; none of them may be written as no list at all."""
+    """Return the items of a list result; a result of null is an empty list."""
     result = document.get("result")
     if not isinstance(result, list | None):
         raise _wrong("its result is no list")
@@ -184,9 +184,10 @@ def _messages(document: Document) -> list[Any]:
 
 
 def _is_message(entry: Any, handle: str) -> bool:
-    """Tell whether an entry has what its readers rely on, and so can be acted on.
+    """Return whether an entry has the keys and types that its readers rely on.
 
-    What lacks it must not be taken for an unreadable message, which is moved or removed for good.
+    An entry without them must not count as an unreadable message, which is moved or removed for
+    good.
     """
     return (
         isinstance(entry, dict)
@@ -224,7 +225,7 @@ def _checked_consumer(found: Any) -> Document:
 
 
 def _holds_number(settings: Any, key: str) -> bool:
-    """Tell whether `settings` are an object in which `key`, if it is there, is a number."""
+    """Return whether `settings` is null, or an object in which `key` is a number or missing."""
     if not isinstance(settings, dict):
         return settings is None
     return _is_number(settings.get(key), none=True)
@@ -235,7 +236,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _is_number(*values: Any, none: bool = False) -> bool:
-    """Tell whether values are numbers of a sane size; with `none`, what is not there is fine."""
+    """Return whether values are numbers up to `NUMBER_MAX`; with `none`, null passes, too."""
     return all(
         (none and value is None)
         or (
@@ -248,7 +249,7 @@ def _is_number(*values: Any, none: bool = False) -> bool:
 
 
 def _error(response: httpx.Response, document: Document, account: str) -> CloudflareError:
-    """Turn an answer that is no success into the error to raise."""
+    """Return the error to raise for a response that is no success."""
     status = response.status_code
     errors = document.get("errors")
     objects = (
@@ -287,7 +288,7 @@ def _error(response: httpx.Response, document: Document, account: str) -> Cloudf
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read ``Retry-After`` in seconds; Cloudflare gives no dates."""
+    """Read ``Retry-After`` in seconds; Cloudflare sends no dates."""
     try:
         return max(0.0, min(RETRY_AFTER_MAX, float(headers["retry-after"])))
     except (KeyError, ValueError):

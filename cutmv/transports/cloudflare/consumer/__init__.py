@@ -1,9 +1,9 @@
-"""From the broker to the worker: polls or pushes, and what a channel may hold.
+"""Brings messages from the queues to the worker, within a channel's prefetch limit.
 
-`poller` pulls, `push` takes what the edge Worker pushes, `intake` sorts what came, `dead_letters`
-moves what can't be read, `ready_queue` holds what is for the consumer's loop, `consumer` gives it
-out, `qos` keeps prefetch and what is unsettled. Imports `edge`, `leases`, `queues`, `messages`,
-`api` and `celery_worker`.
+`poller` pulls messages, or `push` takes those that the edge Worker pushes. `intake` sorts them,
+`dead_letters` moves those that can't be read, `ready_queue` holds messages for the consumer's loop,
+`consumer` gives them to callbacks, and `qos` keeps the prefetch limit and the unsettled messages.
+Imports `edge`, `leases`, `queues`, `messages`, `api` and `celery_worker`.
 """
 
 from cutmv.transports.cloudflare.consumer.consumer import (

@@ -1,4 +1,4 @@
-"""What the consumer's loop gives out of the ready queue: to a callback, or of what is lost."""
+"""Recipients to which the consumer's loop gives the messages of the ready queue."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 
 
 class Recipient(Protocol):
-    """Whom the loop gives what is ready."""
+    """Takes messages of the ready queue from the consumer's loop."""
 
     def deliver(self, ready: Any) -> None:
-        """Take one; called in the consumer's loop."""
+        """Take one message; called in the consumer's loop."""
 
 
 class QueueConsumer:
-    """One consumer of one queue of the account: its callback, and what feeds it."""
+    """One consumer of one durable queue: its callback, and its poller or push consumer."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class MemoryConsumer:
 
 
 class LostDeliveries:
-    """Takes the deliveries that another consumer has now."""
+    """Takes the deliveries whose messages another consumer has taken over."""
 
     def __init__(self, qos: QoS) -> None:
         self._qos = qos
 
     def deliver(self, ready: Delivery) -> None:
-        """Forget the message, and stop its task where that can be done."""
+        """Forget the message, and stop its task where that is possible."""
         lease = ready.lease
         if self._qos.lose(lease.lease_id) and celery_worker.abandon(lease.lease_id):
             logger.warning("cloudflare: the task of message %s is stopped", lease.key)

@@ -1,4 +1,4 @@
-"""Moving what can't be read from its queue to its dead-letter queue, so that it is not lost."""
+"""Moves messages that can't be read to their queue's dead-letter queue, so that none is lost."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cutmv.transports.cloudflare.queues import Queue, QueueDirectory
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until a message comes again that its dead-letter queue did not accept. Each time counts
-#: as a delivery, so that in the end Cloudflare moves it by itself.
+#: Seconds until a message that its dead-letter queue did not accept is delivered again. Each time
+#: counts as a delivery, so that in the end Cloudflare moves the message itself.
 MOVE_RETRY_DELAY = 60.0
 
-#: An entry of a pull's answer.
+#: An entry of a pull's response.
 Entry = Mapping[str, Any]
 
 
@@ -47,8 +47,8 @@ class DeadLetters:
     def move(self, queue: Queue, unreadable: Sequence[tuple[Delivery, str]]) -> None:
         """Move deliveries from `queue` to its dead-letter queue; where it has none, remove them.
 
-        Each comes with why it can't be read. It is removed once its copy is accepted: a crash in
-        between leaves two, and loses none.
+        Each comes with the reason why it can't be read. A message is removed once its copy is
+        accepted: a crash in between leaves two copies, and loses none.
         """
         waiting = {delivery.lease.lease_id: (delivery, why) for delivery, why in unreadable}
         for delivery, _ in unreadable:
@@ -84,17 +84,17 @@ class DeadLetters:
 
 
 def calls(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Split what a pull brought into what fits one publishing call each."""
+    """Split pulled entries into lists that fit one publishing call each."""
     return limits.in_calls(
         entries, lambda each: len(str(each.get("body")).encode(errors="replace")) + limits.METADATA
     )
 
 
 def as_pulled(entry: Entry) -> dict[str, Any]:
-    """Return what was pulled as something to publish, of the same type where the API takes it.
+    """Return a pulled entry as a message to publish, of the same type where the API takes it.
 
-    The API takes no bytes, which only a Worker can send: they go as text, or, if they are none, as
-    the base64 they came in.
+    The API takes no bytes, which only a Worker can send: they are published as text, or, if they
+    are not text, as the base64 in which they were pulled.
     """
     body, kind = entry.get("body", ""), (entry.get("metadata") or {}).get("CF-Content-Type")
     if kind in ("json", "bytes"):

@@ -1,4 +1,4 @@
-"""What a pull or a push brought: which of it goes to the consumer, and what becomes of the rest."""
+"""Decides which received messages go to the ready queue, and which wait or become dead letters."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue, QueueName
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until a message comes again whose further delay was not accepted, whose object could not
-#: be read, or of which the ledger could not tell whether another consumer has it.
+#: Seconds until a message is delivered again after its further delay was not accepted, its object
+#: could not be read, or the ledger could not tell whether another consumer has it.
 RETRY_DELAY = 10.0
 
-#: Messages of a pull about which the ledger is asked at once.
+#: Messages of a pull about which the ledger is asked concurrently.
 LEDGER_READERS = 8
 
-#: A delivery that can't be read, and why.
+#: A delivery whose message can't be read, and why.
 Unreadable = tuple[Delivery, str]
 
-#: A delivery that waits on in its queue, as this new message.
+#: A delivery whose message waits on in its queue, and the new message that takes its place.
 Deferred = tuple[Delivery, Outgoing]
 
 
 class Intake:
-    """Sorts what came from one queue.
+    """Sorts the deliveries of one queue.
 
     `publish` publishes messages anew to a queue, and raises a `CloudflareError` where that fails.
-    `on_lost` is told of deliveries that another consumer has taken over.
+    `on_lost` is called with a delivery whose message another consumer has taken over.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Intake:
         self._allowed = MAX_RETRIES if queue.max_retries is None else queue.max_retries
 
     def admit(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Return the deliveries for the consumer, their messages read.
+        """Return the deliveries that go to the consumer, with their messages decoded.
 
-        What is not due, or what another consumer still has, waits on in the queue. What can't be
-        read goes to the dead letters. Calls Cloudflare, the ledger and the object store, so it is
-        for threads that may wait.
+        A message that is not due, or that another consumer still has, waits on in the queue. A
+        message that can't be read becomes a dead letter. Calls Cloudflare, the ledger and the
+        object store, so only threads that may block call it.
         """
         unreadable: list[Unreadable] = []
         deferred: list[Deferred] = []
@@ -83,7 +83,7 @@ class Intake:
         return admitted
 
     def _read(self, delivery: Delivery, unreadable: list[Unreadable]) -> bool:
-        """Read a message out of its entry; tell whether that could be done."""
+        """Decode a delivery's message from its entry; return whether that was possible."""
         try:
             delivery.message = envelope.decode(delivery.entry)
         except (ValueError, TypeError, KeyError) as error:
@@ -95,7 +95,7 @@ class Intake:
         return True
 
     def _postpone(self, delivery: Delivery, now: float, deferred: list[Deferred]) -> bool:
-        """Have a message wait that is not due; tell whether it is not."""
+        """Have the message wait if it is not due; return whether it waits."""
         due = eta.due_at(delivery.message)
         if not eta.is_early(due, now):
             return False
@@ -113,10 +113,11 @@ class Intake:
         deferred: list[Deferred],
         unreadable: list[Unreadable],
     ) -> list[Delivery]:
-        """Return those that no other consumer has, by the ledger, where they came before.
+        """Return the deliveries that no other consumer has; ask the ledger about repeated ones.
 
-        One that its consumers do not survive goes to the dead letters: Cloudflare does not count
-        that far where a message is published anew past half of what its queue allows.
+        A message becomes a dead letter when too many consumers were lost while they held it.
+        Cloudflare does not count that far, since a message that waits is published anew past half
+        of the deliveries that its queue allows.
         """
         doubtful = [
             each
@@ -144,7 +145,10 @@ class Intake:
         return untaken
 
     def _take(self, delivery: Delivery) -> float | Deadly | None:
-        """Ask the ledger for a message; returns as `Acknowledger.take`, or what makes it deadly."""
+        """Ask the ledger about a message; return what `Acknowledger.take` returns, or its `Deadly`.
+
+        Where the ledger does not answer, return the delay with which the message waits.
+        """
         try:
             return self._acknowledger.take(delivery, self._allowed)
         except Deadly as error:
@@ -154,10 +158,11 @@ class Intake:
             return RETRY_DELAY
 
     def _put_back(self, delivery: Delivery, wait: float, deferred: list[Deferred]) -> None:
-        """Have a message wait that another consumer has.
+        """Have a message that another consumer has wait in its queue.
 
-        Each delivery counts, and what was delivered too often is dropped. So past half of what the
-        queue allows a message goes on as a new one, whose copy the ledger knows by its id.
+        Cloudflare counts each delivery, and no longer delivers a message after as many as its queue
+        allows. So past half of these the message is published anew; the ledger knows the copy by
+        the publisher's id.
         """
         if delivery.attempts <= self._allowed // 2:
             self._acknowledger.requeue(delivery, math.ceil(wait))
@@ -166,7 +171,7 @@ class Intake:
         deferred.append((delivery, Outgoing(text, time.time() + math.ceil(wait))))
 
     def _complete(self, deliveries: list[Delivery], unreadable: list[Unreadable]) -> list[Delivery]:
-        """Fetch what references stand for, and have each lease extended from now on."""
+        """Fetch the messages of object references, and have each lease extended from now on."""
         references = [each for each in deliveries if claim_check.is_reference(each.message)]
         read: dict[Delivery, dict[str, Any] | Exception] = {}
         if references:
@@ -195,9 +200,9 @@ class Intake:
         self._acknowledger.requeue(delivery, RETRY_DELAY)
 
     def _defer(self, deferred: list[Deferred]) -> None:
-        """Have messages wait on, as new ones, so that neither age nor attempts end them.
+        """Publish messages that wait on anew, so that neither age nor attempts end them.
 
-        The old ones are removed once the new ones are accepted: a crash in between leaves two
+        The old messages are removed once the new ones are accepted: a crash in between leaves two
         of each, and loses none.
         """
         for delivery, _ in deferred:

@@ -30,16 +30,16 @@ WATCHED_INTERVAL = 60.0
 
 
 class Poller:
-    """Pulls as much as there is room for: at once while messages come, then ever more rarely.
+    """Pulls as many messages as there is room for: at once while messages come, then less often.
 
     Where the hub wakes up the consumers of a queue, an empty queue is polled once a minute only. A
-    queue that holds messages which can't be pulled is polled as without a hub: they are delayed, or
-    another consumer has them, and nothing wakes anybody up when they are due.
+    queue that holds messages which can't be pulled yet is polled as without a hub: they are
+    delayed, or another consumer has them, and the hub sends no wake-up when they are due.
 
-    It lives through outages by itself, because a worker that reconnects forgets the tasks it
-    has prefetched. What only people can mend (a refused token, a deleted queue) ends it, and goes
-    to `on_error`, so that Celery reconnects and says so. `on_deliveries` takes what comes.
-    `lease_seconds` is how long a pull leases messages for.
+    The poller retries through outages, because a worker that reconnects forgets the tasks it has
+    prefetched. An error that only an operator can mend (a refused token, a deleted queue) ends the
+    thread and goes to `on_error`, so that Celery reconnects and logs it. `on_deliveries` receives
+    the deliveries that the intakes admit. `lease_seconds` is how long a pull leases messages for.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Poller:
 
     @property
     def stopped(self) -> bool:
-        """Whether no more is to be pulled."""
+        """Whether the poller has been told to stop."""
         return self._thread.stopping.is_set()
 
     def start(self) -> None:
@@ -84,7 +84,7 @@ class Poller:
         self._thread.start()
 
     def stop(self) -> None:
-        """Pull no more; what a pull under way brings goes back to the queue."""
+        """Stop pulling; the messages of a pull under way go back to the queue."""
         self._thread.stop()
 
     def join(self, timeout: float) -> None:
@@ -137,7 +137,7 @@ class Poller:
                 self._qos.unreserve(room)
                 self._raise_if_final(error)
                 failures += 1
-                # One lost answer is everyday life; the second in a row is an outage.
+                # One lost response is normal; the second in a row is an outage.
                 level = {1: logging.DEBUG, 2: logging.WARNING}.get(failures)
                 if level:
                     logger.log(level, "cloudflare: pulling from %r: %s", self._name, error)
@@ -161,11 +161,11 @@ class Poller:
             if deliveries:
                 self._on_deliveries(deliveries)
             if pulled:
-                # What came while these were on their way waits already.
+                # Messages that arrived during this pull can be pulled already.
                 pause = self._options.polling_interval_min
                 continue
-            # A message can be pulled a moment after the hub woke this thread up, so the first pulls
-            # follow soon then, too.
+            # A message can be pulled only a moment after the hub's wake-up, so the first pulls
+            # after it follow soon, too.
             settled = pause >= self._options.polling_interval_max
             quiet = settled and empty and self._is_watched()
             wait = WATCHED_INTERVAL if quiet else random.uniform(pause / 2, pause)
@@ -178,7 +178,7 @@ class Poller:
         return self._hub is not None and self._hub.connected
 
     def _pull(self, room: int) -> tuple[list[tuple[Intake, list[dict[str, Any]]]], bool]:
-        """Pull what there is room for, the most urgent first; tell whether the queues are empty."""
+        """Pull up to `room` messages, most urgent first; return whether the queues are empty."""
         pulled: list[tuple[Intake, list[dict[str, Any]]]] = []
         empty = True
         for intake in self._intakes:
@@ -189,7 +189,7 @@ class Poller:
                 )
             except CloudflareError:
                 if pulled:
-                    break  # what came must not wait; the next round meets the error again
+                    break  # the pulled messages must not wait; the next round meets the error again
                 raise
             empty = empty and answer.backlog == 0
             if answer.messages:

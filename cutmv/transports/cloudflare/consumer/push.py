@@ -1,4 +1,4 @@
-"""What a consumer does with what the edge Worker pushes: it takes a poller's place in push mode."""
+"""The push consumer: takes messages that the edge Worker pushes, in place of a poller."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from cutmv.transports.cloudflare.messages import envelope
 
 logger = logging.getLogger(__name__)
 
-#: Ids of messages that were acked here lately: a copy, whose outcome got lost, is not run.
+#: Ids of recently acked messages that are kept: when the outcome got lost, a copy is not run.
 REMEMBERED = 10_000
 
-#: Seconds until a message comes again that could not be looked at.
+#: Seconds until a message that met an error in the intake is delivered again.
 RETRY_DELAY = 10
 
 BUSY: Outcome = {"outcome": "busy"}
@@ -30,9 +30,9 @@ ACK: Outcome = {"outcome": "ack"}
 
 
 class _Running:
-    """A message that is being worked on, and the connections that wait for its outcome.
+    """A message that this process works on, and the delivery callbacks that wait for its outcome.
 
-    Nothing here takes a lock: a message may end in a weak reference's callback.
+    Nothing here takes a lock, since a weak reference's callback may end the message.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class _Running:
         self._outcome: Outcome | None = None
 
     def join(self, callback: DeliveryCallback) -> None:
-        """Have a connection told how the message ends."""
+        """Have `callback` called with the message's outcome, at once if it has ended."""
         self._waiting.append(callback)
         if self._outcome is not None:
             self._tell_all()
 
     def end(self, delivery: Delivery, delay: float | None) -> None:
-        """Tell that the message is acked (no `delay`) or to come again."""
+        """Tell the callbacks that the message is acked (no `delay`) or is delivered again."""
         self._outcome = (
             ACK if delay is None else {"outcome": "retry", "delay_seconds": math.ceil(delay)}
         )
@@ -68,9 +68,10 @@ class _Running:
 
 
 class PushConsumer:
-    """Takes what the edge Worker pushes from a consumer's queues; see `poller.Poller`.
+    """Takes the messages that the edge Worker pushes from a consumer's queues.
 
-    `lease_seconds` is for how long a message is sure to be ours once the connection breaks.
+    `lease_seconds` is how long a message counts as leased from its push on. The other parameters
+    are as those of `poller.Poller`.
     """
 
     def __init__(
@@ -95,30 +96,31 @@ class PushConsumer:
         self._done: dict[str, None] = {}  # keys, the oldest first
 
     def start(self) -> None:
-        """Start taking; raises as `PushServer.attach` does."""
+        """Start taking messages; raises as `PushServer.attach` does."""
         for queue_name in self._intakes:
             self._push_server.attach(queue_name, self)
 
     def stop(self) -> None:
-        """Take no more."""
+        """Stop taking messages."""
         self.stopped = True
         for queue_name in self._intakes:
             self._push_server.detach(queue_name)
 
     def join(self, timeout: float) -> None:
-        """Do nothing: what is being taken is of the push server's thread."""
+        """Do nothing: the push server's thread takes the messages."""
 
     def take(
         self, queue_name: str, given: Sequence[tuple[dict[str, Any], DeliveryCallback]]
     ) -> None:
-        """Take messages for which there is room, each with what its outcome is told.
+        """Take the messages for which there is room, each with its delivery callback.
 
-        A copy of a message that is being worked on joins it. Calls the ledger and the object store.
+        A copy of a message that this process works on gets the outcome of that one. Calls the
+        ledger and the object store, and so may block.
         """
         fresh: list[Delivery] = []
         for entry, callback in given:
             key = _key_of(entry)
-            with self._lock:  # of two copies that come at once, one is the first
+            with self._lock:  # of two copies that come at once, only one may be admitted
                 running = self._running.get(key)
                 if running is not None:
                     running.message_ids.add(entry["id"])
@@ -135,9 +137,10 @@ class PushConsumer:
             self._admit(self._intakes[queue_name], fresh)
 
     def broken(self, message_ids: set[str]) -> None:
-        """Note that no connection waits for these any more, though they are being worked on.
+        """Extend the leases of running messages whose connection has broken.
 
-        They are delivered again soon, perhaps to another process, which finds them held.
+        Cloudflare delivers them again soon, perhaps to another process, which finds in the ledger
+        that they are held.
         """
         with self._lock:
             running = list(self._running.values())
@@ -181,7 +184,7 @@ class PushConsumer:
 
 
 def _key_of(entry: dict[str, Any]) -> str:
-    """Return the publisher's id of a message, or, of what is no message of kombu's, its own."""
+    """Return the publisher's id of a message, or Cloudflare's id where kombu did not write it."""
     try:
         return str(envelope.decode({**entry, "lease_id": ""})["properties"]["message_id"])
     except (ValueError, TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""How many messages a channel may hold, and which it holds."""
+"""The prefetch limit of a channel, and the messages that it holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kombu.transport import virtual
 from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
 
-#: Messages of one pull at most (Cloudflare's bound).
+#: Messages of one pull at most (Cloudflare's limit).
 MAX_PULL = 100
 
 #: Messages fetched but not yet given to a consumer that set no prefetch limit, at most.
@@ -26,11 +26,11 @@ STOP_CHECK_INTERVAL = 1.0
 
 
 class Fetcher(Protocol):
-    """Who asks for room: a poller."""
+    """Asks for room for messages: a poller."""
 
     @property
     def stopped(self) -> bool:
-        """Whether it wants no more."""
+        """Whether it has been told to stop."""
 
     @property
     def busy(self) -> bool:
@@ -38,13 +38,13 @@ class Fetcher(Protocol):
 
 
 class QoS(virtual.QoS):
-    """Prefetch and unsettled messages of one channel, kept by lease.
+    """The prefetch limit and the unsettled messages of one channel, kept by lease.
 
-    kombu's own puts unsettled messages back by publishing them again; here the `acknowledger` ends
-    each one's lease. Messages are held by weak reference: one that its consumer has
-    dropped can never be acked, so once consuming ends it goes back to the queue at once. That
-    is how a worker's warm shutdown returns what it prefetched and will not start, without
-    waiting for the tasks that run.
+    kombu's own class returns unsettled messages by publishing them again; here the `acknowledger`
+    ends each one's lease. Messages are held by weak reference: a message that its consumer has
+    dropped can never be acked, so once consuming ends it goes back to the queue at once. So a
+    worker's warm shutdown returns prefetched messages that it will not start, without waiting for
+    the tasks that run.
     """
 
     def __init__(self, channel: Any, acknowledger: Acknowledger, linger: float) -> None:
@@ -56,13 +56,13 @@ class QoS(virtual.QoS):
         self._held: dict[str, tuple[Delivery, weakref.ref[Any]]] = {}
         self._ahead = 0  # asked for or fetched, but not yet given to the consumer
         self._waiting: deque[Fetcher] = deque()
-        self._full = False  # somebody waits for the first free place
+        self._full = False  # whether a poller waits for the first free place
         self._fetchers: set[Fetcher] = set()
         self._dropped: deque[str] = deque()
         self._returning = False
         self._on_empty: deque[Callable[[], None]] = deque()
 
-    # What kombu asks.
+    # Called by kombu.
 
     @property
     def prefetch_count(self) -> int:
@@ -76,7 +76,7 @@ class QoS(virtual.QoS):
             self._change.notify_all()
 
     def can_consume(self) -> bool:
-        """Tell whether there is room for a message."""
+        """Return whether there is room for a message."""
         return self._room() > 0
 
     def can_consume_max_estimate(self) -> int:
@@ -98,7 +98,7 @@ class QoS(virtual.QoS):
             self._acknowledger.reject(delivery)
 
     def restore_unacked(self) -> None:
-        """Return every message that is held, but those of tasks that are running.
+        """Return every held message to its queue, except those of running tasks.
 
         A running task's lease outlives the connection: its ack is still accepted after the
         worker has reconnected.
@@ -109,20 +109,20 @@ class QoS(virtual.QoS):
                 self.reject(tag, requeue=True)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ARG002
-        """Return what is held, at the channel's close."""
+        """Return held messages to their queues when the channel closes."""
         self.return_dropped()
         self.restore_unacked()
 
-    # What the channel asks.
+    # Called by the channel and its consumers.
 
     def hold(self, message: Any, delivery: Delivery, *, fetched: bool = False) -> None:
         """Count `message`, which is about to be given to the consumer, as unsettled.
 
-        One that a poller `fetched` takes the place that was reserved for it.
+        A message that a poller or a push consumer `fetched` takes the place reserved for it.
         """
         tag = message.delivery_tag
-        # A callback may run anywhere, in any thread: it must not hold the channel alive, nor
-        # take a lock.
+        # The callback may run in any thread: it must neither keep the channel alive nor take a
+        # lock.
         self._held[tag] = (delivery, weakref.ref(message, _Dropped(weakref.ref(self), tag)))
         if fetched:
             with self._change:
@@ -131,50 +131,50 @@ class QoS(virtual.QoS):
                     self._freed()
 
     def consume(self) -> None:
-        """Consuming begins, or begins again."""
+        """Note that consuming begins, or begins again."""
         self._returning = False
 
     def return_dropped(self) -> None:
-        """Consuming has ended: return what was dropped, now and from now on."""
+        """Return dropped messages, now and from now on, since consuming has ended."""
         self._returning = True
         while self._dropped:
             self.on_dropped(self._dropped.popleft())
 
     def on_dropped(self, tag: str) -> None:
-        """Note that nobody can ack the message any more."""
+        """Note that the consumer has dropped a message, and can't ack it any more."""
         if not self._returning:
             self._dropped.append(tag)
         elif (held := self._held.pop(tag, None)) is not None:
             self._acknowledger.requeue(held[0])
             if self._on_empty and not self._held:
-                # It may close what is shared, which takes locks. (A thread of `threading` does,
-                # too, to start.)
+                # `_emptied` may close the session, which takes locks. (So would starting a thread
+                # of `threading`.)
                 _thread.start_new_thread(self._emptied, ())
 
     def outlive(self, on_empty: Callable[[], None]) -> bool:
-        """Have `on_empty` called when the last message is settled; tell whether any is held."""
+        """Have `on_empty` called when the last message is settled; return whether any is held."""
         self._on_empty.append(on_empty)
         if self._held:
             return True
         try:
             self._on_empty.remove(on_empty)
         except ValueError:
-            return True  # the last was settled a moment ago, and it is being called
+            return True  # another thread settled the last message a moment ago, and calls it
         return False
 
     def lose(self, delivery_tag: str) -> bool:
-        """Forget a message that another consumer has; tell whether it was held."""
+        """Forget a message that another consumer has; return whether it was held."""
         return self._drop(delivery_tag) is not None
 
-    # What pollers ask.
+    # Called by pollers and push consumers.
 
     def join(self, fetcher: Fetcher) -> None:
-        """Count `fetcher` among those that share the room."""
+        """Add `fetcher` to the pollers that share the room."""
         with self._change:
             self._fetchers.add(fetcher)
 
     def leave(self, fetcher: Fetcher) -> None:
-        """Share the room among the others again."""
+        """Remove `fetcher` from the pollers that share the room."""
         with self._change:
             self._fetchers.discard(fetcher)
             self._change.notify_all()
@@ -183,8 +183,8 @@ class QoS(virtual.QoS):
         """Wait for room and return how many messages to pull, 1 to 100; 0 when stopped.
 
         The poller that waits longest is served first, and takes no more than its share among the
-        queues that have messages. Little room is let grow for `pull_linger`, so that one call
-        fetches what many would.
+        queues that have messages. While there is little room, it waits up to `pull_linger` for
+        more, so that one call fetches what many would.
         """
         with self._change:
             self._waiting.append(fetcher)
@@ -213,7 +213,7 @@ class QoS(virtual.QoS):
                     self._change.notify_all()
 
     def take_room(self) -> bool:
-        """Reserve room for one message, if there is any."""
+        """Reserve room for one message, if there is any; return whether there was."""
         with self._change:
             if self._room() <= 0:
                 return False
@@ -221,7 +221,7 @@ class QoS(virtual.QoS):
             return True
 
     def unreserve(self, count: int) -> None:
-        """Give back room for messages that did not come, or that the consumer now has."""
+        """Free the room of messages that did not come, or that the consumer will not be given."""
         if count:
             with self._change:
                 self._ahead -= count
@@ -254,7 +254,7 @@ class QoS(virtual.QoS):
         return held[0]
 
     def _emptied(self) -> None:
-        """Tell that nothing is held any more, once, though threads may settle the last at once."""
+        """Call `on_empty`, once, though several threads may settle the last messages at once."""
         try:
             on_empty = self._on_empty.pop()
         except IndexError:
@@ -262,10 +262,10 @@ class QoS(virtual.QoS):
         on_empty()
 
     def _freed(self) -> None:
-        """Wake those who wait for room, if it is time.
+        """Wake the pollers that wait for room, if there is enough of it.
 
-        Waking a thread for each place would cost more than the messages: the first that is free
-        starts the wait for more, a worthwhile number ends it.
+        Waking a thread for each place would cost more than the messages: the first free place
+        starts the wait for more, and a worthwhile number ends it.
         """
         if self._waiting and (self._full or self._room() >= self._worthwhile()):
             self._full = False
@@ -273,7 +273,7 @@ class QoS(virtual.QoS):
 
 
 class _Dropped:
-    """Tells a `QoS`, if it still lives, that a message does not."""
+    """A weak reference's callback that tells a `QoS`, if it still exists, of a dropped message."""
 
     __slots__ = ("_qos", "_tag")
 

@@ -1,4 +1,4 @@
-"""Messages that are ready: pollers put them there, and the consumer's loop takes them."""
+"""The ready queue: messages that have been received and the consumer's loop has not taken yet."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ C = TypeVar("C")
 
 
 class ReadyQueue(Generic[C]):
-    """What is ready for several consumers, given out in turn. Any thread puts; one takes.
+    """Holds ready messages for several consumers, and gives them out in turn.
 
-    A loop that polls file descriptors watches `fileno`; a loop that blocks calls `get`.
+    Any thread may put messages; one thread takes them. A loop that polls file descriptors watches
+    `fileno`; a loop that blocks calls `get`.
     """
 
     def __init__(self) -> None:
@@ -28,7 +29,7 @@ class ReadyQueue(Generic[C]):
         self._writer: socket.socket | None = None
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable while there is something to take."""
+        """Return the descriptor that is readable while there is a message or an error to take."""
         with self._change:
             if self._reader is None:
                 self._reader, self._writer = socket.socketpair()
@@ -39,7 +40,7 @@ class ReadyQueue(Generic[C]):
             return self._reader.fileno()
 
     def put(self, consumer: C, messages: Iterable[Any]) -> None:
-        """Leave messages for the loop."""
+        """Add messages for the loop to take."""
         with self._change:
             was_empty = not self._ready
             self._ready.setdefault(consumer, deque()).extend(messages)
@@ -77,19 +78,19 @@ class ReadyQueue(Generic[C]):
                 self._change.wait(wait)
 
     def take_back(self, consumer: C) -> list[Any]:
-        """Take all that has been left for `consumer`."""
+        """Remove and return the messages of `consumer`."""
         with self._change:
             return list(self._ready.pop(consumer, ()))
 
     def take_all(self) -> list[Any]:
-        """Take all that is left, for whomever."""
+        """Remove and return the messages of all consumers."""
         with self._change:
             left = [message for messages in self._ready.values() for message in messages]
             self._ready.clear()
             return left
 
     def drained(self) -> None:
-        """Make `fileno` unreadable, unless there is something to take."""
+        """Make `fileno` unreadable, unless there is a message or an error to take."""
         with self._change:
             if self._reader is None:
                 return
@@ -110,6 +111,6 @@ class ReadyQueue(Generic[C]):
     def _wake(self) -> None:
         self._change.notify_all()
         if self._writer is not None:
-            # Full: then it is readable already.
+            # Where the buffer is full, `fileno` is readable already.
             with contextlib.suppress(BlockingIOError):
                 self._writer.send(b"\0")

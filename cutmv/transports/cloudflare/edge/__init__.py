@@ -1,9 +1,9 @@
-"""Talking to the edge Worker: publishing through it, its hub, and what it pushes here.
+"""Talks to the edge Worker: publishes through it, connects to its hub, and takes its pushes.
 
-`publishing` is its publishing call. `hub_client` is the connection to the hub, `hub_socket` opens
-it, and `hub_protocol` is what is said on it. `push_server` takes what the Worker pushes, and
-`signature` signs requests both ways. Imports `queues`,
-`api`, `errors` and `runtime`.
+`publishing` makes the publishing call. `hub_client` is the connection to the hub, `hub_socket`
+opens it, and `hub_protocol` defines its operations. `push_server` takes the messages that the
+Worker pushes, and `signature` signs requests both ways. Imports `queues`, `api`, `errors` and
+`runtime`.
 """
 
 from cutmv.transports.cloudflare.edge import signature

@@ -1,12 +1,12 @@
-"""This process's connection to the edge Worker's hub, which carries what temporary queues are sent.
+"""The hub client: this process's connection to the hub, for messages to temporary queues.
 
-The connection is a WebSocket, made from here, so the process needs no public address; a message
+The client opens a WebSocket to the edge Worker, so the process needs no public address; a message
 takes milliseconds. The hub keeps the bindings of a client that is away for less than a minute, and
-what was published for it meanwhile; the client sends them again on each connection all the same.
-While there is no connection, queues of the account do the same work (`fanout`), more slowly.
+the messages published for it meanwhile; the client sends the bindings again on each connection all
+the same. While there is no connection, binding queues carry the messages (`fanout`), more slowly.
 
-The hub also wakes up those who pull: it tells who watches a queue when messages are put into it, so
-that nobody has to poll an idle one.
+The hub also sends wake-ups: it tells the pollers that watch a queue when messages are put into it,
+so that they need not poll an idle queue.
 """
 
 from __future__ import annotations
@@ -34,31 +34,33 @@ from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for the hub to say where a message went.
+#: Seconds for the hub to say to how many clients a message went.
 ANSWER_TIMEOUT = 2.0
 
-#: Seconds between two attempts to connect, at most; and without a connection until queues of the
-#: account take over.
+#: Seconds between two attempts to connect, at most; and seconds without a connection until binding
+#: queues take over.
 PAUSE_MAX, TAKE_OVER_AFTER = 10.0, 1.0
 
-#: Seconds in which the thread finds out that the connection is gone.
+#: Seconds for the thread to notice that the connection is gone.
 BREAK_SEEN_AFTER = 0.01
 
-#: Seconds for which a message is sent late rather than never, and how many wait for that at most.
+#: Seconds for which a message that could not be sent is kept to be sent late, and how many are kept
+#: at most.
 LATE_BY_MOST, MAX_LATE = 30.0, 1_000
 
-#: Frames and seconds after which it is reported how many have come.
+#: Frames and seconds after which the client reports to the hub how many frames it has received.
 REPORT_FRAMES, REPORT_SECONDS = 50, 0.5
 
-#: Seconds between checks whether the hub has closed: the library waits for it to hang up, too.
+#: Seconds between checks whether the hub has sent a close frame: the library goes on waiting until
+#: the hub ends the TCP connection, too.
 CLOSE_CHECK_INTERVAL = 1.0
 
 
 class HubClient:
     """This process's connection to the hub; its thread starts with the first binding or message.
 
-    `on_message` gets what comes. `on_away` is called, perhaps again and again, once there has been
-    no connection for `TAKE_OVER_AFTER`. The thread calls both.
+    The thread calls `on_message` with each message that comes, and `on_away`, perhaps repeatedly,
+    once there has been no connection for `TAKE_OVER_AFTER`.
     """
 
     def __init__(self, url: str, keys: str, scope: str) -> None:
@@ -68,8 +70,8 @@ class HubClient:
         self.on_message: Callable[[HubMessage], None] = lambda _: None
         self.on_away: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
-        self._wanted: dict[str, Op] = {}  # what is bound and watched, by its JSON
-        self._watchers: dict[str, list[Callable[[], None]]] = {}  # of queues that are watched
+        self._wanted: dict[str, Op] = {}  # operations that bind and watch, by their JSON
+        self._watchers: dict[str, list[Callable[[], None]]] = {}  # by queue
         self._socket: Any = None
         self._connect: Callable[..., Any]  # from the thread's start on
         self._thread = BackgroundThread("hub", self._run, self._hang_up, self._prepare)
@@ -84,7 +86,7 @@ class HubClient:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection, as far as is known."""
+        """Whether there is a connection, as far as this process knows."""
         return self._connected.is_set()
 
     @property
@@ -93,20 +95,20 @@ class HubClient:
         return time.monotonic() - self._connected_at if self.connected else 0.0
 
     def start(self) -> None:
-        """Connect, and wait a moment for the first attempt at it: who comes next may publish."""
+        """Connect, and wait briefly for the first attempt, since the caller may publish next."""
         if not self._thread.stopping.is_set():
             self._thread.start()
             self._tried.wait(ANSWER_TIMEOUT)
 
     def close(self, timeout: float) -> None:
-        """Forget what is bound, and end the connection."""
+        """Remove all bindings and watches, and end the connection."""
         self._thread.stopping.set()
         for op in list(self._wanted.values()):
             self._undo(op)
         self._thread.close(timeout)
 
     def bind(self, binding: Binding) -> None:
-        """Have messages delivered that are published to an exchange with a key that fits."""
+        """Have the hub deliver messages that match a binding to this process."""
         op = bind_op(binding)
         with self._lock:
             self._wanted[json.dumps(op)] = op
@@ -120,10 +122,10 @@ class HubClient:
             self._undo(op)
 
     def watch(self, queue: str, on_wake_up: Callable[[], None]) -> None:
-        """Have `on_wake_up` called when a queue of the account may have messages; it must not wait.
+        """Have `on_wake_up` called when a queue of the account may have messages.
 
-        That is also once the hub watches, and when it no longer does: what came in between is
-        not known.
+        It must not block. It is also called when the hub begins to watch the queue, and when the
+        connection is lost, since messages may have come unnoticed.
         """
         op = {"op": "watch", "queue": queue}
         with self._lock:
@@ -133,7 +135,7 @@ class HubClient:
         self._send([op])
 
     def unwatch(self, queue: str, on_wake_up: Callable[[], None]) -> None:
-        """Call `on_wake_up` no more."""
+        """Stop calling `on_wake_up` for a queue."""
         op = {"op": "watch", "queue": queue}
         with self._lock:
             watchers = self._watchers.get(queue, [])
@@ -144,9 +146,9 @@ class HubClient:
         self._undo(op)
 
     def wake_up(self, queue: str) -> None:
-        """Wake up those who watch a queue: the REST API has put messages into it.
+        """Have the hub wake up the pollers of a queue, since the REST API has put messages into it.
 
-        Without a connection, the next one does it.
+        Without a connection, the wake-up is sent on the next one.
         """
         with self._lock:
             self._owed.add(queue)
@@ -154,11 +156,11 @@ class HubClient:
         self._send_wake_ups()
 
     def publish(self, exchange: str, exchange_type: str, key: str, text: str) -> int | None:
-        """Publish to the other clients, and return to how many it went; none: it is not known.
+        """Publish to the other clients; return to how many it went, or none if unknown.
 
-        What a connection that broke may have lost is sent again by the next, if that is there
-        soon, and what was not sent by one that comes later. So it may come twice, by the hub or
-        also by a binding queue: who reads knows messages by their ids.
+        A message that a broken connection may have lost is sent again on the next connection, at
+        once if that comes soon, else late. So a message may come twice, by the hub or also by a
+        binding queue; its reader recognises the copy by the id.
         """
         if not fits(text):
             return None
@@ -179,7 +181,7 @@ class HubClient:
         return None
 
     def _publish(self, op: Op, timeout: float) -> int | None:
-        """Publish by the connection that there is; none where it ends, or does not answer."""
+        """Publish on the present connection; return none where it ends, or gives no response."""
         with self._lock:
             self._refs += 1
             answer = self._answers[self._refs] = _PublishOutcome(self._refs)
@@ -191,7 +193,7 @@ class HubClient:
             del self._answers[answer.ref]
 
     def announce(self, messages: Iterable[tuple[str, str, str, str]]) -> bool:
-        """Publish many (exchange, its type, key, text), and tell whether they were handed over."""
+        """Publish messages (exchange, its type, key, text); return whether all were sent."""
         self.start()
         return all(self._send_frame(frame) for frame in frames(messages))
 
@@ -207,7 +209,7 @@ class HubClient:
             return False
         try:
             socket.send(f"[{','.join(ops)}]")
-        except Exception as error:  # the library has many; each means that it is gone
+        except Exception as error:  # the library raises many; each means a lost connection
             logger.debug("cloudflare: the hub is gone: %s", error)
             return False
         return True
@@ -229,7 +231,7 @@ class HubClient:
             try:
                 with self._connect(self._url, self._keys, self.client_id, self._scope) as socket:
                     self._serve(socket)
-            except Exception as error:  # its end, too, is one
+            except Exception as error:  # a normal close raises, too
                 why = str(error) or type(error).__name__
             self._tried.set()
             self._socket = None
@@ -253,7 +255,7 @@ class HubClient:
             self._thread.stopping.wait(full_jitter(failures, most=PAUSE_MAX))
 
     def _serve(self, socket: Any) -> None:
-        """Bind all anew, then read until the connection ends, which raises."""
+        """Send all bindings and watches, then read until the connection ends, which raises."""
         with self._lock:
             wanted = list(self._wanted.values())
             self._socket = socket
@@ -312,7 +314,7 @@ class HubClient:
         with self._lock:
             late = [(since, op) for since, op in self._late if now - since < LATE_BY_MOST]
             self._late.clear()
-        while late and self._send([late[0][1]]):  # each in a frame, which has room for one
+        while late and self._send([late[0][1]]):  # one to a frame, as two may not fit
             del late[0]
         with self._lock:
             self._late.extendleft(reversed(late))
@@ -323,7 +325,7 @@ class HubClient:
 
 
 class _PublishOutcome:
-    """What the hub says of one message; no number where the connection ended before."""
+    """The hub's response to one publish; `routed` is none where the connection ended before."""
 
     def __init__(self, ref: int) -> None:
         self.ref = ref

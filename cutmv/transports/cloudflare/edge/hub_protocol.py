@@ -1,4 +1,4 @@
-"""What is said on the connection to the hub: operations in JSON, many to a frame (docs/edge.md)."""
+"""The protocol of the connection to the hub: JSON operations, several to a frame (docs/edge.md)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cutmv.transports.cloudflare.queues import Binding
 
 logger = logging.getLogger(__name__)
 
-#: Bytes of a frame that is taken, and of one that is sent: the hub takes 1 MiB.
+#: Bytes of a frame from the hub at most, and of a frame to it: the hub accepts 1 MiB.
 MAX_FRAME, MAX_SENT = 8 * 1024 * 1024, 1_000_000
 
-#: Bytes of a frame that has one message, but for its text: keys are of 255 bytes at most.
+#: Bytes of a frame with one message, its text aside: keys have 255 bytes at most.
 FRAME_OVERHEAD = 10_000
 
 Op = dict[str, Any]
@@ -30,7 +30,7 @@ class HubMessage:
 
 
 def fits(text: str) -> bool:
-    """Tell whether the hub takes a message of this text, as it is written in a frame."""
+    """Return whether the hub accepts a message of this text, as it is written in a frame."""
     return len(json.dumps(text)) + FRAME_OVERHEAD <= MAX_SENT
 
 
@@ -47,15 +47,15 @@ def bind_op(binding: Binding) -> Op:
 
 def publish_op(exchange: str, exchange_type: str, key: str, text: str) -> Op:
     """Return the operation that publishes a message to the other clients."""
-    # What is for this process has been delivered within it.
+    # This process has delivered the message to its own queues already.
     address = {"exchange": exchange, "kind": exchange_type, "key": key}
     return {"op": "publish", **address, "text": text, "skip_self": True}
 
 
 def frames(messages: Iterable[tuple[str, str, str, str]]) -> Iterator[list[str]]:
-    """Gather messages (exchange, its type, key, text) into frames that the hub takes.
+    """Gather messages (exchange, its type, key, text) into frames that the hub accepts.
 
-    One that is too large for a frame is dropped, with a warning.
+    A message that is too large for a frame is dropped, with a warning.
     """
     frame: list[str] = []
     size = 0

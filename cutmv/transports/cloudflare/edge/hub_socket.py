@@ -1,4 +1,4 @@
-"""Opening a WebSocket to the hub, signed; needs the extra ``push``."""
+"""Opens a signed WebSocket connection to the hub; needs the extra ``push``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from cutmv.transports.cloudflare.edge import signature
 from cutmv.transports.cloudflare.edge.hub_protocol import MAX_FRAME
 from cutmv.transports.cloudflare.errors import extra_missing
 
-# At DEBUG the library shows headers, and with them signatures.
+# At DEBUG the library logs headers, and signatures with them.
 _library_logger = logging.getLogger(f"{__name__}.websocket")
 _library_logger.setLevel(logging.WARNING)
 
-#: Seconds for a connection to be there, and for its end.
+#: Seconds to open a connection, and to close it.
 OPEN_TIMEOUT, CLOSE_TIMEOUT = 5.0, 1.0
 
 
 def connector() -> Callable[[str, str, str, str], Any]:
-    """Return what opens a WebSocket, of the edge Worker's URL and keys, client id and scope.
+    """Return a function that opens a WebSocket by the Worker's URL and keys, client id and scope.
 
     Raises `ConfigurationError` where the package is missing.
     """

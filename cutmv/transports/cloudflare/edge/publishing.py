@@ -1,7 +1,7 @@
 """The edge Worker's publishing call.
 
-The Worker (`edge/` in the repository, docs/edge.md) has queue bindings, which the REST API's limit
-of calls does not bound.
+The Worker (`edge/` in the repository, docs/edge.md) publishes by queue bindings, to which the REST
+API's limit of calls does not apply.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_CONNECTIONS = 32
 
 
 class EdgeClient:
-    """The edge Worker. Threads share it; its owner closes it."""
+    """Publishes through the edge Worker. Threads share it; its owner closes it."""
 
     def __init__(self, url: str, keys: str, scope: str) -> None:
         self.url = url.rstrip("/")
@@ -46,7 +46,7 @@ class EdgeClient:
     def publish(
         self, queue_name: str, texts: Sequence[tuple[str, int | None]], deadline: float
     ) -> None:
-        """Put messages on a queue like `api.Client.publish`, by one attempt."""
+        """Publish messages to a queue like `api.Client.publish`, in a single attempt."""
         messages = [
             {"body": text} if delay is None else {"body": text, "delay_seconds": delay}
             for text, delay in texts
@@ -75,7 +75,7 @@ class EdgeClient:
 
 
 def _error(response: httpx.Response) -> CloudflareError:
-    """Turn the Worker's problem+json into the error to raise."""
+    """Return the error to raise for the Worker's problem+json."""
     status = response.status_code
     try:
         detail = " ".join(str(json.loads(response.content)["detail"]).split())

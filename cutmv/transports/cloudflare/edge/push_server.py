@@ -1,11 +1,11 @@
-"""Push mode: the edge Worker hands messages to this process over HTTP, the moment they come.
+"""The push server: takes the messages that the edge Worker sends to this process over HTTP.
 
-The Worker POSTs a signed batch and waits (docs/edge.md). The answer is a stream: a line for each
+The Worker POSTs a signed batch and waits (docs/edge.md). The response is a stream: a line for each
 message when its task has ended, acked or to be tried again, and empty lines meanwhile, which show
-that somebody is there. What the consumer's prefetch has no room for is *busy*, and comes again
-later. A message has no lease: where the connection breaks, Cloudflare delivers it again, so the
-consumer extends it in the ledger at once, and a copy that comes to this process joins the task that
-runs.
+that this process is alive. A message for which the prefetch limit leaves no room is *busy*, and
+delivered again later. Cloudflare gives a pushed message no lease: where the connection breaks, it
+delivers the message again, so the consumer extends it in the ledger at once, and a copy that comes
+to this process gets the outcome of the running task.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two signs of life; the Worker takes four times as long a silence for the end.
+#: Seconds between two empty lines; after four times as long without a line the Worker gives up.
 HEARTBEAT = 10.0
 
-#: Bytes of a batch that are read at all: 256 KB of messages, most of whose characters are escaped.
+#: Bytes of a batch at most: 256 KB of messages, most of whose characters are escaped.
 MAX_BODY = 2_000_000
 
-#: Seconds until the Worker tries again where there is no consumer (yet), as a header's text.
+#: Seconds until the Worker tries again where the queue has no consumer (yet), as a header's text.
 RETRY_WITHOUT_CONSUMER = "2"
 
-#: Seconds that the server's thread has to end, past the time that its connections have.
+#: Seconds that the server's thread has to end, after the time that its connections have.
 THREAD_TIMEOUT = 10.0
 
-#: One message's outcome, as a line of the answer: without its id.
+#: One message's outcome: a line of the response, without the message's id.
 Outcome = dict[str, Any]
 
 #: Takes one message's outcome for the connection that waits for it; it never blocks.
@@ -58,19 +58,19 @@ _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 class PushHandler(Protocol):
-    """What a push server gives messages to: a consumer."""
+    """Takes the messages of a push server: a push consumer."""
 
     def take(
         self, queue_name: str, given: Sequence[tuple[dict[str, Any], DeliveryCallback]]
     ) -> None:
-        """Take messages of a queue, each with what its outcome is told; may block."""
+        """Take messages of a queue, each with its delivery callback; may block."""
 
     def broken(self, message_ids: set[str]) -> None:
-        """Note that the connection which waited for these messages has ended."""
+        """Note that the connection which waited for these messages has broken."""
 
 
 class PushServer:
-    """The HTTP server of a process. It starts with its first consumer, and ends with `close`."""
+    """The HTTP server of a process. It starts with the first consumer, and ends with `close`."""
 
     def __init__(self, keys: str, host: str, port: int) -> None:
         self._keys, self._host, self._port = keys, host, port
@@ -83,14 +83,14 @@ class PushServer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens, once it does; of port 0, the one that was free."""
+        """The host and port on which it listens; for port 0, the chosen port once it listens."""
         if self._socket is None:
             return self._host, self._port
         host, port = self._socket.getsockname()[:2]
         return host, port
 
     def attach(self, queue_name: str, handler: PushHandler) -> None:
-        """Give what comes for a queue to `handler`.
+        """Give the messages of a queue to `handler`, and start the server if it does not run yet.
 
         Raises `OperationalError` where the address is taken, and `ConfigurationError` where a
         package or the keys are missing.
@@ -103,12 +103,12 @@ class PushServer:
             self._handlers[queue_name] = handler
 
     def detach(self, queue_name: str) -> None:
-        """Take nothing for a queue any more; the Worker is told to try again later."""
+        """Take no more messages of a queue; the Worker is told to try again later."""
         with self._lock:
             self._handlers.pop(queue_name, None)
 
     def close(self, timeout: float) -> None:
-        """End the connections, each when its tasks have ended but within `timeout` seconds."""
+        """End each connection when its tasks have ended, or after `timeout` seconds."""
         if not self._thread.started:
             return
         self._server.config.timeout_graceful_shutdown = math.ceil(timeout)
@@ -146,7 +146,7 @@ class PushServer:
         self._server = uvicorn.Server(config)
 
     async def deliveries(self, request: Request) -> Response:
-        """``POST /v1/deliveries``: take a batch, and answer as its messages end."""
+        """``POST /v1/deliveries``: take a batch, and return a stream of its messages' outcomes."""
         from starlette.concurrency import run_in_threadpool
         from starlette.responses import StreamingResponse
 
@@ -177,7 +177,7 @@ class PushServer:
 
 
 class _Connection:
-    """One answer that is being written: outcomes come from any thread, and go out as lines."""
+    """One response that is being written: any thread adds outcomes, which go out as lines."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -185,7 +185,7 @@ class _Connection:
         self._changed = asyncio.Event()
 
     def callback(self, message_id: str) -> DeliveryCallback:
-        """Return what takes a message's outcome."""
+        """Return the delivery callback of a message."""
 
         def tell(outcome: Outcome) -> None:
             self._outcomes.append({"id": message_id, **outcome})
@@ -197,7 +197,7 @@ class _Connection:
     async def lines(
         self, waiting: set[str], broken: Callable[[set[str]], None]
     ) -> AsyncIterator[bytes]:
-        """Yield the answer; `broken` is told what it was for, if nobody reads it to its end."""
+        """Yield the response's lines; call `broken` with the ids if the connection breaks."""
         ids = waiting.copy()
         try:
             while waiting:
@@ -236,7 +236,7 @@ def _application(server: PushServer) -> Starlette:
 
 
 def _read(body: bytes) -> tuple[str, list[dict[str, Any]]]:
-    """Read the Worker's batch; raises `ValueError` with a line that says what is wrong."""
+    """Return the queue and the messages of the Worker's batch; raises `ValueError`."""
     try:
         document = json.loads(body)
         messages = [
@@ -254,7 +254,7 @@ def _read(body: bytes) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _content(body: str, kind: str) -> dict[str, Any]:
-    """Return a body and its type as a pull's answer has them: JSON, too, is in base64 there."""
+    """Return a body and its type as a pull's response has them: JSON is in base64 there."""
     if kind == "json":
         body = base64.b64encode(body.encode(errors="replace")).decode()
     return {"body": body, "metadata": {"CF-Content-Type": kind}}
@@ -277,7 +277,7 @@ def _problem(status: int, detail: str, headers: dict[str, str] | None = None) ->
 
 
 def _leave_to_parent() -> None:
-    """Close what a forked child has of its parent's push server: connections to it would hang."""
+    """Close a forked child's copy of the parent's listening socket: its connections would hang."""
     for listening in list(_sockets):
         listening.close()
 

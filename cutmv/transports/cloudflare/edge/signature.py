@@ -1,9 +1,9 @@
-"""Signed requests, as Standard Webhooks has them (https://www.standardwebhooks.com).
+"""Signs and verifies requests by Standard Webhooks (https://www.standardwebhooks.com).
 
-HMAC-SHA256 over ``id.timestamp.body``, in the headers ``webhook-id``, ``webhook-timestamp`` and
-``webhook-signature``. A secret is ``whsec_`` and base64, or any other text. Where one is asked for,
-several of the first kind may be given, separated by white space or commas: each is valid, so that
-it can be changed one end after the other.
+A signature is an HMAC-SHA256 over ``id.timestamp.body``, in the headers ``webhook-id``,
+``webhook-timestamp`` and ``webhook-signature``. A secret is ``whsec_`` and base64, or any other
+text. Where a secret is expected, several of the first kind may be given, separated by white space
+or commas: each is valid, so that an operator can change it at one end after the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 
-#: What a secret in base64 starts with.
+#: The start of a secret in base64.
 WHSEC_PREFIX = "whsec_"
 
 #: Seconds that a timestamp may be off, either way; also how long an id is remembered.
@@ -29,13 +29,13 @@ TOLERANCE = 300.0
 #: Ids remembered against replay: more than a server gets in the tolerance.
 MAX_SEEN = 100_000
 
-#: Seconds since 1970, in digits enough for every date: nobody has proved anything yet, and Python
-#: refuses to read numbers of thousands of digits.
+#: Seconds since 1970, in as many digits as any date needs: the sender is not verified yet, and
+#: Python refuses to read numbers of thousands of digits.
 _STAMP = re.compile(r"[0-9]{1,12}")
 
 
 class Rejected(Exception):
-    """A request that is not to be believed; `status` is the HTTP status to answer with."""
+    """Raised for a request that fails verification; `status` is the HTTP status of the response."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -43,14 +43,14 @@ class Rejected(Exception):
 
 
 class SeenIds:
-    """The ids of requests accepted lately, so that none is accepted twice."""
+    """The ids of recently accepted requests, so that none is accepted twice."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, float] = OrderedDict()
 
     def add(self, request_id: str, now: float) -> bool:
-        """Remember an id; False when it is known already."""
+        """Remember an id; return False when it is known already, or there are `MAX_SEEN`."""
         with self._lock:
             while self._seen and next(iter(self._seen.values())) < now - 2 * TOLERANCE:
                 self._seen.popitem(last=False)
@@ -71,7 +71,7 @@ def new_id() -> str:
 
 
 def headers(secrets: str, body: bytes, request_id: str | None = None) -> dict[str, str]:
-    """Return the headers of a request with this body; a new one, unless it has an id."""
+    """Return the headers of a request with this body, and with a new id unless one is given."""
     request_id, now = request_id or new_id(), int(time.time())
     return {
         "webhook-id": request_id,
@@ -81,9 +81,10 @@ def headers(secrets: str, body: bytes, request_id: str | None = None) -> dict[st
 
 
 def verify(secrets: str, given: Mapping[str, str], body: bytes, *, seen: SeenIds) -> None:
-    """Make sure that a request is from who knows a secret; the names of `given` are lower-case.
+    """Verify that a request's sender knows a secret; `given` has lower-case header names.
 
-    Raises `Rejected`: 401 not signed by us or too old, 409 seen before.
+    Raises `Rejected`: 401 where the signature is missing or wrong or the timestamp is too far from
+    now, 409 where the request was received before.
     """
     request_id, signatures = given.get("webhook-id", ""), given.get("webhook-signature", "")
     stamp = given.get("webhook-timestamp", "")
@@ -111,7 +112,7 @@ def _signatures(secrets: str, request_id: str, timestamp: int, body: bytes) -> l
 
 def _split(secrets: str) -> list[str]:
     several = [each for each in re.split(r"[\s,]+", secrets) if each]
-    # Any other text is one secret, with its spaces: its words would be weak ones.
+    # Any other text is a single secret, spaces included: its words would be weak secrets.
     return several if all(each.startswith(WHSEC_PREFIX) for each in several) else [secrets]
 
 

@@ -1,9 +1,9 @@
 """Exchanges, and the temporary queues that are bound to them: remote control, events, replies.
 
-`memory` holds a process's temporary queues, `temporary_queues` lets other processes reach them,
-`binding_poller` pulls what these sent, `remote_queues` are the temporary queues of other processes,
-`broadcaster` publishes to them, `reaper` deletes those of dead ones. Imports `edge`, `leases`,
-`queues`, `messages` and `api`.
+`memory` holds a process's temporary queues, `temporary_queues` lets other processes reach them, and
+`binding_poller` pulls the messages that these send. `remote_queues` knows the temporary queues of
+other processes, `broadcaster` publishes to them, and `reaper` deletes the binding queues of dead
+processes. Imports `edge`, `leases`, `queues`, `messages` and `api`.
 """
 
 from cutmv.transports.cloudflare.fanout.binding_poller import FanoutServices

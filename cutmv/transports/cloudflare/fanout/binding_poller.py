@@ -1,4 +1,4 @@
-"""A thread that pulls the queue of one binding: what other processes sent to a temporary queue."""
+"""A thread that pulls one binding queue: messages of other processes to a temporary queue."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
 
 logger = logging.getLogger(__name__)
 
-#: Messages of one pull, and seconds of their lease: they are removed as soon as they are here.
+#: Messages of one pull, and seconds of their lease: they are acked as soon as they have come.
 MAX_PULL, LEASE_SECONDS = 100, 30.0
 
 #: Seconds between pulls while Cloudflare does not answer, at most.
@@ -34,7 +34,7 @@ OUTAGE_PAUSE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class FanoutServices:
-    """What the pollers of a process share."""
+    """The services that temporary queues, their pollers and the broadcaster share."""
 
     client: Client
     directory: QueueDirectory
@@ -45,26 +45,26 @@ class FanoutServices:
 
 
 class PollerOwner(Protocol):
-    """Who is told of what a binding's poller meets."""
+    """Receives the messages and the end of a binding's poller: `TemporaryQueues`."""
 
     def arrive(self, queue: str, message: dict[str, Any]) -> None:
         """Take a message for a temporary queue."""
 
     def on_pulled(self) -> None:
-        """Take notice that messages came."""
+        """Note that messages came."""
 
     def retire(self, poller: BindingPoller) -> bool:
-        """Tell whether a poller that found nothing is closed, since the hub does its work."""
+        """Close a poller that found nothing if the hub does its work; return whether it did."""
 
     def expire(self, queue: str) -> None:
-        """Close the bindings of a temporary queue that nobody has read for too long."""
+        """Close the bindings of a temporary queue that has had no reader for too long."""
 
 
 class BindingPoller:
-    """Pulls the queue of one binding while somebody reads its temporary queue.
+    """Pulls one binding queue while its temporary queue has a reader.
 
     `expires` is after how many seconds without a reader the binding is closed, none for never.
-    `made` tells whether this process made the binding's queue, and `sent_to` whether it has put a
+    `made` tells whether this process created the binding queue, and `sent_to` whether it has put a
     task there, which another process may be about to take.
     """
 
@@ -89,11 +89,11 @@ class BindingPoller:
         self._thread.start()
 
     def stop(self) -> None:
-        """Pull no more."""
+        """Stop pulling."""
         self._thread.stop()
 
     def join(self, timeout: float) -> None:
-        """Wait for the thread's end, unless it is the one that asks."""
+        """Wait for the thread's end, unless the caller is that thread."""
         self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -132,7 +132,7 @@ class BindingPoller:
                 stopping.wait(random.uniform(pause / 2, pause))
 
     def pull(self, most: int) -> int:
-        """Take what has come, up to `most` messages, and return how many there were."""
+        """Pull up to `most` messages for the temporary queue, and return how many there were."""
         services = self._services
         deadline = time.monotonic() + services.options.request_timeout
         pulled = services.client.pull(self.queue_id, most, LEASE_SECONDS, deadline).messages
@@ -147,10 +147,10 @@ class BindingPoller:
         return len(pulled)
 
     def _read(self, delivery: Delivery) -> dict[str, Any] | None:
-        """Return the message of a delivery; none for a probe, or for what can't be read."""
+        """Return the message of a delivery; none for a probe, or where it can't be read."""
         entry = delivery.entry
         if envelope.probed(entry):
-            return None  # to take it is the answer
+            return None  # its removal shows that this process reads the queue
         try:
             message = envelope.decode(entry)
             if claim_check.is_reference(message):
@@ -167,7 +167,7 @@ class BindingPoller:
         return pattern is None or matches(pattern, key)
 
     def _reopen(self) -> None:
-        """Make the binding's queue again: another process reaped it, or a person deleted it."""
+        """Create the binding queue again: another process reaped it, or an operator deleted it."""
         directory = self._services.directory
         directory.forget_binding(self.name)
         try:

@@ -1,9 +1,9 @@
-"""Publishing to other processes' temporary queues, from a thread, so that nobody waits for it.
+"""The broadcaster: publishes to other processes' temporary queues from a thread of its own.
 
-Messages of remote control (fanout and direct exchanges) go at once and are tried until
-`publish_timeout`. Topic messages (Celery's events) are gathered into few calls, which have a small
-rate limit of their own: where there are more than that lets through, the oldest are dropped, and
-counted.
+So no task waits for these messages. Messages of remote control (fanout and direct exchanges) are
+sent at once, and retried until `publish_timeout`. Topic messages (Celery's events) are gathered
+into few calls, which have a small rate limit of their own: when it lets too few through, the oldest
+events are dropped, and counted.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ logger = logging.getLogger(__name__)
 #: Seconds for which a list of queues is believed, for remote control and for events.
 LIST_BELIEVED, LIST_BELIEVED_FOR_EVENTS = 2.0, 30.0
 
-#: The same for events where the hub takes them: only few bindings are not on the hub.
+#: The same for events where the hub carries them: only few bindings are not on the hub.
 LIST_BELIEVED_BESIDE_HUB = 300.0
 
 #: The same where a reply's temporary queue is not on the list.
 LIST_BELIEVED_FOR_REPLIES = 0.3
 
-#: Seconds that events wait for others to share a call with.
+#: Seconds that events wait for others to share a call.
 EVENT_LINGER = 0.25
 
-#: The same where the hub takes them, which counts no calls.
+#: The same where the hub carries them, which needs no metered calls.
 HUB_EVENT_LINGER = 0.002
 
 #: Events kept while the rate limiter refuses, and other messages while Cloudflare does not answer;
 #: the oldest make room.
 MAX_WAITING = 10_000
 
-#: Seconds a call for events may take: remote control waits behind it.
+#: Seconds a call for events may take: remote control waits until it ends.
 EVENT_TIMEOUT = 2.0
 
-#: Seconds until events are sent again after the account's calls became few.
+#: Seconds for which events wait when half of the account's limit of calls is used up.
 SCARCE_PAUSE = 5.0
 
 
@@ -72,7 +72,7 @@ class Broadcaster:
         limit = int(services.client.rate_limiter.limit * options.event_rate_share)
         self._event_limiter = RateLimiter(max(1, limit) if limit else 0, options.rate_window)
         self._silent = not options.fanout or (options.rate_limit and not limit)
-        #: Messages that found no room, or were not accepted.
+        #: Messages that were dropped because there was no room, or that were not accepted.
         self.dropped = 0
         self._change = threading.Condition()
         self._urgent: deque[BroadcastMessage] = deque()
@@ -84,7 +84,7 @@ class Broadcaster:
         self._thread = BackgroundThread("broadcaster", self._run, self._notify)
 
     def wants(self, exchange: str, exchange_type: str) -> bool:
-        """Tell whether somebody may be bound to an exchange; costs no call."""
+        """Return whether another process may have a queue bound to an exchange. Makes no call."""
         if not self._options.fanout or (exchange_type == "topic" and self._silent):
             return False
         if exchange_type == "fanout" or self._hub is not None:
@@ -95,7 +95,7 @@ class Broadcaster:
         return stale or bool(self._remote.bound(exchange))
 
     def send(self, message: BroadcastMessage) -> None:
-        """Publish a message soon; returns at once."""
+        """Hand a message to the thread, which publishes it soon; returns at once."""
         with self._change:
             waiting = self._events if message.type == "topic" else self._urgent
             if not self._events:
@@ -108,10 +108,10 @@ class Broadcaster:
         self._wake()
 
     def deliver(self, message: BroadcastMessage) -> bool:
-        """Publish a message before this returns, and tell whether it was for somebody.
+        """Publish a message before this returns; return whether any queue was bound to it.
 
-        It is for who is bound when it is sent. Raises a `CloudflareError` where one of them did
-        not get it within `publish_timeout`.
+        It goes to the queues that are bound when it is sent. Raises a `CloudflareError` where one
+        of them did not get it within `publish_timeout`.
         """
         deadline = time.monotonic() + self._options.publish_timeout
         routed = self.publish_by_hub(message)
@@ -136,7 +136,7 @@ class Broadcaster:
         if targets:
             return True
         if not message.exchange and self._directory.knows(message.routing_key):
-            # The default exchange: the key is the name of a queue, a durable one here.
+            # The default exchange: the key is the name of a queue, here of a durable one.
             queue_id = self._directory.get(message.routing_key, deadline).queue_id
             self._client.publish(queue_id, [(self._claim_checks.fit(message.text), None)], deadline)
             return True
@@ -149,7 +149,7 @@ class Broadcaster:
         return False
 
     def publish_by_hub(self, message: BroadcastMessage) -> int | None:
-        """Publish by the hub; return to how many it went, or none where there is no hub.
+        """Publish by the hub; return to how many clients it went, or none if that is not known.
 
         Raises as `ClaimChecks.fit` does.
         """
@@ -158,7 +158,7 @@ class Broadcaster:
         self._hub.start()
         text = message.text
         if message.type == "direct" and self._hub.connected and not fits(text):
-            # A reply: the object is for one reader, who ends it.
+            # A reply: it has one reader, which removes the object.
             text = self._claim_checks.fit(text)
         return self._hub.publish(message.exchange, message.type, message.routing_key, text)
 
@@ -167,7 +167,7 @@ class Broadcaster:
         return self._hub is not None and self._hub.connected
 
     def reaches(self, exchange: str, exchange_type: str, routing_key: str) -> bool:
-        """Tell whether another process may be bound to such a message, as far as is known."""
+        """Return whether another process may have a queue bound to such a message."""
         if self._hub is not None:
             self._hub.start()
         return self._has_hub or bool(
@@ -175,9 +175,9 @@ class Broadcaster:
         )
 
     def renew_list(self, max_age: float | None = None) -> None:
-        """Have the list of queues renewed, by the thread, if it is old: bindings may have come.
+        """Have the thread list the queues again if the list is old, to find new bindings.
 
-        Old is what is older than `max_age` seconds (default: `LIST_BELIEVED_FOR_EVENTS`).
+        It is old after `max_age` seconds (default: `LIST_BELIEVED_FOR_EVENTS`).
         """
         max_age = LIST_BELIEVED_FOR_EVENTS if max_age is None else max_age
         now = time.monotonic()
@@ -188,11 +188,14 @@ class Broadcaster:
         self._wake()
 
     def disbelieve_list(self) -> None:
-        """Believe the list no longer: who starts to listen for events says so by a command."""
+        """Have the queues listed again before the next events, since a new binding may exist.
+
+        A process that starts to receive events announces that by a command.
+        """
         self._stale = True
 
     def close(self, timeout: float) -> None:
-        """Send what waits, within `timeout` seconds, and end the thread."""
+        """Send the waiting messages, within `timeout` seconds, and end the thread."""
         self._thread.close(timeout)
         if self.dropped:
             logger.info("cloudflare: %d event(s) and commands were dropped", self.dropped)
@@ -255,10 +258,10 @@ class Broadcaster:
             logger.warning("cloudflare: a message to exchange %r: %s", message.exchange, error)
 
     def _may_lack_binding(self, message: BroadcastMessage) -> bool:
-        """Tell whether to list the queues again for a reply, once that may be done.
+        """Return whether to list the queues again for a reply; wait until that is allowed.
 
-        Who waits for it bound its queue before it asked; the list may be from before that. A
-        message that is for nobody must not use up the account's calls.
+        The process that waits for the reply bound its queue before it asked, but the list may be
+        older. A message to which no queue is bound must not use up the account's metered calls.
         """
         if self._directory.age <= time.monotonic() - message.at or self._client.rate_limiter.scarce:
             return False
@@ -272,13 +275,13 @@ class Broadcaster:
         if self._hub is not None and self._hub.announce(
             (each.exchange, each.type, each.routing_key, each.text) for each in events
         ):
-            # Queues stand for the bindings of processes without a hub.
+            # Processes that are not on the hub have binding queues.
             self._directory.refresh(float("inf"), deadline)
             events = [each for each in events if self._remote.targets(each)]
             if not events:
                 self.renew_list(LIST_BELIEVED_BESIDE_HUB)
                 return
-        if self._client.rate_limiter.scarce:  # what is left is for tasks
+        if self._client.rate_limiter.scarce:  # the calls that are left are for tasks
             self._postpone(events, SCARCE_PAUSE)
             return
         try:
@@ -326,9 +329,9 @@ class Broadcaster:
         logger.debug("cloudflare: %d event(s) dropped: %s", count, error)
 
     def _fit(self, text: str) -> str | None:
-        """Return what to publish for an event; an object it has is for one reader, who ends it.
+        """Return the text to publish for an event; none, with a warning, if it is too large.
 
-        None, with a warning, for one that is too large.
+        An object that the text refers to has one reader, which removes it.
         """
         try:
             return self._claim_checks.fit(text)

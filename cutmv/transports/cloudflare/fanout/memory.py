@@ -1,8 +1,8 @@
-"""Exchanges and temporary queues inside this process.
+"""The memory broker: exchanges and temporary queues inside this process.
 
-Cloudflare Queues has no exchanges. Queues that die with their consumer (``auto_delete`` or
-``exclusive``: remote control, its replies, event receivers) are held here, in memory, and so
-are their bindings: connections of one process see them. `temporary_queues` brings what other
+Cloudflare Queues has no exchanges. Queues that end with their consumer (``auto_delete`` or
+``exclusive``: remote control, its replies, event receivers) and their bindings are held here, in
+memory: all connections of the process see them. `temporary_queues` brings the messages that other
 processes send to them.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from kombu.utils.uuid import uuid
 
-#: Messages kept for a temporary queue that nobody reads; the oldest make room.
+#: Messages kept for a temporary queue without a reader; the oldest make room.
 MAX_HELD = 1000
 
 #: One row of an exchange's table, as kombu has it: routing key, pattern, queue.
@@ -25,7 +25,7 @@ Message = dict[str, Any]
 
 
 class MemoryBroker:
-    """The temporary queues of a process and what they are bound to. Threads share it."""
+    """The temporary queues of a process, and their bindings. Threads share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,20 +36,20 @@ class MemoryBroker:
         self._tables: dict[str, list[TableRow]] = {}
 
     def declare(self, queue: str, expires: float | None = None) -> None:
-        """Make a temporary queue, if there is none of that name.
+        """Create a temporary queue, if there is none of that name.
 
-        `expires` is after how many seconds without a reader it is to be deleted.
+        `expires` is after how many seconds without a reader it is deleted; none for never.
         """
         with self._lock:
             self._held.setdefault(queue, deque(maxlen=MAX_HELD))
             self._expires[queue] = expires
 
     def expires(self, queue: str) -> float | None:
-        """Return after how many seconds without a reader `queue` is to be deleted."""
+        """Return after how many seconds without a reader `queue` is deleted; none for never."""
         return self._expires.get(queue)
 
     def has(self, queue: str) -> bool:
-        """Tell whether `queue` is one of the temporary ones."""
+        """Return whether `queue` is a temporary queue of this process."""
         return queue in self._held
 
     def size(self, queue: str) -> int:
@@ -93,15 +93,15 @@ class MemoryBroker:
                 table.remove(binding)
 
     def is_read(self, queue: str) -> bool:
-        """Tell whether `queue` has a reader."""
+        """Return whether `queue` has a reader."""
         return queue in self._readers
 
     def was_read(self, queue: str) -> bool:
-        """Tell whether `queue` has a reader, or had one."""
+        """Return whether `queue` has a reader, or had one."""
         return queue in self._were_read
 
     def is_bound(self, queue: str) -> bool:
-        """Tell whether `queue` is bound to any exchange."""
+        """Return whether `queue` is bound to any exchange."""
         with self._lock:
             return any(row[2] == queue for table in self._tables.values() for row in table)
 
@@ -129,7 +129,7 @@ class MemoryBroker:
             return held.popleft() if held else None
 
     def consume(self, queue: str, reader: Callable[[Message], None]) -> None:
-        """Give `reader` what waits in `queue` and all that comes."""
+        """Give `reader` the messages that wait in `queue`, and all that come later."""
         with self._lock:
             self._readers[queue] = reader
             self._were_read.add(queue)

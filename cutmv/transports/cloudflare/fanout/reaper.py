@@ -1,4 +1,4 @@
-"""Deleting the bindings of processes that are gone: messages lie there that nobody reads."""
+"""The reaper: deletes binding queues that hold old messages, since no process reads them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from cutmv.transports.cloudflare.queues import (
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between checks whether a process reads a binding's queue.
+#: Seconds between checks whether a process reads a binding queue.
 CHECK_INTERVAL = 120.0
 
-#: The age (s) of a message, in the queue that keeps messages for the least time, which shows that
-#: no process reads it.
+#: The age (s) of a message which shows that no process reads its queue, for the shortest retention;
+#: it grows with the queue's retention.
 UNREAD_AFTER = 30.0
 
 #: Seconds that a check may take.
 CHECK_TIMEOUT = 2.0
 
-#: Bindings remembered; most of more are of processes that are gone.
+#: Binding queues remembered at most; when there are more, most belong to processes that are gone.
 MAX_REMEMBERED = 10_000
 
 
 class Reaper:
-    """Checks the bindings that a process publishes to, each now and then. Used by one thread."""
+    """Checks the binding queues that a process publishes to, every `CHECK_INTERVAL` seconds.
+
+    Only one thread uses it.
+    """
 
     def __init__(self, client: Client, directory: QueueDirectory) -> None:
         self._client, self._directory = client, directory
         self._checked_at: dict[str, float] = {}
 
     def check(self, binding: TemporaryBinding, queue_id: str) -> None:
-        """Delete a binding in whose queue messages lie that nobody reads.
+        """Delete a binding queue if no process reads its messages.
 
         Raises a `CloudflareError` where the API does not answer.
         """

@@ -1,4 +1,4 @@
-"""The temporary queues of other processes: which are bound, and publishing to them."""
+"""The remote queues: finds the temporary queues of other processes, and publishes to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from cutmv.transports.cloudflare.queues import TemporaryBinding, exchange_digest
 
 @dataclass(frozen=True, slots=True)
 class BroadcastMessage:
-    """A message for whoever is bound to an exchange of this type; `at` is when it was published."""
+    """A message to every queue that is bound to an exchange of this type.
+
+    `at` is when it was published, by `time.monotonic`.
+    """
 
     exchange: str
     type: str
@@ -25,9 +28,9 @@ class BroadcastMessage:
 
 
 class RemoteQueues:
-    """What the list of queues says of other processes' temporary queues. Costs no call to ask.
+    """The temporary queues of other processes, as the list of queues shows them.
 
-    `own` are those of this process, which need no call to be reached.
+    `own` are those of this process, which get their messages in memory. Only `publish` makes calls.
     """
 
     def __init__(self, services: FanoutServices, own: TemporaryQueues) -> None:
@@ -37,7 +40,7 @@ class RemoteQueues:
         self._reaper = Reaper(services.client, services.directory)
 
     def bound(self, exchange: str) -> dict[TemporaryBinding, str]:
-        """Return the bindings to an exchange, and the ids of their queues."""
+        """Return the bindings to an exchange, and the ids of their binding queues."""
         known = self._directory.temporary_bindings(exchange_digest(self._scope, exchange))
         if not known:
             return {}
@@ -45,7 +48,7 @@ class RemoteQueues:
         return {binding: id_ for binding, id_ in dict(known).items() if binding not in own}
 
     def targets(self, message: BroadcastMessage) -> dict[TemporaryBinding, str]:
-        """Return the bindings that take a message, and the ids of their queues."""
+        """Return the bindings that match a message, and the ids of their binding queues."""
         return {
             binding: id_
             for binding, id_ in self.bound(message.exchange).items()
@@ -55,7 +58,7 @@ class RemoteQueues:
     def publish(
         self, binding: TemporaryBinding, queue_id: str, texts: Sequence[str], deadline: float
     ) -> None:
-        """Put messages into a binding's queue; that it is gone is no error.
+        """Publish messages to a binding queue; one that is gone is no error.
 
         Raises a `CloudflareError` where they were not accepted by `deadline`.
         """

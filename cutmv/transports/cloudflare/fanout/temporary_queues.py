@@ -1,4 +1,4 @@
-"""This process's temporary queues, as other processes reach them: by the hub, or by queues."""
+"""Lets other processes reach this process's temporary queues: by the hub, or by binding queues."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ from cutmv.transports.cloudflare.runtime import BackgroundThread
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which there is a connection to the hub before a binding that stood in for it is
-#: closed: by then no publisher believes a list of queues from before.
+#: Seconds for which a connection to the hub must last before a binding queue that stood in for it
+#: is deleted: by then no publisher believes an older list of queues.
 STAND_IN_AFTER_HUB = 60.0
 
-#: Ids of messages remembered, to tell the second copy of one whose publish or removal got lost.
+#: Ids of messages remembered, to recognise a second copy, which comes when the response to a
+#: publish or an ack got lost.
 REMEMBERED = 1000
 
-#: Seconds that deleting a binding may take; one that stays is reaped by those who publish to it.
+#: Seconds that deleting a binding queue may take; the reapers of publishers delete one that stays.
 DELETE_TIMEOUT = 2.0
 
-#: Seconds that counting the messages of a binding may take.
+#: Seconds that counting or purging the messages of a temporary queue's binding queues may take.
 COUNT_TIMEOUT = 10.0
 
 
 class TemporaryQueues:
     """The bindings of a process's temporary queues. Threads share it.
 
-    `on_pulled` is called when one of them got something from a queue of the account.
+    `on_pulled` is called when messages came from a binding queue.
     """
 
     def __init__(
@@ -54,30 +55,31 @@ class TemporaryQueues:
         self._memory, self._options = services.memory, services.options
         self._lock = threading.Lock()
         self._standing_in = threading.Lock()
-        self._opening = threading.Lock()  # held during calls, which nobody else should wait for
+        self._opening = threading.Lock()  # held during calls; only openers wait for it
         self._wanted: dict[Binding, float | None] = {}
         self._pollers: dict[Binding, BindingPoller] = {}
         self._seen: dict[str, OrderedDict[str, None]] = {}
         if hub is not None:
             hub.on_message, hub.on_away = self._take_hub_message, self._stand_in
-        self._names: set[TemporaryBinding] = set()  # of those that are being closed, too
+        self._names: set[TemporaryBinding] = set()  # also of bindings that are being closed
         self._refused = not (self._options.fanout and self._options.create_missing_queues)
 
     @property
     def names(self) -> set[TemporaryBinding]:
-        """Where this process gets its own messages, which need no call to reach it."""
+        """This process's own binding queues, to which it need not publish."""
         with self._lock:
             return self._names.copy()
 
     def bind(self, binding: Binding, expires: float | None = None) -> None:
         """Let other processes reach a temporary queue by this binding.
 
-        A binding whose queue nobody has read for `expires` seconds is deleted. Declaring and
-        binding the queue again makes it again.
+        A binding whose temporary queue has had no reader for `expires` seconds is deleted.
+        Declaring and binding the queue again creates it again.
 
-        Where there is a hub it does the work, and a queue of the account is pulled only for what
-        others may have put there before. Where the token may not create queues, a warning says so
-        once, and the binding stays inside this process.
+        While there is a connection to the hub, it carries the messages, and a binding queue is
+        pulled only if it exists already, for messages that other processes may have put there
+        before. Where the token may not create queues, a warning is logged once, and the binding
+        stays inside this process.
         """
         self._wanted[binding] = expires
         hub = self._hub
@@ -119,7 +121,7 @@ class TemporaryQueues:
         poller.start()
 
     def arrive(self, queue: str, message: dict[str, Any]) -> None:
-        """Give a message to a temporary queue, unless it came before by the other way."""
+        """Give a message to a temporary queue, unless a copy of it came before."""
         message_id = str(message["properties"]["message_id"])
         with self._lock:
             seen = self._seen.setdefault(queue, OrderedDict())
@@ -159,7 +161,7 @@ class TemporaryQueues:
             self.arrive(queue, message)
 
     def _stand_in(self) -> None:
-        """Have queues do the hub's work, in a thread of its own: the hub's is to reconnect."""
+        """Open binding queues in place of the hub, in a thread: the hub client's reconnects."""
         if self._standing_in.acquire(blocking=False):
             BackgroundThread("stand-in", self._open_all).start()
 
@@ -173,7 +175,7 @@ class TemporaryQueues:
             self._standing_in.release()
 
     def retire(self, poller: BindingPoller) -> bool:
-        """Close a binding that stood in for the hub, once that is back and nothing is left."""
+        """Delete an empty binding queue that stood in for the hub, if the hub is back for good."""
         hub = self._hub
         if hub is None or hub.connected_for < STAND_IN_AFTER_HUB:
             return False
@@ -192,10 +194,10 @@ class TemporaryQueues:
         return True
 
     def send_to(self, queue: str, exchange: str) -> TemporaryBinding | None:
-        """Return where a task goes that this process has for its own temporary queue.
+        """Return the binding queue for a task that this process sends to its own temporary queue.
 
-        Its reader may be another process, which has declared the queue, too. None where no queue
-        of the account stands for a binding.
+        The queue's reader may be another process that has declared the queue, too. Returns none
+        where the queue has no binding queue.
         """
         pollers = self._of(queue)
         if not pollers:
@@ -211,17 +213,17 @@ class TemporaryQueues:
         return poller.name
 
     def fetch(self, queue: str) -> None:
-        """Take one message into a temporary queue that nobody reads, if there is any."""
-        any(poller.pull(1) for poller in self._of(queue))  # until one had something
+        """Pull one message, if there is any, into a temporary queue that has no reader."""
+        any(poller.pull(1) for poller in self._of(queue))  # until a pull brought a message
 
     def count(self, queue: str) -> int:
-        """Return how many messages wait for a temporary queue outside this process."""
+        """Return how many messages wait in the binding queues of a temporary queue."""
         deadline = time.monotonic() + COUNT_TIMEOUT
         ids = [poller.queue_id for poller in self._of(queue)]
         return sum(self._client.backlog(queue_id, deadline).count for queue_id in ids)
 
     def purge(self, queue: str) -> None:
-        """Drop what waits for a temporary queue outside this process."""
+        """Remove the messages that wait in the binding queues of a temporary queue."""
         deadline = time.monotonic() + COUNT_TIMEOUT
         for poller in self._of(queue):
             self._client.purge(poller.queue_id, deadline)
@@ -231,7 +233,7 @@ class TemporaryQueues:
             return [poller for each, poller in self._pollers.items() if each.queue == queue]
 
     def expire(self, queue: str) -> None:
-        """Close the bindings of a temporary queue that nobody has read for too long."""
+        """Close the bindings of a temporary queue that has had no reader for too long."""
         self.unbind(queue, force=False)
 
     def unbind(
@@ -239,8 +241,9 @@ class TemporaryQueues:
     ) -> None:
         """Remove the bindings of a temporary queue, or one of them, or all of this process.
 
-        Their queues are deleted. Without `force`, those are left that belong to another process:
-        this one has never read them, and has sent to them or only found them there.
+        Their binding queues are deleted. Without `force`, a binding queue that another process may
+        need is left: this process has never read its temporary queue, and has sent a task there,
+        did not create it, or finds messages in it.
         """
         for each in [b for b in self._wanted if queue in (None, b.queue) and binding in (None, b)]:
             self._wanted.pop(each, None)
@@ -271,7 +274,7 @@ class TemporaryQueues:
                 self._names.discard(poller.name)
 
     def _is_own(self, poller: BindingPoller, deadline: float) -> bool:
-        """Tell whether no other process needs a binding's queue any more."""
+        """Return whether no other process can need a binding queue any more."""
         if self._memory.was_read(poller.binding.queue):
             return True
         if poller.sent_to or not poller.made:

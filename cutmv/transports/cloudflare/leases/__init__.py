@@ -1,8 +1,8 @@
-"""How a delivery ends: its lease is acked, requeued, rejected or extended, once.
+"""Ends each delivery once, by an ack, a requeue or a reject, and extends long leases.
 
-`delivery` is a message and the lease on it, `acknowledger` the one way to end it. Behind it,
-`ack_batcher` gathers what is said to Cloudflare, `renewer` keeps long leases by records, and
-`ledger` holds the records. Imports `messages`, `api`, `errors` and `runtime`.
+`delivery` holds a message and the lease on it; `acknowledger` is the only way to end it. Behind it,
+`ack_batcher` gathers acks and returns into few calls to Cloudflare, `renewer` extends leases by
+records, and `ledger` stores the records. Imports `messages`, `api`, `errors` and `runtime`.
 """
 
 from cutmv.transports.cloudflare.leases import ledger

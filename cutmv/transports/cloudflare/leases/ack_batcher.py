@@ -1,4 +1,4 @@
-"""Acks and returns at Cloudflare's API, gathered into few calls, tried until accepted."""
+"""Sends acks and returns to Cloudflare's API in few calls, and tries again until it accepts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAUSE_MAX = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a delivery ends: `delay` is none for an ack, else the seconds until it comes again."""
+    """How a delivery ends: `delay` is none for an ack, else the seconds until the next delivery."""
 
     delivery: Delivery
     delay: float | None
@@ -37,10 +37,10 @@ class Ending:
 class AckBatcher:
     """A thread that acks and returns messages; started by the first consumer, ended by `close`.
 
-    The first ending of a call wakes the thread, and the one that makes the call full, but none in
-    between: to be woken for each would cost a busy worker more than the calls do. `discard` is
-    given the keys of objects whose messages are gone, `on_trouble` the deliveries whose acks wait
-    because calls failed again and again; neither may block.
+    Only the first ending of a call and the ending that makes the call full wake the thread: waking
+    it for each would cost a busy worker more than the calls do. `discard` receives the keys of
+    objects whose messages are gone; `on_trouble` receives the deliveries whose acks wait because
+    calls failed repeatedly. Neither may block.
     """
 
     def __init__(
@@ -56,30 +56,30 @@ class AckBatcher:
         self._on_trouble = on_trouble
         self._handed_over: deque[Ending] = deque()
         self._wake_ups: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._enough = 1  # that many handed over wake the thread
+        self._enough = 1  # so many endings handed over wake the thread
         self._thread = BackgroundThread("acks", self._run, lambda: self._wake_ups.put(None))
-        # Of the thread alone:
+        # Used by the thread alone:
         self._pending: dict[str, deque[Ending]] = {}
         self._flushes: list[threading.Event] = []
         self._due: float | None = None
         self._troubles: dict[str, tuple[int, float]] = {}  # failures, and when to try again
 
     def start(self) -> None:
-        """Start the thread, once; consumers do before their first pull."""
+        """Start the thread, once. Consumers call this before their first pull."""
         self._thread.start()
 
     def add(self, delivery: Delivery, delay: float | None) -> None:
-        """Have a message acked (no `delay`) or returned; only hands over."""
+        """Hand a message to the thread, to be acked (no `delay`) or returned to its queue."""
         self._handed_over.append(Ending(delivery, delay))
         if len(self._handed_over) >= self._enough and self._wake_ups.empty():
             self._wake_ups.put(None)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was handed over is accepted; tell whether that came to pass."""
+        """Wait until Cloudflare has accepted everything handed over; return whether it has."""
         return self._thread.flush(timeout) or not (self._handed_over or self._pending)
 
     def close(self, timeout: float) -> None:
-        """Hand in what is left within `timeout` seconds, and end the thread."""
+        """Send the remaining endings and end the thread, each within `timeout` seconds."""
         if self._thread.started:
             self.flush(timeout)
             self._thread.close(timeout)
@@ -106,11 +106,12 @@ class AckBatcher:
             )
 
     def _collect(self) -> None:
-        """Wait for something to do, and take in all that has been handed over."""
+        """Wait for work, then take everything that has been handed over."""
         wait = None if self._due is None else max(0.0, self._due - time.monotonic())
         gathered = sum(map(len, self._pending.values()))
         self._enough = 1 if wait is None else max(1, MAX_LEASES - gathered)
-        # In this order: what came before `_enough` was set woke nobody, and is found here.
+        # In this order: an ending that came before `_enough` was set did not wake the thread, and
+        # is found here.
         if len(self._handed_over) < self._enough and not self._thread.stopping.is_set():
             with contextlib.suppress(queue.Empty):
                 self._wake_ups.get(timeout=wait)
@@ -132,9 +133,9 @@ class AckBatcher:
             self._due = now
 
     def _send_all(self) -> None:
-        """Send what has been gathered; what is left by a full call may gather on.
+        """Send the gathered endings; those that a full call leaves over may wait for more.
 
-        A queue whose calls fail keeps its own, and holds up no other's.
+        A queue whose calls fail keeps its endings, and does not hold up other queues.
         """
         dues: list[float] = []
         for queue_id in list(self._pending):
@@ -152,7 +153,7 @@ class AckBatcher:
                     self._send(queue_id, endings)
                 except CloudflareError as error:
                     failures += 1
-                    if failures == 2:  # one lost answer is everyday life
+                    if failures == 2:  # one lost response is normal
                         logger.warning("cloudflare: acks wait to be accepted: %s", error)
                     if failures >= 2:
                         self._on_trouble([each.delivery for each in pending if each.delay is None])

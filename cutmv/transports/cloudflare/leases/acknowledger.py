@@ -1,4 +1,4 @@
-"""Ending deliveries: the one way to ack, requeue or reject a message, or to extend its lease."""
+"""The only code that acks, requeues or rejects a message, or extends its lease."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from cutmv.transports.cloudflare.leases.renewer import LeaseRenewer
 class Acknowledger:
     """Ends deliveries, each once. Threads share it; its owner closes it.
 
-    **What goes through the ledger.** Where there is a ledger, a delivery that this process owns is
-    ended there first, and then at Cloudflare, if the ledger has a record of ours, or if the lease's
-    time is over: another consumer may have taken the message meanwhile, and then it is not ended
-    here. Any other delivery is ended at Cloudflare alone: nobody else can have a message whose
-    lease is not over, and one that is not owned is not ours to speak for.
+    **The ledger comes first.** Where there is a ledger, a delivery that this process owns is
+    ended there first, and then at Cloudflare, if the ledger has this process's record of it, or if
+    its lease is over: another consumer may have taken the message meanwhile, and then this process
+    does not end it. Any other delivery is ended at Cloudflare alone: no other consumer can have a
+    message whose lease is not over, and a process writes no records of messages it does not own.
 
-    `ack`, `requeue` and `reject` only hand over. They neither block nor take a lock, since a weak
-    reference's callback may call them, wherever the garbage collector happens to run.
+    `ack`, `requeue` and `reject` only hand the delivery over. They neither block nor take a lock,
+    since a weak reference's callback may call them in any thread that collects garbage.
 
-    `linger` is how many seconds an ack waits for others to share a call with. `discard` is given
-    the keys of objects whose messages are gone. `open_ledger` opens the ledger, whose records are
-    written for `lease_seconds`; none where there is no ledger.
+    `linger` is how many seconds an ack waits for others to share its call. `discard` receives the
+    keys of objects whose messages are gone. `open_ledger` opens the ledger, whose records count for
+    `lease_seconds`; it is none where there is no ledger.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Acknowledger:
 
     @property
     def has_ledger(self) -> bool:
-        """Whether leases are extended, and other consumers' are known."""
+        """Whether a ledger extends leases, and shows which messages other consumers hold."""
         return self._renewer is not None
 
     def start(self) -> None:
-        """Start the thread that calls Cloudflare. Nothing can be extended by that."""
+        """Start the thread that sends acks and returns to Cloudflare. It can't extend leases."""
         self._batcher.start()
 
     def start_extending(self) -> None:
@@ -59,14 +59,14 @@ class Acknowledger:
             self._renewer.start()
 
     def take(self, delivery: Delivery, allowed: int) -> float | None:
-        """Ask the ledger for a message that was delivered before; see `LeaseRenewer.take`."""
+        """Ask the ledger who owns a message that comes again; see `LeaseRenewer.take`."""
         return 0.0 if self._renewer is None else self._renewer.take(delivery, allowed)
 
     def extend(self, *deliveries: Delivery, at_once: bool = False) -> None:
-        """Keep leases by records in the ledger from now on, until the deliveries end.
+        """Extend leases by records in the ledger from now on, until the deliveries end.
 
-        With `at_once` the records are written now, since the messages are about to be delivered
-        again; otherwise when half of the lease is over. Without a ledger nothing can extend them.
+        With `at_once` the records are written now, since Cloudflare is about to deliver the
+        messages again; otherwise when half of the lease is over. Does nothing without a ledger.
         """
         if self._renewer is not None:
             self._renewer.extend(deliveries, at_once=at_once)
@@ -76,26 +76,26 @@ class Acknowledger:
         self._end(delivery, None)
 
     def reject(self, delivery: Delivery) -> None:
-        """Have the message removed: nobody will run it. Its sender, or a copy, knows why."""
+        """Have the message removed unrun: the worker rejected it, or no worker can read it."""
         self._end(delivery, None)
 
     def requeue(self, delivery: Delivery, delay: float = 0.0) -> None:
-        """Have the message returned to its queue, to be delivered `delay` seconds from then."""
+        """Have the message returned to its queue, to be delivered again after `delay` seconds."""
         self._end(delivery, delay)
 
     def flush_calls(self, timeout: float) -> bool:
-        """Wait until Cloudflare has accepted all that the ledger need not know; tell whether so."""
+        """Wait like `flush`, but not for deliveries that the ledger has to record first."""
         return self._batcher.flush(timeout)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until Cloudflare has accepted all that was handed over; tell whether it did."""
+        """Wait until Cloudflare has accepted everything handed over; return whether it has."""
         deadline = time.monotonic() + timeout
         if self._renewer is not None:
             self._renewer.flush(timeout)
         return self._batcher.flush(max(0.0, deadline - time.monotonic()))
 
     def close(self, timeout: float) -> None:
-        """Hand in what is left and end the threads, each within `timeout` seconds."""
+        """Send the remaining endings and end the threads, each within `timeout` seconds."""
         if self._renewer is not None:
             self._renewer.close(timeout)
         self._batcher.close(timeout)
@@ -121,6 +121,6 @@ class Acknowledger:
         delivery.on_end(delivery, delay)
 
     def _note_done(self, deliveries: list[Delivery]) -> None:
-        """Have the ledger know that messages are done while Cloudflare does not take their acks."""
+        """Record in the ledger that messages are done whose acks Cloudflare does not accept yet."""
         if self._renewer is not None:
             self._renewer.note_done([each for each in deliveries if each.owned])

@@ -14,13 +14,14 @@ class Lease:
 
     Attributes:
         queue_id: The queue that the message was pulled from; empty where it was pushed.
-        lease_id: Cloudflare's handle for an ack; in push mode one of our own.
-        key: The message, by its publisher's id; empty where no ledger has to know it.
-        until: When the right ends, of `time.monotonic`.
-        version: Of our record in the ledger, once there is one (see `renewer`).
-        losses: How many consumers were lost that held the message before.
+        lease_id: Cloudflare's handle for an ack; in push mode an id that this process makes.
+        key: The message's id, which its publisher gave it; empty where the ledger need not know it.
+        until: When the right ends, by `time.monotonic`.
+        version: The version of this process's record in the ledger, if there is one (see
+            `renewer`).
+        losses: How many consumers were lost while they held the message before.
         noted: Whether the ledger is told that the message is done before its ack is accepted.
-        lost: Whether another consumer has the message now.
+        lost: Whether another consumer has taken the message over.
     """
 
     queue_id: str
@@ -35,19 +36,19 @@ class Lease:
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """A message, the lease on it, and where it came from. An `Acknowledger` ends it, once.
+    """A message that came to this process, and the lease on it. An `Acknowledger` ends it, once.
 
     Attributes:
         lease: The right to end it.
-        entry: The message as the API has it (an entry of a pull's answer).
-        message: kombu's message that was read from it; empty until it was read.
-        object_key: Of the object that the message came from, and that ends with it.
-        owned: Whether this process may run the message. Intake clears it where another consumer
-            has the message, where it is done, or where nobody can read it: then the ledger has
-            nothing to be told.
-        on_end: In push mode, the connection that is told how the message ended, in place of the
-            API: the delay (s) until it comes again, or none for an ack. It must not block.
-        on_lost: Told when another consumer has the message.
+        entry: The message as Cloudflare delivered it (an entry of a pull's response).
+        message: kombu's message, decoded from the entry; empty until then.
+        object_key: The key of the object that holds the message; the object is deleted with it.
+        owned: Whether this process may run the message. It is cleared where another consumer has
+            the message, where it is done or waits on, or where no worker can read it: then this
+            process writes nothing about it to the ledger.
+        on_end: In push mode, called when the message has ended, in place of the API: with the delay
+            (s) until it is delivered again, or none for an ack. It must not block.
+        on_lost: Called when another consumer has taken the message over.
     """
 
     lease: Lease
@@ -60,13 +61,13 @@ class Delivery:
 
     @classmethod
     def pulled(cls, queue_id: str, entry: Mapping[str, Any], until: float = math.inf) -> Delivery:
-        """Return the delivery of an entry of a pull's answer, leased `until` then."""
+        """Return the delivery of an entry of a pull's response, whose lease ends at `until`."""
         return cls(Lease(queue_id, entry["lease_id"], until=until), entry)
 
     def leave_to_copy(self) -> None:
-        """Note that the message goes on as a copy, to which its object and its id now belong.
+        """Note that a copy takes the message's place, and keeps its object and its id.
 
-        Ending this delivery then removes no object, and no copy is taken for one that has run.
+        Ending this delivery then neither removes the object nor marks the copy as one that has run.
         """
         self.owned, self.object_key, self.lease.key = False, None, ""
 

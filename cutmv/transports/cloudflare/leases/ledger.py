@@ -1,17 +1,19 @@
-"""Who works on which message: small records that the workers of a queue share.
+"""The lease ledger: records, shared by a queue's workers, of the messages that each one holds.
 
-A lease on Cloudflare can't be extended. So a worker that holds a message for long says so here,
-again and again, and another one that gets the message a second time sees it, and waits.
+A lease on Cloudflare can't be extended. So a worker that holds a message for long writes a record
+of it here, again and again; another worker that gets the message a second time finds the record,
+and has the message wait.
 
-A record is one of three things: *held* by an owner for so many seconds after it was written,
-*free*, or *done*. It is only ever replaced by who has seen the one before (compare-and-set),
-so of two who want a message one gets it. Ages are told by the store's clock, so that those of
-the workers need not agree. A store is given as a URL:
+A record is in one of three states: *held* by an owner for a number of seconds after it was written,
+*free*, or *done*. A write replaces only the version that the writer has read (compare-and-set), so
+one of two workers that want a message gets it. The store's clock tells the age of a record, so the
+workers' clocks need not agree. A URL names the store:
 
 - ``file:///directory`` for workers of one machine,
 - ``redis://…``, ``rediss://…`` (needs the package ``redis``),
 - ``r2://bucket/prefix``, by conditional writes; the keys come from ``R2_ACCESS_KEY_ID`` and
-  ``R2_SECRET_ACCESS_KEY``, the address from ``R2_ENDPOINT_URL``, else from the account's id.
+  ``R2_SECRET_ACCESS_KEY``, and the address comes from ``R2_ENDPOINT_URL``, else from the account's
+  id.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ State = Literal["held", "free", "done"]
 #: longest retention).
 RETENTION = 14 * 86_400
 
-#: Days after their last change that a bucket or a directory keeps them: a day more.
+#: Days for which a bucket or a directory keeps a record after its last change: a day more.
 EXPIRE_DAYS = RETENTION // 86_400 + 1
 
 #: Seconds that one call to Redis may take.
@@ -54,15 +56,15 @@ REDIS_TIMEOUT = 5.0
 #: Seconds between two removals of old records from a directory.
 SWEEP_INTERVAL = 3600.0
 
-#: What every record's name starts with, so that a rule for these touches nobody else's.
+#: The start of every record's name, so that a rule that removes records touches no other object.
 KEY_PREFIX = "leases/"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is written of a message.
+    """The content of a message's record.
 
-    `seconds` is for how long a *held* one counts; `losses` how many holders were lost so far.
+    `seconds` is how long a *held* record counts; `losses` is how many holders were lost so far.
     """
 
     owner: str
@@ -73,10 +75,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the ledger says of a message.
+    """A message's record as the ledger has it.
 
-    `age` is how many seconds ago it was written, `version` what `Ledger.write` wants to
-    replace it.
+    `age` is how many seconds ago it was written; `Ledger.write` takes `version` to replace it.
     """
 
     entry: Entry
@@ -85,21 +86,21 @@ class Record:
 
     @property
     def remaining(self) -> float:
-        """Seconds for which it is still held; 0 if it is not."""
+        """Seconds for which the message is still held; 0 if it is not."""
         held = self.entry.state == "held"
         return max(0.0, self.entry.seconds - self.age) if held else 0.0
 
 
 class Ledger(Protocol):
-    """A store of records. Threads share it; every method raises `LedgerUnavailable`."""
+    """A store of records. Threads share it; `read` and `write` raise `LedgerUnavailable`."""
 
     def read(self, key: str) -> Record | None:
         """Return the record of a message, if there is one."""
 
     def write(self, key: str, entry: Entry, version: str | None) -> str | None:
-        """Replace the record of this version (none: there is none) and return the new version.
+        """Replace the record of this version (none: no record yet) and return the new version.
 
-        Returns none, and changes nothing, where the ledger has another one.
+        Returns none, and changes nothing, where the ledger has another version.
         """
 
     def close(self) -> None:
@@ -109,7 +110,7 @@ class Ledger(Protocol):
 def open_ledger(url: str, account_id: str, environ: Mapping[str, str] | None = None) -> Ledger:
     """Open the ledger at `url`.
 
-    Raises `ConfigurationError` when something is missing for it.
+    Raises `ConfigurationError` when a setting, a package or a directory that it needs is missing.
     """
     parts = urlsplit(url)
     if parts.scheme in ("redis", "rediss"):
@@ -127,7 +128,7 @@ def open_ledger(url: str, account_id: str, environ: Mapping[str, str] | None = N
 
 
 def _dump(entry: Entry) -> bytes:
-    # The nonce makes each write another version, also where versions are digests.
+    # The nonce gives each write a version of its own, also where versions are digests.
     return json.dumps({**asdict(entry), "nonce": uuid4().hex}).encode()
 
 
@@ -143,7 +144,7 @@ def _load(data: bytes, age: float, version: str) -> Record:
 
 
 def _name(key: str) -> str:
-    """Return a name of safe characters for a message's id, which may hold any."""
+    """Return a record's name, of safe characters only, for a message's id, which may hold any."""
     return KEY_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
@@ -177,7 +178,7 @@ class ObjectLedger:
         """Do nothing: the store has nothing to close."""
 
     def _sweep(self) -> None:
-        """Have what is older than any message removed; a bucket does so by itself from then on."""
+        """Have records that are older than any message removed; a bucket then goes on by itself."""
         now = time.monotonic()
         if self._swept_at is not None and now - self._swept_at < SWEEP_INTERVAL:
             return
@@ -199,7 +200,7 @@ class ObjectLedger:
             raise LedgerUnavailable(f"lease ledger: {error}") from None
 
 
-#: Sets KEYS[1] to ARGV[2] for ARGV[3] ms if it is ARGV[1] ('' for absent); tells whether.
+#: Sets KEYS[1] to ARGV[2] for ARGV[3] ms if it is ARGV[1] ('' for absent); returns 1 if it did.
 _REPLACE = """
 local found = redis.call('GET', KEYS[1])
 if (found or '') ~= ARGV[1] then return 0 end
@@ -209,7 +210,7 @@ return 1
 
 
 class RedisLedger:
-    """Records as keys that expire, replaced by a script."""
+    """Records as keys of Redis that expire, replaced by a script."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -251,7 +252,7 @@ class RedisLedger:
         try:
             yield
         except (self._error, OSError) as error:
-            # The type alone: the text may hold the address, and that a password.
+            # The type alone: the text may hold the address, which may hold a password.
             raise LedgerUnavailable(f"lease ledger in Redis: {type(error).__name__}") from None
 
     def _key(self, key: str) -> str:

@@ -1,15 +1,16 @@
-"""Leases that follow the work: what is held for long is kept by records in the ledger.
+"""The lease renewer: keeps a message for as long as its task runs, by records in the ledger.
 
-A lease is short (`visibility_timeout`), so that what a killed worker held comes back soon. Of a
-message that is held for longer than half of it, the renewer writes a record, and again each time
-half of the record's time is over. Cloudflare delivers the message again all the same, since no call
-extends a lease: the consumer that gets it a second time asks `LeaseRenewer.take`, finds the record,
-and has the message wait. Short tasks cost no record.
+A lease is short (`visibility_timeout`), so that the messages of a killed worker come back soon.
+When a process has held a message for half of its lease, the renewer writes a record, and writes it
+again each time half of the record's time is over. Cloudflare delivers the message again all the
+same, since no call extends a lease: the consumer that gets it a second time asks
+`LeaseRenewer.take`, finds the record, and has the message wait. Short tasks need no record.
 
 A consumer whose record has expired (a stopped process, a broken network) no longer owns the
 message. It asks the ledger before it ends the delivery: where another consumer has taken the
-message over, it is *lost* here, and is neither acked nor finished. A message that is acked after it
-was kept leaves the record *done*: a copy that still comes is removed unrun.
+message over, the delivery is *lost*, and this process neither acks the message nor finishes its
+task. When a message that has a record is acked, its record becomes *done*, and a copy that
+Cloudflare still delivers is removed unrun.
 """
 
 from __future__ import annotations
@@ -37,28 +38,28 @@ _T = TypeVar("_T")
 #: Part of a lease's time that may pass before its record is written, or written again.
 RENEW_AFTER = 0.5
 
-#: Checks for leases to renew, in the time of a lease.
+#: How often the renewer looks for leases to renew, in the time of one lease.
 CHECKS_PER_LEASE = 10
 
-#: Seconds until a message comes again that two consumers wanted at once.
+#: Seconds until a message that two consumers wanted at once is delivered again.
 CONTESTED_DELAY = 5.0
 
-#: Writes of one record at most before another consumer counts as faster.
+#: Attempts at one write, at most, before another consumer counts as faster.
 MAX_WRITES = 3
 
-#: Records written at once: the ledger may be as far away as the queues are.
+#: Records written concurrently, since a call to the ledger may take as long as one to Cloudflare.
 WRITERS = 8
 
 
 class Deadly(ValueError):
-    """A message that its consumers do not survive; the line says how many."""
+    """Too many consumers were lost while they held this message; the text says how many."""
 
 
 @dataclass(frozen=True, slots=True)
 class _RecordedEnding:
-    """An ending that the ledger is told first; `delay` is none for an ack.
+    """An ending that is written to the ledger first; `delay` is none for an ack.
 
-    One that does not `finish` is only noted in the ledger.
+    Without `finish` it is written to the ledger only, and not sent to Cloudflare.
     """
 
     delivery: Delivery
@@ -67,9 +68,9 @@ class _RecordedEnding:
 
 
 class LeaseRenewer:
-    """A thread that keeps this process's leases by records, and tells the ledger how they end.
+    """A thread that records in the ledger which messages this process holds, and how they end.
 
-    `finish` then ends a delivery at Cloudflare. Records are written for `lease_seconds`.
+    `finish` then ends a delivery at Cloudflare. A record counts for `lease_seconds`.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class LeaseRenewer:
         self._thread = BackgroundThread(
             "leases", self._run, lambda: self._handed_over.put(None), self._open
         )
-        # Of the thread alone:
+        # Used by the thread alone:
         self._pending: deque[_RecordedEnding] = deque()
         self._flushes: list[threading.Event] = []
         self._check_at = 0.0
@@ -99,11 +100,11 @@ class LeaseRenewer:
         self._thread.start()
 
     def take(self, delivery: Delivery, allowed: int) -> float | None:
-        """Ask for a message that was delivered before.
+        """Ask the ledger whether this process may run a message that was delivered before.
 
-        Returns 0 when it is ours to run, the seconds to have it wait while another consumer has
-        it, or none where it is done and only to be removed. Raises `Deadly` where more than
-        `allowed` consumers were lost with it, and `LedgerUnavailable`.
+        Returns 0 if it may, the seconds for which the message has to wait while another consumer
+        has it, or none where the message is done and only has to be removed. Raises `Deadly` where
+        more than `allowed` consumers were lost while they held it, and `LedgerUnavailable`.
         """
         lease = delivery.lease
         record = self._ledger.read(lease.key)
@@ -116,36 +117,38 @@ class LeaseRenewer:
             lease.losses = record.entry.losses + (record.entry.state == "held")
             if lease.losses > allowed:
                 losses, lease.losses = lease.losses, 0
-                self._write(lease, "free")  # who replays it shall find it as new
+                self._write(lease, "free")  # so that it counts as new when it is replayed
                 raise Deadly(f"{losses} consumers were lost that held it")
         return 0.0 if self._write(lease, "held") else CONTESTED_DELAY
 
     def extend(self, deliveries: Iterable[Delivery], *, at_once: bool) -> None:
-        """Keep leases from now on; with `at_once`, write the records of those that are kept now.
+        """Extend leases by records from now on, until `forget`.
 
-        A delivery that is no longer kept is ending: its record must not say *held* again.
+        With `at_once`, write the records now, but only of leases that are being extended. A
+        delivery whose lease is no longer extended is ending: its record must not become *held*
+        again.
         """
         for delivery in deliveries:
             if not at_once:
                 self._deliveries[delivery.lease.lease_id] = delivery
             elif delivery.lease.lease_id in self._deliveries:
-                delivery.lease.until = 0.0  # so that it is ended by way of the ledger, too
+                delivery.lease.until = 0.0  # so that it is also ended in the ledger first
         if at_once:
             self._check_now.set()
             self._handed_over.put(None)
 
     def forget(self, delivery: Delivery) -> None:
-        """Keep a lease no longer: its delivery ends."""
+        """Stop extending a lease, since its delivery ends."""
         self._deliveries.pop(delivery.lease.lease_id, None)
 
     def end(self, delivery: Delivery, delay: float | None) -> None:
-        """End a delivery by a record first; `delay` is none for an ack."""
+        """End a delivery, in the ledger first; `delay` is none for an ack."""
         self._handed_over.put(_RecordedEnding(delivery, delay))
 
     def note_done(self, deliveries: Iterable[Delivery]) -> None:
-        """Have it noted that messages are done whose acks are not accepted for now.
+        """Record that messages are done while Cloudflare does not accept their acks.
 
-        Their leases may end before the acks come through; a copy is then not run.
+        Their leases may end before the acks are accepted; the record keeps a copy from being run.
         """
         for delivery in deliveries:
             lease = delivery.lease
@@ -154,11 +157,14 @@ class LeaseRenewer:
                 self._handed_over.put(_RecordedEnding(delivery, finish=False))
 
     def flush(self, timeout: float) -> None:
-        """Wait until all that was handed over is in the ledger, and on its way to Cloudflare."""
+        """Wait until everything handed over is in the ledger, and on its way to Cloudflare."""
         self._thread.flush(timeout)
 
     def close(self, timeout: float) -> None:
-        """Hand over what is left within `timeout` seconds, end the thread, close the ledger."""
+        """Write the remaining records, end the thread, and close the ledger.
+
+        Writing and ending the thread may take `timeout` seconds each.
+        """
         if self._thread.started:
             self.flush(timeout)
             self._thread.close(timeout)
@@ -192,7 +198,7 @@ class LeaseRenewer:
             )
 
     def _collect(self) -> None:
-        """Wait for something to do, and take in all that has been handed over."""
+        """Wait for work, then take everything that has been handed over."""
         try:
             first = self._handed_over.get(timeout=max(0.0, self._check_at - time.monotonic()))
         except queue.Empty:
@@ -204,12 +210,12 @@ class LeaseRenewer:
         handed_over = [first]
         while not self._handed_over.empty():
             handed_over.append(self._handed_over.get())
-        if None in handed_over[1:]:  # whoever put it came too late for this round
+        if None in handed_over[1:]:  # a wake-up whose request this round may have missed
             self._handed_over.put(None)
         self._pending.extend(ending for ending in handed_over if ending is not None)
 
     def _finish_all(self) -> None:
-        """End what is pending: by a record first, so that a crash in between runs nothing twice."""
+        """End pending deliveries, in the ledger first: no message runs twice after a crash."""
         pending = [self._pending.popleft() for _ in range(len(self._pending))]
         for ending in self._failed(self._finish, pending):
             self._pending.append(ending)
@@ -221,7 +227,7 @@ class LeaseRenewer:
         except LedgerUnavailable:
             if time.monotonic() >= lease.until:
                 raise
-            ours = True  # what the record says still holds
+            ours = True  # the lease is not over: no other consumer can have the message
         if not ending.finish:
             return
         if ours:
@@ -240,13 +246,13 @@ class LeaseRenewer:
             if self._deliveries.pop(lease.lease_id, None):
                 self._lose(delivery)
         elif lease.lease_id not in self._deliveries:
-            # It was ended meanwhile, perhaps without a look at a record that was not there.
+            # The delivery ended meanwhile, perhaps not in the ledger, since it had no record yet.
             self._write(lease, "free")
 
     def _failed(self, act: Callable[[_T], None], each: list[_T]) -> list[_T]:
-        """Do it for each, some at a time, and return those for which the ledger failed.
+        """Call `act` for each, `WRITERS` at a time, and return those for which the ledger failed.
 
-        One that fails holds up no other.
+        A call that fails does not hold up the others.
         """
 
         def attempt(item: _T) -> LedgerUnavailable | None:
@@ -269,7 +275,7 @@ class LeaseRenewer:
         return [item for item, error in zip(each, errors, strict=True) if error]
 
     def _write(self, lease: Lease, state: State) -> bool:
-        """Write our record of a message; tell whether it is ours and not another's."""
+        """Write this process's record of a message; return false where another consumer has it."""
         owner = hashlib.sha256(lease.lease_id.encode()).hexdigest()[:32]
         for _ in range(MAX_WRITES):
             started = time.monotonic()
@@ -284,7 +290,7 @@ class LeaseRenewer:
             elif record.entry.owner == owner or not (
                 record.entry.state == "done" or record.remaining
             ):
-                # Ours: the answer to a write got lost. Or nobody's any more.
+                # The record is ours (the response to a write got lost), or has expired or is free.
                 lease.version = record.version
             else:
                 return False

@@ -1,9 +1,10 @@
-"""What a message is: its text, when it is due, and how one that is too large travels.
+"""Messages: their text, when they are due, and the claim check of those that are too large.
 
-`limits` are Cloudflare's, `envelope` is a kombu message as text, `eta` when it is due, `outgoing`
-one on its way to a queue; `claim_check` keeps large ones in an object store: `object_store` says
-what that does, `r2_store` and `directory_store` do it, `stores` opens the one a URL names, `r2` is
-the S3 client. Imports `errors`, `options` and `runtime`.
+`limits` holds Cloudflare's limits, `envelope` turns a kombu message into text and back, `eta` tells
+when it is due, and `outgoing` is a message on its way to a queue. `claim_check` keeps large
+messages in an object store: `object_store` is the interface, `r2_store` and `directory_store`
+implement it, `stores` opens the one that a URL names, and `r2` makes the S3 client. Imports
+`errors`, `options` and `runtime`.
 """
 
 from cutmv.transports.cloudflare.messages import claim_check, envelope, eta, limits

@@ -1,10 +1,10 @@
 """Messages over Cloudflare's limit: compressed where that is enough, else kept as an object.
 
-The object, the message's whole text, is written before the message is published, which then only
-refers to it (a *claim check*). A reference is an envelope without a body: a few headers, and
-``large``, which says where the rest is. The object is removed once the message's ack is accepted.
-So a crash leaves objects without a message, never a message without its object; what is left
-over expires by a rule that `LargeMessages` sets.
+The object holds the message's whole text, and is written before the queue gets an object reference
+in the message's place (a *claim check*). A reference is an envelope without a body: a few headers,
+and ``large``, which says where the object is. The object is removed once the message's ack is
+accepted. So a crash leaves objects without a message, never a message without its object; objects
+that are left over expire by a rule that `ClaimChecks` sets.
 """
 
 from __future__ import annotations
@@ -34,18 +34,17 @@ from cutmv.transports.cloudflare.runtime import BackgroundThread
 
 logger = logging.getLogger(__name__)
 
-#: What every object's key starts with, so that a rule for these touches nobody else's.
+#: The start of every object's key, so that the expiry rule touches no other objects.
 KEY_PREFIX = "large-messages/"
 
 #: Days after which an object expires, and seconds after which one whose message is published
 #: again (a long delay) is written again: 7 days, and the 14 that a queue keeps a message at most.
 EXPIRE_DAYS, RENEW_AFTER = 30, 7 * 86_400
 
-#: ObjectStore read at once by one pull.
+#: Objects that one pull reads concurrently.
 READERS = 8
 
-#: Headers that a reference has too: those that are needed, or wanted in a listing, before the
-#: object is read.
+#: Headers that a reference repeats: those that intake or a listing needs before the object is read.
 CARRIED = ("id", "task", "eta", "expires")
 
 _KEY = re.compile(KEY_PREFIX + "[0-9a-f]{32}")
@@ -55,15 +54,15 @@ Claim = tuple[Mapping[str, Any], Message]
 
 
 def is_reference(message: Mapping[str, Any]) -> bool:
-    """Tell whether a message that was pulled and decoded only refers to its object."""
+    """Return whether a message that was pulled and decoded is an object reference."""
     return "large" in message and not message["body"]
 
 
 def key_of(message: Mapping[str, Any]) -> str | None:
-    """Return the key of the object that `message` refers to, or came from; none if it fits."""
+    """Return the key of the object that `message` refers to or came from; none if there is none."""
     large = message.get("large")
     key = large.get("key") if isinstance(large, dict) else None
-    # What somebody else put on the queue must not have other objects read, or removed.
+    # A foreign message on the queue must not have other objects read, or removed.
     return key if isinstance(key, str) and _KEY.fullmatch(key) else None
 
 
@@ -72,7 +71,7 @@ def _nowhere() -> ObjectStore:
 
 
 class ClaimChecks:
-    """Makes messages fit, and reads them back. Threads share it; a thread of its own cleans up."""
+    """Makes messages fit, and reads them back. Threads share it; its own thread removes objects."""
 
     def __init__(self, options: Options, account_id: str) -> None:
         self._compression = options.compression
@@ -85,10 +84,10 @@ class ClaimChecks:
         self._thread = BackgroundThread("objects", self._clean_up, lambda: self._ended.put(None))
 
     def fit(self, text: str) -> str:
-        """Return what to publish for an envelope's text: itself, one that is smaller, a reference.
+        """Return the text to publish for an envelope: itself, compressed, or an object reference.
 
-        Raises `MessageTooLarge` where there is no store for it, `PublishFailed` where that
-        does not take it.
+        Raises `MessageTooLarge` where no store is set for it, and `PublishFailed` where the store
+        does not accept it.
         """
         if size(text) <= MAX_MESSAGE:
             return text
@@ -109,7 +108,7 @@ class ClaimChecks:
             raise PublishFailed(f"a message of {len(text):,} characters: {error}") from None
 
     def read(self, entry: Mapping[str, Any], reference: Message) -> Message:
-        """Return the message that an entry of a pull refers to.
+        """Return the message for which an entry of a pull has the object reference.
 
         Raises `ObjectMissing` and `Undecodable`, which are final, and `ObjectStoreError`.
         """
@@ -133,7 +132,7 @@ class ClaimChecks:
             return list(pool.map(read, claims))
 
     def renew(self, message: Message, text: str) -> str:
-        """Return the text by which to publish a message again, its object's life renewed.
+        """Return the text to publish a message anew, and write its object again if it is old.
 
         Raises `ObjectStoreError`.
         """
@@ -147,17 +146,17 @@ class ClaimChecks:
         return envelope.encode(document)
 
     def discard(self, keys: Iterable[str]) -> None:
-        """Have objects removed whose messages have ended; never blocks."""
+        """Have the objects of messages that have ended removed; never blocks."""
         for key in keys:
             self._ended.put(key)
         self._thread.start()
 
     def close(self, timeout: float) -> None:
-        """Remove what waits for it, within `timeout` seconds, and end the thread."""
+        """Remove the objects that wait for it, within `timeout` seconds, and end the thread."""
         self._thread.close(timeout)
 
     def _compressed(self, message: Message) -> str | None:
-        """Return the message with its body compressed as kombu would; none if that can't be."""
+        """Return the message's text with its body compressed as kombu does; none if impossible."""
         headers, properties = message["headers"], message["properties"]
         if headers.get("compression"):
             return None
@@ -173,7 +172,7 @@ class ClaimChecks:
         return envelope.encode(message)
 
     def _store(self, text: str, message: Message) -> str:
-        # A key for each publish: one message to three queues is three that end apart.
+        # A key for each publish: a message to three queues becomes three, and each ends by itself.
         key = KEY_PREFIX + uuid4().hex
         data = text.encode()
         reference = {
@@ -194,7 +193,7 @@ class ClaimChecks:
         return small
 
     def _opened(self, reference: Message | None = None) -> ObjectStore:
-        """Return the store, opened; raises `ObjectStoreError` where a reference names another."""
+        """Return the store, opened once; raises `ObjectStoreError` if a reference names another."""
         if reference is not None and reference["large"].get("store") != self._url:
             here = f"large_messages is {self._url}" if self._url else "large_messages is not set"
             raise ObjectStoreError(

@@ -52,7 +52,7 @@ class DirectoryObjectStore:
                 self._path(key).unlink(missing_ok=True)
 
     def expire(self, prefix: str, days: int) -> None:
-        """See `ObjectStore`: what is that old now is removed; nobody will do it later."""
+        """See `ObjectStore`. Removes only the objects that are that old now, none later."""
         latest = time.time() - days * 86_400
         with self._told("delete"), self._locked():
             for path in self._directory.rglob("*"):
@@ -82,7 +82,7 @@ class DirectoryObjectStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        import fcntl  # not on Windows, where only this class would miss it
+        import fcntl  # missing on Windows, where only this class needs it
 
         self._directory.mkdir(parents=True, exist_ok=True)
         with (self._directory / ".lock").open("ab") as lock:

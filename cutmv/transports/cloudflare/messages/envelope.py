@@ -2,8 +2,8 @@
 
 The text is one JSON object: kombu's own keys (``body``, ``headers``, ``properties``,
 ``content-type``, ``content-encoding``) and ``id``, which the publisher gives once and keeps
-through its retries, so that two copies of one publish can be told from two messages. A body of
-text stays text; only bytes are written as base64.
+through its retries, so that a consumer can tell two copies of one publish from two messages. A body
+of text stays text; only bytes are written as base64.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HELD = "held"
 
 
 class Undecodable(ValueError):
-    """A message's text is not an envelope; the line says why."""
+    """A message's text is not an envelope; the error's text says why."""
 
 
 def encode(message: Mapping[str, Any]) -> str:
@@ -35,13 +35,13 @@ def encode(message: Mapping[str, Any]) -> str:
 
 
 def text_of(pulled: Mapping[str, Any]) -> str:
-    """Return the text of one entry of a pull's answer, as it was published.
+    """Return the text of one entry of a pull's response, as it was published.
 
     Raises `Undecodable`.
     """
     text = pulled["body"]
     if (pulled.get("metadata") or {}).get("CF-Content-Type") in ("json", "bytes"):
-        # Cloudflare hands these out as base64; ours are `text`, but a Worker may send others.
+        # Cloudflare delivers these as base64. The transport publishes `text`; a Worker may not.
         try:
             text = base64.b64decode(text, validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
@@ -50,22 +50,22 @@ def text_of(pulled: Mapping[str, Any]) -> str:
 
 
 def mark_held(text: str) -> str:
-    """Return `text` as that of a message which a consumer may hold already (`leases.renewer`)."""
+    """Return `text` marked as a message that a consumer may hold already (see `leases.renewer`)."""
     return str(kombu_json.dumps({**json.loads(text), HELD: True}, separators=(",", ":")))
 
 
 def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the kombu message out of one entry of a pull's answer.
+    """Return the kombu message of one entry of a pull's response.
 
-    ``properties.delivery_tag`` becomes the lease, ``properties.message_id`` the publisher's id,
+    ``properties.delivery_tag`` becomes the lease id, ``properties.message_id`` the publisher's id,
     header ``x-delivery-count`` the number of deliveries, this one included, and
-    ``delivery_info.redelivered`` tells whether it is more than one.
+    ``delivery_info.redelivered`` whether there was more than one.
 
     Raises `Undecodable`.
     """
     try:
         text = text_of(pulled)
-        # kombu's reader calls a function for each object, for the sake of types JSON lacks.
+        # kombu's reader is slower: it calls a function for each object, for types that JSON lacks.
         message = kombu_json.loads(text) if '"__type__"' in text else json.loads(text)
     except (ValueError, TypeError, RecursionError):
         raise Undecodable("it is not JSON") from None
@@ -87,7 +87,7 @@ def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def probe(token: str) -> str:
-    """Return the text of a message that only asks whether a process reads a temporary queue."""
+    """Return the text of a message that only tests whether a process reads a temporary queue."""
     return json.dumps({"probe": token})
 
 
@@ -102,7 +102,7 @@ def probed(pulled: Mapping[str, Any]) -> str | None:
 
 
 def encode_body(body: Any, content_encoding: str | None) -> tuple[str, str]:
-    """Return `body` as text, and the name of how it was made so: ``utf-8`` or ``base64``."""
+    """Return `body` as text, and the name of its encoding: ``utf-8`` or ``base64``."""
     if isinstance(body, str):
         return body, "utf-8"
     if isinstance(body, bytes | bytearray | memoryview):
@@ -111,6 +111,6 @@ def encode_body(body: Any, content_encoding: str | None) -> tuple[str, str]:
             try:
                 return data.decode(), "utf-8"
             except UnicodeDecodeError:
-                pass  # compressed: kombu keeps the text's encoding for after decompression
+                pass  # a compressed body, for which kombu still names the text's encoding
         return base64.b64encode(data).decode(), "base64"
     return json.dumps(body), "utf-8"

@@ -1,7 +1,7 @@
-"""When a message is due: Celery's ``eta`` as Cloudflare's delay, in hops past twelve hours.
+"""Turns Celery's ``eta`` into Cloudflare's delay; past twelve hours a message is delayed again.
 
-A delay is of whole seconds and rounded down, so a message comes up to a second early; Celery
-holds it for that moment, and starts no task before its time.
+A delay is in whole seconds, rounded down, so a message is delivered up to a second early. Celery
+holds it for that time, and starts no task before its eta.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 from cutmv.transports.cloudflare.messages.limits import MAX_DELAY
 
-#: Seconds that a consumer may hold a message which is not due: what whole seconds leave over,
-#: and what the clocks of two machines may differ by. One that comes earlier waits in its queue.
+#: Seconds that a consumer may hold a message which is not due: the rest that rounding to whole
+#: seconds leaves, and the difference between two machines' clocks. A message that comes earlier
+#: waits in its queue.
 MAX_HOLD = 2.0
 
 
@@ -28,19 +29,19 @@ def due_at(message: Mapping[str, Any]) -> float | None:
     try:
         when = datetime.fromisoformat(eta)
     except ValueError:
-        return None  # the consumer says what is wrong with it
+        return None  # the worker reports the error
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def delay(due: float, now: float, retention: float) -> int:
-    """Return the seconds (0 to 43,200) to have a message delayed that is due at `due`.
+    """Return the seconds (0 to 43,200) for which to delay a message that is due at `due`.
 
-    A queue deletes what is older than its `retention` (seconds): half of that is left for the
-    message to be fetched in.
+    A queue deletes messages older than its `retention` (seconds): half of that is left for a
+    consumer to fetch the message.
     """
     return max(0, min(MAX_DELAY, int(retention / 2), int(due - now)))
 
 
 def is_early(due: float | None, now: float) -> bool:
-    """Tell whether a message that came at `now` must go on waiting in its queue."""
+    """Return whether a message that came at `now` must go on waiting in its queue."""
     return due is not None and due - now > MAX_HOLD

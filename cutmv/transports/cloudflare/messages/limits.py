@@ -1,7 +1,7 @@
-"""What Cloudflare, and the edge Worker, allow of a message and of a publishing call.
+"""The limits that Cloudflare and the edge Worker set for a message and for a publishing call.
 
 The limits are Cloudflare's (https://developers.cloudflare.com/queues/platform/limits/), whose KB is
-1,000 bytes. Those that the edge Worker knows too are in `edge/src/limits.ts`.
+1,000 bytes. Those that the edge Worker shares are in `edge/src/limits.ts`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ MAX_CALL = 100
 #: Seconds for which Cloudflare delays a message at most.
 MAX_DELAY = 43_200
 
-#: Seconds that a pushed task may take, by its hard time limit: Cloudflare ends the Worker that
-#: waits for it after 15 minutes, and ours gives up half a minute before.
+#: Seconds that a pushed task may take, by its hard time limit: Cloudflare ends a Worker that waits
+#: for it after 15 minutes, and the edge Worker gives up half a minute before that.
 MAX_PUSHED = 870.0
 
 T = TypeVar("T")
@@ -39,9 +39,10 @@ def size(text: str) -> int:
 def in_calls(
     messages: Iterable[T], size_of: Callable[[T], int], most: int = MAX_CALL
 ) -> Iterator[list[T]]:
-    """Split messages, in their order, into what fits one publishing call each.
+    """Split messages, in their order, into lists that fit one publishing call each.
 
-    `size_of` gives a message's bytes, metadata included; `most` is how many a call may have.
+    `size_of` returns a message's bytes, metadata included; `most` is how many messages a call may
+    have.
     """
     call: list[T] = []
     total = 0

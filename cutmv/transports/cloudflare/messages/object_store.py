@@ -1,4 +1,4 @@
-"""What a small object store does, for large messages and lease records.
+"""The interface of an object store for large messages and lease records.
 
 Its implementations are a bucket (`r2_store`) and a directory (`directory_store`); `stores` opens
 the one that a URL names.
@@ -13,7 +13,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object, the tag that its next change must name, and its age by the store's clock (s)."""
+    """An object, its tag, which a conditional write names, and its age by the store's clock (s)."""
 
     data: bytes
     etag: str
@@ -28,7 +28,7 @@ class ObjectStore(Protocol):
         ...
 
     def put(self, key: str, data: bytes) -> str:
-        """Write an object, over any that is there; return its tag."""
+        """Write an object, in place of any with this key; return its tag."""
         ...
 
     def put_if_absent(self, key: str, data: bytes) -> str | None:
@@ -36,13 +36,13 @@ class ObjectStore(Protocol):
         ...
 
     def replace(self, key: str, data: bytes, etag: str) -> str | None:
-        """Write over the object that has this tag and return the new tag; none if it is gone."""
+        """Replace the object that has this tag and return the new tag; none if it is gone."""
         ...
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove objects; that one is gone is no error."""
+        """Remove objects; an object that is gone already is no error."""
         ...
 
     def expire(self, prefix: str, days: int) -> None:
-        """Have objects whose key starts so removed `days` days after their last change."""
+        """Have objects whose key starts with `prefix` removed `days` after their last change."""
         ...

@@ -11,7 +11,7 @@ from cutmv.transports.cloudflare.messages.limits import size
 class Outgoing:
     """A message's text, made by `ClaimChecks.fit`, and when it is due (seconds since 1970).
 
-    `name` is what errors call it, and `size` the bytes that Cloudflare counts for it.
+    Errors call it `name`, and Cloudflare counts `size` bytes for it.
     """
 
     text: str
@@ -20,5 +20,5 @@ class Outgoing:
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        """Measure it, once."""
+        """Compute the size, once."""
         object.__setattr__(self, "size", size(self.text))

@@ -1,4 +1,4 @@
-"""R2 over the S3 API: the one client configuration of this project, and lifecycle rules.
+"""R2 over the S3 API: the project's only client configuration, and lifecycle rules.
 
 boto3 is imported when a client is made.
 """
@@ -24,7 +24,7 @@ def r2_client(
 ) -> S3Client:
     """Return an S3 client for R2, or for another server of the S3 API.
 
-    `connect_timeout` and `read_timeout` are seconds, to connect and to wait for the next bytes;
+    `connect_timeout` and `read_timeout` are the seconds to connect and to wait for the next bytes;
     `pool_size` is how many connections are kept, `attempts` how often one call is tried at most.
     R2's region is ``auto``. Raises `ImportError` where boto3 is not installed.
     """
@@ -52,7 +52,7 @@ def r2_client(
 
 
 def expiry_rule(prefix: str, days: int) -> Any:
-    """Return the lifecycle rule that ends objects whose key starts so, `days` days old."""
+    """Return the lifecycle rule that removes the objects under `prefix` after `days` days."""
     return {
         "ID": f"expire-{prefix.strip('/').replace('/', '-')}",
         "Filter": {"Prefix": prefix},
@@ -71,7 +71,7 @@ def lifecycle_rules(client: S3Client, bucket: str) -> list[Any]:
         if error.response.get("Error", {}).get("Code") == "NoSuchLifecycleConfiguration":
             return []
         raise
-    # What older S3 servers answer for a rule's prefix would be refused beside its filter.
+    # Older S3 servers also return a rule's prefix, which is refused beside its filter.
     return [
         {key: value for key, value in rule.items() if key != "Prefix" or "Filter" not in rule}
         for rule in answer.get("Rules", ())
@@ -79,7 +79,7 @@ def lifecycle_rules(client: S3Client, bucket: str) -> list[Any]:
 
 
 def put_lifecycle_rule(client: S3Client, bucket: str, rule: Any) -> None:
-    """Set a rule in place of the one of its ID, beside all others; raises boto3's errors."""
+    """Add a rule, or replace the rule of its ID, and keep all others; raises boto3's errors."""
     others = [each for each in lifecycle_rules(client, bucket) if each.get("ID") != rule["ID"]]
     client.put_bucket_lifecycle_configuration(
         Bucket=bucket, LifecycleConfiguration={"Rules": [*others, rule]}

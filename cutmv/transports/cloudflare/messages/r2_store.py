@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Objects that one DeleteObjects call takes, by the S3 API.
 MAX_DELETES = 1000
 
-#: S3's answers to a conditional write that somebody else's write has beaten.
+#: S3's error codes for a conditional write that came after another process's write.
 _TAKEN = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
 
 
@@ -35,7 +35,7 @@ class R2ObjectStore:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
             with contextlib.closing(answer["Body"]) as body:
                 data = body.read()
-        # Both are of whole seconds: an object is told too young rather than too old.
+        # Both times are in whole seconds: the age may come out too low, but never too high.
         now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
         age = (now - answer["LastModified"]).total_seconds() - 1
         return StoredObject(data, answer["ETag"], max(0.0, age))
@@ -72,9 +72,9 @@ class R2ObjectStore:
                 )
 
     def expire(self, prefix: str, days: int) -> None:
-        """See `ObjectStore`: a lifecycle rule of the bucket, beside those that it has.
+        """See `ObjectStore`. Adds a lifecycle rule to those of the bucket.
 
-        Needs a token that may administer the bucket; the error says what to run without one.
+        Needs a token that may administer the bucket; without one the error names the command.
         """
         where = self._prefix + prefix
         rule = expiry_rule(where, days)
@@ -108,7 +108,7 @@ class R2ObjectStore:
             code, text = str(said.get("Code", "")), " ".join(str(said.get("Message", "")).split())
             if code in _TAKEN:
                 raise _Taken from None
-            # A missing bucket is no missing object: it would take all messages for lost.
+            # A missing bucket is no missing object: all its messages would count as lost.
             kind = ObjectMissing if code == "NoSuchKey" else ObjectStoreError
             raise kind(f"R2 bucket {self._bucket!r}: can't {what}: {code} {text}".strip()) from None
         except (BotoCoreError, OSError) as error:
@@ -116,4 +116,4 @@ class R2ObjectStore:
 
 
 class _Taken(Exception):
-    """Somebody else's write came first."""
+    """Another process's write came first."""

@@ -1,7 +1,7 @@
-"""How the object store that a URL names is opened.
+"""Opens the object store that a URL names.
 
-``r2://BUCKET/PREFIX`` takes its credentials from ``R2_ACCESS_KEY_ID``, ``R2_SECRET_ACCESS_KEY``
-and, for other addresses than the account's own, ``R2_ENDPOINT_URL``. ``file:///DIRECTORY``
+``r2://BUCKET/PREFIX`` takes its credentials from ``R2_ACCESS_KEY_ID`` and ``R2_SECRET_ACCESS_KEY``,
+and an address other than the account's own from ``R2_ENDPOINT_URL``. ``file:///DIRECTORY``
 needs none. Keys are below the URL's prefix. boto3 is imported when an R2 store is opened.
 """
 
@@ -19,7 +19,8 @@ from cutmv.transports.cloudflare.messages.object_store import ObjectStore
 from cutmv.transports.cloudflare.messages.r2 import r2_client
 from cutmv.transports.cloudflare.messages.r2_store import R2ObjectStore
 
-#: Seconds to connect, and to wait for the next bytes; attempts at one call. A publish waits for it.
+#: Seconds to connect, and to wait for the next bytes; attempts at one call. They are few, since a
+#: publish waits for the call.
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 3.0, 5.0, 3
 
 #: Connections kept: one for each reader of a large message.
@@ -29,10 +30,10 @@ POOL_SIZE = 16
 def opener(
     url: str, account_id: str, environ: Mapping[str, str] | None = None
 ) -> Callable[[], ObjectStore]:
-    """Return what opens the store at `url`.
+    """Return a function that opens the store at `url`.
 
-    Raises `ConfigurationError` when boto3 or R2 credentials are missing. Whoever never opens the
-    store never pays for boto3.
+    Raises `ConfigurationError` when boto3 or R2 credentials are missing. A process that never opens
+    the store never imports boto3.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":

@@ -1,7 +1,8 @@
-"""From a publish to the broker: few calls, by the better of two ways.
+"""Publishes messages by few calls, through the edge Worker or by the REST API.
 
-`sender` puts messages into queues, `group_commit` has concurrent publishes share a call, `batch`
-gathers what a block publishes. Imports `edge`, `queues`, `messages`, `api`, `errors`.
+`sender` puts messages into queues, `group_commit` has concurrent publishes share a call, and
+`batch` gathers the messages that a block publishes. Imports `edge`, `queues`, `messages`, `api` and
+`errors`.
 """
 
 from cutmv.transports.cloudflare.producer.batch import ProducerBatch, current, publish_batch

@@ -1,8 +1,8 @@
-"""Blocks in which publishing is gathered into few calls: `publish_batch`.
+"""Blocks in which publishes are gathered into few calls: `publish_batch`.
 
-`Channel._put` finds the `Batch` through a context variable, so whatever publishes in the
-block is gathered, however deep: ``apply_async``, ``delay``, groups, chords, chunks. Fan-out
-messages and events are not: they go their own way at once.
+`Channel._put` finds the `Batch` through a context variable, so every publish in the block is
+gathered, however deep: ``apply_async``, ``delay``, groups, chords, chunks. Fanout messages and
+events are not gathered, but published as without the block.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from cutmv.transports.cloudflare.queues import QueueName, TemporaryBinding
 
 
 class Batch:
-    """Messages that wait, by queue. A full call is sent at once, the rest by `flush`.
+    """Messages that wait to be published, by queue. A full call goes at once, the rest by `flush`.
 
-    Used by the thread that made it alone.
+    Only the thread that made it uses it.
     """
 
     def __init__(self, publishers: Publishers) -> None:
@@ -43,12 +43,12 @@ class Batch:
 
     @property
     def unsent(self) -> tuple[str, ...]:
-        """The names of what was given up, and not sent since."""
+        """The names of the messages that were given up, and not sent since."""
         return tuple(self._unsent)
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
-        """Have what this context publishes added here."""
+        """Have the messages that this context publishes added to this batch."""
         self._outer = _current.get()
         token = _current.set(self)
         self._open = True
@@ -61,8 +61,8 @@ class Batch:
     def serving(self, publishers: Publishers) -> Batch | None:
         """Return the innermost batch, from this one outwards, that sends by `publishers`.
 
-        A context that was copied into another thread or a forked child, or outlives the block
-        in a coroutine, has none.
+        Returns none for a context that was copied into another thread or a forked child, or that
+        outlives the block in a coroutine.
         """
         mine = self._publishers is publishers and self._thread == threading.get_ident()
         if mine and self._open:
@@ -70,7 +70,7 @@ class Batch:
         return None if self._outer is None else self._outer.serving(publishers)
 
     def add(self, queue: QueueName | TemporaryBinding, message: Outgoing) -> None:
-        """Keep a message for `queue`, and send a call that it makes full; raises `BatchFailed`."""
+        """Keep a message for `queue`, and send the call if it is full; raises `BatchFailed`."""
         waiting = self._waiting.setdefault(queue, [])
         if waiting and sum(each.size for each in waiting) + message.size > limits.MAX_BATCH:
             self._waiting[queue] = [message]
@@ -82,7 +82,7 @@ class Batch:
             self._send(queue, waiting)
 
     def flush(self) -> None:
-        """Send what waits; raises `BatchFailed` unless all that was ever added is sent."""
+        """Send the waiting messages; raises `BatchFailed` unless all messages added are sent."""
         while self._waiting:
             queue = next(iter(self._waiting))
             self._send(queue, self._waiting.pop(queue))
@@ -90,7 +90,7 @@ class Batch:
             raise BatchFailed.naming(self.unsent, self._cause)
 
     def give_up(self) -> None:
-        """Keep of what waits only the names."""
+        """Drop the waiting messages, and keep their names as unsent."""
         for messages in self._waiting.values():
             self._unsent.update((each.name, None) for each in messages)
         self._waiting.clear()
@@ -99,19 +99,19 @@ class Batch:
         try:
             self._publishers.to(queue).publish(messages)
         except BaseException as error:
-            # What waits for other calls is given up with it, so that the error names all.
+            # The messages that wait for other calls are given up, too, so that the error names all.
             self._unsent.update((each.name, None) for each in messages)
             self.give_up()
             self._cause = error
             if isinstance(error, CloudflareError):
                 raise BatchFailed.naming(self.unsent, error) from error
             raise
-        for each in messages:  # the caller may have sent again what had failed
+        for each in messages:  # the caller may have sent again messages that had failed
             self._unsent.pop(each.name, None)
 
 
 class ProducerBatch:
-    """What `kombu.Producer.batch` fills: a batch of `max_size` messages at most."""
+    """The batch that `kombu.Producer.batch` fills, of `max_size` messages at most."""
 
     def __init__(self, channel: virtual.Channel, publishers: Publishers, max_size: int) -> None:
         self.channel = channel
@@ -126,15 +126,15 @@ class ProducerBatch:
             self.flush()
 
     def flush(self) -> None:
-        """Publish what waits; raises `BatchFailed`."""
+        """Publish the waiting messages; raises `BatchFailed`."""
         self._batch.flush()
 
     def discard(self) -> None:
-        """Forget what waits."""
+        """Drop the waiting messages."""
         self._batch.give_up()
 
     def close(self) -> None:
-        """End the batch; what was not flushed is forgotten."""
+        """End the batch, and drop messages that were not flushed."""
         self.discard()
 
 
@@ -142,14 +142,14 @@ _current: ContextVar[Batch | None] = ContextVar("cloudflare_publish_batch", defa
 
 
 def current(publishers: Publishers) -> Batch | None:
-    """Return the batch that gathers what would go by `publishers` in this context, if any."""
+    """Return the batch that gathers this context's messages to `publishers`, if there is one."""
     batch = _current.get()
     return None if batch is None else batch.serving(publishers)
 
 
 @contextmanager
 def publish_batch(app: Any) -> Iterator[None]:
-    """Publish what a Celery app sends in this block by calls of up to 100 messages or 256 KB.
+    """Publish a Celery app's messages in this block by calls of up to 100 messages or 256 KB.
 
     ::
 
@@ -157,20 +157,20 @@ def publish_batch(app: Any) -> Iterator[None]:
             for item in items:
                 task.delay(item)
 
-    When the block ends, all is sent, or it raises `BatchFailed`, which names what was not. A
-    call that fails within the block raises it from the ``apply_async`` that filled the call.
-    Where the block's own code raises, what waits is not sent; a note on the exception names
-    it. A result must not be waited for inside: its task may not have been sent.
+    When the block ends, all messages are sent, or it raises `BatchFailed`, which names those that
+    were not. A call that fails within the block raises it from the ``apply_async`` that filled the
+    call. Where the block's own code raises, the waiting messages are not sent; a note on the
+    exception names them. The block must not wait for a result: its task may not have been sent.
 
-    The block is for this thread (or greenlet). A nested one sends its own messages at its own
-    end. Where the app's broker is another, it does nothing.
+    The block gathers the messages of this thread (or greenlet). A nested block sends its messages
+    at its own end. The block does nothing where the app's broker is not Cloudflare Queues.
     """
     connection = app.connection_for_write()
     if getattr(connection.get_transport_cls(), "driver_type", None) != "cloudflare":
         yield
         return
     transport = connection.transport
-    batch = Batch(transport.session.publishers)  # held open, whatever the block does to connections
+    batch = Batch(transport.session.publishers)  # stays open if the block closes connections
     try:
         with batch.gathering():
             yield

@@ -1,10 +1,10 @@
 """Group commit: concurrent publishes to a queue share a call.
 
-There is no publishing thread. The first caller leads: it sends what is waiting, its own first,
-in one call. Callers that come meanwhile wait; when the call ends, the first of them leads the
-next. A leader waits a moment (`publish_linger`) for as many as shared the last call, since they may
-be about to come again. So one thread alone pays no delay, and sixteen make a sixteenth of the
-calls.
+There is no publishing thread. The first caller leads: it sends the waiting messages, its own first,
+in one call. Callers that come meanwhile wait; when the call ends, the first of them leads the next.
+A leader waits briefly (`publish_linger`) for as many publishes as shared the last call, since their
+callers may be about to publish again. So a single thread has no delay, and sixteen threads make a
+sixteenth of the calls.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.producer.sender import Sender
 from cutmv.transports.cloudflare.queues import QueueDirectory, QueueName, TemporaryBinding
 
-#: Seconds by which a call may end after its deadline: an HTTP exchange that began just before.
+#: Seconds by which a call may end after its deadline, when its HTTP exchange began just before.
 LATE_CALL_GRACE = 1.0
 
 
 @dataclass(slots=True, eq=False)
 class _PendingPublish:
-    """Messages of one caller that go in one call. `ready` says: done, or your turn to lead."""
+    """Messages of one caller that fit one call. `ready` is set when they are done, or to lead."""
 
     messages: tuple[Outgoing, ...]
     size: int
@@ -76,7 +76,7 @@ class Publisher:
                 raise pending.error.again()
 
     def _pack(self, messages: Sequence[Outgoing]) -> Iterator[_PendingPublish]:
-        """Split `messages` into what fits one call each."""
+        """Split `messages` into publishes that fit one call each."""
         most = self._options.publish_batch_size
         for call in limits.in_calls(messages, lambda each: each.size, most):
             yield _PendingPublish(tuple(call), sum(each.size for each in call))
@@ -93,25 +93,25 @@ class Publisher:
             if pending.leads:
                 self._lead(pending)
         finally:
-            # Also when an exception (a task's time limit, say) came from outside.
+            # Also when an exception (a task's time limit, say) interrupts the wait.
             if not pending.done:
                 self._withdraw(pending)
 
     def _wait(self, pending: _PendingPublish) -> None:
-        """Wait until the publish is done, leads, or is late."""
+        """Wait until the publish is done, has to lead, or is past its deadline."""
         if pending.ready.wait(max(0.0, pending.deadline - time.monotonic())):
             return
         with self._lock:
             under_way = pending not in self._waiting
-        # Past its deadline a call that is under way ends within a moment.
+        # A call under way ends within `LATE_CALL_GRACE` of the deadline.
         if not under_way or not pending.ready.wait(LATE_CALL_GRACE):
             pending.error = self._failure("no answer in time")
 
     def _lead(self, own: _PendingPublish) -> None:
-        """Send what waits, as much as fits one call, then pass the lead on.
+        """Send as many waiting publishes as fit one call, then pass the lead on.
 
-        A failure that may pass is final for the leader, whose time is up; those of the batch
-        who have time left go with the next call.
+        A failure that may pass is final for the leader, whose time is up; the other publishes of
+        the call that have time left go with the next call.
         """
         batch: list[_PendingPublish] = []
         error: CloudflareError | None = self._failure("interrupted")
@@ -180,7 +180,7 @@ class Publisher:
         try:
             self._sender.publish(queue, texts, deadline)
         except NotFound:
-            # Deleted since we looked, maybe made anew under another id.
+            # Deleted since it was listed, and perhaps created again under another id.
             self._directory.forget(self._name)
             queue = self._directory.declare(self._name)
             self._sender.publish(queue, texts, deadline)

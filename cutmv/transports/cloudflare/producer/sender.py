@@ -1,8 +1,8 @@
-"""Putting messages into queues: through the edge Worker where there is one, else by the REST API.
+"""Puts messages into queues: through the edge Worker where there is one, else by the REST API.
 
-While the Worker does not answer, or has no binding for a queue, the REST API is asked: who
-publishes need not know. Either way the hub wakes up those who pull the queue. A message whose
-answer was lost may be there twice, as after any publish that was tried again; both have one id.
+While the Worker does not answer, or has no binding for a queue, the sender uses the REST API; the
+caller need not know. Either way the hub wakes up the queue's pollers. When a response is lost, a
+message may be in the queue twice, as after any publish that was tried again; both have one id.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from cutmv.transports.cloudflare.queues import Queue, stands_for_binding
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which the REST API is used after the Worker failed, and after it knew no queue.
+#: Seconds for which the REST API is used after the Worker failed, and for a queue after the Worker
+#: had no binding for it.
 EDGE_PAUSE, UNSERVED_PAUSE = 5.0, 60.0
 
 
 class Sender:
-    """Puts messages into queues by the better of two ways. Threads share it."""
+    """Puts messages into queues, by the edge Worker or the REST API. Threads share it."""
 
     def __init__(self, client: Client, options: Options, hub: HubClient | None) -> None:
         self._client = client
@@ -33,7 +34,7 @@ class Sender:
         if options.edge_url:
             self._edge = EdgeClient(options.edge_url, options.edge_keys, options.queue_name_prefix)
         self._edge_away_until = 0.0
-        self._unserved: dict[str, float] = {}  # queues the Worker has no binding for, until when
+        self._unserved: dict[str, float] = {}  # queues without a binding: until when to leave them
 
     def publish(
         self, queue: Queue, texts: Sequence[tuple[str, int | None]], deadline: float
@@ -69,7 +70,7 @@ class Sender:
             self._unserved[queue_name] = time.monotonic() + UNSERVED_PAUSE
             return
         if isinstance(error, Refused):
-            return  # what is wrong with the messages, the REST API says
+            return  # the REST API's error says what is wrong with the messages
         if not self._edge_away_until:
             logger.warning("cloudflare: %s; the REST API is used meanwhile", error)
         self._edge_away_until = time.monotonic() + EDGE_PAUSE

@@ -1,8 +1,8 @@
-"""Which queues the account has, what they are called, and what they are bound to.
+"""The account's queues: their names, their bindings, and their settings.
 
-`names` maps kombu's names to Cloudflare's, `bindings` puts bindings into names, `consumer_policy`
-says what a queue is given, `directory` finds and makes queues, `binding_table` keeps the bindings
-of durable queues. Imports `api`, `errors` and `options`.
+`names` maps kombu's names to Cloudflare's, `bindings` encodes bindings in names, `consumer_policy`
+decides the consumer and settings of a queue, `directory` finds and creates queues, and
+`binding_table` keeps the bindings of durable queues. Imports `api`, `errors` and `options`.
 """
 
 from cutmv.transports.cloudflare.queues import names

@@ -1,7 +1,7 @@
-"""Bindings of durable queues that every process sees: each is a queue named as `bindings` says.
+"""The bindings of durable queues that every process sees: each is a binding queue.
 
-A queue that is bound to the direct exchange of its own name by its own name needs no such queue:
-Celery binds so unless told otherwise, and that the queue exists says as much.
+A queue that is bound to the direct exchange of its own name by its own name needs no binding queue:
+Celery binds so by default, and the existence of the queue implies the binding.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from cutmv.transports.cloudflare.queues.directory import QueueDirectory
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which a list of queues is believed when a message has nowhere to go.
+#: Seconds for which a list of queues is believed when it has no queue for a message.
 LIST_BELIEVED = 2.0
 
-#: Seconds that a change of bindings, or a look for one, may take.
+#: Seconds that a change of bindings, or a new list of them, may take.
 CHANGE_TIMEOUT = 5.0
 
 
@@ -36,14 +36,14 @@ class BindingTable:
         self._directory = directory
         self._options = options
         self._table: dict[str, list[tuple[DurableBinding, str]]] = {}
-        self._table_of: object = None  # the list it was made of
+        self._table_of: object = None  # the revision of the directory that it was made from
         self._warned = False
 
     def bind(self, binding: Binding) -> None:
-        """Have a binding seen by every process.
+        """Make a binding visible to every process.
 
         That is not possible where the token may not create queues, or the pattern is too long for
-        a name: a warning says so once, and only processes that declare the binding know it.
+        a name: then a warning is logged once, and only processes that declare the binding know it.
         """
         if _is_implied(binding) or not self._options.fanout:
             return
@@ -73,7 +73,7 @@ class BindingTable:
                 self._directory.remove_marker(known.name, time.monotonic() + CHANGE_TIMEOUT)
 
     def queues(self, exchange: str, exchange_type: str, routing_key: str) -> list[str]:
-        """Return the durable queues that a message goes to, by the list of queues as it is now."""
+        """Return the durable queues that a message goes to, by the last list of queues."""
         found = [
             queue
             for marker, queue in self._bound(exchange)
@@ -85,7 +85,7 @@ class BindingTable:
         return found
 
     def refresh(self) -> None:
-        """List the queues again, unless that was done a moment ago."""
+        """List the queues again, unless they were listed in the last `LIST_BELIEVED` seconds."""
         self._directory.refresh(LIST_BELIEVED, time.monotonic() + CHANGE_TIMEOUT)
 
     def _marker(self, binding: Binding) -> DurableBinding:
@@ -98,7 +98,7 @@ class BindingTable:
         return self._table.get(exchange_digest(self._options.queue_name_prefix, exchange), [])
 
     def _read(self) -> dict[str, list[tuple[DurableBinding, str]]]:
-        """Make the table: each binding, and the queue whose digest it has."""
+        """Return the table, by exchange: each binding, and the queue whose digest it has."""
         queues = self._directory.all
         markers = [marker for queue in queues if (marker := DurableBinding.read(queue.name))]
         named = {}

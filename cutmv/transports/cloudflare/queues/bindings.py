@@ -1,19 +1,18 @@
-"""Bindings, and the queues whose names stand for them, so that every process sees these.
+"""Bindings, and the binding queues whose names encode them, so that every process sees them.
 
 Cloudflare Queues has no exchanges. So a binding is a queue of the account, whose name says to which
 exchange a queue is bound and by which key: the account's list of queues is the table of bindings.
-What stands for the binding of a temporary queue (exclusive or auto-delete) also carries its
-messages: publishers put them there, and the process of the temporary queue pulls them. What stands
-for the binding of a durable queue never holds a message, since publishers put these into the
-durable queue itself::
+The binding queue of a temporary queue (exclusive or auto-delete) also carries its messages:
+publishers put them there, and the process of the temporary queue pulls them. The binding queue of a
+durable queue never holds a message, since publishers put these into the durable queue itself::
 
     q---t EXCHANGE - QUEUE - KEY        the binding of a temporary queue
     q---b EXCHANGE - QUEUE - KEY        the binding of a durable queue
 
 EXCHANGE and QUEUE are ten hex digits of a SHA-256. KEY is ``k`` and the routing key as `names`
-spells it. A key that is too long is ``h`` and a digest of it; a topic's pattern that is too long is
-``a``: the temporary queue's process then gets all of the exchange, and leaves out what does not
-match. `names` gives no name that starts so.
+spells it. A key that is too long becomes ``h`` and a digest of it; a topic's pattern that is too
+long becomes ``a``: the temporary queue's process then gets all messages of the exchange, and drops
+those that do not match. `names` gives these starts to no other name.
 """
 
 from __future__ import annotations
@@ -52,9 +51,9 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _BindingName:
-    """Digests of exchange and queue, and the key as the name has it."""
+    """The parts of a binding queue's name: digests of exchange and queue, and the encoded key."""
 
-    #: What the name starts with.
+    #: The start of the name.
     marker: ClassVar[str]
 
     exchange: str
@@ -71,9 +70,9 @@ class _BindingName:
 
     @classmethod
     def of(cls, scope: str, binding: Binding) -> Self:
-        """Return what stands for a binding.
+        """Return the binding queue's name for a binding.
 
-        `scope` keeps apart those who share an account (`queue_name_prefix`).
+        `scope` (`queue_name_prefix`) keeps apart the applications that share an account.
         """
         return cls(
             exchange_digest(scope, binding.exchange),
@@ -83,12 +82,12 @@ class _BindingName:
 
     @classmethod
     def read(cls, name: str) -> Self | None:
-        """Return what this name stands for, or none if it is another kind of queue's."""
+        """Return the parts of this name, or none if it is the name of another kind of queue."""
         found = _NAME.fullmatch(name, len(cls.marker)) if name.startswith(cls.marker) else None
         return cls(*found.groups()) if found else None
 
     def takes(self, exchange_type: str, routing_key: str) -> bool:
-        """Tell whether a message of an exchange of this type goes here."""
+        """Return whether a message of an exchange of this type matches the binding."""
         if exchange_type == "fanout":
             return True
         if exchange_type == "direct":
@@ -98,40 +97,40 @@ class _BindingName:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TemporaryBinding(_BindingName):
-    """The binding of a temporary queue, and the queue of the account that carries its messages."""
+    """The binding queue of a temporary queue, which carries its messages."""
 
     marker: ClassVar[str] = f"{names.MARKER}-t"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DurableBinding(_BindingName):
-    """The binding of a durable queue."""
+    """The binding queue of a durable queue."""
 
     marker: ClassVar[str] = f"{names.MARKER}-b"
 
     @property
     def tells_all(self) -> bool:
-        """Whether the name has the whole key, or a digest that is as good."""
+        """Whether the name has the whole key, or a digest of it, which identifies it as well."""
         return self.key != "a"
 
 
 def stands_for_binding(name: str) -> bool:
-    """Tell whether a queue of the account stands for a binding, and is nobody's queue of tasks."""
+    """Return whether a queue of the account is a binding queue, and so no queue of tasks."""
     return bool(TemporaryBinding.read(name) or DurableBinding.read(name))
 
 
 def queue_digest(scope: str, queue: str) -> str:
-    """Return the part of a name that stands for a queue, by kombu's name for it."""
+    """Return the part of a binding queue's name that stands for a queue of this kombu name."""
     return _digest(f"{scope}\0{queue}", NAME_DIGITS)
 
 
 def exchange_digest(scope: str, exchange: str) -> str:
-    """Return the part of a name that stands for the exchange."""
+    """Return the part of a binding queue's name that stands for the exchange."""
     return _digest(f"{scope}\0{exchange}", NAME_DIGITS)
 
 
 def matches(pattern: str, routing_key: str) -> bool:
-    """Tell whether a topic's pattern has the key: ``*`` is one word, ``#`` any number of them."""
+    """Return whether a key matches a topic's pattern: ``*`` is one word, ``#`` any number."""
     return _match(pattern.split("."), routing_key.split("."))
 
 

@@ -1,4 +1,4 @@
-"""What a queue is given: its consumer, its dead-letter queue, and how long it keeps messages."""
+"""Decides a queue's consumer, its dead-letter queue, and how long it keeps messages."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ MAX_RETRIES = 100
 #: Seconds for which Cloudflare keeps a message, unless a queue's settings say otherwise.
 RETENTION = 4 * 86_400
 
-#: Seconds for which a dead letter is kept: 14 days, Cloudflare's most. Somebody has to notice it.
+#: Seconds for which a dead letter is kept: 14 days, Cloudflare's most, so that an operator has time
+#: to notice it.
 DEAD_LETTER_RETENTION = 1_209_600
 
-#: Seconds for which the queue of a temporary queue's binding keeps messages: time for a reader to
-#: come of what was sent before.
+#: Seconds for which the binding queue of a temporary queue keeps messages, so that a process which
+#: starts to read the temporary queue later still gets them.
 BINDING_RETENTION = 3600
 
-#: The same where the temporary queue expires unread, at least (Cloudflare's bound) and at most.
-#: Remote control's queues expire within seconds: a reader that was away for longer would only act
+#: The same where the temporary queue expires unread, at least and at most (Cloudflare's limits).
+#: Remote control's queues expire within seconds: a worker that was away for longer would only act
 #: on stale commands.
 BINDING_RETENTION_MIN, BINDING_RETENTION_MAX = 60, 1_209_600
 
@@ -34,9 +35,9 @@ BINDING_RETENTION_MIN, BINDING_RETENTION_MAX = 60, 1_209_600
 class Queue:
     """A queue of the account. `consumer` is ``http_pull``, ``worker``, or none yet.
 
-    `dead_letter_queue` is the Cloudflare name of where its dead messages go, and empty for nowhere;
-    `max_retries` is how often a message is delivered again before it is dead, if that is known.
-    `retention` is for how many seconds a message may stay.
+    `dead_letter_queue` is the Cloudflare name of its dead-letter queue, and empty where it has
+    none; `max_retries` is how often a message is delivered again before it becomes a dead letter,
+    if that is known. `retention` is how many seconds a message may stay.
     """
 
     name: str
@@ -48,14 +49,14 @@ class Queue:
 
     @classmethod
     def read(cls, result: Mapping[str, Any]) -> Queue:
-        """Read the API's ``Queue``."""
+        """Return the queue that the API's ``Queue`` describes."""
         settings = result.get("settings") or {}
         retention = int(settings.get("message_retention_period") or RETENTION)
         queue = cls(result["queue_name"], result["queue_id"], None, retention=retention)
         return queue.consumed(result.get("consumers") or ())
 
     def consumed(self, consumers: Iterable[Mapping[str, Any]]) -> Queue:
-        """Return the queue with what the API's ``Consumer``s say; one that pulls goes first."""
+        """Return the queue with the settings of its ``Consumer``s; a pull consumer goes first."""
         kinds = {str(consumer.get("type") or "worker"): consumer for consumer in consumers}
         kind = "http_pull" if "http_pull" in kinds else next(iter(kinds), None)
         if kind is None:
@@ -74,8 +75,8 @@ def pull_consumer(
 ) -> dict[str, Any]:
     """Return the pull consumer that a queue gets, as the API takes it.
 
-    The queue of a binding has no dead-letter queue, and a dead-letter queue has none, since that
-    would have one too. So looking at dead letters must not end them soon.
+    A binding queue has no dead-letter queue. Nor has a dead-letter queue, since that one would need
+    another; so it allows as many deliveries as possible, since a pull to inspect counts as one.
     """
     final = takes_dead_letters or TemporaryBinding.read(queue_name) is not None
     pattern = "" if final else options.dead_letter_queue
@@ -93,9 +94,10 @@ def pull_consumer(
 
 
 def binding_retention(expires: float | None) -> int:
-    """Return the seconds that a binding's queue keeps messages.
+    """Return the seconds for which a binding queue keeps messages.
 
-    `expires` is after how many seconds unread its temporary queue is deleted; none for never.
+    `expires` is after how many seconds without a reader its temporary queue is deleted; none for
+    never.
     """
     if expires is None:
         return BINDING_RETENTION
@@ -103,7 +105,7 @@ def binding_retention(expires: float | None) -> int:
 
 
 def missing(queue_name: str, why: str = "") -> QueueMissing:
-    """Return the error for a queue that does not exist, with the commands that make it."""
+    """Return the error for a queue that does not exist, with the commands that create it."""
     return QueueMissing(
         f"Cloudflare queue {queue_name!r} does not exist{f' ({why})' if why else ''}; "
         f"create it: npx wrangler queues create {queue_name} && "

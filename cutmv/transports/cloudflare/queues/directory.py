@@ -1,4 +1,4 @@
-"""Which queues the account has: found by name in a cached list, created when allowed."""
+"""The queue directory: finds queues by name in a cached list, and creates missing ones."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from cutmv.transports.cloudflare.queues.names import PriorityLevel, QueueName
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which a list that lacks a name is believed, so that publishing to a queue that
-#: is missing does not use up the account's budget.
+#: Seconds for which a list that lacks a name is believed, so that publishing to a missing queue
+#: does not use up the account's metered calls.
 MISSING_BELIEVED = 5.0
 
 #: Seconds a declaration may take: at most a list, two queues and a consumer, each retried.
@@ -50,7 +50,7 @@ class QueueDirectory:
         self._queues: dict[str, Queue] = {}
         self._bindings: dict[str, dict[TemporaryBinding, str]] = {}
         self._listed_at: float | None = None
-        #: Another object after each change of what is known.
+        #: A new object after each change of the known queues.
         self.revision = object()
 
     def queue_name(self, name: QueueName | TemporaryBinding) -> str:
@@ -60,7 +60,7 @@ class QueueDirectory:
         return names.encode_prefixed(self._options.queue_name_prefix, name)
 
     def named(self, queue: Queue) -> QueueName | None:
-        """Return kombu's name for a queue, or the priority level it is; none for another app's."""
+        """Return kombu's name for a queue, or its priority level; none for another app's queue."""
         return names.decode_prefixed(self._options.queue_name_prefix, queue.name)
 
     def name_of(self, queue: Queue) -> str | None:
@@ -79,13 +79,13 @@ class QueueDirectory:
         return self._listed_at is not None and healthy
 
     def verify(self, deadline: float) -> None:
-        """List the queues, once."""
+        """List the queues, unless they are known and the last call succeeded."""
         with self._lock:
             if not self.verified:
                 self._list(deadline, retried=False)
 
     def knows(self, name: QueueName | TemporaryBinding) -> bool:
-        """Tell whether the queue for `name` was there when last looked; costs no call."""
+        """Return whether the queue for `name` was there when last listed. Makes no call."""
         try:
             return self.queue_name(name) in self._queues
         except QueueNameError:
@@ -100,7 +100,7 @@ class QueueDirectory:
     def find_by_name(self, queue_name: str, deadline: float | None = None) -> Queue | None:
         """Return the queue of this Cloudflare name, or none."""
         known = self._queues.get(queue_name)
-        if known is not None:  # the common case waits for nobody's list
+        if known is not None:  # the common case does not wait for another thread's list
             return known
         with self._lock:
             now = time.monotonic()
@@ -119,9 +119,9 @@ class QueueDirectory:
         return queue
 
     def declare(self, name: QueueName | TemporaryBinding) -> Queue:
-        """Return the queue for `name`, created with its pull consumer where allowed.
+        """Return the queue for `name`; create it and its pull consumer where that is allowed.
 
-        Raises `QueueMissing` with the command to run where it is not.
+        Raises `QueueMissing`, with the command to run, where a queue is missing and not allowed.
         """
         if isinstance(name, TemporaryBinding):
             return self.open_binding(name, BINDING_RETENTION)
@@ -160,7 +160,7 @@ class QueueDirectory:
         return queue
 
     def pullable(self, queue: Queue) -> Queue:
-        """Return `queue`, with a pull consumer where it had none; raises `QueueMissing`."""
+        """Return `queue`, and add a pull consumer where it has none; raises `QueueMissing`."""
         if queue.consumer is None and self._options.create_missing_queues:
             with self._lock:
                 queue = self._add_consumer(queue, time.monotonic() + DECLARE_TIMEOUT)
@@ -175,7 +175,7 @@ class QueueDirectory:
         )
 
     def forget(self, name: QueueName | TemporaryBinding) -> None:
-        """Drop what is known of `name`, so that the next look asks Cloudflare."""
+        """Forget the queue for `name`, so that the next search asks Cloudflare."""
         with self._lock:
             self._queues.pop(self.queue_name(name), None)
             self._listed_at = None
@@ -185,7 +185,7 @@ class QueueDirectory:
         with self._lock:
             queue = self.find(name)
             if queue is not None:
-                # Not found: somebody was first, or we were, and the answer got lost.
+                # Not found: another process deleted it, or this call's first response got lost.
                 with contextlib.suppress(NotFound):
                     self._client.delete_queue(queue.queue_id, time.monotonic() + DECLARE_TIMEOUT)
                 self._queues.pop(queue.name, None)
@@ -193,9 +193,9 @@ class QueueDirectory:
     # Dead letters.
 
     def dead_letter_queue(self, queue: Queue) -> Queue | None:
-        """Return where `queue`'s dead letters go, made where it is gone; none for nowhere.
+        """Return `queue`'s dead-letter queue, created if it is gone; none where it has none.
 
-        Raises `QueueMissing` where it is gone and may not be made.
+        Raises `QueueMissing` where it is gone and may not be created.
         """
         name = queue.dead_letter_queue
         if not name:
@@ -213,7 +213,7 @@ class QueueDirectory:
         return self._retain(queue, DEAD_LETTER_RETENTION, deadline)
 
     def _retain(self, queue: Queue, seconds: int, deadline: float) -> Queue:
-        """Have a queue keep messages for so long; where that is refused, it keeps its own way."""
+        """Have a queue keep messages for `seconds`; a refusal leaves its retention as it is."""
         try:
             self._client.retain(queue.queue_id, seconds, deadline)
         except Refused as error:
@@ -222,33 +222,33 @@ class QueueDirectory:
             return queue
         return replace(queue, retention=seconds)
 
-    # Bindings of durable queues: the queue's name is all that counts.
+    # Bindings of durable queues: of a binding queue only the name counts.
 
     def add_marker(self, queue_name: str, deadline: float) -> None:
-        """Make sure that there is a queue of this Cloudflare name, without a consumer."""
+        """Create a queue of this Cloudflare name, without a consumer, if there is none."""
         with self._lock:
             if queue_name not in self._queues:
                 self._know(self._create(queue_name, deadline))
 
     def remove_marker(self, queue_name: str, deadline: float) -> None:
-        """Delete it, if it is there."""
+        """Delete the queue of this Cloudflare name, if it is known."""
         with self._lock:
             queue = self._queues.get(queue_name)
             if queue is None:
                 return
             with contextlib.suppress(NotFound):
                 self._client.delete_queue(queue.queue_id, deadline)
-            del self._queues[queue_name]  # after its end: one that failed is tried again
+            del self._queues[queue_name]  # last, so that a deletion that failed is tried again
             self.revision = object()
 
     # Bindings of temporary queues.
 
     def temporary_bindings(self, exchange: str) -> Mapping[TemporaryBinding, str]:
-        """Return the known bindings to an exchange (its digest), and their queues' ids."""
+        """Return the known bindings to an exchange (its digest), with their binding queues' ids."""
         return self._bindings.get(exchange, {})
 
     def refresh(self, max_age: float, deadline: float) -> None:
-        """List the queues unless that was done in the last `max_age` seconds."""
+        """List the queues, unless they were listed in the last `max_age` seconds."""
         with self._lock:
             if self.age > max_age:
                 self._list(deadline)
@@ -259,7 +259,7 @@ class QueueDirectory:
         return float("inf") if self._listed_at is None else time.monotonic() - self._listed_at
 
     def open_binding(self, binding: TemporaryBinding, retention: int) -> Queue:
-        """Return the queue of a binding, made where there is none.
+        """Return a temporary queue's binding queue, created if there is none.
 
         Messages stay in it for `retention` seconds.
         """
@@ -274,18 +274,18 @@ class QueueDirectory:
             return queue
 
     def delete_binding(self, binding: TemporaryBinding, queue_id: str, deadline: float) -> None:
-        """Delete a binding's queue with what it holds; that it is gone is no error."""
+        """Delete a binding queue with its messages; one that is gone already is no error."""
         self.forget_binding(binding)
         with contextlib.suppress(NotFound):
             self._client.delete_queue(queue_id, deadline)
 
     def retention(self, binding: TemporaryBinding) -> int:
-        """Return the seconds that a binding's queue keeps messages, as last listed."""
+        """Return the seconds for which a binding queue keeps messages, as last listed."""
         queue = self._queues.get(binding.name)
         return queue.retention if queue else BINDING_RETENTION
 
     def forget_binding(self, binding: TemporaryBinding) -> None:
-        """Drop what is known of a binding that is gone."""
+        """Forget a binding that is gone."""
         with self._lock:
             self._queues.pop(binding.name, None)
             self._bindings.get(binding.exchange, {}).pop(binding, None)
@@ -304,7 +304,7 @@ class QueueDirectory:
             binding = TemporaryBinding.read(queue.name)
             if binding is not None:
                 bindings.setdefault(binding.exchange, {})[binding] = queue.queue_id
-        # Whole, since others read without the lock: half a list would be half the bindings.
+        # At once, since other threads read without the lock: half a list lacks bindings.
         self._queues, self._bindings = {queue.name: queue for queue in listed}, bindings
         self.revision = object()
         self._listed_at = time.monotonic()
@@ -321,7 +321,7 @@ class QueueDirectory:
         try:
             return Queue.read(self._client.create_queue(queue_name, deadline))
         except Refused:
-            # Most likely another process was first.
+            # Most likely another process created it first.
             self._list(deadline)
             if queue_name in self._queues:
                 return self._queues[queue_name]
@@ -333,12 +333,12 @@ class QueueDirectory:
         )
         dead_letters = consumer.get("dead_letter_queue")
         try:
-            # First: Cloudflare drops a dead message whose queue is not there.
+            # First, since Cloudflare drops a dead letter whose dead-letter queue does not exist.
             if dead_letters and dead_letters not in self._queues:
                 self._create_dead_letter_queue(dead_letters, deadline)
             self._client.create_consumer(queue.queue_id, consumer, deadline)
         except AccessDenied:
-            return queue  # a producer needs none; `require_pull` tells a consumer what to do
+            return queue  # a producer needs no consumer; `require_pull` raises for a consumer
         except Refused as error:
             found = queue.consumed(self._client.list_consumers(queue.queue_id, deadline))
             if found.consumer is None:

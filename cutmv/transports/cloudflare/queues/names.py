@@ -1,7 +1,7 @@
-"""Queue names: any name kombu may use, as a name Cloudflare accepts, and back.
+"""Queue names: turns any name kombu may use into a name Cloudflare accepts, and back.
 
-Cloudflare wants ``^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$``. A name that already fits is used as
-it is. Any other is spelled out behind the marker ``q--``:
+Cloudflare requires ``^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$``. A name that fits is used as it is. Any
+other name is spelled out behind the marker ``q--``:
 
 ====================  ======================  =======================
 in the name           in the queue's name     example
@@ -14,9 +14,10 @@ in the name           in the queue's name     example
 anything else         ``-x``, hex, ``q``      ``é`` → ``q---xe9q``
 ====================  ======================  =======================
 
-A name that fits but starts with the marker is spelled out too, so no two names meet.
-A name is never cut or hashed: one whose spelling passes 63 characters is refused. The exception is
-a dead-letter queue's, which its queue's consumer tells: a long one is ``q---l`` and a digest.
+A name that fits but starts with the marker is spelled out too, so no two names become the same.
+A name is never cut or hashed: a name whose spelling passes 63 characters is refused. The exception
+is a dead-letter queue's name, which can be read from its queue's consumer: a long one becomes
+``q---l`` and a digest.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from cutmv.transports.cloudflare.errors import QueueNameError
 #: Characters in a queue's name at most (Cloudflare, error 11003).
 MAX_LENGTH = 63
 
-#: What the spelling of a name that does not fit as it is starts with.
+#: The start of a name that is spelled out.
 MARKER = "q--"
 
-#: What the name of a dead-letter queue starts with whose own would be too long; no spelling does.
+#: The start of a dead-letter queue's name that would be too long; no spelled-out name starts so.
 LONG_DEAD_LETTER_NAME = f"{MARKER}-l"
 
 #: Hex digits of SHA-256 that follow it.
@@ -48,8 +49,8 @@ _TOKEN = re.compile(r"([a-z0-9])|-([hdu])|-c([a-z])|-x([0-9a-f]+)q")
 _LONG = {short[1]: char for char, short in _SHORT.items()}
 
 
-#: What the name of a priority level's queue starts with; a digit, ``-`` and the name of the queue
-#: follow. `encode` spells no other name so.
+#: The start of the name of a priority level's queue; a digit, ``-`` and the name of the queue
+#: follow. `encode` gives no other name this start.
 LEVEL = f"{MARKER}-p"
 
 _LEVEL = re.compile(rf"{LEVEL}([1-9])-(.+)")
@@ -57,7 +58,7 @@ _LEVEL = re.compile(rf"{LEVEL}([1-9])-(.+)")
 
 @dataclass(frozen=True, slots=True)
 class PriorityLevel:
-    """A priority level of queue `name`: its messages of priority `step` and those that follow.
+    """A priority level of queue `name`: the messages from priority `step` to the next level.
 
     The queue itself holds the first level.
     """
@@ -69,12 +70,12 @@ class PriorityLevel:
         return f"{self.name!r} (priority {self.step})"
 
 
-#: What has a queue in the account: kombu's name for a queue, or a priority level of it.
+#: A name that has a queue in the account: kombu's name for a queue, or a priority level of it.
 QueueName = str | PriorityLevel
 
 
 def levels(name: str, steps: Sequence[int]) -> tuple[QueueName, ...]:
-    """Return the levels of a queue, the most urgent first; they begin at the priorities `steps`."""
+    """Return the levels of a queue, most urgent first; they start at the priorities in `steps`."""
     return (name, *(PriorityLevel(name, step) for step in steps[1:]))
 
 
@@ -93,7 +94,7 @@ def read_level(queue_name: str) -> PriorityLevel | None:
 
 
 def is_valid(name: str) -> bool:
-    """Tell whether Cloudflare accepts `name` for a queue."""
+    """Return whether Cloudflare accepts `name` for a queue."""
     return _VALID.fullmatch(name) is not None
 
 
@@ -161,8 +162,8 @@ def dead_letter_name(queue_name: str, pattern: str) -> str:
     """Return the Cloudflare name of the dead-letter queue of the queue `queue_name`.
 
     `pattern` holds ``{queue}``, which stands for the name that `encode` turned into `queue_name`.
-    A queue must not fail to be made for the length of its dead-letter queue's name, so that one
-    is hashed where `encode` would refuse it.
+    A queue must be possible to create however long its dead-letter queue's name would be, so the
+    name is hashed where `encode` would refuse it.
     """
     part = read_level(queue_name)
     name = pattern.replace("{queue}", part.name if part else decode(queue_name))
@@ -180,7 +181,7 @@ def spell(text: str) -> str:
 
 
 def unspell(spelled: str) -> str:
-    """Return what `spell` turned into `spelled`; raises `QueueNameError` where it is nothing."""
+    """Return the text that `spell` turned into `spelled`; raises `QueueNameError` for any other."""
     text, end = "", 0
     while match := _TOKEN.match(spelled, end):
         text, end = text + _read(match), match.end()
@@ -208,5 +209,5 @@ def _read(token: re.Match[str]) -> str:
     if capital:
         return capital.upper()
     point = int(code, 16)
-    # Past Unicode's end nothing is a character; `decode` refuses what is left over.
+    # There are no characters past Unicode's end; `decode` refuses such a name.
     return chr(point) if point <= 0x10FFFF else ""
