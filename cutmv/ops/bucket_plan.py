@@ -20,6 +20,7 @@ from cutmv.transports.cloudflare.messages import (
     claim_check,
     expiry_rule,
     lifecycle_rules,
+    object_keys,
     put_lifecycle_rule,
 )
 from cutmv.transports.cloudflare.options import Options
@@ -177,8 +178,8 @@ def _lifecycle(settings: Settings, options: Options | None) -> Iterator[Any]:
     if settings.mode == "cloudflare":
         yield expiry_rule(RESULTS_PREFIX, -(-RESULT_EXPIRES_S // 86_400))
     for url, prefix, days in (
-        (options.large_messages, claim_check.KEY_PREFIX, claim_check.EXPIRE_DAYS),
-        (options.lease_ledger, ledger.KEY_PREFIX, ledger.EXPIRE_DAYS),
+        (options.large_messages, object_keys.LARGE_MESSAGES, claim_check.OBJECT_EXPIRE_DAYS),
+        (options.lease_ledger, object_keys.LEASES, ledger.RECORD_EXPIRE_DAYS),
     ):
         parts = urlsplit(url)
         if parts.scheme == "r2" and parts.netloc == settings.r2_bucket:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cutmv.storage.base import CHUNK_BYTES, ObjectNotFound, ObjectStat, StorageError, TooLarge
-from cutmv.transports.cloudflare.messages import r2_client
+from cutmv.transports.cloudflare.messages import CONDITION_FAILED, MAX_DELETES, r2_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,13 +27,9 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 30.0
 POOL_SIZE = 50
 #: Attempts at one call.
 ATTEMPTS = 4
-#: Objects that one DeleteObjects call takes, by the S3 API.
-MAX_DELETES = 1000
 
 #: S3's error codes for an object, or a bucket, that is not there.
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
-#: S3's error codes for a conditional write that came second.
-_TAKEN = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
 
 
 def open_client(
@@ -244,7 +240,7 @@ class R2Storage:
                 raise ObjectNotFound("There is no such object in the storage.") from error
             if code == "InvalidRange":
                 raise _PastEnd("The object ends before that.") from error
-            if code in _TAKEN:
+            if code in CONDITION_FAILED:
                 raise _Taken("Another has written this object.") from error
             raise StorageError(f"The storage can't {what}: it answered {code}.") from None
         except (BotoCoreError, OSError) as error:

@@ -34,7 +34,7 @@ from collections.abc import Sequence
 from kombu.exceptions import KombuError, OperationalError
 
 #: Messages that an error's text names at most; its attribute names all.
-NAMED = 5
+MAX_NAMED = 5
 
 
 class CloudflareError(OperationalError):
@@ -123,8 +123,8 @@ class BatchFailed(PublishFailed):
     @staticmethod
     def line(unsent: Sequence[str]) -> str:
         """Return a text that counts the messages not sent, and names the first few."""
-        named = ", ".join(unsent[:NAMED])
-        more = f" and {len(unsent) - NAMED:,} more" if len(unsent) > NAMED else ""
+        named = ", ".join(unsent[:MAX_NAMED])
+        more = f" and {len(unsent) - MAX_NAMED:,} more" if len(unsent) > MAX_NAMED else ""
         return f"{len(unsent):,} message(s) were not sent: {named}{more}"
 
 

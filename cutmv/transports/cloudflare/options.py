@@ -29,7 +29,7 @@ FROM_ENVIRONMENT = (
 )
 
 #: The start of a value that names an environment variable.
-ENV = "env:"
+ENV_PREFIX = "env:"
 
 #: Keys of `transport_options` that kombu and Celery read themselves, or add while they publish with
 #: a retry policy (`kombu.messaging.Producer.publish`).
@@ -264,8 +264,8 @@ class Options:
         if isinstance(port := values.get("ingress_port"), str) and port.isdecimal():
             values["ingress_port"] = int(port)
         ledger_url = values.get("lease_ledger")
-        if isinstance(ledger_url, str) and ledger_url.startswith(ENV):
-            values["lease_ledger"] = environ.get(ledger_url.removeprefix(ENV), "")
+        if isinstance(ledger_url, str) and ledger_url.startswith(ENV_PREFIX):
+            values["lease_ledger"] = environ.get(ledger_url.removeprefix(ENV_PREFIX), "")
             if not values["lease_ledger"]:
                 raise ConfigurationError(
                     f"cloudflare transport: option lease_ledger is {ledger_url!r}, but there is no "

@@ -219,7 +219,7 @@ def test_a_message_whose_worker_dies_each_time_is_dead_and_runs_once_replayed(
 def test_replay_renews_the_object_of_a_large_message(
     emulator: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claim_check, "RENEW_AFTER", -1)  # it has been there for long
+    monkeypatch.setattr(claim_check, "OBJECT_RENEW_AFTER", -1)  # it has been there for long
     queue = kombu.Queue("work", kombu.Exchange("work"), routing_key="work")
     with connect(emulator, large_messages=tmp_path.as_uri(), queue_max_retries=0) as connection:
         producer = connection.Producer()

@@ -172,7 +172,7 @@ def test_a_store_that_does_not_answer_fails_the_publish_and_holds_up_no_other_me
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("R2_ENDPOINT_URL", s3_line.url)
-    monkeypatch.setattr(intake, "RETRY_DELAY", 1.0)
+    monkeypatch.setattr(intake, "INTAKE_RETRY_DELAY", 1.0)
     with connect(emulator, **r2) as connection:
         _publish(connection, MEGABYTE)
         s3_line.cut()

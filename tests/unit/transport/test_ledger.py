@@ -14,6 +14,7 @@ import pytest
 from cutmv.transports.cloudflare.errors import ConfigurationError, LedgerUnavailable
 from cutmv.transports.cloudflare.leases import ledger as ledgers
 from cutmv.transports.cloudflare.leases.ledger import Entry, Ledger, open_ledger
+from cutmv.transports.cloudflare.messages import object_keys
 from cutmv.transports.cloudflare.options import Options
 from tests.support.s3 import BUCKET, KEY_ID, SECRET
 from tests.support.transport import wait_until
@@ -96,8 +97,8 @@ def test_messages_do_not_meet_whatever_their_ids_hold(ledger: Ledger) -> None:
 def test_a_directory_s_old_records_are_removed(tmp_path: Path) -> None:
     ledger = open_ledger(f"file://{tmp_path}", ACCOUNT, {})
     ledger.write("old", Entry("a", "done", 60), None)
-    (old,) = (tmp_path / ledgers.KEY_PREFIX).iterdir()
-    long_ago = old.stat().st_mtime - ledgers.RETENTION - 2 * 86_400
+    (old,) = (tmp_path / object_keys.LEASES).iterdir()
+    long_ago = old.stat().st_mtime - ledgers.RECORD_RETENTION - 2 * 86_400
     os.utime(old, (long_ago, long_ago))
 
     open_ledger(f"file://{tmp_path}", ACCOUNT, {}).write("new", Entry("a", "held", 60), None)

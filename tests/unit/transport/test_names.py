@@ -98,7 +98,7 @@ def test_a_dead_letter_queue_has_a_valid_name_that_no_other_queue_meets(name: st
 
     assert CLOUDFLARE.fullmatch(dead)
     assert dead != names.encode(name)
-    if not dead.startswith(names.LONG_DEAD_LETTER_NAME):
+    if not dead.startswith(names.DIGEST_PREFIX):
         assert names.decode(dead) == f"{name}-dead"
 
 

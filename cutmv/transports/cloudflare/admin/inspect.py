@@ -29,10 +29,10 @@ CALL_TIMEOUT = 30.0
 MAX_PEEK = 100
 
 #: Celery's headers that tell the task of a message.
-HEADERS = ("task", "id", "eta")
+TASK_HEADERS = ("task", "id", "eta")
 
 #: Calls made concurrently where each queue needs one.
-PARALLEL = 8
+PARALLEL_CALLS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def overviews(session: Session, bindings: bool) -> list[Overview]:
         except NotFound:
             return None  # deleted since it was listed
 
-    with ThreadPoolExecutor(PARALLEL) as pool:
+    with ThreadPoolExecutor(PARALLEL_CALLS) as pool:
         backlogs = pool.map(look, [queue for queue, _, _ in shown])
         return [
             Overview(queue, name, of_binding, backlog)
@@ -201,7 +201,8 @@ def _read(entry: dict[str, Any]) -> Waiting:
         headers = envelope.decode({**entry, "lease_id": ""})["headers"]
     except (ValueError, TypeError, KeyError) as error:
         return replace(message, unreadable=str(error))
-    told = {key: None if (value := headers.get(key)) is None else str(value) for key in HEADERS}
+    values = {key: headers.get(key) for key in TASK_HEADERS}
+    told = {key: None if value is None else str(value) for key, value in values.items()}
     return replace(message, task=told["task"], task_id=told["id"], eta=told["eta"])
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from uuid import uuid4
 
-from cutmv.transports.cloudflare.admin.inspect import MAX_PEEK, PARALLEL, deadline
+from cutmv.transports.cloudflare.admin.inspect import MAX_PEEK, PARALLEL_CALLS, deadline
 from cutmv.transports.cloudflare.errors import NotFound
 from cutmv.transports.cloudflare.fanout import UNREAD_AFTER
 from cutmv.transports.cloudflare.messages import envelope
@@ -92,6 +92,6 @@ def _each(orphans: list[Orphan], holds: Callable[[Orphan], bool]) -> list[Orphan
         except NotFound:
             return False
 
-    with ThreadPoolExecutor(PARALLEL) as pool:
+    with ThreadPoolExecutor(PARALLEL_CALLS) as pool:
         verdicts = pool.map(check, orphans)
         return [one for one, verdict in zip(orphans, verdicts, strict=True) if verdict]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from cutmv.transports.cloudflare.errors import Throttled
 
 #: Part of the limit that may be used without waiting.
-BURST = 0.5
+BURST_SHARE = 0.5
 
 #: Seconds slept at most: another thread, or a response, may change the wait meanwhile.
 LONGEST_SLEEP = 0.25
@@ -82,9 +82,9 @@ class RateLimiter:
             now = self._clock()
             told = self._told
             left = told[0] if told and now < told[1] else None
-            mostly_told = left is not None and left < self.limit * BURST
+            mostly_told = left is not None and left < self.limit * BURST_SHARE
             recent = sum(at + self.window > now for at in self._calls)
-            return self.limit > 0 and (mostly_told or recent >= self.limit * BURST)
+            return self.limit > 0 and (mostly_told or recent >= self.limit * BURST_SHARE)
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """Note what a response's ``Ratelimit`` header says."""
@@ -111,7 +111,7 @@ class RateLimiter:
             while self._calls and self._calls[0] + self.window <= now:
                 self._calls.popleft()
             used = len(self._calls)
-            if used >= max(1, int(self.limit * BURST)):
+            if used >= max(1, int(self.limit * BURST_SHARE)):
                 renewed_in = self._calls[0] + self.window - now
                 since = now - self._calls[-1]
                 spacing = renewed_in / (self.limit - used) if used < self.limit else renewed_in

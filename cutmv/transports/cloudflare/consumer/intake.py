@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 #: Seconds until a message is delivered again after its further delay was not accepted, its object
 #: could not be read, or the ledger could not tell whether another consumer has it.
-RETRY_DELAY = 10.0
+INTAKE_RETRY_DELAY = 10.0
 
 #: Messages of a pull about which the ledger is asked concurrently.
 LEDGER_READERS = 8
@@ -122,7 +122,8 @@ class Intake:
         doubtful = [
             each
             for each in deliveries
-            if each.message["headers"]["x-delivery-count"] > 1 or each.message.get(envelope.HELD)
+            if each.message["headers"]["x-delivery-count"] > 1
+            or each.message.get(envelope.HELD_KEY)
         ]
         if not doubtful or not self._acknowledger.has_ledger:
             return deliveries
@@ -155,7 +156,7 @@ class Intake:
             return error
         except LedgerUnavailable as error:
             logger.warning("cloudflare: message %s waits: %s", delivery.lease.key, error)
-            return RETRY_DELAY
+            return INTAKE_RETRY_DELAY
 
     def _put_back(self, delivery: Delivery, wait: float, deferred: list[Deferred]) -> None:
         """Have a message that another consumer has wait in its queue.
@@ -197,7 +198,7 @@ class Intake:
             self.name,
             error,
         )
-        self._acknowledger.requeue(delivery, RETRY_DELAY)
+        self._acknowledger.requeue(delivery, INTAKE_RETRY_DELAY)
 
     def _defer(self, deferred: list[Deferred]) -> None:
         """Publish messages that wait on anew, so that neither age nor attempts end them.
@@ -212,7 +213,7 @@ class Intake:
         except CloudflareError as error:
             logger.warning("cloudflare: %d message(s) wait to be delayed: %s", len(deferred), error)
             for delivery, _ in deferred:
-                self._acknowledger.requeue(delivery, RETRY_DELAY)
+                self._acknowledger.requeue(delivery, INTAKE_RETRY_DELAY)
         else:
             for delivery, _ in deferred:
                 delivery.leave_to_copy()

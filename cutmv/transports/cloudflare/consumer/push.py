@@ -20,10 +20,10 @@ from cutmv.transports.cloudflare.messages import envelope
 logger = logging.getLogger(__name__)
 
 #: Ids of recently acked messages that are kept: when the outcome got lost, a copy is not run.
-REMEMBERED = 10_000
+MAX_DONE_KEYS = 10_000
 
 #: Seconds until a message that met an error in the intake is delivered again.
-RETRY_DELAY = 10
+PUSH_RETRY_DELAY = 10
 
 BUSY: Outcome = {"outcome": "busy"}
 ACK: Outcome = {"outcome": "ack"}
@@ -164,14 +164,14 @@ class PushConsumer:
             logger.exception("cloudflare: messages of queue %r come again", intake.name)
             for delivery in fresh:
                 delivery.owned = False
-                self._acknowledger.requeue(delivery, RETRY_DELAY)
+                self._acknowledger.requeue(delivery, PUSH_RETRY_DELAY)
         for delivery in admitted:
             running = self._running.get(delivery.lease.key)
             if running is not None:
                 running.delivery = delivery
         self._qos.unreserve(len(fresh) - len(admitted))
         with self._lock:
-            for key in list(self._done)[: max(0, len(self._done) - REMEMBERED)]:
+            for key in list(self._done)[: max(0, len(self._done) - MAX_DONE_KEYS)]:
                 del self._done[key]
         if admitted:
             self._on_deliveries(admitted)

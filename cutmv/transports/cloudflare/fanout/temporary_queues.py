@@ -29,7 +29,7 @@ STAND_IN_AFTER_HUB = 60.0
 
 #: Ids of messages remembered, to recognise a second copy, which comes when the response to a
 #: publish or an ack got lost.
-REMEMBERED = 1000
+MAX_SEEN_IDS = 1000
 
 #: Seconds that deleting a binding queue may take; the reapers of publishers delete one that stays.
 DELETE_TIMEOUT = 2.0
@@ -128,7 +128,7 @@ class TemporaryQueues:
             if message_id in seen:
                 return
             seen[message_id] = None
-            if len(seen) > REMEMBERED:
+            if len(seen) > MAX_SEEN_IDS:
                 seen.popitem(last=False)
         self._memory.put(queue, message)
 

@@ -19,7 +19,6 @@ workers' clocks need not agree. A URL names the store:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import time
@@ -38,6 +37,7 @@ from cutmv.transports.cloudflare.errors import (
     extra_missing,
 )
 from cutmv.transports.cloudflare.messages import ObjectStore, opener
+from cutmv.transports.cloudflare.messages.object_keys import LEASES, lease_key
 
 logger = logging.getLogger(__name__)
 
@@ -45,19 +45,16 @@ State = Literal["held", "free", "done"]
 
 #: Seconds for which records are kept: no message stays in a queue for longer (Cloudflare's
 #: longest retention).
-RETENTION = 14 * 86_400
+RECORD_RETENTION = 14 * 86_400
 
 #: Days for which a bucket or a directory keeps a record after its last change: a day more.
-EXPIRE_DAYS = RETENTION // 86_400 + 1
+RECORD_EXPIRE_DAYS = RECORD_RETENTION // 86_400 + 1
 
 #: Seconds that one call to Redis may take.
 REDIS_TIMEOUT = 5.0
 
 #: Seconds between two removals of old records from a directory.
 SWEEP_INTERVAL = 3600.0
-
-#: The start of every record's name, so that a rule that removes records touches no other object.
-KEY_PREFIX = "leases/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +140,6 @@ def _load(data: bytes, age: float, version: str) -> Record:
         ) from None
 
 
-def _name(key: str) -> str:
-    """Return a record's name, of safe characters only, for a message's id, which may hold any."""
-    return KEY_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:40]
-
-
 class ObjectLedger:
     """Records as objects of a directory or a bucket, replaced by conditional writes."""
 
@@ -160,7 +152,7 @@ class ObjectLedger:
         """Return the record of a message."""
         try:
             with self._reported():
-                found = self._objects.get(_name(key))
+                found = self._objects.get(lease_key(key))
         except ObjectMissing:
             return None
         return _load(found.data, found.age, found.etag)
@@ -171,8 +163,8 @@ class ObjectLedger:
         self._sweep()
         with self._reported():
             if version is None:
-                return self._objects.put_if_absent(_name(key), data)
-            return self._objects.replace(_name(key), data, version)
+                return self._objects.put_if_absent(lease_key(key), data)
+            return self._objects.replace(lease_key(key), data, version)
 
     def close(self) -> None:
         """Do nothing: the store has nothing to close."""
@@ -184,7 +176,7 @@ class ObjectLedger:
             return
         self._swept_at = now
         try:
-            self._objects.expire(KEY_PREFIX, EXPIRE_DAYS)
+            self._objects.expire(LEASES, RECORD_EXPIRE_DAYS)
         except ObjectStoreError as error:
             if not self._warned:
                 logger.warning("cloudflare: records of the lease ledger do not expire: %s", error)
@@ -232,14 +224,14 @@ class RedisLedger:
             data, left_ms = pipe.execute()
         if data is None:
             return None
-        return _load(data, RETENTION - left_ms / 1000, data.decode())
+        return _load(data, RECORD_RETENTION - left_ms / 1000, data.decode())
 
     def write(self, key: str, entry: Entry, version: str | None) -> str | None:
         """Replace a record; see `Ledger`."""
         data = _dump(entry)
         with self._reported():
             replaced = self._replace(
-                keys=[self._key(key)], args=[version or "", data, RETENTION * 1000]
+                keys=[self._key(key)], args=[version or "", data, RECORD_RETENTION * 1000]
             )
         return data.decode() if replaced else None
 
@@ -256,4 +248,4 @@ class RedisLedger:
             raise LedgerUnavailable(f"lease ledger in Redis: {type(error).__name__}") from None
 
     def _key(self, key: str) -> str:
-        return f"cutmv-{_name(key)}"
+        return f"cutmv-{lease_key(key)}"

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 #: Part of a lease's time that may pass before its record is written, or written again.
-RENEW_AFTER = 0.5
+RENEW_AT_PART = 0.5
 
 #: How often the renewer looks for leases to renew, in the time of one lease.
 CHECKS_PER_LEASE = 10
@@ -48,7 +48,7 @@ CONTESTED_DELAY = 5.0
 MAX_WRITES = 3
 
 #: Records written concurrently, since a call to the ledger may take as long as one to Cloudflare.
-WRITERS = 8
+RECORD_WRITERS = 8
 
 
 class Deadly(ValueError):
@@ -236,7 +236,7 @@ class LeaseRenewer:
             self._lose(ending.delivery)
 
     def _renew_all(self) -> None:
-        least = time.monotonic() + self._seconds * RENEW_AFTER
+        least = time.monotonic() + self._seconds * RENEW_AT_PART
         due = [each for each in self._deliveries.copy().values() if each.lease.until < least]
         self._failed(self._renew, due)
 
@@ -250,7 +250,7 @@ class LeaseRenewer:
             self._write(lease, "free")
 
     def _failed(self, act: Callable[[_T], None], each: list[_T]) -> list[_T]:
-        """Call `act` for each, `WRITERS` at a time, and return those for which the ledger failed.
+        """Call `act` for each, some at a time, and return those for which the ledger failed.
 
         A call that fails does not hold up the others.
         """
@@ -264,7 +264,7 @@ class LeaseRenewer:
 
         if not each:
             return []
-        with ThreadPoolExecutor(min(WRITERS, len(each)), "cloudflare-leases") as pool:
+        with ThreadPoolExecutor(min(RECORD_WRITERS, len(each)), "cloudflare-leases") as pool:
             errors = list(pool.map(attempt, each))
         failures = [error for error in errors if error]
         if failures and not self._failing:

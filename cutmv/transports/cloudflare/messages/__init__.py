@@ -7,12 +7,14 @@ implement it, `stores` opens the one that a URL names, and `r2` makes the S3 cli
 `errors`, `options` and `runtime`.
 """
 
-from cutmv.transports.cloudflare.messages import claim_check, envelope, eta, limits
+from cutmv.transports.cloudflare.messages import claim_check, envelope, eta, limits, object_keys
 from cutmv.transports.cloudflare.messages.claim_check import ClaimChecks
 from cutmv.transports.cloudflare.messages.envelope import Undecodable
 from cutmv.transports.cloudflare.messages.object_store import ObjectStore
 from cutmv.transports.cloudflare.messages.outgoing import Outgoing
 from cutmv.transports.cloudflare.messages.r2 import (
+    CONDITION_FAILED,
+    MAX_DELETES,
     expiry_rule,
     lifecycle_rules,
     put_lifecycle_rule,
@@ -21,6 +23,8 @@ from cutmv.transports.cloudflare.messages.r2 import (
 from cutmv.transports.cloudflare.messages.stores import opener
 
 __all__ = [
+    "CONDITION_FAILED",
+    "MAX_DELETES",
     "ClaimChecks",
     "ObjectStore",
     "Outgoing",
@@ -31,6 +35,7 @@ __all__ = [
     "expiry_rule",
     "lifecycle_rules",
     "limits",
+    "object_keys",
     "opener",
     "put_lifecycle_rule",
     "r2_client",

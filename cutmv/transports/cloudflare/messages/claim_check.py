@@ -13,13 +13,11 @@ import base64
 import json
 import logging
 import queue
-import re
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
 
 from kombu import compression
 
@@ -27,6 +25,11 @@ from cutmv.transports.cloudflare.errors import MessageTooLarge, ObjectStoreError
 from cutmv.transports.cloudflare.messages import envelope
 from cutmv.transports.cloudflare.messages.envelope import Undecodable
 from cutmv.transports.cloudflare.messages.limits import MAX_MESSAGE, size
+from cutmv.transports.cloudflare.messages.object_keys import (
+    LARGE_MESSAGES,
+    is_large_message_key,
+    new_large_message_key,
+)
 from cutmv.transports.cloudflare.messages.object_store import ObjectStore
 from cutmv.transports.cloudflare.messages.stores import opener
 from cutmv.transports.cloudflare.options import Options
@@ -34,20 +37,15 @@ from cutmv.transports.cloudflare.runtime import BackgroundThread
 
 logger = logging.getLogger(__name__)
 
-#: The start of every object's key, so that the expiry rule touches no other objects.
-KEY_PREFIX = "large-messages/"
-
 #: Days after which an object expires, and seconds after which one whose message is published
 #: again (a long delay) is written again: 7 days, and the 14 that a queue keeps a message at most.
-EXPIRE_DAYS, RENEW_AFTER = 30, 7 * 86_400
+OBJECT_EXPIRE_DAYS, OBJECT_RENEW_AFTER = 30, 7 * 86_400
 
 #: Objects that one pull reads concurrently.
-READERS = 8
+OBJECT_READERS = 8
 
 #: Headers that a reference repeats: those that intake or a listing needs before the object is read.
-CARRIED = ("id", "task", "eta", "expires")
-
-_KEY = re.compile(KEY_PREFIX + "[0-9a-f]{32}")
+REFERENCE_HEADERS = ("id", "task", "eta", "expires")
 
 Message = dict[str, Any]
 Claim = tuple[Mapping[str, Any], Message]
@@ -63,7 +61,7 @@ def key_of(message: Mapping[str, Any]) -> str | None:
     large = message.get("large")
     key = large.get("key") if isinstance(large, dict) else None
     # A foreign message on the queue must not have other objects read, or removed.
-    return key if isinstance(key, str) and _KEY.fullmatch(key) else None
+    return key if isinstance(key, str) and is_large_message_key(key) else None
 
 
 def _nowhere() -> ObjectStore:
@@ -128,7 +126,7 @@ class ClaimChecks:
             except (ObjectStoreError, ValueError, TypeError, KeyError) as error:
                 return error
 
-        with ThreadPoolExecutor(min(READERS, len(claims)), "cloudflare-reader") as pool:
+        with ThreadPoolExecutor(min(OBJECT_READERS, len(claims)), "cloudflare-reader") as pool:
             return list(pool.map(read, claims))
 
     def renew(self, message: Message, text: str) -> str:
@@ -137,7 +135,7 @@ class ClaimChecks:
         Raises `ObjectStoreError`.
         """
         key = key_of(message)
-        if key is None or time.time() - message["large"].get("at", 0) < RENEW_AFTER:
+        if key is None or time.time() - message["large"].get("at", 0) < OBJECT_RENEW_AFTER:
             return text
         objects = self._opened(message)
         objects.put(key, objects.get(key).data)
@@ -173,11 +171,11 @@ class ClaimChecks:
 
     def _store(self, text: str, message: Message) -> str:
         # A key for each publish: a message to three queues becomes three, and each ends by itself.
-        key = KEY_PREFIX + uuid4().hex
+        key = new_large_message_key()
         data = text.encode()
         reference = {
             "body": "",
-            "headers": {k: v for k, v in message["headers"].items() if k in CARRIED},
+            "headers": {k: v for k, v in message["headers"].items() if k in REFERENCE_HEADERS},
             "properties": {},
             "id": message["id"],
             "large": {"store": self._url, "key": key, "bytes": len(data), "at": int(time.time())},
@@ -188,7 +186,7 @@ class ClaimChecks:
         self._opened().put(key, data)
         if not self._ruled:
             self._ruled = True
-            self._ended.put(KEY_PREFIX)
+            self._ended.put(LARGE_MESSAGES)
             self._thread.start()
         return small
 
@@ -213,7 +211,7 @@ class ClaimChecks:
             while not self._ended.empty():
                 todo.append(self._ended.get())
             stopping = self._thread.stopping.is_set() and None in todo
-            keys = [key for key in todo if key and key != KEY_PREFIX]
+            keys = [key for key in todo if key and key != LARGE_MESSAGES]
             try:
                 if keys:
                     self._opened().delete(keys)
@@ -225,8 +223,8 @@ class ClaimChecks:
                         "cloudflare: objects of messages that ended stay until they expire: %s",
                         error,
                     )
-            if KEY_PREFIX in todo:
+            if LARGE_MESSAGES in todo:
                 try:
-                    self._opened().expire(KEY_PREFIX, EXPIRE_DAYS)
+                    self._opened().expire(LARGE_MESSAGES, OBJECT_EXPIRE_DAYS)
                 except ObjectStoreError as error:
                     logger.warning("cloudflare: left-over large messages do not expire: %s", error)

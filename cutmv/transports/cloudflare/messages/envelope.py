@@ -17,7 +17,7 @@ from typing import Any
 from kombu.utils import json as kombu_json
 
 #: The key of a message that was published anew while a consumer had it.
-HELD = "held"
+HELD_KEY = "held"
 
 
 class Undecodable(ValueError):
@@ -51,7 +51,7 @@ def text_of(pulled: Mapping[str, Any]) -> str:
 
 def mark_held(text: str) -> str:
     """Return `text` marked as a message that a consumer may hold already (see `leases.renewer`)."""
-    return str(kombu_json.dumps({**json.loads(text), HELD: True}, separators=(",", ":")))
+    return str(kombu_json.dumps({**json.loads(text), HELD_KEY: True}, separators=(",", ":")))
 
 
 def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+#: Objects that one DeleteObjects call takes, by the S3 API.
+MAX_DELETES = 1000
+
+#: S3's error codes for a conditional write that came after another process's write.
+CONDITION_FAILED = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
+
 
 def r2_client(
     endpoint_url: str,

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from cutmv.transports.cloudflare.errors import ObjectMissing, ObjectStoreError
 from cutmv.transports.cloudflare.messages.object_store import StoredObject
-from cutmv.transports.cloudflare.messages.r2 import expiry_rule, lifecycle_rules, put_lifecycle_rule
+from cutmv.transports.cloudflare.messages.r2 import (
+    CONDITION_FAILED,
+    MAX_DELETES,
+    expiry_rule,
+    lifecycle_rules,
+    put_lifecycle_rule,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-#: Objects that one DeleteObjects call takes, by the S3 API.
-MAX_DELETES = 1000
-
-#: S3's error codes for a conditional write that came after another process's write.
-_TAKEN = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
 
 
 class R2ObjectStore:
@@ -106,7 +106,7 @@ class R2ObjectStore:
         except ClientError as error:
             said = error.response.get("Error", {})
             code, text = str(said.get("Code", "")), " ".join(str(said.get("Message", "")).split())
-            if code in _TAKEN:
+            if code in CONDITION_FAILED:
                 raise _Taken from None
             # A missing bucket is no missing object: all its messages would count as lost.
             kind = ObjectMissing if code == "NoSuchKey" else ObjectStoreError

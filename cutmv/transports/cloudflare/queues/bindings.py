@@ -28,7 +28,7 @@ from cutmv.transports.cloudflare.queues import names
 NAME_DIGITS, KEY_DIGITS = 10, 24
 
 #: Characters in a marker, and those left for a key.
-_MARKER_LENGTH = len(names.MARKER) + 2
+_MARKER_LENGTH = len(names.SPELLED_PREFIX) + 2
 _KEY_LENGTH = names.MAX_LENGTH - _MARKER_LENGTH - 2 * (NAME_DIGITS + 1)
 
 _NAME = re.compile(rf"([0-9a-f]{{{NAME_DIGITS}}})-([0-9a-f]{{{NAME_DIGITS}}})-([kha][a-z0-9-]*)")
@@ -99,14 +99,14 @@ class _BindingName:
 class TemporaryBinding(_BindingName):
     """The binding queue of a temporary queue, which carries its messages."""
 
-    marker: ClassVar[str] = f"{names.MARKER}-t"
+    marker: ClassVar[str] = f"{names.SPELLED_PREFIX}-t"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DurableBinding(_BindingName):
     """The binding queue of a durable queue."""
 
-    marker: ClassVar[str] = f"{names.MARKER}-b"
+    marker: ClassVar[str] = f"{names.SPELLED_PREFIX}-b"
 
     @property
     def tells_all(self) -> bool:

@@ -34,10 +34,10 @@ from cutmv.transports.cloudflare.errors import QueueNameError
 MAX_LENGTH = 63
 
 #: The start of a name that is spelled out.
-MARKER = "q--"
+SPELLED_PREFIX = "q--"
 
 #: The start of a dead-letter queue's name that would be too long; no spelled-out name starts so.
-LONG_DEAD_LETTER_NAME = f"{MARKER}-l"
+DIGEST_PREFIX = f"{SPELLED_PREFIX}-l"
 
 #: Hex digits of SHA-256 that follow it.
 DIGEST_DIGITS = 32
@@ -51,9 +51,9 @@ _LONG = {short[1]: char for char, short in _SHORT.items()}
 
 #: The start of the name of a priority level's queue; a digit, ``-`` and the name of the queue
 #: follow. `encode` gives no other name this start.
-LEVEL = f"{MARKER}-p"
+LEVEL_PREFIX = f"{SPELLED_PREFIX}-p"
 
-_LEVEL = re.compile(rf"{LEVEL}([1-9])-(.+)")
+_LEVEL = re.compile(rf"{LEVEL_PREFIX}([1-9])-(.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def encode(name: QueueName) -> str:
     Raises `QueueNameError` for an empty name, or one whose spelling is too long.
     """
     if isinstance(name, PriorityLevel):
-        spelled = f"{LEVEL}{name.step}-{encode(name.name)}"
+        spelled = f"{LEVEL_PREFIX}{name.step}-{encode(name.name)}"
         if len(spelled) > MAX_LENGTH:
             raise QueueNameError(
                 f"queue name {name.name!r} is too long for priorities: Cloudflare allows "
@@ -113,9 +113,9 @@ def encode(name: QueueName) -> str:
         return spelled
     if not name:
         raise QueueNameError("a queue needs a name")
-    if is_valid(name) and not name.startswith(MARKER):
+    if is_valid(name) and not name.startswith(SPELLED_PREFIX):
         return name
-    spelled = MARKER + spell(name)
+    spelled = SPELLED_PREFIX + spell(name)
     if len(spelled) > MAX_LENGTH:
         raise QueueNameError(
             f"queue name {name!r} is too long: Cloudflare allows {MAX_LENGTH} characters, and it "
@@ -129,10 +129,10 @@ def decode(queue_name: str) -> str:
 
     Raises `QueueNameError` for a name that `encode` never gives.
     """
-    if not queue_name.startswith(MARKER):
+    if not queue_name.startswith(SPELLED_PREFIX):
         name = queue_name
     else:
-        name = unspell(queue_name.removeprefix(MARKER))
+        name = unspell(queue_name.removeprefix(SPELLED_PREFIX))
     if not name or encode(name) != queue_name:
         raise QueueNameError(f"{queue_name!r} is no name this transport gives")
     return name
@@ -172,7 +172,7 @@ def dead_letter_name(queue_name: str, pattern: str) -> str:
         return encode(dead)
     except QueueNameError:
         text = f"{name}\0{part.step}" if part else name
-        return LONG_DEAD_LETTER_NAME + hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
+        return DIGEST_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
 
 
 def spell(text: str) -> str:
