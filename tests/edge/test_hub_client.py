@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from cutmv.transports.cloudflare.edge.hub_client import TAKE_OVER_AFTER, HubClient, fits
+from cutmv.transports.cloudflare.messages import BroadcastMessage
 from tests.support.edge_worker import DEADLINE_S, KEY, Worker
 from tests.support.processes import wait_for
 
@@ -44,11 +45,12 @@ def test_what_fits_is_taken_and_what_does_not_is_not_sent(
     hub: HubClient, hub_worker: Worker, char: str
 ) -> None:
     most = max(n for n in range(0, 1_000_000, 10_000) if fits(char * n))
-    scope, told = hub._scope, [("news", "fanout", "", char * n) for n in (most, most + 10_000, 1)]
+    scope = hub._scope
+    told = [BroadcastMessage("news", "fanout", "", char * n) for n in (most, most + 10_000, 1)]
     with hub_worker.hub(scope=scope) as other:
         other.bind("news", "fanout", "", "mine")
-        assert hub.publish(*told[0]) == 1
-        assert hub.publish(*told[1]) is None
+        assert hub.publish(told[0]) == 1
+        assert hub.publish(told[1]) is None
         assert hub.announce(told)
         assert [len(text) for text in other.texts(3)] == [most * len(char), most, 1]
     assert hub.connected

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cutmv.transports.cloudflare.edge import HubClient
+from cutmv.transports.cloudflare.messages import BroadcastMessage
 from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
 from tests.support.transport import CloudflareSite, wait_until
@@ -20,6 +21,10 @@ pytestmark = pytest.mark.edge
 QUIET_S = 4.0
 #: Seconds in which a woken worker starts a task, on a busy machine; a poll comes in 60.
 SOON_S = 20.0
+
+
+#: A message that is for nobody: the hub's answer shows that it has dealt with all before.
+NOWHERE = BroadcastMessage("nowhere", "fanout", "", "")
 
 
 class WatchedSite(CloudflareSite):
@@ -95,13 +100,13 @@ def test_a_client_is_woken_for_what_it_may_have_missed(make_worker: Callable[...
         worker.start()
         assert wake_ups.acquire(timeout=SOON_S), "it is watched again"
         for hub in (watcher, waker):  # the runtime may drop a connection while it starts
-            wait_until(lambda hub=hub: hub.publish("nowhere", "fanout", "", "") == 0, SOON_S)  # type: ignore[misc]
+            wait_until(lambda hub=hub: hub.publish(NOWHERE) == 0, SOON_S)  # type: ignore[misc]
         while wake_ups.acquire(blocking=False):
             pass
         watcher.unwatch("work", wake_ups.release)
         waker.wake_up("work")
         for hub in (waker, watcher):
-            assert hub.publish("nowhere", "fanout", "", "") == 0
+            assert hub.publish(NOWHERE) == 0
         assert not wake_ups.acquire(blocking=False)
     finally:
         for hub in (watcher, waker):

@@ -11,8 +11,8 @@ from kombu.utils.uuid import uuid
 from cutmv.transports.cloudflare import producer
 from cutmv.transports.cloudflare.consumer import Poller, PushConsumer, ReadyQueue, Recipient
 from cutmv.transports.cloudflare.errors import TaskTooLong
-from cutmv.transports.cloudflare.fanout import BroadcastMessage, TableRow
-from cutmv.transports.cloudflare.messages import Outgoing, envelope, eta, limits
+from cutmv.transports.cloudflare.fanout import TableRow
+from cutmv.transports.cloudflare.messages import BroadcastMessage, Outgoing, envelope, eta, limits
 from cutmv.transports.cloudflare.queues import Binding, QueueName, TemporaryBinding, names
 from cutmv.transports.cloudflare.session import Session
 

@@ -25,8 +25,7 @@ MAX_DONE_KEYS = 10_000
 #: Seconds until a message that met an error in the intake is delivered again.
 PUSH_RETRY_DELAY = 10
 
-BUSY: Outcome = {"outcome": "busy"}
-ACK: Outcome = {"outcome": "ack"}
+BUSY, ACK = Outcome("busy"), Outcome("ack")
 
 
 class _Running:
@@ -52,9 +51,7 @@ class _Running:
 
     def end(self, delivery: Delivery, delay: float | None) -> None:
         """Tell the callbacks that the message is acked (no `delay`) or is delivered again."""
-        self._outcome = (
-            ACK if delay is None else {"outcome": "retry", "delay_seconds": math.ceil(delay)}
-        )
+        self._outcome = ACK if delay is None else Outcome("retry", math.ceil(delay))
         self._on_ended(self, delay is None and bool(delivery.lease.key))
         self._tell_all()
 

@@ -29,6 +29,7 @@ from cutmv.transports.cloudflare.edge.hub_protocol import (
     publish_op,
 )
 from cutmv.transports.cloudflare.edge.hub_socket import connector
+from cutmv.transports.cloudflare.messages import BroadcastMessage
 from cutmv.transports.cloudflare.queues import Binding
 from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
 
@@ -155,17 +156,17 @@ class HubClient:
         self.start()
         self._send_wake_ups()
 
-    def publish(self, exchange: str, exchange_type: str, key: str, text: str) -> int | None:
-        """Publish to the other clients; return to how many it went, or none if unknown.
+    def publish(self, message: BroadcastMessage) -> int | None:
+        """Publish a message to the other clients; return to how many it went, or none if unknown.
 
         A message that a broken connection may have lost is sent again on the next connection, at
         once if that comes soon, else late. So a message may come twice, by the hub or also by a
         binding queue; its reader recognises the copy by the id.
         """
-        if not fits(text):
+        if not fits(message.text):
             return None
         self.start()
-        op = publish_op(exchange, exchange_type, key, text)
+        op = publish_op(message)
         deadline = time.monotonic() + ANSWER_TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
             routed = self._publish(op, left)
@@ -192,8 +193,8 @@ class HubClient:
         finally:
             del self._answers[answer.ref]
 
-    def announce(self, messages: Iterable[tuple[str, str, str, str]]) -> bool:
-        """Publish messages (exchange, its type, key, text); return whether all were sent."""
+    def announce(self, messages: Iterable[BroadcastMessage]) -> bool:
+        """Publish messages, many to a frame; return whether all were sent."""
         self.start()
         return all(self._send_frame(frame) for frame in frames(messages))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from cutmv.transports.cloudflare.messages import BroadcastMessage
 from cutmv.transports.cloudflare.queues import Binding
 
 logger = logging.getLogger(__name__)
@@ -45,25 +46,31 @@ def bind_op(binding: Binding) -> Op:
     }
 
 
-def publish_op(exchange: str, exchange_type: str, key: str, text: str) -> Op:
+def publish_op(message: BroadcastMessage) -> Op:
     """Return the operation that publishes a message to the other clients."""
-    # This process has delivered the message to its own queues already.
-    address = {"exchange": exchange, "kind": exchange_type, "key": key}
-    return {"op": "publish", **address, "text": text, "skip_self": True}
+    return {
+        "op": "publish",
+        "exchange": message.exchange,
+        "kind": message.type,
+        "key": message.routing_key,
+        "text": message.text,
+        # This process has delivered the message to its own queues already.
+        "skip_self": True,
+    }
 
 
-def frames(messages: Iterable[tuple[str, str, str, str]]) -> Iterator[list[str]]:
-    """Gather messages (exchange, its type, key, text) into frames that the hub accepts.
+def frames(messages: Iterable[BroadcastMessage]) -> Iterator[list[str]]:
+    """Gather messages into frames that the hub accepts.
 
     A message that is too large for a frame is dropped, with a warning.
     """
     frame: list[str] = []
     size = 0
     for message in messages:
-        if not fits(message[3]):
+        if not fits(message.text):
             logger.warning("cloudflare: a message too large for the hub is dropped")
             continue
-        op = json.dumps(publish_op(*message))
+        op = json.dumps(publish_op(message))
         if frame and size + len(op) >= MAX_SENT:
             yield frame
             frame, size = [], 0

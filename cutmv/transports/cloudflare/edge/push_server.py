@@ -21,7 +21,8 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kombu.exceptions import OperationalError
 
@@ -48,8 +49,21 @@ RETRY_WITHOUT_CONSUMER = "2"
 #: Seconds that the server's thread has to end, after the time that its connections have.
 THREAD_TIMEOUT = 10.0
 
-#: One message's outcome: a line of the response, without the message's id.
-Outcome = dict[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the delivery of a message ended: ``ack``, ``retry`` after a delay (s), or ``busy``."""
+
+    outcome: Literal["ack", "retry", "busy"]
+    delay_seconds: int | None = None
+
+    def line(self, message_id: str) -> bytes:
+        """Return the line of the response that says so."""
+        told: dict[str, Any] = {"id": message_id, "outcome": self.outcome}
+        if self.delay_seconds is not None:
+            told["delay_seconds"] = self.delay_seconds
+        return json.dumps(told).encode() + b"\n"
+
 
 #: Takes one message's outcome for the connection that waits for it; it never blocks.
 DeliveryCallback = Callable[[Outcome], None]
@@ -181,18 +195,18 @@ class _Connection:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[tuple[str, Outcome]] = []
         self._changed = asyncio.Event()
 
     def callback(self, message_id: str) -> DeliveryCallback:
         """Return the delivery callback of a message."""
 
-        def tell(outcome: Outcome) -> None:
-            self._outcomes.append({"id": message_id, **outcome})
+        def take(outcome: Outcome) -> None:
+            self._outcomes.append((message_id, outcome))
             with suppress(RuntimeError):  # the loop is closed, and so is the connection
                 self._loop.call_soon_threadsafe(self._changed.set)
 
-        return tell
+        return take
 
     async def lines(
         self, waiting: set[str], broken: Callable[[set[str]], None]
@@ -208,8 +222,8 @@ class _Connection:
                     continue
                 self._changed.clear()
                 ended, self._outcomes = self._outcomes, []
-                waiting -= {outcome["id"] for outcome in ended}
-                yield b"".join(json.dumps(outcome).encode() + b"\n" for outcome in ended)
+                waiting -= {message_id for message_id, _ in ended}
+                yield b"".join(outcome.line(message_id) for message_id, outcome in ended)
         except BaseException:
             broken(ids)
             raise

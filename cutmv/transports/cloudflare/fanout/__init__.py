@@ -10,12 +10,10 @@ from cutmv.transports.cloudflare.fanout.binding_poller import FanoutServices
 from cutmv.transports.cloudflare.fanout.broadcaster import Broadcaster
 from cutmv.transports.cloudflare.fanout.memory import MemoryBroker, TableRow
 from cutmv.transports.cloudflare.fanout.reaper import UNREAD_AFTER
-from cutmv.transports.cloudflare.fanout.remote_queues import BroadcastMessage
 from cutmv.transports.cloudflare.fanout.temporary_queues import TemporaryQueues
 
 __all__ = [
     "UNREAD_AFTER",
-    "BroadcastMessage",
     "Broadcaster",
     "FanoutServices",
     "MemoryBroker",

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
+from dataclasses import replace
 
 from cutmv.transports.cloudflare.api import RateLimiter
 from cutmv.transports.cloudflare.edge import HubClient, fits
@@ -21,8 +22,9 @@ from cutmv.transports.cloudflare.errors import (
     Throttled,
 )
 from cutmv.transports.cloudflare.fanout.binding_poller import FanoutServices
-from cutmv.transports.cloudflare.fanout.remote_queues import BroadcastMessage, RemoteQueues
+from cutmv.transports.cloudflare.fanout.remote_queues import RemoteQueues
 from cutmv.transports.cloudflare.fanout.temporary_queues import TemporaryQueues
+from cutmv.transports.cloudflare.messages import BroadcastMessage
 from cutmv.transports.cloudflare.messages.limits import in_calls, size
 from cutmv.transports.cloudflare.queues import TemporaryBinding
 from cutmv.transports.cloudflare.runtime import BackgroundThread
@@ -160,7 +162,7 @@ class Broadcaster:
         if message.type == "direct" and self._hub.connected and not fits(text):
             # A reply: it has one reader, which removes the object.
             text = self._claim_checks.fit(text)
-        return self._hub.publish(message.exchange, message.type, message.routing_key, text)
+        return self._hub.publish(replace(message, text=text))
 
     @property
     def _has_hub(self) -> bool:
@@ -272,9 +274,7 @@ class Broadcaster:
     def _send_events(self, events: list[BroadcastMessage]) -> None:
         """Publish events to every bound queue; keep them when the rate limiter refuses."""
         deadline = time.monotonic() + EVENT_TIMEOUT
-        if self._hub is not None and self._hub.announce(
-            (each.exchange, each.type, each.routing_key, each.text) for each in events
-        ):
+        if self._hub is not None and self._hub.announce(events):
             # Processes that are not on the hub have binding queues.
             self._directory.refresh(float("inf"), deadline)
             events = [each for each in events if self._remote.targets(each)]

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from cutmv.transports.cloudflare.errors import NotFound
 from cutmv.transports.cloudflare.fanout.binding_poller import FanoutServices
 from cutmv.transports.cloudflare.fanout.reaper import Reaper
 from cutmv.transports.cloudflare.fanout.temporary_queues import TemporaryQueues
+from cutmv.transports.cloudflare.messages import BroadcastMessage
 from cutmv.transports.cloudflare.queues import TemporaryBinding, exchange_digest
-
-
-@dataclass(frozen=True, slots=True)
-class BroadcastMessage:
-    """A message to every queue that is bound to an exchange of this type.
-
-    `at` is when it was published, by `time.monotonic`.
-    """
-
-    exchange: str
-    type: str
-    routing_key: str
-    text: str
-    at: float = field(default_factory=time.monotonic)
 
 
 class RemoteQueues:

@@ -8,6 +8,7 @@ implement it, `stores` opens the one that a URL names, and `r2` makes the S3 cli
 """
 
 from cutmv.transports.cloudflare.messages import claim_check, envelope, eta, limits, object_keys
+from cutmv.transports.cloudflare.messages.broadcast_message import BroadcastMessage
 from cutmv.transports.cloudflare.messages.claim_check import ClaimChecks
 from cutmv.transports.cloudflare.messages.envelope import Undecodable
 from cutmv.transports.cloudflare.messages.object_store import ObjectStore
@@ -25,6 +26,7 @@ from cutmv.transports.cloudflare.messages.stores import opener
 __all__ = [
     "CONDITION_FAILED",
     "MAX_DELETES",
+    "BroadcastMessage",
     "ClaimChecks",
     "ObjectStore",
     "Outgoing",
