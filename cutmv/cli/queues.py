@@ -177,7 +177,7 @@ def dead(prefix: str, queue: str | None, count: int, as_json: bool) -> None:
 
 @queues.command("replay")
 @_queue_argument
-@click.option("-n", "most", type=click.IntRange(min=1), help="Letters to move at most.")
+@click.option("-n", "most", type=click.IntRange(min=1), help="Dead letters to move at most.")
 @click.option("--task-id", "task_ids", multiple=True, help="A task to move; may be repeated.")
 @_json_option
 @click.pass_obj

@@ -26,7 +26,7 @@ def diagnose() -> list[Finding]:
 
 def _checks() -> list[tuple[str, Check]]:
     """The checks, each with its name, in the order of their findings."""
-    here: list[tuple[str, Check]] = [("FFmpeg", machine.ffmpeg)]
+    here: list[tuple[str, Check]] = [("FFmpeg", _ffmpeg)]
     try:
         settings = Settings.from_env()
         options = options_of(settings)
@@ -38,7 +38,7 @@ def _checks() -> list[tuple[str, Check]]:
         ("API token", partial(account.queues, settings, options)),
         ("bucket", partial(_bucket, settings, options)),
         ("edge Worker", partial(network.edge, settings, options)),
-        ("ingress", partial(machine.ingress, options)),
+        ("push server", partial(machine.push_server, options)),
         ("webhook", partial(network.webhook, settings)),
         ("clock", partial(network.clock, options)),
         ("Redis", partial(network.redis, settings)),
@@ -46,6 +46,13 @@ def _checks() -> list[tuple[str, Check]]:
         ("data directory", partial(machine.data_directory, settings)),
         *here,
     ]
+
+
+def _ffmpeg() -> Iterator[Finding]:
+    if missing_packages(APP_PACKAGES):
+        yield _not_installed("FFmpeg")  # the transport alone needs none
+        return
+    yield from machine.ffmpeg()
 
 
 def _bucket(settings: Settings, options: Options | None) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.edge
 
 
 class EdgeSite(PushSite):
-    """A site whose messages go through the Worker, to one worker's ingress or to pullers."""
+    """A site whose messages go through the Worker, to one worker's push server or to pollers."""
 
     def __init__(self, emulator: EmulatorProcess, directory: Path, edge: Worker, port: int) -> None:
         super().__init__(emulator, directory)

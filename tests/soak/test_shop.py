@@ -40,7 +40,7 @@ class Sent:
 
 
 def options(ledger: Path) -> dict[str, Any]:
-    """What such an app sets: leases that follow the work, and two bands of priority."""
+    """What such an app sets: leases that follow the work, and two priority levels."""
     return {
         "visibility_timeout": LEASE_S,
         "lease_ledger": ledger.as_uri(),

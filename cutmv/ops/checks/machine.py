@@ -1,4 +1,4 @@
-"""Checks of this machine: the variables, the data directory, FFmpeg, the ingress."""
+"""Checks of this machine: the variables, the data directory, FFmpeg, the push server."""
 
 import shutil
 import socket
@@ -73,9 +73,9 @@ def ffmpeg() -> Iterator[Finding]:
             yield ok(what, f"{version} at {path}")
 
 
-def ingress(options: Options | None) -> Iterator[Finding]:
+def push_server(options: Options | None) -> Iterator[Finding]:
     """Whether a worker listens for pushed tasks, or could."""
-    what = "ingress"
+    what = "push server"
     if options is None or options.consume != "push":
         yield skipped(what, "messages are not pushed: CLOUDFLARE_CONSUME is not push")
         return

@@ -33,8 +33,8 @@ def test_dead_shows_the_letters_of_every_queue_or_of_one_and_why(emulator: Emula
     send(emulator, "other", queue="other")
     client(emulator).publish(queue_id(emulator, "other-dead"), [("no json", None)], 1e12)
 
-    letters = ask(emulator, "dead")["dead_letters"]
-    assert [(m["queue"], m["task_id"], m["why"]) for m in letters] == [
+    dead_letters = ask(emulator, "dead")["dead_letters"]
+    assert [(m["queue"], m["task_id"], m["why"]) for m in dead_letters] == [
         ("work", "one", "delivered 1 times, and never acked"),
         ("other", None, "can't be read: it is not JSON"),
     ]
@@ -168,7 +168,7 @@ def test_a_replay_killed_at_any_line_loses_nothing_and_keeps_the_ids(
     emulator: EmulatorProcess, point: str
 ) -> None:
     make_dead(emulator, "one", "two", "three")
-    letters = set(texts(emulator, "work-dead"))
+    dead_letters = set(texts(emulator, "work-dead"))
 
     argv = ["-m", "tests.support.replay_dies_at", point, "work"]
     killed = run_python(*argv, env=clean_env(**emulator.env()))
@@ -183,7 +183,7 @@ def test_a_replay_killed_at_any_line_loses_nothing_and_keeps_the_ids(
     wait_until(lambda: not emulator.stats()["leases_outstanding"], what="its leases end")
     ask(emulator, "replay", "work")
     # The same text: the same task id, and the same `id`, by which copies are told.
-    assert set(texts(emulator, "work")) == letters
+    assert set(texts(emulator, "work")) == dead_letters
     assert emulator.stats()["messages"]["work-dead"] == 0
 
 

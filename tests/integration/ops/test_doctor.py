@@ -144,7 +144,15 @@ def test_with_nothing_configured_there_is_no_problem(eager: Site) -> None:
 
     assert {each["mark"] for each in findings.values()} == {"ok", "skipped"}
     assert findings["variables"]["found"].startswith("mode eager; files in the data directory")
-    not_configured = {"API token", "bucket", "edge Worker", "ingress", "webhook", "clock", "Redis"}
+    not_configured = {
+        "API token",
+        "bucket",
+        "edge Worker",
+        "push server",
+        "webhook",
+        "clock",
+        "Redis",
+    }
     assert {what for what, each in findings.items() if each["mark"] == "skipped"} == not_configured
 
 
@@ -485,21 +493,21 @@ def test_the_clock_of_the_edge_worker_is_compared_too(edge_site: Site, server: S
 # --- push mode
 
 
-def test_the_ingress_is_checked_in_push_mode(site: Site) -> None:
+def test_the_push_server_is_checked_in_push_mode(site: Site) -> None:
     push = {"CLOUDFLARE_CONSUME": "push", "CLOUDFLARE_INGRESS_PORT": str(free_port())}
     mark, found, _ = site.line("variables", **push)  # without a key
     assert (mark, "CLOUDFLARE_EDGE_KEYS" in found) == ("problem", True)
 
     keys = {"CLOUDFLARE_EDGE_KEYS": EDGE_KEYS}
-    mark, found, _ = site.line("ingress", **push, **keys)
+    mark, found, _ = site.line("push server", **push, **keys)
     assert (mark, "is free for a worker" in found) == ("ok", True)
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         push["CLOUDFLARE_INGRESS_PORT"] = str(taken.getsockname()[1])
-        assert "takes connections" in site.line("ingress", **push, **keys)[1]
+        assert "takes connections" in site.line("push server", **push, **keys)[1]
 
     push["CLOUDFLARE_INGRESS_HOST"] = "203.0.113.1"  # of no machine
-    mark, _, advice = site.line("ingress", **push, **keys)
+    mark, _, advice = site.line("push server", **push, **keys)
     assert (mark, "CLOUDFLARE_INGRESS_HOST" in advice) == ("problem", True)
 
 

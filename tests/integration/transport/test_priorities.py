@@ -1,4 +1,4 @@
-"""Priorities by bands: queues that are pulled in order; opt-in by `priority_steps`."""
+"""Priorities by levels: queues that are pulled in order; opt-in by `priority_steps`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.transport import CloudflareSite, connect, make_site, wait_unt
 
 QUEUE = kombu.Queue("work", kombu.Exchange("work"), routing_key="work")
 STEPS = [0, 3, 6, 9]
-BANDS = {"work", "q---p3-work", "q---p6-work", "q---p9-work"}
+LEVELS = {"work", "q---p3-work", "q---p6-work", "q---p9-work"}
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def _drain(connection: kombu.Connection, count: int, prefetch: int) -> list[Any]
     return order
 
 
-def test_each_band_is_a_queue_of_its_own(emulator: EmulatorProcess) -> None:
+def test_each_level_is_a_queue_of_its_own(emulator: EmulatorProcess) -> None:
     with connect(emulator, priority_steps=STEPS) as connection:
         _publish(connection, 0, 2, 3, 5, 6, 8, 9, 200, None)
 
@@ -70,7 +70,7 @@ def test_without_the_option_priorities_are_ignored(emulator: EmulatorProcess) ->
     assert _held(emulator) == {"work": 3}
 
 
-def test_the_most_urgent_come_first_and_a_single_pull_reaches_into_the_next_band(
+def test_the_most_urgent_come_first_and_a_single_pull_reaches_into_the_next_level(
     emulator: EmulatorProcess,
 ) -> None:
     given = [9, 6, 3, 0] * 10
@@ -92,16 +92,16 @@ def test_what_becomes_urgent_meanwhile_overtakes_what_waits(emulator: EmulatorPr
     assert order == [9, 0, 9, 9, 9, 9, 9]
 
 
-def test_size_purge_and_delete_cover_all_bands(emulator: EmulatorProcess) -> None:
+def test_size_purge_and_delete_cover_all_levels(emulator: EmulatorProcess) -> None:
     with connect(emulator, priority_steps=STEPS) as connection:
         channel = connection.channel()
         _publish(connection, 0, 3, 6, 6)
         assert channel.queue_declare("work", passive=True).message_count == 4
         assert channel.queue_purge("work") == 4
         assert channel.queue_declare("work", passive=True).message_count == 0
-        assert emulator.stats()["messages"].keys() >= BANDS
+        assert emulator.stats()["messages"].keys() >= LEVELS
         channel.queue_delete("work")
-        assert not emulator.stats()["messages"].keys() & BANDS
+        assert not emulator.stats()["messages"].keys() & LEVELS
         with pytest.raises(QueueMissing):
             channel.queue_purge("work")
 
@@ -118,7 +118,7 @@ def test_single_messages_are_got_in_order(emulator: EmulatorProcess) -> None:
     assert got == [0, 3, 9]
 
 
-def test_a_batch_fills_calls_for_each_band(emulator: EmulatorProcess) -> None:
+def test_a_batch_fills_calls_for_each_level(emulator: EmulatorProcess) -> None:
     with connect(emulator, priority_steps=STEPS) as connection:
         producer = connection.Producer()
         with producer.batch():
@@ -134,7 +134,7 @@ def test_a_batch_fills_calls_for_each_band(emulator: EmulatorProcess) -> None:
     assert emulator.stats()["calls"]["batch"] == {"200": 4}
 
 
-def test_messages_that_go_back_stay_in_their_band(emulator: EmulatorProcess) -> None:
+def test_messages_that_go_back_stay_in_their_level(emulator: EmulatorProcess) -> None:
     with connect(emulator, priority_steps=STEPS) as connection:
         _publish(connection, 6, 0)
         channel = connection.channel()
@@ -146,7 +146,7 @@ def test_messages_that_go_back_stay_in_their_band(emulator: EmulatorProcess) -> 
     assert _held(emulator) == {"work": 1, "q---p6-work": 1}
 
 
-def test_a_fault_of_one_band_loses_nothing_of_the_others(emulator: EmulatorProcess) -> None:
+def test_a_fault_of_one_level_loses_nothing_of_the_others(emulator: EmulatorProcess) -> None:
     with connect(emulator, priority_steps=STEPS) as connection:
         _publish(connection, *[0, 3, 6, 9] * 5)
         emulator.faults({"route": "pull", "kind": "500", "probability": 0.2, "seed": 3})

@@ -210,8 +210,8 @@ def test_a_dead_letter_starts_anew_in_its_queue(make_bench: MakeBench) -> None:
     bench.store.registry.create_consumer(
         dead, ConsumerSpec("http_pull", HTTP_PULL_DEFAULTS, "", "")
     )
-    [letter] = bench.store.messages.pull(dead)
-    assert (letter.body, letter.attempts, letter.created_ms) == (b"poison", 1, bench.clock.ms)
+    [message] = bench.store.messages.pull(dead)
+    assert (message.body, message.attempts, message.created_ms) == (b"poison", 1, bench.clock.ms)
 
 
 def test_without_a_dead_letter_queue_what_fails_too_often_is_deleted(make_bench: MakeBench) -> None:
@@ -229,8 +229,8 @@ def test_two_queues_may_be_each_others_dead_letter_queue(make_bench: MakeBench) 
     )
     bench.push("ping")
     bench.retry(*bench.pull())
-    [letter] = bench.store.messages.pull(dead)
-    bench.store.messages.acknowledge(dead, [], [Retry(letter.handle, 0)])
+    [message] = bench.store.messages.pull(dead)
+    bench.store.messages.acknowledge(dead, [], [Retry(message.handle, 0)])
     assert bench.bodies() == ["ping"]
 
 

@@ -129,7 +129,7 @@ steps = st.integers(1, 9)
 
 
 @given(short_name, steps)
-def test_a_band_s_name_is_one_cloudflare_takes_and_gives_the_band_back(
+def test_a_level_s_name_is_one_cloudflare_takes_and_gives_the_level_back(
     name: str, step: int
 ) -> None:
     assume(len(names.encode(name)) <= 56)
@@ -140,7 +140,7 @@ def test_a_band_s_name_is_one_cloudflare_takes_and_gives_the_band_back(
 
 
 @given(short_name, short_name, steps)
-def test_a_band_and_a_queue_never_meet(name: str, other: str, step: int) -> None:
+def test_a_level_and_a_queue_never_meet(name: str, other: str, step: int) -> None:
     assume(len(names.encode(name)) <= 56)
     encoded = names.encode(names.PriorityLevel(name, step))
 
@@ -151,7 +151,7 @@ def test_a_band_and_a_queue_never_meet(name: str, other: str, step: int) -> None
         assert names.encode(encoded) != encoded, "a queue of that very name is spelled out"
 
 
-def test_a_name_too_long_for_bands_is_refused() -> None:
+def test_a_name_too_long_for_levels_is_refused() -> None:
     assert names.encode(names.PriorityLevel("x" * 56, 3))
     with pytest.raises(QueueNameError, match="too long for priorities"):
         names.encode(names.PriorityLevel("x" * 57, 3))
@@ -160,7 +160,7 @@ def test_a_name_too_long_for_bands_is_refused() -> None:
 @pytest.mark.parametrize(
     "queue_name", ["q---p0-x", "q---p3-", "q---p3", "q---p33-x", "q---p3-q--x-"]
 )
-def test_what_is_no_band_is_told_apart(queue_name: str) -> None:
+def test_what_is_no_level_is_told_apart(queue_name: str) -> None:
     assert names.read_level(queue_name) is None
 
 
@@ -172,10 +172,10 @@ def test_a_priority_belongs_to_the_last_step_at_or_below_it(priority: int, found
     assert names.level_of("x", (), priority) == "x"
 
 
-def test_a_band_has_dead_letters_of_its_own() -> None:
-    band = names.encode(names.PriorityLevel("work", 3))
+def test_a_level_has_dead_letters_of_its_own() -> None:
+    level = names.encode(names.PriorityLevel("work", 3))
 
-    assert names.dead_letter_name(band, "{queue}-dead") == "q---p3-work-dead"
+    assert names.dead_letter_name(level, "{queue}-dead") == "q---p3-work-dead"
     long = names.encode(names.PriorityLevel("x" * 56, 3))
     other = names.encode(names.PriorityLevel("x" * 56, 6))
     dead = {names.dead_letter_name(name, "{queue}-dead") for name in (long, other)}

@@ -50,7 +50,7 @@ class Site:
     def record(self, key: str = "m") -> Record:
         return wait_until(lambda: self.ledger.read(key), what="there is a record")
 
-    def settled(self) -> list[tuple[str, float | None]]:
+    def ended(self) -> list[tuple[str, float | None]]:
         """What Cloudflare would be told so far: the message, and the delay of its return."""
         told = []
         while self.acks._batcher._handed_over:
@@ -75,7 +75,7 @@ def test_a_message_that_ends_soon_costs_no_record(site: Site) -> None:
     site.acks.extend(delivery)
     site.acks.ack(delivery)
 
-    assert site.settled() == [("m", None)]
+    assert site.ended() == [("m", None)]
     site.flush()
     assert site.ledger.read("m") is None
 
@@ -91,7 +91,7 @@ def test_a_message_that_is_held_is_kept_and_then_done(site: Site) -> None:
     site.flush()
 
     assert site.record().entry.state == "done"
-    assert site.settled() == [("m", None)]
+    assert site.ended() == [("m", None)]
     assert site.acks.take(site.delivery(), ALLOWED) is None, "a copy is not run"
 
 
@@ -103,7 +103,7 @@ def test_a_message_that_is_returned_may_be_taken_at_once(site: Site) -> None:
     site.acks.requeue(delivery, 3)
     site.flush()
 
-    assert site.settled() == [("m", 3)]
+    assert site.ended() == [("m", 3)]
     assert site.acks.take(site.delivery(), ALLOWED) == 0
 
 
@@ -118,7 +118,7 @@ def test_who_was_away_for_too_long_finds_its_message_lost(site: Site) -> None:
     wait_until(lambda: lost, what="it is told")
     site.acks.ack(delivery)
     site.flush()
-    assert site.settled() == []
+    assert site.ended() == []
     assert site.record().entry.owner == "another"
 
 
@@ -131,7 +131,7 @@ def test_an_ack_that_comes_too_late_asks_first(site: Site) -> None:
     site.acks.ack(too_late)
     site.flush()
 
-    assert site.settled() == [("late", None)]
+    assert site.ended() == [("late", None)]
     assert too_late.lease.lost
 
 
@@ -152,14 +152,14 @@ def test_without_a_ledger_what_is_surely_ours_ends_and_the_rest_waits(site: Site
 
     site.acks.ack(doubtful)
     site.acks.ack(ours)
-    settled: list[tuple[str, float | None]] = []
-    wait_until(lambda: settled.extend(site.settled()) or settled, what="ours ends")
-    assert settled == [("ours", None)]
+    ended: list[tuple[str, float | None]] = []
+    wait_until(lambda: ended.extend(site.ended()) or ended, what="ours ends")
+    assert ended == [("ours", None)]
     site.directory.unlink()
     away.rename(site.directory)
 
     site.flush()
-    assert site.settled() == [("doubtful", None)]
+    assert site.ended() == [("doubtful", None)]
 
 
 def test_a_message_that_no_consumer_survives_is_told_in_the_end(site: Site) -> None:
@@ -199,22 +199,22 @@ def test_a_record_that_can_t_be_written_holds_up_no_other(site: Site) -> None:
     site.acks.ack(stuck)
     site.acks.ack(fine)
 
-    settled: list[tuple[str, float | None]] = []
-    wait_until(lambda: settled.extend(site.settled()) or settled, what="the other ends")
-    assert settled == [("fine", None)]
+    ended: list[tuple[str, float | None]] = []
+    wait_until(lambda: ended.extend(site.ended()) or ended, what="the other ends")
+    assert ended == [("fine", None)]
 
 
 def test_what_waits_for_its_ack_is_known_to_be_done(site: Site) -> None:
     delivery = site.delivery()
     site.acks.ack(delivery)
-    assert site.settled() == [("m", None)]
+    assert site.ended() == [("m", None)]
     assert site.ledger.read("m") is None
 
     site.acks._note_done([delivery, Delivery(Lease("q", "of no message"))])
     site.flush()
 
     assert site.acks.take(site.delivery(), ALLOWED) is None, "a copy is not run"
-    assert site.settled() == [], "Cloudflare is still to be told"
+    assert site.ended() == [], "Cloudflare is still to be told"
 
 
 def test_a_message_that_is_ending_is_not_held_again_when_its_connection_breaks(site: Site) -> None:
