@@ -77,13 +77,13 @@ def _held(emulator: EmulatorProcess) -> dict[str, int]:
     return {queue: count for queue, count in held.items() if count}
 
 
-def _take(connection: kombu.Connection, end: Callable[[kombu.Message], None]) -> kombu.Message:
+def _take(connection: kombu.Connection, finish: Callable[[kombu.Message], None]) -> kombu.Message:
     taken: list[kombu.Message] = []
 
     def take(message: kombu.Message) -> None:
         if not taken:
             taken.append(message)
-            end(message)
+            finish(message)
 
     end = time.monotonic() + 20
     with connection.channel() as channel:
