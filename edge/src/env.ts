@@ -1,8 +1,9 @@
 /** The bindings of wrangler.toml and the variables that an operator sets. */
 
 import type { Hub } from "./hub.ts";
+import type { Patience } from "./patience.ts";
 
-export interface Env {
+export interface Env extends Patience {
   HUB: DurableObjectNamespace<Hub>;
   /** Secret: one or two keys that sign requests in both directions. */
   EDGE_KEYS?: string;
@@ -10,18 +11,6 @@ export interface Env {
   INGRESS_URL?: string;
   /** JSON: queue name → URL, for queues that have another push server. */
   INGRESS_URLS?: string;
-  // Seconds and attempts in place of those in limits.ts; tests make them small.
-  HUB_GRACE_S?: string;
-  PUSH_IDLE_S?: string;
-  PUSH_WALL_S?: string;
-  PUSH_ANEW_AFTER?: string;
-}
-
-type Patience = "HUB_GRACE_S" | "PUSH_IDLE_S" | "PUSH_WALL_S" | "PUSH_ANEW_AFTER";
-
-export function numberOf(env: Env, name: Patience, fallback: number): number {
-  const value = Number(env[name]);
-  return env[name] && Number.isFinite(value) && value > 0 ? value : fallback;
 }
 
 export function bindingName(queue: string): string {

@@ -8,7 +8,6 @@
 
 import { DurableObject } from "cloudflare:workers";
 import { type Binding, Clients, type Kind } from "./clients.ts";
-import { type Env, numberOf } from "./env.ts";
 import {
   GRACE_S,
   MAX_FRAME_BYTES,
@@ -17,6 +16,7 @@ import {
   MAX_UNREPORTED_BYTES,
   SWEEP_S,
 } from "./limits.ts";
+import { numberOf, type Patience } from "./patience.ts";
 import { asObject, asProblem, bytesIn, integerOf, Problem, stringOf } from "./problems.ts";
 
 const KINDS = ["direct", "topic", "fanout"];
@@ -53,13 +53,13 @@ class Outbox {
   }
 }
 
-export class Hub extends DurableObject<Env> {
+export class Hub extends DurableObject<Patience> {
   private readonly clients: Clients;
   /** By client: the reliable messages of each frame that it has not reported. */
   private readonly unreported = new Map<string, string[][]>();
   private readonly grace: number;
 
-  constructor(ctx: DurableObjectState, env: Env) {
+  constructor(ctx: DurableObjectState, env: Patience) {
     super(ctx, env);
     this.grace = numberOf(env, "HUB_GRACE_S", GRACE_S) * 1000;
     this.clients = new Clients(ctx.storage);

@@ -5,7 +5,7 @@
  * `push` never throws: it acks or retries each message, whatever happens.
  */
 
-import { type Env, numberOf, producerOf } from "./env.ts";
+import { type Env, producerOf } from "./env.ts";
 import {
   ANEW_AFTER,
   BASE_DELAY_S,
@@ -16,6 +16,7 @@ import {
   WALL_DELAY_S,
   WALL_S,
 } from "./limits.ts";
+import { numberOf } from "./patience.ts";
 import { asObject, log } from "./problems.ts";
 import { signatureOf } from "./signature.ts";
 

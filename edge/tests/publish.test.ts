@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bindingName, numberOf } from "../src/env.ts";
+import { bindingName } from "../src/env.ts";
 import { MAX_BATCH_BYTES, MAX_DELAY_S, MAX_MESSAGE_BYTES, METADATA_BYTES } from "../src/limits.ts";
+import { numberOf } from "../src/patience.ts";
 import type { Problem } from "../src/problems.ts";
 import { publish } from "../src/publish.ts";
 import { signatureOf } from "../src/signature.ts";

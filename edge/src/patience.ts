@@ -1,0 +1,14 @@
+/** How long the Worker waits: variables in place of the values of limits.ts, which tests make small. */
+
+export interface Patience {
+  HUB_GRACE_S?: string;
+  PUSH_IDLE_S?: string;
+  PUSH_WALL_S?: string;
+  PUSH_ANEW_AFTER?: string;
+}
+
+/** Return the number that a variable holds, or the fallback where it holds none above 0. */
+export function numberOf(given: Patience, name: keyof Patience, fallback: number): number {
+  const value = Number(given[name]);
+  return given[name] && Number.isFinite(value) && value > 0 ? value : fallback;
+}
