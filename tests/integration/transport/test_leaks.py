@@ -135,7 +135,9 @@ def test_memory_is_flat_over_a_hundred_thousand_messages(
     )
     sizes = json.loads(ran.stdout)
     print(f"RSS after each ten thousand, MB: {[round(size / 1e6, 1) for size in sizes]}")
-    assert sizes[9] - sizes[1] < GROWTH
+    # A leak grows in every part of the run; a busy machine, by what then waits, in one or two.
+    half = [sizes[first + 5] - sizes[first] for first in range(1, 5)]
+    assert min(half) < GROWTH * 5 / 8
 
 
 @pytest.mark.slow
