@@ -65,7 +65,7 @@ def test_an_empty_queue_is_not_polled_and_its_tasks_start_at_once(site: WatchedS
         wait_until(site.is_quiet, 40, "the worker leaves the queue in peace")
         site.send("record", f"task {number}")
         wait_until(lambda n=number: site.ran(f"task {n}"), SOON_S, "its worker was woken")  # type: ignore[misc]
-    assert not site.held()
+    wait_until(lambda: not site.held(), SOON_S, "all are acked, and none is left")
 
 
 @pytest.mark.slow
