@@ -135,10 +135,7 @@ def test_memory_is_flat_over_a_hundred_thousand_messages(
     )
     sizes = json.loads(ran.stdout)
     print(f"RSS after each ten thousand, MB: {[round(size / 1e6, 1) for size in sizes]}")
-    # A leak grows in every part of the run. On a busy machine more messages wait at once, now and
-    # then, and that shows as a step: it is in some parts only.
-    parts = [sizes[first + 3] - sizes[first] for first in range(1, 7)]
-    assert min(parts) < GROWTH * 3 / 8
+    assert sizes[9] - sizes[1] < GROWTH
 
 
 @pytest.mark.slow
