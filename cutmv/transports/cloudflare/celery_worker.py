@@ -15,7 +15,8 @@ _workers: list[Any] = []
 def attach(driver_type: str) -> None:
     """Have Celery report its worker, and allow the worker's mingle and gossip on this transport.
 
-    A worker reads its connection's driver type before it builds them, so this is early enough.
+    A worker makes a connection before it reports itself, and reads its driver type before it builds
+    these, so this is early enough when the transport is imported and again when it is made.
     """
     for module, step in (("mingle", "Mingle"), ("gossip", "Gossip")):
         loaded: Any = sys.modules.get(f"celery.worker.consumer.{module}")
@@ -28,6 +29,23 @@ def attach(driver_type: str) -> None:
 
 def _on_worker_init(sender: Any, **_kwargs: Any) -> None:
     _workers[:] = [sender]
+    sender.app.steps["consumer"].add(_stats_step())
+
+
+def _stats_step() -> type[Any]:
+    """Return the bootstep that adds the transport's figures to `celery inspect stats`."""
+    bootsteps: Any = sys.modules["celery.bootsteps"]
+
+    class Stats(bootsteps.StartStopStep):
+        name = "cloudflare"
+        requires = ("celery.worker.consumer:Connection",)
+
+        def info(self, consumer: Any) -> dict[str, Any]:
+            transport = getattr(consumer.connection, "transport", None)  # none while it reconnects
+            report = getattr(transport, "stats", None)  # none for another broker of a failover list
+            return {} if report is None else {"cloudflare": report()}
+
+    return Stats
 
 
 def longest_hold() -> float | None:

@@ -11,8 +11,9 @@ import logging
 import os
 import threading
 import time
+from typing import Any
 
-from cutmv.transports.cloudflare import celery_worker
+from cutmv.transports.cloudflare import celery_worker, runtime
 from cutmv.transports.cloudflare.api import Client, Credentials
 from cutmv.transports.cloudflare.consumer import DeadLetters
 from cutmv.transports.cloudflare.edge import HubClient, PushServer
@@ -95,6 +96,13 @@ class Session:
         if self._lease_seconds is None:
             self._lease_seconds = _without_ledger()
         return self._lease_seconds
+
+    def stats(self) -> dict[str, Any]:
+        """Return what this process knows of its connections, for `celery inspect stats`.
+
+        Each key is a part of the transport. The values are JSON, and hold no secret.
+        """
+        return {"threads": runtime.threads_report()}
 
     def close(self, timeout: float) -> None:
         """Send waiting messages and the last acks, end every thread, and close the HTTP pool.

@@ -93,6 +93,10 @@ class Transport(virtual.Transport):
             self._session = sessions.acquire(credentials, self.options)
         return self._session
 
+    def stats(self) -> dict[str, Any]:
+        """Return what `celery inspect stats` shows of the transport; see `Session.stats`."""
+        return self.session.stats()
+
     @property
     def inherited(self) -> bool:
         """Whether the process from which this one was forked opened the connection."""
@@ -179,3 +183,7 @@ class Transport(virtual.Transport):
         except Empty:
             pass
         self.ready.drained()
+
+
+# A worker of the gevent or eventlet pool makes no transport before it reports itself.
+celery_worker.attach(Transport.driver_type)

@@ -1,0 +1,44 @@
+"""What `celery inspect stats` shows of the transport."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
+from tests.support.transport import CloudflareSite, make_site
+
+
+@pytest.fixture
+def site(emulator: EmulatorProcess, tmp_path: Path) -> Iterator[CloudflareSite]:
+    with make_site(emulator, tmp_path) as site:
+        yield site
+
+
+def stats(site: CloudflareSite) -> dict[str, Any]:
+    """What the one worker of a site tells."""
+    code = (
+        f"import json; from {site.app} import app\n"
+        "print(json.dumps(app.control.inspect(timeout=20, limit=1).stats()))"
+    )
+    told = json.loads(run_python("-c", code, env=site.env(), check=True, timeout=60).stdout)
+    [of_worker] = told.values()
+    return dict(of_worker)
+
+
+@pytest.mark.parametrize(
+    "pool", ["prefork", pytest.param("gevent", marks=pytest.mark.slow), "threads"]
+)
+def test_a_worker_tells_how_its_threads_are(site: CloudflareSite, pool: str) -> None:
+    site.ready(site.worker("-P", pool))
+    told = stats(site)
+    assert told["cloudflare"]["threads"] | {"running": 0} == {
+        "well": True, "running": 0, "errors": 0, "troubled": {},
+    }  # fmt: skip
+    assert told["cloudflare"]["threads"]["running"] >= 3  # poller, acks, the command's queue
+    assert site.emulator.api_token not in json.dumps(told["cloudflare"])

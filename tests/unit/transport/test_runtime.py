@@ -1,0 +1,124 @@
+"""Background threads, which no error ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cutmv.transports.cloudflare import runtime
+from cutmv.transports.cloudflare.runtime import BackgroundThread, shown
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(runtime, "_troubles", runtime._Troubles())
+    monkeypatch.setattr(runtime, "TROUBLE_PAUSE_MAX", 0.001)
+    yield
+
+
+def test_an_unexpected_error_is_logged_and_counted_and_the_thread_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runs: list[str] = []
+    went_on = threading.Event()
+
+    def run() -> None:
+        runs.append(threading.current_thread().name)
+        if len(runs) < 3:
+            raise AttributeError("no such thing")
+        went_on.set()
+        thread.stopping.wait()
+
+    thread = BackgroundThread("work", run)
+    with caplog.at_level(logging.ERROR):
+        thread.start()
+        assert went_on.wait(5)
+    assert runs == ["cloudflare-work"] * 3
+    assert caplog.text.count("Traceback") == 2
+    report = runtime.threads_report()
+    assert not report["well"]
+    assert report["errors"] == 2
+    assert report["troubled"]["cloudflare-work"]["errors"] == 2
+    assert report["troubled"]["cloudflare-work"]["last_error"] == "AttributeError: no such thing"
+    thread.close(5)
+    assert not thread.alive
+
+
+def test_what_even_ends_a_thread_in_silence_does_not_end_it() -> None:
+    runs: list[int] = []
+
+    def run() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise SystemExit
+
+    thread = BackgroundThread("work", run)
+    thread.start()
+    thread.join(5)
+    assert len(runs) == 2
+
+
+def test_the_owner_is_told_that_a_thread_does_not_recover() -> None:
+    hopeless: list[BaseException] = []
+
+    def tell(error: BaseException) -> None:
+        hopeless.append(error)
+        thread.stopping.set()
+
+    def run() -> None:
+        raise ValueError("again")
+
+    thread = BackgroundThread("work", run, on_hopeless=tell)
+    thread.start()
+    thread.join(5)
+    assert [str(error) for error in hopeless] == ["again"]
+    assert runtime.threads_report()["errors"] == runtime.HOPELESS_AFTER + 1  # one more, to end
+
+
+def test_a_thread_that_fails_while_it_ends_is_asked_once_more() -> None:
+    runs: list[int] = []
+
+    def run() -> None:
+        runs.append(1)
+        thread.stopping.wait()
+        raise ValueError("at the end")
+
+    thread = BackgroundThread("work", run)
+    thread.start()
+    thread.close(5)
+    assert not thread.alive
+    assert len(runs) == 2
+
+
+def test_a_thread_is_well_again_after_a_time_without_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runtime.note_trouble("work", ValueError("x"))
+    assert not runtime.threads_report()["well"]
+    monkeypatch.setattr(runtime, "WELL_AFTER", -1.0)
+    report = runtime.threads_report()
+    assert report["well"]
+    assert report["troubled"]["work"]["errors"] == 1
+
+
+def test_few_names_are_kept_of_many_that_met_errors() -> None:
+    for number in range(100):
+        runtime.note_trouble(f"binding-{number}", ValueError(number))
+    report = runtime.threads_report()
+    assert len(report["troubled"]) == runtime._Troubles.most
+    assert report["errors"] == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("redis://:hunter2@host/0 refused", "redis://***@host/0 refused"),
+        ("Illegal header value b'Bearer abc-1'", "Illegal header value b'Bearer ***'"),
+        ("two\nlines", "two lines"),
+    ],
+)
+def test_a_report_shows_no_secret(text: str, safe: str) -> None:
+    assert shown(ValueError(text)) == f"ValueError: {safe}"
