@@ -1,10 +1,12 @@
 /** The bindings of wrangler.toml and the variables that an operator sets. */
 
 import type { Hub } from "./hub.ts";
+import type { Ledger } from "./ledger.ts";
 import type { Patience } from "./patience.ts";
 
 export interface Env extends Patience {
   HUB: DurableObjectNamespace<Hub>;
+  LEDGER: DurableObjectNamespace<Ledger>;
   /** Secret: one or two keys that sign requests in both directions. */
   EDGE_KEYS?: string;
   /** Batches are pushed to `${INGRESS_URL}/v1/deliveries`, the push server of a Celery worker. */

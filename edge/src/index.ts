@@ -1,6 +1,6 @@
 /**
- * The edge Worker: a producer without the REST API's limits, a push consumer for Celery workers,
- * and a hub for broadcasts, which queues can't carry.
+ * The edge Worker: a producer without the REST API's limits, a push consumer for Celery workers, a
+ * hub for broadcasts, which queues can't carry, and the workers' lease ledger.
  *
  * docs/edge.md describes the protocol.
  */
@@ -8,6 +8,7 @@
 import { version } from "../package.json";
 import { type Env, hubOf } from "./env.ts";
 import { readMessage } from "./hub.ts";
+import { readRecord, writeRecord } from "./ledger.ts";
 import { MAX_CLIENT_ID } from "./limits.ts";
 import { asProblem, messagesOf, Problem } from "./problems.ts";
 import { publish } from "./publish.ts";
@@ -15,6 +16,7 @@ import { push } from "./push.ts";
 import { signedJson, signedTarget } from "./signature.ts";
 
 export { Hub } from "./hub.ts";
+export { Ledger } from "./ledger.ts";
 
 type Handler = (
   request: Request,
@@ -34,6 +36,8 @@ const ROUTES: { method: string; path: RegExp; handler: Handler }[] = [
   },
   { method: "GET", path: /^\/v1\/hub$/, handler: connect },
   { method: "POST", path: /^\/v1\/hub\/messages$/, handler: announce },
+  { method: "POST", path: /^\/v1\/ledger\/read$/, handler: readRecord },
+  { method: "POST", path: /^\/v1\/ledger\/write$/, handler: writeRecord },
 ];
 
 export default {

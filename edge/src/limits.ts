@@ -48,6 +48,21 @@ export const BASE_DELAY_S = 1;
 /** Seconds until a message comes again that no worker takes, at most. */
 export const MAX_BACKOFF_S = 600;
 
+// The lease ledger
+
+/** Bytes of a record's key. */
+export const MAX_LEDGER_KEY_BYTES = 512;
+/** Bytes of a record's entry, as JSON. */
+export const MAX_ENTRY_BYTES = 1_024;
+/** Consumers that were lost with a message, as a record counts them. */
+export const MAX_LOSSES = 1_000_000;
+/** Seconds for which a record is kept after its last write: 15 days, and no message lives longer. */
+export const RECORD_KEEP_S = 1_296_000;
+/** Seconds between two sweeps of old records. */
+export const LEDGER_SWEEP_S = 3_600;
+/** Objects that share the records. Another number would lose sight of the records that there are. */
+export const LEDGER_SHARDS = 16;
+
 // The hub
 
 /** Characters of a client's id. */

@@ -2,6 +2,7 @@
 
 export interface Patience {
   HUB_GRACE_S?: string;
+  LEDGER_KEEP_S?: string;
   PUSH_IDLE_S?: string;
   PUSH_WALL_S?: string;
   PUSH_ANEW_AFTER?: string;

@@ -45,7 +45,7 @@ export function asProblem(error: unknown): Problem {
   log("unexpected-error", { error: String(error) });
   const { retryable, overloaded } = error as { retryable?: boolean; overloaded?: boolean };
   if (retryable || overloaded) {
-    return new Problem(503, "The hub is busy or moving.", { "retry-after": "2" });
+    return new Problem(503, "The hub or the ledger is busy or moving.", { "retry-after": "2" });
   }
   return new Problem(500, "The Worker failed; its log says why.");
 }

@@ -11,11 +11,16 @@ import { Problem } from "./problems.ts";
 
 const encoder = new TextEncoder();
 
-/** Check a signed POST, and return its JSON. */
-export async function signedJson(request: Request, env: Env): Promise<unknown> {
+/** Check a signed POST, and return its JSON. Its id is accepted once, unless it `mayRepeat`. */
+export async function signedJson(
+  request: Request,
+  env: Env,
+  { mayRepeat = false } = {},
+): Promise<unknown> {
   const keys = keysOf(env); // first: without a key no body is read
   const body = await bodyOf(request);
-  await verify(request.headers, body, keys, env);
+  await verify(request.headers, body, keys);
+  if (!mayRepeat) await useUp(request.headers, env);
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(body));
   } catch {
@@ -26,7 +31,8 @@ export async function signedJson(request: Request, env: Env): Promise<unknown> {
 /** Check a signed GET. It has no body, so its path and query are what is signed. */
 export async function signedTarget(request: Request, env: Env): Promise<void> {
   const { pathname, search } = new URL(request.url);
-  await verify(request.headers, encoder.encode(pathname + search), keysOf(env), env);
+  await verify(request.headers, encoder.encode(pathname + search), keysOf(env));
+  await useUp(request.headers, env);
 }
 
 /** Return the headers that sign `body` with every key, since the receiver may have either. */
@@ -45,7 +51,7 @@ export async function signatureOf(body: string, env: Env): Promise<Record<string
   };
 }
 
-async function verify(headers: Headers, body: Uint8Array, keys: Uint8Array[], env: Env) {
+async function verify(headers: Headers, body: Uint8Array, keys: Uint8Array[]) {
   const id = headers.get("webhook-id") ?? "";
   const timestamp = headers.get("webhook-timestamp") ?? "";
   const given = headers.get("webhook-signature") ?? "";
@@ -55,11 +61,15 @@ async function verify(headers: Headers, body: Uint8Array, keys: Uint8Array[], en
   if (!(await anyMatches(given, content(id, timestamp, body), keys))) {
     throw new Problem(401, "The signature is wrong: the two ends have different keys.");
   }
-  const ends = (Number(timestamp) + TOLERANCE_S) * 1000;
   if (Math.abs(Date.now() - Number(timestamp) * 1000) > TOLERANCE_S * 1000) {
     throw new Problem(401, "The timestamp is too far from now: check both clocks.");
   }
-  if (!(await guardOf(env).remember(id, ends))) {
+}
+
+/** Note that the id of a verified request is used. */
+async function useUp(headers: Headers, env: Env): Promise<void> {
+  const ends = (Number(headers.get("webhook-timestamp")) + TOLERANCE_S) * 1000;
+  if (!(await guardOf(env).remember(headers.get("webhook-id")!, ends))) {
     throw new Problem(409, "A request with this webhook-id was received before.");
   }
 }

@@ -46,7 +46,7 @@ def test_wrangler_would_deploy_it(env: str, tmp_path: object) -> None:
     where = [f"--config={ROOT / 'wrangler.toml'}", f"--env={env}", f"--outdir={tmp_path}"]
     run = run_tool("wrangler", "deploy", "--dry-run", *where)
     assert run.returncode == 0, run.stderr
-    for binding in ("env.HUB", "env.QUEUE_CUTMV_PROCESSING", "env.CUTMV_STORAGE"):
+    for binding in ("env.HUB", "env.LEDGER", "env.QUEUE_CUTMV_PROCESSING", "env.CUTMV_STORAGE"):
         assert binding in run.stdout
     assert "warning" not in (run.stdout + run.stderr).lower()
 
