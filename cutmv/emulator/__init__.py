@@ -9,7 +9,8 @@ of CUTMV. The modules, each importing only those before it:
 - `schema`: turns a request's JSON into the model, or raises an error;
 - `store`: all the SQL; synchronous, with one connection and a clock that the caller passes in;
 - `commit`: runs the work of many requests in one transaction;
-- `ratelimit`, `faults`, `stats`: the rate limit, injected faults, and counters of calls;
+- `ratelimit`, `faults`, `beliefs`, `stats`: the rate limit, injected faults, what the real API may
+  do otherwise, and counters of calls;
 - `operations`: the work of each call, and the table of routes;
 - `api`, `control`: admits and answers calls, and adds the emulator's own routes under `/_emulator`;
 - `server`, `cli`: the uvicorn server, and the command.

@@ -11,7 +11,7 @@ import hmac
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from cutmv.emulator import errors, schema
+from cutmv.emulator.beliefs import Switches
 from cutmv.emulator.commit import GroupCommit
 from cutmv.emulator.errors import ApiError
 from cutmv.emulator.faults import Faults, Rule
@@ -55,6 +56,7 @@ class Emulator:
     rate_limit: RateLimit | None
     faults: Faults = field(default_factory=Faults)
     stats: Stats = field(default_factory=Stats)
+    switches: Switches = field(default_factory=Switches)
 
 
 def routes(emulator: Emulator) -> list[Route]:
@@ -131,7 +133,8 @@ class _Endpoint:
             response = failure(errors.unknown_error(500))
         emulator.stats.calls[route][str(response.status_code)] += 1
         if emulator.rate_limit:
-            response.headers.update(emulator.rate_limit.headers(token))
+            style = emulator.switches.now.ratelimit
+            response.headers.update(emulator.rate_limit.headers(token, style))
         await response(scope, receive, send)
 
     def _admit(self, token: str, route: str, request: Request) -> None:
@@ -160,6 +163,10 @@ class _Endpoint:
         await _pause(half_s)
         if verdict.answer:
             await _fail_before(verdict.answer, request.receive)
+            if verdict.answer.kind == "page":
+                return Response(_GARBAGE, verdict.answer.status, media_type="text/html")
+            if verdict.answer.kind == "redirect":
+                return Response(status_code=302, headers={"location": "https://elsewhere.invalid"})
         call = Call(
             path=request.path_params,
             query=request.query_params,
@@ -167,6 +174,7 @@ class _Endpoint:
             verdict=verdict,
             faults=emulator.faults,
             stats=emulator.stats,
+            switches=emulator.switches,
         )
         result = await emulator.commits.run(lambda store: operation(call, store))
         await _pause(half_s)
@@ -180,6 +188,8 @@ class _Endpoint:
                 return Response(_GARBAGE, media_type="text/html")
             case "misshapen":
                 return Response(_MISSHAPEN, media_type="application/json")
+            case "failed":
+                return failure(replace(errors.unknown_error(500), status=200))
         return _success(result)
 
 
@@ -199,6 +209,8 @@ async def _fail_before(rule: Rule, receive: Receive) -> None:
             raise errors.overloaded(rule.retry_after)
         case "500" | "503":
             raise errors.unknown_error(int(rule.kind))
+        case "refused":
+            raise ApiError(rule.status, rule.code, "The call is refused.")
         case "drop_before":
             raise _DroppedError(rule.kind)
         case "hang":

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cutmv.emulator.api import Emulator
+from cutmv.emulator.beliefs import Beliefs, parse_beliefs
 from cutmv.emulator.faults import parse_rule
 from cutmv.emulator.model import NewMessage
 from cutmv.emulator.operations import ROUTE_NAMES
@@ -25,6 +26,8 @@ def routes(emulator: Emulator) -> list[Route]:
         Route("/_emulator/faults", control.show_faults, methods=["GET"]),
         Route("/_emulator/faults", control.set_faults, methods=["PUT"]),
         Route("/_emulator/faults", control.clear_faults, methods=["DELETE"]),
+        Route("/_emulator/beliefs", control.show_beliefs, methods=["GET"]),
+        Route("/_emulator/beliefs", control.set_beliefs, methods=["PUT"]),
         Route("/_emulator/stats", control.stats, methods=["GET"]),
         Route("/_emulator/produce", control.produce, methods=["POST"]),
         Route("/_emulator/reset", control.reset, methods=["POST"]),
@@ -58,6 +61,18 @@ class _Control:
         self._emulator.faults.set([])
         return await self.show_faults(request)
 
+    async def show_beliefs(self, request: Request) -> Response:  # noqa: ARG002
+        return JSONResponse(self._emulator.switches.now.as_json())
+
+    async def set_beliefs(self, request: Request) -> Response:
+        """Put the named switches in force, the rest by default; a 400 says what does not fit."""
+        try:
+            beliefs = parse_beliefs(json.loads(await request.body()))
+        except ValueError as error:
+            return _refused(str(error))
+        self._emulator.switches.set(beliefs)
+        return await self.show_beliefs(request)
+
     async def stats(self, request: Request) -> Response:  # noqa: ARG002
         run = self._emulator.commits.run
         messages = await run(lambda store: store.messages.backlogs())
@@ -88,9 +103,10 @@ class _Control:
         return Response(status_code=204)
 
     async def reset(self, request: Request) -> Response:  # noqa: ARG002
-        """Forget queues, messages, faults, statistics and the calls counted so far."""
+        """Forget queues, messages, faults, switches, statistics and the calls counted so far."""
         await self._emulator.commits.run(lambda store: store.reset())
         self._emulator.faults.set([])
+        self._emulator.switches.set(Beliefs())
         self._emulator.stats.reset()
         if self._emulator.rate_limit:
             self._emulator.rate_limit.reset()

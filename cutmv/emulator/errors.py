@@ -140,6 +140,11 @@ def bad_queue_settings(why: str) -> ApiError:
     return ApiError(400, 100128, f"Queue settings are invalid: {why}.")
 
 
+def settings_fixed() -> ApiError:
+    """The account's plan does not let a queue's settings be changed."""
+    return ApiError(403, 100129, "Queue settings can't be changed on the free plan.")
+
+
 def bad_consumer_settings(why: str) -> ApiError:
     """A consumer's settings are out of bounds."""
     return ApiError(400, 100127, f"Consumer settings are invalid: {why}.")

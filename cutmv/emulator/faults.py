@@ -15,6 +15,10 @@ ANSWERS = (
     "503",  # the same, as unavailable
     "drop_before",  # the connection is closed before the work
     "drop_after",  # the work is committed, then the connection is closed
+    "refused",  # refused before the work, with the rule's `status` and `code`
+    "page",  # before the work, a proxy's page of HTML with the rule's `status`
+    "redirect",  # before the work, a 302 to another address
+    "failed",  # the work is committed, then the response has status 200 and `success` false
     "garbage",  # the work is committed, then the response is a proxy's error page with status 200
     "misshapen",  # the work is committed, then the response is JSON of a wrong shape
     "hang",  # neither work nor response, for as long as the caller waits
@@ -23,6 +27,9 @@ ANSWERS = (
 #: Kinds that act on the messages of a pull.
 ON_PULL = ("duplicate", "reorder")
 KINDS = (*ANSWERS, *ON_PULL, "latency")
+
+#: The fields of a rule that are numbers.
+_NUMBERS = ("probability", "count", "retry_after", "latency_ms", "status", "code", "seed")
 
 #: Seconds of `retry-after` in a 429 whose rule names none.
 _RETRY_AFTER = 1
@@ -44,6 +51,9 @@ class Rule:
     retry_after: int = _RETRY_AFTER
     #: Milliseconds that a `latency` rule adds.
     latency_ms: int = 0
+    #: HTTP status and error code of a `refused`; of a `page`, the status.
+    status: int = 400
+    code: int = 0
     #: Seed of the dice, so that they fall the same way in each run.
     seed: int | None = None
     fired: int = 0
@@ -62,15 +72,14 @@ class Rule:
 
     def as_json(self) -> Json:
         """Return the rule as the control API takes it, and how often it fired."""
-        names = ("route", "kind", "probability", "count", "retry_after", "latency_ms", "seed")
-        return {name: getattr(self, name) for name in (*names, "fired")}
+        return {name: getattr(self, name) for name in ("route", "kind", *_NUMBERS, "fired")}
 
 
 def parse_rule(document: Json, routes: frozenset[str]) -> Rule:
     """Return the rule that JSON describes. Error: ValueError, saying what does not fit."""
     if not isinstance(document, Mapping):
         raise ValueError("a rule is not an object")
-    known = {"route", "kind", "probability", "count", "retry_after", "latency_ms", "seed"}
+    known = {"route", "kind", *_NUMBERS}
     if unknown := set(document) - known - {"fired"}:
         raise ValueError(f"a rule has no {sorted(unknown)[0]!r}: it has {', '.join(sorted(known))}")
     route, kind = document.get("route", "*"), str(document.get("kind"))
@@ -78,11 +87,7 @@ def parse_rule(document: Json, routes: frozenset[str]) -> Rule:
         raise ValueError(f"there is no route {route!r}: there are *, {', '.join(sorted(routes))}")
     if kind not in KINDS:
         raise ValueError(f"there is no fault {kind!r}: there are {', '.join(KINDS)}")
-    numbers = {
-        name: document[name]
-        for name in ("probability", "count", "retry_after", "latency_ms", "seed")
-        if document.get(name) is not None
-    }
+    numbers = {name: document[name] for name in _NUMBERS if document.get(name) is not None}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise ValueError(f"{name} is {value!r}: want a number, 0 or more")

@@ -124,7 +124,7 @@ class Consumer:
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue, with its backlog and its consumer."""
+    """A queue, with its backlog and its consumers, oldest first."""
 
     queue_id: str
     queue_name: str
@@ -136,11 +136,17 @@ class Queue:
     backlog_bytes: int
     #: When the whole queue was last purged; None for never.
     purged_ms: int | None
-    consumer: Consumer | None
+    consumers: tuple[Consumer, ...]
+
+    @property
+    def consumer(self) -> Consumer | None:
+        """The consumer whose settings count: the first that pulls, else the first."""
+        pulling = (each for each in self.consumers if each.spec.type == "http_pull")
+        return next(pulling, self.consumers[0] if self.consumers else None)
 
     def as_json(self) -> Json:
         """Return the SDK's `Queue`; only Workers and R2 are producers, and neither exists here."""
-        consumers = [self.consumer.as_json()] if self.consumer else []
+        consumers = [each.as_json() for each in self.consumers]
         shown = {
             "consumers": consumers,
             "consumers_total_count": len(consumers),

@@ -43,14 +43,19 @@ class RateLimit:
         if window.blocked:
             raise errors.rate_limited(self._seconds_left(window))
 
-    def headers(self, token: str) -> Mapping[str, str]:
-        """Return the headers of a response that tell how many calls are left."""
+    def headers(self, token: str, style: str = "one") -> Mapping[str, str]:
+        """Return the headers of a response that tell how many calls are left, in a `style`."""
         window = self._window(token)
-        left = max(QUOTA - window.used, 0)
-        return {
-            "ratelimit": f'"default";r={left};t={self._seconds_left(window)}',
-            "ratelimit-policy": f'"default";q={QUOTA};w={WINDOW_MS // 1000}',
-        }
+        left, seconds = max(QUOTA - window.used, 0), self._seconds_left(window)
+        told = {
+            "one": f'"default";r={left};t={seconds}',
+            "several": f'"burst;r=0;t=9";r=190;t=1, "default" ; t={seconds} ; r={left} ; pk=:YQ==:',
+            "text": f'"default";r="{left}";t="{seconds}"',
+            "garbage": "limit=?;;r=,t=;\u00b1",
+            "missing": "",
+        }[style]
+        policy = f'"default";q={QUOTA};w={WINDOW_MS // 1000}'
+        return {"ratelimit": told, "ratelimit-policy": policy} if told else {}
 
     def reset(self) -> None:
         """Forget all calls."""

@@ -89,6 +89,10 @@ class EmulatorProcess:
         """Let nothing go wrong from now on."""
         self._control("DELETE", "faults")
 
+    def believe(self, **switches: Any) -> None:
+        """Behave as these switches say, and else as we believe that Cloudflare does."""
+        self._control("PUT", "beliefs", switches)
+
     def stats(self) -> dict[str, Any]:
         """What happened since the process started."""
         return self._control("GET", "stats")

@@ -105,18 +105,24 @@ class Messages:
         return [_delivery(row, attempts=row[4]) for row in self._waiting(queue_id, batch_size)]
 
     def acknowledge(
-        self, queue_id: str, acks: Iterable[str], retries: Iterable[Retry]
+        self,
+        queue_id: str,
+        acks: Iterable[str],
+        retries: Iterable[Retry],
+        *,
+        late_acks: bool = True,
     ) -> AckResult:
         """End leases: remove acked messages, and return retried ones. Error: 10104.
 
-        An ack by an expired lease still counts, even when the message is leased again by then. A
-        retry by such a lease does not count, since the message came back already.
+        An ack by an expired lease still counts, even when the message is leased again by then,
+        unless `late_acks` is false. A retry by such a lease does not count, since the message came
+        back already.
         """
         queue = self._settled(queue_id)
         warnings: dict[str, str] = {}
         acked = retried = deletes = 0
         for lease_id in acks:
-            seq = self._leased(queue_id, lease_id, current=False)
+            seq = self._leased(queue_id, lease_id, current=not late_acks, expired=late_acks)
             if seq is None:
                 warnings[lease_id] = "lease is unknown, or its message is no longer in the queue"
                 continue
@@ -165,6 +171,14 @@ class Messages:
         queue = self._settled(queue_id)
         oldest = self._one("SELECT min(created_ms) FROM messages WHERE queue_id = ?", queue_id)
         return Metrics(queue.backlog_count, queue.backlog_bytes, oldest or 0)
+
+    def ready(self, queue_id: str) -> int:
+        """Return how many messages of a queue can be pulled now."""
+        return self._one(
+            "SELECT count(*) FROM messages WHERE queue_id = ? AND visible_ms <= ?",
+            queue_id,
+            self._now_ms(),
+        )
 
     def copy(self, queue_id: str, message_ids: Iterable[str]) -> None:
         """Put copies of messages just pulled into their queue, to repeat their delivery."""
@@ -230,20 +244,27 @@ class Messages:
             (queue_id, self._now_ms(), limit),
         ).fetchall()
 
-    def _leased(self, queue_id: str, handle: str, *, current: bool) -> int | None:
-        """Return the row of a handle; with `current`, only if no later lease was given."""
+    def _leased(
+        self, queue_id: str, handle: str, *, current: bool, expired: bool = True
+    ) -> int | None:
+        """Return the row of a handle; with `current`, only if no later lease was given.
+
+        Without `expired`, only while the lease is not over.
+        """
         parsed = _parse_handle(handle)
         if parsed is None:
             return None
         seq, attempt, message_id = parsed
         row = self._db.execute(
-            "SELECT attempts, leased_ms FROM messages"
+            "SELECT attempts, leased_ms, visible_ms FROM messages"
             " WHERE seq = ? AND queue_id = ? AND message_id = ?",
             (seq, queue_id, message_id),
         ).fetchone()
         if row is None or attempt > row[0]:
             return None
         if current and (attempt != row[0] or row[1] is None):
+            return None
+        if not expired and row[2] <= self._now_ms():
             return None
         return seq
 

@@ -21,15 +21,24 @@ from cutmv.emulator.model import (
 
 _QUEUES = """
 SELECT q.queue_id, q.queue_name, q.jurisdiction, q.created_ms, q.modified_ms, q.delivery_delay,
-    q.delivery_paused, q.message_retention_period, q.backlog_count, q.backlog_bytes, q.purged_ms,
-    c.consumer_id, c.created_ms, c.type, c.settings, c.dead_letter_queue, c.script_name
-FROM queues q LEFT JOIN consumers c USING (queue_id)
+    q.delivery_paused, q.message_retention_period, q.backlog_count, q.backlog_bytes, q.purged_ms
+FROM queues q
+"""
+
+_CONSUMERS = """
+SELECT consumer_id, created_ms, type, settings, dead_letter_queue, script_name
+FROM consumers WHERE queue_id = ? ORDER BY created_ms, consumer_id
 """
 
 #: Selects the queues whose names are in a JSON array; an empty array selects all.
 _CALLED = """
 WHERE json_array_length(:names) = 0
     OR q.queue_name IN (SELECT value FROM json_each(:names))
+"""
+
+_DEAD_LETTERS_COME_FROM = """
+WHERE q.queue_id != ? AND q.queue_id IN
+    (SELECT queue_id FROM consumers WHERE dead_letter_queue = ?)
 """
 
 _SUBSCRIPTIONS = "SELECT subscription_id, created_ms, modified_ms, document FROM subscriptions"
@@ -66,7 +75,7 @@ class Registry:
         row = self._db.execute(_QUEUES + "WHERE q.queue_id = ?", (queue_id,)).fetchone()
         if row is None:
             raise errors.queue_not_found(queue_id)
-        return _queue(row)
+        return self._whole(row)
 
     def queues(self, *, limit: int, offset: int, names: Sequence[str] = ()) -> Sequence[Queue]:
         """Return a page of queues, oldest first; with `names`, of those alone."""
@@ -74,7 +83,7 @@ class Registry:
             f"{_QUEUES} {_CALLED} ORDER BY q.created_ms, q.queue_id LIMIT :limit OFFSET :offset",
             {"names": json.dumps(names), "limit": limit, "offset": offset},
         )
-        return [_queue(row) for row in rows]
+        return [self._whole(row) for row in rows.fetchall()]
 
     def count_queues(self, names: Sequence[str] = ()) -> int:
         """Return how many queues there are; with `names`, how many of those."""
@@ -87,10 +96,9 @@ class Registry:
     def sources_of_dead_letters(self, queue: Queue) -> Sequence[Queue]:
         """Return the other queues whose dead letters come to this one."""
         rows = self._db.execute(
-            _QUEUES + "WHERE c.dead_letter_queue = ? AND q.queue_id != ?",
-            (queue.queue_name, queue.queue_id),
+            _QUEUES + _DEAD_LETTERS_COME_FROM, (queue.queue_id, queue.queue_name)
         )
-        return [_queue(row) for row in rows]
+        return [self._whole(row) for row in rows.fetchall()]
 
     def made_if_missing(self, name: str) -> Queue:
         """Return the queue of this name; create it, as Cloudflare does a dead-letter queue."""
@@ -116,19 +124,21 @@ class Registry:
 
     # --- consumers
 
-    def create_consumer(self, queue_id: str, spec: ConsumerSpec) -> Consumer:
-        """Create the queue's one consumer. Errors: 10104; 11004 when it has one."""
+    def create_consumer(
+        self, queue_id: str, spec: ConsumerSpec, *, another: bool = False
+    ) -> Consumer:
+        """Create the queue's consumer. Errors: 10104; 11004 when it has one, but for `another`."""
         queue = self.queue(queue_id)
-        if queue.consumer:
+        if queue.consumers and not another:
             raise errors.consumer_exists(queue.queue_name)
         return self._put_consumer(queue, secrets.token_hex(16), self._now_ms(), spec)
 
     def consumer(self, queue_id: str, consumer_id: str) -> Consumer:
         """Return the consumer of this id on this queue. Errors: 10104, and consumer not found."""
-        found = self.queue(queue_id).consumer
-        if found is None or found.consumer_id != consumer_id:
-            raise errors.consumer_not_found(consumer_id)
-        return found
+        for found in self.queue(queue_id).consumers:
+            if found.consumer_id == consumer_id:
+                return found
+        raise errors.consumer_not_found(consumer_id)
 
     def update_consumer(self, queue_id: str, consumer_id: str, spec: ConsumerSpec) -> Consumer:
         """Overwrite a consumer. Errors: 10104, and consumer not found."""
@@ -138,7 +148,7 @@ class Registry:
     def delete_consumer(self, queue_id: str, consumer_id: str) -> None:
         """Remove a consumer; its queue's messages stay. Errors: 10104, and consumer not found."""
         self.consumer(queue_id, consumer_id)
-        self._db.execute("DELETE FROM consumers WHERE queue_id = ?", (queue_id,))
+        self._db.execute("DELETE FROM consumers WHERE consumer_id = ?", (consumer_id,))
 
     def _put_consumer(
         self, queue: Queue, consumer_id: str, created_ms: int, spec: ConsumerSpec
@@ -204,7 +214,30 @@ class Registry:
 
     def _named(self, name: str) -> Queue | None:
         row = self._db.execute(_QUEUES + "WHERE q.queue_name = ?", (name,)).fetchone()
-        return None if row is None else _queue(row)
+        return None if row is None else self._whole(row)
+
+    def _whole(self, row: tuple) -> Queue:  # type: ignore[type-arg]  # named just below
+        """Return the queue of a row of `_QUEUES`, with its consumers."""
+        (queue_id, name, jurisdiction, created_ms, modified_ms, delay, paused, retention) = row[:8]
+        (count, size, purged_ms) = row[8:]
+        consumers = [
+            Consumer(each, name, made_ms, ConsumerSpec(kind, json.loads(settings), dead, script))
+            for each, made_ms, kind, settings, dead, script in self._db.execute(
+                _CONSUMERS, (queue_id,)
+            )
+        ]
+        return Queue(
+            queue_id=queue_id,
+            queue_name=name,
+            jurisdiction=jurisdiction,
+            created_ms=created_ms,
+            modified_ms=modified_ms,
+            settings=QueueSettings(delay, bool(paused), retention),
+            backlog_count=count,
+            backlog_bytes=size,
+            purged_ms=purged_ms,
+            consumers=tuple(consumers),
+        )
 
 
 def _settings_row(settings: QueueSettings) -> tuple[int, bool, int]:
@@ -212,28 +245,6 @@ def _settings_row(settings: QueueSettings) -> tuple[int, bool, int]:
         settings.delivery_delay,
         settings.delivery_paused,
         settings.message_retention_period,
-    )
-
-
-def _queue(row: tuple) -> Queue:  # type: ignore[type-arg]  # seventeen columns, named just below
-    (queue_id, name, jurisdiction, created_ms, modified_ms, delay, paused, retention) = row[:8]
-    (count, size, purged_ms) = row[8:11]
-    (consumer_id, consumer_created_ms, kind, settings, dead_letters, script) = row[11:]
-    consumer = None
-    if consumer_id is not None:
-        spec = ConsumerSpec(kind, json.loads(settings), dead_letters, script)
-        consumer = Consumer(consumer_id, name, consumer_created_ms, spec)
-    return Queue(
-        queue_id=queue_id,
-        queue_name=name,
-        jurisdiction=jurisdiction,
-        created_ms=created_ms,
-        modified_ms=modified_ms,
-        settings=QueueSettings(delay, bool(paused), retention),
-        backlog_count=count,
-        backlog_bytes=size,
-        purged_ms=purged_ms,
-        consumer=consumer,
     )
 
 

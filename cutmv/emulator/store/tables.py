@@ -39,14 +39,15 @@ CREATE TABLE IF NOT EXISTS queues (
     purged_ms INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS consumers (
-    queue_id TEXT PRIMARY KEY REFERENCES queues ON DELETE CASCADE,
-    consumer_id TEXT NOT NULL,
+    consumer_id TEXT PRIMARY KEY,
+    queue_id TEXT NOT NULL REFERENCES queues ON DELETE CASCADE,
     created_ms INTEGER NOT NULL,
     type TEXT NOT NULL,
     settings TEXT NOT NULL,
     dead_letter_queue TEXT NOT NULL,
     script_name TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS consumers_by_queue ON consumers (queue_id, created_ms);
 CREATE INDEX IF NOT EXISTS consumers_by_dead_letter_queue ON consumers (dead_letter_queue);
 CREATE TABLE IF NOT EXISTS messages (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

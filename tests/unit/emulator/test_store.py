@@ -289,7 +289,7 @@ def test_deleting_a_queue_takes_its_messages_and_consumer_with_it(bench: Bench) 
     [delivery] = bench.pull()
     bench.store.registry.delete_queue(bench.queue_id)
     again = bench.store.registry.create_queue("work")
-    assert (again.backlog_count, again.consumer) == (0, None)
+    assert (again.backlog_count, again.consumers) == (0, ())
     assert bench.store.messages.acknowledge(again.queue_id, [delivery.handle], []).acked == 0
 
 
