@@ -323,7 +323,8 @@ class Channel(RoutingChannel):
             super().close()
             return
         # The session must last until the running tasks have ended, since their acks need it.
-        session = sessions.acquire(self.session.credentials, self.session.options)
+        session = self.session
+        sessions.retain(session)
         super().close()
         if not self._prefetch.outlive(lambda: sessions.release(session)):
             sessions.release(session)

@@ -10,6 +10,7 @@
     │   ├── ServerFault             5xx, or a response that is none of the API's
     │   ├── NotFound                404: the queue is gone
     │   ├── Refused                 any other 4xx: asking again would change nothing
+    │   ├── ThreadBroken            a thread of the connection does not recover by itself
     │   ├── QueueMissing            the queue does not exist and may not be created
     │   └── PublishFailed           one of the above, met while publishing
     │       └── BatchFailed         the same for a batch: names the messages not sent
@@ -96,6 +97,10 @@ class QueueMissing(CloudflareError):
     """The queue, or its pull consumer, does not exist and may not be created."""
 
 
+class ThreadBroken(CloudflareError):
+    """A background thread on which a connection depends meets errors again and again."""
+
+
 class PublishFailed(CloudflareError):
     """Messages may not have been accepted; the error's text says why."""
 
@@ -157,7 +162,7 @@ class ObjectMissing(ObjectStoreError):
 
 
 #: Errors from which Celery and kombu recover by connecting again.
-CONNECTION_ERRORS = (Unreachable, AccessDenied, Throttled, ServerFault, NotFound)
+CONNECTION_ERRORS = (Unreachable, AccessDenied, Throttled, ServerFault, NotFound, ThreadBroken)
 
 
 def extra_missing(what: str, extra: str) -> ConfigurationError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import os
 import random
 import re
@@ -10,10 +12,13 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 #: First and longest pause (s) before a call is tried again; full jitter takes a random part of it.
 BACKOFF_FIRST = 0.1
@@ -51,14 +56,13 @@ class BackgroundThread:
 
     `run` is its whole work: a loop that returns soon after `stopping` is set. `wake_up` has the
     loop check at once whether it has to stop or to flush; any thread may call it. `prepare` is
-    called before the first start; an error that it raises keeps the thread from starting. Work
-    without a loop needs neither, and no owner: the thread ends when the work is done.
+    called before the first start; an error that it raises keeps the thread from starting.
 
     **No error ends the thread.** One that `run` raises is logged with its traceback and counted,
     and `run` is called again after a pause, which grows from one error to the next. So `run` keeps
     what it works on in its owner, and not in variables of its own. After `HOPELESS_AFTER` errors in
     a row `on_hopeless` is called with the last one, each time; its owner ends what depends on the
-    thread.
+    thread. Work that is done once, and needs no loop and no owner, has `run_aside`.
 
     ::
 
@@ -155,17 +159,13 @@ class BackgroundThread:
                 return
             if was_stopping:
                 return  # the loop was called once more, to end as it should, and failed again
-            self.stopping.wait(full_jitter(self._errors_in_a_row, most=TROUBLE_PAUSE_MAX))
+            if self.stopping.wait(full_jitter(self._errors_in_a_row, most=TROUBLE_PAUSE_MAX)):
+                self._wake_up()  # the wake-up of `stop` may have been taken before the error
 
     def _note(self, error: BaseException, ran: float) -> None:
         """Log and count an error that `run` raised after `ran` seconds; tell if it is hopeless."""
-        logger.error(
-            "cloudflare: the thread %s met an error that nobody expected, and goes on",
-            self.name,
-            exc_info=error,
-        )
+        note_trouble(self.name, error, "it goes on")
         self._errors_in_a_row = 1 if ran > WELL_AFTER else self._errors_in_a_row + 1
-        note_trouble(self.name, error)
         if self._errors_in_a_row >= HOPELESS_AFTER and not self.stopping.is_set():
             self._on_hopeless(error)
 
@@ -189,15 +189,18 @@ class _Troubles:
         self._last: dict[str, tuple[float, str]] = {}
         self.total = 0
 
-    def note(self, name: str, error: BaseException) -> None:
+    def note(self, name: str, error: BaseException) -> bool:
+        """Note an error; return whether it is another than the last of this name, or as good as."""
+        text, now = shown(error), time.monotonic()
         with self._lock:
             self.total += 1
             self._count[name] += 1
-            self._last.pop(name, None)
-            self._last[name] = (time.monotonic(), shown(error))
+            before, last = self._last.pop(name, (-math.inf, ""))
+            self._last[name] = (now, text)
             while len(self._last) > self.most:
                 oldest = next(iter(self._last))
                 del self._last[oldest], self._count[oldest]
+            return text != last or now - before > WELL_AFTER
 
     def report(self) -> dict[str, dict[str, Any]]:
         now = time.monotonic()
@@ -225,9 +228,66 @@ def _forget_parents() -> None:
 os.register_at_fork(after_in_child=_forget_parents)
 
 
-def note_trouble(name: str, error: BaseException) -> None:
-    """Count an error that nobody expected, under the name of the thread or work that met it."""
-    _troubles.note(name, error)
+def note_trouble(name: str, error: BaseException, what_now: str) -> None:
+    """Log an error that nobody expected, with its traceback, and count it.
+
+    `name` is that of the thread or the work that met it, and `what_now` says how that goes on. One
+    that is the same as the last a moment ago has no traceback again.
+    """
+    is_new = _troubles.note(name, error)
+    logger.error(
+        "cloudflare: %s met an error that nobody expected (%s); %s",
+        name,
+        shown(error),
+        what_now,
+        exc_info=error if is_new else None,
+    )
+
+
+def in_parallel(
+    name: str, most: int, act: Callable[[_Item], _Result], items: Iterable[_Item]
+) -> list[_Result | Exception]:
+    """Call `act` for each item, up to `most` at a time; return its results, or what it raised.
+
+    The caller's thread takes part, and does it all where no thread can be started (at the exit of
+    the interpreter, say).
+    """
+    todo = deque(enumerate(items))
+    done: list[_Result | Exception] = [RuntimeError("its thread was ended")] * len(todo)
+
+    def work() -> None:
+        while True:
+            try:
+                index, item = todo.popleft()
+            except IndexError:
+                return
+            try:
+                done[index] = act(item)
+            except Exception as error:
+                done[index] = error
+
+    helpers: list[threading.Thread] = []
+    with contextlib.suppress(RuntimeError):
+        for _ in range(min(most, len(todo)) - 1):
+            helpers.append(run_aside(name, work))
+    work()
+    for helper in helpers:
+        helper.join()
+    return done
+
+
+def run_aside(name: str, work: Callable[[], None]) -> threading.Thread:
+    """Start a daemon thread that does `work` once; an unexpected error is logged and counted."""
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:
+            note_trouble(thread.name, error, "its work is left undone")
+
+    thread = threading.Thread(target=guarded, name=f"cloudflare-{name}", daemon=True)
+    thread.start()
+    return thread
 
 
 def threads_report() -> dict[str, Any]:

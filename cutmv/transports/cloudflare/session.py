@@ -11,13 +11,14 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from cutmv.transports.cloudflare import celery_worker, runtime
 from cutmv.transports.cloudflare.api import Client, Credentials
 from cutmv.transports.cloudflare.consumer import DeadLetters
 from cutmv.transports.cloudflare.edge import HubClient, PushServer
-from cutmv.transports.cloudflare.errors import CloudflareError, Unreachable
+from cutmv.transports.cloudflare.errors import CloudflareError, ThreadBroken, Unreachable
 from cutmv.transports.cloudflare.fanout import (
     Broadcaster,
     FanoutServices,
@@ -51,6 +52,10 @@ class Session:
 
     def __init__(self, credentials: Credentials, options: Options) -> None:
         self.pid = os.getpid()
+        #: Whether a thread that all consumers need does not recover: no new user gets the session.
+        self.broken = False
+        #: Called then, with an error that ends a connection; each adds itself, and removes itself.
+        self.on_broken: set[Callable[[Exception], object]] = set()
         self.credentials = credentials
         self.options = options
         self.client = Client(credentials, options)
@@ -73,6 +78,7 @@ class Session:
             if options.lease_ledger
             else None,
             self._lease_seconds or 0.0,
+            on_hopeless=self._break,
         )
         self.dead_letters = DeadLetters(
             self.client, self.directory, self.acknowledger, options.publish_timeout
@@ -109,7 +115,7 @@ class Session:
 
         Each of the threads may take `timeout` seconds.
         """
-        self.temporary_queues.unbind()
+        self.temporary_queues.close(timeout)
         self.broadcaster.close(timeout)
         if self.hub is not None:
             self.hub.close(timeout)
@@ -118,6 +124,12 @@ class Session:
         self.claim_checks.close(timeout)
         self._sender.close()
         self.client.close()
+
+    def _break(self, error: BaseException) -> None:
+        """End the connections; those made from now on get a new session, with its own threads."""
+        self.broken = True
+        for listener in list(self.on_broken):
+            listener(ThreadBroken(f"messages can't be acked: {runtime.shown(error)}"))
 
     def _on_pulled(self) -> None:
         self.broadcaster.disbelieve_list()
@@ -145,7 +157,7 @@ _Key = tuple[Credentials, Options]
 
 _lock = threading.Lock()
 _sessions: dict[_Key, Session] = {}
-_users: dict[_Key, int] = {}
+_users: dict[Session, int] = {}  # also of broken sessions, which have no new users
 _failures: dict[_Key, tuple[float, CloudflareError]] = {}
 
 
@@ -154,23 +166,31 @@ def acquire(credentials: Credentials, options: Options) -> Session:
     key = (credentials, options)
     with _lock:
         session = _sessions.get(key)
-        if session is None:
+        if session is None or session.broken:
             session = _sessions[key] = Session(credentials, options)
-            _users[key] = 0
-        _users[key] += 1
+            _users[session] = 0
+        _users[session] += 1
         return session
+
+
+def retain(session: Session) -> None:
+    """Have one more caller of `release` before the session is closed."""
+    with _lock:
+        _users[session] += 1
 
 
 def release(session: Session) -> None:
     """Give a session back; close it when no other caller of `acquire` has it."""
     key = (session.credentials, session.options)
     with _lock:
-        if _sessions.get(key) is not session:
+        if session not in _users:
             return  # a parent process's, or already closed at exit
-        _users[key] -= 1
-        if _users[key]:
+        _users[session] -= 1
+        if _users[session]:
             return
-        del _sessions[key], _users[key]
+        del _users[session]
+        if _sessions.get(key) is session:
+            del _sessions[key]
     session.close(session.options.close_timeout)
 
 
@@ -208,19 +228,19 @@ def _forget_parents() -> None:
     The parent's sessions are kept, unused, so that garbage collection runs no code of theirs.
     """
     global _lock, _sessions, _users, _failures
-    _inherited.append(_sessions)
+    _inherited.append(_users)
     _lock, _sessions, _users, _failures = threading.Lock(), {}, {}, {}
 
 
 def _close_all() -> None:
     with _lock:
-        sessions = list(_sessions.values())
+        sessions = list(_users)
         _sessions.clear()
         _users.clear()
     for session in sessions:
         session.close(EXIT_TIMEOUT)
 
 
-_inherited: list[dict[_Key, Session]] = []
+_inherited: list[dict[Session, int]] = []
 os.register_at_fork(after_in_child=_forget_parents)
 atexit.register(_close_all)

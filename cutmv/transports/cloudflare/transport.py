@@ -91,6 +91,7 @@ class Transport(virtual.Transport):
         if self._session is None or self.inherited:
             credentials = Credentials.read(self.client.hostname, self.client.password)
             self._session = sessions.acquire(credentials, self.options)
+            self._session.on_broken.add(self.ready.fail)
         return self._session
 
     def stats(self) -> dict[str, Any]:
@@ -148,6 +149,7 @@ class Transport(virtual.Transport):
     def _release(self) -> None:
         session, self._session = self._session, None
         if session is not None:
+            session.on_broken.discard(self.ready.fail)
             sessions.release(session)
 
     # The consumer's loop.

@@ -31,7 +31,7 @@ def test_hops_end_at_the_time_and_never_hand_out_a_message_early(
     assert due - now <= delays.MAX_HOLD
     # Late by no more than the last delivery was, and a rounded second never counts twice.
     assert now - due <= max(lateness) + 1e-5
-    assert hops <= wait / min(delays.MAX_DELAY, retention / 2) + 2
+    assert hops <= wait / min(delays.MAX_DELAY, retention // 2) + 2
 
 
 @given(seconds=st.integers(0, 10**9), offset=st.integers(-14, 14))

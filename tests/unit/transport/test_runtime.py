@@ -28,7 +28,7 @@ def test_an_unexpected_error_is_logged_and_counted_and_the_thread_goes_on(
     def run() -> None:
         runs.append(threading.current_thread().name)
         if len(runs) < 3:
-            raise AttributeError("no such thing")
+            raise AttributeError(f"no such thing as {len(runs)}")
         went_on.set()
         thread.stopping.wait()
 
@@ -42,7 +42,9 @@ def test_an_unexpected_error_is_logged_and_counted_and_the_thread_goes_on(
     assert not report["well"]
     assert report["errors"] == 2
     assert report["troubled"]["cloudflare-work"]["errors"] == 2
-    assert report["troubled"]["cloudflare-work"]["last_error"] == "AttributeError: no such thing"
+    assert report["troubled"]["cloudflare-work"]["last_error"] == (
+        "AttributeError: no such thing as 2"
+    )
     thread.close(5)
     assert not thread.alive
 
@@ -96,7 +98,7 @@ def test_a_thread_that_fails_while_it_ends_is_asked_once_more() -> None:
 def test_a_thread_is_well_again_after_a_time_without_errors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runtime.note_trouble("work", ValueError("x"))
+    runtime.note_trouble("work", ValueError("x"), "it goes on")
     assert not runtime.threads_report()["well"]
     monkeypatch.setattr(runtime, "WELL_AFTER", -1.0)
     report = runtime.threads_report()
@@ -106,7 +108,7 @@ def test_a_thread_is_well_again_after_a_time_without_errors(
 
 def test_few_names_are_kept_of_many_that_met_errors() -> None:
     for number in range(100):
-        runtime.note_trouble(f"binding-{number}", ValueError(number))
+        runtime.note_trouble(f"binding-{number}", ValueError(number), "it goes on")
     report = runtime.threads_report()
     assert len(report["troubled"]) == runtime._Troubles.most
     assert report["errors"] == 100
@@ -122,3 +124,49 @@ def test_few_names_are_kept_of_many_that_met_errors() -> None:
 )
 def test_a_report_shows_no_secret(text: str, safe: str) -> None:
     assert shown(ValueError(text)) == f"ValueError: {safe}"
+
+
+def test_the_same_error_again_has_no_second_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        try:
+            raise ValueError("x")
+        except ValueError as error:
+            runtime.note_trouble("work", error, "it goes on")
+    assert caplog.text.count("ValueError: x); it goes on") == 3
+    assert caplog.text.count("Traceback") == 1
+
+
+def test_work_beside_is_done_once_and_its_error_counted() -> None:
+    def work() -> None:
+        raise ValueError("x")
+
+    thread = runtime.run_aside("once", work)
+    thread.join(5)
+    assert list(runtime.threads_report()["troubled"]) == ["cloudflare-once"]
+
+
+def act(number: int) -> int:
+    """The reciprocal of a number, in thousandths."""
+    return 1000 // number
+
+
+def test_one_of_many_that_fails_does_not_hold_up_the_others() -> None:
+    results = runtime.in_parallel("part", 8, act, range(-5, 5))
+    assert isinstance(results.pop(5), ZeroDivisionError)
+    assert results == [1000 // number for number in range(-5, 5) if number]
+
+
+def test_what_is_done_in_parallel_runs_side_by_side() -> None:
+    together = threading.Barrier(4, timeout=5)
+    assert len(runtime.in_parallel("part", 4, lambda _: together.wait(), range(4))) == 4
+    assert runtime.in_parallel("part", 4, act, []) == []
+
+
+def test_where_no_thread_can_be_started_the_caller_does_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert runtime.in_parallel("part", 8, act, [1, 2]) == [1000, 500]

@@ -15,6 +15,7 @@ from cutmv.transports.cloudflare.errors import CloudflareError
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
 from cutmv.transports.cloudflare.messages import limits
 from cutmv.transports.cloudflare.queues import Queue, QueueDirectory
+from cutmv.transports.cloudflare.runtime import note_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,9 @@ class DeadLetters:
                     )
                     delivery.leave_to_copy()
                     self._acknowledger.reject(delivery)
-        except CloudflareError as error:
+        except Exception as error:
+            if not isinstance(error, CloudflareError):
+                note_trouble(f"dead letters of {queue.name}", error, "they wait to be moved")
             logger.error(
                 "cloudflare: %d message(s) of queue %r can't be read and wait to be moved to %r: "
                 "%s",

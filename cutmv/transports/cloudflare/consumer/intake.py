@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cutmv.transports.cloudflare.consumer.dead_letters import DeadLetters
@@ -17,14 +16,26 @@ from cutmv.transports.cloudflare.errors import (
     ObjectStoreError,
 )
 from cutmv.transports.cloudflare.leases import Acknowledger, Deadly, Delivery
-from cutmv.transports.cloudflare.messages import ClaimChecks, Outgoing, claim_check, envelope, eta
+from cutmv.transports.cloudflare.messages import (
+    ClaimChecks,
+    Outgoing,
+    Undecodable,
+    claim_check,
+    envelope,
+    eta,
+)
 from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue, QueueName
+from cutmv.transports.cloudflare.runtime import in_parallel, note_trouble
 
 logger = logging.getLogger(__name__)
 
 #: Seconds until a message is delivered again after its further delay was not accepted, its object
 #: could not be read, or the ledger could not tell whether another consumer has it.
 INTAKE_RETRY_DELAY = 10.0
+
+#: The same for one that met an error which nobody expected: at first, and at most. Each time counts
+#: as a delivery, so that in the end Cloudflare moves it to the dead letters.
+UNEXPECTED_RETRY_DELAY, UNEXPECTED_RETRY_DELAY_MAX = 10.0, 300.0
 
 #: Messages of a pull about which the ledger is asked concurrently.
 LEDGER_READERS = 8
@@ -67,20 +78,54 @@ class Intake:
         """Return the deliveries that go to the consumer, with their messages decoded.
 
         A message that is not due, or that another consumer still has, waits on in the queue. A
-        message that can't be read becomes a dead letter. Calls Cloudflare, the ledger and the
+        message that can't be read becomes a dead letter. One that meets an error which nobody
+        expected comes again later, and holds up no other. Calls Cloudflare, the ledger and the
         object store, so only threads that may block call it.
         """
+        try:
+            return self._admit(deliveries)
+        except Exception as error:
+            for each in deliveries:
+                if not each.ended:
+                    self._set_back(each, error)
+            return []
+
+    def _admit(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         unreadable: list[Unreadable] = []
         deferred: list[Deferred] = []
-        read = [each for each in deliveries if self._read(each, unreadable)]
+        read = self._those(deliveries, lambda each: self._read(each, unreadable))
         now = time.time()
-        due = [each for each in read if not self._postpone(each, now, deferred)]
+        due = self._those(read, lambda each: not self._postpone(each, now, deferred))
         admitted = self._complete(self._untaken(due, deferred, unreadable), unreadable)
         if unreadable:
             self._dead_letters.move(self.queue, unreadable)
         if deferred:
             self._defer(deferred)
         return admitted
+
+    def _those(
+        self, deliveries: Sequence[Delivery], keep: Callable[[Delivery], bool]
+    ) -> list[Delivery]:
+        """Return the deliveries for which `keep` returns true; have those come again that it fails.
+
+        An error about one message must not hold up the others.
+        """
+        kept = []
+        for each in deliveries:
+            try:
+                if keep(each):
+                    kept.append(each)
+            except Exception as error:
+                self._set_back(each, error)
+        return kept
+
+    def _set_back(self, delivery: Delivery, error: Exception) -> None:
+        """Have a message that met an error which nobody expected come again later."""
+        often = min(delivery.attempts - 1, 16)
+        delay = min(UNEXPECTED_RETRY_DELAY_MAX, UNEXPECTED_RETRY_DELAY * 2**often)
+        message = f"message {delivery.entry.get('id')} comes again in {delay:.0f} s"
+        note_trouble(f"intake of {self.name}", error, message)
+        self._acknowledger.requeue(delivery, delay)
 
     def _read(self, delivery: Delivery, unreadable: list[Unreadable]) -> bool:
         """Decode a delivery's message from its entry; return whether that was possible."""
@@ -127,33 +172,33 @@ class Intake:
         ]
         if not doubtful or not self._acknowledger.has_ledger:
             return deliveries
-        workers = min(LEDGER_READERS, len(doubtful))
-        with ThreadPoolExecutor(workers, "cloudflare-ledger-reader") as pool:
-            answers = dict(zip(doubtful, pool.map(self._take, doubtful), strict=True))
-        untaken = []
-        for each in deliveries:
-            wait = answers.get(each, 0.0)
-            if wait == 0.0:
-                untaken.append(each)
-                continue
-            each.owned = False
-            if isinstance(wait, Deadly):
-                unreadable.append((each, str(wait)))
-            elif wait is None:
-                self._acknowledger.ack(each)  # it is done
-            else:
-                self._put_back(each, wait, deferred)
-        return untaken
+        taken = in_parallel("ledger-reader", LEDGER_READERS, self._take, doubtful)
+        answers = dict(zip(doubtful, taken, strict=True))
 
-    def _take(self, delivery: Delivery) -> float | Deadly | None:
-        """Ask the ledger about a message; return what `Acknowledger.take` returns, or its `Deadly`.
+        def is_ours(delivery: Delivery) -> bool:
+            wait = answers.get(delivery, 0.0)
+            if wait == 0.0:
+                return True
+            delivery.owned = False
+            if isinstance(wait, Deadly):
+                unreadable.append((delivery, str(wait)))
+            elif isinstance(wait, Exception):
+                raise wait
+            elif wait is None:
+                self._acknowledger.ack(delivery)  # it is done
+            else:
+                self._put_back(delivery, wait, deferred)
+            return False
+
+        return self._those(deliveries, is_ours)
+
+    def _take(self, delivery: Delivery) -> float | None:
+        """Ask the ledger about a message; return what `Acknowledger.take` returns.
 
         Where the ledger does not answer, return the delay with which the message waits.
         """
         try:
             return self._acknowledger.take(delivery, self._allowed)
-        except Deadly as error:
-            return error
         except LedgerUnavailable as error:
             logger.warning("cloudflare: message %s waits: %s", delivery.lease.key, error)
             return INTAKE_RETRY_DELAY
@@ -178,16 +223,21 @@ class Intake:
         if references:
             claims = [(each.entry, each.message) for each in references]
             read = dict(zip(references, self._claim_checks.read_all(claims), strict=True))
-        complete = []
-        for each in deliveries:
-            message = read.get(each, each.message)
-            if isinstance(message, ObjectStoreError) and not isinstance(message, ObjectMissing):
-                self._read_again(each, message)
+
+        def is_complete(delivery: Delivery) -> bool:
+            message = read.get(delivery, delivery.message)
+            if isinstance(message, ObjectMissing | Undecodable):
+                unreadable.append((delivery, str(message)))
+            elif isinstance(message, ObjectStoreError):
+                self._read_again(delivery, message)
             elif isinstance(message, Exception):
-                unreadable.append((each, str(message)))
+                raise message
             else:
-                each.message = message
-                complete.append(each)
+                delivery.message = message
+                return True
+            return False
+
+        complete = self._those(deliveries, is_complete)
         self._acknowledger.extend(*complete)
         return complete
 
@@ -214,6 +264,9 @@ class Intake:
             logger.warning("cloudflare: %d message(s) wait to be delayed: %s", len(deferred), error)
             for delivery, _ in deferred:
                 self._acknowledger.requeue(delivery, INTAKE_RETRY_DELAY)
+        except Exception as error:
+            for delivery, _ in deferred:
+                self._set_back(delivery, error)
         else:
             for delivery, _ in deferred:
                 delivery.leave_to_copy()

@@ -14,11 +14,16 @@ from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.consumer.intake import Intake
 from cutmv.transports.cloudflare.consumer.qos import QoS
 from cutmv.transports.cloudflare.edge import HubClient
-from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, NotFound
+from cutmv.transports.cloudflare.errors import (
+    AccessDenied,
+    CloudflareError,
+    NotFound,
+    ThreadBroken,
+)
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import QueueDirectory
-from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
+from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter, shown
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +43,9 @@ class Poller:
 
     The poller retries through outages, because a worker that reconnects forgets the tasks it has
     prefetched. An error that only an operator can mend (a refused token, a deleted queue) ends the
-    thread and goes to `on_error`, so that Celery reconnects and logs it. `on_deliveries` receives
-    the deliveries that the intakes admit. `lease_seconds` is how long a pull leases messages for.
+    thread and goes to `on_error`, so that Celery reconnects and logs it. So does an error that
+    nobody expected, if the thread meets such errors again and again. `on_deliveries` receives the
+    deliveries that the intakes admit. `lease_seconds` is how long a pull leases messages for.
     """
 
     def __init__(
@@ -70,7 +76,10 @@ class Poller:
         self._on_deliveries, self._on_error = on_deliveries, on_error
         self._wake_up = threading.Event()
         self._thread = BackgroundThread(
-            f"poller-{intakes[0].queue.name}", self._run, self._look_at_once
+            f"poller-{intakes[0].queue.name}",
+            self._run,
+            self._look_at_once,
+            on_hopeless=self._give_up,
         )
 
     @property
@@ -80,7 +89,6 @@ class Poller:
 
     def start(self) -> None:
         """Start pulling."""
-        self._qos.join(self)
         self._thread.start()
 
     def stop(self) -> None:
@@ -96,19 +104,25 @@ class Poller:
         self._qos.wake()
 
     def _run(self) -> None:
+        self._qos.join(self)
         try:
             with self._watched():
                 self._pull_on()
         except CloudflareError as error:
-            for intake in self._intakes:
-                self._directory.forget(intake.name)
-            if not self.stopped:
-                self._on_error(error)
-        except Exception as error:
-            logger.exception("cloudflare: the poller of queue %r broke", self._name)
-            self._on_error(error)
+            self._end_connection(error)
         finally:
             self._qos.leave(self)
+
+    def _give_up(self, error: BaseException) -> None:
+        line = f"queue {self._name!r} can't be pulled from: {shown(error)}"
+        self._end_connection(ThreadBroken(line))
+        self._thread.stop()
+
+    def _end_connection(self, error: CloudflareError) -> None:
+        for intake in self._intakes:
+            self._directory.forget(intake.name)
+        if not self.stopped:
+            self._on_error(error)
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -150,7 +164,11 @@ class Poller:
             if failures > 1:
                 logger.info("cloudflare: pulling from %r works again", self._name)
             failures = 0
-            deliveries = self._admit(pulled, started + self._lease_seconds)
+            try:
+                deliveries = self._admit(pulled, started + self._lease_seconds)
+            except BaseException:
+                self._qos.unreserve(room)
+                raise
             self._qos.unreserve(room - len(deliveries))
             if self.stopped:
                 self._qos.unreserve(len(deliveries))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -17,13 +16,8 @@ from cutmv.transports.cloudflare.edge import DeliveryCallback, Outcome, PushServ
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery, Lease
 from cutmv.transports.cloudflare.messages import envelope
 
-logger = logging.getLogger(__name__)
-
 #: Ids of recently acked messages that are kept: when the outcome got lost, a copy is not run.
 MAX_DONE_KEYS = 10_000
-
-#: Seconds until a message that met an error in the intake is delivered again.
-PUSH_RETRY_DELAY = 10
 
 BUSY, ACK = Outcome("busy"), Outcome("ack")
 
@@ -154,14 +148,7 @@ class PushConsumer:
         )
 
     def _admit(self, intake: Intake, fresh: list[Delivery]) -> None:
-        admitted: list[Delivery] = []
-        try:
-            admitted = intake.admit(fresh)
-        except Exception:
-            logger.exception("cloudflare: messages of queue %r come again", intake.name)
-            for delivery in fresh:
-                delivery.owned = False
-                self._acknowledger.requeue(delivery, PUSH_RETRY_DELAY)
+        admitted = intake.admit(fresh)
         for delivery in admitted:
             running = self._running.get(delivery.lease.key)
             if running is not None:

@@ -14,6 +14,7 @@ from kombu.transport import virtual
 
 from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
+from cutmv.transports.cloudflare.runtime import note_trouble
 
 #: Messages of one pull at most (Cloudflare's limit).
 MAX_PULL = 100
@@ -259,7 +260,10 @@ class QoS(virtual.QoS):
             on_empty = self._on_empty.pop()
         except IndexError:
             return
-        on_empty()
+        try:
+            on_empty()
+        except Exception as error:  # whoever acked the last message can't mend it
+            note_trouble("the close of a session", error, "its threads may run on")
 
     def _freed(self) -> None:
         """Wake the pollers that wait for room, if there is enough of it.

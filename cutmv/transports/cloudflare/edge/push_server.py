@@ -93,7 +93,7 @@ class PushServer:
         self._handlers: dict[str, PushHandler] = {}
         self._socket: socket.socket | None = None
         self._server: Any = None
-        self._thread = BackgroundThread("push-server", lambda: self._server.run([self._socket]))
+        self._thread = BackgroundThread("push-server", self._serve)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -125,11 +125,21 @@ class PushServer:
         """End each connection when its tasks have ended, or after `timeout` seconds."""
         if not self._thread.started:
             return
+        self._thread.stopping.set()
         self._server.config.timeout_graceful_shutdown = math.ceil(timeout)
         self._server.should_exit = True
         self._thread.close(timeout + THREAD_TIMEOUT)
         if self._socket is not None:
             self._socket.close()
+
+    def _serve(self) -> None:
+        if self._thread.stopping.is_set():
+            return
+        if self._socket is None or self._socket.fileno() < 0:  # the server closed it at an error
+            self._listen()
+        self._server.run([self._socket])
+        if not self._thread.stopping.is_set():
+            raise RuntimeError("the push server ended unasked")
 
     def _listen(self) -> None:
         try:

@@ -21,7 +21,7 @@ from cutmv.transports.cloudflare.queues import (
     binding_retention,
     matches,
 )
-from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
+from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter, note_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -138,10 +138,13 @@ class BindingPoller:
         pulled = services.client.pull(self.queue_id, most, LEASE_SECONDS, deadline).messages
         for entry in pulled:
             delivery = Delivery.pulled(self.queue_id, entry)
-            message = self._read(delivery)
+            try:
+                message = self._read(delivery)
+                if message is not None and self._is_bound(message):
+                    self._owner.arrive(self.binding.queue, message)
+            except Exception as error:  # one message must not hold up the others
+                note_trouble(f"temporary queue {self.binding.queue}", error, "it is dropped")
             services.acknowledger.ack(delivery)
-            if message is not None and self._is_bound(message):
-                self._owner.arrive(self.binding.queue, message)
         if pulled:
             self._owner.on_pulled()
         return len(pulled)

@@ -27,7 +27,7 @@ from cutmv.transports.cloudflare.fanout.temporary_queues import TemporaryQueues
 from cutmv.transports.cloudflare.messages import BroadcastMessage
 from cutmv.transports.cloudflare.messages.limits import in_calls, size
 from cutmv.transports.cloudflare.queues import TemporaryBinding
-from cutmv.transports.cloudflare.runtime import BackgroundThread
+from cutmv.transports.cloudflare.runtime import BackgroundThread, note_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -258,6 +258,9 @@ class Broadcaster:
         except CloudflareError as error:
             self.dropped += 1
             logger.warning("cloudflare: a message to exchange %r: %s", message.exchange, error)
+        except Exception as error:  # one message must not hold up the others
+            self.dropped += 1
+            note_trouble(self._thread.name, error, f"a message to {message.exchange!r} is dropped")
 
     def _may_lack_binding(self, message: BroadcastMessage) -> bool:
         """Return whether to list the queues again for a reply; wait until that is allowed.

@@ -19,7 +19,7 @@ from cutmv.transports.cloudflare.errors import (
 from cutmv.transports.cloudflare.fanout.binding_poller import BindingPoller, FanoutServices
 from cutmv.transports.cloudflare.messages import claim_check, envelope
 from cutmv.transports.cloudflare.queues import Binding, TemporaryBinding, binding_retention
-from cutmv.transports.cloudflare.runtime import BackgroundThread
+from cutmv.transports.cloudflare.runtime import run_aside
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class TemporaryQueues:
         self._wanted: dict[Binding, float | None] = {}
         self._pollers: dict[Binding, BindingPoller] = {}
         self._seen: dict[str, OrderedDict[str, None]] = {}
+        self._asides: list[threading.Thread] = []
         if hub is not None:
             hub.on_message, hub.on_away = self._take_hub_message, self._stand_in
         self._names: set[TemporaryBinding] = set()  # also of bindings that are being closed
@@ -139,9 +140,19 @@ class TemporaryQueues:
             self._give(came.queues, message)
             return
         # The hub's thread must not wait for the object store.
-        BackgroundThread(
-            "hub-object", lambda: self._take_object(came.queues, entry, message)
-        ).start()
+        self._aside("hub-object", lambda: self._take_object(came.queues, entry, message))
+
+    def _aside(self, name: str, work: Callable[[], None]) -> None:
+        """Do `work` in a thread of its own, for which `close` waits."""
+        self._asides = [thread for thread in self._asides if thread.is_alive()]
+        self._asides.append(run_aside(name, work))
+
+    def close(self, timeout: float) -> None:
+        """Remove all bindings, and wait up to `timeout` seconds for the threads at work."""
+        self.unbind()
+        deadline = time.monotonic() + timeout
+        for thread in self._asides:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _take_object(
         self, queues: Iterable[str], entry: dict[str, Any], reference: dict[str, Any]
@@ -163,7 +174,7 @@ class TemporaryQueues:
     def _stand_in(self) -> None:
         """Open binding queues in place of the hub, in a thread: the hub client's reconnects."""
         if self._standing_in.acquire(blocking=False):
-            BackgroundThread("stand-in", self._open_all).start()
+            self._aside("stand-in", self._open_all)
 
     def _open_all(self) -> None:
         try:

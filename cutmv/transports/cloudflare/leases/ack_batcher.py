@@ -49,6 +49,7 @@ class AckBatcher:
         linger: float,
         discard: Callable[[Sequence[str]], None],
         on_trouble: Callable[[list[Delivery]], None],
+        on_hopeless: Callable[[BaseException], object] = lambda _: None,
     ) -> None:
         self._client = client
         self._linger = linger
@@ -57,7 +58,9 @@ class AckBatcher:
         self._handed_over: deque[Ending] = deque()
         self._wake_ups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._enough = 1  # so many endings handed over wake the thread
-        self._thread = BackgroundThread("acks", self._run, lambda: self._wake_ups.put(None))
+        self._thread = BackgroundThread(
+            "acks", self._run, lambda: self._wake_ups.put(None), on_hopeless=on_hopeless
+        )
         # Used by the thread alone:
         self._pending: dict[str, deque[Ending]] = {}
         self._flushes: list[threading.Event] = []
@@ -88,11 +91,7 @@ class AckBatcher:
         while not self._thread.stopping.is_set():
             self._collect()
             if self._due is not None and time.monotonic() >= self._due:
-                try:
-                    self._send_all()
-                except Exception:  # without this thread no ack would be sent any more
-                    logger.exception("cloudflare: acks met an error, and are tried again")
-                    self._due = time.monotonic() + PAUSE_MAX
+                self._send_all()
             if not self._pending:
                 for flushed in self._flushes:
                     flushed.set()

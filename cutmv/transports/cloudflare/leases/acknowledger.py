@@ -26,7 +26,8 @@ class Acknowledger:
 
     `linger` is how many seconds an ack waits for others to share its call. `discard` receives the
     keys of objects whose messages are gone. `open_ledger` opens the ledger, whose records count for
-    `lease_seconds`; it is none where there is no ledger.
+    `lease_seconds`; it is none where there is no ledger. `on_hopeless` is called where a thread
+    does not recover from errors that nobody expected: then nothing more should be consumed.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class Acknowledger:
         discard: Callable[[Sequence[str]], None] = lambda _: None,
         open_ledger: Callable[[], Ledger] | None = None,
         lease_seconds: float = 0.0,
+        *,
+        on_hopeless: Callable[[BaseException], object] = lambda _: None,
     ) -> None:
         self._discard = discard
         self._renewer: LeaseRenewer | None = None
         if open_ledger is not None:
-            self._renewer = LeaseRenewer(open_ledger, self._end_now, lease_seconds)
-        self._batcher = AckBatcher(client, linger, discard, self._note_done)
+            self._renewer = LeaseRenewer(open_ledger, self._end_now, lease_seconds, on_hopeless)
+        self._batcher = AckBatcher(client, linger, discard, self._note_done, on_hopeless)
 
     @property
     def has_ledger(self) -> bool:
@@ -101,6 +104,9 @@ class Acknowledger:
         self._batcher.close(timeout)
 
     def _end(self, delivery: Delivery, delay: float | None) -> None:
+        if delivery.ended:
+            return
+        delivery.ended = True
         lease, renewer = delivery.lease, self._renewer
         if renewer is not None and delivery.owned:
             renewer.forget(delivery)

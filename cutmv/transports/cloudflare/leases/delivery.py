@@ -48,6 +48,7 @@ class Delivery:
             process writes nothing about it to the ledger.
         on_end: In push mode, called when the message has ended, in place of the API: with the delay
             (s) until it is delivered again, or none for an ack. It must not block.
+        ended: Whether it has been acked, requeued or rejected, which is done once.
         on_lost: Called when another consumer has taken the message over.
     """
 
@@ -58,6 +59,7 @@ class Delivery:
     owned: bool = True
     on_end: Callable[[Delivery, float | None], None] | None = None
     on_lost: Callable[[Delivery], None] | None = None
+    ended: bool = False
 
     @classmethod
     def pulled(cls, queue_id: str, entry: Mapping[str, Any], until: float = math.inf) -> Delivery:

@@ -150,11 +150,11 @@ class ObjectLedger:
 
     def read(self, key: str) -> Record | None:
         """Return the record of a message."""
-        try:
-            with self._reported():
+        with self._reported():
+            try:
                 found = self._objects.get(lease_key(key))
-        except ObjectMissing:
-            return None
+            except ObjectMissing:
+                return None
         return _load(found.data, found.age, found.etag)
 
     def write(self, key: str, entry: Entry, version: str | None) -> str | None:
@@ -186,8 +186,6 @@ class ObjectLedger:
     def _reported(self) -> Iterator[None]:
         try:
             yield
-        except ObjectMissing:
-            raise
         except ObjectStoreError as error:
             raise LedgerUnavailable(f"lease ledger: {error}") from None
 

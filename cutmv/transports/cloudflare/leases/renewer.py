@@ -22,14 +22,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 from cutmv.transports.cloudflare.errors import LedgerUnavailable
 from cutmv.transports.cloudflare.leases.delivery import Delivery, Lease
 from cutmv.transports.cloudflare.leases.ledger import Entry, Ledger, State
-from cutmv.transports.cloudflare.runtime import BackgroundThread
+from cutmv.transports.cloudflare.runtime import BackgroundThread, in_parallel, note_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +77,7 @@ class LeaseRenewer:
         open_ledger: Callable[[], Ledger],
         finish: Callable[[Delivery, float | None], None],
         lease_seconds: float,
+        on_hopeless: Callable[[BaseException], object] = lambda _: None,
     ) -> None:
         self._seconds = lease_seconds
         self._open_ledger = open_ledger
@@ -86,7 +86,7 @@ class LeaseRenewer:
         self._deliveries: dict[str, Delivery] = {}
         self._handed_over: queue.SimpleQueue[_RecordedEnding | None] = queue.SimpleQueue()
         self._thread = BackgroundThread(
-            "leases", self._run, lambda: self._handed_over.put(None), self._open
+            "leases", self._run, lambda: self._handed_over.put(None), self._open, on_hopeless
         )
         # Used by the thread alone:
         self._pending: deque[_RecordedEnding] = deque()
@@ -178,14 +178,10 @@ class LeaseRenewer:
         self._check_at = time.monotonic() + pause
         while not (self._thread.stopping.is_set() and self._handed_over.empty()):
             self._collect()
-            try:
-                self._finish_all()
-                if time.monotonic() >= self._check_at:
-                    self._check_at = time.monotonic() + pause
-                    self._renew_all()
-            except Exception:  # without this thread no lease would be renewed, and no ack sent
-                logger.exception("cloudflare: the lease renewer met an error and goes on")
+            self._finish_all()
+            if time.monotonic() >= self._check_at:
                 self._check_at = time.monotonic() + pause
+                self._renew_all()
             if not self._pending:
                 for flushed in self._flushes:
                     flushed.set()
@@ -224,7 +220,7 @@ class LeaseRenewer:
         lease, delay = ending.delivery.lease, ending.delay
         try:
             ours = self._write(lease, "done" if delay is None else "free")
-        except LedgerUnavailable:
+        except Exception:
             if time.monotonic() >= lease.until:
                 raise
             ours = True  # the lease is not over: no other consumer can have the message
@@ -254,19 +250,11 @@ class LeaseRenewer:
 
         A call that fails does not hold up the others.
         """
-
-        def attempt(item: _T) -> LedgerUnavailable | None:
-            try:
-                act(item)
-            except LedgerUnavailable as error:
-                return error
-            return None
-
-        if not each:
-            return []
-        with ThreadPoolExecutor(min(RECORD_WRITERS, len(each)), "cloudflare-leases") as pool:
-            errors = list(pool.map(attempt, each))
+        errors = in_parallel("leases", RECORD_WRITERS, act, each)
         failures = [error for error in errors if error]
+        for error in failures:
+            if not isinstance(error, LedgerUnavailable):
+                note_trouble(self._thread.name, error, "it is tried again")
         if failures and not self._failing:
             logger.warning("cloudflare: leases wait to be kept: %s", failures[0])
         self._failing = bool(failures)

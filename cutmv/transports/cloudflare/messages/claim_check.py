@@ -16,7 +16,6 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from kombu import compression
@@ -33,7 +32,7 @@ from cutmv.transports.cloudflare.messages.object_keys import (
 from cutmv.transports.cloudflare.messages.object_store import ObjectStore
 from cutmv.transports.cloudflare.messages.stores import opener
 from cutmv.transports.cloudflare.options import Options
-from cutmv.transports.cloudflare.runtime import BackgroundThread
+from cutmv.transports.cloudflare.runtime import BackgroundThread, in_parallel
 
 logger = logging.getLogger(__name__)
 
@@ -113,21 +112,16 @@ class ClaimChecks:
         key = key_of(reference)
         if key is None:
             raise Undecodable("it refers to no object of ours")
-        text = self._opened(reference).get(key).data.decode()
+        try:
+            text = self._opened(reference).get(key).data.decode()
+        except UnicodeDecodeError:
+            raise Undecodable("its object is not text") from None
         message = envelope.decode({**entry, "body": text, "metadata": None})
         return {**message, "large": reference["large"]}
 
     def read_all(self, claims: Sequence[Claim]) -> list[Message | Exception]:
         """Return, for each claim, the message or what `read` raised."""
-
-        def read(claim: Claim) -> Message | Exception:
-            try:
-                return self.read(*claim)
-            except (ObjectStoreError, ValueError, TypeError, KeyError) as error:
-                return error
-
-        with ThreadPoolExecutor(min(OBJECT_READERS, len(claims)), "cloudflare-reader") as pool:
-            return list(pool.map(read, claims))
+        return in_parallel("reader", OBJECT_READERS, lambda claim: self.read(*claim), claims)
 
     def renew(self, message: Message, text: str) -> str:
         """Return the text to publish a message anew, and write its object again if it is old.

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 from cutmv.transports.cloudflare.errors import ObjectMissing, ObjectStoreError
@@ -61,10 +61,9 @@ class DirectoryObjectStore:
                     path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        path = self._directory / key
-        if ".." in path.parts:
+        if ".." in PurePosixPath(key).parts:
             raise ObjectMissing(f"directory {str(self._directory)!r}: no key is {key!r}")
-        return path
+        return self._directory / key
 
     def _write(self, key: str, data: bytes) -> str:
         path = self._path(key)

@@ -1,0 +1,196 @@
+"""Errors that nobody expected, in the threads of the transport: nothing stops in silence."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import kombu
+import pytest
+
+from cutmv.transports.cloudflare import runtime
+from cutmv.transports.cloudflare import session as sessions
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.consumer import intake
+from cutmv.transports.cloudflare.errors import ThreadBroken
+from cutmv.transports.cloudflare.leases import Delivery, ack_batcher
+from cutmv.transports.cloudflare.messages import envelope
+from tests.support.emulator import EmulatorProcess
+from tests.support.transport import CloudflareSite, connect, make_site, wait_until
+
+#: Seconds of a lease that no test waits for.
+LONG = 3600
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_troubles", runtime._Troubles())
+    monkeypatch.setattr(runtime, "TROUBLE_PAUSE_MAX", 0.05)
+    monkeypatch.setattr(intake, "UNEXPECTED_RETRY_DELAY", 1.0)
+
+
+@pytest.fixture
+def site(emulator: EmulatorProcess, tmp_path: Path) -> Iterator[CloudflareSite]:
+    with make_site(emulator, tmp_path) as site:
+        yield site
+
+
+def put(connection: kombu.Connection, *bodies: Any) -> None:
+    for body in bodies:
+        connection.Producer().publish(body, routing_key="work", declare=[kombu.Queue("work")])
+
+
+class Taker:
+    """A plain consumer of the queue `work`, which reconnects as one should."""
+
+    def __init__(self, connection: kombu.Connection) -> None:
+        self.connection, self.taken, self.reconnects = connection, list[Any](), 0
+
+    def take(self, body: Any, message: kombu.Message) -> None:
+        self.taken.append(body)
+        message.ack()
+
+    def run(self, until: Callable[[], bool]) -> None:
+        end = time.monotonic() + 20
+        while not until():
+            try:
+                with self.connection.Consumer([kombu.Queue("work")], callbacks=[self.take]):
+                    while not until():
+                        assert time.monotonic() < end, self.taken
+                        try:
+                            self.connection.drain_events(timeout=0.1)
+                        except TimeoutError:
+                            continue
+            except self.connection.recoverable_connection_errors as error:
+                assert isinstance(error, ThreadBroken), error
+                self.reconnects += 1
+                self.connection.close()
+
+
+def failing(times: int, act: Callable[..., Any]) -> Callable[..., Any]:
+    """`act`, which first fails so often with what nobody expects."""
+    left = iter(range(times))
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if next(left, None) is not None:
+            raise AttributeError("nobody expects it")
+        return act(*args, **kwargs)
+
+    return wrapped
+
+
+@pytest.mark.parametrize(
+    ("times", "reconnects"), [(2, 0), (runtime.HOPELESS_AFTER + 1, 1)], ids=["goes on", "hopeless"]
+)
+def test_a_poller_that_meets_errors_goes_on_or_the_connection_ends(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, times: int, reconnects: int
+) -> None:
+    monkeypatch.setattr(Client, "pull", failing(times, Client.pull))
+    with connect(emulator, visibility_timeout=LONG) as connection:
+        put(connection, *range(20))
+        taker = Taker(connection)
+        taker.run(lambda: len(taker.taken) >= 20)
+    assert sorted(taker.taken) == list(range(20))
+    assert taker.reconnects == reconnects
+    assert runtime.threads_report()["errors"] == times
+    stats = emulator.stats()
+    assert (stats["acked"], stats["leases_outstanding"]) == (20, 0)
+
+
+@pytest.mark.parametrize("where", ["_read", "_postpone"])
+def test_an_error_about_one_message_holds_up_no_other(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """It comes again with a delay, and runs when the error is gone."""
+    met: list[float] = []
+    act = getattr(intake.Intake, where)
+
+    def fail_once(self: Any, delivery: Delivery, *args: Any) -> Any:
+        if json.loads(envelope.decode(delivery.entry)["body"]) == 7 and not met:
+            met.append(time.monotonic())
+            raise AttributeError("nobody expects it")
+        return act(self, delivery, *args)
+
+    monkeypatch.setattr(intake.Intake, where, fail_once)
+    with connect(emulator, visibility_timeout=LONG) as connection:
+        put(connection, *range(10))
+        taker = Taker(connection)
+        taker.run(lambda: len(taker.taken) >= 9)
+        assert 7 not in taker.taken
+        taker.run(lambda: len(taker.taken) >= 10)
+        assert time.monotonic() - met[0] >= 0.9
+    assert sorted(taker.taken) == list(range(10))
+    assert "intake of work" in runtime.threads_report()["troubled"]
+    assert emulator.stats()["retried"] == 1
+
+
+def test_an_error_about_a_whole_pull_leaves_no_message_behind_its_lease(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake.Intake, "_complete", failing(1, intake.Intake._complete))
+    with connect(emulator, visibility_timeout=LONG) as connection:
+        put(connection, *range(10))
+        taker = Taker(connection)
+        taker.run(lambda: len(taker.taken) >= 10)
+    assert sorted(taker.taken) == list(range(10))
+    stats = emulator.stats()
+    assert (stats["acked"], stats["leases_outstanding"]) == (10, 0)
+
+
+def test_when_no_ack_can_be_sent_the_connection_ends_and_a_new_one_has_new_threads(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = ack_batcher.AckBatcher._send
+    broken: set[int] = set()
+
+    def break_the_first(self: Any, *args: Any) -> None:
+        if not broken:
+            broken.add(id(self))
+        if id(self) in broken and len(broken) < 2:
+            raise AttributeError("nobody expects it")
+        send(self, *args)
+
+    monkeypatch.setattr(ack_batcher.AckBatcher, "_send", break_the_first)
+    with connect(emulator, visibility_timeout=LONG) as connection:
+        put(connection, 1)
+        taker = Taker(connection)
+        first = sessions.acquire(*session_of(connection))
+        taker.run(lambda: bool(taker.reconnects))
+        broken.add(0)  # the first one's thread, which was never ended, can send again
+        put(connection, 2)
+        taker.run(lambda: 2 in taker.taken)
+        second = sessions.acquire(*session_of(connection))
+        assert (first.broken, second.broken, first is second) == (True, False, False)
+        sessions.release(second)
+        wait_until(lambda: emulator.stats()["acked"] == 2, what="both are acked")
+    sessions.release(first)
+    assert taker.taken == [1, 2]
+    assert not sessions._users
+
+
+def session_of(connection: kombu.Connection) -> tuple[Any, Any]:
+    transport = connection.transport
+    return transport.session.credentials, transport.options
+
+
+def test_a_ledger_s_directory_may_have_dots_in_its_path(
+    site: CloudflareSite, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    options = {
+        "visibility_timeout": 2,
+        "lease_ledger": f"file://{tmp_path}/a/../ledger",
+    }
+    worker = site.ready(site.worker(**options))
+    site.send("hold", "x", str(tmp_path / "go"))
+    wait_until(lambda: site.emulator.stats()["redeliveries"] >= 1, what="it was delivered again")
+    site.send("record", "after")
+    wait_until(lambda: site.notes("record"), what="the worker goes on")
+    (tmp_path / "go").touch()
+    wait_until(lambda: site.emulator.stats()["acked"] >= 2, what="both are acked")
+
+    assert len(site.notes("started")) == 1
+    assert "Traceback" not in worker.log()
