@@ -85,6 +85,18 @@ def flaky(self: Task, value: Any, failures: int, countdown: float = 0) -> None:
         raise self.retry(countdown=countdown)
 
 
+@app.task(ignore_result=False)
+def add(one: int, other: int) -> int:
+    """Return the sum of two numbers."""
+    return one + other
+
+
+@app.task
+def total(numbers: list[int]) -> None:
+    """Note the sum of all numbers."""
+    note(event="total", value=sum(numbers))
+
+
 @app.task
 def spread(value: Any, count: int) -> None:
     """Publish subtasks from the pool's process."""

@@ -17,13 +17,16 @@ Its packages and modules, from top to bottom, each importing only those below it
 - ``edge``: talks to the edge Worker. ``leases``: ends deliveries
 - ``queues``: names, finds and creates queues and bindings. ``messages``: encodes messages, and
   keeps large ones in an object store
-- ``api``: calls the REST API. ``celery_worker``: asks the process's Celery worker
+- ``api``: calls the REST API. ``celery_worker``: asks the process's Celery worker.
+  ``celery_publish``: has Celery publish canvases by few calls
 - ``options``, ``runtime``, ``errors``: the transport's options; threads and pauses; its errors
 """
 
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import TRANSPORT_ALIASES
+
+from cutmv.transports.cloudflare import celery_publish
 
 if TYPE_CHECKING:
     from cutmv.transports.cloudflare.messages.limits import MAX_PUSHED
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_PUSHED", "publish_batch"]
 
 TRANSPORT_ALIASES["cloudflare"] = "cutmv.transports.cloudflare.transport:Transport"
+celery_publish.attach()
 
 
 def __getattr__(name: str) -> Any:

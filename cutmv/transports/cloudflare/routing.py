@@ -19,6 +19,9 @@ from cutmv.transports.cloudflare.session import Session
 #: AMQP's delivery mode of persistent messages.
 PERSISTENT = 2
 
+#: The routing key of Celery's event that a task's message is sent; it waits until that is true.
+TASK_SENT = "task.sent"
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -196,6 +199,14 @@ class RoutingChannel(virtual.Channel):
         self._inplace_augment_message(message, exchange, routing_key)
         persistent = message["properties"].get("delivery_mode") == PERSISTENT
         route = self._route(exchange or "", routing_key or "", persistent)
+        if route.routing_key == TASK_SENT:
+            gathering = producer.current(self.session.publishers)
+            task_id = envelope.task_sent(message)
+            if gathering and gathering.when_sent(task_id, lambda: self._publish(message, route)):
+                return
+        self._publish(message, route, **kwargs)
+
+    def _publish(self, message: dict[str, Any], route: Route, **kwargs: Any) -> None:
         for queue in route.queues:
             self._put(queue, message, route=route, **kwargs)
         if route.broadcast:

@@ -24,6 +24,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import Empty
 from typing import Any
 
@@ -38,6 +40,7 @@ from cutmv.transports.cloudflare.consumer import Poller, PushConsumer, ReadyQueu
 from cutmv.transports.cloudflare.errors import CONNECTION_ERRORS
 from cutmv.transports.cloudflare.leases import Delivery
 from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.producer import Batch, canvas_batch
 from cutmv.transports.cloudflare.session import Session
 
 #: Messages given to consumers before the event loop handles other events.
@@ -89,10 +92,23 @@ class Transport(virtual.Transport):
         Raises `ConfigurationError` when a credential is missing.
         """
         if self._session is None or self.inherited:
-            credentials = Credentials.read(self.client.hostname, self.client.password)
-            self._session = sessions.acquire(credentials, self.options)
+            self._session = self._acquire()
             self._session.on_broken.add(self.ready.fail)
         return self._session
+
+    def _acquire(self) -> Session:
+        credentials = Credentials.read(self.client.hostname, self.client.password)
+        return sessions.acquire(credentials, self.options)
+
+    @contextmanager
+    def gathering(self, attempts: int) -> Iterator[Batch]:
+        """Have the canvas that Celery publishes in this block share calls; see `canvas_batch`."""
+        session = self._acquire()  # stays open if the block closes the connection
+        try:
+            with canvas_batch(session.publishers, attempts) as batch:
+                yield batch
+        finally:
+            sessions.release(session)
 
     def stats(self) -> dict[str, Any]:
         """Return what `celery inspect stats` shows of the transport; see `Session.stats`."""

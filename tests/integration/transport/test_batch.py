@@ -368,8 +368,9 @@ def test_fan_out_messages_are_not_held_up(emulator: EmulatorProcess) -> None:
 
             assert brief(channel).get().payload == "hello"
             assert other.channel().basic_get("durable").payload == "hello"
-            assert events(channel).get().payload["type"] == "task-sent"
             assert emulator.stats()["published"] == 1
+            assert events(channel).get() is None, "it tells what is not true yet"
+        assert events(channel).get().payload["type"] == "task-sent"
     app.close()
 
 
@@ -382,3 +383,40 @@ def test_nothing_is_left_open(emulator: EmulatorProcess) -> None:
 
     assert transport_threads() == before
     assert emulator.stats()["published"] == 1
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.message for each in caplog.records if "publish_batch(app)" in each.message]
+
+
+def test_a_plain_loop_is_told_of_blocks_once_before_it_is_refused(
+    emulator: EmulatorProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = _app(emulator, rate_limit=40)  # 36 for this process, 18 of them in a burst
+    sent = []
+    with pytest.raises(PublishFailed), app.connection_for_write():
+        for number in range(40):
+            app.send_task("task", [number])
+            sent.append(len(_warnings(caplog)))
+    app.close()
+
+    assert emulator.stats()["published"] == len(sent)
+    assert 0 in sent, "told of the first"
+    assert sent[-1] == 1
+    (line,) = _warnings(caplog)
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("options", [{"rate_limit": 0}, {"rate_window": 1}])
+def test_what_uses_up_no_budget_is_told_nothing(
+    emulator: EmulatorProcess, caplog: pytest.LogCaptureFixture, options: dict[str, Any]
+) -> None:
+    app = _app(emulator, **{"rate_limit": 400, **options})
+    for number in range(100 if options == {"rate_limit": 0} else 20):
+        app.send_task("task", [number])
+    with publish_batch(app):
+        for number in range(1000):
+            app.send_task("task", [number])
+    app.close()
+
+    assert _warnings(caplog) == []

@@ -101,6 +101,15 @@ def probed(pulled: Mapping[str, Any]) -> str | None:
     return token if isinstance(token, str) and len(message) == 1 else None
 
 
+def task_sent(event: Mapping[str, Any]) -> str:
+    """Return the task's id that Celery's event `event` is about; empty where it can't be read."""
+    try:
+        body = json.loads(event["body"])
+    except (ValueError, TypeError):
+        return ""  # written by another serializer
+    return str(body.get("uuid", "")) if isinstance(body, dict) else ""
+
+
 def encode_body(body: Any, content_encoding: str | None) -> tuple[str, str]:
     """Return `body` as text, and the name of its encoding: ``utf-8`` or ``base64``."""
     if isinstance(body, str):

@@ -1,12 +1,27 @@
 """Publishes messages by few calls, through the edge Worker or by the REST API.
 
 `sender` puts messages into queues, `group_commit` has concurrent publishes share a call, and
-`batch` gathers the messages that a block publishes. Imports `edge`, `queues`, `messages`, `api` and
-`errors`.
+`batch` gathers the messages that a block publishes. Imports `edge`, `queues`, `messages`, `api`,
+`celery_publish` and `errors`.
 """
 
-from cutmv.transports.cloudflare.producer.batch import ProducerBatch, current, publish_batch
+from cutmv.transports.cloudflare.producer.batch import (
+    Batch,
+    ProducerBatch,
+    canvas_batch,
+    current,
+    publish_batch,
+)
 from cutmv.transports.cloudflare.producer.group_commit import Publisher, Publishers
 from cutmv.transports.cloudflare.producer.sender import Sender
 
-__all__ = ["ProducerBatch", "Publisher", "Publishers", "Sender", "current", "publish_batch"]
+__all__ = [
+    "Batch",
+    "ProducerBatch",
+    "Publisher",
+    "Publishers",
+    "Sender",
+    "canvas_batch",
+    "current",
+    "publish_batch",
+]

@@ -1,39 +1,58 @@
-"""Blocks in which publishes are gathered into few calls: `publish_batch`.
+"""Blocks in which publishes are gathered into few calls: `publish_batch`, and Celery's canvases.
 
 `Channel._put` finds the `Batch` through a context variable, so every publish in the block is
 gathered, however deep: ``apply_async``, ``delay``, groups, chords, chunks. Fanout messages and
-events are not gathered, but published as without the block.
+events are not gathered, but published as without the block; only Celery's event ``task-sent``, and
+its signals, wait for the message that they are about.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from kombu.transport import virtual
 
+from cutmv.transports.cloudflare.celery_publish import current as _current
 from cutmv.transports.cloudflare.errors import BatchFailed, CloudflareError
 from cutmv.transports.cloudflare.messages import Outgoing, limits
 from cutmv.transports.cloudflare.producer.group_commit import Publishers
 from cutmv.transports.cloudflare.queues import QueueName, TemporaryBinding
 
+#: Seconds that a canvas's messages wait for members that are still being computed.
+LINGER = 1.0
+
+
+@dataclass(slots=True)
+class _Awaited:
+    """How many messages of one name wait, and what to call once all of them are sent."""
+
+    count: int = 0
+    actions: list[Callable[[], object]] = field(default_factory=list)
+
 
 class Batch:
     """Messages that wait to be published, by queue. A full call goes at once, the rest by `flush`.
 
-    Only the thread that made it uses it.
+    A call that fails raises where it is made. The batch of a `canvas`, which is sent whole or not,
+    raises at its end: once a call has failed, it sends nothing more, and names every message that
+    comes. It tries each call `attempts` times. Only the thread that made a batch uses it.
     """
 
-    def __init__(self, publishers: Publishers) -> None:
+    def __init__(self, publishers: Publishers, *, canvas: bool = False, attempts: int = 1) -> None:
         self._publishers = publishers
+        self._canvas, self._attempts = canvas, attempts
         self._thread = threading.get_ident()
         self._waiting: dict[QueueName | TemporaryBinding, list[Outgoing]] = {}
+        self._waiting_since = 0.0
+        self._awaited: dict[str, _Awaited] = {}
         self._unsent: dict[str, None] = {}  # in the order of their failure
         self._cause: BaseException | None = None
-        self._outer: Batch | None = None
+        self._outer: Any = None
         self._open = False
 
     @property
@@ -67,10 +86,70 @@ class Batch:
         mine = self._publishers is publishers and self._thread == threading.get_ident()
         if mine and self._open:
             return self
-        return None if self._outer is None else self._outer.serving(publishers)
+        outer: Batch | None = None if self._outer is None else self._outer.serving(publishers)
+        return outer
+
+    @contextmanager
+    def block(self) -> Iterator[Batch]:
+        """Gather what this context publishes, and send it all at the end of the block.
+
+        Where the block's own code raises, what waits is given up, and a note names it.
+        """
+        try:
+            with self.gathering():
+                yield self
+            self.flush()
+        except BaseException as error:
+            self.give_up()
+            unsent = self.unsent
+            if unsent and getattr(error, "unsent", None) != unsent:
+                error.add_note(BatchFailed.line(unsent))
+            raise
+
+    def outside(self, members: Iterable[Any]) -> Iterable[Any]:
+        """Yield the members of a canvas, computed as if outside of its batch.
+
+        A generator may publish something else, and wait for its result. Where it is slow, the
+        members that it has given are sent meanwhile.
+        """
+        if not self._canvas:
+            yield from members
+            return
+        each = iter(members)
+        while True:
+            if self._waiting and time.monotonic() - self._waiting_since > LINGER:
+                self._send_all()
+            token = _current.set(self._outer)
+            try:
+                member = next(each)
+            except StopIteration:
+                return
+            finally:
+                _current.reset(token)
+            yield member
+
+    def when_sent(self, task_id: str, action: Callable[[], object]) -> bool:
+        """Have `action` called once the task's messages are sent; false if none waits here.
+
+        It is never called for a message that is given up.
+        """
+        if self._thread != threading.get_ident():
+            return False
+        if (awaited := self._awaited.get(task_id)) is not None:
+            awaited.actions.append(action)
+            return True
+        if self._canvas and task_id in self._unsent:
+            return True
+        return self._outer is not None and bool(self._outer.when_sent(task_id, action))
 
     def add(self, queue: QueueName | TemporaryBinding, message: Outgoing) -> None:
         """Keep a message for `queue`, and send the call if it is full; raises `BatchFailed`."""
+        if self._canvas and self._cause is not None:
+            self._unsent[message.name] = None
+            return
+        if not self._waiting:
+            self._waiting_since = time.monotonic()
+        self._awaited.setdefault(message.name, _Awaited()).count += 1
         waiting = self._waiting.setdefault(queue, [])
         if waiting and sum(each.size for each in waiting) + message.size > limits.MAX_BATCH:
             self._waiting[queue] = [message]
@@ -83,31 +162,62 @@ class Batch:
 
     def flush(self) -> None:
         """Send the waiting messages; raises `BatchFailed` unless all messages added are sent."""
-        while self._waiting:
-            queue = next(iter(self._waiting))
-            self._send(queue, self._waiting.pop(queue))
+        self._send_all()
         if self._unsent:
             raise BatchFailed.naming(self.unsent, self._cause)
 
     def give_up(self) -> None:
         """Drop the waiting messages, and keep their names as unsent."""
         for messages in self._waiting.values():
-            self._unsent.update((each.name, None) for each in messages)
+            self._drop(messages)
         self._waiting.clear()
+
+    def _drop(self, messages: list[Outgoing]) -> None:
+        for each in messages:
+            self._unsent[each.name] = None
+            self._awaited.pop(each.name, None)
+
+    def _send_all(self) -> None:
+        while self._waiting:
+            queue = next(iter(self._waiting))
+            self._send(queue, self._waiting.pop(queue))
 
     def _send(self, queue: QueueName | TemporaryBinding, messages: list[Outgoing]) -> None:
         try:
-            self._publishers.to(queue).publish(messages)
+            self._publish(queue, messages)
         except BaseException as error:
             # The messages that wait for other calls are given up, too, so that the error names all.
-            self._unsent.update((each.name, None) for each in messages)
+            self._drop(messages)
             self.give_up()
             self._cause = error
-            if isinstance(error, CloudflareError):
+            if not isinstance(error, CloudflareError):
+                raise
+            if not self._canvas:
                 raise BatchFailed.naming(self.unsent, error) from error
-            raise
-        for each in messages:  # the caller may have sent again messages that had failed
-            self._unsent.pop(each.name, None)
+        else:
+            self._accepted(messages)
+
+    def _publish(self, queue: QueueName | TemporaryBinding, messages: list[Outgoing]) -> None:
+        for left in reversed(range(self._attempts)):
+            try:
+                self._publishers.to(queue).publish(messages)
+                return
+            except CloudflareError:
+                if not left:
+                    raise
+
+    def _accepted(self, messages: list[Outgoing]) -> None:
+        actions: list[Callable[[], object]] = []
+        for each in messages:
+            self._unsent.pop(each.name, None)  # the caller may have sent again what had failed
+            awaited = self._awaited.get(each.name)
+            if awaited is None:
+                continue
+            awaited.count -= 1
+            if not awaited.count:
+                actions += self._awaited.pop(each.name).actions
+        for action in actions:
+            action()
 
 
 class ProducerBatch:
@@ -138,13 +248,24 @@ class ProducerBatch:
         self.discard()
 
 
-_current: ContextVar[Batch | None] = ContextVar("cloudflare_publish_batch", default=None)
-
-
 def current(publishers: Publishers) -> Batch | None:
     """Return the batch that gathers this context's messages to `publishers`, if there is one."""
-    batch = _current.get()
+    batch: Any = _current.get()
     return None if batch is None else batch.serving(publishers)
+
+
+@contextmanager
+def canvas_batch(publishers: Publishers, attempts: int) -> Iterator[Batch]:
+    """Gather the messages of a canvas, in the block in which it is published if there is one.
+
+    Raises `BatchFailed` at the end unless all are sent; each call is tried `attempts` times.
+    """
+    block = current(publishers)
+    if block is not None:
+        yield block
+        return
+    with Batch(publishers, canvas=True, attempts=attempts).block() as batch:
+        yield batch
 
 
 @contextmanager
@@ -172,14 +293,7 @@ def publish_batch(app: Any) -> Iterator[None]:
     transport = connection.transport
     batch = Batch(transport.session.publishers)  # stays open if the block closes connections
     try:
-        with batch.gathering():
+        with batch.block():
             yield
-        batch.flush()
-    except BaseException as error:
-        batch.give_up()
-        unsent = batch.unsent
-        if unsent and getattr(error, "unsent", None) != unsent:
-            error.add_note(BatchFailed.line(unsent))
-        raise
     finally:
         transport.close_connection(connection)

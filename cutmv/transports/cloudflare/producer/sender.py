@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from cutmv.transports.cloudflare.api import Client
@@ -34,6 +35,10 @@ class Sender:
         if options.edge_url:
             self._edge = EdgeClient(options.edge_url, options.edge_keys, options.queue_name_prefix)
         self._edge_away_until = 0.0
+        self._window = options.rate_window
+        #: When calls of a single message were made: as many as a quarter of the limit.
+        self._singles: deque[float] = deque(maxlen=max(1, client.rate_limiter.limit // 4))
+        self._told = client.rate_limiter.limit == 0
         self._unserved: dict[str, float] = {}  # queues without a binding: until when to leave them
 
     def publish(
@@ -49,6 +54,8 @@ class Sender:
                 self._edge_away_until = 0.0
                 return
         self._client.publish(queue.queue_id, texts, deadline)
+        if len(texts) == 1 and not stands_for_binding(queue.name):
+            self._count_single()
         if self._hub is not None and time.monotonic() >= self._edge_away_until:
             self._hub.wake_up(queue.name)
 
@@ -56,6 +63,24 @@ class Sender:
         """Close the connections to the Worker."""
         if self._edge is not None:
             self._edge.close()
+
+    def _count_single(self) -> None:
+        """Count a call that published one message; tell of blocks once, before any is refused."""
+        singles, now = self._singles, time.monotonic()
+        singles.append(now)
+        few = len(singles) < (singles.maxlen or 0) or now - singles[0] > self._window
+        if self._told or few or not self._client.rate_limiter.scarce:
+            return
+        self._told = True
+        logger.warning(
+            "cloudflare: half of the calls that the account has in %.0f s are used up, %d of them "
+            "for a message each in %.1f s; more are slowed down, then refused. Have loops share "
+            "calls, up to 100 messages each: `with publish_batch(app):`, or use the edge Worker, "
+            "which has no such limit",
+            self._window,
+            len(singles),
+            now - singles[0],
+        )
 
     def _serves(self, queue_name: str) -> bool:
         now = time.monotonic()

@@ -1,0 +1,190 @@
+"""What the transport adds to how Celery publishes, in a process that has Celery loaded.
+
+- The members of a canvas (group, chord, chunks, a task's many callbacks) share calls: Celery
+  publishes them in one loop, which runs in a batch here. Other brokers are not touched.
+- What Celery tells of a published message (its signals) waits until Cloudflare has the message.
+- ``self.retry`` never loses the task because its message can't be sent.
+
+This module never imports Celery: it changes a module of Celery's that is loaded, or once it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from functools import partial, wraps
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Protocol
+
+from cutmv.transports.cloudflare.errors import CloudflareError, QueueMissing
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between attempts to send a task's retry, and after how many a message that is not acked
+#: goes back to its queue.
+RETRY_PAUSE, RETRY_PATIENCE = 1.0, 60.0
+
+#: How often Celery tries a callback's message again where its policy does not say.
+CALLBACK_RETRIES = 3
+
+
+class Gathering(Protocol):
+    """A block whose messages wait for a call that they share; see `producer.batch.Batch`."""
+
+    def when_sent(self, task_id: str, action: Callable[[], object]) -> bool:
+        """Have `action` called once the task's message is sent; false if none waits here."""
+
+    def outside(self, members: Iterable[Any]) -> Iterable[Any]:
+        """Yield the members of a canvas, computed as if outside of the block."""
+
+
+#: The innermost block of this context.
+current: ContextVar[Gathering | None] = ContextVar("cloudflare_publish_batch", default=None)
+
+
+def _share_calls(module: Any) -> None:
+    """Have the loop in which `celery.canvas` publishes a group's members share calls."""
+    apply_tasks = module.group._apply_tasks
+
+    @wraps(apply_tasks)
+    def sharing(
+        self: Any, tasks: Any, producer: Any = None, app: Any = None, *args: Any, **options: Any
+    ) -> Iterable[Any]:
+        app = app or self.app
+        with app.producer_or_acquire(producer) as held:
+            gathering = getattr(held.connection.transport, "gathering", None)
+            if gathering is not None:  # the transport is ours
+                with gathering(_attempts(app)) as batch:
+                    members = batch.outside(tasks)
+                    return list(apply_tasks(self, members, held, app, *args, **options))
+        results: Iterable[Any] = apply_tasks(self, tasks, producer, app, *args, **options)
+        return results
+
+    module.group._apply_tasks = sharing
+
+
+def _attempts(app: Any) -> int:
+    """Return how often Celery would try to publish each message that it publishes now."""
+    retried = getattr(sys.modules.get("celery.app.amqp"), "_callback_publish_retry", None)
+    if retried is None or not retried.get() or not app.conf.task_publish_retry:
+        return 1
+    most = (app.conf.task_publish_retry_policy or {}).get("max_retries")
+    return 1 + int(CALLBACK_RETRIES if most is None else most)
+
+
+def _tell_when_sent(module: Any) -> None:
+    """Have the signals that follow a publish wait for the message that they are about."""
+    for name in ("after_task_publish", "task_sent"):
+        signal = getattr(module, name, None)
+        if signal is not None:
+            signal.send = _waiting(signal.send)
+
+
+def _waiting(send: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(send)
+    def waiting(sender: Any = None, **named: Any) -> Any:
+        block = current.get()
+        if block is not None:
+            task_id = named.get("task_id") or (named.get("headers") or {}).get("id")
+            if block.when_sent(str(task_id), partial(send, sender=sender, **named)):
+                return []
+        return send(sender=sender, **named)
+
+    return waiting
+
+
+def _keep_retried(module: Any) -> None:
+    """Have `Task.retry` send its message when Cloudflare takes it, where Celery gives it up.
+
+    Celery would remove the task's message without its successor. A message that is not acked yet
+    goes back to its queue after a minute; of one that is acked, the successor is all there is.
+    """
+    retry, rejected = module.Task.retry, module.Reject
+
+    @wraps(retry)
+    def keeping(self: Any, *args: Any, **options: Any) -> Any:
+        started, told_at = time.monotonic(), float("-inf")
+        while True:
+            try:
+                return retry(self, *args, **options)
+            except rejected as reject:
+                error = reject.reason
+                if not isinstance(error, CloudflareError):
+                    raise
+                now, final = time.monotonic(), _is_final(error)
+                if self.acks_late and (final or now - started >= RETRY_PATIENCE):
+                    raise rejected(error, requeue=True) from error
+                if final:
+                    logger.error(
+                        "cloudflare: task %s[%s] is lost: its retry can't be sent, and its message "
+                        "was acked before it ran: %s",
+                        self.name,
+                        self.request.id,
+                        error,
+                    )
+                    raise
+                if now - told_at >= RETRY_PATIENCE:
+                    told_at = now
+                    logger.warning(
+                        "cloudflare: the retry of task %s[%s] waits to be sent: %s",
+                        self.name,
+                        self.request.id,
+                        error,
+                    )
+            time.sleep(RETRY_PAUSE)
+
+    module.Task.retry = keeping
+
+
+def _is_final(error: CloudflareError) -> bool:
+    """Return whether publishing again would fail again, without an outage."""
+    return isinstance(error, QueueMissing) or (400 <= error.status < 500 and error.status != 429)
+
+
+_CHANGES: dict[str, Callable[[Any], None]] = {
+    "celery.canvas": _share_calls,
+    "celery.signals": _tell_when_sent,
+    "celery.app.task": _keep_retried,
+}
+
+
+class _WhenLoaded(MetaPathFinder):
+    """Changes modules of Celery's right after they are loaded."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a module's spec as the other finders find it, whose loader then changes it."""
+        if name not in _CHANGES:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                loader: Any = spec.loader
+                loader.exec_module = partial(_load, name, loader.exec_module)
+                return spec
+        return None
+
+
+def _load(name: str, load: Callable[[ModuleType], None], module: ModuleType) -> None:
+    load(module)
+    if module.__name__ == name:  # a loader may load others, too
+        _CHANGES[name](module)
+
+
+def attach() -> None:
+    """Change Celery's modules: those that are loaded now, the others when they are.
+
+    Called when the transport's package is imported.
+    """
+    if any(isinstance(finder, _WhenLoaded) for finder in sys.meta_path):
+        return
+    for name, change in _CHANGES.items():
+        if name in sys.modules:
+            change(sys.modules[name])
+    sys.meta_path.insert(0, _WhenLoaded())
