@@ -25,6 +25,7 @@ from cutmv.transports.cloudflare.leases import Delivery
 from cutmv.transports.cloudflare.producer import ProducerBatch
 from cutmv.transports.cloudflare.queues import Binding, Queue, QueueName, names
 from cutmv.transports.cloudflare.routing import RoutingChannel
+from cutmv.transports.cloudflare.runtime import clock
 
 #: Seconds a management call (size, purge, a single get) may take.
 CALL_TIMEOUT = 10.0
@@ -300,7 +301,7 @@ class Channel(RoutingChannel):
                 answer = session.client.pull(queue_id, 1, seconds, started + CALL_TIMEOUT)
                 if not answer.messages:
                     break
-                until = time.monotonic() + seconds
+                until = clock() + seconds
                 # The intake may keep a pulled message back: it is not due, say.
                 admitted = intake.admit(
                     [Delivery.pulled(queue_id, entry, until) for entry in answer.messages]

@@ -1,4 +1,4 @@
-"""Background threads that an owner ends and that outlive errors; pauses between retries."""
+"""Background threads that an owner ends and that outlive errors; pauses; a clock for leases."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import os
 import random
 import re
+import sys
 import threading
 import time
 import weakref
@@ -43,6 +44,20 @@ _SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=Bearer )[^\s'\"]+", re.IGNOREC
 def full_jitter(attempt: int, first: float = BACKOFF_FIRST, most: float = BACKOFF_MAX) -> float:
     """Return the seconds to pause before retry number `attempt` (from 0)."""
     return random.uniform(0, min(most, first * 2 ** min(attempt, 16)))
+
+
+#: A clock that goes on while the machine sleeps; `time.monotonic` stands still on Linux and macOS.
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+if _BOOT_CLOCK is None and sys.platform == "darwin":
+    _BOOT_CLOCK = time.CLOCK_MONOTONIC
+
+
+def clock() -> float:
+    """Return seconds that count a machine's sleep, as leases do: Cloudflare's clock does not stop.
+
+    Like `time.monotonic` it has no known start and is never set back. The two can't be compared.
+    """
+    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
 
 def shown(error: BaseException) -> str:

@@ -25,7 +25,7 @@ from cutmv.transports.cloudflare.fanout import (
     MemoryBroker,
     TemporaryQueues,
 )
-from cutmv.transports.cloudflare.leases import Acknowledger, open_ledger
+from cutmv.transports.cloudflare.leases import Acknowledger, Ledger, open_ledger
 from cutmv.transports.cloudflare.messages import ClaimChecks
 from cutmv.transports.cloudflare.options import (
     MAX_VISIBILITY_TIMEOUT,
@@ -74,9 +74,7 @@ class Session:
             self.client,
             options.ack_linger,
             self.claim_checks.discard,
-            (lambda: open_ledger(options.lease_ledger, credentials.account_id))
-            if options.lease_ledger
-            else None,
+            self._open_ledger,
             self._lease_seconds or 0.0,
             on_hopeless=self._break,
         )
@@ -109,6 +107,10 @@ class Session:
         Each key is a part of the transport. The values are JSON, and hold no secret.
         """
         return {"threads": runtime.threads_report()}
+
+    def _open_ledger(self) -> Ledger | None:
+        url = self.options.lease_ledger
+        return open_ledger(url, self.credentials.account_id) if url else None
 
     def close(self, timeout: float) -> None:
         """Send waiting messages and the last acks, end every thread, and close the HTTP pool.

@@ -156,7 +156,7 @@ def test_a_message_returned_too_often_is_dead(emulator: EmulatorProcess) -> None
         deliveries: list[int] = []
 
         def refuse(body: Any, message: kombu.Message) -> None:
-            deliveries.append(message.headers["x-delivery-count"])
+            deliveries.append(message.delivery_info["delivery_count"])
             message.requeue()
 
         with kombu.Consumer(connection, [queue], callbacks=[refuse]):
@@ -183,9 +183,9 @@ def test_a_large_message_that_its_consumers_do_not_survive_is_whole_when_it_is_r
         # Ten consumers were lost that held it, one after the other, and it comes once more.
         queue_id, until = _queues(emulator)["work"]["queue_id"], time.monotonic() + 10
         (entry,) = client(emulator).pull(queue_id, 1, 60, until).messages
-        message_id = envelope.decode(entry)["properties"]["message_id"]
+        identity = envelope.identity("work", entry, envelope.decode(entry))
         ledger = open_ledger(options["lease_ledger"], "account")
-        assert ledger.write(message_id, ledgers.Entry("lost", "held", 0.0, 10), None)
+        assert ledger.write(identity, ledgers.Entry("lost", "held", 0.0, 10), None)
         client(emulator).end_leases(queue_id, [], [(entry["lease_id"], 0)], until)
 
         assert channel.basic_get("work") is None

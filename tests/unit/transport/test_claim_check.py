@@ -94,7 +94,7 @@ def test_a_large_message_becomes_a_reference_and_comes_back_whole(tmp_path: Path
     read = _read(store, small)
     assert read.pop("large") == reference["large"]
     assert read == envelope.decode(_pulled(text))
-    assert read["headers"]["x-delivery-count"] == 2
+    assert read["properties"]["delivery_info"]["delivery_count"] == 2
 
 
 @settings(max_examples=30, deadline=None)

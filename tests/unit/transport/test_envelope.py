@@ -1,5 +1,6 @@
 import base64
 import json
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -7,10 +8,12 @@ from hypothesis import strategies as st
 
 from cutmv.transports.cloudflare.messages import envelope, limits
 
+PUBLISH_ID = "0a1b2c3d-0000-4000-8000-0123456789ab"
+
 
 def _message(body: str) -> dict[str, object]:
     return {
-        "id": "publish-1",
+        "id": PUBLISH_ID,
         "body": body,
         "headers": {"task": "t"},
         "properties": {"delivery_info": {"exchange": "", "routing_key": "q"}},
@@ -62,17 +65,58 @@ def test_a_first_delivery_is_not_redelivered_and_a_second_is() -> None:
 
     first, second = envelope.decode(_pulled(text)), envelope.decode(_pulled(text, attempts=2))
 
-    assert first["headers"]["x-delivery-count"] == 1
+    assert first["properties"]["delivery_info"]["delivery_count"] == 1
     assert first["properties"]["delivery_info"]["redelivered"] is False
-    assert second["headers"]["x-delivery-count"] == 2
+    assert second["properties"]["delivery_info"]["delivery_count"] == 2
     assert second["properties"]["delivery_info"]["redelivered"] is True
 
 
 def test_the_publishers_id_is_the_message_id_and_the_lease_the_delivery_tag() -> None:
     decoded = envelope.decode(_pulled(envelope.encode(_message("{}"))))
 
-    assert decoded["properties"]["message_id"] == "publish-1"
+    assert decoded["properties"]["message_id"] == PUBLISH_ID
     assert decoded["properties"]["delivery_tag"] == "lease-1"
+
+
+def test_headers_and_properties_come_through_as_they_were_published() -> None:
+    for message_id in ("mine", 5, None, {"a": [1]}):
+        message = _message("{}")
+        message["properties"] = {"message_id": message_id, "delivery_info": {}}
+
+        decoded = envelope.decode(_pulled(envelope.encode(message), attempts=3))
+
+        assert decoded["headers"] == {"task": "t"}
+        assert decoded["properties"]["message_id"] == message_id
+
+
+def test_a_message_is_known_by_its_queue_and_by_an_id_that_nobody_sets() -> None:
+    mine, another = _message("{}"), {**_message("{}"), "id": str(uuid4())}
+    for message in (mine, another):
+        message["properties"] = {"message_id": "the same", "delivery_info": {}}
+    one = envelope.decode(_pulled(envelope.encode(mine)))
+    other = envelope.decode(_pulled(envelope.encode(another)))
+
+    assert envelope.identity("q", _pulled(""), one) != envelope.identity("q", _pulled(""), other)
+    assert envelope.identity("q", _pulled(""), one) != envelope.identity("r", _pulled(""), one)
+    moved = {**_pulled(""), "id": "of a copy"}
+    assert envelope.identity("q", _pulled(""), one) == envelope.identity("q", moved, one)
+
+
+@pytest.mark.parametrize("theirs", ["task-1", 5, None, ["x"], "\ud800", "x" * 100_000])
+def test_an_id_that_others_wrote_identifies_nothing(theirs: object) -> None:
+    decoded = envelope.decode(_pulled(envelope.encode({**_message("{}"), "id": theirs})))
+
+    assert envelope.publish_id(decoded) is None
+    assert envelope.identity("q", {"id": "a"}, decoded) != envelope.identity(
+        "q", {"id": "b"}, decoded
+    )
+    assert decoded["properties"]["message_id"] == "m1"
+
+
+def test_a_copy_of_what_a_consumer_holds_is_redelivered() -> None:
+    text = envelope.mark_held(envelope.encode(_message("{}")))
+
+    assert envelope.decode(_pulled(text))["properties"]["delivery_info"]["redelivered"] is True
 
 
 def test_what_a_worker_sent_as_json_is_read_too() -> None:

@@ -16,6 +16,7 @@ from cutmv.transports.cloudflare.leases.ledger import Entry, ObjectLedger, Recor
 from cutmv.transports.cloudflare.leases.renewer import CONTESTED_DELAY, Deadly
 from cutmv.transports.cloudflare.messages.directory_store import DirectoryObjectStore
 from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.runtime import clock
 from tests.support.transport import wait_until
 
 #: Seconds of a lease.
@@ -39,7 +40,7 @@ class Site:
         )
 
     def delivery(self, key: str = "m") -> Delivery:
-        lease = Lease("q", f"lease-of-{key}", key=key, until=time.monotonic() + LEASE_S)
+        lease = Lease("q", f"lease-of-{key}", key=key, until=clock() + LEASE_S)
         return Delivery(lease)
 
     def flush(self) -> None:
@@ -64,9 +65,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
     with closing(Client(Credentials("account", "token"), Options())) as client:
         site = Site(tmp_path / "ledger", client)
         # Not the thread that calls Cloudflare: what it is handed stays to be seen.
-        assert site.acks._renewer
-        site.acks._renewer.start()
+        site.acks._batcher.start = lambda: None
+        site.acks.start_extending()
         yield site
+        assert site.acks._renewer
         site.acks._renewer.close(5)
 
 
@@ -124,7 +126,7 @@ def test_who_was_away_for_too_long_finds_its_message_lost(site: Site) -> None:
 
 def test_an_ack_that_comes_too_late_asks_first(site: Site) -> None:
     late, too_late = site.delivery("late"), site.delivery("too late")
-    late.lease.until = too_late.lease.until = time.monotonic() - 1
+    late.lease.until = too_late.lease.until = clock() - 1
     site.ledger.write("too late", Entry("another", "held", 60), None)
 
     site.acks.ack(late)
@@ -146,7 +148,7 @@ def test_of_two_who_take_a_message_one_gets_it(site: Site) -> None:
 def test_without_a_ledger_what_is_surely_ours_ends_and_the_rest_waits(site: Site) -> None:
     ours, doubtful = site.delivery("ours"), site.delivery("doubtful")
     ours.lease.version = "of a record that was written"
-    doubtful.lease.until = time.monotonic() - 1
+    doubtful.lease.until = clock() - 1
     away = site.directory.rename(site.directory.with_name("away"))
     site.directory.touch()
 
@@ -189,7 +191,7 @@ def test_what_is_returned_loses_nobody(site: Site) -> None:
 
 def test_a_record_that_can_t_be_written_holds_up_no_other(site: Site) -> None:
     stuck, fine = site.delivery("stuck"), site.delivery("fine")
-    stuck.lease.until = fine.lease.until = time.monotonic() - 1
+    stuck.lease.until = fine.lease.until = clock() - 1
     site.ledger.write("stuck", Entry("another", "held", 60), None)
     (record,) = [
         path for path in site.directory.rglob("*") if path.is_file() and path.stat().st_size

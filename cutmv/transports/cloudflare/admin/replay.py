@@ -63,9 +63,10 @@ class _DeadLetter:
         except (ValueError, TypeError, KeyError):
             return cls(delivery, str(entry.get("id")))
         outgoing = Outgoing(envelope.text_of(entry), eta.due_at(message))
-        publish_id, task_id = message["properties"]["message_id"], message["headers"].get("id")
+        publish_id = envelope.publish_id(message) or str(entry.get("id"))
+        task_id = message["headers"].get("id")
         task_id = None if task_id is None else str(task_id)
-        return cls(delivery, str(publish_id), task_id, message, outgoing)
+        return cls(delivery, publish_id, task_id, message, outgoing)
 
 
 def replay_dead_letters(

@@ -94,6 +94,7 @@ class Intake:
         unreadable: list[Unreadable] = []
         deferred: list[Deferred] = []
         read = self._those(deliveries, lambda each: self._read(each, unreadable))
+        read = self._those(read, lambda each: not self._remove_done(each))
         now = time.time()
         due = self._those(read, lambda each: not self._postpone(each, now, deferred))
         admitted = self._complete(self._untaken(due, deferred, unreadable), unreadable)
@@ -134,9 +135,17 @@ class Intake:
         except (ValueError, TypeError, KeyError) as error:
             unreadable.append((delivery, str(error)))
             return False
-        delivery.lease.key = delivery.message["properties"]["message_id"]
+        delivery.lease.key = envelope.identity(self.queue.name, delivery.entry, delivery.message)
         delivery.object_key = claim_check.key_of(delivery.message)
         delivery.on_lost = self._on_lost
+        return True
+
+    def _remove_done(self, delivery: Delivery) -> bool:
+        """Remove a copy of a message that is done in this process; return whether it is one."""
+        if not self._acknowledger.is_done(delivery):
+            return False
+        logger.info("cloudflare: message %s is done, and its copy removed", delivery.lease.key)
+        self._acknowledger.ack(delivery)
         return True
 
     def _postpone(self, delivery: Delivery, now: float, deferred: list[Deferred]) -> bool:
@@ -165,10 +174,7 @@ class Intake:
         of the deliveries that its queue allows.
         """
         doubtful = [
-            each
-            for each in deliveries
-            if each.message["headers"]["x-delivery-count"] > 1
-            or each.message.get(envelope.HELD_KEY)
+            each for each in deliveries if each.attempts > 1 or each.message.get(envelope.HELD_KEY)
         ]
         if not doubtful or not self._acknowledger.has_ledger:
             return deliveries
@@ -208,7 +214,7 @@ class Intake:
 
         Cloudflare counts each delivery, and no longer delivers a message after as many as its queue
         allows. So past half of these the message is published anew; the ledger knows the copy by
-        the publisher's id.
+        the publish's id.
         """
         if delivery.attempts <= self._allowed // 2:
             self._acknowledger.requeue(delivery, math.ceil(wait))
@@ -233,6 +239,9 @@ class Intake:
             elif isinstance(message, Exception):
                 raise message
             else:
+                held = bool(delivery.message.get(envelope.HELD_KEY))
+                redelivered = held or self._acknowledger.seen_before(delivery)
+                message["properties"]["delivery_info"]["redelivered"] = redelivered
                 delivery.message = message
                 return True
             return False

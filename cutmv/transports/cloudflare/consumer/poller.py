@@ -23,7 +23,7 @@ from cutmv.transports.cloudflare.errors import (
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import QueueDirectory
-from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter, shown
+from cutmv.transports.cloudflare.runtime import BackgroundThread, clock, full_jitter, shown
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class Poller:
         pause = self._options.polling_interval_min
         failures = 0
         while room := self._qos.reserve(self):
-            started = time.monotonic()
+            started = clock()
             self._wake_up.clear()
             try:
                 pulled, empty = self._pull(room)

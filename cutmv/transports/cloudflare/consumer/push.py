@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from cutmv.transports.cloudflare.consumer.qos import QoS
 from cutmv.transports.cloudflare.edge import DeliveryCallback, Outcome, PushServer
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery, Lease
 from cutmv.transports.cloudflare.messages import envelope
+from cutmv.transports.cloudflare.runtime import clock
 
 #: Ids of recently acked messages that are kept: when the outcome got lost, a copy is not run.
 MAX_DONE_KEYS = 10_000
@@ -46,7 +46,7 @@ class _Running:
     def end(self, delivery: Delivery, delay: float | None) -> None:
         """Tell the callbacks that the message is acked (no `delay`) or is delivered again."""
         self._outcome = ACK if delay is None else Outcome("retry", math.ceil(delay))
-        self._on_ended(self, delay is None and bool(delivery.lease.key))
+        self._on_ended(self, delay is None and not delivery.copied)
         self._tell_all()
 
     def _tell_all(self) -> None:
@@ -110,7 +110,7 @@ class PushConsumer:
         """
         fresh: list[Delivery] = []
         for entry, callback in given:
-            key = _key_of(entry)
+            key = _key_of(queue_name, entry)
             with self._lock:  # of two copies that come at once, only one may be admitted
                 running = self._running.get(key)
                 if running is not None:
@@ -142,7 +142,7 @@ class PushConsumer:
 
     def _delivery(self, entry: dict[str, Any], running: _Running) -> Delivery:
         lease_id = uuid4().hex
-        until = time.monotonic() + self._lease_seconds
+        until = clock() + self._lease_seconds
         return Delivery(
             Lease("", lease_id, until=until), {**entry, "lease_id": lease_id}, on_end=running.end
         )
@@ -167,9 +167,10 @@ class PushConsumer:
         self._running.pop(running.key, None)
 
 
-def _key_of(entry: dict[str, Any]) -> str:
-    """Return the publisher's id of a message, or Cloudflare's id where kombu did not write it."""
+def _key_of(queue_name: str, entry: dict[str, Any]) -> str:
+    """Return what a message is known by."""
     try:
-        return str(envelope.decode({**entry, "lease_id": ""})["properties"]["message_id"])
+        message = envelope.decode({**entry, "lease_id": ""})
     except (ValueError, TypeError, KeyError):
-        return str(entry["id"])
+        message = {}
+    return envelope.identity(queue_name, entry, message)

@@ -121,7 +121,7 @@ class QoS(virtual.QoS):
 
         A message that a poller or a push consumer `fetched` takes the place reserved for it.
         """
-        tag = message.delivery_tag
+        tag, delivery.given = message.delivery_tag, True
         # The callback may run in any thread: it must neither keep the channel alive nor take a
         # lock.
         self._held[tag] = (delivery, weakref.ref(message, _Dropped(weakref.ref(self), tag)))

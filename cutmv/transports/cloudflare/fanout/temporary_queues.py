@@ -123,12 +123,13 @@ class TemporaryQueues:
 
     def arrive(self, queue: str, message: dict[str, Any]) -> None:
         """Give a message to a temporary queue, unless a copy of it came before."""
-        message_id = str(message["properties"]["message_id"])
+        publish_id = envelope.publish_id(message)
         with self._lock:
             seen = self._seen.setdefault(queue, OrderedDict())
-            if message_id in seen:
+            if publish_id in seen:
                 return
-            seen[message_id] = None
+            if publish_id:
+                seen[publish_id] = None
             if len(seen) > MAX_SEEN_IDS:
                 seen.popitem(last=False)
         self._memory.put(queue, message)

@@ -9,12 +9,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Refused
+from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Refused, ServerFault
+from cutmv.transports.cloudflare.leases.callers import Callers
 from cutmv.transports.cloudflare.leases.delivery import Delivery
-from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
+from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter, note_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,18 @@ MAX_LEASES = 100
 CALL_TIMEOUT = 10.0
 PAUSE_MAX = 10.0
 
+#: Seconds after which a call that has not returned counts as troubled.
+SLOW_AFTER = 2.0
+
+#: Statuses of refusals that may pass: the same call may be accepted later.
+PASSING_REFUSALS = frozenset({408, 409, 425})
+
+#: Cloudflare's code for a queue that does not exist (any more).
+QUEUE_NOT_FOUND = 10104
+
+#: The shortest linger (s) during which the thread need not look at each ending.
+SHORTEST_LINGER = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -34,13 +48,52 @@ class Ending:
     delay: float | None
 
 
+@dataclass(slots=True)
+class _Lane:
+    """The endings of one queue, with a schedule of their own: no queue's trouble is another's.
+
+    Attributes:
+        pending: What waits for its first call.
+        again: What waits for another call: endings of a call that failed, or parts of a call that
+            was refused.
+        due: When to make the next call, by `time.monotonic`; none while there is nothing to send.
+        failures: Calls that failed since the last that was accepted.
+        calling: The endings of the call under way; empty while there is none.
+        called_at: When that call began; none once it counts as troubled.
+    """
+
+    pending: deque[Ending] = field(default_factory=deque)
+    again: deque[list[Ending]] = field(default_factory=deque)
+    due: float | None = None
+    failures: int = 0
+    calling: list[Ending] = field(default_factory=list)
+    called_at: float | None = None
+
+    def left(self) -> list[Ending]:
+        """Return all that Cloudflare has not accepted."""
+        return [*self.calling, *(each for part in self.again for each in part), *self.pending]
+
+    def take(self) -> list[Ending]:
+        """Take the endings of the next call."""
+        if self.again:
+            return self.again.popleft()
+        return [self.pending.popleft() for _ in range(min(MAX_LEASES, len(self.pending)))]
+
+
+_Answer = tuple[str, list[Ending], dict[str, str] | CloudflareError]
+
+
 class AckBatcher:
     """A thread that acks and returns messages; started by the first consumer, ended by `close`.
 
-    Only the first ending of a call and the ending that makes the call full wake the thread: waking
-    it for each would cost a busy worker more than the calls do. `discard` receives the keys of
-    objects whose messages are gone; `on_trouble` receives the deliveries whose acks wait because
-    calls failed repeatedly. Neither may block.
+    Each queue has its own schedule, and one call at a time, which another thread makes. Only the
+    first ending of a call and the ending that makes the call full wake the thread: waking it for
+    each would cost a busy worker more than the calls do.
+
+    `on_settled` receives a delivery whose end Cloudflare has accepted, or has refused for good.
+    `on_trouble` receives the deliveries whose acks wait, because a call failed, or has not returned
+    after `slow_after` seconds. `discard` receives the keys of objects whose messages are gone. None
+    of them may block.
     """
 
     def __init__(
@@ -48,24 +101,33 @@ class AckBatcher:
         client: Client,
         linger: float,
         discard: Callable[[Sequence[str]], None],
+        *,
+        on_settled: Callable[[Delivery], None],
         on_trouble: Callable[[list[Delivery]], None],
         on_hopeless: Callable[[BaseException], object] = lambda _: None,
+        slow_after: float = SLOW_AFTER,
     ) -> None:
         self._client = client
         self._linger = linger
         self._discard = discard
+        self._on_settled = on_settled
         self._on_trouble = on_trouble
+        self._slow_after = slow_after
         self._handed_over: deque[Ending] = deque()
+        self._answers: deque[_Answer] = deque()
         self._wake_ups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._enough = 1  # so many endings handed over wake the thread
+        self._callers = Callers("ack-calls")
         self._thread = BackgroundThread(
-            "acks", self._run, lambda: self._wake_ups.put(None), on_hopeless=on_hopeless
+            "acks",
+            self._run,
+            lambda: self._wake_ups.put(None),
+            self._callers.start,
+            on_hopeless,
         )
         # Used by the thread alone:
-        self._pending: dict[str, deque[Ending]] = {}
+        self._lanes: dict[str, _Lane] = {}
         self._flushes: list[threading.Event] = []
-        self._due: float | None = None
-        self._troubles: dict[str, tuple[int, float]] = {}  # failures, and when to try again
 
     def start(self) -> None:
         """Start the thread, once. Consumers call this before their first pull."""
@@ -79,24 +141,31 @@ class AckBatcher:
 
     def flush(self, timeout: float) -> bool:
         """Wait until Cloudflare has accepted everything handed over; return whether it has."""
-        return self._thread.flush(timeout) or not (self._handed_over or self._pending)
+        return self._thread.flush(timeout) or not (self._handed_over or self._lanes)
 
     def close(self, timeout: float) -> None:
         """Send the remaining endings and end the thread, each within `timeout` seconds."""
         if self._thread.started:
             self.flush(timeout)
             self._thread.close(timeout)
+            self._callers.close(timeout)
+
+    def waiting(self) -> int:
+        """Return how many endings Cloudflare has not accepted yet."""
+        lanes = list(self._lanes.values())
+        return len(self._handed_over) + sum(len(lane.left()) for lane in lanes)
 
     def _run(self) -> None:
         while not self._thread.stopping.is_set():
             self._collect()
-            if self._due is not None and time.monotonic() >= self._due:
-                self._send_all()
-            if not self._pending:
+            while self._answers:
+                self._settle(*self._answers.popleft())
+            self._call_all()
+            if not self._lanes:
                 for flushed in self._flushes:
                     flushed.set()
                 self._flushes.clear()
-        left = sum(map(len, self._pending.values()))
+        left = sum(len(lane.left()) for lane in self._lanes.values())
         if left:
             logger.warning(
                 "cloudflare: closed with %d message(s) neither acked nor returned; "
@@ -104,88 +173,166 @@ class AckBatcher:
                 left,
             )
 
+    # Collecting.
+
     def _collect(self) -> None:
         """Wait for work, then take everything that has been handed over."""
-        wait = None if self._due is None else max(0.0, self._due - time.monotonic())
-        gathered = sum(map(len, self._pending.values()))
-        self._enough = 1 if wait is None else max(1, MAX_LEASES - gathered)
+        wait = self._plan()
         # In this order: an ending that came before `_enough` was set did not wake the thread, and
         # is found here.
-        if len(self._handed_over) < self._enough and not self._thread.stopping.is_set():
+        ready = len(self._handed_over) >= self._enough or self._answers
+        if not ready and not self._thread.stopping.is_set():
             with contextlib.suppress(queue.Empty):
                 self._wake_ups.get(timeout=wait)
         self._enough = MAX_LEASES
         requests = self._thread.flush_requests()
         self._flushes += requests
+        troubled: list[Delivery] = []
         while self._handed_over:
-            self._note(self._handed_over.popleft())
-        if requests and self._pending:
-            self._due = time.monotonic()
+            self._note(self._handed_over.popleft(), troubled)
+        if troubled:
+            self._on_trouble(troubled)
+        if requests:
+            for lane in self._lanes.values():
+                lane.due = time.monotonic()
 
-    def _note(self, ending: Ending) -> None:
-        now, queue_id = time.monotonic(), ending.delivery.lease.queue_id
-        pending = self._pending.setdefault(queue_id, deque())
-        pending.append(ending)
-        if self._due is None:
-            self._due = now + self._linger
-        if len(pending) >= MAX_LEASES and queue_id not in self._troubles:
-            self._due = now
-
-    def _send_all(self) -> None:
-        """Send the gathered endings; those that a full call leaves over may wait for more.
-
-        A queue whose calls fail keeps its endings, and does not hold up other queues.
-        """
+    def _plan(self) -> float | None:
+        """Set how many endings wake the thread; return for how many seconds it may wait."""
+        now = time.monotonic()
         dues: list[float] = []
-        for queue_id in list(self._pending):
-            pending, full = self._pending[queue_id], False
-            failures, not_before = self._troubles.get(queue_id, (0, 0.0))
-            if time.monotonic() < not_before and not self._flushes:
-                dues.append(not_before)
-                continue
-            while pending:
-                if full and len(pending) < MAX_LEASES and not self._flushes:
-                    dues.append(time.monotonic() + self._linger)
-                    break
-                endings = [pending[index] for index in range(min(MAX_LEASES, len(pending)))]
-                try:
-                    self._send(queue_id, endings)
-                except CloudflareError as error:
-                    failures += 1
-                    if failures == 2:  # one lost response is normal
-                        logger.warning("cloudflare: acks wait to be accepted: %s", error)
-                    if failures >= 2:
-                        self._on_trouble([each.delivery for each in pending if each.delay is None])
-                    pause = full_jitter(failures, most=PAUSE_MAX) + (error.retry_after or 0.0)
-                    self._troubles[queue_id] = failures, time.monotonic() + pause
-                    dues.append(time.monotonic() + pause)
-                    break
-                failures = 0
-                self._troubles.pop(queue_id, None)
-                for _ in endings:
-                    pending.popleft()
-                full = len(endings) == MAX_LEASES
-            if not pending:
-                del self._pending[queue_id]
-        self._due = min(dues, default=None)
+        gathered, awaited = 0, False
+        for lane in self._lanes.values():
+            if lane.calling:
+                awaited = True
+                if lane.called_at is not None:
+                    dues.append(lane.called_at + self._slow_after)
+            elif lane.due is not None:
+                dues.append(lane.due)
+                if not lane.failures:
+                    awaited = True
+                    gathered = max(gathered, len(lane.pending))
+        if awaited and self._linger >= SHORTEST_LINGER:
+            # The thread looks again soon, and so finds what is of other queues.
+            self._enough = max(1, MAX_LEASES - gathered)
+            dues.append(now + self._linger)
+        else:
+            self._enough = 1
+        return max(0.0, min(dues) - now) if dues else None
 
-    def _send(self, queue_id: str, endings: list[Ending]) -> None:
+    def _note(self, ending: Ending, troubled: list[Delivery]) -> None:
+        """Add an ending to its queue's, and to `troubled` where its ack has to wait."""
+        now = time.monotonic()
+        lane = self._lanes.setdefault(ending.delivery.lease.queue_id, _Lane())
+        lane.pending.append(ending)
+        slow = lane.calling and lane.called_at is None
+        if (lane.failures or slow) and ending.delay is None:
+            troubled.append(ending.delivery)
+        if lane.calling or lane.failures:
+            return
+        if lane.due is None:
+            lane.due = now + self._linger
+        if len(lane.pending) >= MAX_LEASES:
+            lane.due = now
+
+    # Calling.
+
+    def _call_all(self) -> None:
+        """Make the calls that are due, and note those that are slow."""
+        now = time.monotonic()
+        for queue_id, lane in list(self._lanes.items()):
+            if lane.calling:
+                if lane.called_at is not None and now >= lane.called_at + self._slow_after:
+                    lane.called_at = None
+                    self._tell(lane)
+            elif not (lane.again or lane.pending):
+                del self._lanes[queue_id]
+            elif lane.due is None or now >= lane.due:
+                busy = sum(bool(each.calling) for each in self._lanes.values())
+                endings = lane.calling = lane.take()
+                lane.called_at = now
+                self._callers.submit(partial(self._call, queue_id, endings), busy)
+
+    def _call(self, queue_id: str, endings: list[Ending]) -> None:
+        """Make a call, in a caller's thread, and hand its answer over."""
         acks = [ending.delivery.lease.lease_id for ending in endings if ending.delay is None]
         retries = [
             (ending.delivery.lease.lease_id, ending.delay)
             for ending in endings
             if ending.delay is not None
         ]
+        answer: dict[str, str] | CloudflareError
         try:
-            warnings = self._client.end_leases(
+            answer = self._client.end_leases(
                 queue_id, acks, retries, time.monotonic() + CALL_TIMEOUT
             )
-        except (NotFound, Refused) as error:
-            logger.error("cloudflare: %d acks or returns are void: %s", len(endings), error)
+        except CloudflareError as error:
+            answer = error
+        except BaseException as error:  # of whatever kind: the thread waits for an answer
+            logger.exception("cloudflare: acks met an error that nobody expected, and are repeated")
+            note_trouble("cloudflare-acks", error)
+            answer = ServerFault(f"{type(error).__name__}: {error}")
+        self._answers.append((queue_id, endings, answer))
+        self._wake_ups.put(None)
+
+    def _settle(
+        self, queue_id: str, endings: list[Ending], answer: dict[str, str] | CloudflareError
+    ) -> None:
+        """Take a call's answer."""
+        lane = self._lanes[queue_id]
+        lane.calling, lane.called_at = [], None
+        now = time.monotonic()
+        if not isinstance(answer, CloudflareError):
+            if lane.failures > 1:
+                logger.info("cloudflare: acks are accepted again")
+            lane.failures = 0
+            self._accept(endings, answer)
+        elif not _is_final(answer):
+            lane.failures += 1
+            lane.again.appendleft(endings)
+            if lane.failures == 1:
+                self._tell(lane)
+            elif lane.failures == 2:  # one lost response is normal
+                logger.warning("cloudflare: acks wait to be accepted: %s", answer)
+            pause = full_jitter(lane.failures, most=PAUSE_MAX) + (answer.retry_after or 0.0)
+            lane.due = now + pause
             return
+        elif len(endings) > 1 and isinstance(answer, Refused):
+            # One lease may be what is refused, and must not void the others.
+            half = len(endings) // 2
+            lane.again.extendleft((endings[half:], endings[:half]))
+        else:
+            self._void(endings, answer)
+        at_once = lane.again or len(lane.pending) >= MAX_LEASES or self._flushes
+        lane.due = now if at_once else now + self._linger
+
+    def _tell(self, lane: _Lane) -> None:
+        """Tell of the deliveries of a queue whose acks wait."""
+        self._on_trouble([each.delivery for each in lane.left() if each.delay is None])
+
+    def _accept(self, endings: list[Ending], warnings: dict[str, str]) -> None:
         for lease_id, warning in warnings.items():
             logger.debug("cloudflare: lease %s...: %s", lease_id[:16], warning)
-        acked = [ending.delivery for ending in endings if ending.delay is None]
-        keys = [each.object_key for each in acked if each.lease.lease_id not in warnings]
-        if ended := [key for key in keys if key]:
-            self._discard(ended)
+        keys = []
+        for ending in endings:
+            delivery = ending.delivery
+            delivery.accepted = True
+            self._on_settled(delivery)
+            acked = ending.delay is None and delivery.lease.lease_id not in warnings
+            if acked and delivery.object_key:
+                keys.append(delivery.object_key)
+        if keys:
+            self._discard(keys)
+
+    def _void(self, endings: list[Ending], error: CloudflareError) -> None:
+        """Give up endings that Cloudflare refuses for good; the messages may come again."""
+        logger.error("cloudflare: %d ack(s) or return(s) are void: %s", len(endings), error)
+        self._on_trouble([each.delivery for each in endings if each.delay is None])
+        for ending in endings:
+            self._on_settled(ending.delivery)
+
+
+def _is_final(error: CloudflareError) -> bool:
+    """Return whether Cloudflare will not accept the same call later."""
+    if isinstance(error, NotFound):  # any other 404 may be a proxy's
+        return error.code == QUEUE_NOT_FOUND
+    return isinstance(error, Refused) and error.status not in PASSING_REFUSALS

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.leases.ack_batcher import AckBatcher
+from cutmv.transports.cloudflare.leases.ack_batcher import SLOW_AFTER, AckBatcher
 from cutmv.transports.cloudflare.leases.delivery import Delivery
+from cutmv.transports.cloudflare.leases.finished import FinishedMessages
 from cutmv.transports.cloudflare.leases.ledger import Ledger
 from cutmv.transports.cloudflare.leases.renewer import LeaseRenewer
+from cutmv.transports.cloudflare.runtime import clock
+
+logger = logging.getLogger(__name__)
+
+#: Part of a lease for which a call may last before the acks in it are noted in the ledger.
+SLOW_PART = 1 / 8
 
 
 class Acknowledger:
     """Ends deliveries, each once. Threads share it; its owner closes it.
 
-    **The ledger comes first.** Where there is a ledger, a delivery that this process owns is
-    ended there first, and then at Cloudflare, if the ledger has this process's record of it, or if
-    its lease is over: another consumer may have taken the message meanwhile, and then this process
-    does not end it. Any other delivery is ended at Cloudflare alone: no other consumer can have a
-    message whose lease is not over, and a process writes no records of messages it does not own.
+    **The ledger comes first.** Where there is a ledger, a delivery is ended there first, and then
+    at Cloudflare, if the ledger has this process's record of it, or if its lease is over: another
+    consumer may have taken the message meanwhile, and then this process does not end it. Any other
+    delivery is ended at Cloudflare alone: no other consumer can have a message whose lease is not
+    over, and a process writes no records of messages it does not own.
+
+    **What is done does not run again** while Cloudflare does not accept its ack. Its first failure
+    has the ledger note that the message is done; this process removes a copy that comes back to it.
 
     `ack`, `requeue` and `reject` only hand the delivery over. They neither block nor take a lock,
     since a weak reference's callback may call them in any thread that collects garbage.
 
     `linger` is how many seconds an ack waits for others to share its call. `discard` receives the
-    keys of objects whose messages are gone. `open_ledger` opens the ledger, whose records count for
-    `lease_seconds`; it is none where there is no ledger. `on_hopeless` is called where a thread
-    does not recover from errors that nobody expected: then nothing more should be consumed.
+    keys of objects whose messages are gone. `open_ledger` returns the ledger, whose records count
+    for `lease_seconds`, or none where there is no ledger; it is called once. `on_hopeless` is
+    called where a thread does not recover from errors that nobody expected: then nothing more
+    should be consumed.
     """
 
     def __init__(
@@ -35,16 +48,29 @@ class Acknowledger:
         client: Client,
         linger: float,
         discard: Callable[[Sequence[str]], None] = lambda _: None,
-        open_ledger: Callable[[], Ledger] | None = None,
+        open_ledger: Callable[[], Ledger | None] = lambda: None,
         lease_seconds: float = 0.0,
         *,
         on_hopeless: Callable[[BaseException], object] = lambda _: None,
     ) -> None:
         self._discard = discard
+        self._open_ledger = open_ledger
+        self._lease_seconds = lease_seconds
+        self._lock = threading.Lock()
+        self._opened = False
         self._renewer: LeaseRenewer | None = None
-        if open_ledger is not None:
-            self._renewer = LeaseRenewer(open_ledger, self._end_now, lease_seconds, on_hopeless)
-        self._batcher = AckBatcher(client, linger, discard, self._note_done, on_hopeless)
+        self._finished = FinishedMessages()
+        self._overran = False
+        self._on_hopeless = on_hopeless
+        self._batcher = AckBatcher(
+            client,
+            linger,
+            discard,
+            on_settled=self._finished.settle,
+            on_trouble=self._note_done,
+            on_hopeless=on_hopeless,
+            slow_after=min(SLOW_AFTER, lease_seconds * SLOW_PART or SLOW_AFTER),
+        )
 
     @property
     def has_ledger(self) -> bool:
@@ -56,14 +82,30 @@ class Acknowledger:
         self._batcher.start()
 
     def start_extending(self) -> None:
-        """Start all threads, and open the ledger; raises as `ledger.open_ledger` does."""
+        """Open the ledger, and start all threads; raises as `ledger.open_ledger` does."""
         self.start()
-        if self._renewer is not None:
-            self._renewer.start()
+        with self._lock:
+            if self._opened:
+                return
+            ledger = self._open_ledger()
+            if ledger is not None:
+                self._renewer = LeaseRenewer(
+                    ledger, self._end_now, self._lease_seconds, self._on_hopeless
+                )
+                self._renewer.start()
+            self._opened = True
 
     def take(self, delivery: Delivery, allowed: int) -> float | None:
         """Ask the ledger who owns a message that comes again; see `LeaseRenewer.take`."""
         return 0.0 if self._renewer is None else self._renewer.take(delivery, allowed)
+
+    def is_done(self, delivery: Delivery) -> bool:
+        """Return whether the message is done in this process, and only has to be removed."""
+        return self._finished.has(delivery.lease.key)
+
+    def seen_before(self, delivery: Delivery) -> bool:
+        """Return whether an earlier delivery of the message may have come to somebody."""
+        return self._finished.seen_before(delivery)
 
     def extend(self, *deliveries: Delivery, at_once: bool = False) -> None:
         """Extend leases by records in the ledger from now on, until the deliveries end.
@@ -103,18 +145,44 @@ class Acknowledger:
             self._renewer.close(timeout)
         self._batcher.close(timeout)
 
+    def report(self) -> dict[str, int]:
+        """Return how many messages wait for an ack or a return, and how many are kept by records.
+
+        See `Session.stats`.
+        """
+        renewer = self._renewer
+        return {
+            "acks_waiting": self._batcher.waiting(),
+            "done_here": self._finished.waiting,
+            "extended": 0 if renewer is None else renewer.extended,
+            "records_waiting": 0 if renewer is None else renewer.waiting,
+        }
+
     def _end(self, delivery: Delivery, delay: float | None) -> None:
         if delivery.ended:
             return
         delivery.ended = True
         lease, renewer = delivery.lease, self._renewer
-        if renewer is not None and delivery.owned:
+        if renewer is not None:
             renewer.forget(delivery)
-            if lease.lost:
-                return
-            if lease.version is not None or time.monotonic() >= lease.until:
-                renewer.end(delivery, delay)
-                return
+        if lease.lost:
+            return
+        over = clock() >= lease.until
+        if delay is not None and not delivery.given:
+            self._finished.returned_unseen(lease.key)
+        elif delay is None and lease.key and not delivery.copied and delivery.on_end is None:
+            self._finished.add(delivery)
+        if renewer is not None and (lease.version is not None or (delivery.owned and over)):
+            renewer.end(delivery, delay)
+            return
+        if over and delivery.owned and not self._overran:
+            self._overran = True
+            logger.warning(
+                "cloudflare: message %s was held for longer than its lease, so that it may have "
+                "run elsewhere as well: without a lease ledger no lease can be extended "
+                "(docs/transport.md, Leases)",
+                lease.key,
+            )
         self._end_now(delivery, delay)
 
     def _end_now(self, delivery: Delivery, delay: float | None) -> None:
@@ -129,4 +197,4 @@ class Acknowledger:
     def _note_done(self, deliveries: list[Delivery]) -> None:
         """Record in the ledger that messages are done whose acks Cloudflare does not accept yet."""
         if self._renewer is not None:
-            self._renewer.note_done([each for each in deliveries if each.owned])
+            self._renewer.note_done([each for each in deliveries if each.owned and not each.copied])

@@ -15,8 +15,8 @@ class Lease:
     Attributes:
         queue_id: The queue that the message was pulled from; empty where it was pushed.
         lease_id: Cloudflare's handle for an ack; in push mode an id that this process makes.
-        key: The message's id, which its publisher gave it; empty where the ledger need not know it.
-        until: When the right ends, by `time.monotonic`.
+        key: What the message is known by (`envelope.identity`); empty where nobody need know it.
+        until: When the right ends, by `runtime.clock`.
         version: The version of this process's record in the ledger, if there is one (see
             `renewer`).
         losses: How many consumers were lost while they held the message before.
@@ -44,11 +44,13 @@ class Delivery:
         message: kombu's message, decoded from the entry; empty until then.
         object_key: The key of the object that holds the message; the object is deleted with it.
         owned: Whether this process may run the message. It is cleared where another consumer has
-            the message, where it is done or waits on, or where no worker can read it: then this
-            process writes nothing about it to the ledger.
+            the message, where it is done or waits on, or where no worker can read it.
+        given: Whether the consumer was given the message.
+        copied: Whether a copy takes the message's place: its end is then not the message's.
+        ended: Whether the delivery has been ended. What comes after the first end is void.
+        accepted: Whether Cloudflare has accepted the end.
         on_end: In push mode, called when the message has ended, in place of the API: with the delay
             (s) until it is delivered again, or none for an ack. It must not block.
-        ended: Whether it has been acked, requeued or rejected, which is done once.
         on_lost: Called when another consumer has taken the message over.
     """
 
@@ -57,9 +59,12 @@ class Delivery:
     message: dict[str, Any] = field(default_factory=dict)
     object_key: str | None = None
     owned: bool = True
+    given: bool = False
+    copied: bool = False
+    ended: bool = False
+    accepted: bool = False
     on_end: Callable[[Delivery, float | None], None] | None = None
     on_lost: Callable[[Delivery], None] | None = None
-    ended: bool = False
 
     @classmethod
     def pulled(cls, queue_id: str, entry: Mapping[str, Any], until: float = math.inf) -> Delivery:
@@ -67,11 +72,11 @@ class Delivery:
         return cls(Lease(queue_id, entry["lease_id"], until=until), entry)
 
     def leave_to_copy(self) -> None:
-        """Note that a copy takes the message's place, and keeps its object and its id.
+        """Note that a copy takes the message's place, and keeps its object and its identity.
 
         Ending this delivery then neither removes the object nor marks the copy as one that has run.
         """
-        self.owned, self.object_key, self.lease.key = False, None, ""
+        self.owned, self.object_key, self.copied = False, None, True
 
     @property
     def attempts(self) -> int:

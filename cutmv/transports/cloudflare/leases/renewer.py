@@ -28,7 +28,12 @@ from typing import TypeVar
 from cutmv.transports.cloudflare.errors import LedgerUnavailable
 from cutmv.transports.cloudflare.leases.delivery import Delivery, Lease
 from cutmv.transports.cloudflare.leases.ledger import Entry, Ledger, State
-from cutmv.transports.cloudflare.runtime import BackgroundThread, in_parallel, note_trouble
+from cutmv.transports.cloudflare.runtime import (
+    BackgroundThread,
+    clock,
+    in_parallel,
+    note_trouble,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -69,24 +74,27 @@ class _RecordedEnding:
 class LeaseRenewer:
     """A thread that records in the ledger which messages this process holds, and how they end.
 
-    `finish` then ends a delivery at Cloudflare. A record counts for `lease_seconds`.
+    `finish` then ends a delivery at Cloudflare. A record counts for `lease_seconds`. The ledger is
+    closed with the renewer.
     """
 
     def __init__(
         self,
-        open_ledger: Callable[[], Ledger],
+        ledger: Ledger,
         finish: Callable[[Delivery, float | None], None],
         lease_seconds: float,
         on_hopeless: Callable[[BaseException], object] = lambda _: None,
     ) -> None:
         self._seconds = lease_seconds
-        self._open_ledger = open_ledger
         self._finish_delivery = finish
-        self._ledger: Ledger  # from `start` on
+        self._ledger = ledger
         self._deliveries: dict[str, Delivery] = {}
         self._handed_over: queue.SimpleQueue[_RecordedEnding | None] = queue.SimpleQueue()
         self._thread = BackgroundThread(
-            "leases", self._run, lambda: self._handed_over.put(None), self._open, on_hopeless
+            "leases",
+            self._run,
+            lambda: self._handed_over.put(None),
+            on_hopeless=on_hopeless,
         )
         # Used by the thread alone:
         self._pending: deque[_RecordedEnding] = deque()
@@ -95,8 +103,18 @@ class LeaseRenewer:
         self._check_now = threading.Event()
         self._failing = False
 
+    @property
+    def extended(self) -> int:
+        """How many leases are being extended."""
+        return len(self._deliveries)
+
+    @property
+    def waiting(self) -> int:
+        """How many endings wait to be written to the ledger."""
+        return len(self._pending) + self._handed_over.qsize()
+
     def start(self) -> None:
-        """Open the ledger and start the thread, once; raises as `ledger.open_ledger` does."""
+        """Start the thread, once."""
         self._thread.start()
 
     def take(self, delivery: Delivery, allowed: int) -> float | None:
@@ -170,9 +188,6 @@ class LeaseRenewer:
             self._thread.close(timeout)
             self._ledger.close()
 
-    def _open(self) -> None:
-        self._ledger = self._open_ledger()
-
     def _run(self) -> None:
         pause = self._seconds / CHECKS_PER_LEASE
         self._check_at = time.monotonic() + pause
@@ -217,22 +232,26 @@ class LeaseRenewer:
             self._pending.append(ending)
 
     def _finish(self, ending: _RecordedEnding) -> None:
-        lease, delay = ending.delivery.lease, ending.delay
+        delivery, delay = ending.delivery, ending.delay
+        lease = delivery.lease
+        if not ending.finish and delivery.accepted:
+            return
         try:
-            ours = self._write(lease, "done" if delay is None else "free")
+            done = delay is None and not delivery.copied
+            ours = self._write(lease, "done" if done else "free")
         except Exception:
-            if time.monotonic() >= lease.until:
+            if not ending.finish or clock() >= lease.until:
                 raise
             ours = True  # the lease is not over: no other consumer can have the message
         if not ending.finish:
             return
         if ours:
-            self._finish_delivery(ending.delivery, delay)
+            self._finish_delivery(delivery, delay)
         else:
-            self._lose(ending.delivery)
+            self._lose(delivery)
 
     def _renew_all(self) -> None:
-        least = time.monotonic() + self._seconds * RENEW_AT_PART
+        least = clock() + self._seconds * RENEW_AT_PART
         due = [each for each in self._deliveries.copy().values() if each.lease.until < least]
         self._failed(self._renew, due)
 
@@ -266,7 +285,7 @@ class LeaseRenewer:
         """Write this process's record of a message; return false where another consumer has it."""
         owner = hashlib.sha256(lease.lease_id.encode()).hexdigest()[:32]
         for _ in range(MAX_WRITES):
-            started = time.monotonic()
+            started = clock()
             entry = Entry(owner, state, self._seconds, lease.losses)
             version = self._ledger.write(lease.key, entry, lease.version)
             if version is not None:

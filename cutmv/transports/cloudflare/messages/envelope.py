@@ -2,8 +2,9 @@
 
 The text is one JSON object: kombu's own keys (``body``, ``headers``, ``properties``,
 ``content-type``, ``content-encoding``) and ``id``, which the publisher gives once and keeps
-through its retries, so that a consumer can tell two copies of one publish from two messages. A body
-of text stays text; only bytes are written as base64.
+through its retries, so that a consumer can tell two copies of one publish from two messages
+(`identity`). Headers and properties come through as they were published. A body of text stays text;
+only bytes are written as base64.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +20,10 @@ from kombu.utils import json as kombu_json
 
 #: The key of a message that was published anew while a consumer had it.
 HELD_KEY = "held"
+
+
+#: An id of ours (kombu's `uuid`). What others write under ``id`` need not be one of its kind.
+_OUR_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Undecodable(ValueError):
@@ -54,12 +60,29 @@ def mark_held(text: str) -> str:
     return str(kombu_json.dumps({**json.loads(text), HELD_KEY: True}, separators=(",", ":")))
 
 
+def publish_id(message: Mapping[str, Any]) -> str | None:
+    """Return the id that the transport gave a message's publish; none where others published it."""
+    given = message.get("id")
+    return given if isinstance(given, str) and _OUR_ID.fullmatch(given) else None
+
+
+def identity(queue_name: str, pulled: Mapping[str, Any], message: Mapping[str, Any]) -> str:
+    """Return what a message is known by: its queue, and an id that users neither see nor set.
+
+    A publish to two queues makes two messages, and the copy of a message that waits on is the same
+    message. One that others put into the queue is known by the id that Cloudflare gave it.
+    """
+    ours = publish_id(message)
+    return f"{queue_name}/{ours}" if ours else f"{queue_name}/cloudflare:{pulled['id']}"
+
+
 def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
     """Return the kombu message of one entry of a pull's response.
 
-    ``properties.delivery_tag`` becomes the lease id, ``properties.message_id`` the publisher's id,
-    header ``x-delivery-count`` the number of deliveries, this one included, and
-    ``delivery_info.redelivered`` whether there was more than one.
+    ``properties.delivery_tag`` becomes the lease id. ``delivery_info.delivery_count`` becomes the
+    number of deliveries, this one included, and ``delivery_info.redelivered`` whether somebody may
+    have been given the message before. ``properties.message_id`` stays the user's; without one it
+    becomes the publish's id, or Cloudflare's.
 
     Raises `Undecodable`.
     """
@@ -79,9 +102,9 @@ def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(delivery_info, dict):
         raise Undecodable("its delivery_info is no object")
     attempts = int(pulled.get("attempts") or 1)
-    headers["x-delivery-count"] = attempts
-    delivery_info["redelivered"] = attempts > 1
-    properties.setdefault("message_id", message.pop("id", None) or pulled["id"])
+    delivery_info["delivery_count"] = attempts
+    delivery_info["redelivered"] = attempts > 1 or bool(message.get(HELD_KEY))
+    properties.setdefault("message_id", publish_id(message) or pulled["id"])
     properties["delivery_tag"] = pulled["lease_id"]
     return message
 

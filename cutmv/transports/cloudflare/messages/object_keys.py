@@ -25,6 +25,6 @@ def is_large_message_key(key: str) -> bool:
     return _LARGE_MESSAGE.fullmatch(key) is not None
 
 
-def lease_key(message_id: str) -> str:
-    """Return the key of a message's lease record: safe characters, whatever the id holds."""
-    return LEASES + hashlib.sha256(message_id.encode()).hexdigest()[:40]
+def lease_key(identity: str) -> str:
+    """Return the key of a message's lease record: short and safe, whatever the identity holds."""
+    return LEASES + hashlib.sha256(identity.encode(errors="replace")).hexdigest()[:40]
