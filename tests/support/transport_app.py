@@ -77,6 +77,14 @@ def hold(self: Task, value: Any, until: str) -> None:
     note(event="ended", value=value, id=self.request.id)
 
 
+@app.task(bind=True)
+def hold_early(self: Task, value: Any, until: str) -> None:
+    """Do as `hold`, acked before it runs."""
+    note(event="started", value=value, id=self.request.id)
+    wait_for(until)
+    note(event="ended", value=value, id=self.request.id)
+
+
 @app.task(bind=True, max_retries=3)
 def flaky(self: Task, value: Any, failures: int, countdown: float = 0) -> None:
     """Fail as often as told, each time asking for a retry."""

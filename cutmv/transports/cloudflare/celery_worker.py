@@ -5,8 +5,12 @@ Other programs that use kombu have no worker, and this module never imports Cele
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Callable
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 #: The process's worker (`celery.worker.WorkController`), once it has been made.
 _workers: list[Any] = []
@@ -40,12 +44,36 @@ def _stats_step() -> type[Any]:
         name = "cloudflare"
         requires = ("celery.worker.consumer:Connection",)
 
+        def __init__(self, consumer: Any, **options: Any) -> None:
+            super().__init__(consumer, **options)
+            consumer.call_soon_ack = _at_once(consumer.call_soon_ack)
+
         def info(self, consumer: Any) -> dict[str, Any]:
             transport = getattr(consumer.connection, "transport", None)  # none while it reconnects
             report = getattr(transport, "stats", None)  # none for another broker of a failover list
             return {} if report is None else {"cloudflare": report()}
 
     return Stats
+
+
+def _at_once(later: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what Celery acks and rejects messages by: at once, those of this transport.
+
+    Celery has its event loop do it `later`. In a solo pool the loop comes to it when all tasks that
+    were received together have run.
+    """
+
+    def call_soon_ack(end: Any, *args: Any, **kwargs: Any) -> Any:
+        channel = getattr(getattr(end, "__self__", None), "channel", None)
+        if not getattr(channel, "ends_in_any_thread", False):
+            return later(end, *args, **kwargs)
+        try:
+            end(*args, **kwargs)
+        except Exception:
+            logger.exception("cloudflare: a message can't be acked or rejected")
+        return end
+
+    return call_soon_ack
 
 
 def longest_hold() -> float | None:

@@ -40,6 +40,9 @@ class Channel(RoutingChannel):
 
     do_restore = False
 
+    #: Whether any thread may end a message at once; see `celery_worker`.
+    ends_in_any_thread = True
+
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
         self._prefetch: QoS | None = None

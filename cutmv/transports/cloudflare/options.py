@@ -28,6 +28,9 @@ FROM_ENVIRONMENT = (
     "ingress_port",
 )
 
+#: Value of `lease_ledger` that turns it off.
+NO_LEDGER = "none"
+
 #: The start of a value that names an environment variable.
 ENV_PREFIX = "env:"
 
@@ -169,7 +172,7 @@ class Options:
                 f"not {self.api_base_url!r}"
             )
         self._check_edge()
-        if self.lease_ledger:
+        if self.lease_ledger not in ("", NO_LEDGER):
             check_ledger_url(self.lease_ledger)
             if self.queue_max_retries == 0:
                 raise ConfigurationError(

@@ -29,6 +29,7 @@ from cutmv.transports.cloudflare.leases import Acknowledger, Ledger, open_ledger
 from cutmv.transports.cloudflare.messages import ClaimChecks
 from cutmv.transports.cloudflare.options import (
     MAX_VISIBILITY_TIMEOUT,
+    NO_LEDGER,
     VISIBILITY_TIMEOUT,
     Options,
 )
@@ -68,7 +69,7 @@ class Session:
         self._sender = Sender(self.client, options, self.hub)
         self.publishers = Publishers(self._sender, self.directory, options)
         self._lease_seconds: float | None = options.visibility_timeout
-        if options.lease_ledger:
+        if options.lease_ledger not in ("", NO_LEDGER):
             self._lease_seconds = self._lease_seconds or VISIBILITY_TIMEOUT
         self.acknowledger = Acknowledger(
             self.client,
@@ -110,7 +111,9 @@ class Session:
 
     def _open_ledger(self) -> Ledger | None:
         url = self.options.lease_ledger
-        return open_ledger(url, self.credentials.account_id) if url else None
+        if url in ("", NO_LEDGER):
+            return None
+        return open_ledger(url, self.credentials.account_id)
 
     def close(self, timeout: float) -> None:
         """Send waiting messages and the last acks, end every thread, and close the HTTP pool.

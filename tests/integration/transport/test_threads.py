@@ -143,23 +143,23 @@ def test_an_error_about_a_whole_pull_leaves_no_message_behind_its_lease(
 def test_when_no_ack_can_be_sent_the_connection_ends_and_a_new_one_has_new_threads(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = ack_batcher.AckBatcher._send
-    broken: set[int] = set()
+    take = ack_batcher._Lane.take
+    broken: list[Any] = []
 
-    def break_the_first(self: Any, *args: Any) -> None:
+    def break_the_first(self: Any) -> Any:
         if not broken:
-            broken.add(id(self))
-        if id(self) in broken and len(broken) < 2:
+            broken.append(self)
+        if broken == [self]:
             raise AttributeError("nobody expects it")
-        send(self, *args)
+        return take(self)
 
-    monkeypatch.setattr(ack_batcher.AckBatcher, "_send", break_the_first)
+    monkeypatch.setattr(ack_batcher._Lane, "take", break_the_first)
     with connect(emulator, visibility_timeout=LONG) as connection:
         put(connection, 1)
         taker = Taker(connection)
         first = sessions.acquire(*session_of(connection))
         taker.run(lambda: bool(taker.reconnects))
-        broken.add(0)  # the first one's thread, which was never ended, can send again
+        broken.append(0)  # the first one's thread, which was never ended, can send again
         put(connection, 2)
         taker.run(lambda: 2 in taker.taken)
         second = sessions.acquire(*session_of(connection))

@@ -233,3 +233,68 @@ def test_a_message_that_is_ending_is_not_held_again_when_its_connection_breaks(s
     site.acks.extend(other)
     assert site.record("other").entry.state == "held"
     assert site.record().entry.state == "done"
+
+
+def test_a_machine_that_slept_asks_before_it_acks(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = site.delivery()
+    site.ledger.write("m", Entry("another", "held", 60), None)
+    asleep = clock() + 3600
+    # `time.monotonic` does not go on while a machine sleeps; the clock of leases does.
+    for module in ("acknowledger", "renewer"):
+        monkeypatch.setattr(f"cutmv.transports.cloudflare.leases.{module}.clock", lambda: asleep)
+
+    site.acks.ack(delivery)
+    site.flush()
+
+    assert site.ended() == []
+    assert delivery.lease.lost
+
+
+def test_a_note_that_the_ledger_does_not_take_is_made_later(site: Site) -> None:
+    delivery = site.delivery()
+    site.acks.ack(delivery)
+    away = site.directory.rename(site.directory.with_name("away"))
+    site.directory.touch()
+
+    site.acks._note_done([delivery])
+    assert site.acks._renewer
+    wait_until(lambda: site.acks._renewer and site.acks._renewer._failing, 5, "it fails")
+    site.directory.unlink()
+    away.rename(site.directory)
+    site.flush()
+
+    assert site.record().entry.state == "done"
+
+
+def test_a_copy_of_what_is_done_here_is_known_until_its_ack_is_accepted(site: Site) -> None:
+    delivery, copy = site.delivery(), site.delivery()
+    assert not site.acks.is_done(copy)
+
+    site.acks.ack(delivery)
+    assert site.acks.is_done(copy)
+
+    delivery.accepted = True
+    site.acks._finished.settle(delivery)
+    assert not site.acks.is_done(copy)
+
+
+def test_a_delivery_ends_once(site: Site) -> None:
+    delivery = site.delivery()
+    site.acks.ack(delivery)
+    site.acks.requeue(delivery)
+    site.acks.reject(delivery)
+
+    assert site.ended() == [("m", None)]
+
+
+def test_what_moves_on_as_a_copy_is_free_to_be_taken(site: Site) -> None:
+    delivery = site.delivery()
+    assert site.acks.take(delivery, ALLOWED) == 0
+    delivery.leave_to_copy()
+    site.acks.reject(delivery)
+    site.flush()
+
+    assert site.record().entry.state == "free"
+    assert not site.acks.is_done(site.delivery())

@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Refused, ServerFault
+from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Refused
 from cutmv.transports.cloudflare.leases.callers import Callers
 from cutmv.transports.cloudflare.leases.delivery import Delivery
-from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter, note_trouble
+from cutmv.transports.cloudflare.runtime import (
+    HOPELESS_AFTER,
+    BackgroundThread,
+    full_jitter,
+    note_trouble,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +85,7 @@ class _Lane:
         return [self.pending.popleft() for _ in range(min(MAX_LEASES, len(self.pending)))]
 
 
-_Answer = tuple[str, list[Ending], dict[str, str] | CloudflareError]
+_Answer = tuple[str, list[Ending], dict[str, str] | Exception]
 
 
 class AckBatcher:
@@ -117,6 +122,7 @@ class AckBatcher:
         self._answers: deque[_Answer] = deque()
         self._wake_ups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._enough = 1  # so many endings handed over wake the thread
+        self._on_hopeless = on_hopeless
         self._callers = Callers("ack-calls")
         self._thread = BackgroundThread(
             "acks",
@@ -260,28 +266,27 @@ class AckBatcher:
             for ending in endings
             if ending.delay is not None
         ]
-        answer: dict[str, str] | CloudflareError
+        answer: dict[str, str] | Exception
         try:
             answer = self._client.end_leases(
                 queue_id, acks, retries, time.monotonic() + CALL_TIMEOUT
             )
         except CloudflareError as error:
             answer = error
-        except BaseException as error:  # of whatever kind: the thread waits for an answer
-            logger.exception("cloudflare: acks met an error that nobody expected, and are repeated")
-            note_trouble("cloudflare-acks", error)
-            answer = ServerFault(f"{type(error).__name__}: {error}")
+        except Exception as error:  # of whatever kind: the thread waits for an answer
+            note_trouble("cloudflare-acks", error, "they are sent again")
+            answer = error
         self._answers.append((queue_id, endings, answer))
         self._wake_ups.put(None)
 
     def _settle(
-        self, queue_id: str, endings: list[Ending], answer: dict[str, str] | CloudflareError
+        self, queue_id: str, endings: list[Ending], answer: dict[str, str] | Exception
     ) -> None:
         """Take a call's answer."""
         lane = self._lanes[queue_id]
         lane.calling, lane.called_at = [], None
         now = time.monotonic()
-        if not isinstance(answer, CloudflareError):
+        if not isinstance(answer, Exception):
             if lane.failures > 1:
                 logger.info("cloudflare: acks are accepted again")
             lane.failures = 0
@@ -293,8 +298,10 @@ class AckBatcher:
                 self._tell(lane)
             elif lane.failures == 2:  # one lost response is normal
                 logger.warning("cloudflare: acks wait to be accepted: %s", answer)
-            pause = full_jitter(lane.failures, most=PAUSE_MAX) + (answer.retry_after or 0.0)
-            lane.due = now + pause
+            if lane.failures >= HOPELESS_AFTER and not isinstance(answer, CloudflareError):
+                self._on_hopeless(answer)
+            asked = getattr(answer, "retry_after", None) or 0.0
+            lane.due = now + full_jitter(lane.failures, most=PAUSE_MAX) + asked
             return
         elif len(endings) > 1 and isinstance(answer, Refused):
             # One lease may be what is refused, and must not void the others.
@@ -323,7 +330,7 @@ class AckBatcher:
         if keys:
             self._discard(keys)
 
-    def _void(self, endings: list[Ending], error: CloudflareError) -> None:
+    def _void(self, endings: list[Ending], error: Exception) -> None:
         """Give up endings that Cloudflare refuses for good; the messages may come again."""
         logger.error("cloudflare: %d ack(s) or return(s) are void: %s", len(endings), error)
         self._on_trouble([each.delivery for each in endings if each.delay is None])
@@ -331,7 +338,7 @@ class AckBatcher:
             self._on_settled(ending.delivery)
 
 
-def _is_final(error: CloudflareError) -> bool:
+def _is_final(error: Exception) -> bool:
     """Return whether Cloudflare will not accept the same call later."""
     if isinstance(error, NotFound):  # any other 404 may be a proxy's
         return error.code == QUEUE_NOT_FOUND
