@@ -1,6 +1,8 @@
 """What a process logs: one line an event, on standard error, and no secret."""
 
 import logging
+import threading
+import time
 
 #: The form of a line: when, how bad, which process, which module, what.
 FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(name)s: %(message)s"
@@ -18,3 +20,32 @@ def keep_secrets(**_signal: object) -> None:
     """Silence the loggers that would write a secret, at any level that is set for the rest."""
     for name in SECRET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Outage:
+    """Logs once that a neighbour went away, and once that it is back. Threads may share it.
+
+    `name` begins a sentence, as in "the storage"; `meanwhile` says what its absence means.
+    """
+
+    def __init__(self, log: logging.Logger, name: str, meanwhile: str) -> None:
+        self._log, self._name, self._meanwhile = log, name, meanwhile
+        self._lock = threading.Lock()
+        self._since: float | None = None
+
+    def began(self, reason: object) -> None:
+        """The neighbour did not answer; `reason` is one line without secrets."""
+        with self._lock:
+            if self._since is not None:
+                return
+            self._since = time.monotonic()
+        told = str(reason).rstrip(".")
+        self._log.warning("%s is away: %s; %s", self._name, told, self._meanwhile)
+
+    def ended(self) -> None:
+        """The neighbour answered."""
+        with self._lock:
+            since, self._since = self._since, None
+        if since is not None:
+            away_s = time.monotonic() - since
+            self._log.warning("%s answers again, after %.0f s", self._name, away_s)

@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.support.schedule",
     "tests.support.site",
     "tests.support.stack",
+    "tests.support.outages",
 ]

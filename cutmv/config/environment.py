@@ -71,6 +71,7 @@ VARIABLES = (
         "what `WEBHOOK_SECRET` is derived from when it is not set",
         "a file in the data directory",
     ),
+    Variable("CUTMV_MAX_RETRIES", "how often a step that failed is tried again", "3"),
     Variable("CUTMV_MAX_UPLOAD_BYTES", "the largest upload, in bytes", "10 GB"),
     Variable("CUTMV_RETENTION_DAYS", "how many days uploads, outputs and jobs are kept", "29"),
     Variable("CUTMV_FFMPEG", "the `ffmpeg` to run", "that of `PATH`, else the one installed along"),

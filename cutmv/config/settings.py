@@ -32,6 +32,8 @@ DEFAULT_BUCKET = "cutmv-storage"
 WEBHOOK_PATH = "/api/queue-progress"
 #: Largest upload, in bytes (10 GB): a long concert recording in 1080p fits.
 MAX_UPLOAD_BYTES = 10_000_000_000
+#: Retries of a step that failed.
+MAX_RETRIES = 3
 #: Days that uploads, outputs and jobs are kept: inside a monthly cycle.
 RETENTION_DAYS = 29
 #: Characters of a queue's name, by Cloudflare's rule.
@@ -70,6 +72,7 @@ class Settings:
     webhook_secret: str = field(default="", repr=False)
     #: Whether no other machine can know the secret, since it comes from this data directory's key.
     webhook_secret_is_local: bool = False
+    max_retries: int = MAX_RETRIES
     max_upload_bytes: int = MAX_UPLOAD_BYTES
     retention_s: float = RETENTION_DAYS * 86_400.0
 
@@ -129,8 +132,9 @@ class Settings:
             webhook_url=_webhook_url(env),
             webhook_secret=env.get("WEBHOOK_SECRET") or _derived_secret(env, data_dir),
             webhook_secret_is_local=not (env.get("WEBHOOK_SECRET") or env.get("CUTMV_SECRET_KEY")),
-            max_upload_bytes=_positive(env, "CUTMV_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
-            retention_s=_positive(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS) * 86_400.0,
+            max_retries=_number(env, "CUTMV_MAX_RETRIES", MAX_RETRIES, least=0),
+            max_upload_bytes=_number(env, "CUTMV_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
+            retention_s=_number(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS) * 86_400.0,
         )
 
     @property
@@ -240,12 +244,13 @@ def _webhook_url(env: Mapping[str, str]) -> str | None:
     return url if url is None or urlsplit(url).path not in ("", "/") else urljoin(url, WEBHOOK_PATH)
 
 
-def _positive(env: Mapping[str, str], name: str, default: int) -> int:
+def _number(env: Mapping[str, str], name: str, default: int, *, least: int = 1) -> int:
     value = env.get(name)
     if not value:
         return default
-    if not value.isdecimal() or int(value) == 0:
-        raise ConfigError(f"{name} is {value!r}: use a whole number above 0.")
+    if not value.isdecimal() or int(value) < least:
+        wanted = "above 0" if least else "from 0 up"
+        raise ConfigError(f"{name} is {value!r}: use a whole number {wanted}.")
     return int(value)
 
 

@@ -16,12 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from cutmv.app import app
 from cutmv.dispatch.circuit_breaker import CircuitBreaker
 from cutmv.dispatch.local_runner import LocalRunner
-from cutmv.jobs import Job, JobRequest, Step, plan_job
+from cutmv.jobs import Backlog, Job, JobRequest, Step, plan_job
 from cutmv.media import parse_clip, time_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
 from cutmv.transports.cloudflare import MAX_PUSHED, publish_batch
-from cutmv.worker import HARD_LIMIT_GRACE_S, cut
+from cutmv.worker import HARD_LIMIT_GRACE_S, PATIENCE_S, cut
 
 #: Seconds for which the broker's status is answered again without asking the broker.
 STATUS_MAX_AGE_S = 3.0
@@ -39,6 +39,7 @@ class Dispatcher:
 
     def __init__(self, services: Services, feed: ProgressFeed) -> None:
         self.services, self.breaker = services, CircuitBreaker()
+        self.backlog = Backlog(services.store)
         self._feed, self._runner = feed, LocalRunner(services, feed)
         self._mode = services.settings.mode
         self._status_lock = threading.Lock()
@@ -79,21 +80,25 @@ class Dispatcher:
                 reason = _one_line(error)
                 self.breaker.failed(reason)
             else:
-                self.services.store.sent([step.id for step in steps], self._mode)
+                self.backlog.sent([step.id for step in steps], self._mode)
                 log.info("✅ Job successfully enqueued to %s: %s", broker, job.id)
                 return
         self.run_here(job, steps, reason)
 
     def run_here(self, job: Job, steps: Sequence[Step], reason: str) -> None:
         """Run queued steps in this process; `reason` says why no worker gets them."""
-        steps = [step for step in steps if not self._runner.has(step.id)]
+        steps = [step for step in steps if not self.runs(step)]
         if not steps:
             return
         log.warning("⚠️ %s not available: %s", BROKER_NAMES[self._mode], reason)
         log.info("🔄 Falling back to direct processing... (job %s)", job.id)
-        self.services.store.sent([step.id for step in steps], "eager")
+        self.backlog.sent([step.id for step in steps], "eager")
         for step in steps:
             self._runner.run(step.id)
+
+    def runs(self, step: Step) -> bool:
+        """Whether a step waits or runs in this process."""
+        return self._runner.has(step.id)
 
     def probe_broker(self) -> None:
         """Ask the broker for its queues, and close or open the circuit breaker by the answer."""
@@ -136,7 +141,8 @@ class Dispatcher:
         # They are published in one batch, since Cloudflare limits calls, not messages.
         with publish_batch(app):
             for step in steps:
-                soft_s = time_limit_s(info, parse_clip(step.clip, rate), step.spec)
+                # The step may first wait for a neighbour that is away.
+                soft_s = PATIENCE_S + time_limit_s(info, parse_clip(step.clip, rate), step.spec)
                 limit_s = soft_s + HARD_LIMIT_GRACE_S
                 is_long = limit_s > MAX_PUSHED
                 cut.signature(
@@ -158,7 +164,7 @@ class Dispatcher:
             "message": f"Queue '{name}' is operational" if reason is None else reason,
             "configured": configured,
             "mode": self._mode,
-            "fallback": "eager" if configured else None,
+            "fallback": None if reason is None else "eager",
         }
 
 

@@ -15,15 +15,16 @@ from itertools import groupby
 from cutmv.app import app
 from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX
 from cutmv.dispatch.dispatcher import Dispatcher
-from cutmv.jobs import UPLOADS_PREFIX, job_prefix
+from cutmv.jobs import DATABASE_AWAY, UPLOADS_PREFIX, job_prefix
+from cutmv.logs import Outage
 from cutmv.worker import sweep_workspace
 
 #: Seconds between two readings of the job store.
 RESUME_INTERVAL_S = 2.0
 #: Seconds that the request which made a job has to send it, before a janitor does.
 MIN_JOB_AGE_S = 10.0
-#: Seconds after which a message that no worker took counts as lost by its broker.
-MESSAGE_LOST_AFTER_S = 1800.0
+#: Seconds in which running steps renew their claims after the database was away.
+RENEWAL_S = 5.0
 #: Seconds between probes of a broker that has steps of ours: it may have died with them. Over
 #: Cloudflare that is a fortieth of the account's calls, and none when no step is queued.
 BROKER_PROBE_INTERVAL_S = 10.0
@@ -42,6 +43,8 @@ class Janitor:
         self._dispatcher, self._services = dispatcher, dispatcher.services
         self._closing = threading.Event()
         self._probed_at = time.monotonic()
+        self._no_reclaim_before = 0.0
+        self._outage = Outage(log, "the database", "the janitor waits for it")
         self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
 
     def start(self) -> None:
@@ -55,26 +58,24 @@ class Janitor:
 
     def resume(self) -> None:
         """Send each queued step that neither a broker nor this process may be going to run."""
-        dispatcher, store = self._dispatcher, self._services.store
+        dispatcher, backlog = self._dispatcher, self._dispatcher.backlog
         if dispatcher.breaker.wants_probe or self._broker_may_be_gone():
             self._probed_at = time.monotonic()
             dispatcher.probe_broker()
-        for step_id in store.reclaim():
-            log.warning("step %s was left by its worker; it is queued again", step_id)
-        reason = dispatcher.breaker.reason
-        steps = (
-            store.stranded(MESSAGE_LOST_AFTER_S, MIN_JOB_AGE_S)
-            if reason is None
-            else store.waiting(MIN_JOB_AGE_S)
-        )
+        if time.monotonic() >= self._no_reclaim_before:
+            for step_id in backlog.reclaim():
+                log.warning("step %s was left by its worker; it is queued again", step_id)
+        works = dispatcher.breaker.reason is None
+        steps = backlog.to_send(MIN_JOB_AGE_S) if works else backlog.waiting(MIN_JOB_AGE_S)
+        steps = [step for step in steps if not dispatcher.runs(step)]
         for job_id, of_job in groupby(steps, key=lambda step: step.job_id):
-            job = store.job(job_id)
-            dispatcher.send(job, list(of_job))
+            dispatcher.send(self._services.store.job(job_id), list(of_job))
 
     def _broker_may_be_gone(self) -> bool:
-        closed = self._dispatcher.breaker.reason is None
+        dispatcher = self._dispatcher
+        closed = dispatcher.services.settings.mode != "eager" and dispatcher.breaker.reason is None
         due = time.monotonic() - self._probed_at >= BROKER_PROBE_INTERVAL_S
-        return closed and due and self._services.store.has_enqueued()
+        return closed and due and dispatcher.backlog.has_enqueued()
 
     def sweep(self) -> None:
         """Delete jobs, uploads, results and files that have expired.
@@ -122,9 +123,13 @@ class Janitor:
         while not self._closing.is_set():
             try:
                 self.resume()
+                self._outage.ended()
                 if time.monotonic() - swept >= SWEEP_INTERVAL_S:
                     swept = time.monotonic()
                     self.sweep()
+            except DATABASE_AWAY as error:
+                self._outage.began(type(error).__name__)
+                self._no_reclaim_before = time.monotonic() + RENEWAL_S
             except Exception:  # the thread must go on, whatever failed
                 log.exception("the janitor met an error and goes on")
             self._closing.wait(random.uniform(0.5, 1.0) * RESUME_INTERVAL_S)

@@ -1,13 +1,16 @@
 """The domain: what an upload, a job and a step are, where they are kept, and who may run a step.
 
-`model` is pure; `request` turns what a person asked for into a job. `tables`, `store` and `claims`
-keep all of it in a SQL database. `keys` makes the keys of stored objects, and `uploads` accepts an
-upload. The package may import `cutmv.media` and `cutmv.storage`.
+`model` is pure; `request` turns what a person asked for into a job. `tables`, `store`, `claims` and
+`backlog` keep all of it in a SQL database. `keys` makes the keys of stored objects, and `uploads`
+accepts an upload. The package may import `cutmv.media` and `cutmv.storage`.
 """
 
+from cutmv.jobs.backlog import Backlog, Report, report
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended
 from cutmv.jobs.keys import UPLOADS_PREFIX, doctor_key, job_prefix, output_key
 from cutmv.jobs.model import (
+    WAITS_FOR_STORAGE,
+    WAITS_TO_RETRY,
     Job,
     Output,
     State,
@@ -19,11 +22,15 @@ from cutmv.jobs.model import (
 )
 from cutmv.jobs.request import JobRequest, output_name, outputs_of, plan_job
 from cutmv.jobs.store import JobStore
-from cutmv.jobs.tables import metadata
+from cutmv.jobs.tables import DATABASE_AWAY, metadata
 from cutmv.jobs.uploads import EmptyUpload, NoVideo, accept_upload, probe_stored
 
 __all__ = [
+    "DATABASE_AWAY",
     "UPLOADS_PREFIX",
+    "WAITS_FOR_STORAGE",
+    "WAITS_TO_RETRY",
+    "Backlog",
     "Busy",
     "Claimed",
     "Claims",
@@ -34,6 +41,7 @@ __all__ = [
     "JobStore",
     "NoVideo",
     "Output",
+    "Report",
     "State",
     "Step",
     "UnknownJob",
@@ -49,4 +57,5 @@ __all__ = [
     "outputs_of",
     "plan_job",
     "probe_stored",
+    "report",
 ]

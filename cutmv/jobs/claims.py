@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cutmv.jobs.model import Output, State, Step, UnknownJob
+from cutmv.jobs.model import WAITS_FOR_STORAGE, Output, State, Step, UnknownJob
 from cutmv.jobs.store import JobStore, settle, to_step
 from cutmv.jobs.tables import now, steps
 from cutmv.media import Progress
@@ -67,6 +67,8 @@ class Claims:
             step = to_step(row)
             if step.state.final:
                 return Ended(step)
+            if step.state is State.RUNNING and row.owner == self.owner:
+                return Claimed(step)  # the answer to our first call was lost
             if step.state is State.RUNNING and row.lease_until > row.now:
                 return Busy(row.lease_until - row.now)
             if step.attempts >= MAX_ATTEMPTS:
@@ -79,6 +81,7 @@ class Claims:
                     "lease_until": now() + self.lease_s,
                     "attempts": step.attempts + 1,
                     "route": route,
+                    "stage": None,
                     "error": None,
                 }
             changed = db.execute(
@@ -122,20 +125,28 @@ class Claims:
         """Mark a step as failed; `error` is one line for people. False when it is not ours."""
         return self._end(step, state=State.FAILED, error=error)
 
-    def release(self, step: Step, *, expected: bool, failed: bool) -> bool:
+    def release(
+        self, step: Step, *, failed: bool, stage: str | None = None, due_s: float | None = None
+    ) -> bool:
         """Queue the step again, for another attempt; False when it is no longer ours.
 
-        `expected` says that a message brings the step; without one the janitor does. `failed` says
-        that the attempt counts; one that its process ended, since it was told to stop, does not.
+        `failed` says that the attempt failed, which counts; one that ended because its process was
+        told to, or because a neighbour is away, does not. `stage` says why it waits, `due_s` in how
+        many seconds a message brings it; without one the janitor does.
         """
-        values: dict[str, object] = {} if failed else {"attempts": step.attempts - 1}
-        enqueued_at = now() if expected else None
-        return self._end(step, state=State.QUEUED, enqueued_at=enqueued_at, **values)
+        values: dict[str, object] = {"state": State.QUEUED, "stage": stage, "resends": 0}
+        values["enqueued_at"] = None if due_s is None else now() + due_s
+        if failed:
+            values["failures"] = steps.c.failures + 1
+        else:
+            values["attempts"] = step.attempts - 1
+        if stage != WAITS_FOR_STORAGE:  # else it goes on waiting
+            values["queued_at"] = now()
+        return self._end(step, **values)
 
     def _end(self, step: Step, **values: object) -> bool:
-        return self._change(
-            step, settled=True, owner=None, lease_until=None, stage=None, eta_s=None, **values
-        )
+        ended = {"owner": None, "lease_until": None, "stage": None, "eta_s": None, **values}
+        return self._change(step, settled=True, **ended)
 
     def _change(self, step: Step, *, settled: bool, **values: object) -> bool:
         with self.store.engine.begin() as db:

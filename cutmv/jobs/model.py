@@ -18,6 +18,9 @@ from urllib.parse import quote
 
 from cutmv.media import MediaInfo, OutputSpec
 
+#: The stages of a step that waits for something else than its turn.
+WAITS_FOR_STORAGE, WAITS_TO_RETRY = "waits for storage", "waits to retry"
+
 #: Bytes of randomness in an id: 120 bits, so that an id can't be guessed.
 ID_BYTES = 15
 
@@ -77,6 +80,8 @@ class Step:
     """One output to make: the clip as the user wrote it and in seconds, its kind and shape.
 
     `name` is the file name that people see. `route` is how the step came to its worker: a mode.
+    `stage` is what its worker does, or why it waits where that is not for its turn. `attempts` are
+    its starts, `failures` those of them that failed.
     """
 
     id: str
@@ -95,6 +100,7 @@ class Step:
     eta_s: float | None = None
     out_time_s: float | None = None
     attempts: int = 0
+    failures: int = 0
     route: str | None = None
     error: str | None = None
     output: Output | None = None

@@ -1,10 +1,10 @@
 """The job store: keeps uploads, jobs and steps in a SQL database.
 
-`claims` has the statements about a step that runs; all others are here. Times are seconds since
-1970 by the database's clock. Every method raises SQLAlchemyError when the database fails.
+`claims` has the statements about a step that runs, `backlog` those about steps that wait; all
+others are here. Times are seconds since 1970 by the database's clock. Every method raises
+SQLAlchemyError when the database fails.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -159,60 +159,7 @@ class JobStore:
                 )
             }
 
-    # For the janitor
-
-    def sent(self, step_ids: Sequence[str], route: str) -> None:
-        """Note the route by which steps were sent; a broker has them unless it is `eager`."""
-        with self.engine.begin() as db:
-            of_job = sa.select(steps.c.job_id).where(steps.c.id.in_(step_ids))
-            at = None if route == "eager" else now()
-            db.execute(steps.update().where(steps.c.id.in_(step_ids)).values(enqueued_at=at))
-            db.execute(jobs.update().where(jobs.c.id.in_(of_job)).values(route=route))
-
-    def stranded(self, lost_after_s: float, min_age_s: float) -> list[Step]:
-        """Queued steps that no broker may be going to deliver, the oldest job's first.
-
-        A step is stranded when no broker took its message, or took it more than `lost_after_s`
-        seconds ago: the broker may have lost it, and a second message does no harm. Steps of jobs
-        younger than `min_age_s` seconds are left to the request that made the job.
-        """
-        lost = sa.or_(steps.c.enqueued_at.is_(None), steps.c.enqueued_at < now() - lost_after_s)
-        return self._queued(lost, min_age_s)
-
-    def waiting(self, min_age_s: float) -> list[Step]:
-        """All queued steps, whether or not a broker has their message; `min_age_s` as above."""
-        return self._queued(sa.true(), min_age_s)
-
-    def has_enqueued(self) -> bool:
-        """Whether a broker has the message of a step that nobody runs yet."""
-        with self.reading() as db:
-            enqueued = sa.and_(steps.c.state == State.QUEUED, steps.c.enqueued_at.is_not(None))
-            return bool(db.scalar(sa.select(sa.exists().where(enqueued))))
-
-    def _queued(self, condition: sa.ColumnElement[bool], min_age_s: float) -> list[Step]:
-        with self.reading() as db:
-            rows = db.execute(
-                sa.select(steps)
-                .join(jobs)
-                .where(
-                    steps.c.state == State.QUEUED, jobs.c.created_at < now() - min_age_s, condition
-                )
-                .order_by(jobs.c.created_at, steps.c.job_id, steps.c.position)
-            )
-            return [to_step(row) for row in rows]
-
-    def reclaim(self) -> list[str]:
-        """Queue again the running steps whose lease has run out; returns their ids."""
-        with self.engine.begin() as db:
-            lost = db.execute(
-                steps.update()
-                .where(steps.c.state == State.RUNNING, steps.c.lease_until < now())
-                .values(state=State.QUEUED, owner=None, lease_until=None, enqueued_at=None)
-                .returning(steps.c.id, steps.c.job_id)
-            ).all()
-            for job_id in sorted({row.job_id for row in lost}):
-                settle(db, job_id)
-            return [row.id for row in lost]
+    # For the workers' main processes
 
     def fail_running(self, step_id: str, owner: str, error: str) -> bool:
         """Mark a running step as failed whose owner's name starts with `owner`; tell whether."""
@@ -342,6 +289,7 @@ def to_step(row: sa.Row[Any]) -> Step:
         eta_s=row.eta_s,
         out_time_s=row.out_time_s,
         attempts=row.attempts,
+        failures=row.failures,
         route=row.route,
         error=row.error,
         output=Output(row.output_key, row.output_size, row.output_type) if made else None,

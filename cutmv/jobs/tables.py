@@ -16,6 +16,17 @@ from sqlalchemy.sql.functions import FunctionElement
 
 #: Seconds that a SQLite writer waits for another: far longer than any transaction of ours.
 SQLITE_BUSY_S = 30.0
+#: How long a PostgreSQL server may be silent: seconds to connect, and milliseconds until what was
+#: sent is acknowledged, then seconds of silence while it works. A network may swallow everything.
+POSTGRES_LIMITS = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+#: What is raised when the database does not answer; the same call works once it does.
+DATABASE_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
 metadata = sa.MetaData()
 
@@ -65,6 +76,7 @@ steps = sa.Table(
     sa.Column("eta_s", sa.Double),
     sa.Column("out_time_s", sa.Double),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("route", sa.String(10)),
     sa.Column("error", sa.Text),
     sa.Column("output_key", sa.Text),
@@ -73,8 +85,12 @@ steps = sa.Table(
     # Who has claimed it, and until when; null when nobody has.
     sa.Column("owner", sa.Text),
     sa.Column("lease_until", sa.Double),
-    # When a broker last took its message; null when no broker has it.
+    # When the message that a broker last took is due; null when no broker has one.
     sa.Column("enqueued_at", sa.Double),
+    # Messages that followed since nobody took it; null or 0 at the first.
+    sa.Column("resends", sa.Integer, nullable=False, server_default="0"),
+    # Since when it waits, when that is not since its job was made.
+    sa.Column("queued_at", sa.Double),
     sa.Index("steps_by_state", "state", "lease_until"),
 )
 
@@ -99,7 +115,9 @@ def _now_postgresql(*_: Any, **__: Any) -> str:
 def open_engine(url: str) -> sa.Engine:
     """An engine for `url` with the tables made, usable from threads and after a fork."""
     if not url.startswith("sqlite"):
-        engine = sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=20)
+        engine = sa.create_engine(
+            url, pool_pre_ping=True, pool_size=5, max_overflow=20, connect_args=POSTGRES_LIMITS
+        )
         # A child must not talk on its parent's connections, nor close them.
         os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
     else:
@@ -114,7 +132,19 @@ def open_engine(url: str) -> sa.Engine:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.text("select pg_advisory_xact_lock(7041776)"))
         metadata.create_all(connection)
+        _add_missing_columns(connection)
     return engine
+
+
+def _add_missing_columns(connection: sa.Connection) -> None:
+    """Bring the tables of an earlier version up to date; new columns are null or have a default."""
+    inspector = sa.inspect(connection)
+    for table in metadata.sorted_tables:
+        there = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                defined = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"alter table {table.name} add column {defined}")
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -7,7 +7,13 @@ of a clip, and `render` makes an output. They run a program that `binaries` find
 """
 
 from cutmv.media.binaries import ffmpeg_path, ffprobe_path, shortcomings, version_of
-from cutmv.media.errors import Cancelled, MediaError, MediaUnavailable, RenderTimeout
+from cutmv.media.errors import (
+    Cancelled,
+    MediaError,
+    MediaUnavailable,
+    RenderTimeout,
+    SourceUnavailable,
+)
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.plan import (
     Aspect,
@@ -40,6 +46,7 @@ __all__ = [
     "RenderPlan",
     "RenderTimeout",
     "Rendered",
+    "SourceUnavailable",
     "VideoStream",
     "container_of",
     "ffmpeg_path",

@@ -4,6 +4,7 @@ Exception
 ├── MediaError           the file, the clip or the result is wrong: a retry won't help
 │   └── RenderTimeout    FFmpeg took longer than its time limit
 ├── MediaUnavailable     the network or the machine failed: a retry may help
+│   └── SourceUnavailable  the storage did not give the video: it will once it is back
 └── Cancelled            the caller asked to stop
 """
 
@@ -50,6 +51,10 @@ class RenderTimeout(MediaError):
 
 class MediaUnavailable(Exception):
     """The network or the machine failed, not the file; trying again may help. One line."""
+
+
+class SourceUnavailable(MediaUnavailable):
+    """The storage, which has the video, does not answer; the same works once it is back."""
 
 
 class Cancelled(Exception):

@@ -52,6 +52,8 @@ class Relay:
         #: One line about bytes that no attempt could get, or None. FFmpeg may have taken the early
         #: end of an answer for the end of the video.
         self.lost: str | None = None
+        #: Whether the storage answered, and refused: asking once more will not change that.
+        self.refused = False
         #: One line about the latest failure, or None when bytes came since.
         self.trouble: str | None = None
         self._client = httpx.Client(
@@ -110,7 +112,8 @@ class Relay:
                     handler.send_error(status)
                     return
                 self.trouble = f"The storage answered {status} when asked for the video."
-                if status not in RETRIED_STATUSES:
+                self.refused = status not in RETRIED_STATUSES
+                if self.refused:
                     break
             except httpx.HTTPError as error:
                 reason = type(error).__name__

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from cutmv.media.errors import MediaError, MediaUnavailable
+from cutmv.media.errors import MediaError, MediaUnavailable, SourceUnavailable
 from cutmv.media.relay import Relay
 
 #: The demuxers a source may be read with, by FFmpeg's names.
@@ -29,7 +29,8 @@ _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 def readable(source: str | Path) -> Iterator[str]:
     """The name by which FFmpeg reads `source`, a path or an HTTP URL, for as long as it is open.
 
-    Raises MediaUnavailable at its end when the storage did not give all that FFmpeg asked for.
+    Raises MediaUnavailable at its end when the storage did not give all that FFmpeg asked for:
+    SourceUnavailable unless it refused to.
     """
     source = str(source)
     if not _is_url(source):
@@ -40,10 +41,14 @@ def readable(source: str | Path) -> Iterator[str]:
             yield relay.url
         except (MediaError, MediaUnavailable) as error:
             if failure := relay.lost or relay.trouble:
-                raise MediaUnavailable(failure) from error
+                raise _not_given(relay, failure) from error
             raise
     if relay.lost:
-        raise MediaUnavailable(relay.lost)
+        raise _not_given(relay, relay.lost)
+
+
+def _not_given(relay: Relay, failure: str) -> MediaUnavailable:
+    return MediaUnavailable(failure) if relay.refused else SourceUnavailable(failure)
 
 
 def demuxer_of(source: str) -> str:

@@ -7,7 +7,14 @@ installation does not have, is imported at the first use of `R2Storage` or `open
 
 from typing import TYPE_CHECKING, Any
 
-from cutmv.storage.base import ObjectNotFound, ObjectStat, Storage, StorageError, TooLarge
+from cutmv.storage.base import (
+    ObjectNotFound,
+    ObjectStat,
+    Storage,
+    StorageError,
+    StorageUnavailable,
+    TooLarge,
+)
 from cutmv.storage.local import LocalStorage
 
 if TYPE_CHECKING:
@@ -20,6 +27,7 @@ __all__ = [
     "R2Storage",
     "Storage",
     "StorageError",
+    "StorageUnavailable",
     "TooLarge",
     "open_client",
 ]

@@ -1,7 +1,8 @@
 """What a storage is: objects under keys, written whole or not at all.
 
 Exception
-└── StorageError            the storage failed; trying again may help
+└── StorageError            the storage refused or failed
+    ├── StorageUnavailable  the storage is away or full: the same call works once it is back
     ├── ObjectNotFound      there is no object of this key
     └── TooLarge            the stream was longer than it may be; nothing was kept
 """
@@ -18,6 +19,10 @@ CHUNK_BYTES = 1_048_576
 
 class StorageError(Exception):
     """The storage failed. One line without secrets; trying again may help."""
+
+
+class StorageUnavailable(StorageError):
+    """The storage does not answer, or has no room; the same call works once that has changed."""
 
 
 class ObjectNotFound(StorageError):

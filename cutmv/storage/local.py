@@ -10,7 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from cutmv.storage.base import CHUNK_BYTES, ObjectNotFound, ObjectStat, StorageError, TooLarge
+from cutmv.storage.base import (
+    CHUNK_BYTES,
+    ObjectNotFound,
+    ObjectStat,
+    StorageError,
+    StorageUnavailable,
+    TooLarge,
+)
 
 #: The folder, inside the root, of files that are still being written; no key starts with a dot.
 PARTIAL_FOLDER = ".partial"
@@ -25,7 +32,7 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._partial = root / PARTIAL_FOLDER
-        with _storage_errors("make"):
+        with self._errors("make"):
             self._partial.mkdir(parents=True, exist_ok=True)
 
     def put_stream(self, key: str, stream: IO[bytes], *, content_type: str, max_bytes: int) -> int:
@@ -37,33 +44,33 @@ class LocalStorage:
                 size += len(chunk)
                 if size > max_bytes:
                     raise TooLarge(f"More than the {max_bytes} bytes allowed were sent.")
-                with _storage_errors("write"):
+                with self._errors("write"):
                     file.write(chunk)
-            _keep(file, partial, path, if_absent=False)
+            self._keep(file, partial, path, if_absent=False)
         return size
 
     def put_file(self, key: str, path: Path, *, content_type: str, if_absent: bool = False) -> bool:
         """See Storage."""
         del content_type
         with self._new_file() as (file, partial):
-            with _storage_errors("write"), path.open("rb") as source:
+            with self._errors("write"), path.open("rb") as source:
                 shutil.copyfileobj(source, file, CHUNK_BYTES)
-            return _keep(file, partial, self._path(key), if_absent=if_absent)
+            return self._keep(file, partial, self._path(key), if_absent=if_absent)
 
     @contextmanager
     def open_range(
         self, key: str, start: int = 0, length: int | None = None
     ) -> Iterator[Iterator[bytes]]:
         """See Storage."""
-        with _storage_errors("read"):
+        with self._errors("read"):
             file = self._path(key).open("rb")
         with file:
             file.seek(start)
-            yield _chunks(file, length)
+            yield self._chunks(file, length)
 
     def stat(self, key: str) -> ObjectStat:
         """See Storage."""
-        with _storage_errors("read"):
+        with self._errors("read"):
             return self._stat(key, self._path(key))
 
     def source(self, key: str) -> str:
@@ -72,7 +79,7 @@ class LocalStorage:
 
     def delete(self, key: str) -> None:
         """See Storage."""
-        with _storage_errors("delete"):
+        with self._errors("delete"):
             path = self._path(key)
             path.unlink(missing_ok=True)
             # A folder belongs to one object, or to one job: delete it once it is empty.
@@ -81,26 +88,28 @@ class LocalStorage:
 
     def delete_prefix(self, prefix: str) -> None:
         """See Storage."""
-        with _storage_errors("delete"), suppress(FileNotFoundError):
+        with self._errors("delete"), suppress(FileNotFoundError):
             shutil.rmtree(self._path(prefix))
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """See Storage."""
         for path in sorted(self._path(prefix).rglob("*")):
-            with suppress(FileNotFoundError), _storage_errors("list"):
+            with suppress(FileNotFoundError), self._errors("list"):
                 if path.is_file():
                     yield self._stat(path.relative_to(self._root).as_posix(), path)
 
     def delete_unfinished(self, older_s: float) -> None:
         """See Storage."""
-        for partial in self._partial.iterdir():
-            with suppress(FileNotFoundError), _storage_errors("delete"):
+        with self._errors("list"):
+            partials = list(self._partial.iterdir())
+        for partial in partials:
+            with suppress(FileNotFoundError), self._errors("delete"):
                 if partial.stat().st_mtime < time.time() - older_s:
                     partial.unlink()
 
     def check(self) -> None:
         """See Storage."""
-        with _storage_errors("write"), tempfile.TemporaryFile(dir=self._partial) as file:
+        with self._errors("write"), tempfile.TemporaryFile(dir=self._partial) as file:
             file.write(b"\0")
 
     def _path(self, key: str) -> Path:
@@ -118,7 +127,7 @@ class LocalStorage:
 
     @contextmanager
     def _new_file(self) -> Iterator[tuple[IO[bytes], Path]]:
-        with _storage_errors("write"):
+        with self._errors("write"):
             number, name = tempfile.mkstemp(dir=self._partial)
         try:
             with os.fdopen(number, "wb") as file:
@@ -126,45 +135,46 @@ class LocalStorage:
         finally:
             Path(name).unlink(missing_ok=True)
 
-
-def _keep(file: IO[bytes], partial: Path, path: Path, *, if_absent: bool) -> bool:
-    """Move a written file to its place and sync it to disk; False if there is a file already."""
-    with _storage_errors("write"):
-        file.flush()
-        os.fsync(file.fileno())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if if_absent:
+    def _keep(self, file: IO[bytes], partial: Path, path: Path, *, if_absent: bool) -> bool:
+        """Move a written file to its place, synced to disk; False if there is a file already."""
+        with self._errors("write"):
+            file.flush()
+            os.fsync(file.fileno())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if if_absent:
+                try:
+                    path.hardlink_to(partial)
+                except FileExistsError:
+                    return False
+            else:
+                partial.replace(path)
+            folder = os.open(path.parent, os.O_RDONLY)
             try:
-                path.hardlink_to(partial)
-            except FileExistsError:
-                return False
-        else:
-            partial.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        return True
+
+    def _chunks(self, file: IO[bytes], length: int | None) -> Iterator[bytes]:
+        left = length
+        while left is None or left > 0:
+            with self._errors("read"):
+                chunk = file.read(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
+            if not chunk:
+                return
+            left = None if left is None else left - len(chunk)
+            yield chunk
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        """Turn the file system's errors into ours, which do not show users the path."""
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    return True
-
-
-def _chunks(file: IO[bytes], length: int | None) -> Iterator[bytes]:
-    left = length
-    while left is None or left > 0:
-        with _storage_errors("read"):
-            chunk = file.read(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
-        if not chunk:
-            return
-        left = None if left is None else left - len(chunk)
-        yield chunk
-
-
-@contextmanager
-def _storage_errors(what: str) -> Iterator[None]:
-    """Turn the file system's errors into ours, which do not show users the path."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise ObjectNotFound("There is no such file in the storage.") from error
-    except OSError as error:
-        raise StorageError(f"The storage can't {what}: {error.strerror or error}.") from error
+            yield
+        except FileNotFoundError as error:
+            # Where our own folder is gone, no object is missing: all are out of reach.
+            if self._partial.is_dir():
+                raise ObjectNotFound("There is no such file in the storage.") from error
+            raise StorageUnavailable(f"The storage can't {what}: its folder is gone.") from error
+        except OSError as error:
+            reason = error.strerror or error
+            raise StorageUnavailable(f"The storage can't {what}: {reason}.") from error

@@ -7,9 +7,22 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+)
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from cutmv.storage.base import CHUNK_BYTES, ObjectNotFound, ObjectStat, StorageError, TooLarge
+from cutmv.storage.base import (
+    CHUNK_BYTES,
+    ObjectNotFound,
+    ObjectStat,
+    StorageError,
+    StorageUnavailable,
+    TooLarge,
+)
 from cutmv.transports.cloudflare.messages import CONDITION_FAILED, MAX_DELETES, r2_client
 
 if TYPE_CHECKING:
@@ -30,6 +43,8 @@ ATTEMPTS = 4
 
 #: S3's error codes for an object, or a bucket, that is not there.
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
+#: Statuses, beside those from 500 up, by which a storage says that it can't answer now.
+_NOT_NOW = (408, 429)
 
 
 def open_client(
@@ -242,10 +257,14 @@ class R2Storage:
                 raise _PastEnd("The object ends before that.") from error
             if code in CONDITION_FAILED:
                 raise _Taken("Another has written this object.") from error
-            raise StorageError(f"The storage can't {what}: it answered {code}.") from None
-        except (BotoCoreError, OSError) as error:
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            kind = StorageUnavailable if status >= 500 or status in _NOT_NOW else StorageError
+            raise kind(f"The storage can't {what}: it answered {code}.") from None
+        except (HTTPClientError, BotoConnectionError, IncompleteReadError, OSError) as error:
             reason = type(error).__name__
-            raise StorageError(f"The storage can't {what}: {reason}.") from None
+            raise StorageUnavailable(f"The storage can't {what}: {reason}.") from None
+        except BotoCoreError as error:
+            raise StorageError(f"The storage can't {what}: {type(error).__name__}.") from None
 
 
 class _Taken(StorageError):

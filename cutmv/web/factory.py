@@ -24,8 +24,9 @@ def create_app(services: Services | None = None, *, start_background: bool = Fal
     services = services or process_services()
     # Celery binds its tasks at the first use, and a second thread could find them half bound.
     celery_app.finalize()
-    feed, figures = ProgressFeed(), metrics.Metrics(services.store)
+    feed = ProgressFeed()
     dispatcher = Dispatcher(services, feed)
+    figures = metrics.Metrics(dispatcher)
     background = _started(dispatcher, feed) if start_background else ()
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES

@@ -7,16 +7,17 @@ from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from cutmv.jobs import JobStore, State
+from cutmv.dispatch import Dispatcher
+from cutmv.jobs import DATABASE_AWAY, State
 
 #: Seconds; an answer takes milliseconds, an upload minutes.
 LATENCY_BUCKETS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0)
 
 
 class Metrics:
-    """Counts of requests and WebSockets, and the jobs and steps that the job store has."""
+    """Counts of requests and WebSockets, and what the job store has, and the dispatcher does."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, dispatcher: Dispatcher) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "cutmv_http_requests",
@@ -34,25 +35,55 @@ class Metrics:
         self.websockets = Gauge(
             "cutmv_websocket_clients", "Open WebSockets.", registry=self.registry
         )
-        self.registry.register(_States(store))
+        fallback = Gauge(
+            "cutmv_fallback",
+            "1 while jobs run in the web process, since the broker does not answer.",
+            registry=self.registry,
+        )
+        fallback.set_function(lambda: dispatcher.breaker.reason is not None)
+        self.registry.register(_States(dispatcher))
 
 
 class _States:
-    """Jobs and steps by state. Asked of the store at each scrape, so true for all processes."""
+    """Jobs and steps by state, and the steps that wait, by reason.
 
-    def __init__(self, store: JobStore) -> None:
-        self._store = store
+    Asked of the store at each scrape, so true for all processes; left out while it is away.
+    """
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._store, self._backlog = dispatcher.services.store, dispatcher.backlog
 
     def describe(self) -> Iterable[Metric]:
         return ()  # or registering would already ask the database
 
     def collect(self) -> Iterable[Metric]:
-        counts = self._store.counts()
+        try:
+            counts, report = self._store.counts(), self._backlog.report()
+        except DATABASE_AWAY:
+            return
         for kind in ("job", "step"):
             family = GaugeMetricFamily(f"cutmv_{kind}s", f"{kind}s by state.", labels=["state"])
             for state in State:
                 family.add_metric([state.value], counts.get((kind, state.value), 0))
             yield family
+        waiting = GaugeMetricFamily(
+            "cutmv_waiting_steps", "Steps that wait, by what for.", labels=["reason"]
+        )
+        oldest = GaugeMetricFamily(
+            "cutmv_oldest_waiting_step_seconds",
+            "How long the oldest step that waits has, by what for.",
+            labels=["reason"],
+        )
+        for reason, steps in report.waiting.items():
+            waiting.add_metric([reason], steps.count)
+            oldest.add_metric([reason], steps.oldest_s)
+        yield waiting
+        yield oldest
+        yield GaugeMetricFamily(
+            "cutmv_stranded_steps",
+            "Steps that wait for their turn for long while no step runs.",
+            report.stranded,
+        )
 
 
 def register(app: Flask, metrics: Metrics) -> None:

@@ -1,15 +1,18 @@
 """What runs in a Celery worker: the tasks, and one attempt at a step.
 
 `tasks` are thin: `cutmv.cut` runs a `step`, which claims it and cuts the clip in a folder of the
-`workspace`, while a `heartbeat` keeps the claim and tells the progress to the `outboxes`. `results`
+`workspace`, while a `heartbeat` keeps the claim and tells the progress to the `outboxes`. With
+`patience` it waits for a neighbour that is away. `results`
 is Celery's result backend over Redis. The package may import `cutmv.progress` and everything below.
 """
 
+from cutmv.worker.patience import PATIENCE_S
 from cutmv.worker.tasks import HARD_LIMIT_GRACE_S, LocalContext, cut, local_context, probe
 from cutmv.worker.workspace import sweep_workspace
 
 __all__ = [
     "HARD_LIMIT_GRACE_S",
+    "PATIENCE_S",
     "LocalContext",
     "cut",
     "local_context",

@@ -1,24 +1,23 @@
 """The heartbeat of a running step: renews its claim and tells its progress, from a thread."""
 
-import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cutmv.jobs import Claims, Step
+from cutmv.jobs import WAITS_FOR_STORAGE, Claims, Step
 from cutmv.media import Progress
 from cutmv.progress import ProgressEvent
+from cutmv.worker.patience import DATABASE, STORAGE, answered, missed
 
 #: Seconds between heartbeats, which carry the progress: 4 a second is what a person can follow.
 HEARTBEAT_INTERVAL_S = 0.25
 #: Percent of a step at most while it runs: it is at 100 once its output is stored.
 MAX_RUNNING_PERCENT = 99.9
-
-log = logging.getLogger(__name__)
+#: The stage of a step that FFmpeg is at work on.
+CUTTING = "cutting"
 
 #: Takes a progress event and returns at once.
 Listener = Callable[[ProgressEvent], None]
@@ -27,13 +26,14 @@ Listener = Callable[[ProgressEvent], None]
 class Heartbeat:
     """Keeps the claim of a running step while its `with` block runs.
 
-    `lost` becomes true when the step is no longer ours: cancelled, claimed by another, or the job
-    store has been silent for as long as the lease. `stage` is what the step does now.
+    `lost` becomes true when the step is no longer ours: cancelled, or claimed by another. `stage`
+    is what the step does now. A job store that is silent ends no cut: a step that another has
+    claimed meanwhile can't be finished twice.
     """
 
     def __init__(self, claims: Claims, step: Step, listeners: Sequence[Listener]) -> None:
         self._claims, self._step, self._listeners = claims, step, listeners
-        self.stage = "cutting"
+        self.stage = CUTTING
         self.lost = False
         self._progress = Progress()
         self._ended = threading.Event()
@@ -44,6 +44,11 @@ class Heartbeat:
         percent = round(min(progress.percent, MAX_RUNNING_PERCENT), 1)
         self._progress = replace(progress, percent=percent)
 
+    def waits(self, neighbour: str) -> None:
+        """Note that the step waits for a neighbour; without the database nobody can be told."""
+        if neighbour == STORAGE:
+            self.stage = WAITS_FOR_STORAGE
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -53,7 +58,6 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        renewed_at = time.monotonic()
         told: tuple[str, Progress] | None = None
         while True:
             stage, progress = self.stage, self._progress
@@ -61,12 +65,9 @@ class Heartbeat:
                 if not self._claims.beat(self._step, stage, progress):
                     self.lost = True
                     return
-                renewed_at = time.monotonic()
+                answered(DATABASE)
             except SQLAlchemyError as error:
-                log.warning("step %s: no heartbeat: %s", self._step.id, type(error).__name__)
-                if time.monotonic() - renewed_at >= self._claims.lease_s:
-                    self.lost = True
-                    return
+                missed(DATABASE, error)
             if told != (stage, progress):
                 told = (stage, progress)
                 event = ProgressEvent.of_render(self._step, stage, progress)

@@ -5,8 +5,19 @@ See `cutmv.jobs.claims` for what happens when the process dies in between.
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
 
-from cutmv.jobs import Busy, Claimed, Claims, Ended, Output, State, Step, output_key
+from cutmv.jobs import (
+    Busy,
+    Claimed,
+    Claims,
+    Ended,
+    Output,
+    State,
+    Step,
+    output_key,
+)
 from cutmv.media import (
     Cancelled,
     MediaError,
@@ -20,12 +31,14 @@ from cutmv.media import (
 from cutmv.progress import ProgressEvent
 from cutmv.services import Services
 from cutmv.storage import ObjectNotFound
-from cutmv.worker.heartbeat import Heartbeat, Listener
+from cutmv.worker.heartbeat import CUTTING, Heartbeat, Listener
+from cutmv.worker.patience import DATABASE, PATIENCE_S, STORAGE, Patience
 from cutmv.worker.workspace import work_folder
 
 #: The media type of each kind of output.
 CONTENT_TYPES = {"cutdown": "video/mp4", "gif": "image/gif", "still": "image/jpeg"}
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +59,8 @@ class StepRun:
 
     Each of `listeners` is given a progress event at most four times a second, and one at the end;
     it must return at once, since the same thread renews the claim. `stopping` says that this
-    process wants to end. `route` is the mode by which the step came here.
+    process wants to end. `route` is the mode by which the step came here. While a neighbour is away
+    the run waits for it, `patience_s` seconds at most.
     """
 
     def __init__(
@@ -58,8 +72,10 @@ class StepRun:
         route: str,
         listeners: Sequence[Listener],
         stopping: Callable[[], bool] = lambda: False,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._services, self._step_id, self._route = services, step_id, route
+        self._patience = Patience(patience_s, stopping=stopping)
         self._claims = Claims(services.store, owner)
         self._listeners, self._stopping = listeners, stopping
         #: The step as it was when we claimed it; None before that.
@@ -68,11 +84,11 @@ class StepRun:
     def run(self) -> Step:
         """Run the step and return it as it ended, by us or by another worker.
 
-        Raises StepBusy, UnknownJob, Stopped; MediaError once the step is marked as failed; and
-        MediaUnavailable, StorageError or SQLAlchemyError for a failure that may pass: then the step
-        is still ours, and the caller must `release` or `fail` it.
+        Raises StepBusy, UnknownJob, Stopped; MediaError once the step is marked as failed; the
+        error of a neighbour that is away (`patience.neighbour_away`), and any other for a failure
+        that may pass: then the step is still ours, and the caller must `release` or `fail` it.
         """
-        match self._claims.claim(self._step_id, self._route):
+        match self._ask(lambda: self._claims.claim(self._step_id, self._route)):
             case Busy(remaining_s):
                 raise StepBusy(remaining_s)
             case Ended(step):
@@ -82,30 +98,36 @@ class StepRun:
         log.info("step %s of job %s: attempt %d", step.id, step.job_id, step.attempts)
         try:
             with Heartbeat(self._claims, step, self._listeners) as heartbeat:
-                output = self._make(step, heartbeat)
+                output = self._patience.call(
+                    STORAGE, lambda: self._make(step, heartbeat), heartbeat.waits
+                )
+                finished = self._ask(lambda: self._claims.finish(step, output))
         except Cancelled:
             return self._interrupted(step)
         except MediaError as error:
             self.fail(str(error))
             raise
-        if not self._claims.finish(step, output):
+        if not finished:
             return self._superseded(step, output)
         self._tell(step, State.DONE)
         return self._stored(step)
 
     def fail(self, error: str) -> None:
         """Mark the step as failed for good, with one line for people."""
-        if self.step and self._claims.fail(self.step, error):
-            self._tell(self.step, State.FAILED)
+        step = self.step
+        if step and self._ask(lambda: self._claims.fail(step, error)):
+            self._tell(step, State.FAILED)
 
-    def release(self, *, expected: bool) -> bool:
-        """Queue the step again after a failure that may pass; see Claims.release."""
+    def release(self, *, failed: bool, stage: str | None, due_s: float | None) -> bool:
+        """Queue the step again, if it is ours; see Claims.release."""
         if self.step is None:
             return False
-        return self._claims.release(self.step, expected=expected, failed=True)
+        return self._claims.release(self.step, failed=failed, stage=stage, due_s=due_s)
 
     def _make(self, step: Step, heartbeat: Heartbeat) -> Output:
         storage, settings = self._services.storage, self._services.settings
+        if heartbeat.lost:
+            raise Cancelled("Cancelled.")
         key = output_key(step.job_id, step.id, step.name)
         content_type = CONTENT_TYPES[step.spec.kind]
         try:
@@ -121,22 +143,36 @@ class StepRun:
         clip = parse_clip(step.clip, info.video.frame_rate if info.video else None)
         with work_folder(settings.data_dir) as folder:
             made = folder / f"output.{output_extension(step.spec.kind)}"
-            render(
-                storage.source(upload.key),
-                plan(info, clip, step.spec),
-                made,
-                on_progress=heartbeat.progressed,
-                cancelled=lambda: heartbeat.lost or self._stopping(),
-                timeout_s=time_limit_s(info, clip, step.spec),
+            heartbeat.stage = CUTTING
+            try:
+                render(
+                    storage.source(upload.key),
+                    plan(info, clip, step.spec),
+                    made,
+                    on_progress=heartbeat.progressed,
+                    cancelled=lambda: heartbeat.lost or self._stopping(),
+                    timeout_s=time_limit_s(info, clip, step.spec),
+                )
+            except MediaError:
+                storage.stat(upload.key)  # a storage that went away in mid-cut says so
+                raise
+            output = Output(key, made.stat().st_size, content_type)
+            # What was cut need not be cut again.
+            self._patience.call(
+                STORAGE, lambda: self._keep(output, made, heartbeat), heartbeat.waits
             )
-            heartbeat.stage = "storing"
-            if heartbeat.lost:
-                raise Cancelled("Cancelled.")
-            storage.put_file(key, made, content_type=content_type, if_absent=True)
-            return Output(key, storage.stat(key).size, content_type)
+            return output
+
+    def _keep(self, output: Output, made: Path, heartbeat: Heartbeat) -> None:
+        heartbeat.stage = "storing"
+        if heartbeat.lost:
+            raise Cancelled("Cancelled.")
+        self._services.storage.put_file(
+            output.key, made, content_type=output.content_type, if_absent=True
+        )
 
     def _interrupted(self, step: Step) -> Step:
-        if self._stopping() and self._claims.release(step, expected=False, failed=False):
+        if self._stopping() and self._claims.release(step, failed=False):
             raise Stopped("This process ends; another will run the step.")
         stored = self._stored(step)
         if stored.state is State.CANCELLED:
@@ -151,7 +187,12 @@ class StepRun:
         return stored
 
     def _stored(self, step: Step) -> Step:
-        return next(s for s in self._services.store.job(step.job_id).steps if s.id == step.id)
+        job = self._ask(lambda: self._services.store.job(step.job_id))
+        return next(s for s in job.steps if s.id == step.id)
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        """What the job store answers, which is waited for."""
+        return self._patience.call(DATABASE, question)
 
     def _tell(self, step: Step, state: State) -> None:
         progress = Progress(100.0 if state is State.DONE else step.shown_percent)

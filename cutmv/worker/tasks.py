@@ -1,7 +1,9 @@
 """The Celery tasks. They are thin: `cutmv.worker.step` runs a step, `cutmv.media` probes."""
 
+import contextlib
 import logging
 import os
+import random
 import threading
 import uuid
 from collections.abc import Callable
@@ -10,33 +12,40 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Task
-from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.signals import task_failure, worker_init
-from celery.utils.time import get_exponential_backoff_interval
-from sqlalchemy.exc import OperationalError
 
 from cutmv.app import app
-from cutmv.jobs import UnknownJob, probe_stored
+from cutmv.jobs import (
+    DATABASE_AWAY,
+    WAITS_FOR_STORAGE,
+    WAITS_TO_RETRY,
+    UnknownJob,
+    probe_stored,
+)
 from cutmv.media import MediaError, MediaUnavailable
 from cutmv.services import Services, services
 from cutmv.storage import ObjectNotFound, StorageError
 from cutmv.worker.heartbeat import Listener
 from cutmv.worker.outboxes import process_outboxes
+from cutmv.worker.patience import STORAGE, missed, neighbour_away
 from cutmv.worker.step import StepBusy, StepRun, Stopped
 from cutmv.worker.workspace import sweep_workspace
 
-#: Failures of the network, the storage or the database, which may pass. No other is retried.
+#: Failures whose message is for people; that of any other is for the log alone.
 PASSING_ERRORS = (
     MediaUnavailable,
     StorageError,
-    OperationalError,
+    *DATABASE_AWAY,
     ConnectionError,
     TimeoutError,
 )
-#: Attempts at one step before a passing failure is taken as lasting: with the backoff, a minute.
-MAX_TRIES = 6
-#: Seconds: the first backoff, which doubles each time and is jittered, and the longest one.
+#: Retries of a probe; those of a step are a setting.
+PROBE_RETRIES = 5
+#: Seconds: the base of the backoff, which doubles with each try and is jittered, and the longest.
 BACKOFF_S, MAX_BACKOFF_S = 2, 60
+#: Seconds, with jitter, until a step is tried again whose neighbour is still away.
+WAIT_S = 5.0
 #: Seconds between the soft time limit, which the task can answer, and the hard one.
 HARD_LIMIT_GRACE_S = 30.0
 #: Seconds after the end of another worker's lease before a busy step is tried again.
@@ -67,7 +76,7 @@ local_context: ContextVar[LocalContext | None] = ContextVar("local_context", def
     name="cutmv.probe",
     autoretry_for=PASSING_ERRORS,
     dont_autoretry_for=(ObjectNotFound,),
-    max_retries=MAX_TRIES - 1,
+    max_retries=PROBE_RETRIES,
     retry_backoff=BACKOFF_S,
     retry_backoff_max=MAX_BACKOFF_S,
     retry_jitter=True,
@@ -78,57 +87,112 @@ def probe(key: str) -> dict[str, Any]:
     return probe_stored(services().storage, key).to_dict()
 
 
-# Unlimited for Celery, since waiting for another worker is no failure; MAX_TRIES bounds failures.
-@app.task(name="cutmv.cut", bind=True, max_retries=None, throws=(MediaError, UnknownJob))
+# The job store has the outcome of a step, and what Celery's result backend can't write must not
+# decide what becomes of its message: so Celery keeps no result. It counts no retries either, since
+# waiting for another worker or for a neighbour is no failure.
+@app.task(
+    name="cutmv.cut",
+    bind=True,
+    ignore_result=True,
+    max_retries=None,
+    throws=(MediaError, UnknownJob),
+)
 def cut(self: "Task[Any, Any]", step_id: str) -> dict[str, Any]:
     """Make the output of one step, once, however often it is delivered; returns the step."""
-    local = local_context.get()
-    outboxes = () if local else process_outboxes(self.request.hostname)
-    run = StepRun(
-        local.services if local else services(),
-        step_id,
-        owner=f"{self.request.hostname}/{os.getpid()}/{uuid.uuid4().hex}",
-        route="eager" if local else services().settings.mode,
-        listeners=[local.listener] if local else [outbox.send for outbox in outboxes],
-        stopping=local.stopping.is_set if local else lambda: False,
-    )
+    local, run = local_context.get(), None
     try:
+        run = _prepared(self, step_id, local)
         return run.run().to_json()
     except StepBusy as busy:
         if local:  # its owner ends it, or the janitor brings it again: nobody waits for us
             return {"id": step_id, "state": "running"}
-        raise _retry(self, step_id, busy.remaining_s + BUSY_MARGIN_S, busy) from busy
+        return _publish_again(self, step_id, busy.remaining_s + BUSY_MARGIN_S, busy, needed=False)
     except Stopped:
         return {"id": step_id, "state": "queued"}
     except SoftTimeLimitExceeded:
-        run.fail("The cut took longer than its time limit and was stopped.")
+        if run:
+            run.fail("The cut took longer than its time limit and was stopped.")
         raise
-    except PASSING_ERRORS as error:
-        attempts = run.step.attempts if run.step else self.request.retries + 1
-        if attempts >= MAX_TRIES:
-            run.fail(f"Given up after {attempts} tries: {error}")
-            raise
-        run.release(expected=False)
-        countdown_s = get_exponential_backoff_interval(
-            BACKOFF_S, attempts - 1, MAX_BACKOFF_S, full_jitter=True
+    except (MediaError, UnknownJob):
+        raise
+    except Exception as error:
+        return _again(self, step_id, run, local, error)
+
+
+def _prepared(task: "Task[Any, Any]", step_id: str, local: LocalContext | None) -> StepRun:
+    outboxes = () if local else process_outboxes(task.request.hostname)
+    return StepRun(
+        local.services if local else services(),
+        step_id,
+        owner=f"{task.request.hostname}/{os.getpid()}/{uuid.uuid4().hex}",
+        route="eager" if local else services().settings.mode,
+        listeners=[local.listener] if local else [outbox.send for outbox in outboxes],
+        stopping=local.stopping.is_set if local else lambda: False,
+    )
+
+
+def _again(
+    task: "Task[Any, Any]",
+    step_id: str,
+    run: StepRun | None,
+    local: LocalContext | None,
+    error: Exception,
+) -> dict[str, Any]:
+    """Have a step run once more, later: because a neighbour is away, or because it failed.
+
+    Raises `error` when it has failed for the last time, else as `_publish_again`.
+    """
+    away = neighbour_away(error)
+    if away:
+        missed(away, error)
+        due_s = random.uniform(0.5, 1.0) * WAIT_S
+        stage = WAITS_FOR_STORAGE if away == STORAGE else None
+    else:
+        known = isinstance(error, PASSING_ERRORS)
+        told = str(error) if known else "an unexpected error; the log of the worker has the details"
+        if not known:
+            log.error("step %s met an unexpected error", step_id, exc_info=error)
+        tries = 1 + (run.step.failures if run and run.step else task.request.retries)
+        most = 1 + (local.services if local else services()).settings.max_retries
+        if tries >= most:
+            if run:
+                run.fail(f"Given up after {tries} tries: {told}")
+            raise error
+        log.warning("step %s: %s; try %d of %d follows", step_id, told, tries + 1, most)
+        due_s = _backoff_s(tries)
+        stage = WAITS_TO_RETRY
+    released = False
+    with contextlib.suppress(*DATABASE_AWAY):  # the claim ends by itself then
+        released = run is not None and run.release(
+            failed=not away, stage=stage, due_s=None if local else due_s
         )
-        log.warning("step %s: %s; try %d of %d follows", step_id, error, attempts + 1, MAX_TRIES)
-        if local:  # Celery runs an eager retry at once, whatever its countdown
-            local.retry_later(step_id, countdown_s)
-            return {"id": step_id, "state": "queued"}
-        raise _retry(self, step_id, countdown_s, error) from error
-    except MediaError:
-        raise
-    except Exception:
-        run.fail("An unexpected error; the log of the worker has the details.")
-        raise
+    if local:  # Celery runs an eager retry at once, whatever its countdown
+        local.retry_later(step_id, due_s)
+        return {"id": step_id, "state": "queued"}
+    return _publish_again(task, step_id, due_s, error, needed=not released)
 
 
-def _retry(task: "Task[Any, Any]", step_id: str, countdown_s: float, error: Exception) -> Exception:
-    """Publish the task again. When that fails the janitor brings the step, so nothing is lost."""
-    retry = task.retry(countdown=countdown_s, exc=error, throw=False)
-    services().store.sent([step_id], services().settings.mode)
-    return retry
+def _publish_again(
+    task: "Task[Any, Any]", step_id: str, due_s: float, error: Exception, *, needed: bool
+) -> dict[str, Any]:
+    """Raise Celery's Retry once the step's task is published again, to come in `due_s` seconds.
+
+    When the broker is away too the janitor brings the step; where the job store says nothing of
+    that (`needed`), the message at hand must stay: Reject is raised, which requeues it.
+    """
+    try:
+        retry = task.retry(countdown=due_s, exc=error, throw=False)
+    except Reject:
+        log.warning("step %s could not be sent again, since the broker is away too", step_id)
+        if needed:
+            raise Reject(error, requeue=True) from error
+        return {"id": step_id, "state": "queued"}
+    raise retry from error
+
+
+def _backoff_s(tries: int) -> float:
+    """Seconds until the next try, after so many that failed: about 4, 8, 16 …, jittered."""
+    return random.uniform(0.5, 1.0) * min(MAX_BACKOFF_S, BACKOFF_S * 2.0**tries)
 
 
 @worker_init.connect

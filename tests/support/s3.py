@@ -52,12 +52,18 @@ def _answers(url: str) -> bool:
 
 
 class Line:
-    """A TCP line to a server that can be cut, and mended, at the same address."""
+    """A TCP line to a server that can be cut, and mended, at the same address.
 
-    def __init__(self, url: str) -> None:
-        self._target = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+    The server is at a port of this machine, which a URL may end with, or at a Unix socket.
+    """
+
+    def __init__(self, target: str | int | Path) -> None:
+        if isinstance(target, str):
+            target = int(target.rsplit(":", 1)[1])
+        self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port = int(self._listener.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
         self._whole = threading.Event()
         self._whole.set()
         self._open: set[socket.socket] = set()
@@ -78,6 +84,13 @@ class Line:
         self.cut()
         self._listener.close()
 
+    def _connect(self) -> socket.socket:
+        if isinstance(self._target, int):
+            return socket.create_connection(("127.0.0.1", self._target))
+        far = socket.socket(socket.AF_UNIX)
+        far.connect(str(self._target))
+        return far
+
     def _accept(self) -> None:
         while True:
             try:
@@ -90,7 +103,11 @@ class Line:
         if not self._whole.is_set():
             near.close()
             return
-        far = socket.create_connection(self._target)
+        try:
+            far = self._connect()
+        except OSError:
+            near.close()
+            return
         ends = {near: far, far: near}
         self._open |= {near, far}
         with selectors.DefaultSelector() as selector, near, far:

@@ -26,6 +26,8 @@ class Stack:
     def __init__(self, folder: Path, mode: str, env: dict[str, str]) -> None:
         self.folder, self.mode = folder, mode
         self.env = clean_env(CUTMV_DATA_DIR=str(folder / "data"), **env)
+        self.app = "cutmv"
+        self.web_app = "cutmv.web.wsgi:app"
         self.workers: list[Process] = []
         self.web: Process | None = None
         self.url = ""
@@ -34,7 +36,7 @@ class Stack:
     def start_worker(self, *options: str) -> Process:
         """Start a `celery -A cutmv worker`, and return when it takes tasks."""
         number = len(self.workers) + 1
-        argv = ["celery", "-A", "cutmv", "worker", "-l", "INFO", "-c", "2", "-n", f"w{number}@%h"]
+        argv = ["celery", "-A", self.app, "worker", "-l", "INFO", "-c", "2", "-n", f"w{number}@%h"]
         log = self.folder / f"worker{number}.log"
         worker = Process.python([*argv, *options], self.env, log)
         self.workers.append(worker)
@@ -45,8 +47,11 @@ class Stack:
         """Start the web server, and return when it answers."""
         port = self._port = self._port or free_port()  # the same as before
         self.url = f"http://127.0.0.1:{port}"
-        env = {**self.env, "WEBHOOK_URL": self.url} if self.mode == "cloudflare" else self.env
+        env = {"WEBHOOK_URL": self.url, **self.env} if self.mode == "cloudflare" else self.env
         argv = ["cutmv", "web", "--port", str(port)]
+        if self.web_app != "cutmv.web.wsgi:app":
+            config = ["-c", "python:cutmv.web.server", "-b", f"127.0.0.1:{port}"]
+            argv = ["gunicorn", *config, self.web_app]
         self.web = Process.python(argv, env, self.folder / "web.log")
         wait_for(self._answers, what="the web server answers")
 

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from cutmv.config import Settings
-from cutmv.jobs import metadata
-from cutmv.ops.finding import Finding, ok, problem
+from cutmv.jobs import Report, metadata, report
+from cutmv.ops.finding import Finding, ok, problem, warning
 
 #: Seconds that the database has to answer.
 CONNECT_TIMEOUT_S = 5
@@ -38,12 +38,26 @@ def database(settings: Settings) -> Iterator[Finding]:
             # Needs the lock and the permission of a writer; deletes nothing.
             connection.execute(metadata.tables["jobs"].delete().where(sa.false()))
             connection.rollback()
+            waiting = _steps(report(connection))
     except SQLAlchemyError as error:
         yield problem(what, f"{url.get_backend_name()}: {_reason(error)}", advice)
         return
     finally:
         engine.dispose()
     yield ok(what, f"{url.get_backend_name()} answers and can be written")
+    yield waiting
+
+
+def _steps(found: Report) -> Finding:
+    """The finding about the steps that wait."""
+    what, turn, storage = "waiting steps", found.waiting["turn"], found.waiting["storage"]
+    if found.stranded:
+        told = f"{found.stranded} wait, one for {turn.oldest_s:.0f} s, and no step runs"
+        return problem(what, told, "start `cutmv worker`, or see its log and that of `cutmv web`")
+    if storage.count:
+        told = f"{storage.count} wait for the storage, one for {storage.oldest_s:.0f} s"
+        return warning(what, told, "see the line of the bucket, or of the data directory")
+    return ok(what, f"{turn.count} wait for their turn" if turn.count else "there are none")
 
 
 def _missing(connection: sa.Connection) -> Finding | None:
@@ -56,8 +70,8 @@ def _missing(connection: sa.Connection) -> Finding | None:
         columns = {each["name"] for each in inspector.get_columns(name)} if name in there else set()
         lacking = sorted(set(table.columns.keys()) - columns)
         if lacking:
-            found = f"table {name} lacks {', '.join(lacking)}: it is of another version"
-            advice = "start the version of cutmv that made it, or set DATABASE_URL to a new one"
+            found = f"table {name} lacks {', '.join(lacking)}: it is of an earlier version"
+            advice = "restart `cutmv web` and the workers, which add them"
             return problem("database", found, advice)
     return None
 

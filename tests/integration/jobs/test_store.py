@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from cutmv.jobs import (
+    WAITS_FOR_STORAGE,
+    WAITS_TO_RETRY,
+    Backlog,
     Busy,
     Claimed,
     Claims,
@@ -24,6 +27,7 @@ from cutmv.jobs import (
     UnknownJob,
     UnknownUpload,
 )
+from cutmv.jobs.backlog import LOST_AFTER_S, TURNS
 from cutmv.jobs.claims import MAX_ATTEMPTS
 from cutmv.jobs.tables import jobs, now, steps, uploads
 from cutmv.media import Progress
@@ -67,6 +71,10 @@ def let_time_pass(store: JobStore, seconds: float) -> None:
             (uploads, uploads.c.created_at),
         ):
             db.execute(table.update().values({column: column - seconds}))
+
+
+def ids(of: Sequence[Step]) -> list[str]:
+    return [step.id for step in of]
 
 
 def states(job: Job) -> list[str]:
@@ -166,7 +174,7 @@ def test_a_step_whose_owner_is_silent_goes_to_the_next(store: JobStore) -> None:
     assert not late.beat(lates, "cutting", Progress(50.0))
     assert not late.finish(lates, OUTPUT)
     assert not late.fail(lates, "too late")
-    assert not late.release(lates, expected=True, failed=True)
+    assert not late.release(lates, failed=True, due_s=0.0)
     assert store.job(step.job_id).steps[0].state is State.RUNNING
 
 
@@ -251,38 +259,133 @@ def test_a_step_that_kills_all_its_workers_is_given_up(store: JobStore) -> None:
 
 def test_the_janitor_is_shown_what_nobody_brings(store: JobStore) -> None:
     job = add_job(store)
-    assert store.stranded(lost_after_s=100.0, min_age_s=10.0) == []
+    backlog = Backlog(store)
+    assert backlog.to_send(min_age_s=10.0) == []
     let_time_pass(store, 11.0)
-    assert [s.id for s in store.stranded(100.0, 10.0)] == [s.id for s in job.steps]
+    assert ids(backlog.to_send(10.0)) == ids(job.steps)
 
-    assert not store.has_enqueued()
-    store.sent([job.steps[0].id], "redis")
-    assert store.has_enqueued()
-    assert [s.id for s in store.stranded(100.0, 10.0)] == [job.steps[1].id]
-    assert [s.id for s in store.waiting(10.0)] == [s.id for s in job.steps]
-    let_time_pass(store, 101.0)
-    assert len(store.stranded(100.0, 10.0)) == 2
+    assert not backlog.has_enqueued()
+    backlog.sent([job.steps[0].id], "redis")
+    assert backlog.has_enqueued()
+    assert ids(backlog.to_send(10.0)) == [job.steps[1].id]
+    assert ids(backlog.waiting(10.0)) == ids(job.steps)
+    let_time_pass(store, LOST_AFTER_S + 1)
+    assert ids(backlog.to_send(10.0)) == ids(job.steps)
 
-    store.sent([job.steps[1].id], "eager")
-    assert job.steps[1].id in [s.id for s in store.stranded(100.0, 10.0)]
+    backlog.sent([job.steps[1].id], "eager")
+    assert job.steps[1].id in ids(backlog.to_send(10.0))
     assert store.job(job.id).route == "eager"
+
+
+def test_a_message_that_nobody_takes_is_followed_by_others_ever_more_rarely(
+    store: JobStore,
+) -> None:
+    job, backlog = add_job(store, "0-1"), Backlog(store)
+    for wait_s in (20, 40, 80, 160, 320, 320):
+        backlog.sent([job.steps[0].id], "redis")
+        let_time_pass(store, wait_s - 2)
+        assert backlog.to_send(0.0) == []
+        let_time_pass(store, 4)
+        assert ids(backlog.to_send(0.0)) == ids(job.steps)
+
+    claim(store, job.steps[0])  # somebody took it: all begins anew
+    let_time_pass(store, 61.0)
+    backlog.reclaim()
+    backlog.sent([job.steps[0].id], "redis")
+    let_time_pass(store, LOST_AFTER_S + 1)
+    assert ids(backlog.to_send(0.0)) == ids(job.steps)
+
+
+def test_of_a_long_backlog_only_the_steps_whose_turn_it_is_are_sent_again(
+    store: JobStore,
+) -> None:
+    job, backlog = add_job(store, *(f"{n}-{n + 1}" for n in range(TURNS + 5))), Backlog(store)
+    backlog.sent(ids(job.steps), "redis")
+    let_time_pass(store, LOST_AFTER_S + 1)
+    assert ids(backlog.to_send(0.0)) == ids(job.steps[:TURNS])
+
+    backlog.sent(ids(job.steps[:TURNS]), "redis")
+    assert backlog.to_send(0.0) == [], "those behind are not late before their turn"
+    for step in job.steps[:3]:
+        claim(store, step)
+    assert ids(backlog.to_send(0.0)) == ids(job.steps[TURNS : TURNS + 3])
+
+
+def test_a_step_is_not_marked_as_sent_that_was_claimed_meanwhile(store: JobStore) -> None:
+    job, backlog = add_job(store, "0-1"), Backlog(store)
+    owner, claimed = claim(store, job.steps[0])
+    backlog.sent(ids(job.steps), "redis")
+    owner.release(claimed, failed=False)
+
+    assert ids(backlog.to_send(0.0)) == ids(job.steps)
+
+
+def test_who_waits_and_why(store: JobStore) -> None:
+    job, backlog = add_job(store, *(f"{n}-{n + 1}" for n in range(4))), Backlog(store)
+    let_time_pass(store, 100.0)
+    owner, one = claim(store, job.steps[0])
+    owner.release(one, failed=False, stage=WAITS_FOR_STORAGE, due_s=5.0)
+    owner, two = claim(store, job.steps[1])
+    owner.release(two, failed=True, stage=WAITS_TO_RETRY, due_s=5.0)
+
+    report = backlog.report()
+
+    assert {reason: each.count for reason, each in report.waiting.items()} == {
+        "turn": 2,
+        "storage": 1,
+        "retry": 1,
+    }
+    assert report.waiting["storage"].oldest_s > 99, "it goes on waiting"
+    assert report.waiting["retry"].oldest_s < 50, "it waits anew"
+    assert report.stranded == 2, "nothing runs, and these have no reason to wait"
+
+    claim(store, job.steps[2])
+    assert backlog.report().stranded == 0, "this one may wait for that to end"
+    assert store.job(job.id).steps[0].stage == WAITS_FOR_STORAGE
+
+
+def test_a_claim_whose_answer_was_lost_is_given_once_more(store: JobStore) -> None:
+    step = add_job(store, "0-1").steps[0]
+    owner, claimed = claim(store, step)
+
+    again = owner.claim(step.id, "redis")
+
+    assert isinstance(again, Claimed)
+    assert again.step.attempts == claimed.attempts == 1
+
+
+def test_a_database_of_an_earlier_version_gets_its_new_columns(url: str) -> None:
+    old = JobStore(url)
+    job = add_job(old, "0-1")
+    with old.engine.begin() as db:
+        for name in ("failures", "resends", "queued_at"):
+            db.exec_driver_sql(f"alter table steps drop column {name}")
+    old.close()
+
+    store = JobStore(url)
+
+    assert (store.job(job.id).steps[0].failures, states(store.job(job.id))[0]) == (0, "queued")
+    _, claimed = claim(store, job.steps[0])
+    assert claimed.attempts == 1
+    store.close()
 
 
 def test_steps_of_the_dead_are_queued_again_and_those_of_the_living_are_not(
     store: JobStore,
 ) -> None:
     job = add_job(store)
-    store.sent([step.id for step in job.steps], "redis")
+    backlog = Backlog(store)
+    backlog.sent(ids(job.steps), "redis")
     claim(store, job.steps[0], lease_s=60.0)
     claim(store, job.steps[1], lease_s=600.0)
     let_time_pass(store, 61.0)
 
-    assert store.reclaim() == [job.steps[0].id]
+    assert backlog.reclaim() == [job.steps[0].id]
 
     assert states(store.job(job.id)) == ["running", "queued", "running"]
-    assert [step.id for step in store.stranded(1000.0, 10.0)] == [job.steps[0].id]
+    assert ids(backlog.to_send(10.0)) == [job.steps[0].id]
     let_time_pass(store, 600.0)
-    store.reclaim()
+    backlog.reclaim()
     assert states(store.job(job.id)) == ["queued", "queued", "queued"]
 
 
@@ -294,10 +397,10 @@ def test_a_released_step_waits_for_its_broker_or_for_the_janitor(
     owner, claimed = claim(store, job.steps[0])
     let_time_pass(store, 11.0)
 
-    assert owner.release(claimed, expected=expected, failed=True)
+    assert owner.release(claimed, failed=True, due_s=5.0 if expected else None)
 
     assert states(store.job(job.id)) == ["queued", "queued"]
-    assert bool(store.stranded(100.0, 10.0)) is not expected
+    assert bool(Backlog(store).to_send(10.0)) is not expected
 
 
 def test_a_page_of_jobs_ends_between_two_instants(store: JobStore) -> None:
@@ -316,8 +419,9 @@ def test_only_a_start_that_failed_counts(store: JobStore) -> None:
     job = add_job(store, "0-1")
     for failed, counted in ((False, 0), (True, 1), (False, 1)):
         owner, claimed = claim(store, job.steps[0])
-        assert owner.release(claimed, expected=False, failed=failed)
-        assert store.job(job.id).steps[0].attempts == counted
+        assert owner.release(claimed, failed=failed)
+        step = store.job(job.id).steps[0]
+        assert (step.attempts, step.failures) == (counted, counted)
 
 
 def test_the_step_of_a_runner_that_was_killed_fails_by_its_owner_s_name(store: JobStore) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,11 +19,14 @@ from typing import Any
 import boto3
 import pytest
 
-from cutmv.jobs import JobStore
+from cutmv.jobs import WAITS_FOR_STORAGE, Claimed, Claims, JobStore
+from cutmv.jobs.tables import jobs
+from cutmv.media import Progress
 from cutmv.transports.cloudflare.edge import signature
 from tests.support.command import Done, cutmv
 from tests.support.emulator import EmulatorProcess
 from tests.support.gate import Gate, object_key
+from tests.support.jobs import add_job
 from tests.support.processes import clean_env, free_port
 from tests.support.queues import client, queue_id, send
 from tests.support.redis import RedisServer
@@ -615,7 +619,7 @@ def _of_another_version(path: Path) -> str:
     [
         (_no_database, "file is not a database"),
         (_read_only, "readonly database"),
-        (_of_another_version, "it is of another version"),
+        (_of_another_version, "it is of an earlier version"),
         (lambda path: f"sqlite:///{path.parent / 'no-such' / 'jobs.db'}", "its folder is missing"),
         (lambda _: "postgresql://cutmv:hush@127.0.0.1:9/cutmv", "postgresql"),
     ],
@@ -626,8 +630,29 @@ def test_a_database_that_can_not_be_used_is_found(
     mark, found, advice = eager.line("database", DATABASE_URL=make(tmp_path / "jobs.db"))
 
     assert (mark, said in found) == ("problem", True)
-    assert "DATABASE_URL" in advice
+    assert "DATABASE_URL" in advice or "restart" in advice
     assert "hush" not in found
+
+
+def test_steps_that_wait_without_a_reason_are_found(eager: Site, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    with closing(JobStore(url)) as store:
+        assert eager.line("waiting steps", DATABASE_URL=url)[:2] == ("ok", "there are none")
+        job = add_job(store)
+        assert eager.line("waiting steps", DATABASE_URL=url)[:2] == ("ok", "2 wait for their turn")
+
+        with store.engine.begin() as db:
+            db.execute(jobs.update().values(created_at=jobs.c.created_at - 300))
+        mark, found, advice = eager.line("waiting steps", DATABASE_URL=url)
+        assert (mark, found) == ("problem", "2 wait, one for 300 s, and no step runs")
+        assert "cutmv worker" in advice
+
+        owner = Claims(store, "a worker")
+        claimed = owner.claim(job.steps[0].id, "redis")
+        assert isinstance(claimed, Claimed)
+        owner.beat(claimed.step, WAITS_FOR_STORAGE, Progress())
+        mark, found, _ = eager.line("waiting steps", DATABASE_URL=url)
+        assert (mark, found) == ("warning", "1 wait for the storage, one for 300 s")
 
 
 def test_too_little_space_for_an_upload_is_a_warning(eager: Site) -> None:

@@ -558,6 +558,11 @@ def test_the_metrics_count_requests_and_jobs(
     assert sample('cutmv_jobs{state="done"}') >= 1
     assert sample('cutmv_steps{state="done"}') >= 2
     assert sample("cutmv_websocket_clients") == 0
+    for reason in ("turn", "storage", "retry"):
+        assert sample(f'cutmv_waiting_steps{{reason="{reason}"}}') == 0
+        assert sample(f'cutmv_oldest_waiting_step_seconds{{reason="{reason}"}}') == 0
+    assert sample("cutmv_stranded_steps") == 0
+    assert sample("cutmv_fallback") == 0
 
 
 def test_a_connection_serves_many_requests(server: WebServer) -> None:

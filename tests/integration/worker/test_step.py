@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cutmv.config import Settings
-from cutmv.jobs import Job, JobRequest, State, Upload, new_id, plan_job
+from cutmv.jobs import Backlog, Job, JobRequest, State, Upload, new_id, plan_job
 from cutmv.jobs.tables import steps
 from cutmv.media import MediaError, probe
 from cutmv.progress import ProgressEvent
@@ -188,7 +188,7 @@ def test_death_at_any_line_loses_nothing_and_makes_nothing_twice(
     wait_for(lambda: not _ffmpegs(services), 5, "FFmpeg dies with its parent")
 
     end_leases(services)
-    services.store.reclaim()
+    Backlog(services.store).reclaim()
     step = a_run(services, job.steps[0].id).run()
 
     assert step.state is State.DONE

@@ -16,8 +16,7 @@ import pytest
 
 from cutmv.jobs import JobStore
 from cutmv.jobs.claims import Claimed, Claims
-from cutmv.jobs.tables import steps
-from cutmv.worker.tasks import HARD_LIMIT_GRACE_S, MAX_TRIES
+from cutmv.worker.tasks import HARD_LIMIT_GRACE_S
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
 from tests.support.media import make_sample
@@ -177,30 +176,33 @@ def test_a_step_whose_upload_is_gone_is_not_tried_again(stack: Stack, video: Pat
     assert ended["steps"][0]["attempts"] == 1
 
 
+#: An FFmpeg for a machine that has no room for it.
+NO_ROOM = "#!/bin/sh\necho 'Resource temporarily unavailable' >&2\nexit 1\n"
+
+
 @pytest.mark.slow
-def test_a_passing_error_that_does_not_pass_is_given_up(
-    make_stack: MakeStack, short: Path, s3_line: Line
+def test_a_step_that_fails_is_tried_again_as_often_as_is_set(
+    make_stack: MakeStack, short: Path, tmp_path: Path
 ) -> None:
     stack = make_stack("redis")
-    stack.env |= {"R2_ACCESS_KEY_ID": KEY_ID, "R2_SECRET_ACCESS_KEY": SECRET}
-    stack.env |= {"R2_ENDPOINT_URL": s3_line.url}
     stack.start_web()
-    job = kept(stack, short, "1-2")
-    with closing(store_of(stack)) as store, store.engine.begin() as db:
-        db.execute(steps.update().values(attempts=MAX_TRIES - 2))
-    s3_line.cut()
+    ffmpeg = tmp_path / "ffmpeg"
+    ffmpeg.write_text(NO_ROOM)
+    ffmpeg.chmod(0o755)
+    stack.env |= {"CUTMV_MAX_RETRIES": "1", "CUTMV_FFMPEG": str(ffmpeg)}
     worker = stack.start_worker()
-    send(stack, job["steps"][0]["id"])
+    job_id = stack.submit(upload_id=stack.upload(short)["id"], clips=["1-2"])["id"]
 
-    ended = stack.ended(job["id"])
+    wait_for(lambda: stack.job(job_id)["steps"][0]["stage"] == "waits to retry", 30)
+    ended = stack.ended(job_id)
 
-    assert ended["state"] == "failed"
-    assert f"Given up after {MAX_TRIES} tries: " in ended["steps"][0]["error"]
-    assert f"try {MAX_TRIES} of {MAX_TRIES} follows" in worker.log
+    assert (ended["state"], ended["steps"][0]["attempts"]) == ("failed", 2), stack.logs
+    assert "Given up after 2 tries: " in ended["steps"][0]["error"]
+    assert worker.log.count("try 2 of 2 follows") == 1
 
 
 @pytest.mark.slow
-def test_what_waits_for_its_next_try_holds_no_place_in_the_web_process(
+def test_steps_that_wait_for_the_storage_for_long_say_so_and_give_way(
     make_stack: MakeStack, short: Path, s3_line: Line
 ) -> None:
     stack = make_stack("eager")
@@ -209,17 +211,19 @@ def test_what_waits_for_its_next_try_holds_no_place_in_the_web_process(
     stack.start_web()
     upload = stack.upload(short)
     s3_line.cut()
-    job = stack.submit(upload_id=upload["id"], clips=["1-2", "2-3", "3-4", "4-5"])
-    assert stack.web
-    log = stack.web
+    job_id = stack.submit(upload_id=upload["id"], clips=["1-2", "2-3", "3-4"])["id"]
 
-    # Two run at once: the others only come to their first try while these wait for a second.
-    def tried() -> set[str]:
-        return {step["id"] for step in job["steps"] if f"step {step['id']}: " in log.log}
+    # Two run at once: the third only waits for the storage when one of them has given way.
+    def waiting() -> bool:
+        stages = [step["stage"] for step in stack.job(job_id)["steps"]]
+        return stages == ["waits for storage"] * 3
 
-    wait_for(lambda: len(tried()) == 4, 60, "each was tried")
+    wait_for(waiting, 90, "each waits for the storage")
     s3_line.mend()
 
-    ended = stack.ended(job["id"])
+    ended = stack.ended(job_id)
     assert ended["state"] == "done", stack.logs
-    assert all(step["attempts"] >= 2 for step in ended["steps"])
+    assert [step["attempts"] for step in ended["steps"]] == [1, 1, 1]
+    assert stack.web
+    assert stack.web.log.count("the storage is away: ") == 1
+    assert stack.web.log.count("the storage answers again, after ") == 1

@@ -1,0 +1,161 @@
+"""The backlog: the steps that wait, why they do, and which of them nobody is going to bring.
+
+A step waits for its turn at a worker, or for what its stage names. A broker can lose a message, and
+nobody can tell a message that is lost from one that waits behind others. So when a step's turn has
+come and still no worker has claimed it, it is sent once more: a second message does no harm, since
+the claim lets one of them run. Turns come in the order in which jobs were made.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from cutmv.jobs.model import WAITS_FOR_STORAGE, WAITS_TO_RETRY, State, Step
+from cutmv.jobs.store import JobStore, settle, to_step
+from cutmv.jobs.tables import jobs, now, steps
+
+#: Steps that the janitor sends in one pass; the next takes more.
+MAX_SENT = 100
+#: Steps whose turn it is, at most. So a backlog of thousands costs no second message for each.
+TURNS = 20
+#: Seconds after which a step whose turn it is counts as lost by its broker. They double for each
+#: further message, since most often no worker runs, or all have work, and the message still waits.
+LOST_AFTER_S = 20.0
+#: Doublings at most: a step is sent again after five minutes, however often it was before.
+MAX_RESENDS = 4
+#: Seconds without a reason to wait, and with no step running, after which a step is stranded.
+STRANDED_AFTER_S = 60.0
+#: Why a step waits, by its stage: few names, as a metric's label needs. All others wait for TURN.
+REASONS = {WAITS_FOR_STORAGE: "storage", WAITS_TO_RETRY: "retry"}
+TURN = "turn"
+
+_waits_since = sa.func.coalesce(steps.c.queued_at, jobs.c.created_at)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many steps wait for one reason, and the seconds that the oldest has."""
+
+    count: int = 0
+    oldest_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Who waits, by the reason; and how many are stranded: without a reason, and nothing runs."""
+
+    waiting: dict[str, Waiting]
+    stranded: int
+
+
+class Backlog:
+    """The waiting steps of a job store. All methods raise SQLAlchemyError when it fails."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    def sent(self, step_ids: Sequence[str], route: str) -> None:
+        """Note the route by which steps were sent; a broker has them unless it is `eager`."""
+        again = sa.case(
+            (steps.c.enqueued_at.is_(None), 0),
+            (steps.c.resends < MAX_RESENDS, steps.c.resends + 1),
+            else_=MAX_RESENDS,
+        )
+        values = (
+            {"enqueued_at": None, "resends": 0}
+            if route == "eager"
+            else {"enqueued_at": now(), "resends": again}
+        )
+        with self._store.engine.begin() as db:
+            of_job = sa.select(steps.c.job_id).where(steps.c.id.in_(step_ids))
+            # A worker may have been faster than we are, and even given the step back.
+            queued = sa.and_(steps.c.id.in_(step_ids), steps.c.state == State.QUEUED)
+            db.execute(steps.update().where(queued).values(values))
+            db.execute(jobs.update().where(jobs.c.id.in_(of_job)).values(route=route))
+
+    def to_send(self, min_age_s: float, lost_after_s: float = LOST_AFTER_S) -> list[Step]:
+        """Steps that no broker may be going to deliver, the oldest job's first, MAX_SENT at most.
+
+        Those are steps whose message no broker took, and those whose turn it is and that nobody has
+        claimed `lost_after_s` seconds after their message was due. Steps of jobs younger than
+        `min_age_s` seconds are left to the request that made the job.
+        """
+        turn = self._queued(steps.c.enqueued_at <= now()).with_only_columns(steps.c.id)
+        late = steps.c.enqueued_at < now() - lost_after_s * sa.literal(1).op("<<")(steps.c.resends)
+        lost = sa.and_(steps.c.id.in_(turn.limit(TURNS)), late)
+        return self._steps(sa.or_(steps.c.enqueued_at.is_(None), lost), min_age_s)
+
+    def waiting(self, min_age_s: float) -> list[Step]:
+        """Queued steps, whether or not a broker has their message; order and limit as above."""
+        return self._steps(sa.true(), min_age_s)
+
+    def has_enqueued(self) -> bool:
+        """Whether a broker has the message of a step that nobody runs yet."""
+        with self._store.reading() as db:
+            enqueued = sa.and_(steps.c.state == State.QUEUED, steps.c.enqueued_at.is_not(None))
+            return bool(db.scalar(sa.select(sa.exists().where(enqueued))))
+
+    def reclaim(self) -> list[str]:
+        """Queue again the running steps whose lease has run out; returns their ids."""
+        with self._store.engine.begin() as db:
+            lost = db.execute(
+                steps.update()
+                .where(steps.c.state == State.RUNNING, steps.c.lease_until < now())
+                .values(
+                    state=State.QUEUED,
+                    stage=None,
+                    owner=None,
+                    lease_until=None,
+                    enqueued_at=None,
+                    queued_at=now(),
+                )
+                .returning(steps.c.id, steps.c.job_id)
+            ).all()
+            for job_id in sorted({row.job_id for row in lost}):
+                settle(db, job_id)
+            return [row.id for row in lost]
+
+    def report(self) -> Report:
+        """Who waits now, and for what."""
+        with self._store.reading() as db:
+            return report(db)
+
+    def _steps(self, condition: sa.ColumnElement[bool], min_age_s: float) -> list[Step]:
+        old = jobs.c.created_at < now() - min_age_s
+        with self._store.reading() as db:
+            rows = db.execute(self._queued(sa.and_(old, condition)).limit(MAX_SENT))
+            return [to_step(row) for row in rows]
+
+    @staticmethod
+    def _queued(condition: sa.ColumnElement[bool]) -> sa.Select[tuple[object, ...]]:
+        return (
+            sa.select(steps)
+            .join(jobs)
+            .where(steps.c.state == State.QUEUED, condition)
+            .order_by(jobs.c.created_at, steps.c.job_id, steps.c.position)
+        )
+
+
+def report(db: sa.Connection) -> Report:
+    """What `Backlog.report` tells, by a connection of the caller's own."""
+    queued = steps.c.state == State.QUEUED
+    # A worker that waits for a neighbour keeps its step for a while.
+    held = sa.and_(steps.c.state == State.RUNNING, steps.c.stage.in_(REASONS))
+    reason = sa.case(REASONS, value=steps.c.stage, else_=TURN)
+    age_s = now() - _waits_since
+    runs = sa.exists().where(steps.c.state == State.RUNNING).correlate(None)
+    rows = db.execute(
+        sa.select(reason, sa.func.count(), sa.func.max(age_s))
+        .select_from(steps.join(jobs))
+        .where(sa.or_(queued, held))
+        .group_by(reason)
+    ).all()
+    stranded = db.scalar(
+        sa.select(sa.func.count())
+        .select_from(steps.join(jobs))
+        .where(queued, reason == TURN, age_s > STRANDED_AFTER_S, ~runs)
+    )
+    waiting = {why: Waiting() for why in (TURN, *REASONS.values())}
+    waiting |= {why: Waiting(count, oldest_s) for why, count, oldest_s in rows}
+    return Report(waiting, stranded or 0)

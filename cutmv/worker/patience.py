@@ -1,0 +1,87 @@
+"""Patience: what a step does while a neighbour is away, which is no failure.
+
+A worker whose storage or database does not answer keeps its step and asks again each second: all
+other steps need the same neighbour, so its place is of no use to them. When it has waited for long
+it gives the step back, since its process may be told to end, and its task has a time limit.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from cutmv.jobs import DATABASE_AWAY
+from cutmv.logs import Outage
+from cutmv.media import SourceUnavailable
+from cutmv.storage import StorageUnavailable
+
+#: Seconds that a run waits for its neighbours, all in all, before it gives its step back.
+PATIENCE_S = 20.0
+#: Seconds between two attempts.
+PAUSE_S = 1.0
+#: Seconds of a call that failed which count as waiting, at most.
+MAX_CALL_S = 5.0
+
+STORAGE, DATABASE = "storage", "database"
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_outages = {name: Outage(log, f"the {name}", "steps wait for it") for name in (STORAGE, DATABASE)}
+
+
+def neighbour_away(error: BaseException) -> str | None:
+    """The neighbour that did not answer, STORAGE or DATABASE; None when it was a failure."""
+    if isinstance(error, StorageUnavailable | SourceUnavailable):
+        return STORAGE
+    return DATABASE if isinstance(error, DATABASE_AWAY) else None
+
+
+def missed(name: str, error: BaseException) -> None:
+    """Log that a neighbour does not answer, the first time."""
+    # The message of a database's error has statements and addresses.
+    _outages[name].began(error if name == STORAGE else type(error).__name__)
+
+
+def answered(name: str) -> None:
+    """Log that a neighbour answers again, if it did not."""
+    _outages[name].ended()
+
+
+class Patience:
+    """Makes calls again while a neighbour is away, for `seconds` all in all."""
+
+    def __init__(self, seconds: float, *, stopping: Callable[[], bool]) -> None:
+        self._left_s, self._stopping = seconds, stopping
+
+    def call(
+        self,
+        needed: str,
+        function: Callable[[], T],
+        waits: Callable[[str], None] = lambda _: None,
+    ) -> T:
+        """What `function` returns, which may be called several times; it needs a neighbour.
+
+        `waits` is told which neighbour is waited for. Raises what `function` raises, and the error
+        of a neighbour that is away only when patience is at its end.
+        """
+        while True:
+            began = time.monotonic()
+            try:
+                result = function()
+            except Exception as error:
+                away = neighbour_away(error)
+                if away is None:
+                    raise
+                missed(away, error)
+                waits(away)
+                pause_s = random.uniform(0.5, 1.0) * PAUSE_S
+                # A call may be silent for long before it fails, or have worked for long.
+                self._left_s -= pause_s + min(MAX_CALL_S, time.monotonic() - began)
+                if self._left_s < 0 or self._stopping():
+                    raise
+                time.sleep(pause_s)
+            else:
+                answered(needed)
+                return result

@@ -1,0 +1,212 @@
+"""A deployment whose neighbours a test can cut off, and a job whose steps halt on their way."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from cutmv.jobs import JobStore
+from cutmv.jobs.tables import steps
+from tests.support.emulator import EmulatorProcess
+from tests.support.halting import POINTS
+from tests.support.processes import free_port, slowness, wait_for
+from tests.support.redis import RedisServer
+from tests.support.s3 import BUCKET, KEY_ID, SECRET, Line
+from tests.support.stack import Stack, outputs
+
+#: Seconds after a neighbour's return in which each job has ended.
+SOON_S = 30.0
+#: A clip for each point, and one that waits for its turn.
+CLIPS = [f"{n * 0.2:.1f}-{n * 0.2 + 1:.1f}" for n in range(len(POINTS) + 1)]
+
+Cut = Callable[[], Callable[[], None]]
+
+
+class Deployment:
+    """A stack of one mode; `neighbours` has what cuts each off and returns what mends it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.neighbours: dict[str, Cut] = {}
+        self.database_url = f"sqlite:///{stack.folder / 'data' / 'cutmv.db'}"
+        self._halt_dir = stack.folder / "halt"
+        self._halt_dir.mkdir()
+        stack.env["HALT_DIR"] = str(self._halt_dir)
+        stack.app, stack.web_app = "tests.support.halting", "tests.support.halting:web()"
+
+    def start(self, video: Path) -> None:
+        """Start what the mode has, and keep an upload."""
+        self.stack.start_web()
+        if self.stack.mode != "eager":
+            # One slot for each step that halts: the last step waits in the broker.
+            self.stack.start_worker("-c", str(len(POINTS)))
+        self.upload = self.stack.upload(video)
+        self.video = video
+
+    def survive(self, neighbour: str, seconds: float) -> str:
+        """Cut a neighbour for so long with a step at each point, and check all that must hold.
+
+        Returns a row for a table: how long after the neighbour's return the jobs had ended.
+        """
+        stack = self.stack
+        job = stack.submit(upload_id=self.upload["id"], clips=CLIPS)
+        halting = [step["id"] for step in job["steps"][: len(POINTS)]]
+        wait_for(
+            lambda: all((self._halt_dir / f"{step} reached").exists() for step in halting),
+            60 * slowness(),
+            f"each step is at its point\n{stack.logs}",
+        )
+        mend = self.neighbours[neighbour]()
+        cut_at = time.monotonic()
+        (self._halt_dir / f"{job['id']} go").touch()
+        second: list[dict[str, Any]] = []
+        client = threading.Thread(target=lambda: second.append(self._new_job()))
+        client.start()
+        time.sleep(max(0.0, cut_at + seconds - time.monotonic()))
+        mend()
+        returned = time.monotonic()
+        client.join(SOON_S * slowness())
+        assert second, f"{neighbour}: no job was accepted\n{stack.logs}"
+        for each in (job, second[0]):
+            ended = stack.ended(each["id"])
+            self._check(ended, neighbour)
+        took_s = time.monotonic() - returned
+        assert took_s < SOON_S * slowness(), f"{neighbour}: {took_s:.0f} s\n{stack.logs}"
+        return f"{stack.mode:10} {neighbour:9} {seconds:3.0f} s: {took_s:5.1f} s after its return"
+
+    def _new_job(self) -> dict[str, Any]:
+        """Upload and submit as a patient person does: again while the answer is 503."""
+        url = self.stack.url
+        while True:
+            answer = httpx.post(
+                f"{url}/api/uploads?filename=song.mp4", content=self.video.read_bytes(), timeout=120
+            )
+            if answer.status_code == 201:
+                wanted = {"upload_id": answer.json()["id"], "clips": ["0-1", "1-2"]}
+                # The points are for the other job.
+                answer = httpx.post(f"{url}/api/jobs", json=wanted, timeout=120)
+            if answer.status_code == 201:
+                job = dict(answer.json())
+                (self._halt_dir / f"{job['id']} go").touch()
+                return job
+            assert answer.status_code == 503, answer.text
+            time.sleep(0.5)
+
+    def _check(self, job: dict[str, Any], neighbour: str) -> None:
+        told = f"{neighbour}\n{self.stack.logs}"
+        assert (job["state"], job["error"]) == ("done", None), told
+        names = sorted(step["output"]["name"] for step in job["steps"])
+        assert sorted(self._outputs(job["id"])) == names, told
+        with closing(JobStore(self.database_url)) as store, store.reading() as db:
+            rows = db.execute(sa.select(steps).where(steps.c.job_id == job["id"])).all()
+        assert [row.failures for row in rows] == [0] * len(rows), told
+        assert [row.attempts for row in rows] == [1] * len(rows), told
+
+    def _outputs(self, job_id: str) -> list[str]:
+        if "R2_ENDPOINT_URL" not in self.stack.env:
+            return [path.name for path in outputs(self.stack) if job_id in path.parts]
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.stack.env["R2_ENDPOINT_URL"],
+            aws_access_key_id=KEY_ID,
+            aws_secret_access_key=SECRET,
+        )
+        found = client.list_objects_v2(Bucket=BUCKET, Prefix=f"jobs/{job_id}/")
+        return [stored["Key"].rsplit("/", 1)[1] for stored in found.get("Contents", [])]
+
+
+@pytest.fixture
+def deploy(
+    make_stack: Callable[[str], Stack], request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], Deployment]]:
+    """`deploy(mode)`: a deployment, not started yet, with a line to each of its neighbours."""
+    with ExitStack() as lines:
+
+        def line(target: str | int | Path) -> Line:
+            made = Line(target)
+            lines.callback(made.close)
+            return made
+
+        def make(mode: str) -> Deployment:
+            deployment = Deployment(make_stack(mode))
+            env, neighbours = deployment.stack.env, deployment.neighbours
+            if mode == "eager":
+                neighbours["storage"] = lambda: _moved(deployment.stack.folder / "data/files")
+            else:
+                s3 = line(request.getfixturevalue("s3_url"))
+                env |= {"R2_ACCESS_KEY_ID": KEY_ID, "R2_SECRET_ACCESS_KEY": SECRET}
+                env["R2_ENDPOINT_URL"] = s3.url
+                neighbours["storage"] = lambda: _cut(s3)
+            if mode == "redis":
+                _with_redis(deployment, request.getfixturevalue("redis_server"), line)
+                postgres = sa.make_url(request.getfixturevalue("postgres_url"))
+                socket = Path(str(postgres.query["host"])) / ".s.PGSQL.5432"
+                database = line(socket)
+                by_line = postgres.set(host="127.0.0.1", port=database.port, query={})
+                env["DATABASE_URL"] = by_line.render_as_string(hide_password=False)
+                deployment.database_url = postgres.render_as_string(hide_password=False)
+                neighbours["database"] = lambda: _cut(database)
+            else:
+                path = deployment.stack.folder / "data/cutmv.db"
+                neighbours["database"] = lambda: _locked(path)
+            if mode == "cloudflare":
+                emulator: EmulatorProcess = request.getfixturevalue("emulator")
+                api = line(int(emulator.base_url.split(":")[2].split("/")[0]))
+                env["CLOUDFLARE_API_BASE_URL"] = f"{api.url}/client/v4"
+                neighbours["API"] = lambda: _cut(api)
+                port = deployment.stack._port = free_port()
+                webhook = line(port)
+                env["WEBHOOK_URL"] = webhook.url
+                neighbours["webhook"] = lambda: _cut(webhook)
+            return deployment
+
+        yield make
+
+
+def _with_redis(deployment: Deployment, server: RedisServer, line: Callable[[int], Line]) -> None:
+    redis = line(int(server.url.split(":")[2].split("/")[0]))
+    deployment.stack.env["REDIS_URL"] = f"redis://127.0.0.1:{redis.port}/0"
+    deployment.neighbours["Redis"] = lambda: _cut(redis)
+
+    def killed() -> Callable[[], None]:
+        server.kill()
+        return server.start
+
+    deployment.neighbours["Redis, which forgets all"] = killed
+
+
+def _cut(line: Line) -> Callable[[], None]:
+    line.cut()
+    return line.mend
+
+
+def _moved(folder: Path) -> Callable[[], None]:
+    away = folder.with_name("away")
+    folder.rename(away)
+
+    def mend() -> None:
+        away.rename(folder)
+
+    return mend
+
+
+def _locked(path: Path) -> Callable[[], None]:
+    """Hold the lock of a SQLite database's only writer."""
+    db = sqlite3.connect(path, timeout=60, check_same_thread=False)
+    db.execute("begin immediate")
+
+    def mend() -> None:
+        db.rollback()
+        db.close()
+
+    return mend
