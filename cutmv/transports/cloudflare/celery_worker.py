@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from cutmv.transports.cloudflare.errors import FOR_PEOPLE
+
 logger = logging.getLogger(__name__)
 
 #: The process's worker (`celery.worker.WorkController`), once it has been made.
@@ -29,6 +31,15 @@ def attach(driver_type: str) -> None:
     signals: Any = sys.modules.get("celery.signals")
     if signals is not None:
         signals.worker_init.connect(_on_worker_init, dispatch_uid=__name__)
+        logging.getLogger("celery.worker").addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Have Celery log in one line the error that ends a worker, where that line says what to do."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, FOR_PEOPLE) and record.levelno == logging.CRITICAL:
+        record.msg, record.args, record.exc_info = "Unrecoverable error: %s", (error,), None
+    return True
 
 
 def _on_worker_init(sender: Any, **_kwargs: Any) -> None:

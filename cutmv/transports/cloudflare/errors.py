@@ -161,6 +161,9 @@ class ObjectMissing(ObjectStoreError):
     """There is no such object: it never existed, was removed, or has expired."""
 
 
+#: Errors that a person has to mend, and whose text says how: no traceback says more.
+FOR_PEOPLE = (ConfigurationError, QueueNameError, QueueMissing)
+
 #: Errors from which Celery and kombu recover by connecting again.
 CONNECTION_ERRORS = (Unreachable, AccessDenied, Throttled, ServerFault, NotFound, ThreadBroken)
 

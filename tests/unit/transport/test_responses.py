@@ -94,14 +94,28 @@ def client(server: Server) -> Iterator[Client]:
     client.close()
 
 
+@pytest.fixture
+def newcomer(server: Server) -> Iterator[Client]:
+    """A client that has not been told to wait."""
+    options = Options(api_base_url=f"http://127.0.0.1:{server.server_port}", rate_limit=0)
+    client = Client(Credentials("account", "token"), options)
+    yield client
+    client.close()
+
+
+#: What a list tells that has one page.
+ONE_PAGE = {"total_pages": 1, "total_count": 1}
+
 #: Every method of the client, given a deadline.
 CALLS: dict[str, Callable[[Client, float], Any]] = {
     "list_queues": lambda c, d: list(c.list_queues(d)),
+    "named_queues": lambda c, d: c.named_queues("work", d),
     "create_queue": lambda c, d: c.create_queue("q", d),
     "retain": lambda c, d: c.retain("q", 60, d),
     "delete_queue": lambda c, d: c.delete_queue("q", d),
     "list_consumers": lambda c, d: c.list_consumers("q", d),
     "create_consumer": lambda c, d: c.create_consumer("q", {"type": "http_pull"}, d),
+    "delete_consumer": lambda c, d: c.delete_consumer("q", "c", d),
     "update_consumer": lambda c, d: c.update_consumer("q", "c", {"type": "http_pull"}, d),
     "purge": lambda c, d: c.purge("q", d),
     "backlog": lambda c, d: c.backlog("q", d),
@@ -183,7 +197,7 @@ def test_a_body_that_is_packed_as_nothing_is_is_a_fault_of_the_server(
 @pytest.mark.parametrize(
     ("call", "good"),
     [
-        ("list_queues", {**fine(), "result": [QUEUE]}),
+        ("list_queues", {**fine(), "result": [QUEUE], "result_info": ONE_PAGE}),
         ("create_queue", fine(**QUEUE)),
         ("list_consumers", {**fine(), "result": [{"type": "http_pull"}]}),
         ("backlog", fine(backlog_count=1)),
@@ -320,7 +334,7 @@ def test_a_result_of_another_shape_is_a_fault_of_the_server(
         once(client, call)
 
 
-@pytest.mark.parametrize("info", [[], "x", {"total_pages": "two"}, {"total_pages": [2]}])
+@pytest.mark.parametrize("info", [[], "x"])
 def test_pages_that_can_t_be_counted_void_the_list(
     server: Server, client: Client, info: Any
 ) -> None:
@@ -477,3 +491,56 @@ def test_whatever_is_answered_only_documented_errors_come_out(
         assert all(int(entry.get("attempts") or 1) is not None for entry in entries)
     elif call in ("end_leases", "remove"):
         assert all(isinstance(warning, str) for warning in read.values())
+
+
+# --- pages of the list
+
+
+def page(*names: str, **info: Any) -> dict[str, Any]:
+    """A page of queues, and what it tells of the others."""
+    queues = [{**QUEUE, "queue_name": name, "queue_id": name} for name in names]
+    return {"success": True, "result": queues, "result_info": info}
+
+
+@pytest.mark.parametrize(
+    ("pages", "calls"),
+    [
+        # What the server tells agrees: no call is spent to make sure.
+        ([page("a", "b", total_pages=1, total_count=2)], 1),
+        ([page("a", total_pages=2, total_count=2), page("b", total_pages=2, total_count=2)], 2),
+        # The server makes shorter pages than it was asked for; one number is missing, or wrong.
+        ([page("a", total_pages=2), page("b", total_pages=2), page()], 3),
+        ([page("a", total_pages=1, total_count=2), page("b", total_pages=1, total_count=2)], 2),
+        ([page("a", total_pages=1), page("b", total_pages=1), page()], 3),
+        ([page("a", total_count=2), page("b", total_count=2), page()], 3),
+        # It tells nothing, or no sense: until a page is empty, or short.
+        ([page("a"), page("b"), page()], 3),
+        ([page("a", "b"), page("c")], 2),
+        ([page("a", total_pages="one"), page("b", total_pages=[2]), page()], 3),
+        # It tells of more than there is, or ignores paging: until a page brings nothing fresh.
+        ([page("a", total_pages=9), page("b", total_pages=9), page(total_pages=9)], 3),
+        ([page("a", "b", total_pages=9, total_count=99)] * 2, 2),
+    ],
+)
+def test_a_list_has_the_queues_of_all_pages_and_an_end(
+    server: Server, newcomer: Client, pages: list[dict[str, Any]], calls: int
+) -> None:
+    server.say(*pages)
+    wanted = {each["queue_name"] for page in pages for each in page["result"]}
+    listed = [each["queue_name"] for each in CALLS["list_queues"](newcomer, time.monotonic() + 20)]
+    assert (sorted(listed), server.calls) == (sorted(wanted), calls)
+
+
+def test_a_server_that_does_not_search_by_name_is_asked_so_once(
+    server: Server, newcomer: Client
+) -> None:
+    def ask() -> list[dict[str, Any]] | None:
+        return newcomer.named_queues("a", time.monotonic() + 20)
+
+    server.say(page("a"))
+    assert [each["queue_name"] for each in ask() or ()] == ["a"]
+    server.say(page())
+    assert ask() == []
+    server.say(page("b", "c"))  # the filter is ignored
+    assert [ask(), ask()] == [None, None]
+    assert server.calls == 1

@@ -39,9 +39,10 @@ MAX_CONNECTIONS = 64
 #: Seconds an unused connection is kept.
 KEEPALIVE = 60.0
 
-#: Queues in a page of the list, and pages at most (an account has at most 10,000 queues).
+#: Queues in a page of the list, if the server makes pages as long; and pages at most (an account
+#: has at most 10,000 queues).
 PAGE_SIZE = 100
-MAX_PAGES = 100
+MAX_PAGES = 1_000
 
 T = TypeVar("T")
 
@@ -79,6 +80,7 @@ class Client:
             ),
             proxy=_proxy(self._base),
         )
+        self._searches = True  # whether the server finds a queue by its name, as far as is known
         #: When a call last succeeded and last failed, by `time.monotonic`; 0: never.
         self.succeeded_at = 0.0
         self.failed_at = 0.0
@@ -96,10 +98,11 @@ class Client:
         not know the account.
         """
         seen: set[str] = set()
-        for page in range(1, MAX_PAGES + 1):
+        longest = 0
+        for number in range(1, MAX_PAGES + 1):
             try:
-                path = f"/queues?{urlencode({'page': page, 'per_page': PAGE_SIZE})}"
-                answer = self._call("GET", path, responses.queues, deadline, retried=retried)
+                path = f"/queues?{urlencode({'page': number, 'per_page': PAGE_SIZE})}"
+                page = self._call("GET", path, responses.queues, deadline, retried=retried)
             except (NotFound, Refused) as error:
                 raise AccessDenied(
                     f"Cloudflare knows no account {self._account!r} for this token ({error}): "
@@ -107,13 +110,32 @@ class Client:
                     status=error.status,
                     code=error.code,
                 ) from None
-            fresh = [queue for queue in answer.queues if queue["queue_id"] not in seen]
+            fresh = [queue for queue in page.queues if queue["queue_id"] not in seen]
             seen.update(queue["queue_id"] for queue in fresh)
             yield from fresh
-            total = answer.total_pages
-            # A server that ignores paging repeats its page; another may count the pages.
-            if len(fresh) < PAGE_SIZE or (total is not None and page >= total):
+            longest = max(longest, len(page.queues))
+            # A server that ignores paging repeats its page, which brings nothing fresh.
+            if not fresh or page.is_last(number, len(seen), longest):
                 return
+
+    def named_queues(self, queue_name: str, deadline: float) -> list[dict[str, Any]] | None:
+        """Return the queue of this name, if there is one, in a list.
+
+        Returns none where the server does not search by name: only the whole list tells.
+        """
+        if not self._searches:
+            return None
+        path = f"/queues?{urlencode({'name': queue_name, 'per_page': PAGE_SIZE})}"
+        try:
+            found = self._call("GET", path, responses.queues, deadline).queues
+        except (NotFound, Refused):
+            self._searches = False
+            return None
+        named = [queue for queue in found if queue["queue_name"] == queue_name]
+        if found and not named:
+            self._searches = False
+            return None
+        return named
 
     def create_queue(self, queue_name: str, deadline: float) -> dict[str, Any]:
         """Create a queue and return it."""
@@ -132,10 +154,17 @@ class Client:
         """Return a queue's consumers."""
         return self._call("GET", f"/queues/{queue_id}/consumers", responses.consumers, deadline)
 
-    def create_consumer(self, queue_id: str, consumer: Mapping[str, Any], deadline: float) -> None:
-        """Add a consumer to a queue."""
+    def create_consumer(
+        self, queue_id: str, consumer: Mapping[str, Any], deadline: float
+    ) -> str | None:
+        """Add a consumer to a queue; return its id, if the response says so."""
         path = f"/queues/{queue_id}/consumers"
-        self._call("POST", path, responses.nothing, deadline, consumer)
+        return self._call("POST", path, responses.consumer_id, deadline, consumer)
+
+    def delete_consumer(self, queue_id: str, consumer_id: str, deadline: float) -> None:
+        """Remove a consumer from a queue, whose messages stay."""
+        path = f"/queues/{queue_id}/consumers/{quote(consumer_id, safe='')}"
+        self._call("DELETE", path, responses.nothing, deadline)
 
     def update_consumer(
         self, queue_id: str, consumer_id: str, consumer: Mapping[str, Any], deadline: float

@@ -64,10 +64,29 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class QueuePage:
-    """A page of the list of queues, and how many pages there are, if the response says so."""
+    """A page of the list of queues.
+
+    `total_pages` and `total_count` are how many pages and queues there are, if the response says
+    so.
+    """
 
     queues: list[Document]
-    total_pages: int | None
+    total_pages: int | None = None
+    total_count: int | None = None
+
+    def is_last(self, number: int, seen: int, longest: int) -> bool:
+        """Return whether no page follows this one, the `number`-th.
+
+        The pages so far have held `seen` queues, and the longest of them `longest`. A server may
+        make shorter pages than it was asked for, and what it tells may be missing or wrong: another
+        page is asked for unless both agree that there is none, or this page is shorter than one
+        before. The page after the last is empty, and a wrong guess costs that call.
+        """
+        if number < (self.total_pages or 0) or seen < (self.total_count or 0):
+            return False
+        if self.total_pages is not None and self.total_count is not None:
+            return True
+        return len(self.queues) < longest
 
 
 def envelope(response: httpx.Response, account: str) -> Document:
@@ -93,11 +112,11 @@ def queues(document: Document) -> QueuePage:
     info = document.get("result_info")
     if not isinstance(info, dict | None):
         raise _wrong("its result_info is no object")
-    total = (info or {}).get("total_pages")
-    if not _is_number(total, none=True):
-        raise _wrong("its total_pages is no number")
-    pages = None if total is None else int(total)
-    return QueuePage([_checked_queue(each) for each in _items(document)], pages)
+    told = {name: (info or {}).get(name) for name in ("total_pages", "total_count")}
+    return QueuePage(
+        [_checked_queue(each) for each in _items(document)],
+        **{name: int(value) for name, value in told.items() if value and _is_number(value)},
+    )
 
 
 def queue(document: Document) -> Document:
@@ -108,6 +127,13 @@ def queue(document: Document) -> Document:
 def consumers(document: Document) -> list[Document]:
     """Read a queue's consumers."""
     return [_checked_consumer(each) for each in _items(document)]
+
+
+def consumer_id(document: Document) -> str | None:
+    """Read the id of the consumer that the call created, if the response has it."""
+    nothing(document)
+    found = (document.get("result") or {}).get("consumer_id")
+    return found if _is_name(found) else None
 
 
 def backlog(document: Document) -> Backlog:
@@ -216,7 +242,10 @@ def _checked_queue(found: Any) -> Document:
 def _checked_consumer(found: Any) -> Document:
     if not (
         isinstance(found, dict)
-        and isinstance(found.get("type"), str | None)
+        and all(
+            isinstance(found.get(key), str | None)
+            for key in ("type", "consumer_id", "created_on", "script_name", "script")
+        )
         and isinstance(found.get("dead_letter_queue"), str | None)
         and _holds_number(found.get("settings"), "max_retries")
     ):

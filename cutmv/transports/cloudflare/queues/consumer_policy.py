@@ -37,7 +37,8 @@ class Queue:
 
     `dead_letter_queue` is the Cloudflare name of its dead-letter queue, and empty where it has
     none; `max_retries` is how often a message is delivered again before it becomes a dead letter,
-    if that is known. `retention` is how many seconds a message may stay.
+    if that is known. `retention` is how many seconds a message may stay. `script` is the name of
+    the Worker that consumes the queue, if that is known.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Queue:
     dead_letter_queue: str = ""
     max_retries: int | None = None
     retention: int = RETENTION
+    script: str = ""
 
     @classmethod
     def read(cls, result: Mapping[str, Any]) -> Queue:
@@ -56,18 +58,35 @@ class Queue:
         return queue.consumed(result.get("consumers") or ())
 
     def consumed(self, consumers: Iterable[Mapping[str, Any]]) -> Queue:
-        """Return the queue with the settings of its ``Consumer``s; a pull consumer goes first."""
-        kinds = {str(consumer.get("type") or "worker"): consumer for consumer in consumers}
-        kind = "http_pull" if "http_pull" in kinds else next(iter(kinds), None)
-        if kind is None:
+        """Return the queue with the settings of the one of its ``Consumer``s that is kept."""
+        kept = kept_consumer(consumers)
+        if kept is None:
             return self
-        retries = (kinds[kind].get("settings") or {}).get("max_retries")
+        retries = (kept.get("settings") or {}).get("max_retries")
         return replace(
             self,
-            consumer=kind,
-            dead_letter_queue=str(kinds[kind].get("dead_letter_queue") or ""),
+            consumer=str(kept.get("type") or "worker"),
+            dead_letter_queue=str(kept.get("dead_letter_queue") or ""),
             max_retries=None if retries is None else int(retries),
+            script=str(kept.get("script_name") or kept.get("script") or ""),
         )
+
+
+def kept_consumer(consumers: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the one of a queue's consumers that counts, if it has any.
+
+    A pull consumer goes before a Worker, and the oldest before those that other processes made at
+    the same time, so that all processes choose the same one.
+    """
+    return min(
+        consumers,
+        key=lambda each: (
+            each.get("type") != "http_pull",
+            str(each.get("created_on") or ""),
+            str(each.get("consumer_id") or ""),
+        ),
+        default=None,
+    )
 
 
 def pull_consumer(
@@ -110,6 +129,25 @@ def missing(queue_name: str, why: str = "") -> QueueMissing:
         f"Cloudflare queue {queue_name!r} does not exist{f' ({why})' if why else ''}; "
         f"create it: npx wrangler queues create {queue_name} && "
         f"npx wrangler queues consumer http add {queue_name}"
+    )
+
+
+def consumed_by_worker(queue: Queue) -> QueueMissing:
+    """Return the error for a queue that can't be pulled from, since a Worker consumes it."""
+    worker = f"the Worker {queue.script!r}" if queue.script else "a Worker"
+    return QueueMissing(
+        f"Cloudflare queue {queue.name!r} is consumed by {worker}, so nothing can be pulled from "
+        f"it: set the transport option consume to 'push' (or name the queue no longer in "
+        f"pulled_queues), or remove that consumer: npx wrangler queues consumer worker remove "
+        f"{queue.name} {queue.script or 'SCRIPT'}"
+    )
+
+
+def not_pushed(queue: Queue) -> QueueMissing:
+    """Return the error for a queue that no Worker can push from, since it has a pull consumer."""
+    return QueueMissing(
+        f"Cloudflare queue {queue.name!r} has a pull consumer, so no Worker can push from "
+        f"it; remove that consumer: npx wrangler queues consumer http remove {queue.name}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -13,28 +14,28 @@ from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     NotFound,
-    QueueMissing,
     QueueNameError,
     Refused,
 )
 from cutmv.transports.cloudflare.options import Options
-from cutmv.transports.cloudflare.queues import names
+from cutmv.transports.cloudflare.queues import consumer_policy, names
 from cutmv.transports.cloudflare.queues.bindings import TemporaryBinding
 from cutmv.transports.cloudflare.queues.consumer_policy import (
     BINDING_RETENTION,
     DEAD_LETTER_RETENTION,
     Queue,
-    missing,
-    pull_consumer,
-    without_pull_consumer,
 )
 from cutmv.transports.cloudflare.queues.names import PriorityLevel, QueueName
+from cutmv.transports.cloudflare.queues.pull_consumers import PullConsumers
 
 logger = logging.getLogger(__name__)
 
 #: Seconds for which a list that lacks a name is believed, so that publishing to a missing queue
 #: does not use up the account's metered calls.
 MISSING_BELIEVED = 5.0
+
+#: Names known to be missing that are kept at most.
+MAX_MISSED = 1_000
 
 #: Seconds a declaration may take: at most a list, two queues and a consumer, each retried.
 DECLARE_TIMEOUT = 10.0
@@ -46,10 +47,12 @@ class QueueDirectory:
     def __init__(self, client: Client, options: Options) -> None:
         self._client = client
         self._options = options
+        self._pull_consumers = PullConsumers(client, options)
         self._lock = threading.RLock()
         self._queues: dict[str, Queue] = {}
         self._bindings: dict[str, dict[TemporaryBinding, str]] = {}
         self._listed_at: float | None = None
+        self._missed_at: dict[str, float] = {}  # when names were last asked for, in vain
         #: A new object after each change of the known queues.
         self.revision = object()
 
@@ -104,18 +107,17 @@ class QueueDirectory:
             return known
         with self._lock:
             now = time.monotonic()
-            found = self._queues.get(queue_name)
-            if found is None and (
-                self._listed_at is None or now - self._listed_at >= MISSING_BELIEVED
+            missed_at = self._missed_at.get(queue_name, self._listed_at)
+            if queue_name not in self._queues and (
+                missed_at is None or now - missed_at >= MISSING_BELIEVED
             ):
-                self._list(deadline or now + DECLARE_TIMEOUT)
-                found = self._queues.get(queue_name)
-            return found
+                self._look_up(queue_name, deadline or now + DECLARE_TIMEOUT)
+            return self._queues.get(queue_name)
 
     def get(self, name: QueueName | TemporaryBinding, deadline: float | None = None) -> Queue:
         """Return the queue for `name`; raises `QueueMissing`."""
         if (queue := self.find(name, deadline)) is None:
-            raise missing(self.queue_name(name))
+            raise consumer_policy.missing(self.queue_name(name))
         return queue
 
     def declare(self, name: QueueName | TemporaryBinding) -> Queue:
@@ -147,10 +149,7 @@ class QueueDirectory:
         """Return the queue for `name`, which a Worker consumes; raises `QueueMissing`."""
         queue = self.declare(name)
         if queue.consumer == "http_pull":
-            raise QueueMissing(
-                f"Cloudflare queue {queue.name!r} has a pull consumer, so no Worker can push from "
-                f"it; remove that consumer: npx wrangler queues consumer http remove {queue.name}"
-            )
+            raise consumer_policy.not_pushed(queue)
         if queue.consumer is None:
             logger.warning(
                 "cloudflare: no Worker consumes queue %r yet: add it to the edge Worker's "
@@ -168,17 +167,15 @@ class QueueDirectory:
         if queue.consumer == "http_pull":
             return queue
         if queue.consumer is None:
-            raise without_pull_consumer(queue.name)
-        raise QueueMissing(
-            f"Cloudflare queue {queue.name!r} is consumed by a Worker, so nothing can be pulled "
-            f"from it; remove that consumer, or use another queue"
-        )
+            raise consumer_policy.without_pull_consumer(queue.name)
+        raise consumer_policy.consumed_by_worker(queue)
 
     def forget(self, name: QueueName | TemporaryBinding) -> None:
         """Forget the queue for `name`, so that the next search asks Cloudflare."""
         with self._lock:
-            self._queues.pop(self.queue_name(name), None)
-            self._listed_at = None
+            queue_name = self.queue_name(name)
+            self._queues.pop(queue_name, None)
+            self._missed_at[queue_name] = -math.inf
 
     def delete(self, name: QueueName) -> None:
         """Delete the queue for `name`, if there is one."""
@@ -203,7 +200,7 @@ class QueueDirectory:
         with self._lock:
             found = self.find_by_name(name)
             if found is None and not self._options.create_missing_queues:
-                raise missing(name)
+                raise consumer_policy.missing(name)
             deadline = time.monotonic() + DECLARE_TIMEOUT
             return found or self._create_dead_letter_queue(name, deadline)
 
@@ -216,7 +213,7 @@ class QueueDirectory:
         """Have a queue keep messages for `seconds`; a refusal leaves its retention as it is."""
         try:
             self._client.retain(queue.queue_id, seconds, deadline)
-        except Refused as error:
+        except (Refused, AccessDenied) as error:
             # Cloudflare's free plan fixes how long messages stay.
             logger.info("cloudflare: how long %r keeps messages stays: %s", queue.name, error)
             return queue
@@ -309,42 +306,45 @@ class QueueDirectory:
         self.revision = object()
         self._listed_at = time.monotonic()
 
+        self._missed_at.clear()
+
+    def _look_up(self, queue_name: str, deadline: float) -> None:
+        """Ask Cloudflare for one queue; list them all at first, or where it can't be asked so."""
+        named = self._client.named_queues(queue_name, deadline) if self._listed_at else None
+        if named is None:
+            self._list(deadline)
+        elif named:
+            self._know(Queue.read(named[0]))
+        if queue_name not in self._queues:
+            if len(self._missed_at) >= MAX_MISSED:
+                self._missed_at.clear()
+            self._missed_at[queue_name] = time.monotonic()
+
     def _create(self, queue_name: str, deadline: float) -> Queue:
         if not self._options.create_missing_queues:
-            raise missing(queue_name)
+            raise consumer_policy.missing(queue_name)
         try:
             return self._make(queue_name, deadline)
         except (Refused, AccessDenied) as error:
-            raise missing(queue_name, why=str(error)) from None
+            raise consumer_policy.missing(queue_name, why=str(error)) from None
 
     def _make(self, queue_name: str, deadline: float) -> Queue:
         try:
             return Queue.read(self._client.create_queue(queue_name, deadline))
         except Refused:
             # Most likely another process created it first.
-            self._list(deadline)
+            self._look_up(queue_name, deadline)
             if queue_name in self._queues:
                 return self._queues[queue_name]
             raise
 
     def _add_consumer(self, queue: Queue, deadline: float) -> Queue:
-        consumer = pull_consumer(
-            queue.name, self._options, takes_dead_letters=self._takes_dead_letters(queue.name)
+        return self._pull_consumers.add(
+            queue,
+            lambda name: name in self._queues or self._create_dead_letter_queue(name, deadline),
+            deadline,
+            takes_dead_letters=self._takes_dead_letters(queue.name),
         )
-        dead_letters = consumer.get("dead_letter_queue")
-        try:
-            # First, since Cloudflare drops a dead letter whose dead-letter queue does not exist.
-            if dead_letters and dead_letters not in self._queues:
-                self._create_dead_letter_queue(dead_letters, deadline)
-            self._client.create_consumer(queue.queue_id, consumer, deadline)
-        except AccessDenied:
-            return queue  # a producer needs no consumer; `require_pull` raises for a consumer
-        except Refused as error:
-            found = queue.consumed(self._client.list_consumers(queue.queue_id, deadline))
-            if found.consumer is None:
-                raise without_pull_consumer(queue.name, str(error)) from None
-            return found
-        return queue.consumed([consumer])
 
     def _takes_dead_letters(self, queue_name: str) -> bool:
         return any(queue.dead_letter_queue == queue_name for queue in self._queues.values())
