@@ -65,6 +65,7 @@ class Janitor:
         if time.monotonic() >= self._no_reclaim_before:
             for step_id in backlog.reclaim():
                 log.warning("step %s was left by its worker; it is queued again", step_id)
+            self._outage.ended()
         works = dispatcher.breaker.reason is None
         steps = backlog.to_send(MIN_JOB_AGE_S) if works else backlog.waiting(MIN_JOB_AGE_S)
         steps = [step for step in steps if not dispatcher.runs(step)]
@@ -123,7 +124,6 @@ class Janitor:
         while not self._closing.is_set():
             try:
                 self.resume()
-                self._outage.ended()
                 if time.monotonic() - swept >= SWEEP_INTERVAL_S:
                     swept = time.monotonic()
                     self.sweep()

@@ -6,6 +6,7 @@ come and still no worker has claimed it, it is sent once more: a second message 
 the claim lets one of them run. Turns come in the order in which jobs were made.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ LOST_AFTER_S = 20.0
 MAX_RESENDS = 4
 #: Seconds without a reason to wait, and with no step running, after which a step is stranded.
 STRANDED_AFTER_S = 60.0
+#: Seconds of waiting for the database that tell that others waited for it too.
+DATABASE_SLOW_S = 2.0
 #: Why a step waits, by its stage: few names, as a metric's label needs. All others wait for TURN.
 REASONS = {WAITS_FOR_STORAGE: "storage", WAITS_TO_RETRY: "retry"}
 TURN = "turn"
@@ -97,8 +100,15 @@ class Backlog:
             return bool(db.scalar(sa.select(sa.exists().where(enqueued))))
 
     def reclaim(self) -> list[str]:
-        """Queue again the running steps whose lease has run out; returns their ids."""
+        """Queue again the running steps whose lease has run out; returns their ids.
+
+        None where the database kept us waiting: their owners could not renew their leases either,
+        and do now.
+        """
+        asked = time.monotonic()
         with self._store.engine.begin() as db:
+            if time.monotonic() - asked > DATABASE_SLOW_S:
+                return []
             lost = db.execute(
                 steps.update()
                 .where(steps.c.state == State.RUNNING, steps.c.lease_until < now())

@@ -6,10 +6,9 @@ from typing import Any, TypeVar
 
 from flask import Flask, Response, json, request
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
-from cutmv.jobs import UnknownJob, UnknownUpload
+from cutmv.jobs import DATABASE_AWAY, UnknownJob, UnknownUpload
 from cutmv.media import MediaError, MediaUnavailable
 from cutmv.storage import ObjectNotFound, StorageError
 
@@ -52,7 +51,7 @@ def register(app: Flask) -> None:
     for unknown in (UnknownJob, UnknownUpload, ObjectNotFound):
         app.register_error_handler(unknown, _not_found)
     app.register_error_handler(MediaError, _refused)
-    for unavailable in (MediaUnavailable, StorageError, OperationalError):
+    for unavailable in (MediaUnavailable, StorageError, *DATABASE_AWAY):
         app.register_error_handler(unavailable, _unavailable)
     app.register_error_handler(Exception, _bug)
 
@@ -94,8 +93,11 @@ def _refused(error: MediaError) -> Response:
 
 
 def _unavailable(error: Exception) -> Response:
-    log.warning("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
-    what = "database" if isinstance(error, OperationalError) else "storage"
+    of_database = isinstance(error, DATABASE_AWAY)
+    what = "database" if of_database else "storage"
+    # The message of a database's error has statements and their values.
+    told = "" if of_database else f": {error}"
+    log.warning("%s %s: %s%s", request.method, request.path, type(error).__name__, told)
     response = answer(503, f"The {what} does not answer right now. Try again in a moment.")
     response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response

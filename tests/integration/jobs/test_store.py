@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from cutmv.jobs import (
     UnknownJob,
     UnknownUpload,
 )
-from cutmv.jobs.backlog import LOST_AFTER_S, TURNS
+from cutmv.jobs.backlog import DATABASE_SLOW_S, LOST_AFTER_S, TURNS
 from cutmv.jobs.claims import MAX_ATTEMPTS
 from cutmv.jobs.tables import jobs, now, steps, uploads
 from cutmv.media import Progress
@@ -344,6 +345,27 @@ def test_who_waits_and_why(store: JobStore) -> None:
     assert store.job(job.id).steps[0].stage == WAITS_FOR_STORAGE
 
 
+def test_a_database_that_kept_all_waiting_lets_owners_renew_before_they_lose_their_steps(
+    tmp_path: Path,
+) -> None:
+    store = JobStore(f"sqlite:///{tmp_path / 'jobs.db'}")
+    step, backlog = add_job(store, "0-1").steps[0], Backlog(store)
+    owner, claimed = claim(store, step, lease_s=60.0)
+    let_time_pass(store, 61.0)
+    db = store.engine.connect()
+    db.execute(steps.update().where(sa.false()).values(stage=None))
+    with ThreadPoolExecutor(1) as pool:
+        reclaimed = pool.submit(backlog.reclaim)
+        time.sleep(DATABASE_SLOW_S + 0.2)  # the outage itself
+        db.rollback()
+        assert reclaimed.result(timeout=30) == []
+
+    assert owner.beat(claimed, "cutting", Progress())
+    assert backlog.reclaim() == []
+    db.close()
+    store.close()
+
+
 def test_a_claim_whose_answer_was_lost_is_given_once_more(store: JobStore) -> None:
     step = add_job(store, "0-1").steps[0]
     owner, claimed = claim(store, step)
@@ -483,7 +505,6 @@ def test_several_processes_may_open_an_empty_database_at_once(url: str) -> None:
 
 
 def test_the_clock_is_in_seconds_since_1970(store: JobStore) -> None:
-    import time
 
     with store.reading() as db:
         shown = db.scalar(sa.select(now()))
