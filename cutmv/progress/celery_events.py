@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery
 from kombu import Connection
 
+from cutmv.logs import Outage
 from cutmv.progress.event import EVENT_TYPE, ProgressEvent
 from cutmv.progress.feed import ProgressFeed
 from cutmv.progress.outbox import Outbox
@@ -49,6 +50,7 @@ class EventReceiver:
         self._app, self._feed = app, feed
         self._closing = threading.Event()
         self._receiver: Any = None
+        self._outage = Outage(log, "the broker", "progress comes from the job store")
         self._thread = threading.Thread(target=self._run, name="event-receiver", daemon=True)
 
     def start(self) -> None:
@@ -69,11 +71,11 @@ class EventReceiver:
                 with self._app.connection_for_read() as connection:
                     connection.ensure_connection(max_retries=1)
                     failures = 0
+                    self._outage.ended()
                     self._capture(connection)
             except Exception as error:  # the thread must go on, whatever the broker raises
                 failures += 1
-                level = logging.WARNING if failures == 1 else logging.DEBUG
-                log.log(level, "progress events are not received: %s", type(error).__name__)
+                self._outage.began(type(error).__name__)
                 backoff = min(MAX_BACKOFF_S, 0.5 * 2**failures)
                 self._closing.wait(random.uniform(0.5, 1.0) * backoff)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import httpx
 
+from cutmv.logs import Outage
 from cutmv.progress.event import ProgressEvent
 from cutmv.progress.outbox import Outbox
 from cutmv.transports.cloudflare.edge import Rejected as WebhookRejected
@@ -51,6 +52,7 @@ class WebhookSender(Outbox):
     def __init__(self, url: str, secret: str) -> None:
         self._url, self._secret = url, secret
         self._client = httpx.Client(timeout=REQUEST_TIMEOUT_S)
+        self._outage = Outage(log, "the progress webhook", "progress comes from the job store")
         super().__init__("webhook")
 
     def close(self) -> None:
@@ -78,8 +80,9 @@ class WebhookSender(Outbox):
                 continue
             # 409: an earlier try arrived, and its answer was lost.
             if answer.is_success or answer.status_code == 409:
+                self._outage.ended()
                 return
             reason = f"HTTP {answer.status_code}"
             if answer.is_client_error and answer.status_code not in (408, 429):
                 break
-        log.warning("progress webhook dropped a batch: %s", reason)
+        self._outage.began(reason)

@@ -23,3 +23,16 @@ def test_outages(
     deployment.start(make_sample(tmp_path / "song.mp4", seconds=4.0, size=(320, 180)))
     for neighbour in deployment.neighbours:
         print(deployment.survive(neighbour, seconds))
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("mode", ["eager", "redis", "cloudflare"])
+def test_outages_in_which_the_steps_die(
+    mode: str, deploy: Callable[[str], Deployment], tmp_path: Path
+) -> None:
+    deployment = deploy(mode)
+    deployment.start(make_sample(tmp_path / "song.mp4", seconds=4.0, size=(320, 180)))
+    for neighbour in deployment.neighbours:
+        if (mode, neighbour) == ("eager", "database"):
+            continue  # a web server does not start without it; systemd starts it again
+        print("died:", deployment.survive(neighbour, 15.0, deadly=True))
