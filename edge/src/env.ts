@@ -9,9 +9,9 @@ export interface Env extends Patience {
   LEDGER: DurableObjectNamespace<Ledger>;
   /** Secret: one or two keys that sign requests in both directions. */
   EDGE_KEYS?: string;
-  /** Batches are pushed to `${INGRESS_URL}/v1/deliveries`, the push server of a Celery worker. */
+  /** Batches are pushed to `URL/v1/deliveries` of these addresses, separated by spaces or commas. */
   INGRESS_URL?: string;
-  /** JSON: queue name → URL, for queues that have another push server. */
+  /** JSON: queue name → addresses, for queues that have other push servers. */
   INGRESS_URLS?: string;
 }
 

@@ -9,10 +9,11 @@ import { version } from "../package.json";
 import { type Env, hubOf } from "./env.ts";
 import { readMessage } from "./hub.ts";
 import { readRecord, writeRecord } from "./ledger.ts";
-import { MAX_CLIENT_ID } from "./limits.ts";
-import { asProblem, messagesOf, Problem } from "./problems.ts";
+import { MAX_CLIENT_ID_BYTES } from "./limits.ts";
+import { asProblem, bytesIn, messagesOf, Problem } from "./problems.ts";
 import { publish } from "./publish.ts";
 import { push } from "./push.ts";
+import { check } from "./servers.ts";
 import { signedJson, signedTarget } from "./signature.ts";
 
 export { Hub } from "./hub.ts";
@@ -36,6 +37,7 @@ const ROUTES: { method: string; path: RegExp; handler: Handler }[] = [
   },
   { method: "GET", path: /^\/v1\/hub$/, handler: connect },
   { method: "POST", path: /^\/v1\/hub\/messages$/, handler: announce },
+  { method: "POST", path: /^\/v1\/ingress\/check$/, handler: check },
   { method: "POST", path: /^\/v1\/ledger\/read$/, handler: readRecord },
   { method: "POST", path: /^\/v1\/ledger\/write$/, handler: writeRecord },
 ];
@@ -65,8 +67,8 @@ function route(request: Request, env: Env, ctx: ExecutionContext) {
 async function connect(request: Request, env: Env) {
   await signedTarget(request, env);
   const client = new URL(request.url).searchParams.get("client") ?? "";
-  if (!client || client.length > MAX_CLIENT_ID) {
-    throw new Problem(400, `\`client\` must be an id of 1 to ${MAX_CLIENT_ID} characters.`);
+  if (!client || bytesIn(client) > MAX_CLIENT_ID_BYTES) {
+    throw new Problem(400, `\`client\` must be an id of 1 to ${MAX_CLIENT_ID_BYTES} bytes.`);
   }
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
     throw new Problem(426, "The hub speaks WebSocket.", { upgrade: "websocket" });

@@ -39,14 +39,26 @@ export const IDLE_S = 4 * HEARTBEAT_S;
 export const WALL_S = 870;
 /** Attempts after which a message that no worker takes is sent anew, before its retries run out. */
 export const ANEW_AFTER = 50;
-/** Seconds until a message comes again whose stream broke. */
+/** Times that an invocation posts at most: Cloudflare's free plan allows 50 requests. */
+export const MAX_POSTS = 45;
+/** Seconds in which a post must not end without an outcome, else the next one comes after a pause. */
+export const BRIEF_S = 1;
+/** Seconds between two posts, at most. */
+export const MAX_PAUSE_S = 5;
+/** Seconds for which an invocation asks push servers that do not answer. */
+export const AWAY_S = 120;
+/** Seconds until a message comes again whose push servers did not answer for AWAY_S. */
+export const AWAY_DELAY_S = 10;
+/** Seconds until a message comes again for which no worker has room; a push server says so itself. */
+export const BUSY_DELAY_S = 5;
+/** Times in a row that an invocation asks in vain for the worker that has its message. */
+export const REJOINS = 3;
+/** Seconds until a message comes again whose worker can't be reached any more. */
 export const BROKEN_DELAY_S = 5;
 /** Seconds until a message comes again whose batch took longer than WALL_S. */
 export const WALL_DELAY_S = 30;
-/** Seconds until a message comes again that no worker takes: the first step of the backoff. */
-export const BASE_DELAY_S = 1;
-/** Seconds until a message comes again that no worker takes, at most. */
-export const MAX_BACKOFF_S = 600;
+/** Seconds for a push server to answer a check. */
+export const CHECK_S = 10;
 
 // The lease ledger
 
@@ -65,8 +77,8 @@ export const LEDGER_SHARDS = 16;
 
 // The hub
 
-/** Characters of a client's id. */
-export const MAX_CLIENT_ID = 128;
+/** Bytes of a client's id: those of a WebSocket's tag. */
+export const MAX_CLIENT_ID_BYTES = 256;
 /** Bytes of one frame from a client. */
 export const MAX_FRAME_BYTES = 1_048_576;
 /** Bytes of an exchange's name, a routing key and a queue's name, each. */

@@ -5,6 +5,7 @@ export interface Patience {
   LEDGER_KEEP_S?: string;
   PUSH_IDLE_S?: string;
   PUSH_WALL_S?: string;
+  PUSH_AWAY_S?: string;
   PUSH_ANEW_AFTER?: string;
 }
 

@@ -31,6 +31,8 @@ PLAIN = [
     "odd",
     "lines",
     "pieces",
+    "waits",
+    "gone",
 ]
 QUEUES: dict[str, dict[str, Any]] = {
     **{f"edge-{name}": {} for name in PLAIN},

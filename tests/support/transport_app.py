@@ -85,6 +85,14 @@ def hold_early(self: Task, value: Any, until: str) -> None:
     note(event="ended", value=value, id=self.request.id)
 
 
+@app.task(acks_late=True)
+def nap(value: Any, seconds: float) -> None:
+    """Take so long, and note it."""
+    began = time.time()
+    time.sleep(seconds)
+    note(event="nap", value=value, seconds=seconds, began=began)
+
+
 @app.task(bind=True, max_retries=3)
 def flaky(self: Task, value: Any, failures: int, countdown: float = 0) -> None:
     """Fail as often as told, each time asking for a retry."""

@@ -34,6 +34,7 @@ EQUAL = [
     ("TOLERANCE_S", f"{TRANSPORT}.edge.signature", "TOLERANCE"),
     ("HEARTBEAT_S", f"{TRANSPORT}.edge.push_server", "HEARTBEAT"),
     ("WALL_S", f"{TRANSPORT}.messages.limits", "MAX_PUSHED"),
+    ("WALL_S", f"{TRANSPORT}.edge.push_protocol", "WALL"),
 ]
 
 #: The smaller limit of one end, and the larger one of the other: Worker's names have no module.
@@ -50,8 +51,9 @@ AT_MOST = [
     (("", "MAX_BODY_BYTES"), (f"{TRANSPORT}.edge.push_server", "MAX_BODY")),
     # A message is sent anew before its retries run out.
     (("", "ANEW_AFTER"), (EMULATOR, "MAX_RETRIES")),
-    # A message that no worker takes is put off for no longer than Cloudflare can.
-    (("", "MAX_BACKOFF_S"), ("", "MAX_DELAY_S")),
+    # A turn ends before the Worker takes silence for a broken connection, should a proxy keep the
+    # response until it is whole.
+    ((f"{TRANSPORT}.edge.push_server", "TURN"), ("", "IDLE_S")),
 ]
 
 
@@ -90,6 +92,12 @@ def test_one_end_asks_no_more_than_the_other_allows(
 def test_the_worker_waits_for_several_heartbeats() -> None:
     limits = worker_limits()
     assert limits["IDLE_S"] >= 3 * limits["HEARTBEAT_S"]
+
+
+def test_turns_of_waiting_fill_the_worker_s_time_before_its_requests_are_used_up() -> None:
+    limits = worker_limits()
+    assert limits["WALL_S"] / limit(f"{TRANSPORT}.edge.push_server", "TURN") < limits["MAX_POSTS"]
+    assert limits["MAX_POSTS"] < 50  # of the free plan
 
 
 def test_the_worker_gives_up_before_its_platform_does() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cutmv.transports.cloudflare.errors import FOR_PEOPLE
@@ -87,6 +87,13 @@ def _at_once(later: Callable[..., Any]) -> Callable[..., Any]:
     return call_soon_ack
 
 
+def end(reason: str) -> None:
+    """End the worker of this process, if there is one, with a line in the log and no traceback."""
+    if _workers:
+        logger.critical(reason)
+        raise SystemExit(1)
+
+
 def longest_hold() -> float | None:
     """Return the seconds for which a worker may hold a message: its task's run and those before it.
 
@@ -103,6 +110,64 @@ def longest_hold() -> float | None:
     if not limits or not all(limits):
         return None
     return float(max(limits) * max(1, worker.prefetch_multiplier))
+
+
+def slots() -> int | None:
+    """Return how many tasks the worker in this process can run at once; none without a worker."""
+    worker = _workers[0] if _workers else None
+    pool = getattr(worker, "pool", None)
+    if worker is None or pool is None:
+        return None
+    if getattr(worker, "autoscaler", None) is not None:
+        return int(worker.autoscaler.max_concurrency)  # it starts processes once messages are there
+    return int(pool.num_processes)
+
+
+def free_slots() -> int | None:
+    """Return how many tasks the worker could start now; none without a worker."""
+    count, state = slots(), sys.modules.get("celery.worker.state")
+    return None if count is None or state is None else count - len(state.reserved_requests)
+
+
+def time_limit(message: Mapping[str, Any]) -> float | None:
+    """Return the hard time limit (s) of a message's task, by what this process knows.
+
+    That is the message's own, else its task's, else the app's or the worker's. None where there is
+    none, or nobody knows.
+    """
+    headers = message["headers"]
+    match headers.get("timelimit"):
+        case [int() | float() as own, *_] if own > 0:
+            return float(own)
+    name = str(headers.get("task"))
+    limits = {_app_limit(app, name) for app in _apps(name)}
+    return limits.pop() if len(limits) == 1 else None  # several apps need not agree
+
+
+def tasks_over(seconds: float) -> list[str]:
+    """Return the names of the worker's tasks whose hard time limit is longer."""
+    if not _workers:
+        return []
+    app = _workers[0].app
+    names = sorted(name for name in app._tasks if not name.startswith("celery."))
+    return [name for name in names if (_app_limit(app, name) or 0) > seconds]
+
+
+def _app_limit(app: Any, name: str) -> float | None:
+    task = app._tasks.get(name)
+    worker = _workers[0] if _workers and _workers[0].app is app else None
+    limit = getattr(task, "time_limit", None)
+    limit = limit or getattr(worker, "time_limit", None) or app.conf.task_time_limit
+    return float(limit) if limit else None
+
+
+def _apps(name: str) -> list[Any]:
+    """Return the apps of this process that have a task, or all apps if none has it."""
+    if _workers:
+        return [_workers[0].app]
+    state: Any = sys.modules.get("celery._state")
+    apps = [] if state is None else [app for app in state._get_active_apps() if app.configured]
+    return [app for app in apps if name in app._tasks] or apps
 
 
 def running_tags() -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import producer
+from cutmv.transports.cloudflare import celery_worker, producer
 from cutmv.transports.cloudflare.consumer import Poller, PushConsumer, ReadyQueue, Recipient
 from cutmv.transports.cloudflare.errors import TaskTooLong
 from cutmv.transports.cloudflare.fanout import TableRow
@@ -290,8 +290,7 @@ class RoutingChannel(virtual.Channel):
 
     def _check_time_limit(self, queue: str, target: QueueName, message: dict[str, Any]) -> None:
         """Raise `TaskTooLong` if the task may take longer than the edge Worker waits for it."""
-        time_limits = message["headers"].get("timelimit") or ()
-        longest = max((limit for limit in time_limits if limit), default=0)
+        longest = celery_worker.time_limit(message) or 0
         if longest <= limits.MAX_PUSHED:
             return
         found = self.session.directory.find(target)

@@ -107,7 +107,7 @@ class Session:
 
         Each key is a part of the transport. The values are JSON, and hold no secret.
         """
-        return {"threads": runtime.threads_report()}
+        return {"threads": runtime.threads_report(), "push": self.push_server.stats()}
 
     def _open_ledger(self) -> Ledger | None:
         url = self.options.lease_ledger

@@ -6,7 +6,9 @@ The Worker itself, in its own runtime, is in tests/edge/.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,9 +49,19 @@ class PushSite(CloudflareSite):
         client(emulator).create_consumer(queue_id(emulator, "work"), consumer, 1e12)
 
     def push_worker(self, *args: str, **options: Any) -> WorkerProcess:
+        return self.ready(self.unready_push_worker(*args, **options))
+
+    def unready_push_worker(self, *args: str, **options: Any) -> WorkerProcess:
         self.ports.append(free_port())
         env = {"CLOUDFLARE_INGRESS_PORT": str(self.ports[-1])}
-        return self.ready(self.worker(*args, env=env | options.pop("env", {}), **options))
+        return self.worker(*args, env=env | options.pop("env", {}), **options)
+
+    def waiting(self, number: int = 0) -> int:
+        """How many messages wait in the line of a worker."""
+        body = b'{"queue": "work", "messages": []}'
+        url = f"http://127.0.0.1:{self.ports[number]}/v1/deliveries"
+        answer = httpx.post(url, content=body, headers=signature.headers(KEYS, body))
+        return int(json.loads(answer.text)["waiting"])
 
     def texts(self, count: int) -> list[str]:
         """The texts of what was sent, which stays where it is."""
@@ -63,16 +75,23 @@ class Push:
 
     def __init__(self, port: int, *texts: str, attempts: int = 1, **how: Any) -> None:
         messages = [
-            {"id": f"message-{n}", "timestamp_ms": 1, "attempts": attempts, "body": text}
+            {
+                "id": f"message-{n}",
+                "timestamp_ms": how.get("timestamp_ms", 1),
+                "attempts": attempts,
+                "body": text,
+            }
             | ({"content_type": how["content_type"]} if "content_type" in how else {})
             for n, text in enumerate(texts)
         ]
-        self.body = how.get("body") or json.dumps({"queue": "work", "messages": messages}).encode()
+        document = {"queue": "work", "messages": messages, **how.get("more", {})}
+        self.body = how.get("body") or json.dumps(document).encode()
         self.headers = how.get("headers") or signature.headers(KEYS, self.body)
         self.url = f"http://127.0.0.1:{port}/v1/deliveries"
         self.status = 0
         self.problem: dict[str, Any] = {}
         self.outcomes: dict[str, dict[str, Any]] = {}
+        self.first: dict[str, Any] = {}
         self.ended = threading.Event()
         self._cut = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -103,7 +122,10 @@ class Push:
                 for line in answer.iter_lines():
                     if line:
                         told = json.loads(line)
-                        self.outcomes[told.pop("id")] = told
+                        if "id" in told:
+                            self.outcomes[told.pop("id")] = told
+                        else:
+                            self.first = told
                 self.ended.set()
             except (httpx.HTTPError, OSError, ValueError):
                 assert self._cut.is_set()
@@ -153,20 +175,121 @@ def test_json_and_bytes_are_read_or_go_to_the_dead_letters_as_they_are(site: Pus
     assert kinds == {no_message: "json", as_bytes[1]: "text", "no base64": "text"}
 
 
-def test_what_there_is_no_room_for_is_busy(site: PushSite, tmp_path: Path) -> None:
-    site.push_worker(env={"TRANSPORT_PREFETCH": "1"})
-    site.send("hold", "held", str(tmp_path / "go"), count=3)
+@pytest.mark.parametrize("prefetch", ["1", "4"])
+def test_what_there_is_no_room_for_waits_and_the_oldest_is_next(
+    site: PushSite, tmp_path: Path, prefetch: str
+) -> None:
+    site.push_worker(env={"TRANSPORT_PREFETCH": prefetch})
+    for name in ("a", "b", "later", "sooner"):
+        site.send("hold", name, str(tmp_path / name))
+    texts = dict(zip(("a", "b", "later", "sooner"), site.texts(4), strict=True))
+    first = [Push(site.ports[0], texts[name]) for name in ("a", "b")]
+    wait_until(lambda: len(site.notes("started")) == 2, what="two run")
+
+    later = Push(site.ports[0], texts["later"], timestamp_ms=2_000)
+    wait_until(lambda: site.waiting() == 1, what="it waits")
+    sooner = Push(site.ports[0], texts["sooner"], timestamp_ms=1_000)
+    wait_until(lambda: site.waiting() == 2, what="it waits, too")
+    assert len(site.notes("started")) == 2
+    (tmp_path / "a").touch()
+    assert first[0].outcome() == {"outcome": "ack"}
+    wait_until(lambda: len(site.notes("started")) == 3, what="one more runs")
+    assert site.notes("started")[-1]["value"] == "sooner"
+    assert site.waiting() == 1
+    for name in ("b", "sooner", "later"):
+        (tmp_path / name).touch()
+    for push in (*first, sooner, later):
+        assert push.outcome() == {"outcome": "ack"}
+
+
+def test_a_task_that_is_acked_early_takes_a_process_until_it_ends(
+    site: PushSite, tmp_path: Path
+) -> None:
+    site.push_worker()
+    site.send("hold_early", "runs", str(tmp_path / "go"), count=3)
     texts = site.texts(3)
+    for text in texts[:2]:
+        assert Push(site.ports[0], text).outcome() == {"outcome": "ack"}
+    wait_until(lambda: len(site.notes("started")) == 2, what="two run")
 
-    push = Push(site.ports[0], *texts)
-
-    busy = wait_until(lambda: push.outcomes.copy(), what="one is refused")
-    assert list(busy.values()) == [{"outcome": "busy"}]
-    wait_until(lambda: len(site.notes("started")) == 2, what="the others run")
+    third = Push(site.ports[0], texts[2])
+    wait_until(lambda: site.waiting() == 1, what="it waits for a free process")
+    assert not third.outcomes
     (tmp_path / "go").touch()
-    assert push.ended.wait(ANSWER_S)
-    kinds = sorted(outcome["outcome"] for outcome in push.outcomes.values())
-    assert kinds == ["ack", "ack", "busy"]
+    assert third.outcome() == {"outcome": "ack"}
+
+
+def test_a_task_that_could_not_end_in_time_comes_again_instead_of_starting_late(
+    site: PushSite, tmp_path: Path
+) -> None:
+    site.push_worker("-c", "1")
+    site.send("hold", "runs", str(tmp_path / "go"))
+    site.send("record", "waits", time_limit=100)
+    runs, waits = site.texts(2)
+    first = Push(site.ports[0], runs)
+    wait_until(lambda: site.notes("started"), what="it runs")
+
+    hurried = Push(site.ports[0], waits, more={"seconds": 101})
+    outcome = hurried.outcome()
+    assert (outcome["outcome"], 1 <= outcome["delay_seconds"] <= 60) == ("busy", True)
+    patient = Push(site.ports[0], waits, more={"seconds": 800})
+    wait_until(lambda: site.waiting() == 1, what="it waits")
+    (tmp_path / "go").touch()
+    assert first.outcome() == patient.outcome() == {"outcome": "ack"}
+
+
+def test_a_message_that_another_worker_may_have_is_not_taken(site: PushSite) -> None:
+    site.push_worker()
+    site.send("record", "once")
+    (text,) = site.texts(1)
+
+    assert Push(site.ports[0], text, more={"worker": "another"}).status == 421
+    push = Push(site.ports[0], text)
+    assert push.outcome() == {"outcome": "ack"}
+    again = Push(site.ports[0], text, more={"worker": push.first["worker"]}, attempts=2)
+    assert again.outcome() == {"outcome": "ack"}
+    assert len(site.notes("record")) == 1
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_other_pools_take_what_is_pushed(site: PushSite, pool: str) -> None:
+    worker = site.push_worker("-P", pool)
+    site.send("record", "pushed", count=6)
+
+    pushes = [Push(site.ports[0], text) for text in site.texts(6)]
+
+    assert all(push.outcome() == {"outcome": "ack"} for push in pushes)
+    assert len(site.notes("record")) == 6
+    worker.term()
+    assert worker.child.wait(30) == 0
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_a_pool_of_green_threads_is_refused_in_a_line(site: PushSite, pool: str) -> None:
+    pytest.importorskip(pool)
+    worker = site.unready_push_worker("-P", pool)
+
+    assert worker.child.wait(40) != 0
+    assert f"messages can't be pushed to the {pool} pool: use the prefork" in worker.log()
+    assert "Traceback" not in worker.log()
+
+
+def test_who_knows_no_key_can_not_fill_the_memory(site: PushSite) -> None:
+    site.push_worker()
+    head = (
+        "POST /v1/deliveries HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "Content-Length: 2000000\r\n\r\n"
+    )
+    answers = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            half_sent = socket.create_connection(("127.0.0.1", site.ports[0]), ANSWER_S)
+            stack.enter_context(half_sent)
+            half_sent.sendall(head.encode() + b"x" * 1_900_000)
+            half_sent.settimeout(ANSWER_S)
+            answers.append(half_sent)
+        statuses = [answer.recv(12).split()[1] for answer in answers]
+    assert set(statuses) == {b"408", b"503"}
 
 
 def test_a_copy_of_a_running_message_joins_it_and_one_of_a_done_message_is_not_run(
@@ -251,11 +374,11 @@ def test_a_warm_shutdown_ends_what_runs_and_returns_the_rest(
 
     wait_until(refused, what="nothing more is taken")
     returned = wait_until(lambda: push.outcomes.copy(), what="what did not start comes again")
-    assert [each["outcome"] for each in returned.values()] == ["retry"]
+    assert [each["outcome"] for each in returned.values()] == ["wait"]
     (tmp_path / "go").touch()
     assert worker.child.wait(30) == 0
     assert push.ended.wait(ANSWER_S)
-    assert sorted(each["outcome"] for each in push.outcomes.values()) == ["ack", "retry"]
+    assert sorted(each["outcome"] for each in push.outcomes.values()) == ["ack", "wait"]
     assert len(site.notes("ended")) == 1
 
 
@@ -296,7 +419,9 @@ def test_signs_of_life_come_while_a_task_runs(site: PushSite, tmp_path: Path) ->
     url = f"http://127.0.0.1:{site.ports[0]}/v1/deliveries"
     headers = signature.headers(KEYS, body)
     with httpx.stream("POST", url, content=body, headers=headers, timeout=30) as answer:
-        assert next(answer.iter_raw()) == b"\n"
+        lines = answer.iter_raw()
+        assert "worker" in json.loads(next(lines))
+        assert next(lines) == b"\n"
         assert site.notes("ended") == []
     (tmp_path / "go").touch()
 
@@ -334,13 +459,7 @@ def test_a_worker_pulls_the_queue_for_what_may_take_longer(site: PushSite) -> No
     wait_until(lambda: site.notes("record"), what="it is pulled")
     (text,) = site.texts(1)
 
-    def acked() -> bool:
-        outcome = Push(site.ports[0], text).outcome()
-        # While a pull is under way, all the worker's room is kept for what it brings.
-        assert outcome in ({"outcome": "ack"}, {"outcome": "busy"})
-        return outcome == {"outcome": "ack"}
-
-    wait_until(acked, what="it is taken, at once or when it comes again")
+    assert Push(site.ports[0], text).outcome() == {"outcome": "ack"}
     assert [note["value"] for note in site.notes("record")] == ["pulled", "pushed"]
     wait_until(
         lambda: site.backlog() == {"work": 1, "long": 0},

@@ -2,64 +2,46 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 from uuid import uuid4
 
+from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare.consumer.intake import Intake
+from cutmv.transports.cloudflare.consumer.push_line import ACK, Pushed, WaitingLine
 from cutmv.transports.cloudflare.consumer.qos import QoS
 from cutmv.transports.cloudflare.edge import DeliveryCallback, Outcome, PushServer
+from cutmv.transports.cloudflare.errors import ConfigurationError
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery, Lease
 from cutmv.transports.cloudflare.messages import envelope
-from cutmv.transports.cloudflare.runtime import clock
+from cutmv.transports.cloudflare.messages.limits import MAX_PUSHED
+from cutmv.transports.cloudflare.runtime import BackgroundThread, clock
+
+logger = logging.getLogger(__name__)
+
+#: Names of tasks in one line of the log, at most.
+MAX_NAMED = 5
 
 #: Ids of recently acked messages that are kept: when the outcome got lost, a copy is not run.
 MAX_DONE_KEYS = 10_000
 
-BUSY, ACK = Outcome("busy"), Outcome("ack")
+#: Seconds for which a message waits for room at least, however long its task may take; and at most,
+#: where nobody knows how long its task may take.
+MIN_PATIENCE, UNKNOWN_PATIENCE = 1.0, 300.0
 
-
-class _Running:
-    """A message that this process works on, and the delivery callbacks that wait for its outcome.
-
-    Nothing here takes a lock, since a weak reference's callback may end the message.
-    """
-
-    def __init__(
-        self, key: str, message_id: str, on_ended: Callable[[_Running, bool], None]
-    ) -> None:
-        self.key, self.message_ids = key, {message_id}
-        self.delivery: Delivery | None = None
-        self._on_ended = on_ended
-        self._waiting: deque[DeliveryCallback] = deque()
-        self._outcome: Outcome | None = None
-
-    def join(self, callback: DeliveryCallback) -> None:
-        """Have `callback` called with the message's outcome, at once if it has ended."""
-        self._waiting.append(callback)
-        if self._outcome is not None:
-            self._tell_all()
-
-    def end(self, delivery: Delivery, delay: float | None) -> None:
-        """Tell the callbacks that the message is acked (no `delay`) or is delivered again."""
-        self._outcome = ACK if delay is None else Outcome("retry", math.ceil(delay))
-        self._on_ended(self, delay is None and not delivery.copied)
-        self._tell_all()
-
-    def _tell_all(self) -> None:
-        while self._outcome is not None:
-            try:
-                callback = self._waiting.popleft()
-            except IndexError:
-                return
-            callback(self._outcome)
+WAIT = Outcome("wait")
 
 
 class PushConsumer:
     """Takes the messages that the edge Worker pushes from a consumer's queues.
+
+    Messages wait in a line for room: for a place in the prefetch, and for a process or thread of
+    the pool that is free, since the Worker's time runs while a message waits in the prefetch. A
+    thread takes them from the line as a poller takes them from a queue, in turn with the pollers of
+    the same channel.
 
     `lease_seconds` is how long a message counts as leased from its push on. The other parameters
     are as those of `poller.Poller`.
@@ -75,84 +57,192 @@ class PushConsumer:
         lease_seconds: float,
         on_deliveries: Callable[[list[Delivery]], None],
     ) -> None:
-        self.stopped = False
         self._intakes = {intake.queue.name: intake for intake in intakes}
+        self._levels = {name: level for level, name in enumerate(self._intakes)}
         self._push_server = push_server
         self._acknowledger = acknowledger
         self._qos = qos
         self._lease_seconds = lease_seconds
         self._on_deliveries = on_deliveries
         self._lock = threading.Lock()
-        self._running: dict[str, _Running] = {}
+        self._line = WaitingLine()
+        self._arrived = threading.Event()
+        self._pushed: dict[str, Pushed] = {}
         self._done: dict[str, None] = {}  # keys, the oldest first
+        self._busy_answers = 0
+        self._thread = BackgroundThread(f"push-{intakes[0].queue.name}", self._run, self._wake_up)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the consumer has been told to stop."""
+        return self._thread.stopping.is_set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether messages wait."""
+        return len(self._line) > 0
 
     def start(self) -> None:
         """Start taking messages; raises as `PushServer.attach` does."""
-        for queue_name in self._intakes:
-            self._push_server.attach(queue_name, self)
+        try:
+            for queue_name in self._intakes:
+                self._push_server.attach(queue_name, self)
+        except ConfigurationError as error:
+            celery_worker.end(str(error))
+            raise
+        if names := celery_worker.tasks_over(MAX_PUSHED):
+            logger.warning(
+                "cloudflare: the edge Worker waits %.0f s for a pushed task at most, and the time "
+                "limit of %s is longer: lower it, or name a queue for it in pulled_queues",
+                MAX_PUSHED,
+                ", ".join(names[:MAX_NAMED]) + ("" if len(names) <= MAX_NAMED else ", …"),
+            )
+        self._qos.limit_to_slots(celery_worker.free_slots)
+        self._qos.join(self)
+        self._thread.start()
 
     def stop(self) -> None:
-        """Stop taking messages."""
-        self.stopped = True
+        """Stop taking messages; those that wait are asked for elsewhere, or again."""
         for queue_name in self._intakes:
             self._push_server.detach(queue_name)
+        self._thread.stop()
+        self._qos.leave(self)
+        with self._lock:
+            for pushed in [each for each in self._pushed.values() if each.waits]:
+                self._give_back(pushed, pushed.callbacks.copy(), WAIT)
 
     def join(self, timeout: float) -> None:
-        """Do nothing: the push server's thread takes the messages."""
+        """Wait for the thread's end."""
+        self._thread.join(timeout)
+
+    def stats(self) -> dict[str, Any]:
+        """Return how many messages wait and run, and how many were told that there is no room."""
+        slots = celery_worker.slots()
+        return {
+            "waiting": len(self._line),
+            "running": len(self._pushed) - len(self._line),
+            "busy_answers": self._busy_answers,
+            **({} if slots is None else {"slots": slots}),
+        }
+
+    # Called by the push server, in its event loop.
 
     def take(
-        self, queue_name: str, given: Sequence[tuple[dict[str, Any], DeliveryCallback]]
-    ) -> None:
-        """Take the messages for which there is room, each with its delivery callback.
+        self,
+        queue_name: str,
+        given: Sequence[tuple[dict[str, Any], DeliveryCallback]],
+        seconds: float,
+    ) -> float:
+        """Have messages wait for room, each with its delivery callback; see `PushHandler`.
 
-        A copy of a message that this process works on gets the outcome of that one. Calls the
-        ledger and the object store, and so may block.
+        A copy of a message that waits or runs here gets the outcome of that one.
         """
-        fresh: list[Delivery] = []
+        least = math.inf
         for entry, callback in given:
-            key = _key_of(queue_name, entry)
+            key, limit = _read(queue_name, entry)
+            patience = UNKNOWN_PATIENCE if limit is None else seconds - limit
+            patience = max(MIN_PATIENCE, min(patience, seconds))
+            least = min(least, patience)
+            rank = (self._levels[queue_name], entry["timestamp_ms"])
+            until = clock() + patience
+            fresh = Pushed(
+                key,
+                queue_name=queue_name,
+                entry=entry,
+                rank=rank,
+                until=until,
+                on_ended=self._forget,
+            )
             with self._lock:  # of two copies that come at once, only one may be admitted
-                running = self._running.get(key)
-                if running is not None:
-                    running.message_ids.add(entry["id"])
-                    running.join(callback)
+                pushed = self._pushed.get(key)
+                if pushed is not None:
+                    pushed.join(callback)
                 elif key in self._done:
                     callback(ACK)
-                elif self.stopped or not self._qos.take_room():
-                    callback(BUSY)
+                elif self.stopped:
+                    callback(WAIT)
+                elif self._line.add(fresh):
+                    self._pushed[key] = fresh
+                    fresh.join(callback)
                 else:
-                    running = self._running[key] = _Running(key, entry["id"], self._forget)
-                    running.join(callback)
-                    fresh.append(self._delivery(entry, running))
-        if fresh:
-            self._admit(self._intakes[queue_name], fresh)
+                    callback(self._busy(fresh))
+        self._arrived.set()
+        return least
 
-    def broken(self, message_ids: set[str]) -> None:
-        """Extend the leases of running messages whose connection has broken.
+    def withdraw(self, callbacks: Set[DeliveryCallback]) -> None:
+        """Give back the messages of these callbacks that still wait for room."""
+        now = clock()
+        with self._lock:
+            for pushed in self._of(callbacks):
+                if pushed.waits:
+                    outcome = self._busy(pushed) if now >= pushed.until else WAIT
+                    self._give_back(pushed, callbacks, outcome)
 
-        Cloudflare delivers them again soon, perhaps to another process, which finds in the ledger
-        that they are held.
+    def broken(self, callbacks: Set[DeliveryCallback]) -> None:
+        """Forget waiting messages whose connection has broken, and extend the leases of others.
+
+        The Worker posts them again soon, here or to another process, which finds in the ledger that
+        they are held.
         """
         with self._lock:
-            running = list(self._running.values())
-        held = [
-            each.delivery for each in running if each.delivery and each.message_ids & message_ids
-        ]
+            held = []
+            for pushed in self._of(callbacks):
+                if pushed.waits:
+                    self._give_back(pushed, callbacks, WAIT)
+                elif pushed.delivery is not None:
+                    held.append(pushed.delivery)
         self._acknowledger.extend(*held, at_once=True)
 
-    def _delivery(self, entry: dict[str, Any], running: _Running) -> Delivery:
-        lease_id = uuid4().hex
-        until = clock() + self._lease_seconds
-        return Delivery(
-            Lease("", lease_id, until=until), {**entry, "lease_id": lease_id}, on_end=running.end
-        )
+    def _of(self, callbacks: Set[DeliveryCallback]) -> list[Pushed]:
+        return [
+            pushed
+            for pushed in self._pushed.copy().values()
+            if any(each in callbacks for each in pushed.callbacks.copy())
+        ]
 
-    def _admit(self, intake: Intake, fresh: list[Delivery]) -> None:
-        admitted = intake.admit(fresh)
-        for delivery in admitted:
-            running = self._running.get(delivery.lease.key)
-            if running is not None:
-                running.delivery = delivery
+    def _give_back(
+        self, pushed: Pushed, callbacks: Iterable[DeliveryCallback], outcome: Outcome
+    ) -> None:
+        """Tell callbacks that a waiting message is theirs again; forget it with the last one."""
+        for callback in callbacks:
+            if callback in pushed.callbacks:
+                pushed.callbacks.remove(callback)
+                callback(outcome)
+        if not pushed.callbacks:
+            self._line.remove(pushed)
+            del self._pushed[pushed.key]
+
+    def _busy(self, pushed: Pushed) -> Outcome:
+        self._busy_answers += 1
+        return Outcome("busy", self._line.delay(pushed))
+
+    # The thread.
+
+    def _wake_up(self) -> None:
+        self._arrived.set()
+        self._qos.wake()
+
+    def _run(self) -> None:
+        while not self.stopped:
+            self._arrived.clear()
+            if not self.busy:
+                self._arrived.wait()
+                continue
+            room = self._qos.reserve(self, most=len(self._line), linger=0.0)
+            with self._lock:
+                leaving = self._line.leave(room)
+            self._qos.unreserve(room - len(leaving))
+            for queue_name, intake in self._intakes.items():
+                fresh = [each for each in leaving if each.queue_name == queue_name]
+                if fresh:
+                    self._admit(intake, fresh)
+
+    def _admit(self, intake: Intake, fresh: list[Pushed]) -> None:
+        deliveries = [self._delivery(each) for each in fresh]
+        admitted = intake.admit(deliveries)
+        for pushed, delivery in zip(fresh, deliveries, strict=True):
+            if delivery in admitted:
+                pushed.delivery = delivery
         self._qos.unreserve(len(fresh) - len(admitted))
         with self._lock:
             for key in list(self._done)[: max(0, len(self._done) - MAX_DONE_KEYS)]:
@@ -160,17 +250,23 @@ class PushConsumer:
         if admitted:
             self._on_deliveries(admitted)
 
-    def _forget(self, running: _Running, done: bool) -> None:
+    def _delivery(self, pushed: Pushed) -> Delivery:
+        lease_id = uuid4().hex
+        until = clock() + self._lease_seconds
+        entry = {**pushed.entry, "lease_id": lease_id}
+        return Delivery(Lease("", lease_id, until=until), entry, on_end=pushed.end)
+
+    def _forget(self, pushed: Pushed, done: bool) -> None:
         """Note that a message has ended; takes no lock."""
         if done:
-            self._done[running.key] = None
-        self._running.pop(running.key, None)
+            self._done[pushed.key] = None
+        self._pushed.pop(pushed.key, None)
 
 
-def _key_of(queue_name: str, entry: dict[str, Any]) -> str:
-    """Return what a message is known by."""
+def _read(queue_name: str, entry: dict[str, Any]) -> tuple[str, float | None]:
+    """Return what a message is known by, and the seconds that its task may take, if known."""
     try:
         message = envelope.decode({**entry, "lease_id": ""})
     except (ValueError, TypeError, KeyError):
-        message = {}
-    return envelope.identity(queue_name, entry, message)
+        return envelope.identity(queue_name, entry, {}), None
+    return envelope.identity(queue_name, entry, message), celery_worker.time_limit(message)

@@ -25,9 +25,13 @@ UNLIMITED_AHEAD = 100
 #: Seconds after which a poller that waits for room checks whether it has been stopped.
 STOP_CHECK_INTERVAL = 1.0
 
+#: Seconds after which a poller that waits for a free process or thread of the pool looks again:
+#: nobody is told that a task which was acked early has ended.
+SLOT_CHECK_INTERVAL = 0.05
+
 
 class Fetcher(Protocol):
-    """Asks for room for messages: a poller."""
+    """Asks for room for messages: a poller, or a push consumer."""
 
     @property
     def stopped(self) -> bool:
@@ -58,6 +62,8 @@ class QoS(virtual.QoS):
         self._ahead = 0  # asked for or fetched, but not yet given to the consumer
         self._waiting: deque[Fetcher] = deque()
         self._full = False  # whether a poller waits for the first free place
+        self._free_slots: Callable[[], int | None] = lambda: None
+        self._patience = STOP_CHECK_INTERVAL
         self._fetchers: set[Fetcher] = set()
         self._dropped: deque[str] = deque()
         self._returning = False
@@ -169,6 +175,14 @@ class QoS(virtual.QoS):
 
     # Called by pollers and push consumers.
 
+    def limit_to_slots(self, free_slots: Callable[[], int | None]) -> None:
+        """Have no more messages fetched than the worker can start at once.
+
+        `free_slots` returns how many tasks it could start, or none where nobody knows. Messages
+        that are pushed must not wait in the prefetch, since their sender waits for their outcome.
+        """
+        self._free_slots, self._patience = free_slots, SLOT_CHECK_INTERVAL
+
     def join(self, fetcher: Fetcher) -> None:
         """Add `fetcher` to the pollers that share the room."""
         with self._change:
@@ -180,13 +194,14 @@ class QoS(virtual.QoS):
             self._fetchers.discard(fetcher)
             self._change.notify_all()
 
-    def reserve(self, fetcher: Fetcher) -> int:
-        """Wait for room and return how many messages to pull, 1 to 100; 0 when stopped.
+    def reserve(self, fetcher: Fetcher, most: int = MAX_PULL, linger: float | None = None) -> int:
+        """Wait for room and return how many messages to pull, 1 to `most`; 0 when stopped.
 
         The poller that waits longest is served first, and takes no more than its share among the
-        queues that have messages. While there is little room, it waits up to `pull_linger` for
-        more, so that one call fetches what many would.
+        queues that have messages. While there is little room, it waits up to `linger` seconds
+        (none: `pull_linger`) for more, so that one call fetches what many would.
         """
+        linger = self._linger if linger is None else linger
         with self._change:
             self._waiting.append(fetcher)
             try:
@@ -196,14 +211,14 @@ class QoS(virtual.QoS):
                     if room <= 0:
                         roomy_since = None
                         self._full = True
-                        self._change.wait(STOP_CHECK_INTERVAL)
+                        self._change.wait(self._patience)
                         continue
                     now = time.monotonic()
                     roomy_since = roomy_since or now
-                    wait = roomy_since + self._linger - now
+                    wait = roomy_since + linger - now
                     if room >= self._worthwhile() or wait <= 0:
                         rivals = sum(f.busy for f in self._fetchers if f is not fetcher)
-                        count = min(MAX_PULL, -(-room // (1 + rivals)))
+                        count = min(most, -(-room // (1 + rivals)))
                         self._ahead += count
                         return count
                     self._change.wait(wait)
@@ -212,14 +227,6 @@ class QoS(virtual.QoS):
                 self._waiting.remove(fetcher)
                 if self._waiting:
                     self._change.notify_all()
-
-    def take_room(self) -> bool:
-        """Reserve room for one message, if there is any; return whether there was."""
-        with self._change:
-            if self._room() <= 0:
-                return False
-            self._ahead += 1
-            return True
 
     def unreserve(self, count: int) -> None:
         """Free the room of messages that did not come, or that the consumer will not be given."""
@@ -235,9 +242,9 @@ class QoS(virtual.QoS):
             self._change.notify_all()
 
     def _room(self) -> int:
-        if self._limit:
-            return self._limit - len(self._held) - self._ahead
-        return UNLIMITED_AHEAD - self._ahead
+        room = (self._limit - len(self._held) if self._limit else UNLIMITED_AHEAD) - self._ahead
+        free = self._free_slots()
+        return room if free is None else min(room, free - self._ahead)
 
     def _worthwhile(self) -> int:
         """Return the room for which a pull is made without waiting for more."""

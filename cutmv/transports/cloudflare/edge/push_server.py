@@ -2,16 +2,15 @@
 
 The Worker POSTs a signed batch and waits (docs/edge.md). The response is a stream: a line for each
 message when its task has ended, acked or to be tried again, and empty lines meanwhile, which show
-that this process is alive. A message for which the prefetch limit leaves no room is *busy*, and
-delivered again later. Cloudflare gives a pushed message no lease: where the connection breaks, it
-delivers the message again, so the consumer extends it in the ledger at once, and a copy that comes
-to this process gets the outcome of the running task.
+that this process is alive. A message for which there is no room waits here, without a thread; after
+`TURN` seconds the Worker is told to ask again, perhaps elsewhere. Cloudflare gives a pushed message
+no lease: where the connection breaks, the Worker posts the message again, so the consumer extends
+it in the ledger at once, and a copy that comes to this process gets the running task's outcome.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import logging
 import math
@@ -19,14 +18,16 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from kombu.exceptions import OperationalError
+from kombu.utils.compat import detect_environment
 
 from cutmv.transports.cloudflare.edge import signature
+from cutmv.transports.cloudflare.edge.push_protocol import DeliveryCallback, Outcome, PushBatch
 from cutmv.transports.cloudflare.errors import ConfigurationError, extra_missing
 from cutmv.transports.cloudflare.runtime import BackgroundThread
 
@@ -40,33 +41,26 @@ logger = logging.getLogger(__name__)
 #: Seconds between two empty lines; after four times as long without a line the Worker gives up.
 HEARTBEAT = 10.0
 
+#: Seconds that a message waits here for room before the Worker asks again. It is less than a proxy
+#: waits for a whole response, should one not pass on its parts, and so many turns fit into the
+#: Worker's time that its requests are enough (`MAX_POSTS` in edge/src/limits.ts).
+TURN = 25.0
+
 #: Bytes of a batch at most: 256 KB of messages, most of whose characters are escaped.
 MAX_BODY = 2_000_000
+
+#: Bytes of all batches whose senders are not verified yet, and seconds that one has to arrive.
+MAX_UNVERIFIED, BODY_TIMEOUT = 16 * MAX_BODY, 10.0
 
 #: Seconds until the Worker tries again where the queue has no consumer (yet), as a header's text.
 RETRY_WITHOUT_CONSUMER = "2"
 
+#: Seconds until the Worker tries again where too much is being received, as a header's text.
+RETRY_CROWDED = "1"
+
 #: Seconds that the server's thread has to end, after the time that its connections have.
 THREAD_TIMEOUT = 10.0
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the delivery of a message ended: ``ack``, ``retry`` after a delay (s), or ``busy``."""
-
-    outcome: Literal["ack", "retry", "busy"]
-    delay_seconds: int | None = None
-
-    def line(self, message_id: str) -> bytes:
-        """Return the line of the response that says so."""
-        told: dict[str, Any] = {"id": message_id, "outcome": self.outcome}
-        if self.delay_seconds is not None:
-            told["delay_seconds"] = self.delay_seconds
-        return json.dumps(told).encode() + b"\n"
-
-
-#: Takes one message's outcome for the connection that waits for it; it never blocks.
-DeliveryCallback = Callable[[Outcome], None]
 
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -75,19 +69,35 @@ class PushHandler(Protocol):
     """Takes the messages of a push server: a push consumer."""
 
     def take(
-        self, queue_name: str, given: Sequence[tuple[dict[str, Any], DeliveryCallback]]
-    ) -> None:
-        """Take messages of a queue, each with its delivery callback; may block."""
+        self,
+        queue_name: str,
+        given: Sequence[tuple[dict[str, Any], DeliveryCallback]],
+        seconds: float,
+    ) -> float:
+        """Take messages of a queue, each with its delivery callback; does not block.
 
-    def broken(self, message_ids: set[str]) -> None:
-        """Note that the connection which waited for these messages has broken."""
+        The Worker waits `seconds` for their outcomes. Returns the seconds after which a message can
+        wait for room no longer.
+        """
+
+    def withdraw(self, callbacks: Set[DeliveryCallback]) -> None:
+        """Give back the messages of these callbacks that still wait for room."""
+
+    def stats(self) -> dict[str, Any]:
+        """Return what waits and runs, as JSON."""
+
+    def broken(self, callbacks: Set[DeliveryCallback]) -> None:
+        """Note that the connection which waited for these callbacks' outcomes has broken."""
 
 
 class PushServer:
     """The HTTP server of a process. It starts with the first consumer, and ends with `close`."""
 
     def __init__(self, keys: str, host: str, port: int) -> None:
+        #: Which push server this is, for a Worker that reaches several at one address.
+        self.worker_id = uuid4().hex
         self._keys, self._host, self._port = keys, host, port
+        self._unverified = 0  # bytes
         self._seen = signature.SeenIds()
         self._lock = threading.Lock()
         self._handlers: dict[str, PushHandler] = {}
@@ -107,7 +117,7 @@ class PushServer:
         """Give the messages of a queue to `handler`, and start the server if it does not run yet.
 
         Raises `OperationalError` where the address is taken, and `ConfigurationError` where a
-        package or the keys are missing.
+        package or the keys are missing, or where green threads run the process.
         """
         with self._lock:
             if not self._thread.started:
@@ -120,6 +130,11 @@ class PushServer:
         """Take no more messages of a queue; the Worker is told to try again later."""
         with self._lock:
             self._handlers.pop(queue_name, None)
+
+    def stats(self) -> dict[str, Any]:
+        """Return what waits and runs in each queue, as JSON."""
+        with self._lock:
+            return {name: handler.stats() for name, handler in self._handlers.items()}
 
     def close(self, timeout: float) -> None:
         """End each connection when its tasks have ended, or after `timeout` seconds."""
@@ -142,6 +157,12 @@ class PushServer:
             raise RuntimeError("the push server ended unasked")
 
     def _listen(self) -> None:
+        pool = detect_environment()
+        if pool != "default":
+            raise ConfigurationError(
+                f"cloudflare transport: messages can't be pushed to the {pool} pool: use the "
+                f"prefork, threads or solo pool, or set the option consume to pull"
+            )
         try:
             import uvicorn
         except ImportError:
@@ -171,46 +192,66 @@ class PushServer:
 
     async def deliveries(self, request: Request) -> Response:
         """``POST /v1/deliveries``: take a batch, and return a stream of its messages' outcomes."""
-        from starlette.concurrency import run_in_threadpool
         from starlette.responses import StreamingResponse
 
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                return _problem(413, f"The batch is larger than {MAX_BODY} bytes.")
         try:
+            body = await self._body(request)
             signature.verify(self._keys, request.headers, body, seen=self._seen)
-            queue_name, messages = _read(body)
+            batch = PushBatch.read(body)
         except signature.Rejected as error:
-            return _problem(error.status, str(error))
+            return _problem(error.status, str(error), error.headers)
         except ValueError as error:
             return _problem(400, str(error))
-        handler = self._handlers.get(queue_name)
+        if batch.worker not in (None, self.worker_id):
+            return _problem(421, "Another worker may have these messages.")
+        handler = self._handlers.get(batch.queue_name)
         if handler is None:
             return _problem(
                 503,
-                f"Nobody consumes {queue_name!r} here.",
+                f"Nobody consumes {batch.queue_name!r} here.",
                 {"retry-after": RETRY_WITHOUT_CONSUMER},
             )
-        connection = _Connection(asyncio.get_running_loop())
-        given = [(message, connection.callback(message["id"])) for message in messages]
-        await run_in_threadpool(handler.take, queue_name, given)
-        lines = connection.lines({message["id"] for message in messages}, handler.broken)
-        return StreamingResponse(lines, media_type="application/x-ndjson")
+        connection = _Connection(asyncio.get_running_loop(), handler, batch)
+        first = json.dumps({"worker": self.worker_id, **handler.stats()}).encode() + b"\n"
+        return StreamingResponse(connection.lines(first), media_type="application/x-ndjson")
+
+    async def _body(self, request: Request) -> bytes:
+        """Return a request's body; raises `Rejected` where it is too large or comes too slowly.
+
+        Whoever knows no key may send a body, but can't fill the memory.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                async for chunk in request.stream():
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    self._unverified += len(chunk)
+                    if size > MAX_BODY:
+                        raise signature.Rejected(413, f"The batch is over {MAX_BODY} bytes.")
+                    if self._unverified > MAX_UNVERIFIED:
+                        raise signature.Rejected(
+                            503, "Too much is being received.", {"retry-after": RETRY_CROWDED}
+                        )
+        except TimeoutError:
+            raise signature.Rejected(408, f"No whole batch in {BODY_TIMEOUT:.0f} s.") from None
+        finally:
+            self._unverified -= size
+        return b"".join(chunks)
 
 
 class _Connection:
     """One response that is being written: any thread adds outcomes, which go out as lines."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, handler: PushHandler, batch: PushBatch
+    ) -> None:
+        self._loop, self._handler, self._batch = loop, handler, batch
         self._outcomes: list[tuple[str, Outcome]] = []
         self._changed = asyncio.Event()
 
-    def callback(self, message_id: str) -> DeliveryCallback:
-        """Return the delivery callback of a message."""
-
+    def _callback(self, message_id: str) -> DeliveryCallback:
         def take(outcome: Outcome) -> None:
             self._outcomes.append((message_id, outcome))
             with suppress(RuntimeError):  # the loop is closed, and so is the connection
@@ -218,16 +259,23 @@ class _Connection:
 
         return take
 
-    async def lines(
-        self, waiting: set[str], broken: Callable[[set[str]], None]
-    ) -> AsyncIterator[bytes]:
-        """Yield the response's lines; call `broken` with the ids if the connection breaks."""
-        ids = waiting.copy()
+    async def lines(self, first: bytes) -> AsyncIterator[bytes]:
+        """Hand the batch over, and yield the response's lines, of which one is given."""
+        given = [(each, self._callback(each["id"])) for each in self._batch.messages]
+        waiting = {each["id"] for each in self._batch.messages}
+        callbacks = {callback for _, callback in given}
         try:
+            yield first
+            patience = self._handler.take(self._batch.queue_name, given, self._batch.seconds)
+            turn_ends: float | None = self._loop.time() + min(TURN, patience)
             while waiting:
+                left = HEARTBEAT if turn_ends is None else turn_ends - self._loop.time()
                 try:
-                    await asyncio.wait_for(self._changed.wait(), HEARTBEAT)
+                    await asyncio.wait_for(self._changed.wait(), max(0.0, min(HEARTBEAT, left)))
                 except TimeoutError:
+                    if turn_ends is not None and self._loop.time() >= turn_ends:
+                        self._handler.withdraw(callbacks)
+                        turn_ends = None
                     yield b"\n"
                     continue
                 self._changed.clear()
@@ -235,7 +283,7 @@ class _Connection:
                 waiting -= {message_id for message_id, _ in ended}
                 yield b"".join(outcome.line(message_id) for message_id, outcome in ended)
         except BaseException:
-            broken(ids)
+            self._handler.broken(callbacks)
             raise
 
 
@@ -259,32 +307,7 @@ def _application(server: PushServer) -> Starlette:
     )
 
 
-def _read(body: bytes) -> tuple[str, list[dict[str, Any]]]:
-    """Return the queue and the messages of the Worker's batch; raises `ValueError`."""
-    try:
-        document = json.loads(body)
-        messages = [
-            {
-                "id": str(each["id"]),
-                "attempts": int(each["attempts"]),
-                "timestamp_ms": int(each["timestamp_ms"]),
-                **_content(str(each["body"]), str(each.get("content_type", "text"))),
-            }
-            for each in document["messages"]
-        ]
-        return str(document["queue"]), messages
-    except (ValueError, TypeError, KeyError):
-        raise ValueError("The body must be a batch of messages, as in docs/edge.md.") from None
-
-
-def _content(body: str, kind: str) -> dict[str, Any]:
-    """Return a body and its type as a pull's response has them: JSON is in base64 there."""
-    if kind == "json":
-        body = base64.b64encode(body.encode(errors="replace")).decode()
-    return {"body": body, "metadata": {"CF-Content-Type": kind}}
-
-
-def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     from http import HTTPStatus
 
     from starlette.responses import JSONResponse

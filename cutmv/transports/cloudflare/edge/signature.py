@@ -17,17 +17,13 @@ import re
 import secrets as randomness
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 
 #: The start of a secret in base64.
 WHSEC_PREFIX = "whsec_"
 
-#: Seconds that a timestamp may be off, either way; also how long an id is remembered.
+#: Seconds that a timestamp may be off, either way.
 TOLERANCE = 300.0
-
-#: Ids remembered against replay: more than a server gets in the tolerance.
-MAX_SEEN = 100_000
 
 #: Seconds since 1970, in as many digits as any date needs: the sender is not verified yet, and
 #: Python refuses to read numbers of thousands of digits.
@@ -35,28 +31,38 @@ _STAMP = re.compile(r"[0-9]{1,12}")
 
 
 class Rejected(Exception):
-    """Raised for a request that fails verification; `status` is the HTTP status of the response."""
+    """Raised for a request that is refused, with the status and the headers of the response."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
         self.status = status
+        self.headers = headers or {}
 
 
 class SeenIds:
-    """The ids of recently accepted requests, so that none is accepted twice."""
+    """The ids of accepted requests, so that none is accepted twice.
+
+    An id is remembered for as long as its timestamp is accepted, and no longer. Only signed
+    requests come here, so there are as many ids as those that know a secret send in that time.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seen: OrderedDict[str, float] = OrderedDict()
+        self._seen: set[str] = set()
+        self._by_timestamp: dict[int, list[str]] = {}
+        self._swept_at = 0
 
-    def add(self, request_id: str, now: float) -> bool:
-        """Remember an id; return False when it is known already, or there are `MAX_SEEN`."""
+    def add(self, request_id: str, timestamp: int, now: float) -> bool:
+        """Remember the id of a request of this timestamp; return False when it is known already."""
         with self._lock:
-            while self._seen and next(iter(self._seen.values())) < now - 2 * TOLERANCE:
-                self._seen.popitem(last=False)
-            if request_id in self._seen or len(self._seen) >= MAX_SEEN:
+            if int(now) != self._swept_at:
+                self._swept_at = int(now)
+                for old in [each for each in self._by_timestamp if each < now - TOLERANCE]:
+                    self._seen.difference_update(self._by_timestamp.pop(old))
+            if request_id in self._seen:
                 return False
-            self._seen[request_id] = now
+            self._seen.add(request_id)
+            self._by_timestamp.setdefault(timestamp, []).append(request_id)
             return True
 
 
@@ -98,7 +104,7 @@ def verify(secrets: str, given: Mapping[str, str], body: bytes, *, seen: SeenIds
     now = time.time()
     if abs(now - int(stamp)) > TOLERANCE:
         raise Rejected(401, "The timestamp is too far from now: check both clocks.")
-    if not seen.add(request_id, now):
+    if not seen.add(request_id, int(stamp), now):
         raise Rejected(409, "This request was received before.")
 
 
