@@ -103,6 +103,7 @@ def durations(count: int, least: float, most: float) -> list[float]:
     return [round(chosen.uniform(least, most), 3) for _ in range(count)]
 
 
+@pytest.mark.timeout(1_500)
 @pytest.mark.parametrize(
     "seconds",
     [
