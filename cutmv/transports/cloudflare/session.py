@@ -18,7 +18,7 @@ from cutmv.transports.cloudflare import celery_worker, runtime
 from cutmv.transports.cloudflare.api import Client, Credentials
 from cutmv.transports.cloudflare.consumer import DeadLetters
 from cutmv.transports.cloudflare.edge import HubClient, PushServer
-from cutmv.transports.cloudflare.errors import CloudflareError, ThreadBroken, Unreachable
+from cutmv.transports.cloudflare.errors import CloudflareError, ThreadBroken
 from cutmv.transports.cloudflare.fanout import (
     Broadcaster,
     FanoutServices,
@@ -199,8 +199,10 @@ def release(session: Session) -> None:
     session.close(session.options.close_timeout)
 
 
-def verify(session: Session, deadline: float) -> None:
-    """Check that the account answers; raises a `CloudflareError` where it does not.
+def verify(session: Session, seconds: float) -> None:
+    """Check that the account answers within `seconds`; raises a `CloudflareError` where it doesn't.
+
+    An answer that never comes takes half of the time, so that the question can be asked again.
 
     A failure of the last two seconds is raised again without a call: kombu makes up to eight
     attempts to connect for a single publish, and its caller must not wait longer for a dead
@@ -213,12 +215,14 @@ def verify(session: Session, deadline: float) -> None:
         failed_at, failure = _failures.get(key, (0.0, None))
     if failure is not None and time.monotonic() - failed_at < FAILURE_BELIEVED:
         raise failure.again()
+    started = time.monotonic()
     try:
         try:
-            session.directory.verify(deadline)
-        except Unreachable:
-            # One lost response is normal; a dead network fails again at once.
-            session.directory.verify(deadline)
+            session.directory.verify(started + seconds / 2)
+        except CloudflareError as error:
+            if not error.passing:
+                raise
+            session.directory.verify(started + seconds)
     except CloudflareError as error:
         with _lock:
             _failures[key] = (time.monotonic(), error.again())

@@ -46,9 +46,6 @@ from cutmv.transports.cloudflare.session import Session
 #: Messages given to consumers before the event loop handles other events.
 MAX_READY = 100
 
-#: Seconds the check of a new connection may take; kombu retries by itself.
-CONNECT_TIMEOUT = 3.0
-
 
 class Transport(virtual.Transport):
     """Connects kombu to the queues of a Cloudflare account."""
@@ -125,7 +122,7 @@ class Transport(virtual.Transport):
         if not self.client.hostname:
             self.client.hostname = session.credentials.account_id  # for `as_uri`
         try:
-            sessions.verify(session, time.monotonic() + CONNECT_TIMEOUT)
+            sessions.verify(session, self.options.publish_timeout)
         except BaseException:
             self._release()
             raise

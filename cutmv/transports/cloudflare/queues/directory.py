@@ -85,7 +85,7 @@ class QueueDirectory:
         """List the queues, unless they are known and the last call succeeded."""
         with self._lock:
             if not self.verified:
-                self._list(deadline, retried=False)
+                self._list(deadline)
 
     def knows(self, name: QueueName | TemporaryBinding) -> bool:
         """Return whether the queue for `name` was there when last listed. Makes no call."""
@@ -294,8 +294,8 @@ class QueueDirectory:
         if binding is not None:
             self._bindings.setdefault(binding.exchange, {})[binding] = queue.queue_id
 
-    def _list(self, deadline: float, retried: bool = True) -> None:
-        listed = list(map(Queue.read, self._client.list_queues(deadline, retried)))
+    def _list(self, deadline: float) -> None:
+        listed = list(map(Queue.read, self._client.list_queues(deadline)))
         bindings: dict[str, dict[TemporaryBinding, str]] = {}
         for queue in listed:
             binding = TemporaryBinding.read(queue.name)
