@@ -16,6 +16,7 @@ import cutmv.transports.cloudflare
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.messages.directory_store import DirectoryObjectStore
 from tests.support.die_at import deadly
+from tests.support.transport import noise
 
 assert cutmv.transports.cloudflare
 
@@ -48,7 +49,7 @@ def main() -> None:
         queue(connection.channel()).declare()
         setattr(owner, name, deadly(getattr(owner, name), call_it))
         if role == "publish":
-            connection.Producer().publish("x" * 200_000, exchange="work", routing_key="work")
+            connection.Producer().publish(noise(200_000), exchange="work", routing_key="work")
             return
 
         def take(_body: Any, message: kombu.Message) -> None:

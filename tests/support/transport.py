@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -38,6 +40,11 @@ def wait_until(condition: Callable[[], T], seconds: float = 20, what: str = "") 
         assert time.monotonic() < end, f"not within {seconds} s: {what or condition}"
         time.sleep(0.02)
     return value
+
+
+def noise(size: int) -> str:
+    """Return text, the same each time, that does not become smaller by compression."""
+    return base64.b64encode(random.Random(1).randbytes(size * 3 // 4)).decode()
 
 
 def connect(emulator: EmulatorProcess, **options: Any) -> kombu.Connection:

@@ -19,7 +19,7 @@ from tests.support.fork_server import run_python
 from tests.support.processes import clean_env
 from tests.support.queues import ask, client, ids_in, make_dead, queue_id, run, send, texts
 from tests.support.replay_dies_at import POINTS
-from tests.support.transport import CloudflareSite, connect, make_site, wait_until
+from tests.support.transport import CloudflareSite, connect, make_site, noise, wait_until
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_replay_renews_the_object_of_a_large_message(
     queue = kombu.Queue("work", kombu.Exchange("work"), routing_key="work")
     with connect(emulator, large_messages=tmp_path.as_uri(), queue_max_retries=0) as connection:
         producer = connection.Producer()
-        producer.publish("x" * 200_000, exchange="work", routing_key="work", declare=[queue])
+        producer.publish(noise(200_000), exchange="work", routing_key="work", declare=[queue])
         channel = connection.channel()
         message = channel.basic_get("work")
         message.requeue()
@@ -237,5 +237,5 @@ def test_replay_renews_the_object_of_a_large_message(
 
         assert stored.stat().st_mtime > 1_000_000
         again = channel.basic_get("work")
-        assert again.payload == "x" * 200_000
+        assert again.payload == noise(200_000)
         again.ack()

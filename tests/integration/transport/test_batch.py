@@ -15,7 +15,7 @@ from celery.canvas import Signature
 from cutmv.transports.cloudflare import publish_batch
 from cutmv.transports.cloudflare.errors import BatchFailed, MessageTooLarge, PublishFailed
 from tests.support.emulator import EmulatorProcess
-from tests.support.transport import connect, transport_threads
+from tests.support.transport import connect, noise, transport_threads
 
 
 def _app(emulator: EmulatorProcess, **options: Any) -> Celery:
@@ -216,7 +216,7 @@ def test_a_message_that_is_too_large_fails_alone(
     with publish_batch(app):
         task.delay("before")
         with pytest.raises(MessageTooLarge):
-            task.delay("x" * 130_000)
+            task.delay(noise(130_000))
         task.delay("after")
 
     assert emulator.stats()["published"] == 2

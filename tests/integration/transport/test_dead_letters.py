@@ -16,7 +16,7 @@ from cutmv.transports.cloudflare.leases import open_ledger
 from cutmv.transports.cloudflare.messages import envelope
 from tests.support.emulator import EmulatorProcess
 from tests.support.queues import client
-from tests.support.transport import connect, wait_until
+from tests.support.transport import connect, noise, wait_until
 
 
 def _queues(emulator: EmulatorProcess) -> dict[str, dict[str, Any]]:
@@ -179,7 +179,7 @@ def test_a_large_message_that_its_consumers_do_not_survive_is_whole_when_it_is_r
     }
     with connect(emulator, **options) as connection:
         queue, channel = _declare(connection, "work"), connection.channel()
-        connection.Producer().publish("x" * 200_000, exchange=queue.exchange, routing_key="work")
+        connection.Producer().publish(noise(200_000), exchange=queue.exchange, routing_key="work")
         # Ten consumers were lost that held it, one after the other, and it comes once more.
         queue_id, until = _queues(emulator)["work"]["queue_id"], time.monotonic() + 10
         (entry,) = client(emulator).pull(queue_id, 1, 60, until).messages
@@ -194,7 +194,7 @@ def test_a_large_message_that_its_consumers_do_not_survive_is_whole_when_it_is_r
         client(emulator).publish(queue_id, [(dead["body"], None)], until)
 
         replayed = channel.basic_get("work")
-        assert replayed.payload == "x" * 200_000
+        assert replayed.payload == noise(200_000)
         replayed.ack()
 
 

@@ -29,6 +29,7 @@ from tests.support.transport import (
     CloudflareSite,
     connect,
     make_site,
+    noise,
     transport_threads,
     wait_until,
 )
@@ -245,7 +246,7 @@ def test_every_task_runs_and_the_workers_go_on(
     values = [f"{kind} {number}" for number in range(count)]
     before = kept(stores)
     if stores:
-        values = [v + "é" * LARGE if n % LARGE_EVERY == 0 else v for n, v in enumerate(values)]
+        values = [v + noise(LARGE) if n % LARGE_EVERY == 0 else v for n, v in enumerate(values)]
     site.emulator.faults(*rules(route, kind))
 
     with ThreadPoolExecutor(1) as pool:

@@ -28,7 +28,7 @@ from cutmv.transports.cloudflare.errors import (
     Unreachable,
 )
 from tests.support.emulator import EmulatorProcess
-from tests.support.transport import connect, wait_until
+from tests.support.transport import connect, noise, wait_until
 
 QUEUE = kombu.Queue("work", kombu.Exchange("work"), routing_key="work")
 
@@ -245,7 +245,7 @@ def test_one_message_over_128_kb_fails_at_once_without_a_call(emulator: Emulator
     with connect(emulator) as connection:
         _publish(connection, "small")
         with pytest.raises(MessageTooLarge, match=r"128,000 at most"):
-            _publish(connection, "x" * 128_000)
+            _publish(connection, noise(129_000))
 
     assert emulator.stats()["calls"]["batch"] == {"200": 1}
 

@@ -45,7 +45,8 @@ def test_every_option_is_documented_with_its_default() -> None:
         ({"priority_steps": [0, 10]}, "priority_steps must be whole numbers that rise"),
         ({"priority_steps": [0, True]}, "priority_steps must be a list of whole numbers"),
         ({"priority_steps": 3}, "priority_steps must be a list of whole numbers, not 3"),
-        ({"compression": "squeeze"}, "compression must be one that kombu knows"),
+        ({"compression": "zstd"}, "compression must be zlib, bzip2 or lzma, not 'zstd'"),
+        ({"compression": ""}, "compression must be zlib, bzip2 or lzma, not ''"),
         ({"polling_interval_min": 5}, "polling_interval_max must be 5 to 3600, not 1.0"),
     ],
 )

@@ -9,7 +9,6 @@ that are left over expire by a rule that `ClaimChecks` sets.
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import queue
@@ -17,8 +16,6 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from kombu import compression
 
 from cutmv.transports.cloudflare.errors import MessageTooLarge, ObjectStoreError, PublishFailed
 from cutmv.transports.cloudflare.messages import envelope
@@ -89,18 +86,17 @@ class ClaimChecks:
         if size(text) <= MAX_MESSAGE:
             return text
         message = json.loads(text)
-        if self._compression:
-            text = self._compressed(message) or text
-            if size(text) <= MAX_MESSAGE:
-                return text
+        compressed = envelope.compressed(message, self._compression) or text
+        if size(compressed) <= MAX_MESSAGE:
+            return compressed
         if not self._url:
             raise MessageTooLarge(
-                f"message of {size(text):,} bytes: Cloudflare Queues takes "
-                f"{MAX_MESSAGE:,} at most; set the transport option large_messages to have such "
-                f"messages kept in R2, or put the data in storage and send where it is"
+                f"message of {size(text):,} bytes, {size(compressed):,} when compressed: Cloudflare"
+                f" takes {MAX_MESSAGE:,} at most; set the transport option large_messages to "
+                f"have such messages kept in R2, or put the data in storage and send where it is"
             )
         try:
-            return self._store(text, message)
+            return self._store(compressed, message)
         except ObjectStoreError as error:
             raise PublishFailed(f"a message of {len(text):,} characters: {error}") from None
 
@@ -146,22 +142,6 @@ class ClaimChecks:
     def close(self, timeout: float) -> None:
         """Remove the objects that wait for it, within `timeout` seconds, and end the thread."""
         self._thread.close(timeout)
-
-    def _compressed(self, message: Message) -> str | None:
-        """Return the message's text with its body compressed as kombu does; none if impossible."""
-        headers, properties = message["headers"], message["properties"]
-        if headers.get("compression"):
-            return None
-        try:
-            is_base64 = properties.get("body_encoding") == "base64"
-            body = message["body"]
-            plain = base64.b64decode(body) if is_base64 else body.encode()
-        except UnicodeEncodeError:
-            return None
-        data, headers["compression"] = compression.compress(plain, self._compression)
-        message["body"] = base64.b64encode(data).decode()
-        properties["body_encoding"] = "base64"
-        return envelope.encode(message)
 
     def _store(self, text: str, message: Message) -> str:
         # A key for each publish: a message to three queues becomes three, and each ends by itself.

@@ -4,23 +4,42 @@ The text is one JSON object: kombu's own keys (``body``, ``headers``, ``properti
 ``content-type``, ``content-encoding``) and ``id``, which the publisher gives once and keeps
 through its retries, so that a consumer can tell two copies of one publish from two messages
 (`identity`). Headers and properties come through as they were published. A body of text stays text;
-only bytes are written as base64.
+only bytes are written as base64. A body that is compressed because it would not fit (`compressed`)
+is decompressed here, before anybody sees it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import bz2
 import json
+import lzma
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from kombu import compression
 from kombu.utils import json as kombu_json
+
+from cutmv.transports.cloudflare.messages.limits import MAX_DECOMPRESSED
 
 #: The key of a message that was published anew while a consumer had it.
 HELD_KEY = "held"
 
+#: The key of a message that the transport has compressed: what it has changed for that.
+COMPRESSED_KEY = "compressed"
+
+#: Bytes of memory that decompression by LZMA may take; kombu's takes a tenth.
+LZMA_MEMORY = 100_000_000
+
+#: What decompresses a body, by kombu's name for how it is compressed.
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    "application/x-gzip": zlib.decompressobj,
+    "application/x-bz2": bz2.BZ2Decompressor,
+    "application/x-lzma": lambda: lzma.LZMADecompressor(memlimit=LZMA_MEMORY),
+}
 
 #: An id of ours (kombu's `uuid`). What others write under ``id`` need not be one of its kind.
 _OUR_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -38,6 +57,63 @@ def encode(message: Mapping[str, Any]) -> str:
     except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
         text = str(kombu_json.dumps(message, separators=(",", ":")))
     return text
+
+
+def compressed(message: Mapping[str, Any], codec: str) -> str | None:
+    """Return a message's text with its body compressed by a codec of kombu's.
+
+    A process of an older version takes it for a message that its publisher had kombu compress.
+    None where the publisher has compressed it, or it would be too large to decompress.
+    """
+    headers, properties = message["headers"], message["properties"]
+    if headers.get("compression"):
+        return None
+    encoding = properties.get("body_encoding")
+    try:
+        is_base64 = encoding == "base64"
+        plain = base64.b64decode(message["body"]) if is_base64 else message["body"].encode()
+    except UnicodeEncodeError:
+        return None
+    if len(plain) > MAX_DECOMPRESSED:
+        return None
+    data, name = compression.compress(plain, codec)
+    before = {"body_encoding": encoding, **_picked(headers, "compression")}
+    return encode(
+        {
+            **message,
+            "body": base64.b64encode(data).decode(),
+            "headers": {**headers, "compression": name},
+            "properties": {**properties, "body_encoding": "base64"},
+            COMPRESSED_KEY: before,
+        }
+    )
+
+
+def _picked(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {key: mapping[key]} if key in mapping else {}
+
+
+def _decompress(message: dict[str, Any]) -> None:
+    """Undo `compressed`, if need be; raises `Undecodable`, also for a body that grows too large."""
+    before = message.pop(COMPRESSED_KEY, None)
+    if before is None:
+        return
+    try:
+        decompressor = _DECOMPRESSORS[message["headers"].pop("compression")]()
+        data = base64.b64decode(message["body"], validate=True)
+        plain = decompressor.decompress(data, MAX_DECOMPRESSED + 1)
+        if len(plain) > MAX_DECOMPRESSED:
+            raise Undecodable(f"it has over {MAX_DECOMPRESSED:,} bytes when decompressed")
+        if not decompressor.eof:
+            raise Undecodable("its compressed body is cut short")
+        encoding = message["properties"]["body_encoding"] = before["body_encoding"]
+        is_base64 = encoding == "base64"
+        message["body"] = (base64.b64encode(plain) if is_base64 else plain).decode()
+        message["headers"].update(_picked(before, "compression"))
+    except (KeyError, TypeError, AttributeError, OSError, EOFError, MemoryError) as error:
+        raise Undecodable(f"it can't be decompressed: {error}") from None
+    except (binascii.Error, UnicodeDecodeError, zlib.error, lzma.LZMAError) as error:
+        raise Undecodable(f"it can't be decompressed: {error}") from None
 
 
 def text_of(pulled: Mapping[str, Any]) -> str:
@@ -101,6 +177,7 @@ def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
     delivery_info = properties.setdefault("delivery_info", {})
     if not isinstance(delivery_info, dict):
         raise Undecodable("its delivery_info is no object")
+    _decompress(message)
     attempts = int(pulled.get("attempts") or 1)
     delivery_info["delivery_count"] = attempts
     delivery_info["redelivered"] = attempts > 1 or bool(message.get(HELD_KEY))

@@ -12,6 +12,10 @@ from typing import TypeVar
 #: Bytes of one message at most.
 MAX_MESSAGE = 128_000
 
+#: Bytes that a compressed message may have when it is decompressed; larger ones are not compressed,
+#: and one that others made larger is unreadable.
+MAX_DECOMPRESSED = 128 * MAX_MESSAGE
+
 #: Bytes of metadata that Cloudflare adds to a message and counts.
 METADATA = 100
 
