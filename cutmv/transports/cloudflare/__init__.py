@@ -9,8 +9,8 @@
 This package imports nothing of the rest of ``cutmv``, and httpx only when a connection is opened.
 Its packages and modules, from top to bottom, each importing only those below it:
 
-- ``transport``, ``channel``, ``routing``: the classes that kombu calls; a publish's `Route` is
-  computed once. ``admin``: an operator's commands on queues
+- ``transport``, ``channel``, ``declaring``, ``routing``, ``exchanges``: the classes that kombu
+  calls; a publish's `Route` is computed once. ``admin``: an operator's commands on queues
 - ``session``: the objects that a process's connections to an account share
 - ``consumer``: brings messages to the worker. ``producer``: publishes messages. ``fanout``:
   temporary queues, for remote control and events

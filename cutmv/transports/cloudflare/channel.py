@@ -1,18 +1,16 @@
-"""The kombu channel: declare, publish, consume, acknowledge."""
+"""The kombu channel: consumes and acknowledges; the classes above it declare and publish."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from amqp.protocol import queue_declare_ok_t
-from kombu.exceptions import ChannelError
-from kombu.utils.uuid import uuid
-
 from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.consumer import (
+    HeldMessages,
     Intake,
     LostDeliveries,
     MemoryConsumer,
@@ -21,22 +19,15 @@ from cutmv.transports.cloudflare.consumer import (
     QoS,
     QueueConsumer,
 )
+from cutmv.transports.cloudflare.declaring import CALL_TIMEOUT, QueueChannel, not_found
 from cutmv.transports.cloudflare.leases import Delivery
 from cutmv.transports.cloudflare.producer import ProducerBatch
-from cutmv.transports.cloudflare.queues import Binding, Queue, QueueName, names
-from cutmv.transports.cloudflare.routing import RoutingChannel
+from cutmv.transports.cloudflare.queues import Binding
 from cutmv.transports.cloudflare.runtime import clock
 
-#: Seconds a management call (size, purge, a single get) may take.
-CALL_TIMEOUT = 10.0
 
-
-class Channel(RoutingChannel):
-    """A channel over Cloudflare Queues.
-
-    Temporary queues (exclusive or auto-delete) are held in this process (see `fanout`); any other
-    queue is a durable queue of the account.
-    """
+class Channel(QueueChannel):
+    """A channel over Cloudflare Queues."""
 
     do_restore = False
 
@@ -47,7 +38,7 @@ class Channel(RoutingChannel):
         super().__init__(connection, **kwargs)
         self._prefetch: QoS | None = None
         self._queue_consumers: dict[str, QueueConsumer | MemoryConsumer] = {}
-        self._temporary: dict[str, bool] = {}  # and whether it is exclusive
+        self._held: HeldMessages = {}  # those of temporary queues
 
     @property
     def qos(self) -> QoS:
@@ -57,110 +48,6 @@ class Channel(RoutingChannel):
             self._prefetch = QoS(self, session.acknowledger, session.options.pull_linger)
             self._qos = self._prefetch  # so that the base class closes it
         return self._prefetch
-
-    # Queues.
-
-    def prepare_queue_arguments(
-        self, arguments: dict[str, Any] | None, **kwargs: Any
-    ) -> dict[str, Any]:
-        """Add after how long without a reader the queue expires, by RabbitMQ's name (ms).
-
-        Other keyword arguments are ignored.
-        """
-        expires: float | None = kwargs.get("expires")
-        added = {"x-expires": expires * 1000} if expires else {}
-        return {**(arguments or {}), **added}
-
-    def queue_declare(
-        self,
-        queue: str | None = None,
-        passive: bool = False,
-        auto_delete: bool = False,
-        exclusive: bool = False,
-        arguments: dict[str, Any] | None = None,
-        **kwargs: Any,  # noqa: ARG002
-    ) -> queue_declare_ok_t:
-        """Create the queue if it does not exist; with `passive`, raise if it does not.
-
-        Only a passive declaration counts the messages, since that needs a call.
-        """
-        queue = queue or f"amq.gen-{uuid()}"
-        memory = self.session.memory
-        if passive:
-            if not memory.has(queue) and self.session.directory.find(queue) is None:
-                raise ChannelError(
-                    f"NOT_FOUND - no queue {queue!r}", (50, 10), "Channel.queue_declare", 404
-                )
-            return queue_declare_ok_t(queue, self._size(queue), 0)
-        if auto_delete or exclusive:
-            expires_ms = (arguments or {}).get("x-expires")
-            memory.declare(queue, expires_ms / 1000 if expires_ms else None)
-            self._temporary[queue] = exclusive
-        elif not memory.has(queue):
-            for level in self._levels(queue):
-                self.session.directory.declare(level)
-        return queue_declare_ok_t(queue, 0, 0)
-
-    def queue_delete(
-        self,
-        queue: str,
-        if_unused: bool = False,  # noqa: ARG002
-        if_empty: bool = False,
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
-        """Delete a queue with all its messages; with `if_empty`, only if it has none."""
-        if if_empty and self._size(queue):
-            return
-        if self.session.memory.has(queue):
-            self._drop_temporary(queue)
-        else:
-            self.session.binding_table.drop(queue)
-            for level in self._levels(queue):
-                self.session.directory.delete(level)
-        self.state.queue_bindings_delete(queue)
-
-    def after_reply_message_received(self, queue: str) -> None:
-        """Keep the reply queue until its channel closes, since other workers may still reply."""
-
-    def _drop_temporary(self, queue: str, force: bool = True) -> None:
-        self.session.temporary_queues.unbind(queue, force=force)
-        self.session.memory.delete(queue)
-
-    def _has_queue(self, queue: str, **kwargs: Any) -> bool:  # noqa: ARG002
-        return self.session.memory.has(queue) or self.session.directory.find(queue) is not None
-
-    def _size(self, queue: str) -> int:
-        session = self.session
-        if session.memory.has(queue):
-            elsewhere = (
-                0 if session.memory.is_read(queue) else session.temporary_queues.count(queue)
-            )
-            return session.memory.size(queue) + elsewhere
-        return sum(
-            session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT).count
-            for found in self._existing(queue)
-        )
-
-    def _purge(self, queue: str) -> int:
-        session = self.session
-        count = self._size(queue)
-        if session.memory.has(queue):
-            session.memory.purge(queue)
-            session.temporary_queues.purge(queue)
-            return count
-        for found in self._existing(queue):
-            session.client.purge(found.queue_id, time.monotonic() + CALL_TIMEOUT)
-        return count
-
-    def _levels(self, queue: str) -> tuple[QueueName, ...]:
-        """Return the priority levels of a queue, each of which has a queue of the account."""
-        return names.levels(queue, self.session.options.priority_steps)
-
-    def _existing(self, queue: str) -> list[Queue]:
-        """Return the queues of the account of a queue's levels; raises `QueueMissing` for none."""
-        queues = self.session.directory
-        first, *others = self._levels(queue)
-        return [queues.get(first), *(found for level in others if (found := queues.find(level)))]
 
     def _intakes(self, queue: str) -> list[Intake]:
         """Return an intake for each priority level, most urgent first; create missing queues."""
@@ -176,6 +63,7 @@ class Channel(RoutingChannel):
                 claim_checks=session.claim_checks,
                 dead_letters=session.dead_letters,
                 on_lost=self._lose,
+                message_ttl=session.memory.ttl(queue),
             )
             for level in self._levels(queue)
         ]
@@ -195,10 +83,12 @@ class Channel(RoutingChannel):
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
         """Start giving the queue's messages to `callback`, which the consumer's loop calls."""
-        session, ready = self.session, self.connection.ready
+        session = self.session
         consumer: QueueConsumer | MemoryConsumer
         if session.memory.has(queue):
-            consumer = memory_consumer = MemoryConsumer(self, callback)
+            consumer = MemoryConsumer(self, self._held, queue, no_ack, callback)
+        elif session.memory.was_deleted(queue):
+            raise not_found(queue, "Channel.basic_consume")
         else:
             consumer = QueueConsumer(self, self.qos, no_ack, callback)
             consumer.source = self._source(queue, consumer)
@@ -206,16 +96,24 @@ class Channel(RoutingChannel):
         self._tag_to_queue[consumer_tag] = queue
         self._active_queues.append(queue)
         self._consumers.add(consumer_tag)
+        session.consumers[queue] += 1
         if isinstance(consumer, QueueConsumer):
             self.qos.consume()
             self.connection.sources.append(consumer.source)
             consumer.source.start()
-            return
-        session.memory.consume(queue, lambda message: ready.put(memory_consumer, [message]))
+        else:
+            self._read_temporary(queue, consumer)
+
+    def _read_temporary(self, queue: str, consumer: MemoryConsumer) -> None:
+        """Have a consumer get the messages of a temporary queue, also of other processes."""
+        session, ready = self.session, self.connection.ready
+        consumer.read = lambda message: ready.put(consumer, [message])
+        session.memory.consume(queue, consumer.read)
         if not session.memory.is_bound(queue):  # only to the default exchange, as every queue is
             session.temporary_queues.bind(
                 Binding("", "direct", queue, queue), session.memory.expires(queue)
             )
+            session.memory.made_reachable(queue)
 
     def _source(self, queue: str, consumer: QueueConsumer) -> Poller | PushConsumer:
         """Return the poller or push consumer that feeds a consumer; start the acknowledger."""
@@ -256,17 +154,18 @@ class Channel(RoutingChannel):
             return
         self._consumers.discard(consumer_tag)
         queue = self._tag_to_queue.pop(consumer_tag)
-        if queue in self._active_queues:
-            self._active_queues.remove(queue)
+        self._active_queues.remove(queue)
+        session, ready = self.session, self.connection.ready
+        session.consumers -= Counter([queue])  # keeps no zeros
         if isinstance(consumer, MemoryConsumer):
-            self.session.memory.cancel(queue)
-            self.connection.ready.take_back(consumer)
+            session.memory.cancel(queue, consumer.read)
+            for message in reversed(ready.take_back(consumer)):
+                session.memory.put_back(queue, message)
+            self._delete_unused()
             return
         consumer.source.stop()
-        untouched: list[Delivery] = self.connection.ready.take_back(consumer)
-        for delivery in untouched:
-            self.session.acknowledger.requeue(delivery)
-        self.qos.unreserve(len(untouched))
+        self.connection.sources[:] = [each for each in self.connection.sources if not each.ended]
+        self.qos.give_back(ready.take_back(consumer))
         if not any(isinstance(each, QueueConsumer) for each in self._queue_consumers.values()):
             self.qos.return_dropped()
 
@@ -276,15 +175,26 @@ class Channel(RoutingChannel):
             self.connection.ready.put(LostDeliveries(self.qos), [delivery])
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:  # noqa: ARG002
-        """Pull a single message, or return none."""
+        """Pull a single message, or return none.
+
+        A message that this channel has returned is there again.
+        """
         session = self.session
         if session.memory.has(queue):
             held = session.memory.get(queue)
             if held is None and not session.memory.is_read(queue):
                 session.temporary_queues.fetch(queue)
                 held = session.memory.get(queue)
-            return self.Message(held, channel=self) if held else None
+            if held is None:
+                return None
+            message = self.Message(held, channel=self)
+            if not no_ack:
+                self._held[str(message.delivery_tag)] = queue, held
+            return message
         session.acknowledger.start_extending()
+        if self.qos.returned:
+            self.qos.returned = False
+            session.acknowledger.flush(CALL_TIMEOUT)
         delivery = self._get_delivery(queue)
         if delivery is None:
             return None
@@ -293,6 +203,31 @@ class Channel(RoutingChannel):
         if no_ack:
             self.qos.ack(delivery.lease.lease_id)
         return message
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Have a message removed."""
+        if self._held.pop(delivery_tag, None) is None:
+            super().basic_ack(delivery_tag, multiple)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Have a message returned to its queue, where it is there at once, or removed."""
+        held = self._held.pop(delivery_tag, None)
+        if held is None:
+            super().basic_reject(delivery_tag, requeue)
+        elif requeue:
+            queue, message = held
+            message["properties"]["delivery_info"]["redelivered"] = True
+            self.session.memory.put_back(queue, message)
+
+    def basic_recover(self, requeue: bool = False) -> None:
+        """Return every message that is not acked."""
+        if requeue:
+            self._return_held()
+        super().basic_recover(requeue)
+
+    def _return_held(self) -> None:
+        for delivery_tag in reversed(list(self._held)):
+            self.basic_reject(delivery_tag, requeue=True)
 
     def _get_delivery(self, queue: str) -> Delivery | None:
         """Pull until the intake admits a message, or the queue has none."""
@@ -320,6 +255,7 @@ class Channel(RoutingChannel):
             self.closed = True
             return
         if not self.closed:
+            self._return_held()
             for queue, exclusive in self._temporary.items():
                 self._drop_temporary(queue, force=exclusive)
             self._temporary.clear()

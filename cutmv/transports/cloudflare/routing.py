@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
 from cutmv.transports.cloudflare import celery_worker, producer
-from cutmv.transports.cloudflare.consumer import Poller, PushConsumer, ReadyQueue, Recipient
 from cutmv.transports.cloudflare.errors import TaskTooLong
-from cutmv.transports.cloudflare.fanout import TableRow
-from cutmv.transports.cloudflare.messages import BroadcastMessage, Outgoing, envelope, eta, limits
+from cutmv.transports.cloudflare.exchanges import ExchangeChannel
+from cutmv.transports.cloudflare.messages import (
+    BroadcastMessage,
+    Outgoing,
+    envelope,
+    eta,
+    expiry,
+    limits,
+)
 from cutmv.transports.cloudflare.queues import Binding, QueueName, TemporaryBinding, names
-from cutmv.transports.cloudflare.session import Session
+
+logger = logging.getLogger(__name__)
 
 #: AMQP's delivery mode of persistent messages.
 PERSISTENT = 2
 
 #: The routing key of Celery's event that a task's message is sent; it waits until that is true.
 TASK_SENT = "task.sent"
+
+#: Names that kombu and its users generate for a queue of one client: nobody else declares it.
+_GENERATED = re.compile(r"amq\.gen-.+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,8 @@ class Route:
 
     Attributes:
         exchange: The exchange; empty for the default exchange.
-        type: The exchange's type: ``direct``, ``topic`` or ``fanout``.
+        type: The exchange's type: ``direct``, ``topic`` or ``fanout``; empty where only processes
+            on the hub may know it.
         routing_key: The message's routing key.
         persistent: Whether the message has to outlive a broker's restart, as a task has, but an
             event or a command has not.
@@ -49,97 +61,8 @@ class Route:
         return BroadcastMessage(self.exchange, self.type, self.routing_key, text)
 
 
-class Connection(Protocol):
-    """The attributes of its transport that a channel uses."""
-
-    client: Any
-    state: Any
-    channels: list[virtual.Channel]
-
-    @property
-    def session(self) -> Session:
-        """This process's session with the account."""
-
-    @property
-    def inherited(self) -> bool:
-        """Whether the process from which this one was forked opened the connection."""
-
-    @property
-    def ready(self) -> ReadyQueue[Recipient]:
-        """The ready queue, whose messages the consumer's loop gives out."""
-
-    @property
-    def sources(self) -> list[Poller | PushConsumer]:
-        """The pollers and push consumers of the connection's consumers."""
-
-
-class RoutingChannel(virtual.Channel):
-    """Binds queues and routes messages by bindings that all processes see."""
-
-    connection: Connection  # type: ignore[assignment]
-
-    supports_fanout = True
-
-    @property
-    def session(self) -> Session:
-        """This process's session with the account."""
-        return self.connection.session
-
-    # Bindings.
-
-    def get_table(self, exchange: str) -> list[TableRow]:  # type: ignore[override]
-        """Return an exchange's bindings: this connection's, and those of temporary queues."""
-        declared = (self.state.exchanges or {}).get(exchange)
-        own = declared["table"] if declared else []
-        return [*own, *self.session.memory.table(exchange)]
-
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
-        """Do nothing: kombu calls this once for each binding, but an expired one must come back."""
-
-    def queue_bind(
-        self,
-        queue: str,
-        exchange: str | None = None,
-        routing_key: str = "",
-        arguments: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Bind a queue to an exchange, so that other processes see it."""
-        super().queue_bind(queue, exchange, routing_key, arguments, **kwargs)
-        exchange, session = exchange or "amq.direct", self.session
-        binding = Binding(exchange, self._type(exchange), routing_key, queue)
-        if session.memory.has(queue):
-            row: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
-            session.memory.bind(exchange, row)
-            session.temporary_queues.bind(binding, session.memory.expires(queue))
-        else:
-            session.binding_table.bind(binding)
-
-    def queue_unbind(
-        self,
-        queue: str,
-        exchange: str | None = None,
-        routing_key: str = "",
-        arguments: dict[str, Any] | None = None,
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
-        """Remove a binding."""
-        exchange = exchange or "amq.direct"
-        self.state.binding_delete(queue, exchange, routing_key)
-        row: Any = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
-        declared = (self.state.exchanges or {}).get(exchange)
-        if declared is not None:
-            declared["table"][:] = [each for each in declared["table"] if each != row]
-        session = self.session
-        binding = Binding(exchange, self._type(exchange), routing_key, queue)
-        if session.memory.has(queue):
-            session.memory.unbind(exchange, row)
-            session.temporary_queues.unbind(queue, binding)
-        else:
-            session.binding_table.unbind(binding)
-
-    def _type(self, exchange: str) -> str:
-        return str(self.typeof(exchange).type)
+class RoutingChannel(ExchangeChannel):
+    """Publishes messages by the bindings that all processes see."""
 
     # Routes.
 
@@ -149,12 +72,14 @@ class RoutingChannel(virtual.Channel):
             known = self._is_known(routing_key, persistent)
             itself = (routing_key,) if known else ()
             return Route("", "direct", routing_key, persistent, itself, broadcast=not known)
-        session, exchange_type = self.session, self._type(exchange)
-        queues = self._bound(exchange, exchange_type, routing_key)
+        session, known_type = self.session, self._known_type(exchange)
+        queues = self._bound(exchange, routing_key)
         if persistent and not queues:
             session.binding_table.refresh()
-            queues = self._bound(exchange, exchange_type, routing_key)
-        if exchange_type == "direct":
+            known_type = self._known_type(exchange)
+            queues = self._bound(exchange, routing_key)
+        exchange_type = known_type or ("direct" if session.hub is None else "")
+        if exchange_type in ("direct", ""):
             session.broadcaster.renew_list()
             # A direct message with a queue bound here is a task; any other may be a reply.
             broadcast = not queues and session.options.fanout
@@ -162,33 +87,27 @@ class RoutingChannel(virtual.Channel):
             broadcast = session.broadcaster.wants(exchange, exchange_type)
         return Route(exchange, exchange_type, routing_key, persistent, queues, broadcast)
 
-    def _bound(self, exchange: str, exchange_type: str, routing_key: str) -> tuple[str, ...]:
+    def _bound(self, exchange: str, routing_key: str) -> tuple[str, ...]:
         """Return the queues that this process has bound, and durable queues that any has bound."""
         table: Any = self.get_table(exchange)
         own = self.typeof(exchange).lookup(table, exchange, routing_key, None)
-        durable = self.session.binding_table.queues(exchange, exchange_type, routing_key)
+        durable = self.session.binding_table.queues(exchange, self._type(exchange), routing_key)
         return tuple({*own, *durable})
 
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:  # noqa: ARG002
         """Return the queues for a message, bound by this process or by another."""
-        if not exchange:
-            return [routing_key]
-        return list(self._bound(exchange, self._type(exchange), routing_key))
+        return [routing_key] if not exchange else list(self._bound(exchange, routing_key))
 
     def _is_known(self, queue: str, persistent: bool) -> bool:
-        """Return whether a message to the default exchange is for a queue that is known here.
-
-        A persistent message also counts so if no other process can have its queue.
-        """
+        """Return whether a message to the default exchange is for a queue that is known here."""
         session = self.session
-        if not session.options.fanout or session.memory.has(queue):
+        if session.memory.has(queue) or session.directory.knows(queue):
             return True
-        if session.directory.knows(queue):
-            return True
-        if not persistent:
+        if not session.options.fanout or not persistent:
             return False
-        found = session.directory.find(queue)  # lists the queues again if it does not know it
-        return found is not None or not session.broadcaster.reaches("", "direct", queue)
+        if session.broadcaster.reaches("", "direct", queue):
+            return False
+        return session.directory.find(queue) is not None  # lists the queues again
 
     # Publishing.
 
@@ -197,6 +116,7 @@ class RoutingChannel(virtual.Channel):
     ) -> None:
         """Publish to the queues of the message's route, and to other processes' temporary ones."""
         self._inplace_augment_message(message, exchange, routing_key)
+        self._open_unreachable()
         persistent = message["properties"].get("delivery_mode") == PERSISTENT
         route = self._route(exchange or "", routing_key or "", persistent)
         if route.routing_key == TASK_SENT:
@@ -212,19 +132,54 @@ class RoutingChannel(virtual.Channel):
         if route.broadcast:
             self._broadcast(message, route)
 
+    def _open_unreachable(self) -> None:
+        """Let other processes reach the temporary queues that were declared without a binding.
+
+        This message may name one of them, as the queue to which to reply.
+        """
+        session = self.session
+        for queue in session.memory.unreachable:
+            session.temporary_queues.bind(
+                Binding("", "direct", queue, queue), session.memory.expires(queue)
+            )
+            session.memory.made_reachable(queue)
+
     def _broadcast(self, message: dict[str, Any], route: Route) -> None:
         broadcaster = self.session.broadcaster
         outgoing = route.message(envelope.encode(message))
         if not route.exchange:
             # A result, say, for another process's temporary queue. It is sent at once and not by
             # the broadcaster's thread, since a pool's process may end right after it.
-            if not broadcaster.deliver(outgoing) and route.persistent:
-                # This raises that there is no such queue.
-                self._put(route.routing_key, message, route=route)
+            if not broadcaster.deliver(outgoing):
+                self._put_nowhere(message, route, outgoing)
         elif route.persistent:
             broadcaster.deliver(outgoing)  # raises, so that the caller knows a task was not sent
         else:
             broadcaster.send(outgoing)
+
+    def _put_nowhere(
+        self, message: dict[str, Any], route: Route, outgoing: BroadcastMessage
+    ) -> None:
+        """Keep or drop a message to the default exchange whose queue does not exist.
+
+        A reply whose client is gone is dropped, as on every broker. Any other persistent message
+        waits for who declares its queue, as on Redis: the queue is created. Raises `QueueMissing`
+        where that is not allowed.
+        """
+        queue = route.routing_key
+        if not route.persistent or _is_reply(message, queue):
+            logger.info("cloudflare: there is no queue %r (any more): a message is dropped", queue)
+            return
+        self.session.binding_table.refresh()
+        if self.session.broadcaster.deliver(outgoing):
+            return
+        for level in self._levels(queue):
+            self.session.directory.declare(level)
+        self._put(queue, message, route=route)
+
+    def _levels(self, queue: str) -> tuple[QueueName, ...]:
+        """Return the priority levels of a queue, each of which has a queue of the account."""
+        return names.levels(queue, self.session.options.priority_steps)
 
     def _inplace_augment_message(
         self, message: dict[str, Any], exchange: str | None, routing_key: str | None
@@ -236,6 +191,7 @@ class RoutingChannel(virtual.Channel):
         properties = message["properties"]
         properties["body_encoding"] = encoding
         properties["delivery_info"].update(exchange=exchange, routing_key=routing_key)
+        expiry.stamp(message)
 
     def _put(
         self,
@@ -300,3 +256,12 @@ class RoutingChannel(virtual.Channel):
                 f"a task at most, and this one's time limit is {longest:g} s: lower it, or send "
                 f"the task to a queue that is pulled from"
             )
+
+
+def _is_reply(message: dict[str, Any], queue: str) -> bool:
+    """Return whether a message answers another one, so that one client alone waits for it."""
+    properties = message["properties"]
+    answers = properties.get("correlation_id") and "reply_to" not in properties
+    return _GENERATED.fullmatch(queue) is not None or (
+        bool(answers) and "task" not in message["headers"]
+    )

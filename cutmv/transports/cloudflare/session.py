@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -83,6 +84,10 @@ class Session:
             self.client, self.directory, self.acknowledger, options.publish_timeout
         )
         self.memory = MemoryBroker()
+        #: How many consumers of this process each queue has.
+        self.consumers: Counter[str] = Counter()
+        #: The queue arguments of which the log says that they have no effect.
+        self.told: set[str] = set()
         services = FanoutServices(
             self.client,
             self.directory,

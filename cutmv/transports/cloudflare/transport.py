@@ -8,7 +8,7 @@ Features
 * Supports Fanout: Yes
 * Supports Priority: Yes, opt-in
 * Supports Queue TTL: Yes, for temporary queues
-* Supports Message TTL: No
+* Supports Message TTL: Yes
 
 Connection String
 =================
@@ -36,7 +36,13 @@ from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.api import Credentials
 from cutmv.transports.cloudflare.channel import Channel
-from cutmv.transports.cloudflare.consumer import Poller, PushConsumer, ReadyQueue, Recipient
+from cutmv.transports.cloudflare.consumer import (
+    Poller,
+    PushConsumer,
+    ReadyQueue,
+    Recipient,
+    priority_of,
+)
 from cutmv.transports.cloudflare.errors import CONNECTION_ERRORS
 from cutmv.transports.cloudflare.leases import Delivery
 from cutmv.transports.cloudflare.options import Options
@@ -72,7 +78,7 @@ class Transport(virtual.Transport):
         super().__init__(client, **kwargs)
         celery_worker.attach(self.driver_type)
         self.options = Options.read(client.transport_options or {})
-        self.ready: ReadyQueue[Recipient] = ReadyQueue()
+        self.ready: ReadyQueue[Recipient] = ReadyQueue(priority_of)
         self.sources: list[Poller | PushConsumer] = []
         self._session: Session | None = None
         self._loop: Any = None
@@ -168,12 +174,25 @@ class Transport(virtual.Transport):
     # The consumer's loop.
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:  # noqa: ARG002
-        """Give one message to its consumer; raises `socket.timeout` when none comes."""
-        try:
-            recipient, ready = self.ready.get(timeout)
-        except Empty:
-            raise TimeoutError from None
-        recipient.deliver(ready)
+        """Wait for a message, and give consumers what is there, `MAX_READY` messages at most.
+
+        It ends after a message of a consumer that takes them one by one: one that acks none, as
+        it could not give back what its caller did not want. Raises `socket.timeout` where no
+        message comes.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        delivered = 0
+        while delivered < MAX_READY:
+            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                recipient, ready = self.ready.get(0 if delivered else wait)
+            except Empty:
+                if not delivered:
+                    raise TimeoutError from None
+                break
+            delivered += recipient.deliver(ready)
+            if delivered and recipient.one_by_one:
+                break
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Have `loop` call `on_readable` when there are messages."""

@@ -518,13 +518,21 @@ def test_a_reply_is_with_its_reader_when_its_sender_dies_right_after(
 
 
 @pytest.mark.parametrize("broker", ["cloudflare", HUB], indirect=True)
-def test_a_task_for_no_queue_at_all_fails(broker: tuple[str, dict[str, Any]]) -> None:
+def test_a_task_for_no_queue_at_all_waits_for_one_or_fails(
+    broker: tuple[str, dict[str, Any]],
+) -> None:
     url, options = broker
+    news = kombu.Exchange("news", type="fanout", durable=False)
+    forbidding = options | {"create_missing_queues": False}
+    with (
+        kombu.Connection(url, transport_options=forbidding) as connection,
+        pytest.raises(QueueMissing, match="typo"),
+    ):
+        connection.Producer().publish("a task", routing_key="typo")
     with kombu.Connection(url, transport_options=options) as connection:
-        news = kombu.Exchange("news", type="fanout", durable=False)
         kombu.Queue("mine", news, exclusive=True)(connection.channel()).declare()  # hub and all
-        with pytest.raises(QueueMissing, match="typo"):
-            connection.Producer().publish("a task", routing_key="typo")
+        connection.Producer().publish("a task", routing_key="typo")
+        assert connection.channel().basic_get("typo").payload == "a task"
 
 
 def test_a_binding_made_elsewhere_is_seen_by_who_publishes_to_another_target(

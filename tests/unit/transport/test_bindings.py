@@ -43,8 +43,8 @@ def test_no_ordinary_queue_is_taken_for_a_binding(name: str) -> None:
 @given(key=KEYS, other=KEYS)
 def test_a_direct_binding_takes_its_key_and_no_other(key: str, other: str) -> None:
     name = TemporaryBinding.of("", Binding("reply", "direct", key, "q"))
-    assert name.takes("direct", key)
-    assert name.takes("direct", other) == (key == other)
+    assert name.takes(key)
+    assert name.takes(other) == (key == other)
 
 
 @given(pattern=PATTERNS.map(".".join), words=WORDS)
@@ -52,9 +52,9 @@ def test_a_topic_binding_takes_at_least_what_matches(pattern: str, words: list[s
     key = ".".join(words)
     name = TemporaryBinding.of("", Binding("events", "topic", pattern, "q"))
     if matches(pattern, key):
-        assert name.takes("topic", key)
+        assert name.takes(key)
     if name.key != "a":  # short enough to be spelled out
-        assert name.takes("topic", key) == matches(pattern, key)
+        assert name.takes(key) == matches(pattern, key)
 
 
 @given(one=st.tuples(KEYS, KEYS, KEYS), other=st.tuples(KEYS, KEYS, KEYS))
@@ -68,10 +68,18 @@ def test_two_bindings_of_a_direct_exchange_never_share_a_name(
     assert len(names_) == len({one, other})
 
 
-@given(kind=KINDS, key=KEYS, routing_key=KEYS)
-def test_a_fanout_takes_everything(kind: str, key: str, routing_key: str) -> None:
-    binding = Binding("control", kind, key, "q")
-    assert TemporaryBinding.of("", binding).takes("fanout", routing_key)
+@given(key=KEYS, routing_key=KEYS)
+def test_a_fanout_takes_everything(key: str, routing_key: str) -> None:
+    binding = Binding("control", "fanout", key, "q")
+    assert TemporaryBinding.of("", binding).takes(routing_key)
+
+
+@given(kind=KINDS, key=KEYS)
+def test_a_binding_s_name_tells_the_type_of_its_exchange(kind: str, key: str) -> None:
+    name = TemporaryBinding.of("", Binding("control", kind, key, "q")).name
+    read = TemporaryBinding.read(name)
+    assert read is not None
+    assert read.type == kind
 
 
 @given(pattern=st.lists(st.sampled_from(["*", "a", "task"]), min_size=1, max_size=4), words=WORDS)

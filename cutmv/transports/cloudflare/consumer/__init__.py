@@ -7,10 +7,12 @@ Imports `edge`, `leases`, `queues`, `messages`, `api` and `celery_worker`.
 """
 
 from cutmv.transports.cloudflare.consumer.consumer import (
+    HeldMessages,
     LostDeliveries,
     MemoryConsumer,
     QueueConsumer,
     Recipient,
+    priority_of,
 )
 from cutmv.transports.cloudflare.consumer.dead_letters import DeadLetters, as_pulled, calls
 from cutmv.transports.cloudflare.consumer.intake import Intake
@@ -21,6 +23,7 @@ from cutmv.transports.cloudflare.consumer.ready_queue import ReadyQueue
 
 __all__ = [
     "DeadLetters",
+    "HeldMessages",
     "Intake",
     "LostDeliveries",
     "MemoryConsumer",
@@ -32,4 +35,5 @@ __all__ = [
     "Recipient",
     "as_pulled",
     "calls",
+    "priority_of",
 ]

@@ -13,15 +13,30 @@ from cutmv.transports.cloudflare.consumer.poller import Poller
 from cutmv.transports.cloudflare.consumer.push import PushConsumer
 from cutmv.transports.cloudflare.consumer.qos import QoS
 from cutmv.transports.cloudflare.leases import Delivery
+from cutmv.transports.cloudflare.messages import expiry, priority
 
 logger = logging.getLogger(__name__)
 
+#: Messages of temporary queues that a channel's consumers have not acked: their queue and the
+#: message, by delivery tag.
+HeldMessages = dict[str, tuple[str, dict[str, Any]]]
+
+
+def priority_of(ready: Any) -> int:
+    """Return the priority of a message of the ready queue."""
+    return priority.of(ready.message if isinstance(ready, Delivery) else ready)
+
 
 class Recipient(Protocol):
-    """Takes messages of the ready queue from the consumer's loop."""
+    """Takes messages of the ready queue from the consumer's loop.
 
-    def deliver(self, ready: Any) -> None:
-        """Take one message; called in the consumer's loop."""
+    `one_by_one` tells whether `Connection.drain_events` has to end after each of its messages.
+    """
+
+    one_by_one: bool
+
+    def deliver(self, ready: Any) -> bool:
+        """Take one message; return whether a callback got it. Called in the consumer's loop."""
 
 
 class QueueConsumer:
@@ -35,39 +50,77 @@ class QueueConsumer:
         callback: Callable[[Any], None],
     ) -> None:
         self.source: Poller | PushConsumer  # set before anything is delivered
+        self.one_by_one = no_ack or _counts_messages(callback)
         self._channel, self._qos, self._no_ack, self._callback = channel, qos, no_ack, callback
 
-    def deliver(self, ready: Delivery) -> None:
+    def deliver(self, ready: Delivery) -> bool:
         """Give a message to the callback, which will ack it."""
         if ready.lease.lost:
             self._qos.unreserve(1)
-            return
+            return False
+        if expiry.is_over(ready.message):
+            self._qos.remove_expired(ready)
+            return False
         message = self._channel.Message(ready.message, channel=self._channel)
         self._qos.hold(message, ready, fetched=True)
         if self._no_ack:
             self._qos.ack(ready.lease.lease_id)
         self._callback(message)
+        return True
 
 
 class MemoryConsumer:
     """One consumer of one temporary queue, whose messages this process holds in memory."""
 
-    def __init__(self, channel: virtual.Channel, callback: Callable[[Any], None]) -> None:
-        self._channel, self._callback = channel, callback
+    one_by_one = True
 
-    def deliver(self, ready: dict[str, Any]) -> None:
-        """Give a message to the callback; there is nothing to ack."""
-        self._callback(self._channel.Message(ready, channel=self._channel))
+    def __init__(
+        self,
+        channel: virtual.Channel,
+        held: HeldMessages,
+        queue: str,
+        no_ack: bool,
+        callback: Callable[[Any], None],
+    ) -> None:
+        self.read: Callable[[dict[str, Any]], None]  # what the memory broker calls
+        self._channel, self._held, self._queue = channel, held, queue
+        self._no_ack, self._callback = no_ack, callback
+
+    def deliver(self, ready: dict[str, Any]) -> bool:
+        """Give a message to the callback, which will ack it."""
+        if expiry.is_over(ready):
+            return False
+        message = self._channel.Message(ready, channel=self._channel)
+        if not self._no_ack:
+            self._held[str(message.delivery_tag)] = self._queue, ready
+        self._callback(message)
+        return True
 
 
 class LostDeliveries:
     """Takes the deliveries whose messages another consumer has taken over."""
 
+    one_by_one = False
+
     def __init__(self, qos: QoS) -> None:
         self._qos = qos
 
-    def deliver(self, ready: Delivery) -> None:
+    def deliver(self, ready: Delivery) -> bool:
         """Forget the message, and stop its task where that is possible."""
         lease = ready.lease
         if self._qos.lose(lease.lease_id) and celery_worker.abandon(lease.lease_id):
             logger.warning("cloudflare: the task of message %s is stopped", lease.key)
+        return False
+
+
+def _counts_messages(callback: Callable[[Any], None]) -> bool:
+    """Return whether kombu's `itermessages` waits for the messages, and counts each drain as one.
+
+    It would not yield the messages that one drain brought beyond the first.
+    """
+    callbacks = getattr(getattr(callback, "__self__", None), "callbacks", None) or ()
+    return any(
+        getattr(each, "__qualname__", "").startswith("drain_consumer.")
+        and getattr(each, "__module__", "") == "kombu.common"
+        for each in callbacks
+    )

@@ -23,6 +23,7 @@ from cutmv.transports.cloudflare.messages import (
     claim_check,
     envelope,
     eta,
+    expiry,
 )
 from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue, QueueName
 from cutmv.transports.cloudflare.runtime import in_parallel, note_trouble
@@ -52,6 +53,7 @@ class Intake:
 
     `publish` publishes messages anew to a queue, and raises a `CloudflareError` where that fails.
     `on_lost` is called with a delivery whose message another consumer has taken over.
+    `message_ttl` is for how many seconds a message may wait in the queue; none for any time.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Intake:
         claim_checks: ClaimChecks,
         dead_letters: DeadLetters,
         on_lost: Callable[[Delivery], None],
+        message_ttl: float | None = None,
     ) -> None:
         self.name = name
         self.queue = queue
@@ -72,6 +75,7 @@ class Intake:
         self._claim_checks = claim_checks
         self._dead_letters = dead_letters
         self._on_lost = on_lost
+        self._message_ttl = message_ttl
         self._allowed = MAX_RETRIES if queue.max_retries is None else queue.max_retries
 
     def admit(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -95,6 +99,7 @@ class Intake:
         deferred: list[Deferred] = []
         read = self._those(deliveries, lambda each: self._read(each, unreadable))
         read = self._those(read, lambda each: not self._remove_done(each))
+        read = self._those(read, lambda each: not self._has_expired(each))
         now = time.time()
         due = self._those(read, lambda each: not self._postpone(each, now, deferred))
         admitted = self._complete(self._untaken(due, deferred, unreadable), unreadable)
@@ -145,6 +150,15 @@ class Intake:
         if not self._acknowledger.is_done(delivery):
             return False
         logger.info("cloudflare: message %s is done, and its copy removed", delivery.lease.key)
+        self._acknowledger.ack(delivery)
+        return True
+
+    def _has_expired(self, delivery: Delivery) -> bool:
+        """Remove a message whose TTL is over; return whether it is."""
+        expiry.limit(delivery.message, delivery.entry.get("timestamp_ms"), self._message_ttl)
+        if not expiry.is_over(delivery.message):
+            return False
+        logger.debug("cloudflare: message %s of %r has expired", delivery.lease.key, self.name)
         self._acknowledger.ack(delivery)
         return True
 

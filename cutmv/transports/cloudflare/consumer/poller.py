@@ -87,6 +87,11 @@ class Poller:
         """Whether the poller has been told to stop."""
         return self._thread.stopping.is_set()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the poller has stopped, and its thread has ended."""
+        return self.stopped and not self._thread.alive
+
     def start(self) -> None:
         """Start pulling."""
         self._thread.start()
@@ -171,9 +176,7 @@ class Poller:
                 raise
             self._qos.unreserve(room - len(deliveries))
             if self.stopped:
-                self._qos.unreserve(len(deliveries))
-                for delivery in deliveries:
-                    self._acknowledger.requeue(delivery)
+                self._qos.give_back(deliveries)
                 return
             self.busy = bool(pulled)
             if deliveries:

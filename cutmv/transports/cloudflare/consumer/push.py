@@ -82,6 +82,11 @@ class PushConsumer:
         """Whether messages wait."""
         return len(self._line) > 0
 
+    @property
+    def ended(self) -> bool:
+        """Whether it takes no messages any more."""
+        return self.stopped
+
     def start(self) -> None:
         """Start taking messages; raises as `PushServer.attach` does."""
         try:

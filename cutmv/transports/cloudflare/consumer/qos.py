@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from kombu.transport import virtual
@@ -68,6 +68,8 @@ class QoS(virtual.QoS):
         self._dropped: deque[str] = deque()
         self._returning = False
         self._on_empty: deque[Callable[[], None]] = deque()
+        #: Whether messages were returned since this was last cleared.
+        self.returned = False
 
     # Called by kombu.
 
@@ -100,6 +102,7 @@ class QoS(virtual.QoS):
         """Have the message returned to the queue at once, or removed."""
         delivery = self._drop(delivery_tag)
         if delivery and requeue:
+            self.returned = True
             self._acknowledger.requeue(delivery)
         elif delivery:
             self._acknowledger.reject(delivery)
@@ -235,6 +238,17 @@ class QoS(virtual.QoS):
                 self._ahead -= count
                 if self._waiting:
                     self._change.notify_all()
+
+    def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Return messages to their queue that were fetched, and that no consumer will be given."""
+        self.unreserve(len(deliveries))
+        for delivery in deliveries:
+            self._acknowledger.requeue(delivery)
+
+    def remove_expired(self, delivery: Delivery) -> None:
+        """Have a fetched message removed whose TTL is over."""
+        self.unreserve(1)
+        self._acknowledger.ack(delivery)
 
     def wake(self) -> None:
         """Have the pollers that wait check whether they have been stopped."""

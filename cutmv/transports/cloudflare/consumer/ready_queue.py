@@ -6,24 +6,28 @@ import contextlib
 import socket
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from queue import Empty
 from typing import Any, Generic, TypeVar
+
+from cutmv.transports.cloudflare.messages import priority
 
 C = TypeVar("C")
 
 
 class ReadyQueue(Generic[C]):
-    """Holds ready messages for several consumers, and gives them out in turn.
+    """Holds ready messages for several consumers, and gives them out by priority, then in turn.
 
-    Any thread may put messages; one thread takes them. A loop that polls file descriptors watches
-    `fileno`; a loop that blocks calls `get`.
+    `priority_of` returns a message's priority: 0 is the most urgent. Any thread may put messages;
+    one thread takes them. A loop that polls file descriptors watches `fileno`; a loop that blocks
+    calls `get`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, priority_of: Callable[[Any], int] = lambda _: 0) -> None:
+        self._priority_of = priority_of
         self._change = threading.Condition()
-        self._ready: OrderedDict[C, deque[Any]] = OrderedDict()
+        self._ready: OrderedDict[C, priority.Waiting[Any]] = OrderedDict()
         self._error: Exception | None = None
         self._reader: socket.socket | None = None
         self._writer: socket.socket | None = None
@@ -43,7 +47,11 @@ class ReadyQueue(Generic[C]):
         """Add messages for the loop to take."""
         with self._change:
             was_empty = not self._ready
-            self._ready.setdefault(consumer, deque()).extend(messages)
+            waiting = self._ready.setdefault(consumer, priority.Waiting())
+            for message in messages:
+                waiting.add(message, self._priority_of(message))
+            if not waiting:
+                del self._ready[consumer]
             if was_empty:
                 self._wake()
 
@@ -54,7 +62,9 @@ class ReadyQueue(Generic[C]):
             self._wake()
 
     def get(self, timeout: float | None) -> tuple[C, Any]:
-        """Take a message, from each consumer in its turn; wait up to `timeout` seconds.
+        """Take a message: the most urgent, and of equal ones from each consumer in its turn.
+
+        Waits up to `timeout` seconds for one.
 
         Raises `queue.Empty`, or the error left by `fail`.
         """
@@ -65,8 +75,9 @@ class ReadyQueue(Generic[C]):
                     error, self._error = self._error, None
                     raise error
                 if self._ready:
-                    consumer, messages = next(iter(self._ready.items()))
-                    message = messages.popleft()
+                    consumer = min(self._ready, key=lambda each: self._ready[each].first)
+                    messages = self._ready[consumer]
+                    message = messages.take()
                     if messages:
                         self._ready.move_to_end(consumer)
                     else:

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, ObjectStoreError
-from cutmv.transports.cloudflare.fanout.memory import MemoryBroker
+from cutmv.transports.cloudflare.fanout.memory import UNUSED_AFTER, MemoryBroker
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
-from cutmv.transports.cloudflare.messages import ClaimChecks, claim_check, envelope
+from cutmv.transports.cloudflare.messages import ClaimChecks, claim_check, envelope, expiry
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import (
     Binding,
@@ -63,7 +63,8 @@ class PollerOwner(Protocol):
 class BindingPoller:
     """Pulls one binding queue while its temporary queue has a reader.
 
-    `expires` is after how many seconds without a reader the binding is closed, none for never.
+    `expires` is after how many seconds without a reader the binding is closed; with none that is so
+    only after `UNUSED_AFTER` seconds for a queue that has had a reader.
     `made` tells whether this process created the binding queue, and `sent_to` whether it has put a
     task there, which another process may be about to take.
     """
@@ -99,16 +100,17 @@ class BindingPoller:
     def _run(self) -> None:
         options, stopping = self._services.options, self._thread.stopping
         pause, failures = options.polling_interval_min, 0
-        read_at = time.monotonic()
         while not stopping.is_set():
             if not self._services.memory.is_read(self.binding.queue):
-                if self._expires and time.monotonic() - read_at > self._expires:
+                memory = self._services.memory
+                unused = UNUSED_AFTER if memory.was_read(self.binding.queue) else None
+                patience = self._expires or unused
+                if patience and memory.idle_for(self.binding.queue) > patience:
                     self._owner.expire(self.binding.queue)
                     return
                 pause = options.polling_interval_min
                 stopping.wait(pause)
                 continue
-            read_at = time.monotonic()
             try:
                 count = self.pull(MAX_PULL)
             except NotFound:
@@ -162,12 +164,18 @@ class BindingPoller:
         except (ValueError, TypeError, KeyError, ObjectStoreError) as error:
             logger.error("cloudflare: a message to %s is dropped: %s", self.binding.queue, error)
             return None
+        expiry.limit(
+            message,
+            entry.get("timestamp_ms"),
+            self._services.memory.message_ttl(self.binding.queue),
+        )
         return message
 
     def _is_bound(self, message: dict[str, Any]) -> bool:
-        pattern = self.binding.pattern
-        key = str(message["properties"]["delivery_info"].get("routing_key") or "")
-        return pattern is None or matches(pattern, key)
+        pattern, info = self.binding.pattern, message["properties"]["delivery_info"]
+        if pattern is None or not info.get("exchange"):  # the default exchange has no patterns
+            return True
+        return matches(pattern, str(info.get("routing_key") or ""))
 
     def _reopen(self) -> None:
         """Create the binding queue again: another process reaped it, or an operator deleted it."""

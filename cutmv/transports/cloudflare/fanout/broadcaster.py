@@ -122,27 +122,27 @@ class Broadcaster:
         targets = self._remote.targets(message)
         if routed and not targets:
             return True
-        if not targets and message.type == "direct" and self._may_lack_binding(message):
+        if not targets and message.type in ("direct", "") and self._may_lack_binding(message):
             self._directory.refresh(LIST_BELIEVED_FOR_REPLIES, deadline)
             targets = self._remote.targets(message)
-        failure: CloudflareError | None = None
+        failure, delivered = None, False
         for binding, queue_id in targets.items():
             try:
-                self._remote.publish(
+                delivered |= self._remote.publish(
                     binding, queue_id, [self._claim_checks.fit(message.text)], deadline
                 )
             except CloudflareError as error:
                 failure = failure or error
         if failure is not None:
             raise failure
-        if targets:
+        if delivered:
             return True
         if not message.exchange and self._directory.knows(message.routing_key):
             # The default exchange: the key is the name of a queue, here of a durable one.
             queue_id = self._directory.get(message.routing_key, deadline).queue_id
             self._client.publish(queue_id, [(self._claim_checks.fit(message.text), None)], deadline)
             return True
-        if message.type == "direct":
+        if message.exchange and message.type in ("direct", ""):
             logger.info(
                 "cloudflare: a message to exchange %r with key %r is for no queue, and is dropped",
                 message.exchange,
@@ -157,6 +157,9 @@ class Broadcaster:
         """
         if self._hub is None:
             return None
+        if not message.type:  # another client has declared the exchange, with one type
+            tries = map(self.publish_by_hub, message.of_each_type())
+            return next((routed for routed in tries if routed or routed is None), 0)
         self._hub.start()
         text = message.text
         if message.type == "direct" and self._hub.connected and not fits(text):

@@ -17,7 +17,7 @@ from cutmv.transports.cloudflare.errors import (
     QueueMissing,
 )
 from cutmv.transports.cloudflare.fanout.binding_poller import BindingPoller, FanoutServices
-from cutmv.transports.cloudflare.messages import claim_check, envelope
+from cutmv.transports.cloudflare.messages import claim_check, envelope, expiry
 from cutmv.transports.cloudflare.queues import Binding, TemporaryBinding, binding_retention
 from cutmv.transports.cloudflare.runtime import run_aside
 
@@ -86,6 +86,7 @@ class TemporaryQueues:
         hub = self._hub
         if hub is not None:
             hub.bind(binding)
+            hub.bind(_by_name(binding.queue))
         self._open(binding, expires, needed=hub is None or not hub.connected)
 
     def _open(self, binding: Binding, expires: float | None, *, needed: bool) -> None:
@@ -124,6 +125,8 @@ class TemporaryQueues:
     def arrive(self, queue: str, message: dict[str, Any]) -> None:
         """Give a message to a temporary queue, unless a copy of it came before."""
         publish_id = envelope.publish_id(message)
+        if not self._memory.has(queue) or expiry.is_over(message):
+            return
         with self._lock:
             seen = self._seen.setdefault(queue, OrderedDict())
             if publish_id in seen:
@@ -214,7 +217,7 @@ class TemporaryQueues:
         pollers = self._of(queue)
         if not pollers:
             bound = [binding for binding in list(self._wanted) if binding.queue == queue]
-            for binding in bound or [Binding("", "direct", queue, queue)]:
+            for binding in bound or [_by_name(queue)]:
                 self._open(binding, self._memory.expires(queue), needed=True)
             pollers = self._of(queue)
         if not pollers:
@@ -245,8 +248,9 @@ class TemporaryQueues:
             return [poller for each, poller in self._pollers.items() if each.queue == queue]
 
     def expire(self, queue: str) -> None:
-        """Close the bindings of a temporary queue that has had no reader for too long."""
+        """Delete a temporary queue that has had no reader for too long."""
         self.unbind(queue, force=False)
+        self._memory.delete_unused(queue)
 
     def unbind(
         self, queue: str | None = None, binding: Binding | None = None, *, force: bool = True
@@ -262,6 +266,8 @@ class TemporaryQueues:
             self._seen.pop(each.queue, None)
             if self._hub is not None:
                 self._hub.unbind(each)
+                if not any(other.queue == each.queue for other in self._wanted):
+                    self._hub.unbind(_by_name(each.queue))
         with self._lock:
             closing = [
                 self._pollers.pop(each)
@@ -292,3 +298,8 @@ class TemporaryQueues:
         if poller.sent_to or not poller.made:
             return False
         return not self._client.backlog(poller.queue_id, deadline).count
+
+
+def _by_name(queue: str) -> Binding:
+    """Return the binding by which the default exchange leads to a queue."""
+    return Binding("", "direct", queue, queue)

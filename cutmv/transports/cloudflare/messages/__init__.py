@@ -1,13 +1,22 @@
 """Messages: their text, when they are due, and the claim check of those that are too large.
 
 `limits` holds Cloudflare's limits, `envelope` turns a kombu message into text and back, `eta` tells
-when it is due, and `outgoing` is a message on its way to a queue. `claim_check` keeps large
+when it is due, `expiry` until when it may be delivered, `priority` orders those that wait, and
+`outgoing` is a message on its way to a queue. `claim_check` keeps large
 messages in an object store: `object_store` is the interface, `r2_store` and `directory_store`
 implement it, `stores` opens the one that a URL names, and `r2` makes the S3 client. Imports
 `errors`, `options` and `runtime`.
 """
 
-from cutmv.transports.cloudflare.messages import claim_check, envelope, eta, limits, object_keys
+from cutmv.transports.cloudflare.messages import (
+    claim_check,
+    envelope,
+    eta,
+    expiry,
+    limits,
+    object_keys,
+    priority,
+)
 from cutmv.transports.cloudflare.messages.broadcast_message import BroadcastMessage
 from cutmv.transports.cloudflare.messages.claim_check import ClaimChecks
 from cutmv.transports.cloudflare.messages.envelope import Undecodable
@@ -34,11 +43,13 @@ __all__ = [
     "claim_check",
     "envelope",
     "eta",
+    "expiry",
     "expiry_rule",
     "lifecycle_rules",
     "limits",
     "object_keys",
     "opener",
+    "priority",
     "put_lifecycle_rule",
     "r2_client",
 ]

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cutmv.transports.cloudflare.errors import MessageTooLarge, ObjectStoreError, PublishFailed
-from cutmv.transports.cloudflare.messages import envelope
+from cutmv.transports.cloudflare.messages import envelope, expiry
 from cutmv.transports.cloudflare.messages.envelope import Undecodable
 from cutmv.transports.cloudflare.messages.limits import MAX_MESSAGE, size
 from cutmv.transports.cloudflare.messages.object_keys import (
@@ -152,6 +152,7 @@ class ClaimChecks:
             "headers": {k: v for k, v in message["headers"].items() if k in REFERENCE_HEADERS},
             "properties": {},
             "id": message["id"],
+            **{key: message[key] for key in (expiry.UNTIL_KEY,) if key in message},
             "large": {"store": self._url, "key": key, "bytes": len(data), "at": int(time.time())},
         }
         small = envelope.encode(reference)

@@ -1,11 +1,13 @@
 """The account's queues: their names, their bindings, and their settings.
 
-`names` maps kombu's names to Cloudflare's, `bindings` encodes bindings in names, `consumer_policy`
-decides the consumer and settings of a queue, `directory` finds and creates queues, and
-`binding_table` keeps the bindings of durable queues. Imports `api`, `errors` and `options`.
+`names` maps kombu's names to Cloudflare's, `bindings` encodes bindings in names, `arguments` reads
+those of a declaration, `consumer_policy` decides the consumer and settings of a queue, `directory`
+finds and creates queues, and `binding_table` keeps the bindings of durable queues. Imports `api`,
+`errors` and `options`.
 """
 
-from cutmv.transports.cloudflare.queues import names
+from cutmv.transports.cloudflare.queues import arguments, names
+from cutmv.transports.cloudflare.queues.arguments import QueueArguments
 from cutmv.transports.cloudflare.queues.binding_table import BindingTable
 from cutmv.transports.cloudflare.queues.bindings import (
     Binding,
@@ -13,6 +15,7 @@ from cutmv.transports.cloudflare.queues.bindings import (
     TemporaryBinding,
     exchange_digest,
     matches,
+    queue_digest,
     stands_for_binding,
 )
 from cutmv.transports.cloudflare.queues.consumer_policy import (
@@ -37,13 +40,16 @@ __all__ = [
     "DurableBinding",
     "PriorityLevel",
     "Queue",
+    "QueueArguments",
     "QueueDirectory",
     "QueueName",
     "TemporaryBinding",
+    "arguments",
     "binding_retention",
     "exchange_digest",
     "matches",
     "names",
     "pull_consumer",
+    "queue_digest",
     "stands_for_binding",
 ]

@@ -39,23 +39,27 @@ class BindingTable:
         self._table_of: object = None  # the revision of the directory that it was made from
         self._warned = False
 
-    def bind(self, binding: Binding) -> None:
-        """Make a binding visible to every process.
+    def bind(self, binding: Binding) -> bool:
+        """Make a binding visible to every process; return whether it is.
 
         That is not possible where the token may not create queues, or the pattern is too long for
         a name: then a warning is logged once, and only processes that declare the binding know it.
         """
-        if _is_implied(binding) or not self._options.fanout:
-            return
+        if _is_implied(binding):
+            return True
+        if not self._options.fanout:
+            return False
         marker = self._marker(binding)
         if not marker.tells_all:
             self._warn(f"the pattern {binding.key!r} is too long to be kept")
-            return
+            return False
         self.refresh()  # another process may have removed it since
         try:
             self._directory.add_marker(marker.name, time.monotonic() + CHANGE_TIMEOUT)
         except (AccessDenied, QueueMissing) as error:
             self._warn(str(error))
+            return False
+        return True
 
     def unbind(self, binding: Binding) -> None:
         """Remove a binding, if there is one."""
@@ -67,18 +71,29 @@ class BindingTable:
         """Remove all bindings of a queue that is deleted."""
         digest = queue_digest(self._options.queue_name_prefix, queue)
         self.refresh()
-        for known in self._directory.all:
-            marker = DurableBinding.read(known.name)
-            if marker is not None and marker.queue == digest:
-                self._directory.remove_marker(known.name, time.monotonic() + CHANGE_TIMEOUT)
+        self._remove([marker for marker in self._markers() if marker.queue == digest])
+
+    def drop_exchange(self, exchange: str) -> None:
+        """Remove all bindings to an exchange that is deleted."""
+        self.refresh()
+        self._remove(self.markers(exchange))
+
+    def markers(self, exchange: str) -> list[DurableBinding]:
+        """Return the bindings to an exchange, by the last list of queues."""
+        digest = exchange_digest(self._options.queue_name_prefix, exchange)
+        return [marker for marker in self._markers() if marker.exchange == digest]
+
+    def exchange_type(self, exchange: str) -> str | None:
+        """Return the type of an exchange, if a binding to it was there when last listed."""
+        digest = exchange_digest(self._options.queue_name_prefix, exchange)
+        bound = [marker for marker, _ in self._bound(exchange)]
+        return next(
+            (each.type for each in [*bound, *self._directory.temporary_bindings(digest)]), None
+        )
 
     def queues(self, exchange: str, exchange_type: str, routing_key: str) -> list[str]:
         """Return the durable queues that a message goes to, by the last list of queues."""
-        found = [
-            queue
-            for marker, queue in self._bound(exchange)
-            if marker.takes(exchange_type, routing_key)
-        ]
+        found = [queue for marker, queue in self._bound(exchange) if marker.takes(routing_key)]
         itself = Binding(exchange, exchange_type, routing_key, routing_key)
         if _is_implied(itself) and self._directory.knows(exchange):
             found.append(exchange)
@@ -87,6 +102,14 @@ class BindingTable:
     def refresh(self) -> None:
         """List the queues again, unless they were listed in the last `LIST_BELIEVED` seconds."""
         self._directory.refresh(LIST_BELIEVED, time.monotonic() + CHANGE_TIMEOUT)
+
+    def _markers(self) -> list[DurableBinding]:
+        read = [DurableBinding.read(known.name) for known in self._directory.all]
+        return [marker for marker in read if marker is not None]
+
+    def _remove(self, markers: list[DurableBinding]) -> None:
+        for marker in markers:
+            self._directory.remove_marker(marker.name, time.monotonic() + CHANGE_TIMEOUT)
 
     def _marker(self, binding: Binding) -> DurableBinding:
         return DurableBinding.of(self._options.queue_name_prefix, binding)
@@ -99,10 +122,10 @@ class BindingTable:
 
     def _read(self) -> dict[str, list[tuple[DurableBinding, str]]]:
         """Return the table, by exchange: each binding, and the queue whose digest it has."""
-        queues = self._directory.all
-        markers = [marker for queue in queues if (marker := DurableBinding.read(queue.name))]
+        markers = self._markers()
         named = {}
         if markers:
+            queues = self._directory.all
             names = [name for queue in queues if (name := self._directory.name_of(queue))]
             prefix = self._options.queue_name_prefix
             named = {queue_digest(prefix, name): name for name in names}

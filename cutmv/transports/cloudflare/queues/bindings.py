@@ -9,10 +9,16 @@ durable queue never holds a message, since publishers put these into the durable
     q---t EXCHANGE - QUEUE - KEY        the binding of a temporary queue
     q---b EXCHANGE - QUEUE - KEY        the binding of a durable queue
 
-EXCHANGE and QUEUE are ten hex digits of a SHA-256. KEY is ``k`` and the routing key as `names`
-spells it. A key that is too long becomes ``h`` and a digest of it; a topic's pattern that is too
-long becomes ``a``: the temporary queue's process then gets all messages of the exchange, and drops
-those that do not match. `names` gives these starts to no other name.
+EXCHANGE and QUEUE are ten hex digits of a SHA-256. KEY also tells the exchange's type, so that a
+process that never declared the exchange can publish to it:
+
+- direct: ``k`` and the routing key as `names` spells it, or ``h`` and a digest of one that is too
+  long
+- topic: ``t`` and the pattern, or ``a`` for one that is too long: the temporary queue's process
+  then gets all messages of the exchange, and drops those that do not match
+- fanout: ``f``, since keys do not count there
+
+`names` gives these starts to no other name.
 """
 
 from __future__ import annotations
@@ -31,7 +37,10 @@ NAME_DIGITS, KEY_DIGITS = 10, 24
 _MARKER_LENGTH = len(names.SPELLED_PREFIX) + 2
 _KEY_LENGTH = names.MAX_LENGTH - _MARKER_LENGTH - 2 * (NAME_DIGITS + 1)
 
-_NAME = re.compile(rf"([0-9a-f]{{{NAME_DIGITS}}})-([0-9a-f]{{{NAME_DIGITS}}})-([kha][a-z0-9-]*)")
+_NAME = re.compile(rf"([0-9a-f]{{{NAME_DIGITS}}})-([0-9a-f]{{{NAME_DIGITS}}})-([khtaf][a-z0-9-]*)")
+
+#: The type of the exchange, by the first letter of a binding queue's key.
+_TYPES = {"k": "direct", "h": "direct", "t": "topic", "a": "topic", "f": "fanout"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +95,18 @@ class _BindingName:
         found = _NAME.fullmatch(name, len(cls.marker)) if name.startswith(cls.marker) else None
         return cls(*found.groups()) if found else None
 
-    def takes(self, exchange_type: str, routing_key: str) -> bool:
-        """Return whether a message of an exchange of this type matches the binding."""
-        if exchange_type == "fanout":
+    @property
+    def type(self) -> str:
+        """The type of the exchange."""
+        return _TYPES[self.key[0]]
+
+    def takes(self, routing_key: str) -> bool:
+        """Return whether a message of the exchange with this key matches the binding."""
+        if self.type == "direct":
+            return self.key == _key("direct", routing_key)
+        if self.key in ("f", "a"):
             return True
-        if exchange_type == "direct":
-            return self.key == _key(exchange_type, routing_key)
-        return self.key == "a" or matches(names.unspell(self.key[1:]), routing_key)
+        return matches(names.unspell(self.key[1:]), routing_key)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -143,7 +157,9 @@ def _match(pattern: list[str], words: list[str]) -> bool:
 
 
 def _key(exchange_type: str, key: str) -> str:
-    spelled = "k" + names.spell(key)
+    if exchange_type == "fanout":
+        return "f"
+    spelled = ("t" if exchange_type == "topic" else "k") + names.spell(key)
     if len(spelled) <= _KEY_LENGTH:
         return spelled
     return "a" if exchange_type == "topic" else "h" + _digest(key, KEY_DIGITS)
