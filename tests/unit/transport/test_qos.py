@@ -95,10 +95,13 @@ def test_busy_queues_share_the_room_and_an_idle_one_leaves_it(acks: Acknowledger
     qos.join(one)
     qos.join(other)
 
-    other.busy = True
+    one.busy = other.busy = True
     assert qos.reserve(one) == 5
     qos.unreserve(5)
-    other.busy = False
+    one.busy = False
+    assert qos.reserve(one) == 1
+    qos.unreserve(1)
+    one.busy, other.busy = True, False
     assert qos.reserve(one) == 10
 
 

@@ -2,8 +2,9 @@
 
 `poller` pulls messages, or `push` takes those that the edge Worker pushes. `intake` sorts them,
 `dead_letters` moves those that can't be read, `ready_queue` holds messages for the consumer's loop,
-`consumer` gives them to callbacks, and `qos` keeps the prefetch limit and the unsettled messages.
-Imports `edge`, `leases`, `queues`, `messages`, `api` and `celery_worker`.
+`consumer` gives them to callbacks, `qos` keeps the prefetch limit and the unsettled messages, and
+`turns` decides which poller pulls next. Imports `edge`, `leases`, `queues`, `messages`, `api` and
+`celery_worker`.
 """
 
 from cutmv.transports.cloudflare.consumer.consumer import (

@@ -62,7 +62,7 @@ class Poller:
         on_deliveries: Callable[[list[Delivery]], None],
         on_error: Callable[[Exception], None],
     ) -> None:
-        #: Whether the last pull brought messages.
+        #: Whether the last pull brought messages, or the hub says that there are some.
         self.busy = False
         self._name = intakes[0].name
         self._intakes = intakes
@@ -192,6 +192,7 @@ class Poller:
             wait = WATCHED_INTERVAL if quiet else random.uniform(pause / 2, pause)
             if self._wake_up.wait(wait):
                 pause = self._options.polling_interval_min
+                self.busy = True  # most likely
             else:
                 pause = min(pause * 2, self._options.polling_interval_max)
 
@@ -200,6 +201,12 @@ class Poller:
 
     def _pull(self, room: int) -> tuple[list[tuple[Intake, list[dict[str, Any]]]], bool]:
         """Pull up to `room` messages, most urgent first; return whether the queues are empty."""
+        try:
+            return self._pull_levels(room)
+        finally:
+            self._qos.pulled(self)
+
+    def _pull_levels(self, room: int) -> tuple[list[tuple[Intake, list[dict[str, Any]]]], bool]:
         pulled: list[tuple[Intake, list[dict[str, Any]]]] = []
         empty = True
         for intake in self._intakes:

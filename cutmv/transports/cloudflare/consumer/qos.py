@@ -8,11 +8,12 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from kombu.transport import virtual
 
 from cutmv.transports.cloudflare import celery_worker
+from cutmv.transports.cloudflare.consumer.turns import Fetcher, Turns
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
 from cutmv.transports.cloudflare.runtime import note_trouble
 
@@ -22,24 +23,16 @@ MAX_PULL = 100
 #: Messages fetched but not yet given to a consumer that set no prefetch limit, at most.
 UNLIMITED_AHEAD = 100
 
+#: The part of the room, one in so many, that the pull of a queue takes which had no messages while
+#: others have some.
+IDLE_ROOM = 10
+
 #: Seconds after which a poller that waits for room checks whether it has been stopped.
 STOP_CHECK_INTERVAL = 1.0
 
 #: Seconds after which a poller that waits for a free process or thread of the pool looks again:
 #: nobody is told that a task which was acked early has ended.
 SLOT_CHECK_INTERVAL = 0.05
-
-
-class Fetcher(Protocol):
-    """Asks for room for messages: a poller, or a push consumer."""
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it has been told to stop."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether its queue has messages."""
 
 
 class QoS(virtual.QoS):
@@ -60,7 +53,7 @@ class QoS(virtual.QoS):
         self._change = threading.Condition()
         self._held: dict[str, tuple[Delivery, weakref.ref[Any]]] = {}
         self._ahead = 0  # asked for or fetched, but not yet given to the consumer
-        self._waiting: deque[Fetcher] = deque()
+        self._turns = Turns()
         self._full = False  # whether a poller waits for the first free place
         self._free_slots: Callable[[], int | None] = lambda: None
         self._patience = STOP_CHECK_INTERVAL
@@ -200,17 +193,17 @@ class QoS(virtual.QoS):
     def reserve(self, fetcher: Fetcher, most: int = MAX_PULL, linger: float | None = None) -> int:
         """Wait for room and return how many messages to pull, 1 to `most`; 0 when stopped.
 
-        The poller that waits longest is served first, and takes no more than its share among the
-        queues that have messages. While there is little room, it waits up to `linger` seconds
-        (none: `pull_linger`) for more, so that one call fetches what many would.
+        The pollers go in turn, those first whose queues have messages (see `Turns`), and each takes
+        no more than its share among these queues. While there is little room, it waits up to
+        `linger` seconds (none: `pull_linger`) for more, so that one call fetches what many would.
         """
         linger = self._linger if linger is None else linger
         with self._change:
-            self._waiting.append(fetcher)
+            self._turns.wait(fetcher)
             try:
                 roomy_since: float | None = None
                 while not fetcher.stopped:
-                    room = self._room() if self._waiting[0] is fetcher else 0
+                    room = self._room() if self._turns.is_next(fetcher) else 0
                     if room <= 0:
                         roomy_since = None
                         self._full = True
@@ -220,23 +213,28 @@ class QoS(virtual.QoS):
                     roomy_since = roomy_since or now
                     wait = roomy_since + linger - now
                     if room >= self._worthwhile() or wait <= 0:
-                        rivals = sum(f.busy for f in self._fetchers if f is not fetcher)
-                        count = min(most, -(-room // (1 + rivals)))
+                        count = min(most, self._share(fetcher, room))
                         self._ahead += count
+                        self._turns.start(fetcher)
                         return count
                     self._change.wait(wait)
                 return 0
             finally:
-                self._waiting.remove(fetcher)
-                if self._waiting:
+                self._turns.leave(fetcher)
+                if self._turns:
                     self._change.notify_all()
+
+    def pulled(self, fetcher: Fetcher) -> None:
+        """Note that the pull has ended for which a poller reserved room."""
+        with self._change:
+            self._turns.end(fetcher)
 
     def unreserve(self, count: int) -> None:
         """Free the room of messages that did not come, or that the consumer will not be given."""
         if count:
             with self._change:
                 self._ahead -= count
-                if self._waiting:
+                if self._turns:
                     self._change.notify_all()
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -260,6 +258,13 @@ class QoS(virtual.QoS):
         free = self._free_slots()
         return room if free is None else min(room, free - self._ahead)
 
+    def _share(self, fetcher: Fetcher, room: int) -> int:
+        """Return how much of the room a poller takes: little if its queue had no messages."""
+        rivals = sum(each.busy for each in self._fetchers if each is not fetcher)
+        if rivals and not fetcher.busy:
+            return max(1, room // IDLE_ROOM)
+        return -(-room // (1 + rivals))
+
     def _worthwhile(self) -> int:
         """Return the room for which a pull is made without waiting for more."""
         return min(MAX_PULL, max(1, (self._limit or UNLIMITED_AHEAD) // 2))
@@ -268,7 +273,7 @@ class QoS(virtual.QoS):
         held = self._held.pop(delivery_tag, None)
         if held is None:
             return None
-        if self._waiting:
+        if self._turns:
             with self._change:
                 self._freed()
         if self._on_empty and not self._held:
@@ -292,7 +297,7 @@ class QoS(virtual.QoS):
         Waking a thread for each place would cost more than the messages: the first free place
         starts the wait for more, and a worthwhile number ends it.
         """
-        if self._waiting and (self._full or self._room() >= self._worthwhile()):
+        if self._turns and (self._full or self._room() >= self._worthwhile()):
             self._full = False
             self._change.notify_all()
 
