@@ -170,6 +170,19 @@ def _apps(name: str) -> list[Any]:
     return [app for app in apps if name in app._tasks] or apps
 
 
+def present() -> bool:
+    """Return whether this process is a Celery worker."""
+    return bool(_workers)
+
+
+def forget(delivery_tag: str) -> None:
+    """Have the worker forget a task that it has reserved, and then failed with."""
+    state: Any = sys.modules["celery.worker.state"]
+    for request in {*state.reserved_requests, *state.scheduled_requests}:
+        if request.message.delivery_tag == delivery_tag:
+            state.task_ready(request)
+
+
 def running_tags() -> set[str]:
     """Return the delivery tags of the tasks that a worker in this process is running."""
     state: Any = sys.modules.get("celery.worker.state")

@@ -14,6 +14,7 @@ from cutmv.transports.cloudflare.consumer import (
     Intake,
     LostDeliveries,
     MemoryConsumer,
+    Message,
     Poller,
     PushConsumer,
     QoS,
@@ -29,6 +30,7 @@ from cutmv.transports.cloudflare.runtime import clock
 class Channel(QueueChannel):
     """A channel over Cloudflare Queues."""
 
+    Message = Message
     do_restore = False
 
     #: Whether any thread may end a message at once; see `celery_worker`.

@@ -63,6 +63,7 @@ def clock() -> float:
 def shown(error: BaseException) -> str:
     """Return an error's type and text in a line, without the secrets that it may hold."""
     text = _SECRETS.sub("***", " ".join(str(error).split()))
+    text = text.encode(errors="backslashreplace").decode()  # a lone surrogate can't be printed
     return f"{type(error).__name__}: {text}"[:SHOWN_ERROR]
 
 

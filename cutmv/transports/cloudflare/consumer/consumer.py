@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from kombu.exceptions import ChannelError, OperationalError
 from kombu.transport import virtual
 
 from cutmv.transports.cloudflare import celery_worker
@@ -13,7 +14,8 @@ from cutmv.transports.cloudflare.consumer.poller import Poller
 from cutmv.transports.cloudflare.consumer.push import PushConsumer
 from cutmv.transports.cloudflare.consumer.qos import QoS
 from cutmv.transports.cloudflare.leases import Delivery
-from cutmv.transports.cloudflare.messages import expiry, priority
+from cutmv.transports.cloudflare.messages import Undecodable, expiry, poison, priority
+from cutmv.transports.cloudflare.runtime import shown
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,23 @@ class Recipient(Protocol):
         """Take one message; return whether a callback got it. Called in the consumer's loop."""
 
 
+class Message(virtual.Message):
+    """A message that tells an error of its own from one of whoever consumes it."""
+
+    #: What reading the body has raised.
+    unreadable: Exception | None = None
+
+    def _decode(self) -> Any:
+        try:
+            payload = super()._decode()
+            if celery_worker.present():
+                poison.check_task(self.headers, payload)
+        except Exception as error:
+            self.unreadable = error
+            raise
+        return payload
+
+
 class QueueConsumer:
     """One consumer of one durable queue: its callback, and its poller or push consumer."""
 
@@ -54,18 +73,41 @@ class QueueConsumer:
         self._channel, self._qos, self._no_ack, self._callback = channel, qos, no_ack, callback
 
     def deliver(self, ready: Delivery) -> bool:
-        """Give a message to the callback, which will ack it."""
+        """Give a message to the callback, which will ack it.
+
+        An error of the callback's own is raised, except in a Celery worker, where no message may
+        end the consumer.
+        """
         if ready.lease.lost:
             self._qos.unreserve(1)
             return False
         if expiry.is_over(ready.message):
             self._qos.remove_expired(ready)
             return False
-        message = self._channel.Message(ready.message, channel=self._channel)
+        message = Message(ready.message, channel=self._channel)
         self._qos.hold(message, ready, fetched=True)
         if self._no_ack:
             self._qos.ack(ready.lease.lease_id)
-        self._callback(message)
+        try:
+            self._callback(message)
+        except (OperationalError, ChannelError, OSError):
+            raise  # of the connection, or of the pool
+        except Exception as error:
+            if not self._refuses(message, ready, error):
+                raise
+        return True
+
+    def _refuses(self, message: Message, delivery: Delivery, error: Exception) -> bool:
+        """Take a message back with which the callback failed, if the message is the reason."""
+        tag = delivery.lease.lease_id
+        if error is message.unreadable:
+            error = error if isinstance(error, Undecodable) else Undecodable(shown(error))
+        elif not celery_worker.present():
+            return False
+        if celery_worker.present():
+            celery_worker.forget(tag)
+        if self._qos.lose(tag) and delivery.on_refused is not None:
+            delivery.on_refused(delivery, error)
         return True
 
 
@@ -90,10 +132,17 @@ class MemoryConsumer:
         """Give a message to the callback, which will ack it."""
         if expiry.is_over(ready):
             return False
-        message = self._channel.Message(ready, channel=self._channel)
+        message = Message(ready, channel=self._channel)
+        tag = str(message.delivery_tag)
         if not self._no_ack:
-            self._held[str(message.delivery_tag)] = self._queue, ready
-        self._callback(message)
+            self._held[tag] = self._queue, ready
+        try:
+            self._callback(message)
+        except Exception as error:
+            if error is not message.unreadable:
+                raise
+            self._held.pop(tag, None)
+            logger.error("cloudflare: a message that can't be read is dropped: %s", shown(error))
         return True
 
 

@@ -24,9 +24,10 @@ from cutmv.transports.cloudflare.messages import (
     envelope,
     eta,
     expiry,
+    poison,
 )
 from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue, QueueName
-from cutmv.transports.cloudflare.runtime import in_parallel, note_trouble
+from cutmv.transports.cloudflare.runtime import in_parallel, note_trouble, run_aside, shown
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ INTAKE_RETRY_DELAY = 10.0
 #: The same for one that met an error which nobody expected: at first, and at most. Each time counts
 #: as a delivery, so that in the end Cloudflare moves it to the dead letters.
 UNEXPECTED_RETRY_DELAY, UNEXPECTED_RETRY_DELAY_MAX = 10.0, 300.0
+
+#: Deliveries with which a Celery worker may fail before the message is a dead letter.
+MAX_REFUSALS = 5
 
 #: Messages of a pull about which the ledger is asked concurrently.
 LEDGER_READERS = 8
@@ -125,6 +129,21 @@ class Intake:
                 self._set_back(each, error)
         return kept
 
+    def _refuse(self, delivery: Delivery, error: Exception) -> None:
+        """Take back a message with which its consumer failed; called in the consumer's loop.
+
+        One that can't be read becomes a dead letter; so does one that fails again and again.
+        """
+        unreadable = isinstance(error, Undecodable)
+        if not unreadable and delivery.attempts < MAX_REFUSALS:
+            self._set_back(delivery, error)
+            return
+        why = str(error) if unreadable else shown(error)
+        run_aside(
+            f"dead-letter-{self.queue.name}",
+            lambda: self._dead_letters.move(self.queue, [(delivery, why)]),
+        )
+
     def _set_back(self, delivery: Delivery, error: Exception) -> None:
         """Have a message that met an error which nobody expected come again later."""
         often = min(delivery.attempts - 1, 16)
@@ -137,12 +156,13 @@ class Intake:
         """Decode a delivery's message from its entry; return whether that was possible."""
         try:
             delivery.message = envelope.decode(delivery.entry)
+            poison.check(delivery.message)
         except (ValueError, TypeError, KeyError) as error:
             unreadable.append((delivery, str(error)))
             return False
         delivery.lease.key = envelope.identity(self.queue.name, delivery.entry, delivery.message)
         delivery.object_key = claim_check.key_of(delivery.message)
-        delivery.on_lost = self._on_lost
+        delivery.on_lost, delivery.on_refused = self._on_lost, self._refuse
         return True
 
     def _remove_done(self, delivery: Delivery) -> bool:

@@ -166,7 +166,10 @@ class QoS(virtual.QoS):
         return False
 
     def lose(self, delivery_tag: str) -> bool:
-        """Forget a message that another consumer has; return whether it was held."""
+        """Forget a message that another consumer has, or its consumer failed with.
+
+        Return whether it was held.
+        """
         return self._drop(delivery_tag) is not None
 
     # Called by pollers and push consumers.

@@ -12,7 +12,13 @@ from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, ObjectStoreError
 from cutmv.transports.cloudflare.fanout.memory import UNUSED_AFTER, MemoryBroker
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
-from cutmv.transports.cloudflare.messages import ClaimChecks, claim_check, envelope, expiry
+from cutmv.transports.cloudflare.messages import (
+    ClaimChecks,
+    claim_check,
+    envelope,
+    expiry,
+    poison,
+)
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import (
     Binding,
@@ -158,6 +164,7 @@ class BindingPoller:
             return None  # its removal shows that this process reads the queue
         try:
             message = envelope.decode(entry)
+            poison.check(message)
             if claim_check.is_reference(message):
                 message = self._services.claim_checks.read(entry, message)
                 delivery.object_key = claim_check.key_of(message)

@@ -17,7 +17,7 @@ from cutmv.transports.cloudflare.errors import (
     QueueMissing,
 )
 from cutmv.transports.cloudflare.fanout.binding_poller import BindingPoller, FanoutServices
-from cutmv.transports.cloudflare.messages import claim_check, envelope, expiry
+from cutmv.transports.cloudflare.messages import claim_check, envelope, expiry, poison
 from cutmv.transports.cloudflare.queues import Binding, TemporaryBinding, binding_retention
 from cutmv.transports.cloudflare.runtime import run_aside
 
@@ -140,6 +140,7 @@ class TemporaryQueues:
     def _take_hub_message(self, came: HubMessage) -> None:
         entry = {"body": came.text, "lease_id": "", "id": ""}
         message = envelope.decode(entry)
+        poison.check(message)
         if not claim_check.is_reference(message):
             self._give(came.queues, message)
             return

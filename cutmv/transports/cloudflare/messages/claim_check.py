@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cutmv.transports.cloudflare.errors import MessageTooLarge, ObjectStoreError, PublishFailed
-from cutmv.transports.cloudflare.messages import envelope, expiry
+from cutmv.transports.cloudflare.messages import envelope, expiry, poison
 from cutmv.transports.cloudflare.messages.envelope import Undecodable
 from cutmv.transports.cloudflare.messages.limits import MAX_MESSAGE, size
 from cutmv.transports.cloudflare.messages.object_keys import (
@@ -113,6 +113,7 @@ class ClaimChecks:
         except UnicodeDecodeError:
             raise Undecodable("its object is not text") from None
         message = envelope.decode({**entry, "body": text, "metadata": None})
+        poison.check(message)
         return {**message, "large": reference["large"]}
 
     def read_all(self, claims: Sequence[Claim]) -> list[Message | Exception]:

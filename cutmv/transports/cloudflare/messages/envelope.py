@@ -166,7 +166,9 @@ def decode(pulled: Mapping[str, Any]) -> dict[str, Any]:
         text = text_of(pulled)
         # kombu's reader is slower: it calls a function for each object, for types that JSON lacks.
         message = kombu_json.loads(text) if '"__type__"' in text else json.loads(text)
-    except (ValueError, TypeError, RecursionError):
+    except Undecodable:
+        raise
+    except Exception:  # kombu's reader raises whatever its types' constructors do
         raise Undecodable("it is not JSON") from None
     if not isinstance(message, dict) or "body" not in message:
         raise Undecodable("it is no kombu message")

@@ -19,7 +19,7 @@ def of(message: Mapping[str, Any]) -> int:
     """Return the priority of kombu's `message`: 0 to 9, and 0 for one that names none."""
     try:
         return max(0, min(LEAST_URGENT, int(message["properties"]["priority"])))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return 0
 
 
