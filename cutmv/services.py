@@ -26,17 +26,21 @@ class Services:
         Raises SQLAlchemyError when the database does not answer, StorageError when the folder for
         files can't be made.
         """
-        return cls(settings, JobStore(settings.database_url), open_storage(settings))
+        store = JobStore(settings.database_url)
+        return cls(settings, store, open_storage(settings, in_use=store.has_uploads()))
 
 
-def open_storage(settings: Settings) -> Storage:
-    """R2 when its keys are set, else a folder of the data directory."""
+def open_storage(settings: Settings, *, in_use: bool) -> Storage:
+    """R2 when its keys are set, else a folder of the data directory.
+
+    One that is `in_use` is not made, since it is away for a while if it is not there.
+    """
     if (
         settings.r2_access_key_id is None
         or settings.r2_secret_access_key is None
         or settings.r2_endpoint_url is None
     ):
-        return LocalStorage(settings.data_dir / FILES_FOLDER)
+        return LocalStorage(settings.data_dir / FILES_FOLDER, in_use=in_use)
     return R2Storage(
         settings.r2_bucket,
         settings.r2_endpoint_url,

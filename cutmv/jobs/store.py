@@ -77,6 +77,11 @@ class JobStore:
             raise UnknownUpload(f"There is no upload {upload_id}; it may have expired.")
         return _upload(row)
 
+    def has_uploads(self) -> bool:
+        """Whether there is any upload."""
+        with self.reading() as db:
+            return bool(db.scalar(sa.select(sa.exists().where(uploads.c.id.is_not(None)))))
+
     def has_upload(self, key: str) -> bool:
         """Whether the stored file `key` belongs to an upload."""
         with self.reading() as db:

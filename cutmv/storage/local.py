@@ -1,5 +1,6 @@
 """The storage of one machine: objects as files of a local directory."""
 
+import logging
 import mimetypes
 import os
 import shutil
@@ -22,6 +23,8 @@ from cutmv.storage.base import (
 #: The folder, inside the root, of files that are still being written; no key starts with a dot.
 PARTIAL_FOLDER = ".partial"
 
+log = logging.getLogger(__name__)
+
 
 class LocalStorage:
     """A directory; each object is a file, which appears there by one rename, whole and synced.
@@ -29,11 +32,18 @@ class LocalStorage:
     >>> storage = LocalStorage(Path("/var/lib/cutmv/files"))
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, in_use: bool = False) -> None:
+        """Make the folder `root`, unless it is `in_use`: an empty one would hide what is away."""
         self._root = root
         self._partial = root / PARTIAL_FOLDER
-        with self._errors("make"):
-            self._partial.mkdir(parents=True, exist_ok=True)
+        if not in_use:
+            with self._errors("make"):
+                self._partial.mkdir(parents=True, exist_ok=True)
+        elif not self._partial.is_dir():
+            log.warning(
+                "%s is not there: mount the disk that it is on. If it was deleted: mkdir -p %s",
+                *(self._partial, self._partial),
+            )
 
     def put_stream(self, key: str, stream: IO[bytes], *, content_type: str, max_bytes: int) -> int:
         """See Storage. The content type is kept in the key's extension, if anywhere."""

@@ -5,12 +5,13 @@ import logging
 import socket
 import struct
 import threading
+from collections.abc import Callable
 
 from flask import Blueprint, Flask, json, request
 from flask_sock import Sock
 from simple_websocket import ConnectionClosed, Server
 
-from cutmv.jobs import UnknownJob
+from cutmv.jobs import DATABASE_AWAY, Job, JobStore, UnknownJob
 from cutmv.progress import follow
 from cutmv.web.state import web
 
@@ -85,7 +86,7 @@ def _follow(client: Server, job_id: str) -> int:
         client.input_buffer.clear()
         return not client.connected or here.stopping.is_set()
 
-    messages = follow(lambda: here.services.store.job(job_id), here.feed, stopped=stopped)
+    messages = follow(_loader(here.services.store, job_id), here.feed, stopped=stopped)
     try:
         for message in messages:
             client.send(json.dumps(message or {"type": "ping"}))
@@ -98,6 +99,21 @@ def _follow(client: Server, job_id: str) -> int:
         log.exception("the WebSocket of job %s failed", job_id)
         return CLOSE_INTERNAL_ERROR
     return CLOSE_GOING_AWAY if here.stopping.is_set() else CLOSE_NORMAL
+
+
+def _loader(store: JobStore, job_id: str) -> Callable[[], Job]:
+    """What loads a job; while the database is away, as it was before."""
+    latest: list[Job] = []
+
+    def load() -> Job:
+        try:
+            latest[:] = [store.job(job_id)]
+        except DATABASE_AWAY:
+            if not latest:
+                raise
+        return latest[0]
+
+    return load
 
 
 def _end(client: Server, code: int) -> None:

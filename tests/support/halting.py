@@ -2,7 +2,8 @@
 
 `celery -A tests.support.halting worker` and `gunicorn tests.support.halting:web`; HALT_DIR is the
 folder by which the test and the processes talk. The step at position N of a job halts at the Nth of
-POINTS, once; steps behind them do not halt.
+POINTS, once; steps behind them do not halt. In the web process a job halts on its way to the broker
+whose upload's name begins with one of WEB_POINTS.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from cutmv.app import app
-from cutmv.dispatch import local_runner
-from cutmv.jobs import Claims
+from cutmv.dispatch import Dispatcher, local_runner
+from cutmv.jobs import Backlog, Claims, Job
 from cutmv.jobs.tables import steps
 from cutmv.services import services
 from cutmv.storage import LocalStorage, R2Storage
 from cutmv.worker import step as running
 
-__all__ = ["POINTS", "app", "halt", "web"]
+__all__ = ["POINTS", "WEB_POINTS", "app", "halt", "web"]
 
 POINTS = (
     "before the claim",
@@ -35,6 +36,8 @@ POINTS = (
     "before the step is done",
     "after the step is done",
 )
+#: A job that is kept and not sent; one that is sent, which is not noted yet.
+WEB_POINTS = ("kept", "noted")
 #: Seconds after which a step goes on whatever the test does.
 LONGEST_S = 240.0
 
@@ -77,6 +80,17 @@ def _run(run: Callable[..., Any]) -> Callable[..., Any]:
     return halting
 
 
+def _send(send: Callable[..., Any]) -> Callable[..., Any]:
+    def halting(self: Dispatcher, job: Job, steps: Any) -> Any:
+        name = job.upload.filename
+        _here.step_id = _here.job_id = name
+        _here.point = next((point for point in WEB_POINTS if name.startswith(point)), None)
+        halt("kept")
+        return send(self, job, steps)
+
+    return halting
+
+
 def _around(
     function: Callable[..., Any], before: str | None, after: str | None = None
 ) -> Callable[..., Any]:
@@ -111,4 +125,6 @@ for storage in (LocalStorage, R2Storage):
 _patch(
     Claims, "finish", _around(Claims.finish, "before the step is done", "after the step is done")
 )
+_patch(Dispatcher, "send", _send(Dispatcher.send))
+_patch(Backlog, "sent", _around(Backlog.sent, "noted"))
 _patch(local_runner, "MAX_STEPS_AT_ONCE", len(POINTS))

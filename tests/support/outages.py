@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from cutmv.jobs import JobStore
 from cutmv.jobs.tables import steps
 from tests.support.emulator import EmulatorProcess
-from tests.support.halting import POINTS
+from tests.support.halting import POINTS, WEB_POINTS
 from tests.support.processes import free_port, slowness, wait_for
 from tests.support.redis import RedisServer
 from tests.support.s3 import BUCKET, KEY_ID, SECRET, Line
@@ -41,6 +41,7 @@ class Deployment:
         self.database_url = f"sqlite:///{stack.folder / 'data' / 'cutmv.db'}"
         self._halt_dir = stack.folder / "halt"
         self._halt_dir.mkdir()
+        self._outages = 0
         stack.env["HALT_DIR"] = str(self._halt_dir)
         stack.app, stack.web_app = "tests.support.halting", "tests.support.halting:web()"
 
@@ -67,43 +68,74 @@ class Deployment:
             60 * slowness(),
             f"each step is at its point\n{stack.logs}",
         )
-        mend = self.neighbours[neighbour]()
-        cut_at = time.monotonic()
-        if deadly:
-            self._replace_runner()
-        (self._halt_dir / f"{job['id']} go").touch()
-        second: list[dict[str, Any]] = []
-        client = threading.Thread(target=lambda: second.append(self._new_job()))
-        client.start()
-        time.sleep(max(0.0, cut_at + seconds - time.monotonic()))
-        mend()
-        returned = time.monotonic()
-        client.join(SOON_S * slowness())
-        assert second, f"{neighbour}: no job was accepted\n{stack.logs}"
-        for each in (job, second[0]):
+        with ThreadPoolExecutor() as clients:
+            others = [] if deadly else self._halted_clients(clients)
+            mend = self.neighbours[neighbour]()
+            cut_at = time.monotonic()
+            if deadly:
+                self._replace_runner()
+            for halted in self._halt_dir.glob("* reached"):
+                self._go(halted.name.removesuffix(" reached"))
+            self._go(job["id"])
+            others.append(clients.submit(self._new_job))
+            time.sleep(max(0.0, cut_at + seconds - time.monotonic()))
+            mend()
+            returned = time.monotonic()
+            accepted = [each.result(SOON_S * slowness()) for each in others]
+        for each in (job, *accepted):
             ended = stack.ended(each["id"])
             self._check(ended, neighbour, most_attempts=2 if deadly else 1)
         took_s = time.monotonic() - returned
         assert took_s < SOON_S * slowness(), f"{neighbour}: {took_s:.0f} s\n{stack.logs}"
         return f"{stack.mode:10} {neighbour:9} {seconds:3.0f} s: {took_s:5.1f} s after its return"
 
-    def _new_job(self) -> dict[str, Any]:
+    def _halted_clients(self, clients: ThreadPoolExecutor) -> list[Future[dict[str, Any]]]:
+        """People in the middle of an upload, and of sending a job, at each point of that."""
+        self._outages += 1
+        names = [f"{point}-{self._outages}.mp4" for point in WEB_POINTS]
+        others = [clients.submit(self._new_job, name) for name in names]
+        half = f"half-{self._outages}.mp4"
+        others.append(clients.submit(self._new_job, half, self._in_halves(half)))
+        for name in (*names, half):
+            wait_for((self._halt_dir / f"{name} reached").exists, 60, f"{name} is at its point")
+        return others
+
+    def _in_halves(self, name: str) -> Iterator[bytes]:
+        content = self.video.read_bytes()
+        yield content[: len(content) // 2]
+        (self._halt_dir / f"{name} reached").touch()
+        wait_for((self._halt_dir / f"{name} go").exists, 60)
+        yield content[len(content) // 2 :]
+
+    def _new_job(
+        self, name: str = "song.mp4", content: Iterator[bytes] | None = None
+    ) -> dict[str, Any]:
         """Upload and submit as a patient person does: again while the answer is 503."""
-        url = self.stack.url
+        url, upload_id = self.stack.url, None
+        length = {"content-length": str(self.video.stat().st_size)}
         while True:
-            answer = httpx.post(
-                f"{url}/api/uploads?filename=song.mp4", content=self.video.read_bytes(), timeout=120
-            )
-            if answer.status_code == 201:
-                wanted = {"upload_id": answer.json()["id"], "clips": ["0-1", "1-2"]}
-                # The points are for the other job.
+            if upload_id is None:
+                answer = httpx.post(
+                    f"{url}/api/uploads?filename={name}",
+                    content=content or self.video.read_bytes(),
+                    headers=length,
+                    timeout=120,
+                )
+                content = None
+                upload_id = answer.json().get("id")
+            else:
+                wanted = {"upload_id": upload_id, "clips": ["0-1", "1-2"]}
                 answer = httpx.post(f"{url}/api/jobs", json=wanted, timeout=120)
-            if answer.status_code == 201:
-                job = dict(answer.json())
-                (self._halt_dir / f"{job['id']} go").touch()
-                return job
-            assert answer.status_code == 503, answer.text
-            time.sleep(0.5)
+                if answer.status_code == 201:
+                    job = dict(answer.json())
+                    self._go(job["id"])  # the points are for another job's steps
+                    return job
+            assert answer.status_code in (201, 503), answer.text
+            if answer.status_code == 503:
+                time.sleep(0.5)
+
+    def _go(self, name: str) -> None:
+        (self._halt_dir / f"{name} go").touch()
 
     def _replace_runner(self) -> None:
         if self.stack.mode == "eager":
@@ -112,7 +144,7 @@ class Deployment:
             self.stack.start_web()
         else:
             self.stack.workers[-1].kill()
-            self.stack.start_worker("-c", str(len(POINTS)))
+            self.stack.start_worker("-c", str(len(POINTS)), ready=False)
 
     def _check(self, job: dict[str, Any], neighbour: str, *, most_attempts: int) -> None:
         told = f"{neighbour}\n{self.stack.logs}"

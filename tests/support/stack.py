@@ -33,14 +33,15 @@ class Stack:
         self.url = ""
         self._port = 0
 
-    def start_worker(self, *options: str) -> Process:
-        """Start a `celery -A cutmv worker`, and return when it takes tasks."""
+    def start_worker(self, *options: str, ready: bool = True) -> Process:
+        """Start a `celery -A cutmv worker`; return when it takes tasks, if it is to be ready."""
         number = len(self.workers) + 1
         argv = ["celery", "-A", self.app, "worker", "-l", "INFO", "-c", "2", "-n", f"w{number}@%h"]
         log = self.folder / f"worker{number}.log"
         worker = Process.python([*argv, *options], self.env, log)
         self.workers.append(worker)
-        worker.wait_for_log(" ready.")
+        if ready:
+            worker.wait_for_log(" ready.")
         return worker
 
     def start_web(self) -> None:

@@ -10,14 +10,19 @@ from cutmv.jobs import doctor_key
 from cutmv.ops.bucket_plan import BucketDenied, BucketPlanner, origins
 from cutmv.ops.checks.planned import PROVISION_ADVICE, finding_of
 from cutmv.ops.finding import Finding, ok, problem, skipped
-from cutmv.services import open_storage
+from cutmv.services import FILES_FOLDER, open_storage
 from cutmv.storage import Storage, StorageError
 from cutmv.transports.cloudflare.options import Options
 
 
 def bucket(settings: Settings, options: Options | None) -> Iterator[Finding]:
     """Whether objects can be written, read and not replaced; and the bucket's rules."""
-    storage = open_storage(settings)
+    storage = open_storage(settings, in_use=True)
+    folder = settings.data_dir / FILES_FOLDER
+    if not settings.uses_r2 and not folder.exists():
+        found = f"{folder} is not there; the first start makes it"
+        yield skipped("files", found, "if uploads were kept in it, mount the disk that it is on")
+        return
     if not settings.uses_r2:
         yield skipped("bucket", "files are kept in the data directory: no R2_ACCESS_KEY_ID is set")
         yield from _writes("files", storage, "see to the data directory's permissions and space")
