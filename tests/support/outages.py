@@ -70,6 +70,7 @@ class Deployment:
         )
         with ThreadPoolExecutor() as clients:
             others = [] if deadly else self._halted_clients(clients)
+            watcher = None if deadly else clients.submit(stack.watch, job["id"])
             mend = self.neighbours[neighbour]()
             cut_at = time.monotonic()
             if deadly:
@@ -86,6 +87,9 @@ class Deployment:
             ended = stack.ended(each["id"])
             self._check(ended, neighbour, most_attempts=2 if deadly else 1)
         took_s = time.monotonic() - returned
+        if watcher is not None:
+            last = watcher.result(SOON_S)[-1]
+            assert (last["type"], last["job"]["state"]) == ("snapshot", "done"), neighbour
         assert took_s < SOON_S * slowness(), f"{neighbour}: {took_s:.0f} s\n{stack.logs}"
         return f"{stack.mode:10} {neighbour:9} {seconds:3.0f} s: {took_s:5.1f} s after its return"
 

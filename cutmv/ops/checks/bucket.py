@@ -17,17 +17,16 @@ from cutmv.transports.cloudflare.options import Options
 
 def bucket(settings: Settings, options: Options | None) -> Iterator[Finding]:
     """Whether objects can be written, read and not replaced; and the bucket's rules."""
-    storage = open_storage(settings, in_use=True)
-    folder = settings.data_dir / FILES_FOLDER
-    if not settings.uses_r2 and not folder.exists():
-        found = f"{folder} is not there; the first start makes it"
-        yield skipped("files", found, "if uploads were kept in it, mount the disk that it is on")
-        return
     if not settings.uses_r2:
         yield skipped("bucket", "files are kept in the data directory: no R2_ACCESS_KEY_ID is set")
+        folder = settings.data_dir / FILES_FOLDER
+        if not folder.exists():
+            yield ok("files", f"{folder} is not there yet; a start without uploads makes it")
+            return
+        storage = open_storage(settings, in_use=True)
         yield from _writes("files", storage, "see to the data directory's permissions and space")
         return
-    what = f"bucket {settings.r2_bucket}"
+    what, storage = f"bucket {settings.r2_bucket}", open_storage(settings, in_use=True)
     planned = BucketPlanner(settings, options, origins(settings))
     try:
         if not planned.is_there():

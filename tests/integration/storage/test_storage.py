@@ -11,8 +11,17 @@ import boto3
 import httpx
 import pytest
 
-from cutmv.storage import LocalStorage, ObjectNotFound, R2Storage, Storage, StorageError, TooLarge
+from cutmv.storage import (
+    LocalStorage,
+    ObjectNotFound,
+    R2Storage,
+    Storage,
+    StorageError,
+    StorageUnavailable,
+    TooLarge,
+)
 from cutmv.storage.r2 import PART_BYTES
+from tests.support.gate import Gate
 from tests.support.processes import free_port
 from tests.support.s3 import BUCKET, SECRET
 
@@ -186,8 +195,44 @@ def test_an_error_of_r2_is_one_line_without_the_secret(s3_url: str) -> None:
 def test_an_unreachable_r2_is_a_storage_error() -> None:
     storage = R2Storage(BUCKET, f"http://127.0.0.1:{free_port()}", "key", SECRET)
 
-    with pytest.raises(StorageError, match="EndpointConnectionError"):
+    with pytest.raises(StorageUnavailable, match="EndpointConnectionError"):
         storage.check()
+
+
+@pytest.mark.parametrize("status", [500, 503, 429, 403])
+def test_an_r2_that_can_not_answer_now_is_away_and_one_that_refuses_is_not(
+    s3_url: str, status: int
+) -> None:
+    gate = Gate(s3_url, lambda *_: (status, "<Error><Code>Told</Code></Error>"))
+    storage = R2Storage(BUCKET, gate.url, "key", SECRET)
+
+    with pytest.raises(StorageError) as caught:
+        storage.stat("a/b")
+
+    assert isinstance(caught.value, StorageUnavailable) is (status != 403)
+    assert not isinstance(caught.value, ObjectNotFound)
+    gate.close()
+
+
+def test_a_folder_that_is_away_loses_no_object(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "files")
+    storage.put_stream("uploads/u1/s", io.BytesIO(b"0123"), content_type="x/y", max_bytes=4)
+    (tmp_path / "files").rename(tmp_path / "away")
+    new = {"content_type": "x/y", "max_bytes": 4}
+
+    for each in (storage, LocalStorage(tmp_path / "files", in_use=True)):
+        for call in (
+            lambda each=each: each.stat("uploads/u1/s"),
+            lambda each=each: each.put_stream("uploads/u2/s", io.BytesIO(b"0123"), **new),
+            lambda each=each: _read(each, "uploads/u1/s"),
+            each.check,
+        ):
+            with pytest.raises(StorageUnavailable, match="its folder is gone"):
+                call()
+    assert not (tmp_path / "files").exists()
+
+    (tmp_path / "away").rename(tmp_path / "files")
+    assert _read(storage, "uploads/u1/s") == b"0123"
 
 
 def test_a_range_past_the_end_is_empty(storage: Storage) -> None:
