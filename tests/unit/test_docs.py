@@ -68,3 +68,18 @@ def test_the_glossary_is_alphabetical_and_one_sentence_a_term() -> None:
     assert len(rows) == text.count("| **") > 40
     assert terms == sorted(terms, key=str.lower)
     assert [term for term, meaning in rows if ". " in meaning or meaning.endswith(".")] == []
+
+
+def test_each_row_of_the_comparison_with_redis_names_a_test_that_exists() -> None:
+    page = (TREE / "docs" / "transport.md").read_text()
+    section = page.split("## Compared with Redis, feature by feature\n")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:2] == "| "]
+    compared = [row for row in rows[2:] if len(row) == 3 and row[2].strip()]
+    assert len(compared) > 50
+    for _, verdict, tests in compared:
+        assert re.match(r"(same|better|worse)\b", verdict), verdict
+        named = re.findall(r"`(\w+\.py)::(\w+)`", tests)
+        assert named, tests
+        for module, test in named:
+            found = [path.read_text() for path in (TREE / "tests").rglob(module)]
+            assert any(f"def {test}(" in text for text in found), f"{module}::{test}"

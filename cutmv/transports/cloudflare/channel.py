@@ -168,6 +168,7 @@ class Channel(QueueChannel):
         consumer.source.stop()
         self.connection.sources[:] = [each for each in self.connection.sources if not each.ended]
         self.qos.give_back(ready.take_back(consumer))
+        session.returned = True
         if not any(isinstance(each, QueueConsumer) for each in self._queue_consumers.values()):
             self.qos.return_dropped()
 
@@ -179,7 +180,7 @@ class Channel(QueueChannel):
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:  # noqa: ARG002
         """Pull a single message, or return none.
 
-        A message that this channel has returned is there again.
+        A message that this process has returned is there again.
         """
         session = self.session
         if session.memory.has(queue):
@@ -194,8 +195,8 @@ class Channel(QueueChannel):
                 self._held[str(message.delivery_tag)] = queue, held
             return message
         session.acknowledger.start_extending()
-        if self.qos.returned:
-            self.qos.returned = False
+        if session.returned:
+            session.returned = False
             session.acknowledger.flush(CALL_TIMEOUT)
         delivery = self._get_delivery(queue)
         if delivery is None:
@@ -216,6 +217,7 @@ class Channel(QueueChannel):
         held = self._held.pop(delivery_tag, None)
         if held is None:
             super().basic_reject(delivery_tag, requeue)
+            self.session.returned |= requeue
         elif requeue:
             queue, message = held
             message["properties"]["delivery_info"]["redelivered"] = True
@@ -226,6 +228,7 @@ class Channel(QueueChannel):
         if requeue:
             self._return_held()
         super().basic_recover(requeue)
+        self.session.returned = True
 
     def _return_held(self) -> None:
         for delivery_tag in reversed(list(self._held)):

@@ -86,6 +86,8 @@ class Session:
         self.memory = MemoryBroker()
         #: How many consumers of this process each queue has.
         self.consumers: Counter[str] = Counter()
+        #: Whether messages were returned that may be on their way still.
+        self.returned = False
         #: The queue arguments of which the log says that they have no effect.
         self.told: set[str] = set()
         services = FanoutServices(
@@ -112,7 +114,11 @@ class Session:
 
         Each key is a part of the transport. The values are JSON, and hold no secret.
         """
-        return {"threads": runtime.threads_report(), "push": self.push_server.stats()}
+        return {
+            "threads": runtime.threads_report(),
+            "push": self.push_server.stats(),
+            "queues": {"consumers": dict(self.consumers), "temporary": self.memory.sizes()},
+        }
 
     def _open_ledger(self) -> Ledger | None:
         url = self.options.lease_ledger

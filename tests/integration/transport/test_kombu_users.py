@@ -340,12 +340,12 @@ def test_priorities_hold_over_several_drains(connection: kombu.Connection) -> No
 @here
 def test_requeued_messages_come_by_priority_among_new_ones(connection: kombu.Connection) -> None:
     queue = plain("urgent")
-    for body, priority in (("c", 6), ("b", 3)):
+    for body, priority in (("c", 6), ("b", 3), ("d", 6)):
         publish(connection, queue, body, priority=priority)
     held: list[kombu.Message] = []
     with connection.Consumer([queue], on_message=held.append):
         connection.drain_events(timeout=5)
-        assert [message.payload for message in held] == ["b", "c"]
+        assert [message.payload for message in held] == ["b", "c", "d"]
     for message in held:
         message.requeue()
     connection.transport.session.acknowledger.flush(5)
@@ -353,7 +353,7 @@ def test_requeued_messages_come_by_priority_among_new_ones(connection: kombu.Con
     held.clear()
     with connection.Consumer([queue], on_message=held.append):
         connection.drain_events(timeout=5)
-    assert [message.payload for message in held] == ["a", "b", "c"]
+    assert [message.payload for message in held] == ["a", "b", "c", "d"]
 
 
 @both
@@ -579,6 +579,7 @@ def test_a_queue_is_deleted_only_if_unused_and_empty(
         queue.delete(if_empty=True)
     with connection.Consumer([plain("kept")], on_message=lambda message: message.ack()):
         assert queue.queue_declare(passive=True).consumer_count == 1
+        assert connection.transport.session.stats()["queues"]["consumers"] == {"kept": 1}
         with pytest.raises(ChannelError, match="in use"):
             queue.delete(if_unused=True)
         drain(connection, lambda: emulator.stats()["acked"] == 1)

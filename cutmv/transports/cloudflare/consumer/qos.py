@@ -61,8 +61,6 @@ class QoS(virtual.QoS):
         self._dropped: deque[str] = deque()
         self._returning = False
         self._on_empty: deque[Callable[[], None]] = deque()
-        #: Whether messages were returned since this was last cleared.
-        self.returned = False
 
     # Called by kombu.
 
@@ -95,7 +93,6 @@ class QoS(virtual.QoS):
         """Have the message returned to the queue at once, or removed."""
         delivery = self._drop(delivery_tag)
         if delivery and requeue:
-            self.returned = True
             self._acknowledger.requeue(delivery)
         elif delivery:
             self._acknowledger.reject(delivery)

@@ -100,6 +100,11 @@ class MemoryBroker:
             self._expire(known)
             return len(known.waiting)
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many messages wait in each temporary queue."""
+        with self._lock:
+            return {name: len(known.waiting) for name, known in self._queues.items()}
+
     def delete(self, queue: str) -> None:
         """Remove a queue with its messages and bindings; a durable queue has bindings alone."""
         with self._lock:
