@@ -12,6 +12,7 @@ import httpx
 
 from cutmv.config import Settings
 from cutmv.install import install_command
+from cutmv.ops.checks.ingress import ingress
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
 from cutmv.transports.cloudflare.edge import HubClient, signature
 from cutmv.transports.cloudflare.options import Options
@@ -150,6 +151,7 @@ def edge(settings: Settings, options: Options | None) -> Iterator[Finding]:
             for name in settings.queue_names:
                 yield _queue_binding(http, options.edge_keys, name)
             yield _hub(options)
+            yield from ingress(settings, options, http)
 
 
 def _signed(http: httpx.Client, keys: str) -> Finding:
