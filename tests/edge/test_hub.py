@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -457,11 +458,17 @@ def test_bindings_and_what_was_missed_survive_a_restart(
         assert ann.texts(1) == ["now"]
 
 
-@pytest.mark.parametrize("client", ["", "c" * 129])
-def test_a_client_has_an_id(worker: Worker, client: str) -> None:
-    target = f"/v1/hub?client={client}"
+@pytest.mark.parametrize("client", ["", "c" * 257, "é" * 129, "\U0001f3ac" * 65])
+def test_a_client_has_an_id_that_fits(worker: Worker, client: str) -> None:
+    target = f"/v1/hub?client={quote(client)}"
     answer = worker.http.get(worker.url + target, headers=signed(target.encode()))
-    assert refused(answer, 400, "client")
+    assert refused(answer, 400, "256 bytes")
+
+
+@pytest.mark.parametrize("client", ["c" * 256, "\U0001f3ac" * 64])
+def test_a_client_s_id_may_be_as_long_as_it_fits(worker: Worker, client: str) -> None:
+    with worker.hub(quote(client)) as hub:
+        hub.bind("x", "fanout", "", "inbox")
 
 
 def test_the_hub_wants_a_websocket(worker: Worker) -> None:

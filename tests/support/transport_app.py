@@ -93,6 +93,18 @@ def nap(value: Any, seconds: float) -> None:
     note(event="nap", value=value, seconds=seconds, began=began)
 
 
+@app.task
+def nap_early(value: Any, seconds: float) -> None:
+    """Do as `nap`, acked before it runs."""
+    nap(value, seconds)
+
+
+@app.task(acks_late=True, time_limit=600)
+def nap_long(value: Any, seconds: float) -> None:
+    """Do as `nap`, though it might take long."""
+    nap(value, seconds)
+
+
 @app.task(bind=True, max_retries=3)
 def flaky(self: Task, value: Any, failures: int, countdown: float = 0) -> None:
     """Fail as often as told, each time asking for a retry."""

@@ -21,6 +21,7 @@ from celery import Celery
 from cutmv.transports.cloudflare.edge import signature
 from cutmv.transports.cloudflare.errors import TaskTooLong
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.processes import free_port
 from tests.support.queues import client, queue_id
 from tests.support.transport import CloudflareSite, WorkerProcess, wait_until
@@ -175,7 +176,7 @@ def test_json_and_bytes_are_read_or_go_to_the_dead_letters_as_they_are(site: Pus
     assert kinds == {no_message: "json", as_bytes[1]: "text", "no base64": "text"}
 
 
-@pytest.mark.parametrize("prefetch", ["1", "4"])
+@pytest.mark.parametrize("prefetch", [pytest.param("1", marks=pytest.mark.slow), "4"])
 def test_what_there_is_no_room_for_waits_and_the_oldest_is_next(
     site: PushSite, tmp_path: Path, prefetch: str
 ) -> None:
@@ -215,6 +216,13 @@ def test_a_task_that_is_acked_early_takes_a_process_until_it_ends(
     third = Push(site.ports[0], texts[2])
     wait_until(lambda: site.waiting() == 1, what="it waits for a free process")
     assert not third.outcomes
+    code = (
+        f"import json; from {site.app} import app\n"
+        "print(json.dumps(app.control.inspect(timeout=20, limit=1).stats()))"
+    )
+    (stats,) = json.loads(run_python("-c", code, env=site.env(), check=True).stdout).values()
+    figures = {"waiting": 1, "running": 0, "busy_answers": 0, "slots": 2}
+    assert stats["cloudflare"]["push"] == {"work": figures}
     (tmp_path / "go").touch()
     assert third.outcome() == {"outcome": "ack"}
 
@@ -251,7 +259,7 @@ def test_a_message_that_another_worker_may_have_is_not_taken(site: PushSite) -> 
     assert len(site.notes("record")) == 1
 
 
-@pytest.mark.parametrize("pool", ["threads", "solo"])
+@pytest.mark.parametrize("pool", [pytest.param("threads", marks=pytest.mark.slow), "solo"])
 def test_other_pools_take_what_is_pushed(site: PushSite, pool: str) -> None:
     worker = site.push_worker("-P", pool)
     site.send("record", "pushed", count=6)
@@ -274,6 +282,7 @@ def test_a_pool_of_green_threads_is_refused_in_a_line(site: PushSite, pool: str)
     assert "Traceback" not in worker.log()
 
 
+@pytest.mark.slow
 def test_who_knows_no_key_can_not_fill_the_memory(site: PushSite) -> None:
     site.push_worker()
     head = (
@@ -443,12 +452,20 @@ def test_a_task_that_may_take_longer_than_a_worker_waits_is_refused_when_it_is_s
         with pytest.raises(TaskTooLong, match=r"waits 870 s for a task at most.* limit is 900 s"):
             app.send_task("long", queue="work", time_limit=900, soft_time_limit=60)
         app.send_task("short", queue="work", time_limit=800)
+        app.conf.task_time_limit = 1_000
+        with pytest.raises(TaskTooLong, match=r"limit is 1000 s"):
+            app.send_task("long", queue="work")
+        app.task(name="medium", time_limit=880)(site.close)
+        app.task(name="short", time_limit=800)(site.close)
+        with pytest.raises(TaskTooLong, match=r"limit is 880 s"):
+            app.tasks["medium"].apply_async(queue="work")
+        app.tasks["short"].apply_async(queue="work")
         # A queue that is pulled from has no such bound.
         queue = client(site.emulator).create_queue("pulled", 1e12)
         consumer = {"type": "http_pull", "settings": {"max_retries": 100}}
         client(site.emulator).create_consumer(queue["queue_id"], consumer, 1e12)
         app.send_task("long", queue="pulled", time_limit=900)
-    assert site.backlog() == {"work": 1, "pulled": 1}
+    assert site.backlog() == {"work": 2, "pulled": 1}
 
 
 def test_a_worker_pulls_the_queue_for_what_may_take_longer(site: PushSite) -> None:
@@ -465,3 +482,21 @@ def test_a_worker_pulls_the_queue_for_what_may_take_longer(site: PushSite) -> No
         lambda: site.backlog() == {"work": 1, "long": 0},
         what="and the one that was pulled is acked",
     )
+
+
+def test_pushed_and_pulled_tasks_take_turns(site: PushSite) -> None:
+    site.push_worker("-Q", "work,long", pulled_queues=["long"])
+    site.send("nap", "pushed", 0.2, queue="work", count=8)
+    texts = site.texts(8)
+    site.send("nap", "pulled", 0.2, queue="long", count=16)
+    wait_until(lambda: site.notes("nap"), what="the pulled ones run")
+
+    pushes = [Push(site.ports[0], text) for text in texts]
+
+    assert all(push.outcome() == {"outcome": "ack"} for push in pushes)
+    wait_until(lambda: len(site.notes("nap")) == 24, what="all ran")
+    values = [note["value"] for note in site.notes("nap")]
+    last = len(values) - 1 - values[::-1].index("pushed")
+    between = values[values.index("pushed") : last].count("pulled")
+    assert between >= 4
+    assert "pulled" in values[last:], "the pulled ones did not go first"

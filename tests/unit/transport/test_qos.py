@@ -210,3 +210,27 @@ def test_threads_that_settle_the_last_messages_at_once_tell_it_once(acks: Acknow
         for thread in threads:
             thread.join()
         assert len(calls) == outlives, "whoever closes what is shared does it once"
+
+
+def test_room_is_for_no_more_than_the_worker_can_start(acks: Acknowledger) -> None:
+    qos, fetcher = _qos(acks, 8), Fetcher()
+    running = 0
+    qos.limit_to_slots(lambda: 2 - running)
+
+    assert qos.reserve(fetcher) == 2
+    assert not qos.can_consume()
+    qos.unreserve(2)
+    running = 1
+    assert qos.reserve(fetcher, most=5) == 1
+
+
+def test_a_free_slot_of_which_nobody_tells_is_seen_soon(acks: Acknowledger) -> None:
+    qos, fetcher = _qos(acks, 8), Fetcher()
+    running = 2
+    qos.limit_to_slots(lambda: 2 - running)
+    got: list[int] = []
+    thread = threading.Thread(target=lambda: got.append(qos.reserve(fetcher, linger=0.0)))
+    thread.start()
+    running = 1  # an early ack told of the start, and nobody tells of the end
+    thread.join(5)
+    assert got == [1]
