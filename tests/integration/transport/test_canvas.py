@@ -19,6 +19,7 @@ from cutmv.transports.cloudflare import publish_batch
 from cutmv.transports.cloudflare.errors import BatchFailed, MessageTooLarge, PublishFailed
 from cutmv.transports.cloudflare.producer import batch
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.redis import RedisServer
 from tests.support.transport import connect, make_site, noise, transport_threads, wait_until
 
@@ -419,19 +420,22 @@ def test_a_chord_of_a_thousand_is_sent_on_the_account_s_budget_and_runs(
     chained: bool,
 ) -> None:
     emulator = make_emulator(latency_ms=50)
-    app = _app(emulator, publish_timeout=5.0)
-    app.conf.result_backend = redis_server.url
-    add, total = (app.signature(f"tests.support.transport_app.{name}") for name in ("add", "total"))
-    canvas = group(add.clone((n, n), immutable=True) for n in range(1000)) | total
+    results = {"TRANSPORT_RESULTS": redis_server.url}
+    code = (
+        "import sys, time; from celery import chain, group\n"
+        "from tests.support.transport_app import add, total\n"
+        "canvas = group(add.si(n, n) for n in range(1000)) | total.s()\n"
+        "started = time.monotonic()\n"
+        "(chain(add.s(0, 0), canvas) if sys.argv[1] == 'True' else canvas).apply_async()\n"
+        "print(time.monotonic() - started)\n"
+    )
     with make_site(emulator, tmp_path) as site:
-        site.ready(site.worker(env={"TRANSPORT_RESULTS": redis_server.url}))
-        started = time.monotonic()
-        (chain(add.clone((0, 0)), canvas) if chained else canvas).apply_async()
-        took = time.monotonic() - started
-        assert took < 3
+        site.ready(site.worker(env=results))
+        env = {**site.env(), **results}
+        sent = run_python("-c", code, str(chained), env=env, check=True)
+        assert float(sent.stdout) < 3
         wait_until(lambda: site.notes("total"), 60)
         wait_until(lambda: not site.held(), 10)
 
         assert [note["value"] for note in site.notes("total")] == [sum(range(1000)) * 2]
         assert "429" not in emulator.stats()["calls"]["batch"]
-    app.close()
