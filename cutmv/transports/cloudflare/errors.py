@@ -56,10 +56,13 @@ class CloudflareError(OperationalError):
         self.code = code
         self.retry_after = retry_after
 
-    def again(self) -> CloudflareError:
-        """Return a copy to raise in another thread: sharing one error would mix tracebacks."""
+    def again(self, more: str = "") -> CloudflareError:
+        """Return a copy to raise in another thread: sharing one error would mix tracebacks.
+
+        `more` is added to its text.
+        """
         return type(self)(
-            str(self), status=self.status, code=self.code, retry_after=self.retry_after
+            str(self) + more, status=self.status, code=self.code, retry_after=self.retry_after
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from kombu.utils.uuid import uuid
 
 from cutmv.transports.cloudflare import celery_worker, producer
-from cutmv.transports.cloudflare.errors import TaskTooLong
+from cutmv.transports.cloudflare.errors import BatchFailed, CloudflareError, TaskTooLong
 from cutmv.transports.cloudflare.exchanges import ExchangeChannel
 from cutmv.transports.cloudflare.messages import (
     BroadcastMessage,
@@ -127,10 +127,24 @@ class RoutingChannel(ExchangeChannel):
         self._publish(message, route, **kwargs)
 
     def _publish(self, message: dict[str, Any], route: Route, **kwargs: Any) -> None:
+        """Publish by a route, queue after queue; an error names the queues that have the message.
+
+        Copies in several queues share the publish's id; with its queue's name each is unique.
+        """
+        if not route.queues and not route.broadcast:
+            return
+        text = envelope.encode(message)
+        reached: list[str] = []
         for queue in route.queues:
-            self._put(queue, message, route=route, **kwargs)
+            try:
+                self._put(queue, message, route=route, text=text, **kwargs)
+            except CloudflareError as error:
+                if not reached or isinstance(error, BatchFailed):
+                    raise
+                raise error.again(f"; queue {', '.join(map(repr, reached))} has it") from error
+            reached.append(queue)
         if route.broadcast:
-            self._broadcast(message, route)
+            self._broadcast(message, route, text)
 
     def _open_unreachable(self) -> None:
         """Let other processes reach the temporary queues that were declared without a binding.
@@ -144,9 +158,9 @@ class RoutingChannel(ExchangeChannel):
             )
             session.memory.made_reachable(queue)
 
-    def _broadcast(self, message: dict[str, Any], route: Route) -> None:
+    def _broadcast(self, message: dict[str, Any], route: Route, text: str) -> None:
         broadcaster = self.session.broadcaster
-        outgoing = route.message(envelope.encode(message))
+        outgoing = route.message(text)
         if not route.exchange:
             # A result, say, for another process's temporary queue. It is sent at once and not by
             # the broadcaster's thread, since a pool's process may end right after it.
@@ -198,15 +212,20 @@ class RoutingChannel(ExchangeChannel):
         queue: str,
         message: dict[str, Any],
         route: Route | None = None,
+        text: str = "",
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        """Put a message into one queue of its `route` (none: directly, without an exchange)."""
+        """Put a message into one queue of its `route` (none: directly, without an exchange).
+
+        `text` is the message's envelope, where its caller has it.
+        """
         session = self.session
+        text = text or envelope.encode(message)
         if route is None:
             route = Route("", "direct", queue, True, (queue,), broadcast=False)
         target: QueueName | TemporaryBinding
         if session.memory.has(queue):
-            elsewhere = self._elsewhere(queue, message, route)
+            elsewhere = self._elsewhere(queue, message, route, text)
             if elsewhere is None:
                 return
             target = elsewhere
@@ -215,8 +234,7 @@ class RoutingChannel(ExchangeChannel):
             target = names.level_of(queue, session.options.priority_steps, priority)
             self._check_time_limit(queue, target, message)
         name = str(message["headers"].get("id") or message["id"])
-        text = session.claim_checks.fit(envelope.encode(message))
-        outgoing = Outgoing(text, eta.due_at(message), name)
+        outgoing = Outgoing(session.claim_checks.fit(text), eta.due_at(message), name)
         # A fanout message is sent at once, also from within a block that gathers.
         gathering = None if route.type == "fanout" else producer.current(session.publishers)
         if gathering is not None:
@@ -225,7 +243,7 @@ class RoutingChannel(ExchangeChannel):
             session.publishers.to(target).publish([outgoing])
 
     def _elsewhere(
-        self, queue: str, message: dict[str, Any], route: Route
+        self, queue: str, message: dict[str, Any], route: Route, text: str
     ) -> TemporaryBinding | None:
         """Put a message into a temporary queue of this process, or return another queue for it.
 
@@ -235,7 +253,7 @@ class RoutingChannel(ExchangeChannel):
         session = self.session
         stays = not route.persistent or session.memory.is_read(queue) or route.type == "fanout"
         if not stays:
-            outgoing = route.message(envelope.encode(message))
+            outgoing = route.message(text)
             if session.broadcaster.publish_by_hub(outgoing):
                 return None
             target = session.temporary_queues.send_to(queue, route.exchange)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cutmv.transports.cloudflare.api import Client, Credentials
+from cutmv.transports.cloudflare.errors import PublishFailed
 from cutmv.transports.cloudflare.messages import Outgoing, limits
 from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.producer import group_commit
 from cutmv.transports.cloudflare.producer.group_commit import Publisher
 from cutmv.transports.cloudflare.producer.sender import Sender
-from cutmv.transports.cloudflare.queues import QueueDirectory
+from cutmv.transports.cloudflare.queues import Queue, QueueDirectory
+from tests.support.transport import wait_until
 
 #: Cloudflare's bounds on a batch.
 MESSAGES, BYTES = 100, 256_000
@@ -80,3 +88,111 @@ def test_callers_share_a_call_only_as_far_as_it_fits(
         messages = [message for pending in call for message in pending.messages]
         assert 1 <= len(messages) <= MESSAGES
         assert billed(messages) <= BYTES
+
+
+class _Queues(QueueDirectory):
+    """Knows every queue."""
+
+    def get(self, name: Any, deadline: float | None = None) -> Queue:
+        return Queue(str(name), "queue-id", "http_pull")
+
+
+class _Line(Sender):
+    """Accepts what is sent, when the gate is open, unless something is to go wrong."""
+
+    def __init__(self) -> None:
+        options = Options()
+        super().__init__(Client(Credentials("account", "token"), options), options, None)
+        self.sent: list[str] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.wrong: list[BaseException] = []
+
+    def publish(
+        self, queue: Queue, texts: Sequence[tuple[str, int | None]], deadline: float
+    ) -> None:
+        assert self.gate.wait(max(0.0, deadline - time.monotonic()))
+        if self.wrong:
+            raise self.wrong.pop()
+        self.sent += [text for text, _ in texts]
+
+
+def _publisher(line: _Line, seconds: float) -> Publisher:
+    options = Options(publish_timeout=seconds)
+    return Publisher(
+        "work", line, _Queues(Client(Credentials("a", "t"), options), options), options
+    )
+
+
+def test_a_leader_that_is_interrupted_passes_on_what_others_publish() -> None:
+    line = _Line()
+    publisher = _publisher(line, 5.0)
+    line.gate.clear()
+    line.wrong = [SoftTimeLimitExceeded()]
+    with ThreadPoolExecutor(5) as pool:
+        leader = pool.submit(publisher.publish, [Outgoing("leader")])
+        wait_until(lambda: publisher._leader)
+        others = [pool.submit(publisher.publish, [Outgoing(f"{n}")]) for n in range(4)]
+        wait_until(lambda: len(publisher._waiting) == 4)
+        line.gate.set()
+        with pytest.raises(SoftTimeLimitExceeded):
+            leader.result()
+        for other in others:
+            other.result()
+
+    assert sorted(line.sent) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("place", ["_lead", "_take", "_pass_on", "_withdraw"])
+def test_a_leader_that_is_interrupted_anywhere_leads_no_longer_than_its_time(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "LATE_CALL_GRACE", 0.1)
+    line = _Line()
+    publisher = _publisher(line, 0.4)
+    interrupted = []
+
+    def interrupt(*_: Any) -> Any:
+        interrupted.append(place)
+        raise SoftTimeLimitExceeded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher, place, interrupt)
+        if place == "_pass_on":
+            line.wrong = [SoftTimeLimitExceeded()]
+        with pytest.raises(SoftTimeLimitExceeded):
+            if place == "_withdraw":
+                patch.setattr(publisher, "_lead", interrupt)
+            publisher.publish([Outgoing("first")])
+    assert interrupted
+
+    deadline = time.monotonic() + 2
+    while True:  # one that comes at once may have to wait for the first one's time
+        try:
+            publisher.publish([Outgoing("second")])
+            break
+        except PublishFailed:
+            assert time.monotonic() < deadline
+    assert "second" in line.sent
+
+
+def test_a_caller_that_is_interrupted_while_it_waits_takes_its_message_back() -> None:
+    line = _Line()
+    publisher = _publisher(line, 5.0)
+    line.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        leader = pool.submit(publisher.publish, [Outgoing("leader")])
+        wait_until(lambda: publisher._leader and not publisher._waiting)
+
+        def interrupt(_pending: Any) -> None:
+            raise SoftTimeLimitExceeded
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(publisher, "_wait", interrupt)
+            with pytest.raises(SoftTimeLimitExceeded):
+                publisher.publish([Outgoing("withdrawn")])
+        line.gate.set()
+        leader.result()
+    publisher.publish([Outgoing("after")])
+
+    assert line.sent == ["leader", "after"]

@@ -5,6 +5,9 @@ in one call. Callers that come meanwhile wait; when the call ends, the first of 
 A leader waits briefly (`publish_linger`) for as many publishes as shared the last call, since their
 callers may be about to publish again. So a single thread has no delay, and sixteen threads make a
 sixteenth of the calls.
+
+The lead ends with the leader's deadline: an exception that interrupts a leader at a bad moment (a
+task's time limit may, anywhere) must not have all others wait for it.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ from cutmv.transports.cloudflare.queues import QueueDirectory, QueueName, Tempor
 
 #: Seconds by which a call may end after its deadline, when its HTTP exchange began just before.
 LATE_CALL_GRACE = 1.0
+
+#: Seconds that a caller waits at least before it looks again whether somebody leads.
+SHORTEST_WAIT = 0.01
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +66,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._arrival = threading.Condition(self._lock)
         self._waiting: deque[_PendingPublish] = deque()
-        self._led = False
+        self._leader: _PendingPublish | None = None
         self._crowd = 1  # publishes that shared the last call
 
     def publish(self, messages: Sequence[Outgoing]) -> None:
@@ -84,7 +90,8 @@ class Publisher:
     def _commit(self, pending: _PendingPublish) -> None:
         with self._lock:
             self._waiting.append(pending)
-            pending.leads, self._led = not self._led, True
+            if self._lead_lasts() <= 0:
+                self._promote(pending)
             if not pending.leads and len(self._waiting) >= self._crowd:
                 self._arrival.notify_all()
         try:
@@ -99,8 +106,13 @@ class Publisher:
 
     def _wait(self, pending: _PendingPublish) -> None:
         """Wait until the publish is done, has to lead, or is past its deadline."""
-        if pending.ready.wait(max(0.0, pending.deadline - time.monotonic())):
-            return
+        while (left := pending.deadline - time.monotonic()) > 0:
+            with self._lock:
+                lasts = self._lead_lasts()
+                if lasts <= 0 and not pending.ready.is_set() and pending in self._waiting:
+                    self._promote(pending)
+            if pending.ready.wait(min(left, max(lasts, SHORTEST_WAIT))):
+                return
         with self._lock:
             under_way = pending not in self._waiting
         # A call under way ends within `LATE_CALL_GRACE` of the deadline.
@@ -135,7 +147,7 @@ class Publisher:
                         pending.error, pending.done = error, True
                         pending.ready.set()
                 own.done = True
-                self._pass_on()
+                self._pass_on(own)
 
     def _withdraw(self, pending: _PendingPublish) -> None:
         """Take back a publish whose caller gives up."""
@@ -143,15 +155,24 @@ class Publisher:
             pending.done = True
             if pending in self._waiting:
                 self._waiting.remove(pending)
-            if pending.leads:
-                self._pass_on()
+            self._pass_on(pending)
 
-    def _pass_on(self) -> None:
+    def _lead_lasts(self) -> float:
+        """Return for how many seconds more somebody leads, at most."""
+        if self._leader is None:
+            return 0.0
+        return self._leader.deadline + LATE_CALL_GRACE - time.monotonic()
+
+    def _promote(self, pending: _PendingPublish) -> None:
+        self._leader, pending.leads = pending, True
+        pending.ready.set()
+
+    def _pass_on(self, leader: _PendingPublish) -> None:
+        if self._leader is not leader:
+            return  # it did not lead, or not for so long
+        self._leader = None
         if self._waiting:
-            self._waiting[0].leads = True
-            self._waiting[0].ready.set()
-        else:
-            self._led = False
+            self._promote(self._waiting[0])
 
     def _take(self) -> list[_PendingPublish]:
         batch: list[_PendingPublish] = []
