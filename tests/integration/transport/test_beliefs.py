@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
+import kombu
 import pytest
 
 from cutmv.transports.cloudflare.api import Client, Credentials
@@ -163,3 +166,94 @@ def test_a_queue_with_a_worker_ends_the_celery_worker_in_a_line_that_names_it(
     assert "Traceback" not in worker.log()
     assert calls(emulator, "create_consumer") <= 3  # this test's, and those of remote control
     assert calls(emulator, "pull") == 0
+
+
+# --- messages
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"attempts_base": 0},
+        {"attempts_base": 2},
+        {"timestamps_text": True, "backlog": "text", "ratelimit": "text"},
+        {"backlog": "missing", "warnings": "missing", "ratelimit": "missing"},
+        {"backlog": "zero", "warnings": "list", "ratelimit": "garbage"},
+        {"backlog": "ready", "late_acks": False, "ratelimit": "several"},
+        {"backlog": "stale", "settings_fixed": True},
+        {"pull_more": True},
+        {"pull_twins": True},
+        {"handles": "odd"},
+    ],
+    ids=str,
+)
+def test_each_message_comes_once_and_ends(
+    emulator: EmulatorProcess, switches: dict[str, Any]
+) -> None:
+    emulator.believe(**switches)
+    came: list[int] = []
+
+    def take(body: int, message: kombu.Message) -> None:
+        came.append(body)
+        message.ack()
+
+    with connect(emulator) as connection:
+        queue = kombu.Queue("work", kombu.Exchange("work"), "work")
+        with connection.Consumer([queue], callbacks=[take], prefetch_count=3):
+            producer = connection.Producer()
+            for number in range(12):
+                producer.publish(number, exchange="work", routing_key="work")
+            wait_until(lambda: drained(connection) or len(came) >= 12)
+            wait_until(lambda: drained(connection) or emulator.stats()["messages"]["work"] == 0)
+    assert sorted(came) == list(range(12))
+
+
+def drained(connection: kombu.Connection) -> None:
+    """Have the consumer take what there is."""
+    with contextlib.suppress(TimeoutError):
+        connection.drain_events(timeout=0.1)
+
+
+@pytest.mark.parametrize("route", ["batch", "pull", "ack"])
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": "page", "status": 502}, {"kind": "redirect"}, {"kind": "failed"}],
+    ids=lambda fault: fault["kind"],
+)
+def test_an_answer_that_is_none_loses_nothing(
+    emulator: EmulatorProcess, route: str, fault: dict[str, Any]
+) -> None:
+    with (
+        connect(emulator, visibility_timeout=2) as connection,
+        connection.SimpleQueue("work") as queue,
+    ):
+        emulator.faults({"route": route, "count": 2, **fault})
+        queue.put("a")
+        message = queue.get(timeout=20)
+        assert message.payload == "a"
+        message.ack()
+        wait_until(lambda: emulator.stats()["acked"] >= 1)
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_a_message_that_is_held_elsewhere_waits_whatever_its_attempts_count_from(
+    emulator: EmulatorProcess, tmp_path: Path, base: int
+) -> None:
+    emulator.believe(attempts_base=base)
+    shared = {"visibility_timeout": 2, "lease_ledger": f"file://{tmp_path}/ledger"}
+    with (
+        connect(emulator, **shared) as holder,
+        connect(emulator, **shared, rate_share=0.5) as other,  # as another process
+        holder.SimpleQueue("work") as held,
+    ):
+        held.put("a")
+        held.close()
+        message = wait_until(lambda: holder.default_channel.basic_get("work"))
+        with other.SimpleQueue("work") as idle:
+            while emulator.stats()["deliveries"] < 2:
+                with contextlib.suppress(Empty):
+                    pytest.fail(f"it came again: {idle.get(timeout=0.2).payload}")
+            with pytest.raises(Empty):
+                idle.get(timeout=0.5)
+        message.ack()
+        wait_until(lambda: emulator.stats()["messages"]["work"] == 0)

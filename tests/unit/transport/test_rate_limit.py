@@ -111,3 +111,43 @@ def test_no_limit_means_no_waiting(clock: Clock) -> None:
 
     for _ in range(5000):
         limiter.take(deadline=clock.now)
+
+
+@pytest.mark.parametrize(
+    ("told", "policy", "wait"),
+    [
+        ('"default";r=0;t=30', "", 30),
+        ('"default";r=500;t=30, "burst";r=0;t=7', "", 7),
+        ('"burst";r=0;t=7, "default";r=0;t=30', "", 30),
+        ('"burst, r=9;t=9";r=0;t=7;pk=:cj0x:, "default" ; t=30 ; r=500', "", 7),
+        ('"a";r=3;t=1;pk=:YQ==:, "a";r=0;t=4;pk=:Yg==:', "", 4),
+        ('"default";r="0";t="30"', "", 30),
+        # The reserve of a small limit is a part of it: nearly all of it may be used.
+        ('"default";r=500;t=30, "burst";r=50;t=7', '"default";q=1200;w=300, "burst";q=60;w=1', 0),
+        ('"default";r=500;t=30, "burst";r=5;t=7', '"default";q=1200;w=300, "burst";q=60;w=1', 7),
+        ('"default";r=100;t=30', '"default";q=1200;w=300', 30),
+        # No sense, or nothing.
+        ("", "", 0),
+        ("r=;t=", "q", 0),
+        ('"default";r=0', "", 0),
+        ('limit=?;;r=,t=;"', ';;="', 0),
+    ],
+)
+def test_every_limit_that_cloudflare_tells_is_obeyed(
+    clock: Clock, told: str, policy: str, wait: int
+) -> None:
+    limiter = RateLimiter(1000, 300, reserve=120, clock=clock)
+    limiter.learn({"ratelimit": told, "ratelimit-policy": policy})
+    if wait:
+        with pytest.raises(Throttled):
+            limiter.take(deadline=clock.now + wait - 1)
+        clock.now += wait
+    limiter.take(deadline=clock.now)
+
+
+def test_a_limit_that_is_told_no_more_still_counts(clock: Clock) -> None:
+    limiter = RateLimiter(1000, 300, clock=clock)
+    limiter.learn({"ratelimit": '"burst";r=0;t=7, "default";r=500;t=30'})
+    limiter.learn({"ratelimit": '"default";r=499;t=30'})
+    with pytest.raises(Throttled):
+        limiter.take(deadline=clock.now + 6)

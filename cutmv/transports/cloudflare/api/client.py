@@ -18,6 +18,7 @@ import httpx
 
 from cutmv.transports.cloudflare.api import responses
 from cutmv.transports.cloudflare.api.credentials import Credentials
+from cutmv.transports.cloudflare.api.habits import PullHabits
 from cutmv.transports.cloudflare.api.http import exchange
 from cutmv.transports.cloudflare.api.rate_limit import RateLimiter
 from cutmv.transports.cloudflare.api.responses import Backlog, Pulled
@@ -81,6 +82,7 @@ class Client:
             proxy=_proxy(self._base),
         )
         self._searches = True  # whether the server finds a queue by its name, as far as is known
+        self.habits = PullHabits()
         #: When a call last succeeded and last failed, by `time.monotonic`; 0: never.
         self.succeeded_at = 0.0
         self.failed_at = 0.0
@@ -210,9 +212,11 @@ class Client:
         """
         body = {"batch_size": count, "visibility_timeout_ms": int(visibility_timeout * 1000)}
         path = f"/queues/{queue_id}/messages/pull"
-        return self._call(
+        answer = self._call(
             "POST", path, responses.pulled, deadline, body, metered=False, retried=False
         )
+        self.habits.learn(answer)
+        return answer
 
     def end_leases(
         self,

@@ -9,12 +9,12 @@ Cloudflare's headers say is left, because other processes use the account.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from cutmv.transports.cloudflare.api.told_limits import ToldLimits
 from cutmv.transports.cloudflare.errors import Throttled
 
 #: Part of the limit that may be used without waiting.
@@ -25,9 +25,6 @@ LONGEST_SLEEP = 0.25
 
 #: Seconds slept at least, so that rounding never makes a busy loop.
 MIN_WAIT = 0.001
-
-#: Cloudflare sends no numbers of more digits.
-_RATELIMIT = re.compile(r"\br=(\d{1,9})\b.*?\bt=(\d{1,5}(?:\.\d{1,9})?)\b", re.IGNORECASE)
 
 
 class RateLimiter:
@@ -51,7 +48,7 @@ class RateLimiter:
         self._lock = threading.Lock()
         self._calls: deque[float] = deque()
         self._closed_until = 0.0
-        self._told: tuple[int, float] | None = None  # calls left, and when the limit is renewed
+        self._told = ToldLimits(reserve)
 
     def take(self, deadline: float) -> None:
         """Wait for a call's turn, and count it.
@@ -64,8 +61,7 @@ class RateLimiter:
                 wait = self._wait(now)
                 if wait <= 0:
                     self._calls.append(now)
-                    if self._told:
-                        self._told = (self._told[0] - 1, self._told[1])
+                    self._told.spend(1)
                     return
             if now + wait > deadline:
                 raise Throttled(
@@ -80,18 +76,16 @@ class RateLimiter:
         """Whether half of the limit is used up, by this process or by the whole account."""
         with self._lock:
             now = self._clock()
-            told = self._told
-            left = told[0] if told and now < told[1] else None
+            left = self._told.least(now)
             mostly_told = left is not None and left < self.limit * BURST_SHARE
             recent = sum(at + self.window > now for at in self._calls)
             return self.limit > 0 and (mostly_told or recent >= self.limit * BURST_SHARE)
 
     def learn(self, headers: Mapping[str, str]) -> None:
-        """Note what a response's ``Ratelimit`` header says."""
-        match = _RATELIMIT.search(headers.get("ratelimit", ""))
-        if match:
+        """Note what a response's ``Ratelimit`` headers say."""
+        if "ratelimit" in headers:
             with self._lock:
-                self._told = (int(match[1]), self._clock() + float(match[2]))
+                self._told.learn(headers, self._clock())
 
     def close_for(self, seconds: float) -> None:
         """Let no call through for `seconds`, as a 429 asked."""
@@ -100,13 +94,7 @@ class RateLimiter:
 
     def _wait(self, now: float) -> float:
         """Return the seconds until the next call may go; 0 or less for at once."""
-        wait = self._closed_until - now
-        if self._told:
-            left, renewed = self._told
-            if now >= renewed:
-                self._told = None
-            elif left <= self.reserve:
-                wait = max(wait, renewed - now)
+        wait = max(self._closed_until - now, self._told.wait(now, 1))
         if self.limit:
             while self._calls and self._calls[0] + self.window <= now:
                 self._calls.popleft()

@@ -39,6 +39,9 @@ RETRY_AFTER_MAX = 3600.0
 #: The largest number accepted in a response: no time or count is larger.
 NUMBER_MAX = 2**53
 
+#: A whole number as text.
+_DIGITS = re.compile(r"[0-9]{1,15}")
+
 #: A queue's id, which becomes part of addresses.
 _QUEUE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
@@ -148,18 +151,28 @@ def backlog(document: Document) -> Backlog:
 def pulled(document: Document) -> Pulled:
     """Read the messages of a pull, without malformed ones; raise where all are malformed."""
     entries = _messages(document)
-    whole = [entry for entry in entries if _is_message(entry, "lease_id")]
+    # By lease: a message that comes twice under one lease is one delivery.
+    whole = {
+        entry["lease_id"]: _tidied(entry) for entry in entries if _is_message(entry, "lease_id")
+    }
+    malformed = sum(not _is_message(entry, "lease_id") for entry in entries)
     if entries and not whole:
         raise _wrong("none of its messages is one")
-    if len(whole) < len(entries):
+    if malformed:
         logger.warning(
             "cloudflare: %d of %d messages of a pull are malformed, and left out; they come back "
             "when their lease ends",
-            len(entries) - len(whole),
+            malformed,
             len(entries),
         )
-    backlog = _object(document).get("message_backlog_count")
-    return Pulled(whole, backlog if isinstance(backlog, int) and _is_number(backlog) else None)
+    left = _number(_object(document).get("message_backlog_count"))
+    return Pulled(list(whole.values()), None if left is None else int(left))
+
+
+def _tidied(entry: Document) -> Document:
+    """Return a message's entry, with numbers where text tells them."""
+    numbers = {name: _number(entry.get(name)) for name in ("attempts", "timestamp_ms")}
+    return {**entry, **{name: value for name, value in numbers.items() if value is not None}}
 
 
 def peeked(document: Document) -> list[Document]:
@@ -176,8 +189,8 @@ def peeked(document: Document) -> list[Document]:
 def warnings(document: Document) -> dict[str, str]:
     """Read the warnings of a call that ended leases, or removed messages."""
     found = _object(document).get("warnings")
-    if not found and isinstance(found, list | None):
-        return {}
+    if isinstance(found, list | None):  # of no lease in particular
+        return {str(number): str(warning) for number, warning in enumerate(found or ())}
     if not isinstance(found, dict):
         raise _wrong("its warnings are no object")
     return {handle: str(warning) for handle, warning in found.items()}
@@ -220,7 +233,7 @@ def _is_message(entry: Any, handle: str) -> bool:
         and all(_is_name(entry.get(key)) for key in ("id", handle))
         and isinstance(entry.get("body"), str)
         and isinstance(entry.get("metadata"), dict | None)
-        and _is_number(entry.get("attempts"), none=True)
+        and (entry.get("attempts") is None or _number(entry["attempts"]) is not None)
     )
 
 
@@ -262,6 +275,13 @@ def _holds_number(settings: Any, key: str) -> bool:
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(value) and value.isprintable()
+
+
+def _number(value: Any) -> float | None:
+    """Return a number that may be told as text; none for anything else."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    return value if _is_number(value) else None
 
 
 def _is_number(*values: Any, none: bool = False) -> bool:

@@ -207,10 +207,14 @@ class Intake:
         Cloudflare does not count that far, since a message that waits is published anew past half
         of the deliveries that its queue allows.
         """
+        if not self._acknowledger.has_ledger:
+            return deliveries
         doubtful = [
-            each for each in deliveries if each.attempts > 1 or each.message.get(envelope.HELD_KEY)
+            each
+            for each in deliveries
+            if self._acknowledger.may_be_repeated(each) or each.message.get(envelope.HELD_KEY)
         ]
-        if not doubtful or not self._acknowledger.has_ledger:
+        if not doubtful:
             return deliveries
         taken = in_parallel("ledger-reader", LEDGER_READERS, self._take, doubtful)
         answers = dict(zip(doubtful, taken, strict=True))

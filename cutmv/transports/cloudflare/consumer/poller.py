@@ -30,8 +30,9 @@ logger = logging.getLogger(__name__)
 #: Seconds between pulls while Cloudflare does not answer, at most.
 OUTAGE_PAUSE = 10.0
 
-#: Seconds between pulls of an empty queue whose consumers the edge Worker's hub wakes up.
-WATCHED_INTERVAL = 60.0
+#: Seconds between pulls of an empty queue whose consumers the edge Worker's hub wakes up; and the
+#: same while it is not known that a queue is empty whose backlog is 0 (`PullHabits`).
+WATCHED_INTERVAL, DOUBTFUL_INTERVAL = 60.0, 5.0
 
 
 class Poller:
@@ -39,7 +40,9 @@ class Poller:
 
     Where the hub wakes up the consumers of a queue, an empty queue is polled once a minute only. A
     queue that holds messages which can't be pulled yet is polled as without a hub: they are
-    delayed, or another consumer has them, and the hub sends no wake-up when they are due.
+    delayed, or another consumer has them, and the hub sends no wake-up when they are due. Until
+    pulls have shown that backlogs count such messages, a queue that seems empty is polled each few
+    seconds: its messages must not wait for a minute on a belief.
 
     The poller retries through outages, because a worker that reconnects forgets the tasks it has
     prefetched. An error that only an operator can mend (a refused token, a deleted queue) ends the
@@ -189,7 +192,9 @@ class Poller:
             # after it follow soon, too.
             settled = pause >= self._options.polling_interval_max
             quiet = settled and empty and self._is_watched()
-            wait = WATCHED_INTERVAL if quiet else random.uniform(pause / 2, pause)
+            certain = self._client.habits.counts_unready
+            watched = WATCHED_INTERVAL if certain else max(pause, DOUBTFUL_INTERVAL)
+            wait = watched if quiet else random.uniform(pause / 2, pause)
             if self._wake_up.wait(wait):
                 pause = self._options.polling_interval_min
                 self.busy = True  # most likely

@@ -11,6 +11,7 @@ from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.leases.ack_batcher import SLOW_AFTER, AckBatcher
 from cutmv.transports.cloudflare.leases.delivery import Delivery
 from cutmv.transports.cloudflare.leases.finished import FinishedMessages
+from cutmv.transports.cloudflare.leases.first_deliveries import FirstDeliveries
 from cutmv.transports.cloudflare.leases.ledger import Ledger
 from cutmv.transports.cloudflare.leases.renewer import LeaseRenewer
 from cutmv.transports.cloudflare.runtime import clock
@@ -60,6 +61,7 @@ class Acknowledger:
         self._opened = False
         self._renewer: LeaseRenewer | None = None
         self._finished = FinishedMessages()
+        self._first_deliveries = FirstDeliveries(lease_seconds)
         self._overran = False
         self._on_hopeless = on_hopeless
         self._batcher = AckBatcher(
@@ -102,6 +104,10 @@ class Acknowledger:
     def is_done(self, delivery: Delivery) -> bool:
         """Return whether the message is done in this process, and only has to be removed."""
         return self._finished.has(delivery.lease.key)
+
+    def may_be_repeated(self, delivery: Delivery) -> bool:
+        """Return whether another consumer may have had the message, as far as is known here."""
+        return self._first_deliveries.may_be_repeated(delivery)
 
     def seen_before(self, delivery: Delivery) -> bool:
         """Return whether an earlier delivery of the message may have come to somebody."""
