@@ -131,6 +131,7 @@ class Channel(QueueChannel):
             return PushConsumer(
                 intakes,
                 push_server=session.push_server,
+                pushed_messages=session.pushed_messages,
                 acknowledger=session.acknowledger,
                 qos=self.qos,
                 lease_seconds=session.lease_seconds if has_ledger else math.inf,

@@ -17,7 +17,7 @@ from typing import Any
 
 from cutmv.transports.cloudflare import celery_worker, runtime
 from cutmv.transports.cloudflare.api import Client, Credentials
-from cutmv.transports.cloudflare.consumer import DeadLetters
+from cutmv.transports.cloudflare.consumer import DeadLetters, PushedMessages
 from cutmv.transports.cloudflare.edge import HubClient, PushServer
 from cutmv.transports.cloudflare.errors import CloudflareError, ThreadBroken
 from cutmv.transports.cloudflare.fanout import (
@@ -100,6 +100,7 @@ class Session:
         )
         self.temporary_queues = TemporaryQueues(services, self.hub, self._on_pulled)
         self.broadcaster = Broadcaster(services, self.temporary_queues, self.hub)
+        self.pushed_messages = PushedMessages()
         self.push_server = PushServer(options.edge_keys, options.ingress_host, options.ingress_port)
 
     @property

@@ -49,7 +49,7 @@ def test_the_line_has_a_bound_in_messages_and_in_bytes(monkeypatch: pytest.Monke
     assert line.add(large)
     assert not line.add(pushed(2, body="xx"))
     line.remove(large)
-    assert not large.waits
+    assert large.line is None
 
     assert [line.add(pushed(each, body="xx")) for each in range(4)] == [True, True, True, False]
 

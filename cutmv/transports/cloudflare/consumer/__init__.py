@@ -1,10 +1,10 @@
 """Brings messages from the queues to the worker, within a channel's prefetch limit.
 
-`poller` pulls messages, or `push` takes those that the edge Worker pushes. `intake` sorts them,
-`dead_letters` moves those that can't be read, `ready_queue` holds messages for the consumer's loop,
-`consumer` gives them to callbacks, `qos` keeps the prefetch limit and the unsettled messages, and
-`turns` decides which poller pulls next. Imports `edge`, `leases`, `queues`, `messages`, `api` and
-`celery_worker`.
+`poller` pulls messages, or `push` takes those that the edge Worker pushes, and `push_line` has them
+wait for room. `intake` sorts messages, `dead_letters` moves those that can't be read, `ready_queue`
+holds messages for the consumer's loop, `consumer` gives them to callbacks, `qos` keeps the prefetch
+limit and the unsettled messages, and `turns` decides which poller pulls next. Imports `edge`,
+`leases`, `queues`, `messages`, `api` and `celery_worker`.
 """
 
 from cutmv.transports.cloudflare.consumer.consumer import (
@@ -20,6 +20,7 @@ from cutmv.transports.cloudflare.consumer.dead_letters import DeadLetters, as_pu
 from cutmv.transports.cloudflare.consumer.intake import Intake
 from cutmv.transports.cloudflare.consumer.poller import Poller
 from cutmv.transports.cloudflare.consumer.push import PushConsumer
+from cutmv.transports.cloudflare.consumer.push_line import PushedMessages
 from cutmv.transports.cloudflare.consumer.qos import QoS
 from cutmv.transports.cloudflare.consumer.ready_queue import ReadyQueue
 
@@ -32,6 +33,7 @@ __all__ = [
     "Message",
     "Poller",
     "PushConsumer",
+    "PushedMessages",
     "QoS",
     "QueueConsumer",
     "ReadyQueue",

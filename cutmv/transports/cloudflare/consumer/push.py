@@ -11,7 +11,12 @@ from uuid import uuid4
 
 from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare.consumer.intake import Intake
-from cutmv.transports.cloudflare.consumer.push_line import ACK, Pushed, WaitingLine
+from cutmv.transports.cloudflare.consumer.push_line import (
+    ACK,
+    Pushed,
+    PushedMessages,
+    WaitingLine,
+)
 from cutmv.transports.cloudflare.consumer.qos import QoS
 from cutmv.transports.cloudflare.edge import DeliveryCallback, Outcome, PushServer
 from cutmv.transports.cloudflare.errors import ConfigurationError
@@ -24,9 +29,6 @@ logger = logging.getLogger(__name__)
 
 #: Names of tasks in one line of the log, at most.
 MAX_NAMED = 5
-
-#: Ids of recently acked messages that are kept: when the outcome got lost, a copy is not run.
-MAX_DONE_KEYS = 10_000
 
 #: Seconds for which a message waits for room at least, however long its task may take; and at most,
 #: where nobody knows how long its task may take.
@@ -52,6 +54,7 @@ class PushConsumer:
         intakes: Sequence[Intake],
         *,
         push_server: PushServer,
+        pushed_messages: PushedMessages,
         acknowledger: Acknowledger,
         qos: QoS,
         lease_seconds: float,
@@ -64,11 +67,9 @@ class PushConsumer:
         self._qos = qos
         self._lease_seconds = lease_seconds
         self._on_deliveries = on_deliveries
-        self._lock = threading.Lock()
+        self._messages, self._lock = pushed_messages, pushed_messages.lock
         self._line = WaitingLine()
         self._arrived = threading.Event()
-        self._pushed: dict[str, Pushed] = {}
-        self._done: dict[str, None] = {}  # keys, the oldest first
         self._busy_answers = 0
         self._thread = BackgroundThread(f"push-{intakes[0].queue.name}", self._run, self._wake_up)
 
@@ -84,8 +85,8 @@ class PushConsumer:
 
     @property
     def ended(self) -> bool:
-        """Whether it takes no messages any more."""
-        return self.stopped
+        """Whether the consumer has stopped, and its thread has ended."""
+        return self.stopped and not self._thread.alive
 
     def start(self) -> None:
         """Start taking messages; raises as `PushServer.attach` does."""
@@ -113,7 +114,7 @@ class PushConsumer:
         self._thread.stop()
         self._qos.leave(self)
         with self._lock:
-            for pushed in [each for each in self._pushed.values() if each.waits]:
+            for pushed in [each for each in self._mine() if each.line is self._line]:
                 self._give_back(pushed, pushed.callbacks.copy(), WAIT)
 
     def join(self, timeout: float) -> None:
@@ -125,7 +126,7 @@ class PushConsumer:
         slots = celery_worker.slots()
         return {
             "waiting": len(self._line),
-            "running": len(self._pushed) - len(self._line),
+            "running": sum(each.line is None for each in self._mine()),
             "busy_answers": self._busy_answers,
             **({} if slots is None else {"slots": slots}),
         }
@@ -156,18 +157,18 @@ class PushConsumer:
                 entry=entry,
                 rank=rank,
                 until=until,
-                on_ended=self._forget,
+                on_ended=self._messages.forget,
             )
             with self._lock:  # of two copies that come at once, only one may be admitted
-                pushed = self._pushed.get(key)
+                pushed = self._messages.by_key.get(key)
                 if pushed is not None:
                     pushed.join(callback)
-                elif key in self._done:
+                elif key in self._messages.done:
                     callback(ACK)
                 elif self.stopped:
                     callback(WAIT)
                 elif self._line.add(fresh):
-                    self._pushed[key] = fresh
+                    self._messages.by_key[key] = fresh
                     fresh.join(callback)
                 else:
                     callback(self._busy(fresh))
@@ -179,7 +180,7 @@ class PushConsumer:
         now = clock()
         with self._lock:
             for pushed in self._of(callbacks):
-                if pushed.waits:
+                if pushed.line is not None:
                     outcome = self._busy(pushed) if now >= pushed.until else WAIT
                     self._give_back(pushed, callbacks, outcome)
 
@@ -192,16 +193,20 @@ class PushConsumer:
         with self._lock:
             held = []
             for pushed in self._of(callbacks):
-                if pushed.waits:
+                if pushed.line is not None:
                     self._give_back(pushed, callbacks, WAIT)
                 elif pushed.delivery is not None:
                     held.append(pushed.delivery)
         self._acknowledger.extend(*held, at_once=True)
 
+    def _mine(self) -> list[Pushed]:
+        every = self._messages.by_key.copy().values()
+        return [each for each in every if each.queue_name in self._intakes]
+
     def _of(self, callbacks: Set[DeliveryCallback]) -> list[Pushed]:
         return [
             pushed
-            for pushed in self._pushed.copy().values()
+            for pushed in self._mine()
             if any(each in callbacks for each in pushed.callbacks.copy())
         ]
 
@@ -213,9 +218,9 @@ class PushConsumer:
             if callback in pushed.callbacks:
                 pushed.callbacks.remove(callback)
                 callback(outcome)
-        if not pushed.callbacks:
-            self._line.remove(pushed)
-            del self._pushed[pushed.key]
+        if pushed.line is not None and not pushed.callbacks:
+            pushed.line.remove(pushed)
+            del self._messages.by_key[pushed.key]
 
     def _busy(self, pushed: Pushed) -> Outcome:
         self._busy_answers += 1
@@ -250,8 +255,7 @@ class PushConsumer:
                 pushed.delivery = delivery
         self._qos.unreserve(len(fresh) - len(admitted))
         with self._lock:
-            for key in list(self._done)[: max(0, len(self._done) - MAX_DONE_KEYS)]:
-                del self._done[key]
+            self._messages.forget_old()
         if admitted:
             self._on_deliveries(admitted)
 
@@ -260,12 +264,6 @@ class PushConsumer:
         until = clock() + self._lease_seconds
         entry = {**pushed.entry, "lease_id": lease_id}
         return Delivery(Lease("", lease_id, until=until), entry, on_end=pushed.end)
-
-    def _forget(self, pushed: Pushed, done: bool) -> None:
-        """Note that a message has ended; takes no lock."""
-        if done:
-            self._done[pushed.key] = None
-        self._pushed.pop(pushed.key, None)
 
 
 def _read(queue_name: str, entry: dict[str, Any]) -> tuple[str, float | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,9 @@ from cutmv.transports.cloudflare.runtime import clock
 
 #: Messages that wait at most, and the bytes of their bodies.
 MAX_WAITING, MAX_WAITING_BYTES = 2_000, 64_000_000
+
+#: Keys of recently acked messages that are kept: when the outcome got lost, a copy is not run.
+MAX_DONE_KEYS = 10_000
 
 #: Seconds until a message that found no room comes again, at least and at most. The Worker can't
 #: be told that there is room, so the longest is what a worker may idle for in vain.
@@ -39,7 +43,7 @@ class Pushed:
         rank: Its place in the line: the most urgent queue first, and of a queue the oldest message.
         until: When it must have started, by `runtime.clock`: a task that starts later may not end
             in the Worker's time.
-        waits: Whether it is in the line.
+        line: The line in which it waits; none once there was room.
         delivery: Its delivery, once the intake has admitted it.
     """
 
@@ -55,7 +59,7 @@ class Pushed:
     ) -> None:
         self.key, self.queue_name, self.entry = key, queue_name, entry
         self.rank, self.until = rank, until
-        self.waits = False
+        self.line: WaitingLine | None = None
         self.delivery: Delivery | None = None
         self.callbacks: deque[DeliveryCallback] = deque()
         self._on_ended = on_ended
@@ -85,6 +89,30 @@ class Pushed:
             callback(self._outcome)
 
 
+class PushedMessages:
+    """The pushed messages of a process that wait or run, and those that are done.
+
+    They outlive a consumer: a task goes on while its worker connects again, and a copy of its
+    message then finds it here.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.by_key: dict[str, Pushed] = {}
+        self.done: dict[str, None] = {}  # keys, the oldest first
+
+    def forget(self, pushed: Pushed, done: bool) -> None:
+        """Note that a message has ended; takes no lock."""
+        if done:
+            self.done[pushed.key] = None
+        self.by_key.pop(pushed.key, None)
+
+    def forget_old(self) -> None:
+        """Forget the oldest of those that are done; `lock` is held."""
+        for key in list(self.done)[: max(0, len(self.done) - MAX_DONE_KEYS)]:
+            del self.done[key]
+
+
 class WaitingLine:
     """Messages that wait for room, the most urgent and oldest first. Its owner's lock guards it.
 
@@ -108,7 +136,7 @@ class WaitingLine:
         if not self._waiting:
             self._left_at = clock()
         bisect.insort(self._waiting, pushed, key=lambda each: each.rank)
-        self._size, pushed.waits = size, True
+        self._size, pushed.line = size, self
         return True
 
     def remove(self, pushed: Pushed) -> None:
@@ -138,5 +166,5 @@ class WaitingLine:
 
     def _left(self, gone: list[Pushed]) -> None:
         for pushed in gone:
-            pushed.waits = False
+            pushed.line = None
             self._size -= len(pushed.entry["body"])
