@@ -34,6 +34,9 @@ MAX_NAMED = 5
 #: where nobody knows how long its task may take.
 MIN_PATIENCE, UNKNOWN_PATIENCE = 1.0, 300.0
 
+#: Seconds by which the push server may ask early whether a message's time is up.
+TIMER_SLACK = 0.1
+
 WAIT = Outcome("wait")
 
 
@@ -181,7 +184,7 @@ class PushConsumer:
         with self._lock:
             for pushed in self._of(callbacks):
                 if pushed.line is not None:
-                    outcome = self._busy(pushed) if now >= pushed.until else WAIT
+                    outcome = self._busy(pushed) if now >= pushed.until - TIMER_SLACK else WAIT
                     self._give_back(pushed, callbacks, outcome)
 
     def broken(self, callbacks: Set[DeliveryCallback]) -> None:
