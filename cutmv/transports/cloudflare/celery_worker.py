@@ -14,6 +14,10 @@ from cutmv.transports.cloudflare.errors import FOR_PEOPLE
 
 logger = logging.getLogger(__name__)
 
+#: Seconds for which a worker remembers a revoke, since a task may wait in its queue that long; and
+#: for which Celery does unless its environment says otherwise.
+REVOKE_EXPIRES, CELERYS_REVOKE_EXPIRES = 14 * 86_400, 10_800
+
 #: The process's worker (`celery.worker.WorkController`), once it has been made.
 _workers: list[Any] = []
 
@@ -45,6 +49,9 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 def _on_worker_init(sender: Any, **_kwargs: Any) -> None:
     _workers[:] = [sender]
     sender.app.steps["consumer"].add(_stats_step())
+    state: Any = sys.modules.get("celery.worker.state")
+    if state is not None and state.revoked.expires == CELERYS_REVOKE_EXPIRES:
+        state.revoked.expires = REVOKE_EXPIRES
 
 
 def _stats_step() -> type[Any]:
@@ -184,13 +191,31 @@ def forget(delivery_tag: str) -> None:
 
 
 def running_tags() -> set[str]:
-    """Return the delivery tags of the tasks that a worker in this process is running."""
+    """Return the delivery tags of the tasks that a worker here is running, or surely will run.
+
+    A pool that can't take a task back runs what it was handed, though the connection is gone.
+    """
     state: Any = sys.modules.get("celery.worker.state")
     if state is None:
         return set()
     if state.should_terminate is not None and state.should_terminate is not False:
         return set()  # a cold shutdown kills the tasks
-    return {request.message.delivery_tag for request in tuple(state.active_requests)}
+    running = set(state.active_requests)
+    if _workers and getattr(_workers[0].pool, "active", False):
+        running |= {each for each in tuple(state.reserved_requests) if _is_handed_over(each)}
+    return {request.message.delivery_tag for request in running}
+
+
+def _is_handed_over(request: Any) -> bool:
+    """Return whether the pool has a task that has been reserved.
+
+    Prefork's tasks wait in the worker until a process is free; other pools get each at once.
+    """
+    worker = _workers[0]
+    if worker.process_task != worker._process_task_sem:
+        return True
+    result = request._apply_result
+    return result is not None and result() is not None
 
 
 def abandon(delivery_tag: str) -> bool:

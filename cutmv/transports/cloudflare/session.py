@@ -136,6 +136,7 @@ class Session:
         self.broadcaster.close(timeout)
         if self.hub is not None:
             self.hub.close(timeout)
+        self.dead_letters.close(timeout)
         self.acknowledger.close(timeout)
         self.push_server.close(timeout)
         self.claim_checks.close(timeout)

@@ -146,14 +146,26 @@ def test_a_requeued_message_comes_back_marked_as_redelivered_without_a_republish
     assert emulator.stats()["published"] == 1
 
 
-def test_a_rejected_message_is_gone(emulator: EmulatorProcess) -> None:
+def test_a_rejected_message_is_a_dead_letter(emulator: EmulatorProcess) -> None:
     with connect(emulator) as connection:
         _publish(connection, "x")
         seen = []
         with kombu.Consumer(connection, [QUEUE], on_message=lambda m: (seen.append(m), m.reject())):
             _drain(connection, lambda: bool(seen))
 
-    assert emulator.stats()["messages"] == {"work": 0, "work-dead": 0}
+    assert emulator.stats()["messages"] == {"work": 0, "work-dead": 1}
+
+
+def test_a_rejected_message_of_a_queue_without_dead_letters_is_gone(
+    emulator: EmulatorProcess,
+) -> None:
+    with connect(emulator, dead_letter_queue="") as connection:
+        _publish(connection, "x")
+        seen = []
+        with kombu.Consumer(connection, [QUEUE], on_message=lambda m: (seen.append(m), m.reject())):
+            _drain(connection, lambda: bool(seen))
+
+    assert emulator.stats()["messages"] == {"work": 0}
 
 
 def test_closing_returns_at_once_what_was_not_acked(emulator: EmulatorProcess) -> None:

@@ -17,6 +17,7 @@ from celery import Celery
 
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import Process, free_port, wait_for
+from tests.support.queues import client, queue_id
 from tests.support.transport import CloudflareSite, connect, make_site, wait_until
 
 #: Seconds in which an idle worker has ended after SIGTERM.
@@ -57,7 +58,8 @@ def site(emulator: EmulatorProcess, tmp_path: Path) -> Iterator[CloudflareSite]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("pool", "size"), [("prefork", 2), ("threads", 8), ("solo", 1), ("gevent", 20)]
+    ("pool", "size"),
+    [("prefork", 2), ("threads", 8), ("solo", 1), ("gevent", 20), ("eventlet", 20)],
 )
 def test_every_pool_runs_tasks_and_ends_in_time(site: CloudflareSite, pool: str, size: int) -> None:
     worker = site.ready(site.worker("-P", pool, "-c", str(size)))
@@ -75,7 +77,7 @@ def test_every_pool_runs_tasks_and_ends_in_time(site: CloudflareSite, pool: str,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "eventlet"])
 def test_a_pool_s_warm_shutdown_runs_or_returns_each_task(
     site: CloudflareSite, tmp_path: Path, pool: str
 ) -> None:
@@ -93,6 +95,50 @@ def test_a_pool_s_warm_shutdown_runs_or_returns_each_task(
     ended = len(site.notes("ended"))
     assert stats["leases_outstanding"] == 0
     assert (stats["acked"], site.held()) == (ended, 12 - ended)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        "prefork",
+        "threads",
+        pytest.param("gevent", marks=pytest.mark.slow),
+        pytest.param("eventlet", marks=pytest.mark.slow),
+    ],
+)
+def test_a_lost_connection_gives_back_only_what_will_not_run_here(
+    site: CloudflareSite, tmp_path: Path, pool: str
+) -> None:
+    """A threads pool runs what waits for a thread, whether the connection is there or not.
+
+    A worker whose greenlets are all busy hears of its connection when one ends.
+    """
+    site.app = "tests.support.semantics_app"
+    worker = site.ready(site.worker("-P", pool, visibility_timeout=3600))
+    site.send_each("hold_at_site", [str(number) for number in range(7)], 4)
+    wait_until(lambda: len(site.notes("started")) == 2, what="two tasks run")
+    wait_until(
+        lambda: site.emulator.stats()["leases_outstanding"] == 7, what="the others are prefetched"
+    )
+
+    api, to = client(site.emulator), queue_id(site.emulator, "work")
+    [consumer] = next(q for q in api.list_queues(1e12) if q["queue_id"] == to)["consumers"]
+    api.delete_consumer(to, consumer["consumer_id"], 1e12)
+    if pool in ("gevent", "eventlet"):
+        (tmp_path / "go").touch()
+    wait_until(lambda: "onnection to broker lost" in worker.log(), 30, "it reconnects")
+    wait_until(lambda: api_has_consumer(site), 30, "it has a pull consumer again")
+    (tmp_path / "go").touch()
+
+    wait_until(lambda: site.held() == 0, 30, "all are done")
+    assert sorted(note["value"] for note in site.notes("started")) == [str(n) for n in range(7)]
+    worker.term()
+    assert worker.child.wait(END_S) == 0
+
+
+def api_has_consumer(site: CloudflareSite) -> bool:
+    queues = client(site.emulator).list_queues(1e12)
+    return any(queue["queue_name"] == "work" and queue["consumers"] for queue in queues)
 
 
 # --- producers

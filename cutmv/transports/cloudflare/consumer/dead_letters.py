@@ -1,4 +1,4 @@
-"""Moves messages that can't be read to their queue's dead-letter queue, so that none is lost."""
+"""Moves messages that can't be read, or are rejected, to their queue's dead-letter queue."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import logging
+import queue as queues
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from cutmv.transports.cloudflare.errors import CloudflareError
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
 from cutmv.transports.cloudflare.messages import limits
 from cutmv.transports.cloudflare.queues import Queue, QueueDirectory
-from cutmv.transports.cloudflare.runtime import note_trouble
+from cutmv.transports.cloudflare.runtime import BackgroundThread, note_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +29,10 @@ Entry = Mapping[str, Any]
 
 
 class DeadLetters:
-    """Moves messages to dead-letter queues. Threads share it.
+    """Moves messages to dead-letter queues. Threads share it; its owner closes it.
 
-    `publish_timeout` is how many seconds one publishing call may take.
+    `publish_timeout` is how many seconds one publishing call may take. What must not wait for that
+    hands messages over to a thread, by `add`.
     """
 
     def __init__(
@@ -44,11 +46,33 @@ class DeadLetters:
         self._directory = directory
         self._acknowledger = acknowledger
         self._publish_timeout = publish_timeout
+        self._added: queues.SimpleQueue[tuple[Queue, Delivery, str] | None] = queues.SimpleQueue()
+        self._thread = BackgroundThread("dead-letters", self._run, lambda: self._added.put(None))
+
+    def add(self, queue: Queue, delivery: Delivery, why: str) -> None:
+        """Have a delivery moved soon, with others of its queue; never blocks."""
+        self._added.put((queue, delivery, why))
+        self._thread.start()
+
+    def close(self, timeout: float) -> None:
+        """Move what waits for it, within `timeout` seconds, and end the thread."""
+        self._thread.close(timeout)
+
+    def _run(self) -> None:
+        while not (self._thread.stopping.is_set() and self._added.empty()):
+            taken = [self._added.get()]
+            while not self._added.empty():
+                taken.append(self._added.get())
+            by_queue: dict[Queue, list[tuple[Delivery, str]]] = {}
+            for each in filter(None, taken):
+                by_queue.setdefault(each[0], []).append(each[1:])
+            for queue, rejected in by_queue.items():
+                self.move(queue, rejected)
 
     def move(self, queue: Queue, unreadable: Sequence[tuple[Delivery, str]]) -> None:
         """Move deliveries from `queue` to its dead-letter queue; where it has none, remove them.
 
-        Each comes with the reason why it can't be read. A message is removed once its copy is
+        Each comes with the reason. A message is removed once its copy is
         accepted: a crash in between leaves two copies, and loses none.
         """
         waiting = {delivery.lease.lease_id: (delivery, why) for delivery, why in unreadable}
@@ -75,8 +99,7 @@ class DeadLetters:
             if not isinstance(error, CloudflareError):
                 note_trouble(f"dead letters of {queue.name}", error, "they wait to be moved")
             logger.error(
-                "cloudflare: %d message(s) of queue %r can't be read and wait to be moved to %r: "
-                "%s",
+                "cloudflare: %d message(s) of queue %r wait to be moved to %r: %s",
                 len(waiting),
                 queue.name,
                 queue.dead_letter_queue,

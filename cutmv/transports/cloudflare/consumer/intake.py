@@ -27,7 +27,7 @@ from cutmv.transports.cloudflare.messages import (
     poison,
 )
 from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue, QueueName
-from cutmv.transports.cloudflare.runtime import in_parallel, note_trouble, run_aside, shown
+from cutmv.transports.cloudflare.runtime import in_parallel, note_trouble, shown
 
 logger = logging.getLogger(__name__)
 
@@ -139,10 +139,11 @@ class Intake:
             self._set_back(delivery, error)
             return
         why = str(error) if unreadable else shown(error)
-        run_aside(
-            f"dead-letter-{self.queue.name}",
-            lambda: self._dead_letters.move(self.queue, [(delivery, why)]),
-        )
+        self._dead_letters.add(self.queue, delivery, why)
+
+    def _bury(self, delivery: Delivery) -> None:
+        """Have a message that its consumer rejected moved to the dead letters; never blocks."""
+        self._dead_letters.add(self.queue, delivery, "by its consumer")
 
     def _set_back(self, delivery: Delivery, error: Exception) -> None:
         """Have a message that met an error which nobody expected come again later."""
@@ -163,6 +164,7 @@ class Intake:
         delivery.lease.key = envelope.identity(self.queue.name, delivery.entry, delivery.message)
         delivery.object_key = claim_check.key_of(delivery.message)
         delivery.on_lost, delivery.on_refused = self._on_lost, self._refuse
+        delivery.on_rejected = self._bury
         return True
 
     def _remove_done(self, delivery: Delivery) -> bool:

@@ -90,10 +90,15 @@ class QoS(virtual.QoS):
             self._acknowledger.ack(delivery)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Have the message returned to the queue at once, or removed."""
+        """Have the message returned to the queue at once, or made a dead letter.
+
+        Where its queue has no dead-letter queue, it is removed.
+        """
         delivery = self._drop(delivery_tag)
         if delivery and requeue:
             self._acknowledger.requeue(delivery)
+        elif delivery and delivery.on_rejected is not None:
+            delivery.on_rejected(delivery)
         elif delivery:
             self._acknowledger.reject(delivery)
 

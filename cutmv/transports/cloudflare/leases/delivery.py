@@ -52,6 +52,7 @@ class Delivery:
         on_end: In push mode, called when the message has ended, in place of the API: with the delay
             (s) until it is delivered again, or none for an ack. It must not block.
         on_lost: Called when another consumer has taken the message over.
+        on_rejected: Called where the consumer rejected the message for good, in place of ending it.
         on_refused: Called where the consumer failed with the message, with its error.
     """
 
@@ -66,6 +67,7 @@ class Delivery:
     accepted: bool = False
     on_end: Callable[[Delivery, float | None], None] | None = None
     on_lost: Callable[[Delivery], None] | None = None
+    on_rejected: Callable[[Delivery], None] | None = None
     on_refused: Callable[[Delivery, Exception], None] | None = None
 
     @classmethod
