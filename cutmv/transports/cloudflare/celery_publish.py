@@ -36,8 +36,8 @@ CALLBACK_RETRIES = 3
 class Gathering(Protocol):
     """A block whose messages wait for a call that they share; see `producer.batch.Batch`."""
 
-    def when_sent(self, task_id: str, action: Callable[[], object]) -> bool:
-        """Have `action` called once the task's message is sent; false if none waits here."""
+    def when_sent(self, task_id: str, action: Callable[[], object], *, event: bool = False) -> bool:
+        """Have a signal or an event sent once the task's message is; false if it was no part."""
 
     def outside(self, members: Iterable[Any]) -> Iterable[Any]:
         """Yield the members of a canvas, computed as if outside of the block."""
@@ -57,9 +57,9 @@ def _share_calls(module: Any) -> None:
     ) -> Iterable[Any]:
         app = app or self.app
         with app.producer_or_acquire(producer) as held:
-            gathering = getattr(held.connection.transport, "gathering", None)
-            if gathering is not None:  # the transport is ours
-                with gathering(_attempts(app)) as batch:
+            transport: Any = getattr(getattr(held, "connection", None), "transport", None)
+            if hasattr(type(transport), "gathering"):  # it is ours
+                with transport.gathering(_attempts(app)) as batch:
                     members = batch.outside(tasks)
                     return list(apply_tasks(self, members, held, app, *args, **options))
         results: Iterable[Any] = apply_tasks(self, tasks, producer, app, *args, **options)
@@ -82,14 +82,14 @@ def _tell_when_sent(module: Any) -> None:
     for name in ("after_task_publish", "task_sent"):
         signal = getattr(module, name, None)
         if signal is not None:
-            signal.send = _waiting(signal.send)
+            signal.send = _waiting(signal, signal.send)
 
 
-def _waiting(send: Callable[..., Any]) -> Callable[..., Any]:
+def _waiting(signal: Any, send: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(send)
     def waiting(sender: Any = None, **named: Any) -> Any:
         block = current.get()
-        if block is not None:
+        if block is not None and signal.receivers:
             task_id = named.get("task_id") or (named.get("headers") or {}).get("id")
             if block.when_sent(str(task_id), partial(send, sender=sender, **named)):
                 return []
@@ -101,12 +101,15 @@ def _waiting(send: Callable[..., Any]) -> Callable[..., Any]:
 def _keep_retried(module: Any) -> None:
     """Have `Task.retry` send its message when Cloudflare takes it, where Celery gives it up.
 
+    It sends it at once, as `Task.replace` does: by exceptions they end a block around them, too.
+
     Celery would remove the task's message without its successor. A message that is not acked yet
     goes back to its queue after a minute; of one that is acked, the successor is all there is.
     """
-    retry, rejected = module.Task.retry, module.Reject
+    retry, rejected = _at_once(module.Task.retry), module.Reject
+    module.Task.on_replace = _at_once(module.Task.on_replace)
 
-    @wraps(retry)
+    @wraps(module.Task.retry)
     def keeping(self: Any, *args: Any, **options: Any) -> Any:
         started, told_at = time.monotonic(), float("-inf")
         while True:
@@ -139,6 +142,18 @@ def _keep_retried(module: Any) -> None:
             time.sleep(RETRY_PAUSE)
 
     module.Task.retry = keeping
+
+
+def _at_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def at_once(*args: Any, **options: Any) -> Any:
+        token = current.set(None)
+        try:
+            return function(*args, **options)
+        finally:
+            current.reset(token)
+
+    return at_once
 
 
 def _is_final(error: CloudflareError) -> bool:

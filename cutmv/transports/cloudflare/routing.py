@@ -122,7 +122,9 @@ class RoutingChannel(ExchangeChannel):
         if route.routing_key == TASK_SENT:
             gathering = producer.current(self.session.publishers)
             task_id = envelope.task_sent(message)
-            if gathering and gathering.when_sent(task_id, lambda: self._publish(message, route)):
+            if gathering and gathering.when_sent(
+                task_id, lambda: self._publish(message, route), event=True
+            ):
                 return
         self._publish(message, route, **kwargs)
 

@@ -3,7 +3,7 @@
 `Channel._put` finds the `Batch` through a context variable, so every publish in the block is
 gathered, however deep: ``apply_async``, ``delay``, groups, chords, chunks. Fanout messages and
 events are not gathered, but published as without the block; only Celery's event ``task-sent``, and
-its signals, wait for the message that they are about.
+the signals that follow a publish, wait for the block's end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from kombu.transport import virtual
@@ -25,14 +24,6 @@ from cutmv.transports.cloudflare.queues import QueueName, TemporaryBinding
 
 #: Seconds that a canvas's messages wait for members that are still being computed.
 LINGER = 1.0
-
-
-@dataclass(slots=True)
-class _Awaited:
-    """How many messages of one name wait, and what to call once all of them are sent."""
-
-    count: int = 0
-    actions: list[Callable[[], object]] = field(default_factory=list)
 
 
 class Batch:
@@ -49,7 +40,9 @@ class Batch:
         self._thread = threading.get_ident()
         self._waiting: dict[QueueName | TemporaryBinding, list[Outgoing]] = {}
         self._waiting_since = 0.0
-        self._awaited: dict[str, _Awaited] = {}
+        self._last = ""  # the name of the message that came last
+        self._signals: list[tuple[str, Callable[[], object]]] = []
+        self._events: list[tuple[str, Callable[[], object]]] = []
         self._unsent: dict[str, None] = {}  # in the order of their failure
         self._cause: BaseException | None = None
         self._outer: Any = None
@@ -105,6 +98,8 @@ class Batch:
             if unsent and getattr(error, "unsent", None) != unsent:
                 error.add_note(BatchFailed.line(unsent))
             raise
+        finally:
+            self._tell()
 
     def outside(self, members: Iterable[Any]) -> Iterable[Any]:
         """Yield the members of a canvas, computed as if outside of its batch.
@@ -128,28 +123,37 @@ class Batch:
                 _current.reset(token)
             yield member
 
-    def when_sent(self, task_id: str, action: Callable[[], object]) -> bool:
-        """Have `action` called once the task's messages are sent; false if none waits here.
+    def when_sent(self, task_id: str, action: Callable[[], object], *, event: bool = False) -> bool:
+        """Have `action`, a signal or an `event`, called at the end, if the task's message is sent.
 
-        It is never called for a message that is given up.
+        Returns false if that message was not the last to come to this block.
         """
         if self._thread != threading.get_ident():
             return False
-        if (awaited := self._awaited.get(task_id)) is not None:
-            awaited.actions.append(action)
+        if task_id == self._last:
+            (self._events if event else self._signals).append((task_id, action))
             return True
-        if self._canvas and task_id in self._unsent:
-            return True
-        return self._outer is not None and bool(self._outer.when_sent(task_id, action))
+        return self._outer is not None and self._outer.when_sent(task_id, action, event=event)
+
+    def _tell(self) -> None:
+        """Tell of the messages that were sent.
+
+        Signals are sent in reverse: those before and after a publish are a bracket to their
+        receivers (a tracer's span, say), and the brackets of a block's messages are nested.
+        """
+        told, self._signals, self._events = [*self._signals[::-1], *self._events], [], []
+        for task_id, action in told:
+            if task_id not in self._unsent:
+                action()
 
     def add(self, queue: QueueName | TemporaryBinding, message: Outgoing) -> None:
         """Keep a message for `queue`, and send the call if it is full; raises `BatchFailed`."""
+        self._last = message.name
         if self._canvas and self._cause is not None:
             self._unsent[message.name] = None
             return
         if not self._waiting:
             self._waiting_since = time.monotonic()
-        self._awaited.setdefault(message.name, _Awaited()).count += 1
         waiting = self._waiting.setdefault(queue, [])
         if waiting and sum(each.size for each in waiting) + message.size > limits.MAX_BATCH:
             self._waiting[queue] = [message]
@@ -169,13 +173,8 @@ class Batch:
     def give_up(self) -> None:
         """Drop the waiting messages, and keep their names as unsent."""
         for messages in self._waiting.values():
-            self._drop(messages)
+            self._unsent.update((each.name, None) for each in messages)
         self._waiting.clear()
-
-    def _drop(self, messages: list[Outgoing]) -> None:
-        for each in messages:
-            self._unsent[each.name] = None
-            self._awaited.pop(each.name, None)
 
     def _send_all(self) -> None:
         while self._waiting:
@@ -187,7 +186,7 @@ class Batch:
             self._publish(queue, messages)
         except BaseException as error:
             # The messages that wait for other calls are given up, too, so that the error names all.
-            self._drop(messages)
+            self._unsent.update((each.name, None) for each in messages)
             self.give_up()
             self._cause = error
             if not isinstance(error, CloudflareError):
@@ -195,7 +194,8 @@ class Batch:
             if not self._canvas:
                 raise BatchFailed.naming(self.unsent, error) from error
         else:
-            self._accepted(messages)
+            for each in messages:  # the caller may have sent again messages that had failed
+                self._unsent.pop(each.name, None)
 
     def _publish(self, queue: QueueName | TemporaryBinding, messages: list[Outgoing]) -> None:
         for left in reversed(range(self._attempts)):
@@ -205,19 +205,6 @@ class Batch:
             except CloudflareError:
                 if not left:
                     raise
-
-    def _accepted(self, messages: list[Outgoing]) -> None:
-        actions: list[Callable[[], object]] = []
-        for each in messages:
-            self._unsent.pop(each.name, None)  # the caller may have sent again what had failed
-            awaited = self._awaited.get(each.name)
-            if awaited is None:
-                continue
-            awaited.count -= 1
-            if not awaited.count:
-                actions += self._awaited.pop(each.name).actions
-        for action in actions:
-            action()
 
 
 class ProducerBatch:
