@@ -35,6 +35,10 @@ VARIABLES = (
     ),
     Variable("CLOUDFLARE_ACCOUNT_ID", "the Cloudflare account"),
     Variable("CLOUDFLARE_API_TOKEN", "a token of the account with *Queues: Edit*"),
+    Variable(
+        "CLOUDFLARE_API_TOKEN_FILE",
+        "a file with the token instead; a new token in it is used without a restart",
+    ),
     Variable("CLOUDFLARE_QUEUE_NAME", "the queue", "`cutmv-processing`"),
     Variable("CLOUDFLARE_API_BASE_URL", "where Cloudflare's REST API is", "Cloudflare's own"),
     Variable("CLOUDFLARE_EDGE_URL", "where [the edge Worker](docs/edge.md) is (extra `.[push]`)"),

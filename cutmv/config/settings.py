@@ -86,7 +86,8 @@ class Settings:
         # An account without a token is complete: it gives the address of R2.
         account_id = env.get("CLOUDFLARE_ACCOUNT_ID") or None
         api_token = env.get("CLOUDFLARE_API_TOKEN") or None
-        if api_token and not account_id:
+        has_token = bool(api_token or env.get("CLOUDFLARE_API_TOKEN_FILE"))
+        if has_token and not account_id:
             raise ConfigError("CLOUDFLARE_API_TOKEN is set: set CLOUDFLARE_ACCOUNT_ID too.")
         key_id, secret_key = _pair(env, "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY")
         redis_url = env.get("REDIS_URL") or None
@@ -106,7 +107,7 @@ class Settings:
                 f"CLOUDFLARE_QUEUE_NAME is {queue_name!r}: use up to 63 of a-z, 0-9 and -,"
                 " with a letter or digit at both ends."
             )
-        mode = _mode(env, bool(api_token), bool(redis_url))
+        mode = _mode(env, has_token, bool(redis_url))
         if mode == "redis":
             _need_extra("redis", "redis", "REDIS_URL")
         database_url = _database_url(env, data_dir)

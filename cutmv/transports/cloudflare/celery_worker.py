@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from cutmv.transports.cloudflare.errors import FOR_PEOPLE
@@ -38,6 +39,22 @@ def attach(driver_type: str) -> None:
         logging.getLogger("celery.worker").addFilter(_without_traceback)
 
 
+@lru_cache  # so that it is said once
+def _say_that_one_is_read(brokers: tuple[str, ...]) -> None:
+    logger.warning(
+        "cloudflare: broker_url names %d brokers, and a worker reads one of them at a time, while "
+        "publishers move to another in an outage and stay there: run a worker for each broker, as "
+        "docs/transport.md shows under Failover lists",
+        len(brokers),
+    )
+
+
+def _warn_of_failover(connection: Any) -> None:
+    brokers = tuple(getattr(connection, "alt", ()))
+    if any(not url.startswith("cloudflare") for url in brokers):
+        _say_that_one_is_read(brokers)
+
+
 def _without_traceback(record: logging.LogRecord) -> bool:
     """Have Celery log in one line the error that ends a worker, where that line says what to do."""
     error = record.exc_info[1] if record.exc_info else None
@@ -65,6 +82,9 @@ def _stats_step() -> type[Any]:
         def __init__(self, consumer: Any, **options: Any) -> None:
             super().__init__(consumer, **options)
             consumer.call_soon_ack = _at_once(consumer.call_soon_ack)
+
+        def start(self, consumer: Any) -> None:
+            _warn_of_failover(consumer.connection)
 
         def info(self, consumer: Any) -> dict[str, Any]:
             transport = getattr(consumer.connection, "transport", None)  # none while it reconnects

@@ -21,6 +21,7 @@ from cutmv.transports.cloudflare.consumer import (
     QueueConsumer,
 )
 from cutmv.transports.cloudflare.declaring import CALL_TIMEOUT, QueueChannel, not_found
+from cutmv.transports.cloudflare.errors import FailedOver, PublishFailed
 from cutmv.transports.cloudflare.leases import Delivery
 from cutmv.transports.cloudflare.producer import ProducerBatch
 from cutmv.transports.cloudflare.queues import Binding
@@ -69,6 +70,18 @@ class Channel(QueueChannel):
             )
             for level in self._levels(queue)
         ]
+
+    def basic_publish(
+        self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
+    ) -> None:
+        """Publish; where a failover list names another broker, have kombu go on with that one."""
+        transport: Any = self.connection
+        try:
+            super().basic_publish(message, exchange, routing_key, **kwargs)
+        except PublishFailed as error:
+            if not transport.fails_over:
+                raise
+            raise FailedOver(str(error), status=error.status, code=error.code) from None
 
     def create_publish_batch(self, max_size: int) -> ProducerBatch:
         """Return the batch that `kombu.Producer.batch` fills, to publish it by few calls."""

@@ -13,6 +13,7 @@
     │   ├── ThreadBroken            a thread of the connection does not recover by itself
     │   ├── QueueMissing            the queue does not exist and may not be created
     │   └── PublishFailed           one of the above, met while publishing
+    │       ├── FailedOver          the same where a failover list names another broker
     │       └── BatchFailed         the same for a batch: names the messages not sent
     └── LedgerUnavailable           the lease ledger does not answer
     kombu.exceptions.KombuError
@@ -106,6 +107,10 @@ class ThreadBroken(CloudflareError):
 
 class PublishFailed(CloudflareError):
     """Messages may not have been accepted; the error's text says why."""
+
+
+class FailedOver(PublishFailed, Unreachable):
+    """A message was not accepted, and kombu sends it to the next broker of its failover list."""
 
 
 class BatchFailed(PublishFailed):

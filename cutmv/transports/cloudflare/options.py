@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cutmv.transports.cloudflare.errors import ConfigurationError
+from cutmv.transports.cloudflare.kombu_options import KOMBU_OPTIONS, foreign
 
 #: Cloudflare's own address.
 DEFAULT_API_BASE_URL = "https://api.cloudflare.com/client/v4"
@@ -34,24 +35,6 @@ NO_LEDGER = "none"
 
 #: The start of a value that names an environment variable.
 ENV_PREFIX = "env:"
-
-#: Keys of `transport_options` that kombu and Celery read themselves, or add while they publish with
-#: a retry policy (`kombu.messaging.Producer.publish`).
-KOMBU_OPTIONS = frozenset(
-    {
-        "callback",
-        "connect_retries_timeout",
-        "deadletter_queue",
-        "errback",
-        "interval_max",
-        "interval_start",
-        "interval_step",
-        "max_retries",
-        "on_revive",
-        "polling_interval",
-        "retry_errors",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,20 +232,31 @@ class Options:
         return self.consume == "push" and queue not in self.pulled_queues
 
     @classmethod
-    def read(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Options:
+    def read(
+        cls,
+        given: Mapping[str, Any],
+        environ: Mapping[str, str] | None = None,
+        *,
+        shared: bool = False,
+    ) -> Options:
         """Build the options from kombu's `transport_options` and the environment.
 
-        Raises `ConfigurationError` for an option that is unknown or ill-typed.
+        They are `shared` where a failover list names other brokers: then what is unknown is meant
+        for those. Raises `ConfigurationError` for an option that is unknown or ill-typed.
         """
         environ = os.environ if environ is None else environ
         known = {option.name for option in fields(cls)}
-        unknown = sorted(set(given) - known - KOMBU_OPTIONS)
+        strange = set(given) - known - KOMBU_OPTIONS
+        unknown = sorted(strange - foreign(frozenset(strange), shared=shared))
         if unknown:
             raise ConfigurationError(
                 f"cloudflare transport: no such option: {', '.join(map(str, unknown))} "
                 f"(there are: {', '.join(sorted(known))})"
             )
         values = {name: value for name, value in given.items() if name in known}
+        lease = values.get("visibility_timeout")
+        if shared and isinstance(lease, int | float) and lease > MAX_VISIBILITY_TIMEOUT:
+            values["visibility_timeout"] = MAX_VISIBILITY_TIMEOUT  # Redis takes any
         for name in ("priority_steps", "pulled_queues"):
             if isinstance(values.get(name), list):
                 values[name] = tuple(values[name])

@@ -26,6 +26,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from queue import Empty
 from typing import Any
 
@@ -77,11 +78,24 @@ class Transport(virtual.Transport):
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         celery_worker.attach(self.driver_type)
-        self.options = Options.read(client.transport_options or {})
         self.ready: ReadyQueue[Recipient] = ReadyQueue(priority_of)
         self.sources: list[Poller | PushConsumer] = []
         self._session: Session | None = None
         self._loop: Any = None
+
+    @property
+    def fails_over(self) -> bool:
+        """Whether a failover list names other brokers, with which the options are shared."""
+        return any(not url.startswith("cloudflare") for url in getattr(self.client, "alt", ()))
+
+    @cached_property
+    def options(self) -> Options:
+        """The transport's options; raises `ConfigurationError` where one is wrong.
+
+        They are not read before a connection is made, since Celery asks for the transport when it
+        can't tell of an error yet.
+        """
+        return Options.read(self.client.transport_options or {}, shared=self.fails_over)
 
     @property
     def default_connection_params(self) -> dict[str, Any]:

@@ -2,12 +2,14 @@ import dataclasses
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import kombu
 import pytest
 
 from cutmv.transports.cloudflare.api import Credentials
 from cutmv.transports.cloudflare.errors import ConfigurationError
+from cutmv.transports.cloudflare.kombu_options import foreign
 from cutmv.transports.cloudflare.options import Options
 
 
@@ -152,3 +154,42 @@ def test_a_ledger_s_password_may_stay_in_the_environment() -> None:
 def test_a_ledger_needs_a_queue_that_delivers_again() -> None:
     with pytest.raises(ConfigurationError, match="queue_max_retries must be 1 or more"):
         Options(lease_ledger="file:///var/lib/leases", queue_max_retries=0)
+
+
+def test_options_of_other_brokers_are_passed_over_with_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    foreign.cache_clear()
+    given = {"socket_timeout": 30, "fanout_prefix": True, "visibility_timeout": 3600}
+    assert Options.read(given, {}).visibility_timeout == 3600
+    assert Options.read(given, {}) == Options(visibility_timeout=3600)
+    [line] = caplog.messages
+    assert "fanout_prefix, socket_timeout" in line
+    with pytest.raises(ConfigurationError, match="no such option: visibility_timout"):
+        Options.read({"socket_timeout": 30, "visibility_timout": 1}, {})
+
+
+def test_in_a_failover_list_what_is_unknown_is_meant_for_another_broker() -> None:
+    given = {"anything": 1, "visibility_timeout": 86_400}
+    assert Options.read(given, {}, shared=True) == Options(visibility_timeout=43_200)
+    with pytest.raises(ConfigurationError, match="visibility_timeout must be"):
+        Options.read({"visibility_timeout": 86_400}, {})
+
+
+def test_a_token_may_be_in_a_file_which_gets_another(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    environ = {"CLOUDFLARE_ACCOUNT_ID": "a", "CLOUDFLARE_API_TOKEN_FILE": str(secret)}
+    with pytest.raises(ConfigurationError, match="can't be read: No such file"):
+        Credentials.read(None, None, environ)
+    secret.write_text("s3cret\n")
+    credentials = Credentials.read(None, None, environ)
+    assert (credentials.token, credentials.newest_token()) == ("s3cret", "s3cret")
+    assert "s3cret" not in repr(credentials)
+    secret.write_text("n3w")
+    assert credentials.newest_token() == "n3w"
+    for broken in ("", "two words"):
+        secret.write_text(broken)
+        assert credentials.newest_token() == "s3cret"
+    secret.unlink()
+    assert credentials.newest_token() == "s3cret"
+    assert Credentials.read(None, "given", environ) == Credentials("a", "given")

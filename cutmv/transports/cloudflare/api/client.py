@@ -59,11 +59,8 @@ class Client:
     def __init__(self, credentials: Credentials, options: Options) -> None:
         self._base = f"{options.api_base_url.rstrip('/')}/accounts/{quote(credentials.account_id)}"
         self._account = credentials.account_id
-        self._headers = {
-            "Authorization": f"Bearer {credentials.token}",
-            "Content-Type": "application/json",
-            "User-Agent": "cutmv-transport",
-        }
+        self._credentials = credentials
+        self._token = credentials.token
         self._timeout = options.request_timeout
         reserve = int(options.rate_limit * options.rate_reserve)
         self.rate_limiter = RateLimiter(
@@ -294,22 +291,35 @@ class Client:
             attempt += 1
 
     def _exchange(self, method: str, path: str, content: bytes, deadline: float) -> dict[str, Any]:
-        """Send one request and return its response's JSON document."""
+        """Send one request and return its response's JSON document.
+
+        Where the token is refused, and its file has another one by now, the request is sent again.
+        """
         timeout = max(0.05, min(self._timeout, deadline - time.monotonic()))
         connect = min(timeout, CONNECT_TIMEOUT)
-        request = httpx.Request(
-            method,
-            self._base + path,
-            headers=self._headers,
-            content=content,
-            extensions={
-                "timeout": {"connect": connect, "pool": timeout, "read": timeout, "write": timeout}
-            },
-        )
+        limits = {"connect": connect, "pool": timeout, "read": timeout, "write": timeout}
         address = urlsplit(self._base)
         port = f":{address.port}" if address.port else ""  # leaves out a password in the address
         whom = f"Cloudflare's API at {address.scheme}://{address.hostname}{port}"
-        response = exchange(self._http, request, whom)
+
+        def send(token: str) -> httpx.Response:
+            headers = {
+                "Authorization": f"Bearer {token}",
+                "Content-Type": "application/json",
+                "User-Agent": "cutmv-transport",
+            }
+            extensions = {"timeout": limits}
+            request = httpx.Request(
+                method, self._base + path, headers=headers, content=content, extensions=extensions
+            )
+            return exchange(self._http, request, whom)
+
+        token = self._token
+        response = send(token)
+        if response.status_code in (401, 403):
+            self._token = self._credentials.newest_token()
+            if self._token != token:
+                response = send(self._token)
         self.rate_limiter.learn(response.headers)
         return responses.envelope(response, self._account)
 

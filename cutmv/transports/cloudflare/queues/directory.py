@@ -78,8 +78,7 @@ class QueueDirectory:
     @property
     def verified(self) -> bool:
         """Whether the queues are known, and the last call showed that the account answers."""
-        healthy = self._client.succeeded_at > self._client.failed_at
-        return self._listed_at is not None and healthy
+        return self._listed_at is not None and self._client.succeeded_at > self._client.failed_at
 
     def verify(self, deadline: float) -> None:
         """List the queues, unless they are known and the last call succeeded."""
@@ -201,8 +200,7 @@ class QueueDirectory:
             found = self.find_by_name(name)
             if found is None and not self._options.create_missing_queues:
                 raise consumer_policy.missing(name)
-            deadline = time.monotonic() + DECLARE_TIMEOUT
-            return found or self._create_dead_letter_queue(name, deadline)
+            return found or self._create_dead_letter_queue(name, time.monotonic() + DECLARE_TIMEOUT)
 
     def _create_dead_letter_queue(self, queue_name: str, deadline: float) -> Queue:
         queue = self._make(queue_name, deadline)
@@ -326,6 +324,8 @@ class QueueDirectory:
         try:
             return self._make(queue_name, deadline)
         except (Refused, AccessDenied) as error:
+            if isinstance(error, AccessDenied):
+                self._list(deadline)  # raises where the token is refused altogether
             raise consumer_policy.missing(queue_name, why=str(error)) from None
 
     def _make(self, queue_name: str, deadline: float) -> Queue:

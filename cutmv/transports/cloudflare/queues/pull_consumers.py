@@ -55,7 +55,8 @@ class PullConsumers:
                 make_dead_letter_queue(dead_letters)
             ours = self._client.create_consumer(queue.queue_id, consumer, deadline)
         except AccessDenied:
-            return queue
+            # Raises where the token is refused altogether, and not for changes alone.
+            return queue.consumed(self._client.list_consumers(queue.queue_id, deadline))
         except Refused as error:
             # Most likely the queue has a consumer by now.
             found = queue.consumed(self._client.list_consumers(queue.queue_id, deadline))
