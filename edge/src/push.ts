@@ -64,7 +64,7 @@ class Delivery {
   private readonly held = new Set<string>();
   /** The worker that may have them, by its own id. */
   private worker: string | undefined;
-  private away = false;
+  private away = true;
 
   constructor(queue: string, waiting: Waiting, env: Env) {
     this.queue = queue;

@@ -213,3 +213,18 @@ def test_a_proxy_that_ends_long_answers_costs_no_delivery(site: LoadSite) -> Non
     assert cuts >= 10
     assert (drive.invocations, drive.acked, len(notes)) == (8, 8, 8)
     assert span(notes) <= 10
+
+
+@pytest.mark.slow
+def test_no_task_starts_that_could_not_end_in_the_worker_s_time(site: LoadSite) -> None:
+    site.push_worker("-c", "2")
+    texts = site.tasks([2.0] * 8, time_limit=3)
+
+    drive = site.end(site.begin(texts, PUSH_WALL_S="8"), within=100)
+
+    notes = site.notes("nap")
+    print(drive, f"ideal 8.0 s, took {span(notes):.1f} s")
+    # The last two would have 2 s left when they could start: they come again first.
+    assert 8 < drive.invocations <= 8 * 3
+    assert (drive.acked, len(notes)) == (8, 8)
+    assert span(notes) <= 16
