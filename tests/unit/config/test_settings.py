@@ -49,6 +49,7 @@ def test_the_mode_follows_from_what_is_set(tmp_path: Path, env: dict[str, str], 
         (R2, "R2_ENDPOINT_URL"),
         ({"DATABASE_URL": "mysql://host/db"}, "postgresql://"),
         ({"CUTMV_MAX_UPLOAD_BYTES": "10GB"}, "CUTMV_MAX_UPLOAD_BYTES"),
+        ({"CUTMV_MAX_RETRIES": "-1"}, "CUTMV_MAX_RETRIES"),
         ({"WEBHOOK_URL": "example.com"}, "WEBHOOK_URL"),
         ({**CLOUDFLARE, "CLOUDFLARE_EDGE_URL": "edge.example"}, "CLOUDFLARE_EDGE_URL"),
         ({**CLOUDFLARE, "CLOUDFLARE_EDGE_URL": "https://e.example"}, "CLOUDFLARE_EDGE_KEYS"),
@@ -65,6 +66,13 @@ def test_a_wrong_variable_is_answered_with_one_line_that_says_what_to_do(
 
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_step_that_failed_is_tried_again_three_times_or_as_often_as_is_set(
+    tmp_path: Path,
+) -> None:
+    assert settings(tmp_path).max_retries == 3
+    assert settings(tmp_path, CUTMV_MAX_RETRIES="0").max_retries == 0
 
 
 def test_no_secret_is_in_the_repr_or_in_an_error(tmp_path: Path) -> None:
