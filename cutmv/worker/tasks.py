@@ -13,7 +13,8 @@ from typing import Any
 
 from celery import Task
 from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded
-from celery.signals import task_failure, worker_init
+from celery.signals import task_failure, task_success, worker_init
+from celery.states import FAILURE, SUCCESS
 
 from cutmv.app import app
 from cutmv.jobs import (
@@ -88,8 +89,8 @@ def probe(key: str) -> dict[str, Any]:
 
 
 # The job store has the outcome of a step, and what Celery's result backend can't write must not
-# decide what becomes of its message: so Celery keeps no result. It counts no retries either, since
-# waiting for another worker or for a neighbour is no failure.
+# decide what becomes of its message: so Celery writes nothing; `keep_success` and `keep_failure` do
+# at the end. It counts no retries either, since waiting for a neighbour is no failure.
 @app.task(
     name="cutmv.cut",
     bind=True,
@@ -199,6 +200,28 @@ def _backoff_s(tries: int) -> float:
 def sweep_at_start(**_: Any) -> None:
     """Delete what killed workers of this machine have left in the data directory."""
     sweep_workspace(services().settings.data_dir)
+
+
+@task_success.connect(sender=cut)
+def keep_success(sender: "Task[Any, Any]", result: Any, **_: Any) -> None:
+    """Tell Celery's result backend of a step that has ended; see `_keep_result`."""
+    _keep_result(sender, str(sender.request.id), result, SUCCESS)
+
+
+@task_failure.connect(sender=cut)
+def keep_failure(sender: "Task[Any, Any]", task_id: str, exception: Any, **_: Any) -> None:
+    """Tell Celery's result backend of a step that has failed; see `_keep_result`."""
+    _keep_result(sender, task_id, exception, FAILURE)
+
+
+def _keep_result(task: "Task[Any, Any]", task_id: str, result: Any, state: str) -> None:
+    """Keep a result for those who ask Celery; a backend that can't changes nothing."""
+    if task.request.is_eager:
+        return
+    try:
+        task.backend.store_result(task_id, result, state, request=task.request)
+    except Exception as error:  # each backend raises errors of its own
+        log.warning("step %s: Celery keeps no result: %s", task_id, type(error).__name__)
 
 
 @task_failure.connect(sender=cut)

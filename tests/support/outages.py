@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
 import boto3
 import httpx
 import pytest
+import simple_websocket
 import sqlalchemy as sa
 
 from cutmv.jobs import JobStore
@@ -24,6 +26,7 @@ from tests.support.processes import free_port, slowness, wait_for
 from tests.support.redis import RedisServer
 from tests.support.s3 import BUCKET, KEY_ID, SECRET, Line
 from tests.support.stack import Stack, outputs
+from tests.support.websocket import Client
 
 #: Seconds after a neighbour's return in which each job has ended.
 SOON_S = 30.0
@@ -71,7 +74,7 @@ class Deployment:
         )
         with ThreadPoolExecutor() as clients:
             others = [] if deadly else self._halted_clients(clients)
-            watcher = None if deadly else clients.submit(stack.watch, job["id"])
+            watcher = None if deadly else self._watcher(job["id"])
             mend = self.neighbours[neighbour]()
             cut_at = time.monotonic()
             if deadly:
@@ -91,8 +94,7 @@ class Deployment:
             self._check(ended, neighbour, most_attempts=2 if deadly or unnoted else 1)
         took_s = time.monotonic() - returned
         if watcher is not None:
-            last = watcher.result(SOON_S)[-1]
-            assert (last["type"], last["job"]["state"]) == ("snapshot", "done"), neighbour
+            self._check_end(watcher, neighbour)
         assert took_s < SOON_S * slowness(), f"{neighbour}: {took_s:.0f} s\n{stack.logs}"
         return f"{stack.mode:10} {neighbour:9} {seconds:3.0f} s: {took_s:5.1f} s after its return"
 
@@ -143,6 +145,21 @@ class Deployment:
 
     def _go(self, name: str) -> None:
         (self._halt_dir / f"{name} go").touch()
+
+    def _watcher(self, job_id: str) -> Client:
+        """A WebSocket that has had its first message."""
+        watcher = Client(f"{self.stack.url.replace('http', 'ws')}/ws/jobs/{job_id}")
+        assert json.loads(watcher.receive(timeout=30 * slowness()))["type"] == "snapshot"
+        return watcher
+
+    @staticmethod
+    def _check_end(watcher: Client, neighbour: str) -> None:
+        """The watcher was not sent away, and heard of the end."""
+        last: dict[str, Any] = {}
+        with suppress(simple_websocket.ConnectionClosed):
+            while text := watcher.receive(timeout=SOON_S):
+                last = json.loads(text)
+        assert (last["type"], last["job"]["state"]) == ("snapshot", "done"), neighbour
 
     def _replace_runner(self) -> None:
         if self.stack.mode == "eager":

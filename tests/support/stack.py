@@ -136,7 +136,8 @@ class Stack:
     def _answers(self) -> bool:
         assert self.web and self.web.child.poll() is None, self.web and self.web.log
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=5.0).status_code == 200
+            # 503: it runs, and a neighbour is away.
+            return httpx.get(f"{self.url}/healthz", timeout=5.0).status_code in (200, 503)
         except httpx.HTTPError:
             return False
 
