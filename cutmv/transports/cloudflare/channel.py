@@ -111,7 +111,8 @@ class Channel(QueueChannel):
         self._tag_to_queue[consumer_tag] = queue
         self._active_queues.append(queue)
         self._consumers.add(consumer_tag)
-        session.consumers[queue] += 1
+        with session.counting:
+            session.consumers[queue] += 1
         if isinstance(consumer, QueueConsumer):
             self.qos.consume()
             self.connection.sources.append(consumer.source)
@@ -172,7 +173,8 @@ class Channel(QueueChannel):
         queue = self._tag_to_queue.pop(consumer_tag)
         self._active_queues.remove(queue)
         session, ready = self.session, self.connection.ready
-        session.consumers -= Counter([queue])  # keeps no zeros
+        with session.counting:
+            session.consumers -= Counter([queue])  # keeps no zeros
         if isinstance(consumer, MemoryConsumer):
             session.memory.cancel(queue, consumer.read)
             for message in reversed(ready.take_back(consumer)):

@@ -76,7 +76,7 @@ class QueueChannel(RoutingChannel):
         elif not temporary:
             for level in self._levels(queue):
                 session.directory.declare(level)
-            session.memory.set_ttl(queue, kept.message_ttl)
+            session.memory.declare_durable(queue, kept.message_ttl)
         return queue_declare_ok_t(queue, 0, 0)
 
     def queue_delete(
@@ -103,7 +103,7 @@ class QueueChannel(RoutingChannel):
         session.binding_table.drop(queue)
         for level in self._levels(queue):
             session.directory.delete(level)
-        session.memory.set_ttl(queue, None)
+        session.memory.declare_durable(queue, None)
         self._drop_bindings(queue)
 
     def after_reply_message_received(self, queue: str) -> None:

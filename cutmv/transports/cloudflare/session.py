@@ -84,8 +84,9 @@ class Session:
             self.client, self.directory, self.acknowledger, options.publish_timeout
         )
         self.memory = MemoryBroker()
-        #: How many consumers of this process each queue has.
+        #: How many consumers of this process each queue has; changes hold `counting`.
         self.consumers: Counter[str] = Counter()
+        self.counting = threading.Lock()
         #: Whether messages were returned that may be on their way still.
         self.returned = False
         #: The queue arguments of which the log says that they have no effect.

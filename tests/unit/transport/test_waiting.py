@@ -140,5 +140,9 @@ def test_unused_temporary_queues_are_few(monkeypatch: pytest.MonkeyPatch) -> Non
     assert broker.was_deleted("q0")
     broker.declare("q0")
     assert not broker.was_deleted("q0")
+    broker.delete_unused("q0")
+    broker.declare_durable("q0", None)
+    assert not broker.was_deleted("q0")
+    broker.declare("q0")
     monkeypatch.setattr(memory, "UNUSED_AFTER", -1.0)
     assert set(broker.unused()) == set(readers) - {"q0"}

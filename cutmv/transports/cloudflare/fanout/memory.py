@@ -158,8 +158,9 @@ class MemoryBroker:
 
     # Durable queues: what this process was told of them.
 
-    def set_ttl(self, queue: str, seconds: float | None) -> None:
+    def declare_durable(self, queue: str, seconds: float | None) -> None:
         """Note for how long messages may wait in a durable queue; none for any time."""
+        self._deleted.pop(queue, None)
         if seconds is None:
             self._ttls.pop(queue, None)
         else:
