@@ -119,6 +119,7 @@ class Session:
         return {
             "threads": runtime.threads_report(),
             "push": self.push_server.stats(),
+            "publishing": self._sender.stats(),
             "queues": {"consumers": dict(self.consumers), "temporary": self.memory.sizes()},
         }
 

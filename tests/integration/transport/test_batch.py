@@ -420,3 +420,19 @@ def test_what_uses_up_no_budget_is_told_nothing(
     app.close()
 
     assert _warnings(caplog) == []
+
+
+def test_the_stats_count_messages_and_calls(
+    emulator: EmulatorProcess, app: Celery, task: Any
+) -> None:
+    with app.connection_for_write() as connection:
+        task.delay(1)
+        with publish_batch(app):
+            for number in range(150):
+                task.delay(number)
+
+        assert connection.connection.stats()["publishing"] == {
+            "calls": 3,
+            "messages": 151,
+            "by_edge": 0,
+        }

@@ -8,6 +8,7 @@ message may be in the queue twice, as after any publish that was tried again; bo
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ class Sender:
         #: When calls of a single message were made: as many as a quarter of the limit.
         self._singles: deque[float] = deque(maxlen=max(1, client.rate_limiter.limit // 4))
         self._told = client.rate_limiter.limit == 0
+        self._lock = threading.Lock()
+        self._counts = {"calls": 0, "messages": 0, "by_edge": 0}
         self._unserved: dict[str, float] = {}  # queues without a binding: until when to leave them
 
     def publish(
@@ -52,12 +55,25 @@ class Sender:
                 self._note_failure(queue.name, error)
             else:
                 self._edge_away_until = 0.0
+                self._count(len(texts), by_edge=1)
                 return
         self._client.publish(queue.queue_id, texts, deadline)
+        self._count(len(texts), by_edge=0)
         if len(texts) == 1 and not stands_for_binding(queue.name):
             self._count_single()
         if self._hub is not None and time.monotonic() >= self._edge_away_until:
             self._hub.wake_up(queue.name)
+
+    def stats(self) -> dict[str, int]:
+        """Return how many messages were accepted, by how many calls, and how many by the Worker."""
+        with self._lock:
+            return dict(self._counts)
+
+    def _count(self, messages: int, by_edge: int) -> None:
+        with self._lock:
+            self._counts["calls"] += 1
+            self._counts["messages"] += messages
+            self._counts["by_edge"] += by_edge * messages
 
     def close(self) -> None:
         """Close the connections to the Worker."""
