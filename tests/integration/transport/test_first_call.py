@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kombu.pools
 import pytest
 from celery import Celery
 from celery.exceptions import Reject, Retry
@@ -57,6 +58,7 @@ def _publish(emulator: EmulatorProcess, **options: Any) -> float:
         app.send_task("task")
         return time.monotonic() - started
     finally:
+        kombu.pools.reset()  # else kombu lends the connection to the next app
         app.close()
 
 
