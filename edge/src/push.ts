@@ -86,8 +86,8 @@ class Delivery {
     for (let posts = 0; this.waiting.size && posts < MAX_POSTS; posts += 1) {
       const began = Date.now();
       const [reason, asked] = await this.attempt(servers[turn % servers.length]!, entries);
-      if (!this.waiting.size || this.abort.signal.aborted) return;
       this.away = reason === "away";
+      if (!this.waiting.size || this.abort.signal.aborted) return;
       failures = this.away || Date.now() - began < BRIEF_S * 1000 ? failures + 1 : 0;
       if (this.held.size) {
         if (failures > REJOINS) return;
