@@ -149,7 +149,7 @@ class _Endpoint:
             except ApiError:
                 emulator.stats.refused += 1
                 raise
-        if request.path_params["account_id"] != emulator.account_id:
+        if request.path_params.get("account_id", emulator.account_id) != emulator.account_id:
             raise errors.account_forbidden()
         if reads and request.method != "GET":
             raise errors.permission_missing()

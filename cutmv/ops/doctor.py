@@ -7,7 +7,7 @@ from kombu.exceptions import KombuError
 
 from cutmv.config import ConfigError, Settings
 from cutmv.install import install_command, missing_packages
-from cutmv.ops.checks import account, machine, network
+from cutmv.ops.checks import account, ledger, machine, network
 from cutmv.ops.deployment import options_of
 from cutmv.ops.finding import Check, Finding, problem, run, skipped
 from cutmv.transports.cloudflare.options import Options
@@ -38,6 +38,7 @@ def _checks() -> list[tuple[str, Check]]:
         ("API token", partial(account.queues, settings, options)),
         ("bucket", partial(_bucket, settings, options)),
         ("edge Worker", partial(network.edge, settings, options)),
+        ("lease ledger", partial(ledger.ledger, settings, options)),
         ("push server", partial(machine.push_server, options)),
         ("webhook", partial(network.webhook, settings)),
         ("clock", partial(network.clock, options)),

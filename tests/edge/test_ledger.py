@@ -9,7 +9,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.edge_worker import Worker, signed
+from cutmv.transports.cloudflare.edge import EdgeClient
+from cutmv.transports.cloudflare.leases import Sources, find_ledger
+from cutmv.transports.cloudflare.leases.ledger import Entry
+from tests.support.edge_worker import KEY, Worker, signed
 from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.edge
@@ -107,3 +110,22 @@ def test_what_does_not_fit_is_a_problem(
     answer = worker.post("/v1/ledger/write", document)
     assert answer.status_code == 400
     assert word in answer.json()["detail"]
+
+
+def test_a_process_finds_the_worker_s_ledger(worker: Worker) -> None:
+    client = EdgeClient(worker.url, KEY, "")
+    sources = Sources(client.ask, client.close, lambda: None, lambda: None, "a" * 32, "", {})
+    found = find_ledger(sources)
+    assert found is not None
+    assert found.name == "the edge Worker"
+
+    key, ledger = uuid4().hex, found.ledger
+    assert ledger.read(key) is None
+    version = ledger.write(key, Entry("a", "held", 60, 2), None)
+    record = ledger.read(key)
+    assert record is not None
+    assert (record.entry, record.version) == (Entry("a", "held", 60, 2), version)
+    assert 0 < record.remaining <= 60
+    assert ledger.write(key, Entry("b", "held", 60), None) is None
+    assert ledger.write(key, Entry("a", "done", 60), version)
+    ledger.close()

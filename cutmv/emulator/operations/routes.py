@@ -12,6 +12,15 @@ from cutmv.emulator.store import Store
 #: A call's work on the store, which returns the response's `result`.
 Operation = Callable[[Call, Store], Any]
 
+#: The id of every token that the emulator takes.
+TOKEN_ID = "e" * 32
+
+
+def verify(_call: Call, _store: Store) -> dict[str, str]:
+    """Tell of the token by which the call was made."""
+    return {"id": TOKEN_ID, "status": "active"}
+
+
 _QUEUES = "/accounts/{account_id}/queues"
 _QUEUE = _QUEUES + "/{queue_id}"
 _CONSUMERS = _QUEUE + "/consumers"
@@ -57,6 +66,7 @@ ROUTES: Mapping[str, Mapping[str, tuple[str, Operation]]] = {
         "PATCH": ("update_subscription", subscriptions.update_subscription),
         "DELETE": ("delete_subscription", subscriptions.delete_subscription),
     },
+    "/user/tokens/verify": {"GET": ("verify", verify)},
 }
 
 ROUTE_NAMES = frozenset(name for methods in ROUTES.values() for name, _ in methods.values())

@@ -18,6 +18,7 @@ Its packages and modules, from top to bottom, each importing only those below it
 - ``queues``: names, finds and creates queues and bindings. ``messages``: encodes messages, and
   keeps large ones in an object store
 - ``api``: calls the REST API. ``celery_worker``: asks the process's Celery worker.
+  ``celery_start``: lets its pool start no task too late.
   ``celery_publish``: has Celery publish canvases by few calls
 - ``options``, ``runtime``, ``errors``: the transport's options; threads and pauses; its errors
 """

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from cutmv.transports.cloudflare import celery_start
 from cutmv.transports.cloudflare.errors import FOR_PEOPLE
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ def _stats_step() -> type[Any]:
         def __init__(self, consumer: Any, **options: Any) -> None:
             super().__init__(consumer, **options)
             consumer.call_soon_ack = _at_once(consumer.call_soon_ack)
+            celery_start.guard(consumer.pool, enforced_limit)
 
         def start(self, consumer: Any) -> None:
             _warn_of_failover(consumer.connection)
@@ -124,9 +126,9 @@ def end(reason: str) -> None:
 def longest_hold() -> float | None:
     """Return the seconds for which a worker may hold a message: its task's run and those before it.
 
-    None where there is no worker, or one of its tasks has no hard time limit.
+    None where there is no worker, where nothing enforces time limits, or where a task has none.
     """
-    if not _workers:
+    if not _workers or not _enforces_limits():
         return None
     worker = _workers[0]
     limits = [
@@ -136,7 +138,42 @@ def longest_hold() -> float | None:
     ]
     if not limits or not all(limits):
         return None
-    return float(max(limits) * max(1, worker.prefetch_multiplier))
+    # Messages that wait for their turn: they fill the prefetch, which belongs to the most processes
+    # that there may be, and the fewest run them. Without a prefetch limit there is no bound.
+    fewest = max(1, worker.min_concurrency)
+    most = worker.max_concurrency or fewest  # none without autoscale
+    rounds: int = max(1, -(-most * worker.prefetch_multiplier // fewest))
+    return float(max(limits)) * rounds
+
+
+def enforced_limit(message: Mapping[str, Any]) -> float | None:
+    """Return the seconds after which this worker ends a message's task, however it is.
+
+    None where it may run for any time, and where there is no worker.
+    """
+    return time_limit(message) if _workers and _enforces_limits() else None
+
+
+def _enforces_limits() -> bool:
+    """Return whether the worker's pool ends a task at its hard time limit."""
+    pool: Any = _workers[0].pool_cls
+    module = pool if isinstance(pool, str) else pool.__module__
+    return module.endswith(("prefork", "gevent"))
+
+
+def redis_of_results(timeout: float) -> Any:
+    """Return a new client of the Redis that keeps the worker's results; none if there is no such.
+
+    Its calls may take `timeout` seconds each.
+    """
+    loaded: Any = sys.modules.get("celery.backends.redis")
+    if loaded is None or not _workers:
+        return None
+    backend = _workers[0].app.backend
+    if not isinstance(backend, loaded.RedisBackend):
+        return None
+    timeouts = {"socket_timeout", "socket_connect_timeout"} & backend.connparams.keys()
+    return backend._create_client(**{**backend.connparams, **dict.fromkeys(timeouts, timeout)})
 
 
 def slots() -> int | None:

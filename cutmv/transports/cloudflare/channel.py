@@ -67,6 +67,7 @@ class Channel(QueueChannel):
                 dead_letters=session.dead_letters,
                 on_lost=self._lose,
                 message_ttl=session.memory.ttl(queue),
+                lease=session.lease_length(pushed),
             )
             for level in self._levels(queue)
         ]
@@ -134,8 +135,8 @@ class Channel(QueueChannel):
     def _source(self, queue: str, consumer: QueueConsumer) -> Poller | PushConsumer:
         """Return the poller or push consumer that feeds a consumer; start the acknowledger."""
         session, ready = self.session, self.connection.ready
-        intakes = self._intakes(queue)
         session.acknowledger.start_extending()
+        intakes = self._intakes(queue)
 
         def on_deliveries(deliveries: list[Delivery]) -> None:
             ready.put(consumer, deliveries)
@@ -159,7 +160,6 @@ class Channel(QueueChannel):
             hub=session.hub,
             qos=self.qos,
             options=session.options,
-            lease_seconds=session.lease_seconds,
             on_deliveries=on_deliveries,
             on_error=ready.fail,
         )
@@ -253,18 +253,16 @@ class Channel(QueueChannel):
     def _get_delivery(self, queue: str) -> Delivery | None:
         """Pull until the intake admits a message, or the queue has none."""
         session = self.session
-        seconds, started = session.lease_seconds, time.monotonic()
+        started = time.monotonic()
         for intake in self._intakes(queue):
             queue_id = intake.queue.queue_id
             while True:
-                answer = session.client.pull(queue_id, 1, seconds, started + CALL_TIMEOUT)
+                began, deadline = clock(), started + CALL_TIMEOUT
+                answer = session.client.pull(queue_id, 1, intake.lease.seconds, deadline)
                 if not answer.messages:
                     break
-                until = clock() + seconds
                 # The intake may keep a pulled message back: it is not due, say.
-                admitted = intake.admit(
-                    [Delivery.pulled(queue_id, entry, until) for entry in answer.messages]
-                )
+                admitted = intake.admit(intake.pulled(answer.messages, began))
                 if admitted:
                     return admitted[0]
         return None

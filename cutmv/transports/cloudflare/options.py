@@ -30,8 +30,8 @@ FROM_ENVIRONMENT = (
     "ingress_port",
 )
 
-#: Value of `lease_ledger` that turns it off.
-NO_LEDGER = "none"
+#: Values of `lease_ledger` that have the process find one, and that turn it off.
+AUTO_LEDGER, NO_LEDGER = "auto", "none"
 
 #: The start of a value that names an environment variable.
 ENV_PREFIX = "env:"
@@ -45,12 +45,14 @@ class Options:
         api_base_url: The REST API's URL. Default: ``CLOUDFLARE_API_BASE_URL``, else Cloudflare's.
         visibility_timeout: Seconds (1 to 43,200) for which a pulled message is leased; a message
             neither acked nor returned in that time, nor kept in the `lease_ledger`, goes to another
-            consumer. Default 300 with a ledger; without one the longest that the worker's tasks may
-            hold it by their hard time limits, or 43,200 where one has none.
-        lease_ledger: URL of the store in which a queue's workers record the messages they hold:
+            consumer. Default 300 with a ledger; without one 3,600, or the longest that the worker's
+            tasks may hold it by their hard time limits, if that is more.
+        lease_ledger: Where a queue's workers record the messages they hold. ``auto`` is the first
+            that there is of the edge Worker's ledger, the result backend's Redis, and the R2 bucket
+            `leases.bucket_name` (see `leases.finding`); ``none`` is none. Else a URL:
             ``file:///directory``, ``redis://…`` or ``r2://bucket/prefix`` (see `leases.ledger`), or
             ``env:NAME`` for the URL in that environment variable, which keeps a password out of
-            Celery's configuration. Default none.
+            Celery's configuration. Default ``auto``.
         edge_url: The edge Worker's URL (docs/edge.md). Its queue bindings have no limit of calls;
             the REST API is used while it does not answer. Default: ``CLOUDFLARE_EDGE_URL``, else
             none.
@@ -116,7 +118,7 @@ class Options:
 
     api_base_url: str = DEFAULT_API_BASE_URL
     visibility_timeout: float | None = None
-    lease_ledger: str = field(default="", repr=False)  # may hold a password
+    lease_ledger: str = field(default=AUTO_LEDGER, repr=False)  # may hold a password
     edge_url: str = ""
     edge_keys: str = field(default="", repr=False)
     consume: str = "pull"
@@ -157,7 +159,7 @@ class Options:
                 f"not {self.api_base_url!r}"
             )
         self._check_edge()
-        if self.lease_ledger not in ("", NO_LEDGER):
+        if self.lease_ledger not in (AUTO_LEDGER, NO_LEDGER):
             check_ledger_url(self.lease_ledger)
             if self.queue_max_retries == 0:
                 raise ConfigurationError(
@@ -257,6 +259,8 @@ class Options:
         lease = values.get("visibility_timeout")
         if shared and isinstance(lease, int | float) and lease > MAX_VISIBILITY_TIMEOUT:
             values["visibility_timeout"] = MAX_VISIBILITY_TIMEOUT  # Redis takes any
+        if values.get("lease_ledger") == "":
+            values["lease_ledger"] = NO_LEDGER
         for name in ("priority_steps", "pulled_queues"):
             if isinstance(values.get(name), list):
                 values[name] = tuple(values[name])
@@ -301,7 +305,7 @@ def check_ledger_url(url: str) -> None:
         check_store_url("lease_ledger", url)
     except ValueError:
         raise ConfigurationError(
-            "cloudflare transport: option lease_ledger must be file:///DIRECTORY, "
+            "cloudflare transport: option lease_ledger must be auto, none, file:///DIRECTORY, "
             "redis://HOST:PORT/DB or r2://BUCKET/PREFIX"
         ) from None
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from cutmv.transports.cloudflare import celery_worker, runtime
 from cutmv.transports.cloudflare.api import Client, Credentials
 from cutmv.transports.cloudflare.consumer import DeadLetters, PushedMessages
-from cutmv.transports.cloudflare.edge import HubClient, PushServer
+from cutmv.transports.cloudflare.edge import EdgeClient, HubClient, PushServer
 from cutmv.transports.cloudflare.errors import CloudflareError, ThreadBroken
 from cutmv.transports.cloudflare.fanout import (
     Broadcaster,
@@ -26,10 +28,20 @@ from cutmv.transports.cloudflare.fanout import (
     MemoryBroker,
     TemporaryQueues,
 )
-from cutmv.transports.cloudflare.leases import Acknowledger, Ledger, open_ledger
+from cutmv.transports.cloudflare.leases import (
+    Acknowledger,
+    LeaseLength,
+    Ledger,
+    Sources,
+    find_ledger,
+    open_ledger,
+    token_keys,
+    without_ledger,
+)
 from cutmv.transports.cloudflare.messages import ClaimChecks
 from cutmv.transports.cloudflare.options import (
-    MAX_VISIBILITY_TIMEOUT,
+    AUTO_LEDGER,
+    DEFAULT_API_BASE_URL,
     NO_LEDGER,
     VISIBILITY_TIMEOUT,
     Options,
@@ -38,6 +50,9 @@ from cutmv.transports.cloudflare.producer import Publishers, Sender
 from cutmv.transports.cloudflare.queues import BindingTable, QueueDirectory
 
 logger = logging.getLogger(__name__)
+
+#: Seconds to learn the API token's id, and for a call to the result backend's Redis.
+TOKEN_TIMEOUT, REDIS_TIMEOUT = 5.0, 5.0
 
 #: Seconds that the exit of the process waits for the last acks.
 EXIT_TIMEOUT = 2.0
@@ -69,15 +84,14 @@ class Session:
         self.claim_checks = ClaimChecks(options, credentials.account_id)
         self._sender = Sender(self.client, options, self.hub)
         self.publishers = Publishers(self._sender, self.directory, options)
-        self._lease_seconds: float | None = options.visibility_timeout
-        if options.lease_ledger not in ("", NO_LEDGER):
-            self._lease_seconds = self._lease_seconds or VISIBILITY_TIMEOUT
+        self._ledger_name: str | None = None
+        self._lease_seconds: float | None = None  # until the ledger is opened
         self.acknowledger = Acknowledger(
             self.client,
             options.ack_linger,
             self.claim_checks.discard,
             self._open_ledger,
-            self._lease_seconds or 0.0,
+            options.visibility_timeout or VISIBILITY_TIMEOUT,
             on_hopeless=self._break,
         )
         self.dead_letters = DeadLetters(
@@ -106,10 +120,21 @@ class Session:
 
     @property
     def lease_seconds(self) -> float:
-        """The seconds of a message's lease."""
+        """The seconds of a message's lease, from `Acknowledger.start_extending` on."""
         if self._lease_seconds is None:
-            self._lease_seconds = _without_ledger()
+            self._lease_seconds = self._length()
         return self._lease_seconds
+
+    def lease_length(self, pushed: bool) -> LeaseLength:
+        """Return how long a queue's messages are leased for.
+
+        Those that are `pushed` are leased by their connection.
+        """
+        if pushed:
+            return LeaseLength(math.inf)
+        extended = self.acknowledger.has_ledger
+        grows = not extended and self.options.visibility_timeout is None
+        return LeaseLength(self.lease_seconds, grows=grows, extended=extended)
 
     def stats(self) -> dict[str, Any]:
         """Return what this process knows of its connections, for `celery inspect stats`.
@@ -121,13 +146,80 @@ class Session:
             "push": self.push_server.stats(),
             "publishing": self._sender.stats(),
             "queues": {"consumers": dict(self.consumers), "temporary": self.memory.sizes()},
+            "leases": {
+                "ledger": self._ledger_name,
+                "seconds": self._lease_seconds,
+                **self.acknowledger.report(),
+            },
         }
 
     def _open_ledger(self) -> Ledger | None:
-        url = self.options.lease_ledger
-        if url in ("", NO_LEDGER):
+        """Open the ledger that the option names, or find one; raises as `open_ledger` does."""
+        url, account_id = self.options.lease_ledger, self.credentials.account_id
+        if url == AUTO_LEDGER:
+            found = find_ledger(self._ledger_sources()) if self.options.queue_max_retries else None
+            if found is None:
+                return None
+            self._ledger_name = found.name
+            return found.ledger
+        if url == NO_LEDGER:
             return None
-        return open_ledger(url, self.credentials.account_id)
+        ledger = open_ledger(url, account_id)
+        self._ledger_name = f"the option lease_ledger ({urlsplit(url).scheme})"
+        return ledger
+
+    def _ledger_sources(self) -> Sources:
+        options = self.options
+        edge = None
+        if options.edge_url:
+            edge = EdgeClient(options.edge_url, options.edge_keys, options.queue_name_prefix)
+        return Sources(
+            ask_edge=edge.ask if edge else None,
+            close_edge=edge.close if edge else lambda: None,
+            redis_of_results=lambda: celery_worker.redis_of_results(REDIS_TIMEOUT),
+            r2_keys=self._token_keys,
+            account_id=self.credentials.account_id,
+            prefix=options.queue_name_prefix,
+            environ=os.environ,
+        )
+
+    def _token_keys(self) -> tuple[str, str] | None:
+        """Return the key of R2 that the API token stands for; none where no R2 is beside the API.
+
+        Raises a `CloudflareError`.
+        """
+        elsewhere = self.options.api_base_url.rstrip("/") != DEFAULT_API_BASE_URL
+        if elsewhere and not os.environ.get("R2_ENDPOINT_URL"):
+            return None
+        token_id = self.client.token_id(time.monotonic() + TOKEN_TIMEOUT)
+        return token_keys(token_id, self.credentials.newest_token())
+
+    def _length(self) -> float:
+        """Return the seconds of a lease; log them, and what they mean after a crash."""
+        given = self.options.visibility_timeout
+        if self.acknowledger.has_ledger:
+            seconds = given or VISIBILITY_TIMEOUT
+            logger.info(
+                "cloudflare: messages are leased for %.0f s, and %s extends leases: what a crashed "
+                "worker holds runs elsewhere within %.0f s",
+                seconds,
+                self._ledger_name,
+                2 * seconds,
+            )
+            return seconds
+        hold = celery_worker.longest_hold()
+        seconds = given or without_ledger(hold)
+        longer = f" Tasks may hold one for {hold:.0f} s." if hold and hold > seconds else ""
+        logger.log(
+            logging.WARNING if celery_worker.present() else logging.INFO,
+            "cloudflare: there is no lease ledger, so messages are leased for %.0f s: what a "
+            "crashed worker holds runs elsewhere only after that, and a task that is held for "
+            "longer runs elsewhere as well.%s An edge Worker, a result backend in Redis, an R2 "
+            "bucket, or the transport option lease_ledger makes that minutes, and once",
+            seconds,
+            longer,
+        )
+        return seconds
 
     def close(self, timeout: float) -> None:
         """Send waiting messages and the last acks, end every thread, and close the HTTP pool.
@@ -153,24 +245,6 @@ class Session:
 
     def _on_pulled(self) -> None:
         self.broadcaster.disbelieve_list()
-
-
-def _without_ledger() -> float:
-    """Return the seconds of a lease that no ledger renews; log the delay after a crash.
-
-    These are the longest that the worker may hold a message, or Cloudflare's limit.
-    """
-    hold = celery_worker.longest_hold()
-    seconds = min(hold or MAX_VISIBILITY_TIMEOUT, MAX_VISIBILITY_TIMEOUT)
-    why = "by the tasks' hard time limit" if hold else "since the tasks have no hard time limit"
-    logger.warning(
-        "cloudflare: no lease_ledger is set, so a message is leased for %.0f s, %s: what a crashed "
-        "worker holds runs elsewhere only after that. Set the transport option lease_ledger to "
-        "have it run within minutes.",
-        seconds,
-        why,
-    )
-    return seconds
 
 
 _Key = tuple[Credentials, Options]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
@@ -9,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
+from cutmv.transports.cloudflare.leases import token_keys
 from tests.support.emulator import EmulatorProcess
+from tests.support.redis import RedisServer
 from tests.support.s3 import BUCKET, KEY_ID, SECRET
 from tests.support.transport import CloudflareSite, WorkerProcess, connect, make_site, wait_until
 
@@ -231,11 +235,116 @@ def test_a_running_task_is_kept_and_acked_across_a_reconnect(
 
 def test_a_worker_without_a_ledger_says_what_a_crash_costs(site: CloudflareSite) -> None:
     worker = site.ready(site.worker())
-    assert "no lease_ledger is set, so a message is leased for 43200 s" in worker.log()
+    assert "no lease ledger, so messages are leased for 3600 s" in worker.log()
 
-    limited = site.ready(site.worker("--time-limit", "50"))
     # Four messages for each process may wait for each other.
-    assert "no lease_ledger is set, so a message is leased for 200 s" in limited.log()
+    limited = site.ready(site.worker("--time-limit", "2000"))
+    assert "no lease ledger, so messages are leased for 8060 s" in limited.log()
+
+    # It ends nobody's task, so that its limits say nothing.
+    threads = site.ready(site.worker("-P", "threads", "--time-limit", "2000"))
+    assert "no lease ledger, so messages are leased for 3600 s" in threads.log()
+
+
+def test_a_worker_uses_the_redis_of_its_results(
+    site: CloudflareSite, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    env = {"TRANSPORT_RESULTS": redis_server.url}
+    options = {"visibility_timeout": LEASE_S}
+    worker = site.ready(site.worker(env=env, **options))
+    assert "the result backend's Redis extends leases" in worker.log()
+    site.send("hold", "long", str(tmp_path / "go"))
+    wait_until(lambda: site.notes("started"), 30, "it runs")
+    wait_until(lambda: site.emulator.stats()["redeliveries"] >= 2, 30, "two leases are over")
+    (tmp_path / "go").touch()
+    wait_until(lambda: nothing_left(site), 30, "it is done")
+    assert len(site.notes("started")) == 1
+
+    redis_server.hang()
+    without = site.ready(site.worker(env=env, **options))
+    assert "no lease ledger in the result backend's Redis: " in without.log()
+    assert "there is no lease ledger, so messages are leased for 2 s" in without.log()
+    assert "Traceback" not in without.log()
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo", "prefork"])
+def test_a_task_that_outlasts_its_lease_runs_once_in_one_worker_without_a_ledger(
+    site: CloudflareSite, tmp_path: Path, pool: str
+) -> None:
+    options = {"visibility_timeout": LEASE_S, "lease_ledger": "none"}
+    # One place in the prefetch is left to pull copies by.
+    site.send("hold", "long", str(tmp_path / "go"), count=3)
+    site.ready(site.worker("-P", pool, "-c", "1", **options))
+    wait_until(lambda: site.emulator.stats()["redeliveries"] >= 3, 30, "leases are over")
+    (tmp_path / "go").touch()
+
+    wait_until(lambda: nothing_left(site), 30, "all are done")
+    assert len(site.notes("started")) == len(site.notes("ended")) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["threads", "solo", "prefork"])
+def test_what_waited_in_a_frozen_worker_for_longer_than_its_lease_does_not_start_there(
+    site: CloudflareSite, tmp_path: Path, pool: str
+) -> None:
+    options = {"visibility_timeout": LEASE_S, "lease_ledger": "none"}
+    site.send("hold", "running", str(tmp_path / "go"))
+    frozen = site.ready(site.worker("-P", pool, "-c", "1", **options))
+    wait_until(lambda: site.notes("started"), 30, "it runs")
+    site.send("hold", "waiting", str(tmp_path / "go"), count=2)
+    wait_until(lambda: site.emulator.stats()["leases_outstanding"] == 3, 30, "the others wait")
+
+    os.killpg(frozen.child.pid, signal.SIGSTOP)
+    site.ready(site.worker("-P", "threads", "-c", "3", **options))
+    wait_until(lambda: len(site.notes("started")) == 4, 30, "all run elsewhere")
+    (tmp_path / "go").touch()
+    wait_until(lambda: nothing_left(site), 30, "all are done")
+    os.killpg(frozen.child.pid, signal.SIGCONT)
+    wait_until(lambda: "does not start here" in frozen.log(), 30, "it lets them go")
+    site.send("record", "after", count=10)
+    wait_until(lambda: len(site.notes("record")) == 10 and nothing_left(site), 30, "it goes on")
+
+    waited = [note for note in site.notes("started") if note["value"] == "waiting"]
+    assert len(waited) == 2, "each started once"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_message_with_a_longer_limit_of_its_own_is_leased_for_longer(
+    site: CloudflareSite, pool: str
+) -> None:
+    worker = site.ready(site.worker("-P", pool, "--time-limit", "60", lease_ledger="none"))
+    site.send("record", "short")
+    site.send("record", "long", time_limit=5000)
+    wait_until(lambda: len(site.notes("record")) == 2, 30, "both run")
+    grown = "are leased for 5060 s from now on" in worker.log()
+    assert grown == (pool == "prefork"), "threads end no task"
+
+
+def test_an_r2_bucket_that_the_api_token_opens_is_the_ledger(
+    site: CloudflareSite, s3_url: str
+) -> None:
+    site.broker |= {"R2_ENDPOINT_URL": s3_url}
+    without = site.ready(site.worker())
+    assert "there is no lease ledger" in without.log()
+
+    key_id, secret = token_keys("e" * 32, site.emulator.api_token)
+    assert secret == hashlib.sha256(site.emulator.api_token.encode()).hexdigest()
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_url,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket="celery-leases")
+    try:
+        worker = site.ready(site.worker())
+        assert "the R2 bucket celery-leases extends leases" in worker.log()
+        assert secret not in worker.log()
+    finally:
+        for found in client.list_objects_v2(Bucket="celery-leases").get("Contents", ()):
+            client.delete_object(Bucket="celery-leases", Key=found["Key"])
+        client.delete_bucket(Bucket="celery-leases")
 
 
 def make_queue(emulator: EmulatorProcess, name: str, max_retries: int) -> None:

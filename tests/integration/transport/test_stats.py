@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
-from tests.support.transport import CloudflareSite, make_site
+from tests.support.transport import CloudflareSite, make_site, wait_until
 
 
 @pytest.fixture
@@ -42,3 +42,18 @@ def test_a_worker_tells_how_its_threads_are(site: CloudflareSite, pool: str) -> 
     }  # fmt: skip
     assert told["cloudflare"]["threads"]["running"] >= 3  # poller, acks, the command's queue
     assert site.emulator.api_token not in json.dumps(told["cloudflare"])
+
+
+def test_a_worker_tells_which_ledger_and_lease_it_has(
+    site: CloudflareSite, redis_url: str, tmp_path: Path
+) -> None:
+    options = {"visibility_timeout": 4}
+    site.send("hold", "held", str(tmp_path / "go"))
+    worker = site.ready(site.worker(env={"TRANSPORT_RESULTS": redis_url}, **options))
+    told = wait_until(
+        lambda: (leases := stats(site)["cloudflare"]["leases"])["extended"] and leases, 30
+    )
+    assert (told["ledger"], told["seconds"]) == ("the result backend's Redis", 4)
+    assert {"acks_waiting", "done_here", "records_waiting"} < told.keys()
+    assert redis_url not in worker.log().split("ready.")[1]
+    (tmp_path / "go").touch()

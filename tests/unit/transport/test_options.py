@@ -18,7 +18,8 @@ def test_nothing_given_means_the_documented_defaults() -> None:
 
     assert options == Options()
     assert options.visibility_timeout is None
-    assert options.lease_ledger == ""
+    assert options.lease_ledger == "auto"
+    assert Options.read({"lease_ledger": ""}).lease_ledger == "none"
     assert options.polling_interval_max == 1
 
 

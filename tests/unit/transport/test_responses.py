@@ -119,6 +119,7 @@ CALLS: dict[str, Callable[[Client, float], Any]] = {
     "update_consumer": lambda c, d: c.update_consumer("q", "c", {"type": "http_pull"}, d),
     "purge": lambda c, d: c.purge("q", d),
     "backlog": lambda c, d: c.backlog("q", d),
+    "token_id": lambda c, d: c.token_id(d),
     "publish": lambda c, d: c.publish("q", [("text", None)], d),
     "put": lambda c, d: c.put("q", [{"body": "text"}], d),
     "pull": lambda c, d: c.pull("q", 1, 1.0, d),
@@ -202,6 +203,7 @@ def test_a_body_that_is_packed_as_nothing_is_is_a_fault_of_the_server(
         ("list_consumers", {**fine(), "result": [{"type": "http_pull"}]}),
         ("backlog", fine(backlog_count=1)),
         ("put", fine()),
+        ("token_id", fine(id="t")),
         ("peek", fine(messages=[MESSAGE])),
         ("remove", fine(warnings={})),
     ],
@@ -324,6 +326,7 @@ def test_who_is_asked_to_wait_for_ever_waits_for_an_hour(
         *[("remove", result) for result in (None, [], "none", {"warnings": "a"})],
         *[(call, []) for call in ("retain", "delete_queue", "create_consumer", "purge", "put")],
         ("update_consumer", []),
+        *[("token_id", result) for result in (None, [], "none", {}, {"id": 7}, {"id": ""})],
     ],
 )
 def test_a_result_of_another_shape_is_a_fault_of_the_server(
@@ -495,6 +498,8 @@ def test_whatever_is_answered_only_documented_errors_come_out(
         entries = read.messages if call == "pull" else read
         assert all(entry[handle] and isinstance(entry["body"], str) for entry in entries)
         assert all(int(entry.get("attempts") or 1) is not None for entry in entries)
+    elif call == "token_id":
+        assert isinstance(read, str)
     elif call in ("end_leases", "remove"):
         assert all(isinstance(warning, str) for warning in read.values())
 

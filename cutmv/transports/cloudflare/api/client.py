@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from cutmv.transports.cloudflare.api import responses
-from cutmv.transports.cloudflare.api.credentials import Credentials
+from cutmv.transports.cloudflare.api.credentials import VERIFY_USER, Credentials
 from cutmv.transports.cloudflare.api.habits import PullHabits
 from cutmv.transports.cloudflare.api.http import exchange
 from cutmv.transports.cloudflare.api.rate_limit import RateLimiter
@@ -57,7 +57,8 @@ class Client:
     """
 
     def __init__(self, credentials: Credentials, options: Options) -> None:
-        self._base = f"{options.api_base_url.rstrip('/')}/accounts/{quote(credentials.account_id)}"
+        self._root = options.api_base_url.rstrip("/")
+        self._base = f"{self._root}/accounts/{quote(credentials.account_id)}"
         self._account = credentials.account_id
         self._credentials = credentials
         self._token = credentials.token
@@ -180,6 +181,13 @@ class Client:
     def backlog(self, queue_id: str, deadline: float) -> Backlog:
         """Return roughly how much a queue holds, leased and delayed messages included."""
         return self._call("GET", f"/queues/{queue_id}/metrics", responses.backlog, deadline)
+
+    def token_id(self, deadline: float) -> str:
+        """Return the id of the API token, a user's or an account's own."""
+        try:
+            return self._call("GET", VERIFY_USER, responses.token_id, deadline)
+        except (AccessDenied, NotFound, Refused):
+            return self._call("GET", "/tokens/verify", responses.token_id, deadline)
 
     # Messages.
 
@@ -308,9 +316,9 @@ class Client:
                 "Content-Type": "application/json",
                 "User-Agent": "cutmv-transport",
             }
-            extensions = {"timeout": limits}
+            url = (self._root if path == VERIFY_USER else self._base) + path
             request = httpx.Request(
-                method, self._base + path, headers=headers, content=content, extensions=extensions
+                method, url, headers=headers, content=content, extensions={"timeout": limits}
             )
             return exchange(self._http, request, whom)
 

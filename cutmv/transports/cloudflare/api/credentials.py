@@ -9,6 +9,9 @@ from pathlib import Path
 
 from cutmv.transports.cloudflare.errors import ConfigurationError
 
+#: The one call that is not about an account: it tells of the token of a user.
+VERIFY_USER = "/user/tokens/verify"
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:

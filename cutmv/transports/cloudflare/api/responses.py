@@ -110,6 +110,13 @@ def nothing(document: Document) -> None:
         raise _wrong("its result is no object")
 
 
+def token_id(document: Document) -> str:
+    """Read the id of the API token."""
+    if _is_name(found := _object(document).get("id")):
+        return str(found)
+    raise _wrong("it names no token")
+
+
 def queues(document: Document) -> QueuePage:
     """Read a page of queues; raise for a malformed queue, since its binding would be missing."""
     info = document.get("result_info")
@@ -306,8 +313,7 @@ def _error(response: httpx.Response, document: Document, account: str) -> Cloudf
     )
     first: Document = objects[0] if objects else {}
     code = int(first["code"]) if _is_number(first.get("code")) else 0
-    message = first.get("message")
-    told = message if isinstance(message, str) else ""
+    told = first["message"] if isinstance(first.get("message"), str) else ""
     said = " ".join((told or response.reason_phrase or "no reason").split())
     detail = f"HTTP {status}, code {code}: {said}" if code else f"HTTP {status}: {said}"
     if status == 429:

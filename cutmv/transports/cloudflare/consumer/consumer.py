@@ -42,7 +42,12 @@ class Recipient(Protocol):
 
 
 class Message(virtual.Message):
-    """A message that tells an error of its own from one of whoever consumes it."""
+    """A message that tells an error of its own from one of whoever consumes it.
+
+    It knows the lease on it, if it has one.
+    """
+
+    delivery: Delivery | None = None
 
     #: What reading the body has raised.
     unreadable: Exception | None = None
@@ -56,6 +61,18 @@ class Message(virtual.Message):
             self.unreadable = error
             raise
         return payload
+
+    def may_start(self, limit: float | None) -> bool:
+        """Return whether a task with this time limit (s) may start; see `Delivery.may_start`."""
+        if self.delivery is None:
+            return True
+        done = self.channel is not None and self.channel.session.acknowledger.is_done(self.delivery)
+        return not done and self.delivery.may_start(limit)
+
+    def let_go(self) -> None:
+        """Leave the message to others, whose task must not start here."""
+        if self.channel is not None:  # a channel that was closed has given it back
+            self.channel.qos.let_go(self.delivery_tag)
 
 
 class QueueConsumer:

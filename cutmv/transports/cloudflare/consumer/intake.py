@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare.consumer.dead_letters import DeadLetters
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
@@ -15,7 +16,7 @@ from cutmv.transports.cloudflare.errors import (
     ObjectMissing,
     ObjectStoreError,
 )
-from cutmv.transports.cloudflare.leases import Acknowledger, Deadly, Delivery
+from cutmv.transports.cloudflare.leases import Acknowledger, Deadly, Delivery, LeaseLength
 from cutmv.transports.cloudflare.messages import (
     ClaimChecks,
     Outgoing,
@@ -56,8 +57,9 @@ class Intake:
     """Sorts the deliveries of one queue.
 
     `publish` publishes messages anew to a queue, and raises a `CloudflareError` where that fails.
-    `on_lost` is called with a delivery whose message another consumer has taken over.
-    `message_ttl` is for how many seconds a message may wait in the queue; none for any time.
+    `on_lost` is called with a delivery whose message another consumer has taken over. `lease` is
+    how long a pull of the queue leases messages for. `message_ttl` is for how many seconds a
+    message may wait in the queue; none for any time.
     """
 
     def __init__(
@@ -70,10 +72,12 @@ class Intake:
         claim_checks: ClaimChecks,
         dead_letters: DeadLetters,
         on_lost: Callable[[Delivery], None],
+        lease: LeaseLength,
         message_ttl: float | None = None,
     ) -> None:
         self.name = name
         self.queue = queue
+        self.lease = lease
         self._acknowledger = acknowledger
         self._publish = publish
         self._claim_checks = claim_checks
@@ -81,6 +85,12 @@ class Intake:
         self._on_lost = on_lost
         self._message_ttl = message_ttl
         self._allowed = MAX_RETRIES if queue.max_retries is None else queue.max_retries
+
+    def pulled(self, entries: Sequence[Mapping[str, Any]], began: float) -> list[Delivery]:
+        """Return the deliveries of a pull's entries; `began` is when its call began, by `clock`."""
+        until = began + self.lease.seconds
+        fresh = self.lease.seconds if self.lease.grows else 0.0
+        return [Delivery.pulled(self.queue.queue_id, each, until, fresh) for each in entries]
 
     def admit(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Return the deliveries that go to the consumer, with their messages decoded.
@@ -102,10 +112,11 @@ class Intake:
         unreadable: list[Unreadable] = []
         deferred: list[Deferred] = []
         read = self._those(deliveries, lambda each: self._read(each, unreadable))
-        read = self._those(read, lambda each: not self._remove_done(each))
+        read = self._those(read, lambda each: not self._is_known(each))
         read = self._those(read, lambda each: not self._has_expired(each))
         now = time.time()
         due = self._those(read, lambda each: not self._postpone(each, now, deferred))
+        due = self._those(due, lambda each: not self._outgrows(each))
         admitted = self._complete(self._untaken(due, deferred, unreadable), unreadable)
         if unreadable:
             self._dead_letters.move(self.queue, unreadable)
@@ -167,12 +178,19 @@ class Intake:
         delivery.on_rejected = self._bury
         return True
 
-    def _remove_done(self, delivery: Delivery) -> bool:
-        """Remove a copy of a message that is done in this process; return whether it is one."""
-        if not self._acknowledger.is_done(delivery):
+    def _is_known(self, delivery: Delivery) -> bool:
+        """Return whether it brings a copy of a message that this process holds, or has done."""
+        if self._acknowledger.is_done(delivery):
+            logger.info("cloudflare: message %s is done, and its copy removed", delivery.lease.key)
+            self._acknowledger.ack(delivery)
+            return True
+        return self._acknowledger.adopt(delivery)
+
+    def _outgrows(self, delivery: Delivery) -> bool:
+        """Have a message pulled again whose task may run for longer than its lease."""
+        if self.lease.suits(celery_worker.enforced_limit(delivery.message), self.queue.name):
             return False
-        logger.info("cloudflare: message %s is done, and its copy removed", delivery.lease.key)
-        self._acknowledger.ack(delivery)
+        self._acknowledger.requeue(delivery)
         return True
 
     def _has_expired(self, delivery: Delivery) -> bool:

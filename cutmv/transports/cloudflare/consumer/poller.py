@@ -48,7 +48,7 @@ class Poller:
     prefetched. An error that only an operator can mend (a refused token, a deleted queue) ends the
     thread and goes to `on_error`, so that Celery reconnects and logs it. So does an error that
     nobody expected, if the thread meets such errors again and again. `on_deliveries` receives the
-    deliveries that the intakes admit. `lease_seconds` is how long a pull leases messages for.
+    deliveries that the intakes admit.
     """
 
     def __init__(
@@ -61,7 +61,6 @@ class Poller:
         hub: HubClient | None,
         qos: QoS,
         options: Options,
-        lease_seconds: float,
         on_deliveries: Callable[[list[Delivery]], None],
         on_error: Callable[[Exception], None],
     ) -> None:
@@ -75,7 +74,6 @@ class Poller:
         self._hub = hub
         self._qos = qos
         self._options = options
-        self._lease_seconds = lease_seconds
         self._on_deliveries, self._on_error = on_deliveries, on_error
         self._wake_up = threading.Event()
         self._thread = BackgroundThread(
@@ -173,7 +171,7 @@ class Poller:
                 logger.info("cloudflare: pulling from %r works again", self._name)
             failures = 0
             try:
-                deliveries = self._admit(pulled, started + self._lease_seconds)
+                deliveries = self._admit(pulled, started)
             except BaseException:
                 self._qos.unreserve(room)
                 raise
@@ -218,7 +216,7 @@ class Poller:
             deadline = time.monotonic() + self._options.request_timeout
             try:
                 answer = self._client.pull(
-                    intake.queue.queue_id, room, self._lease_seconds, deadline
+                    intake.queue.queue_id, room, intake.lease.seconds, deadline
                 )
             except CloudflareError:
                 if pulled:
@@ -233,14 +231,12 @@ class Poller:
         return pulled, empty
 
     def _admit(
-        self, pulled: list[tuple[Intake, list[dict[str, Any]]]], until: float
+        self, pulled: list[tuple[Intake, list[dict[str, Any]]]], began: float
     ) -> list[Delivery]:
         return [
             delivery
             for intake, entries in pulled
-            for delivery in intake.admit(
-                [Delivery.pulled(intake.queue.queue_id, entry, until) for entry in entries]
-            )
+            for delivery in intake.admit(intake.pulled(entries, began))
         ]
 
     def _raise_if_final(self, error: CloudflareError) -> None:

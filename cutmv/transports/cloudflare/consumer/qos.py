@@ -126,6 +126,7 @@ class QoS(virtual.QoS):
         A message that a poller or a push consumer `fetched` takes the place reserved for it.
         """
         tag, delivery.given = message.delivery_tag, True
+        message.delivery = delivery
         # The callback may run in any thread: it must neither keep the channel alive nor take a
         # lock.
         self._held[tag] = (delivery, weakref.ref(message, _Dropped(weakref.ref(self), tag)))
@@ -173,6 +174,12 @@ class QoS(virtual.QoS):
         Return whether it was held.
         """
         return self._drop(delivery_tag) is not None
+
+    def let_go(self, delivery_tag: str) -> None:
+        """Leave a message to others, whose task must not start here."""
+        delivery = self._drop(delivery_tag)
+        if delivery is not None:
+            self._acknowledger.let_go(delivery)
 
     # Called by pollers and push consumers.
 

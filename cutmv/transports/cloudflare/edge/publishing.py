@@ -1,4 +1,4 @@
-"""The edge Worker's publishing call.
+"""The edge Worker's publishing call, and other calls to it.
 
 The Worker (`edge/` in the repository, docs/edge.md) publishes by queue bindings, to which the REST
 API's limit of calls does not apply.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -25,6 +26,9 @@ from cutmv.transports.cloudflare.errors import (
 
 #: Seconds the Worker has to answer; the rest of a publish's time is left to the REST API.
 PUBLISH_TIMEOUT = 2.0
+
+#: Seconds it has for any other call.
+ASK_TIMEOUT = 5.0
 
 #: Connections open at once at most.
 MAX_CONNECTIONS = 32
@@ -51,11 +55,30 @@ class EdgeClient:
             {"body": text} if delay is None else {"body": text, "delay_seconds": delay}
             for text, delay in texts
         ]
-        body = json.dumps({"messages": messages}, separators=(",", ":")).encode()
         timeout = max(0.05, min(PUBLISH_TIMEOUT, deadline - time.monotonic()))
+        path = f"/v1/queues/{queue_name}/messages{self._query}"
+        self._post(path, {"messages": messages}, timeout)
+
+    def ask(self, path: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make a signed call, in a single attempt, and return the JSON object of its answer."""
+        response = self._post(path, document, ASK_TIMEOUT)
+        try:
+            answer = json.loads(response.content)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ServerFault(f"the edge Worker's answer to {path} is no JSON object", status=200)
+        return answer
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    def _post(self, path: str, document: Mapping[str, Any], timeout: float) -> httpx.Response:
+        body = json.dumps(document, separators=(",", ":")).encode()
         request = httpx.Request(
             "POST",
-            f"{self.url}/v1/queues/{queue_name}/messages{self._query}",
+            self.url + path,
             headers={
                 "content-type": "application/json",
                 "user-agent": "cutmv-transport",
@@ -64,14 +87,12 @@ class EdgeClient:
             content=body,
             extensions={"timeout": dict.fromkeys(("connect", "pool", "read", "write"), timeout)},
         )
-        whom = f"the edge Worker at {urlsplit(self.url).hostname}"
-        response = exchange(self._http, request, whom)
+        response = exchange(
+            self._http, request, f"the edge Worker at {urlsplit(self.url).hostname}"
+        )
         if response.status_code != 200:
             raise _error(response)
-
-    def close(self) -> None:
-        """Close every connection."""
-        self._http.close()
+        return response
 
 
 def _error(response: httpx.Response) -> CloudflareError:

@@ -60,6 +60,7 @@ class Acknowledger:
         self._lock = threading.Lock()
         self._opened = False
         self._renewer: LeaseRenewer | None = None
+        self._held: dict[str, Delivery] = {}  # where no ledger extends leases
         self._finished = FinishedMessages()
         self._first_deliveries = FirstDeliveries(lease_seconds)
         self._overran = False
@@ -117,10 +118,26 @@ class Acknowledger:
         """Extend leases by records in the ledger from now on, until the deliveries end.
 
         With `at_once` the records are written now, since Cloudflare is about to deliver the
-        messages again; otherwise when half of the lease is over. Does nothing without a ledger.
+        messages again; otherwise when half of the lease is over. Without a ledger, only `adopt`
+        extends a lease.
         """
         if self._renewer is not None:
             self._renewer.extend(deliveries, at_once=at_once)
+        else:
+            self._held.update((each.lease.key, each) for each in deliveries)
+
+    def adopt(self, copy: Delivery) -> bool:
+        """Extend the lease of a message that this process holds by the lease of a copy of it.
+
+        The copy comes when the lease has ended and no ledger extends it. Returns whether this
+        process holds the message; then the copy is no delivery any more.
+        """
+        held = self._held.get(copy.lease.key)
+        if held is None or held.ended or held.on_end is not None or copy.on_end is not None:
+            return False
+        held.lease.lease_id, held.lease.until = copy.lease.lease_id, copy.lease.until
+        copy.ended = True
+        return True
 
     def ack(self, delivery: Delivery) -> None:
         """Have the message removed: it is done."""
@@ -133,6 +150,15 @@ class Acknowledger:
     def requeue(self, delivery: Delivery, delay: float = 0.0) -> None:
         """Have the message returned to its queue, to be delivered again after `delay` seconds."""
         self._end(delivery, delay)
+
+    def let_go(self, delivery: Delivery) -> None:
+        """Leave a message to others whose task must not start here; see `Delivery.may_start`."""
+        if self._renewer is None and clock() >= delivery.lease.until:
+            # Its queue has it already: to return it now might take it from another consumer.
+            delivery.ended = True
+            self._held.pop(delivery.lease.key, None)
+        else:
+            self.requeue(delivery)
 
     def flush_calls(self, timeout: float) -> bool:
         """Wait like `flush`, but not for deliveries that the ledger has to record first."""
@@ -171,6 +197,8 @@ class Acknowledger:
         lease, renewer = delivery.lease, self._renewer
         if renewer is not None:
             renewer.forget(delivery)
+        elif self._held.get(lease.key) is delivery:
+            self._held.pop(lease.key, None)
         if lease.lost:
             return
         over = clock() >= lease.until

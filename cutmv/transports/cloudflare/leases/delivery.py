@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cutmv.transports.cloudflare.leases.length import SLACK
+from cutmv.transports.cloudflare.runtime import clock
+
 
 @dataclass(slots=True, eq=False)
 class Lease:
@@ -17,6 +20,7 @@ class Lease:
         lease_id: Cloudflare's handle for an ack; in push mode an id that this process makes.
         key: What the message is known by (`envelope.identity`); empty where nobody need know it.
         until: When the right ends, by `runtime.clock`.
+        seconds: How long a new lease of the message would be, where none can be extended; else 0.
         version: The version of this process's record in the ledger, if there is one (see
             `renewer`).
         losses: How many consumers were lost while they held the message before.
@@ -28,6 +32,7 @@ class Lease:
     lease_id: str
     key: str = ""
     until: float = math.inf
+    seconds: float = 0.0
     version: str | None = None
     losses: int = 0
     noted: bool = False
@@ -71,9 +76,26 @@ class Delivery:
     on_refused: Callable[[Delivery, Exception], None] | None = None
 
     @classmethod
-    def pulled(cls, queue_id: str, entry: Mapping[str, Any], until: float = math.inf) -> Delivery:
+    def pulled(
+        cls,
+        queue_id: str,
+        entry: Mapping[str, Any],
+        until: float = math.inf,
+        seconds: float = 0.0,
+    ) -> Delivery:
         """Return the delivery of an entry of a pull's response, whose lease ends at `until`."""
-        return cls(Lease(queue_id, entry["lease_id"], until=until), entry)
+        return cls(Lease(queue_id, entry["lease_id"], until=until, seconds=seconds), entry)
+
+    def may_start(self, limit: float | None) -> bool:
+        """Return whether a task with this time limit (s) may start under the lease that is left.
+
+        If not, the message is another consumer's, or soon will be, or a new lease of it is longer.
+        """
+        lease = self.lease
+        left = lease.until - clock()
+        if self.ended or lease.lost or left <= 0:
+            return False
+        return limit is None or left >= limit or lease.seconds < limit + SLACK
 
     def leave_to_copy(self) -> None:
         """Note that a copy takes the message's place, and keeps its object and its identity.

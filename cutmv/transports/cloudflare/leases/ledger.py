@@ -14,6 +14,8 @@ workers' clocks need not agree. A URL names the store:
 - ``r2://bucket/prefix``, by conditional writes; the keys come from ``R2_ACCESS_KEY_ID`` and
   ``R2_SECRET_ACCESS_KEY``, and the address comes from ``R2_ENDPOINT_URL``, else from the account's
   id.
+
+Where no URL does, `finding` looks for one; `edge_ledger` is the one that the edge Worker keeps.
 """
 
 from __future__ import annotations
@@ -111,7 +113,7 @@ def open_ledger(url: str, account_id: str, environ: Mapping[str, str] | None = N
     """
     parts = urlsplit(url)
     if parts.scheme in ("redis", "rediss"):
-        return RedisLedger(url)
+        return RedisLedger.at(url)
     if parts.scheme == "file":
         directory = Path(unquote(parts.path))
         try:
@@ -202,16 +204,25 @@ return 1
 class RedisLedger:
     """Records as keys of Redis that expire, replaced by a script."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, client: Any) -> None:
+        import redis
+
+        self._error = redis.RedisError
+        self._redis = client
+        self._replace: Any = self._redis.register_script(_REPLACE)
+
+    @classmethod
+    def at(cls, url: str) -> RedisLedger:
+        """Return the ledger in the Redis at `url`."""
         try:
             import redis
         except ImportError:
             raise extra_missing("a lease_ledger in Redis", "redis") from None
-        self._error = redis.RedisError
-        self._redis: Any = redis.Redis.from_url(
-            url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT
+        return cls(
+            redis.Redis.from_url(
+                url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT
+            )
         )
-        self._replace: Any = self._redis.register_script(_REPLACE)
 
     def read(self, key: str) -> Record | None:
         """Return the record of a message."""

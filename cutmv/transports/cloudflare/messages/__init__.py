@@ -30,7 +30,7 @@ from cutmv.transports.cloudflare.messages.r2 import (
     put_lifecycle_rule,
     r2_client,
 )
-from cutmv.transports.cloudflare.messages.stores import opener
+from cutmv.transports.cloudflare.messages.stores import bucket_if_there, opener
 
 __all__ = [
     "CONDITION_FAILED",
@@ -40,6 +40,7 @@ __all__ = [
     "ObjectStore",
     "Outgoing",
     "Undecodable",
+    "bucket_if_there",
     "claim_check",
     "envelope",
     "eta",

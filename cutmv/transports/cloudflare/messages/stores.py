@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from cutmv.transports.cloudflare.errors import ConfigurationError, extra_missing
@@ -22,6 +23,9 @@ from cutmv.transports.cloudflare.messages.r2_store import R2ObjectStore
 #: Seconds to connect, and to wait for the next bytes; attempts at one call. They are few, since a
 #: publish waits for the call.
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 3.0, 5.0, 3
+
+#: The environment's variables with the key of R2.
+R2_KEYS = ("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY")
 
 #: Connections kept: one for each reader of a large message.
 POOL_SIZE = 16
@@ -41,26 +45,54 @@ def opener(
     if find_spec("boto3") is None:
         raise extra_missing(url, "r2")
     environ = os.environ if environ is None else environ
-    names = ("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY")
-    missing = [name for name in names if not environ.get(name)]
+    missing = [name for name in R2_KEYS if not environ.get(name)]
     if missing:
         raise ConfigurationError(
             f"cloudflare transport: {' and '.join(missing)} missing: {url} needs "
             f"{'it' if len(missing) == 1 else 'them'} in the environment"
         )
-    key_id, secret = (environ[name] for name in names)
+    keys = (environ[R2_KEYS[0]], environ[R2_KEYS[1]])
+    return lambda: R2ObjectStore(
+        _client(account_id, keys, environ), parts.netloc, parts.path.strip("/")
+    )
+
+
+def bucket_if_there(
+    bucket: str,
+    account_id: str,
+    find_keys: Callable[[], tuple[str, str] | None],
+    environ: Mapping[str, str],
+) -> ObjectStore | None:
+    """Return a bucket as a store, if it is there and the process has a key that opens it.
+
+    The key comes from the environment, else from `find_keys`. Raises boto3's errors where R2 does
+    not answer.
+    """
+    if find_spec("boto3") is None:
+        return None
+    given = tuple(environ.get(name) or "" for name in R2_KEYS)
+    keys = (given[0], given[1]) if all(given) else find_keys()
+    if keys is None:
+        return None
+    from botocore.exceptions import ClientError
+
+    client = _client(account_id, keys, environ)
+    try:
+        client.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (401, 403, 404):
+            return None
+        raise
+    return R2ObjectStore(client, bucket, "")
+
+
+def _client(account_id: str, keys: tuple[str, str], environ: Mapping[str, str]) -> Any:
     endpoint = environ.get("R2_ENDPOINT_URL") or f"https://{account_id}.r2.cloudflarestorage.com"
-
-    def open_r2() -> ObjectStore:
-        client = r2_client(
-            endpoint,
-            key_id,
-            secret,
-            connect_timeout=CONNECT_TIMEOUT,
-            read_timeout=READ_TIMEOUT,
-            pool_size=POOL_SIZE,
-            attempts=ATTEMPTS,
-        )
-        return R2ObjectStore(client, parts.netloc, parts.path.strip("/"))
-
-    return open_r2
+    return r2_client(
+        endpoint,
+        *keys,
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        pool_size=POOL_SIZE,
+        attempts=ATTEMPTS,
+    )
