@@ -7,7 +7,11 @@ from kombu.exceptions import KombuError
 
 from cutmv.config import ConfigError, Settings
 from cutmv.install import install_command, missing_packages
+<<<<<<< HEAD
 from cutmv.ops.checks import account, ledger, machine, network
+=======
+from cutmv.ops.checks import account, machine, network, workers
+>>>>>>> cf7cf82 (Have doctor tell of workers whose threads are not well)
 from cutmv.ops.deployment import options_of
 from cutmv.ops.finding import Check, Finding, problem, run, skipped
 from cutmv.transports.cloudflare.options import Options
@@ -40,6 +44,7 @@ def _checks() -> list[tuple[str, Check]]:
         ("edge Worker", partial(network.edge, settings, options)),
         ("lease ledger", partial(ledger.ledger, settings, options)),
         ("push server", partial(machine.push_server, options)),
+        (workers.WHAT, partial(workers.threads, settings, options)),
         ("webhook", partial(network.webhook, settings)),
         ("clock", partial(network.clock, options)),
         ("Redis", partial(network.redis, settings)),

@@ -6,4 +6,5 @@ can't succeed.
 
 `machine` checks this machine, `account` Cloudflare's queues, `bucket` the storage, `database` the
 job store, `network` what has an address: the edge Worker, the webhook, Redis, clocks.
+`workers` asks the workers.
 """

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from cutmv.config import Settings
+from cutmv.ops.checks import workers
+from cutmv.ops.deployment import options_of
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
 from tests.support.transport import CloudflareSite, make_site, wait_until
@@ -44,6 +47,7 @@ def test_a_worker_tells_how_its_threads_are(site: CloudflareSite, pool: str) -> 
     assert site.emulator.api_token not in json.dumps(told["cloudflare"])
 
 
+<<<<<<< HEAD
 def test_a_worker_tells_which_ledger_and_lease_it_has(
     site: CloudflareSite, redis_url: str, tmp_path: Path
 ) -> None:
@@ -57,3 +61,15 @@ def test_a_worker_tells_which_ledger_and_lease_it_has(
     assert {"acks_waiting", "done_here", "records_waiting"} < told.keys()
     assert redis_url not in worker.log().split("ready.")[1]
     (tmp_path / "go").touch()
+=======
+def test_the_doctor_asks_the_workers_how_their_threads_are(
+    site: CloudflareSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in site.emulator.env().items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.from_env({**site.emulator.env(), "CUTMV_DATA_DIR": str(site.directory)})
+    options = options_of(settings)
+    assert [each.found for each in workers.threads(settings, options)] == ["no worker answers"]
+    site.ready(site.worker())
+    wait_until(lambda: [each.mark for each in workers.threads(settings, options)] == ["ok"])
+>>>>>>> cf7cf82 (Have doctor tell of workers whose threads are not well)
