@@ -7,11 +7,7 @@ from kombu.exceptions import KombuError
 
 from cutmv.config import ConfigError, Settings
 from cutmv.install import install_command, missing_packages
-<<<<<<< HEAD
-from cutmv.ops.checks import account, ledger, machine, network
-=======
-from cutmv.ops.checks import account, machine, network, workers
->>>>>>> cf7cf82 (Have doctor tell of workers whose threads are not well)
+from cutmv.ops.checks import account, ledger, machine, network, workers
 from cutmv.ops.deployment import options_of
 from cutmv.ops.finding import Check, Finding, problem, run, skipped
 from cutmv.transports.cloudflare.options import Options

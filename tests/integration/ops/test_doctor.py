@@ -157,6 +157,7 @@ def test_with_nothing_configured_there_is_no_problem(eager: Site) -> None:
         "webhook",
         "clock",
         "Redis",
+        "workers' threads",
     }
     assert {what for what, each in findings.items() if each["mark"] == "skipped"} == not_configured
 

@@ -47,7 +47,6 @@ def test_a_worker_tells_how_its_threads_are(site: CloudflareSite, pool: str) -> 
     assert site.emulator.api_token not in json.dumps(told["cloudflare"])
 
 
-<<<<<<< HEAD
 def test_a_worker_tells_which_ledger_and_lease_it_has(
     site: CloudflareSite, redis_url: str, tmp_path: Path
 ) -> None:
@@ -61,7 +60,8 @@ def test_a_worker_tells_which_ledger_and_lease_it_has(
     assert {"acks_waiting", "done_here", "records_waiting"} < told.keys()
     assert redis_url not in worker.log().split("ready.")[1]
     (tmp_path / "go").touch()
-=======
+
+
 def test_the_doctor_asks_the_workers_how_their_threads_are(
     site: CloudflareSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,4 +72,3 @@ def test_the_doctor_asks_the_workers_how_their_threads_are(
     assert [each.found for each in workers.threads(settings, options)] == ["no worker answers"]
     site.ready(site.worker())
     wait_until(lambda: [each.mark for each in workers.threads(settings, options)] == ["ok"])
->>>>>>> cf7cf82 (Have doctor tell of workers whose threads are not well)
