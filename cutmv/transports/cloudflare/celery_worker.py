@@ -24,16 +24,18 @@ REVOKE_EXPIRES, CELERYS_REVOKE_EXPIRES = 14 * 86_400, 10_800
 _workers: list[Any] = []
 
 
-def attach(driver_type: str) -> None:
-    """Have Celery report its worker, and allow the worker's mingle and gossip on this transport.
+def attach(driver_type: str, *, gossip: bool = False) -> None:
+    """Have Celery report its worker, and allow the worker's mingle on this transport.
 
-    A worker makes a connection before it reports itself, and reads its driver type before it builds
-    these, so this is early enough when the transport is imported and again when it is made.
+    `gossip` allows its gossip, too. A worker makes a connection before it reports itself, and reads
+    its driver type before it builds these, so this is early enough when the transport is imported
+    and again when it is made.
     """
-    for module, step in (("mingle", "Mingle"), ("gossip", "Gossip")):
+    for module, step, allowed in (("mingle", "Mingle", True), ("gossip", "Gossip", gossip)):
         loaded: Any = sys.modules.get(f"celery.worker.consumer.{module}")
         if loaded is not None:
-            getattr(loaded, step).compatible_transports.add(driver_type)
+            compatible: set[str] = getattr(loaded, step).compatible_transports
+            (compatible.add if allowed else compatible.discard)(driver_type)
     signals: Any = sys.modules.get("celery.signals")
     if signals is not None:
         signals.worker_init.connect(_on_worker_init, dispatch_uid=__name__)
@@ -73,19 +75,30 @@ def _on_worker_init(sender: Any, **_kwargs: Any) -> None:
 
 
 def _stats_step() -> type[Any]:
-    """Return the bootstep that adds the transport's figures to `celery inspect stats`."""
+    """Return the bootstep that adds the transport's figures to `celery inspect stats`.
+
+    It also says so if the worker's gossip is off because it would cost too much.
+    """
     bootsteps: Any = sys.modules["celery.bootsteps"]
 
     class Stats(bootsteps.StartStopStep):
         name = "cloudflare"
         requires = ("celery.worker.consumer:Connection",)
 
-        def __init__(self, consumer: Any, **options: Any) -> None:
+        def __init__(self, consumer: Any, without_gossip: bool = False, **options: Any) -> None:
             super().__init__(consumer, **options)
             consumer.call_soon_ack = _at_once(consumer.call_soon_ack)
             celery_start.guard(consumer.pool, enforced_limit)
+            self.tells = not without_gossip
 
         def start(self, consumer: Any) -> None:
+            options = getattr(getattr(consumer.connection, "transport", None), "options", None)
+            if self.tells and options is not None and not getattr(options, "gossips", True):
+                logger.info(
+                    "cloudflare: gossip is off, since without the edge Worker each heartbeat would "
+                    "cost a call for each other worker; the transport option gossip turns it on"
+                )
+            self.tells = False  # and not again after each reconnect
             _warn_of_failover(consumer.connection)
 
         def info(self, consumer: Any) -> dict[str, Any]:

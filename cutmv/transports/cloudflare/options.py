@@ -83,11 +83,14 @@ class Options:
         fanout: Bind temporary queues (remote control, its replies, event receivers) across
             processes, each by a binding queue; if false, only within the process. Needs
             `create_missing_queues`. Default true.
-        control_polling_interval: Seconds between pulls of an idle temporary queue at most.
-            Default 0.5.
-        event_rate_share: Part of this process's calls, 0 to 1, that topic messages to temporary
-            queues (Celery's events) may use; events past that wait, and then are dropped.
-            Default 0.1.
+        control_polling_interval: Seconds between pulls of an idle temporary queue at most; of one
+            for events, 1.5 at least. Default 0.6.
+        event_rate_share: Part of the account's calls, 0 to 1, that topic messages to temporary
+            queues (Celery's events) of all workers together may use; see `fanout.pace`. Default
+            0.3; 0: no events.
+        gossip: Have workers listen to each other's heartbeats, Celery's gossip. Default: with
+            `edge_url`, since without the edge Worker's hub each heartbeat costs a call for each
+            other worker.
         large_messages: URL of the object store for messages over 128 KB:
             ``r2://BUCKET/PREFIX`` (with ``R2_ACCESS_KEY_ID``, ``R2_SECRET_ACCESS_KEY``) or
             ``file:///DIRECTORY`` for processes of one machine. Default none: they are refused.
@@ -135,8 +138,9 @@ class Options:
     request_timeout: float = 10.0
     close_timeout: float = 5.0
     fanout: bool = True
-    control_polling_interval: float = 0.5
-    event_rate_share: float = 0.1
+    control_polling_interval: float = 0.6
+    event_rate_share: float = 0.3
+    gossip: bool | None = None
     large_messages: str = ""
     compression: str = "zlib"
     priority_steps: tuple[int, ...] = ()
@@ -232,6 +236,11 @@ class Options:
     def pushes(self, queue: str) -> bool:
         """Return whether the edge Worker pushes the messages of `queue` to this process."""
         return self.consume == "push" and queue not in self.pulled_queues
+
+    @property
+    def gossips(self) -> bool:
+        """Whether workers listen to each other's heartbeats."""
+        return bool(self.edge_url) if self.gossip is None else self.gossip
 
     @classmethod
     def read(

@@ -12,6 +12,7 @@ from kombu.utils.uuid import uuid
 from cutmv.transports.cloudflare import celery_worker, producer
 from cutmv.transports.cloudflare.errors import BatchFailed, CloudflareError, TaskTooLong
 from cutmv.transports.cloudflare.exchanges import ExchangeChannel
+from cutmv.transports.cloudflare.fanout import BINDINGS
 from cutmv.transports.cloudflare.messages import (
     BroadcastMessage,
     Outgoing,
@@ -74,13 +75,14 @@ class RoutingChannel(ExchangeChannel):
             return Route("", "direct", routing_key, persistent, itself, broadcast=not known)
         session, known_type = self.session, self._known_type(exchange)
         queues = self._bound(exchange, routing_key)
-        if persistent and not queues:
+        if persistent and not queues and not session.broadcaster.has_control_queues(exchange):
             session.binding_table.refresh()
             known_type = self._known_type(exchange)
             queues = self._bound(exchange, routing_key)
         exchange_type = known_type or ("direct" if session.hub is None else "")
         if exchange_type in ("direct", ""):
-            session.broadcaster.renew_list()
+            if persistent:
+                session.broadcaster.renew_list()
             # A direct message with a queue bound here is a task; any other may be a reply.
             broadcast = not queues and session.options.fanout
         else:
@@ -161,7 +163,12 @@ class RoutingChannel(ExchangeChannel):
             session.memory.made_reachable(queue)
 
     def _broadcast(self, message: dict[str, Any], route: Route, text: str) -> None:
-        broadcaster = self.session.broadcaster
+        session = self.session
+        broadcaster = session.broadcaster
+        told = session.temporary_queues.introductions() if route.type == "fanout" else {}
+        if told:
+            properties = {**message["properties"], BINDINGS: told}
+            text = envelope.encode({**message, "properties": properties})
         outgoing = route.message(text)
         if not route.exchange:
             # A result, say, for another process's temporary queue. It is sent at once and not by

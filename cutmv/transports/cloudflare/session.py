@@ -113,7 +113,7 @@ class Session:
             self.claim_checks,
             options,
         )
-        self.temporary_queues = TemporaryQueues(services, self.hub, self._on_pulled)
+        self.temporary_queues = TemporaryQueues(services, self.hub)
         self.broadcaster = Broadcaster(services, self.temporary_queues, self.hub)
         self.pushed_messages = PushedMessages()
         self.push_server = PushServer(options.edge_keys, options.ingress_host, options.ingress_port)
@@ -143,6 +143,7 @@ class Session:
         """
         return {
             "threads": runtime.threads_report(),
+            "events": self.broadcaster.stats(),
             "push": self.push_server.stats(),
             "publishing": self._sender.stats(),
             "queues": {"consumers": dict(self.consumers), "temporary": self.memory.sizes()},
@@ -242,9 +243,6 @@ class Session:
         self.broken = True
         for listener in list(self.on_broken):
             listener(ThreadBroken(f"messages can't be acked: {runtime.shown(error)}"))
-
-    def _on_pulled(self) -> None:
-        self.broadcaster.disbelieve_list()
 
 
 _Key = tuple[Credentials, Options]

@@ -44,7 +44,7 @@ from cutmv.transports.cloudflare.consumer import (
     Recipient,
     priority_of,
 )
-from cutmv.transports.cloudflare.errors import CONNECTION_ERRORS
+from cutmv.transports.cloudflare.errors import CONNECTION_ERRORS, ConfigurationError
 from cutmv.transports.cloudflare.leases import Delivery
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.producer import Batch, canvas_batch
@@ -77,7 +77,7 @@ class Transport(virtual.Transport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        celery_worker.attach(self.driver_type)
+        celery_worker.attach(self.driver_type, gossip=self._gossips)
         self.ready: ReadyQueue[Recipient] = ReadyQueue(priority_of)
         self.sources: list[Poller | PushConsumer] = []
         self._session: Session | None = None
@@ -96,6 +96,14 @@ class Transport(virtual.Transport):
         can't tell of an error yet.
         """
         return Options.read(self.client.transport_options or {}, shared=self.fails_over)
+
+    @property
+    def _gossips(self) -> bool:
+        """Whether the worker's gossip is allowed; not where an option is wrong, which ends it."""
+        try:
+            return self.options.gossips
+        except ConfigurationError:
+            return False
 
     @property
     def default_connection_params(self) -> dict[str, Any]:

@@ -21,8 +21,8 @@ import kombu
 import pytest
 
 from cutmv.transports.cloudflare.errors import QueueMissing
-from cutmv.transports.cloudflare.fanout import reaper
-from cutmv.transports.cloudflare.fanout.broadcaster import MAX_WAITING
+from cutmv.transports.cloudflare.fanout import pace, reaper
+from cutmv.transports.cloudflare.fanout.events import MAX_WAITING
 from cutmv.transports.cloudflare.queues import binding_table
 from cutmv.transports.cloudflare.queues.bindings import DurableBinding, TemporaryBinding
 from tests.support.emulator import EmulatorProcess
@@ -318,7 +318,7 @@ def test_an_unbound_queue_gets_nothing_any_more(emulator: EmulatorProcess) -> No
 
 def test_events_are_dropped_before_they_cost_a_task_its_turn(emulator: EmulatorProcess) -> None:
     exchange = kombu.Exchange("celeryev", type="topic")
-    # Forty calls a minute: four for events, and half of all without waiting.
+    # Forty calls a minute: twelve for events, and half of all without waiting.
     scarce = {"rate_limit": 40, "rate_window": 60.0, "rate_reserve": 0.0}
     # Of different options, so that they share no more than two processes would.
     reading = connect(emulator, ack_linger=0.2)
@@ -538,9 +538,7 @@ def test_a_task_for_no_queue_at_all_waits_for_one_or_fails(
 def test_a_binding_made_elsewhere_is_seen_by_who_publishes_to_another_target(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "cutmv.transports.cloudflare.fanout.broadcaster.LIST_BELIEVED_FOR_EVENTS", 0.2
-    )
+    monkeypatch.setattr(pace, "LIST_BELIEVED_MIN", 0.2)
     exchange = kombu.Exchange("cuts", type="direct")
     # Of different options, so that they share no more than two processes would.
     with connect(emulator) as sender, connect(emulator, ack_linger=0.2) as other:

@@ -151,3 +151,79 @@ def test_a_limit_that_is_told_no_more_still_counts(clock: Clock) -> None:
     limiter.learn({"ratelimit": '"default";r=499;t=30'})
     with pytest.raises(Throttled):
         limiter.take(deadline=clock.now + 6)
+
+
+def test_calls_that_belong_together_are_taken_whole_or_not_at_all(clock: Clock) -> None:
+    limiter = RateLimiter(10, 100, clock=clock)  # of which five may go at once
+    limiter.take(deadline=clock.now, count=4)
+
+    wait = limiter.try_take(3)
+    assert wait > 0
+    assert limiter.used == 4, "what is refused must not be used up"
+    with pytest.raises(Throttled):
+        limiter.take(deadline=clock.now + wait / 2, count=3)
+    assert limiter.used == 4
+
+    clock.now += wait
+    assert limiter.try_take(3) == 0.0
+    assert limiter.used == 7
+
+
+def test_what_is_refused_again_and_again_leaves_the_others_their_calls(clock: Clock) -> None:
+    """Two subscribers whose pair of calls comes too soon must not keep the first one for ever."""
+    limiter = RateLimiter(10, 100, clock=clock)
+    limiter.take(deadline=clock.now, count=5)
+
+    went = 0
+    for _ in range(100):
+        clock.now += 2
+        went += limiter.try_take(2) == 0.0
+    assert went * 2 >= 0.8 * 10 * 200 / 100
+
+
+@given(counts=st.lists(st.integers(1, 5), min_size=1, max_size=100), gap=st.floats(0, 3))
+def test_however_many_are_taken_together_no_window_holds_more_than_the_limit(
+    counts: list[int], gap: float
+) -> None:
+    clock = Clock()
+    limiter = RateLimiter(10, 10, clock=clock)
+    calls: list[float] = []
+    for count in counts:
+        clock.now += gap
+        if not limiter.try_take(count):
+            calls += [clock.now] * count
+
+    assert calls
+    assert _busiest(calls, 10) <= 10
+
+
+def test_calls_together_leave_the_reserve_that_cloudflare_tells_of(clock: Clock) -> None:
+    limiter = RateLimiter(1000, 300, reserve=10, clock=clock)
+    limiter.learn({"ratelimit": '"default";r=12;t=30'})
+
+    assert limiter.try_take(3) == 30
+    assert limiter.try_take(2) == 0
+
+
+def test_without_a_limit_no_call_is_remembered_for_ever(clock: Clock) -> None:
+    limiter = RateLimiter(0, 300, clock=clock)
+    for _ in range(1000):
+        limiter.take(deadline=clock.now)
+        clock.now += 1
+
+    assert limiter.used <= 300
+    assert len(limiter._calls) <= 301
+
+
+@pytest.mark.parametrize(
+    ("left", "scarce"), [('"default";r=700;t=30, "burst";r=55;t=7', False), ("r=0", False),
+                         ('"default";r=700;t=30, "burst";r=20;t=7', True),
+                         ('"default";r=500;t=30, "burst";r=55;t=7', True)]
+)  # fmt: skip
+def test_calls_are_scarce_where_half_of_any_limit_is_used_up(
+    clock: Clock, left: str, scarce: bool
+) -> None:
+    limiter = RateLimiter(1080, 300, reserve=120, clock=clock)
+    policy = '"default";q=1200;w=300, "burst";q=60;w=10'
+    limiter.learn({"ratelimit": left, "ratelimit-policy": policy})
+    assert limiter.scarce is scarce

@@ -7,10 +7,10 @@ token.
 Imports `errors`, `options` and `runtime`.
 """
 
-from cutmv.transports.cloudflare.api.client import Client
+from cutmv.transports.cloudflare.api.client import PAGE_SIZE, Client
 from cutmv.transports.cloudflare.api.credentials import Credentials
 from cutmv.transports.cloudflare.api.http import exchange
 from cutmv.transports.cloudflare.api.rate_limit import RateLimiter
 from cutmv.transports.cloudflare.api.responses import Backlog, Pulled
 
-__all__ = ["Backlog", "Client", "Credentials", "Pulled", "RateLimiter", "exchange"]
+__all__ = ["PAGE_SIZE", "Backlog", "Client", "Credentials", "Pulled", "RateLimiter", "exchange"]

@@ -192,22 +192,37 @@ class Client:
     # Messages.
 
     def publish(
-        self, queue_id: str, texts: Sequence[tuple[str, int | None]], deadline: float
-    ) -> None:
+        self,
+        queue_id: str,
+        texts: Sequence[tuple[str, int | None]],
+        deadline: float,
+        *,
+        paid: bool = False,
+    ) -> Backlog | None:
         """Publish up to 100 messages, of 256 KB together, to a queue: all of them or none.
 
-        Each is its text and its delay in seconds (0 to 43,200; none: the queue's own).
+        Each is its text and its delay in seconds (0 to 43,200; none: the queue's own). `paid` tells
+        that the caller has taken the call from the rate limiter. Returns what the queue holds then,
+        if the response says so.
         """
         messages: list[dict[str, Any]] = []
         for text, delay in texts:
             message = {"body": text, "content_type": "text"}
             messages.append(message if delay is None else {**message, "delay_seconds": delay})
-        self.put(queue_id, messages, deadline)
+        return self.put(queue_id, messages, deadline, paid=paid)
 
-    def put(self, queue_id: str, messages: Sequence[Mapping[str, Any]], deadline: float) -> None:
+    def put(
+        self,
+        queue_id: str,
+        messages: Sequence[Mapping[str, Any]],
+        deadline: float,
+        *,
+        paid: bool = False,
+    ) -> Backlog | None:
         """Publish messages like `publish`, each in the form in which the API takes it."""
         path = f"/queues/{queue_id}/messages/batch"
-        self._call("POST", path, responses.nothing, deadline, {"messages": messages})
+        body = {"messages": messages}
+        return self._call("POST", path, responses.published, deadline, body, paid=paid)
 
     def pull(self, queue_id: str, count: int, visibility_timeout: float, deadline: float) -> Pulled:
         """Lease up to `count` (1 to 100) messages for `visibility_timeout` seconds.
@@ -271,15 +286,17 @@ class Client:
         *,
         metered: bool = True,
         retried: bool = True,
+        paid: bool = False,
     ) -> T:
         """Make a call and return what `read` returns for its response.
 
-        `metered` calls wait for the rate limiter; `retried` calls are made again until `deadline`.
+        `metered` calls wait for the rate limiter, unless the caller has `paid` for the first
+        attempt; `retried` calls are made again until `deadline`.
         """
         content = b"" if body is None else _dump(body)
         attempt = 0
         while True:
-            if metered:
+            if metered and not (paid and attempt == 0):
                 self.rate_limiter.take(deadline)
             try:
                 answer = read(self._exchange(method, path, content, deadline))

@@ -1,14 +1,17 @@
 """The rate limiter: keeps a process's metered calls within its share of the account's limit.
 
 Cloudflare allows 1,200 calls in 5 minutes for a whole account, pulls and acks aside, and past that
-refuses *every* call for minutes. So a call waits here until it fits: no window has more calls than
-the limit. The first half of them may go at once, and the rest is spread over the remaining time of
-the window, so that a long burst slows down rather than stops. The limiter also obeys what
-Cloudflare's headers say is left, because other processes use the account.
+refuses *every* call for minutes. So calls wait here until they fit: no window has more calls than
+the limit. Calls that belong together (a message to several queues) go together or not at all, so
+that none is spent on a part of them in vain. The first half of the limit may go at once, and the
+rest is spread over the remaining time of the window, so that a long burst slows down rather than
+stops. The limiter also obeys what Cloudflare's headers say is left, because other processes use the
+account.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -50,20 +53,19 @@ class RateLimiter:
         self._closed_until = 0.0
         self._told = ToldLimits(reserve)
 
-    def take(self, deadline: float) -> None:
-        """Wait for a call's turn, and count it.
+    @property
+    def at_once(self) -> int:
+        """How many calls may be taken together at most."""
+        return max(1, int(self.limit * BURST_SHARE)) if self.limit else sys.maxsize
 
-        Raises `Throttled` at once when the turn comes after `deadline` (by the limiter's clock).
+    def take(self, deadline: float, count: int = 1) -> None:
+        """Wait for the turn of `count` calls that belong together, and count them.
+
+        `count` is `at_once` at most. Raises `Throttled` at once, and counts none of them, when the
+        turn comes after `deadline` (by the limiter's clock).
         """
-        while True:
-            with self._lock:
-                now = self._clock()
-                wait = self._wait(now)
-                if wait <= 0:
-                    self._calls.append(now)
-                    self._told.spend(1)
-                    return
-            if now + wait > deadline:
+        while wait := self.try_take(count):
+            if self._clock() + wait > deadline:
                 raise Throttled(
                     f"the Cloudflare account's budget of REST calls is used up for the next "
                     f"{wait:.0f} s",
@@ -71,13 +73,33 @@ class RateLimiter:
                 )
             time.sleep(max(MIN_WAIT, min(wait, LONGEST_SLEEP)))
 
+    def try_take(self, count: int) -> float:
+        """Count `count` calls that belong together if all of them may go now.
+
+        Returns 0 if they may; else the seconds until they may, and none of them is counted.
+        """
+        with self._lock:
+            now = self._clock()
+            wait = self._wait(now, count)
+            if wait > 0:
+                return wait
+            self._calls.extend([now] * count)
+            self._told.spend(count)
+            return 0.0
+
+    @property
+    def used(self) -> int:
+        """How many calls of this process the present window has."""
+        with self._lock:
+            now = self._clock()
+            return sum(at + self.window > now for at in self._calls)
+
     @property
     def scarce(self) -> bool:
         """Whether half of the limit is used up, by this process or by the whole account."""
         with self._lock:
             now = self._clock()
-            left = self._told.least(now)
-            mostly_told = left is not None and left < self.limit * BURST_SHARE
+            mostly_told = self._told.least_part(now, self.limit) < BURST_SHARE
             recent = sum(at + self.window > now for at in self._calls)
             return self.limit > 0 and (mostly_told or recent >= self.limit * BURST_SHARE)
 
@@ -92,16 +114,16 @@ class RateLimiter:
         with self._lock:
             self._closed_until = max(self._closed_until, self._clock() + seconds)
 
-    def _wait(self, now: float) -> float:
-        """Return the seconds until the next call may go; 0 or less for at once."""
-        wait = max(self._closed_until - now, self._told.wait(now, 1))
-        if self.limit:
-            while self._calls and self._calls[0] + self.window <= now:
-                self._calls.popleft()
-            used = len(self._calls)
-            if used >= max(1, int(self.limit * BURST_SHARE)):
-                renewed_in = self._calls[0] + self.window - now
-                since = now - self._calls[-1]
-                spacing = renewed_in / (self.limit - used) if used < self.limit else renewed_in
-                wait = max(wait, renewed_in if used >= self.limit else spacing - since)
-        return wait
+    def _wait(self, now: float, count: int) -> float:
+        """Return the seconds until the next `count` calls may go; 0 or less for at once."""
+        wait = max(self._closed_until - now, self._told.wait(now, count))
+        while self._calls and self._calls[0] + self.window <= now:
+            self._calls.popleft()
+        used = len(self._calls)
+        too_many = used + count - self.limit
+        if not self.limit or used + count <= self.at_once:
+            return wait
+        if too_many > 0:
+            return max(wait, self._calls[min(too_many, used) - 1] + self.window - now)
+        spacing = (self._calls[0] + self.window - now) / (self.limit - used)
+        return max(wait, spacing * count - (now - self._calls[-1]))

@@ -19,11 +19,12 @@ _NUMBER = re.compile(r'"?(\d{1,9}(?:\.\d{1,9})?)"?')
 
 @dataclass(slots=True)
 class _Limit:
-    """Calls left until the limit is renewed, of which some are left to others."""
+    """Calls left until the limit is renewed, of which some are left to others; all, if known."""
 
     left: int
     renewed_at: float
     reserve: int
+    quota: int | None
 
 
 class ToldLimits:
@@ -49,7 +50,12 @@ class ToldLimits:
             reserve = self._reserve if len(told) == 1 else 0
             if quota is not None:
                 reserve = min(self._reserve, int(quota) // RESERVED_OF_QUOTA)
-            self._limits[name] = _Limit(int(numbers["r"]), now + numbers["t"], reserve)
+            self._limits[name] = _Limit(
+                int(numbers["r"]),
+                now + numbers["t"],
+                reserve,
+                None if quota is None else int(quota),
+            )
 
     def spend(self, count: int) -> None:
         """Note that calls were made of which no header has told yet."""
@@ -66,10 +72,14 @@ class ToldLimits:
         )
         return max(waits, default=0.0)
 
-    def least(self, now: float) -> int | None:
-        """Return how many calls the tightest limit has left; none where no limit is told."""
+    def least_part(self, now: float, usual: int) -> float:
+        """Return which part of its calls the tightest limit has left; 1 where no limit is told.
+
+        `usual` is how many calls a limit has that does not say it.
+        """
         self._forget(now)
-        return min((limit.left for limit in self._limits.values()), default=None)
+        parts = (limit.left / max(1, limit.quota or usual) for limit in self._limits.values())
+        return min(parts, default=1.0)
 
     def _forget(self, now: float) -> None:
         for name in [name for name, limit in self._limits.items() if now >= limit.renewed_at]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, ObjectStoreError
+from cutmv.transports.cloudflare.fanout import bundle
 from cutmv.transports.cloudflare.fanout.memory import UNUSED_AFTER, MemoryBroker
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
 from cutmv.transports.cloudflare.messages import (
@@ -21,6 +23,7 @@ from cutmv.transports.cloudflare.messages import (
 )
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import (
+    BINDING_RETENTION_MIN,
     Binding,
     QueueDirectory,
     TemporaryBinding,
@@ -36,6 +39,17 @@ MAX_PULL, LEASE_SECONDS = 100, 30.0
 
 #: Seconds between pulls while Cloudflare does not answer, at most.
 OUTAGE_PAUSE = 10.0
+
+#: The part of a pause that it lasts at least; pollers must not keep step.
+LEAST_PAUSE = 0.8
+
+#: How fast pauses grow while nothing comes; more slowly where a reply is waited for, which follows
+#: its command.
+PAUSE_GROWTH, REPLY_PAUSE_GROWTH = 1.5, 1.2
+
+#: Seconds between pulls of events, at least and at most: they are sent many at a time, and nobody
+#: waits for one.
+EVENT_PAUSE, EVENT_PAUSE_MAX = 0.25, 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +69,6 @@ class PollerOwner(Protocol):
 
     def arrive(self, queue: str, message: dict[str, Any]) -> None:
         """Take a message for a temporary queue."""
-
-    def on_pulled(self) -> None:
-        """Note that messages came."""
 
     def retire(self, poller: BindingPoller) -> bool:
         """Close a poller that found nothing if the hub does its work; return whether it did."""
@@ -104,8 +115,9 @@ class BindingPoller:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        options, stopping = self._services.options, self._thread.stopping
-        pause, failures = options.polling_interval_min, 0
+        stopping = self._thread.stopping
+        first, growth, longest = self._rhythm()
+        pause, failures = first, 0
         while not stopping.is_set():
             if not self._services.memory.is_read(self.binding.queue):
                 memory = self._services.memory
@@ -114,7 +126,7 @@ class BindingPoller:
                 if patience and memory.idle_for(self.binding.queue) > patience:
                     self._owner.expire(self.binding.queue)
                     return
-                pause = options.polling_interval_min
+                pause = first
                 stopping.wait(pause)
                 continue
             try:
@@ -131,13 +143,17 @@ class BindingPoller:
             failures = 0
             if not count and self._owner.retire(self):
                 return
-            pause = (
-                options.polling_interval_min
-                if count
-                else min(pause * 1.5, options.control_polling_interval)
-            )
+            pause = first if count else min(pause * growth, longest)
             if count < MAX_PULL:
-                stopping.wait(random.uniform(pause / 2, pause))
+                stopping.wait(random.uniform(pause * LEAST_PAUSE, pause))
+
+    def _rhythm(self) -> tuple[float, float, float]:
+        """Return the pause after messages, the growth of those that follow, and the longest (s)."""
+        options = self._services.options
+        first, longest = options.polling_interval_min, options.control_polling_interval
+        if self.binding.type == "topic":
+            return max(first, EVENT_PAUSE), PAUSE_GROWTH, max(longest, EVENT_PAUSE_MAX)
+        return first, REPLY_PAUSE_GROWTH if self.binding.exchange else PAUSE_GROWTH, longest
 
     def pull(self, most: int) -> int:
         """Pull up to `most` messages for the temporary queue, and return how many there were."""
@@ -147,36 +163,41 @@ class BindingPoller:
         for entry in pulled:
             delivery = Delivery.pulled(self.queue_id, entry)
             try:
-                message = self._read(delivery)
-                if message is not None and self._is_bound(message):
-                    self._owner.arrive(self.binding.queue, message)
+                for message in self._read(delivery):
+                    if self._is_bound(message):
+                        self._owner.arrive(self.binding.queue, message)
             except Exception as error:  # one message must not hold up the others
                 note_trouble(f"temporary queue {self.binding.queue}", error, "it is dropped")
             services.acknowledger.ack(delivery)
-        if pulled:
-            self._owner.on_pulled()
         return len(pulled)
 
-    def _read(self, delivery: Delivery) -> dict[str, Any] | None:
-        """Return the message of a delivery; none for a probe, or where it can't be read."""
+    def _read(self, delivery: Delivery) -> Iterator[dict[str, Any]]:
+        """Yield the messages of a delivery; none for a probe, or where they can't be read."""
         entry = delivery.entry
         if envelope.probed(entry):
-            return None  # its removal shows that this process reads the queue
+            return  # its removal shows that this process reads the queue
         try:
-            message = envelope.decode(entry)
-            poison.check(message)
-            if claim_check.is_reference(message):
-                message = self._services.claim_checks.read(entry, message)
-                delivery.object_key = claim_check.key_of(message)
+            for each in bundle.unpack(entry):
+                message = envelope.decode(each)
+                poison.check(message)
+                if claim_check.is_reference(message):
+                    message = self._services.claim_checks.read(each, message)
+                    delivery.object_key = claim_check.key_of(message)
+                expiry.limit(message, entry.get("timestamp_ms"), self._message_ttl())
+                yield message
         except (ValueError, TypeError, KeyError, ObjectStoreError) as error:
             logger.error("cloudflare: a message to %s is dropped: %s", self.binding.queue, error)
-            return None
-        expiry.limit(
-            message,
-            entry.get("timestamp_ms"),
-            self._services.memory.message_ttl(self.binding.queue),
-        )
-        return message
+
+    def _message_ttl(self) -> float | None:
+        """Return the temporary queue's message TTL (s), if it has one.
+
+        Events are sent and pulled at a slow pace, so theirs, which Celery sets to a few seconds, is
+        a minute at least.
+        """
+        ttl = self._services.memory.message_ttl(self.binding.queue)
+        if ttl is None or self.binding.type != "topic":
+            return ttl
+        return max(ttl, BINDING_RETENTION_MIN)
 
     def _is_bound(self, message: dict[str, Any]) -> bool:
         pattern, info = self.binding.pattern, message["properties"]["delivery_info"]

@@ -2,8 +2,7 @@
 
 So no task waits for these messages. Messages of remote control (fanout and direct exchanges) are
 sent at once, and retried until `publish_timeout`. Topic messages (Celery's events) are gathered
-into few calls, which have a small rate limit of their own: when it lets too few through, the oldest
-events are dropped, and counted.
+into few calls (`events`).
 """
 
 from __future__ import annotations
@@ -11,50 +10,36 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import replace
+from itertools import islice
+from typing import Any
 
-from cutmv.transports.cloudflare.api import RateLimiter
 from cutmv.transports.cloudflare.edge import HubClient, fits
-from cutmv.transports.cloudflare.errors import (
-    CloudflareError,
-    MessageTooLarge,
-    Throttled,
-)
+from cutmv.transports.cloudflare.errors import CloudflareError, MessageTooLarge
 from cutmv.transports.cloudflare.fanout.binding_poller import FanoutServices
+from cutmv.transports.cloudflare.fanout.commands import Commands
+from cutmv.transports.cloudflare.fanout.events import EventSender
+from cutmv.transports.cloudflare.fanout.pace import CONTROL_SUFFIX, Pace
 from cutmv.transports.cloudflare.fanout.remote_queues import RemoteQueues
 from cutmv.transports.cloudflare.fanout.temporary_queues import TemporaryQueues
 from cutmv.transports.cloudflare.messages import BroadcastMessage
-from cutmv.transports.cloudflare.messages.limits import in_calls, size
 from cutmv.transports.cloudflare.queues import TemporaryBinding
 from cutmv.transports.cloudflare.runtime import BackgroundThread, note_trouble
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which a list of queues is believed, for remote control and for events.
-LIST_BELIEVED, LIST_BELIEVED_FOR_EVENTS = 2.0, 30.0
-
-#: The same for events where the hub carries them: only few bindings are not on the hub.
-LIST_BELIEVED_BESIDE_HUB = 300.0
+#: Seconds for which a list of queues is believed by who sends a command.
+LIST_BELIEVED = 2.0
 
 #: The same where a reply's temporary queue is not on the list.
 LIST_BELIEVED_FOR_REPLIES = 0.3
 
-#: Seconds that events wait for others to share a call.
-EVENT_LINGER = 0.25
+#: Seconds that a new list of queues may take.
+LIST_TIMEOUT = 2.0
 
-#: The same where the hub carries them, which needs no metered calls.
-HUB_EVENT_LINGER = 0.002
-
-#: Events kept while the rate limiter refuses, and other messages while Cloudflare does not answer;
-#: the oldest make room.
+#: Commands and replies kept while Cloudflare does not answer; the oldest make room.
 MAX_WAITING = 10_000
-
-#: Seconds a call for events may take: remote control waits until it ends.
-EVENT_TIMEOUT = 2.0
-
-#: Seconds for which events wait when half of the account's limit of calls is used up.
-SCARCE_PAUSE = 5.0
 
 
 class Broadcaster:
@@ -70,43 +55,52 @@ class Broadcaster:
         self._claim_checks, self._options = services.claim_checks, services.options
         self._hub = hub
         self._remote = RemoteQueues(services, own)
+        self._commands = Commands()
         options = services.options
-        limit = int(services.client.rate_limiter.limit * options.event_rate_share)
-        self._event_limiter = RateLimiter(max(1, limit) if limit else 0, options.rate_window)
-        self._silent = not options.fanout or (options.rate_limit and not limit)
-        #: Messages that were dropped because there was no room, or that were not accepted.
-        self.dropped = 0
+        self._pace = Pace(services.client.rate_limiter, services.directory, own, options)
+        self._events = EventSender(services, self._remote, hub, self._pace)
+        self._silent = not options.fanout or not options.event_rate_share
+        own.on_introduced = self._remote.introduce
+        self._dropped = 0
         self._change = threading.Condition()
         self._urgent: deque[BroadcastMessage] = deque()
-        self._events: deque[BroadcastMessage] = deque()
-        self._events_due = 0.0
-        self._stale = False
         self._list_due = False
         self._renewed_at = 0.0
         self._thread = BackgroundThread("broadcaster", self._run, self._notify)
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were dropped because there was no room, or that were not accepted."""
+        return self._dropped + self._events.dropped
+
+    def stats(self) -> dict[str, Any]:
+        """Return figures on events for `celery inspect stats`."""
+        limiter = self._client.rate_limiter
+        calls = {"used": limiter.used, "limit": limiter.limit, "window": limiter.window}
+        return {**self._events.stats(), "commands_dropped": self._dropped, "calls": calls}
 
     def wants(self, exchange: str, exchange_type: str) -> bool:
         """Return whether another process may have a queue bound to an exchange. Makes no call."""
         if not self._options.fanout or (exchange_type == "topic" and self._silent):
             return False
-        if exchange_type == "fanout" or self._hub is not None:
+        if exchange_type == "fanout" or self._hub is not None or self._remote.bound(exchange):
             return True
-        stale = exchange_type == "topic" and (
-            self._stale or self._directory.age > LIST_BELIEVED_FOR_EVENTS
-        )
-        return stale or bool(self._remote.bound(exchange))
+        return exchange_type == "topic" and self._directory.age > self._pace.list_interval
+
+    def has_control_queues(self, exchange: str) -> bool:
+        """Return whether an exchange is that of commands, and workers are known by their queues."""
+        return exchange.endswith(CONTROL_SUFFIX) and bool(self._remote.bound(exchange))
 
     def send(self, message: BroadcastMessage) -> None:
         """Hand a message to the thread, which publishes it soon; returns at once."""
         with self._change:
-            waiting = self._events if message.type == "topic" else self._urgent
-            if not self._events:
-                linger = HUB_EVENT_LINGER if self._has_hub else EVENT_LINGER
-                self._events_due = max(self._events_due, time.monotonic() + linger)
-            if len(waiting) >= MAX_WAITING:
-                waiting.popleft()
-                self.dropped += 1
-            waiting.append(message)
+            if message.type == "topic":
+                self._events.add(message)
+            else:
+                if len(self._urgent) >= MAX_WAITING:
+                    self._urgent.popleft()
+                    self._dropped += 1
+                self._urgent.append(message)
         self._wake()
 
     def deliver(self, message: BroadcastMessage) -> bool:
@@ -117,7 +111,10 @@ class Broadcaster:
         """
         deadline = time.monotonic() + self._options.publish_timeout
         routed = self.publish_by_hub(message)
-        believed = LIST_BELIEVED if message.type == "fanout" and routed is None else float("inf")
+        interval = self._pace.list_interval
+        believed = float("inf")
+        if message.type == "fanout" and routed is None:
+            believed = interval if self._commands.says_again(message) else LIST_BELIEVED
         self._directory.refresh(believed, deadline)
         targets = self._remote.targets(message)
         if routed and not targets:
@@ -125,17 +122,8 @@ class Broadcaster:
         if not targets and message.type in ("direct", "") and self._may_lack_binding(message):
             self._directory.refresh(LIST_BELIEVED_FOR_REPLIES, deadline)
             targets = self._remote.targets(message)
-        failure, delivered = None, False
-        for binding, queue_id in targets.items():
-            try:
-                delivered |= self._remote.publish(
-                    binding, queue_id, [self._claim_checks.fit(message.text)], deadline
-                )
-            except CloudflareError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
-        if delivered:
+        chosen = self._commands.recipients(message, targets, interval)
+        if targets and (self._publish(message, chosen, deadline) or not chosen):
             return True
         if not message.exchange and self._directory.knows(message.routing_key):
             # The default exchange: the key is the name of a queue, here of a durable one.
@@ -149,6 +137,32 @@ class Broadcaster:
                 message.routing_key,
             )
         return False
+
+    def _publish(
+        self, message: BroadcastMessage, targets: dict[TemporaryBinding, str], deadline: float
+    ) -> bool:
+        """Publish a message to binding queues: to all, or to none where the calls run out.
+
+        Returns whether any of them is still there.
+        """
+        failure, delivered = None, False
+        limiter = self._client.rate_limiter
+        while targets:
+            some = dict(islice(targets.items(), limiter.at_once))
+            targets = {each: id_ for each, id_ in targets.items() if each not in some}
+            limiter.take(deadline, len(some))
+            for binding, queue_id in some.items():
+                try:
+                    text = self._claim_checks.fit(message.text)
+                    delivered |= self._remote.publish(
+                        binding, queue_id, [text], deadline, paid=True
+                    )
+                    self._commands.said(message, queue_id)
+                except CloudflareError as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure
+        return delivered
 
     def publish_by_hub(self, message: BroadcastMessage) -> int | None:
         """Publish by the hub; return to how many clients it went, or none if that is not known.
@@ -179,25 +193,15 @@ class Broadcaster:
             self._remote.targets(BroadcastMessage(exchange, exchange_type, routing_key, ""))
         )
 
-    def renew_list(self, max_age: float | None = None) -> None:
-        """Have the thread list the queues again if the list is old, to find new bindings.
-
-        It is old after `max_age` seconds (default: `LIST_BELIEVED_FOR_EVENTS`).
-        """
-        max_age = LIST_BELIEVED_FOR_EVENTS if max_age is None else max_age
+    def renew_list(self) -> None:
+        """Have the thread list the queues again if the list is old, to find new bindings."""
+        max_age = self._pace.list_interval
         now = time.monotonic()
         if self._directory.age < max_age or now - self._renewed_at < max_age:
             return
         with self._change:
             self._renewed_at, self._list_due = now, True
         self._wake()
-
-    def disbelieve_list(self) -> None:
-        """Have the queues listed again before the next events, since a new binding may exist.
-
-        A process that starts to receive events announces that by a command.
-        """
-        self._stale = True
 
     def close(self, timeout: float) -> None:
         """Send the waiting messages, within `timeout` seconds, and end the thread."""
@@ -211,8 +215,6 @@ class Broadcaster:
 
     def _notify(self) -> None:
         with self._change:
-            if self._closing:
-                self._events_due = 0.0
             self._change.notify_all()
 
     @property
@@ -220,49 +222,46 @@ class Broadcaster:
         return self._thread.stopping.is_set()
 
     def _run(self) -> None:
-        while True:
+        while not self._closing:
             with self._change:
                 while not self._is_time():
-                    self._change.wait(self._wait())
-                urgent = list(self._urgent)
-                self._urgent.clear()
+                    due = self._events.due
+                    left = max(0.0, due - time.monotonic())
+                    self._change.wait(left if due < float("inf") else None)
                 list_due, self._list_due = self._list_due, False
-                events: list[BroadcastMessage] = []
-                if self._events and time.monotonic() >= self._events_due:
-                    events = list(self._events)
-                    self._events.clear()
-                if self._closing and not urgent and not events:
-                    return
-            for message in urgent:
-                self._send_urgent(message)
-            if events:
-                self._send_events(events)
+            self._send_all_urgent()
+            if self._events.due <= time.monotonic():
+                self._events.run()
             if list_due:
                 self._refresh()
+        self._send_all_urgent()
+        self._events.run(closing=True)
 
     def _is_time(self) -> bool:
-        due = bool(self._events) and time.monotonic() >= self._events_due
-        return bool(self._urgent) or due or self._list_due or self._closing
-
-    def _wait(self) -> float | None:
-        return max(0.0, self._events_due - time.monotonic()) if self._events else None
+        events_due = self._events.due <= time.monotonic()
+        return bool(self._urgent) or events_due or self._list_due or self._closing
 
     def _refresh(self) -> None:
         try:
-            self._directory.refresh(LIST_BELIEVED_FOR_EVENTS, time.monotonic() + EVENT_TIMEOUT)
+            self._directory.refresh(self._pace.list_interval, time.monotonic() + LIST_TIMEOUT)
         except CloudflareError as error:
             logger.debug("cloudflare: the list of queues stays as it is: %s", error)
+
+    def _send_all_urgent(self) -> None:
+        while self._urgent:
+            self._send_urgent(self._urgent.popleft())
 
     def _send_urgent(self, message: BroadcastMessage) -> None:
         try:
             self.deliver(message)
         except MessageTooLarge as error:
-            self._refuse(error)
+            self._dropped += 1
+            logger.warning("cloudflare: a reply is dropped: %s", error)
         except CloudflareError as error:
-            self.dropped += 1
+            self._dropped += 1
             logger.warning("cloudflare: a message to exchange %r: %s", message.exchange, error)
         except Exception as error:  # one message must not hold up the others
-            self.dropped += 1
+            self._dropped += 1
             note_trouble(self._thread.name, error, f"a message to {message.exchange!r} is dropped")
 
     def _may_lack_binding(self, message: BroadcastMessage) -> bool:
@@ -276,75 +275,3 @@ class Broadcaster:
         with self._change:
             pause = max(0.0, LIST_BELIEVED_FOR_REPLIES - self._directory.age)
             return not self._change.wait_for(lambda: self._closing, pause)
-
-    def _send_events(self, events: list[BroadcastMessage]) -> None:
-        """Publish events to every bound queue; keep them when the rate limiter refuses."""
-        deadline = time.monotonic() + EVENT_TIMEOUT
-        if self._hub is not None and self._hub.announce(events):
-            # Processes that are not on the hub have binding queues.
-            self._directory.refresh(float("inf"), deadline)
-            events = [each for each in events if self._remote.targets(each)]
-            if not events:
-                self.renew_list(LIST_BELIEVED_BESIDE_HUB)
-                return
-        if self._client.rate_limiter.scarce:  # the calls that are left are for tasks
-            self._postpone(events, SCARCE_PAUSE)
-            return
-        try:
-            max_age = 0.0 if self._stale else LIST_BELIEVED_FOR_EVENTS
-            if self._directory.age > max_age:
-                self._event_limiter.take(time.monotonic())
-                self._directory.refresh(max_age, deadline)
-                self._stale = False
-            gathered: dict[tuple[TemporaryBinding, str], list[str]] = defaultdict(list)
-            for message in events:
-                for target in self._remote.targets(message).items():
-                    gathered[target].append(message.text)
-            calls = [
-                (target, part)
-                for target, waiting in gathered.items()
-                for part in in_calls(waiting, size)
-            ]
-            for _ in calls:
-                self._event_limiter.take(time.monotonic())
-        except Throttled as error:
-            self._postpone(events, error.retry_after or EVENT_LINGER)
-            return
-        except CloudflareError as error:
-            self._drop(len(events), error)
-            return
-        for (binding, queue_id), part in calls:
-            try:
-                texts = [text for text in map(self._fit, part) if text]
-                self._remote.publish(binding, queue_id, texts, deadline)
-            except CloudflareError as error:
-                self._drop(len(part), error)
-
-    def _postpone(self, events: list[BroadcastMessage], seconds: float) -> None:
-        with self._change:
-            if self._closing:
-                self.dropped += len(events)
-                return
-            waiting = [*events, *self._events]
-            self.dropped += max(0, len(waiting) - MAX_WAITING)
-            self._events = deque(waiting[-MAX_WAITING:])
-            self._events_due = time.monotonic() + seconds
-
-    def _drop(self, count: int, error: CloudflareError) -> None:
-        self.dropped += count
-        logger.debug("cloudflare: %d event(s) dropped: %s", count, error)
-
-    def _fit(self, text: str) -> str | None:
-        """Return the text to publish for an event; none, with a warning, if it is too large.
-
-        An object that the text refers to has one reader, which removes it.
-        """
-        try:
-            return self._claim_checks.fit(text)
-        except (MessageTooLarge, CloudflareError) as error:
-            self._refuse(error)
-            return None
-
-    def _refuse(self, error: Exception) -> None:
-        self.dropped += 1
-        logger.warning("cloudflare: an event or reply is dropped: %s", error)

@@ -17,6 +17,7 @@ from cutmv.transports.cloudflare.errors import (
     QueueMissing,
 )
 from cutmv.transports.cloudflare.fanout.binding_poller import BindingPoller, FanoutServices
+from cutmv.transports.cloudflare.fanout.commands import BINDINGS
 from cutmv.transports.cloudflare.messages import claim_check, envelope, expiry, poison
 from cutmv.transports.cloudflare.queues import Binding, TemporaryBinding, binding_retention
 from cutmv.transports.cloudflare.runtime import run_aside
@@ -31,6 +32,9 @@ STAND_IN_AFTER_HUB = 60.0
 #: publish or an ack got lost.
 MAX_SEEN_IDS = 1000
 
+#: Bindings of which a process tells at most: those made last.
+MAX_INTRODUCTIONS = 10
+
 #: Seconds that deleting a binding queue may take; the reapers of publishers delete one that stays.
 DELETE_TIMEOUT = 2.0
 
@@ -41,16 +45,13 @@ COUNT_TIMEOUT = 10.0
 class TemporaryQueues:
     """The bindings of a process's temporary queues. Threads share it.
 
-    `on_pulled` is called when messages came from a binding queue.
+    `on_introduced` is called with each binding, and the id of its binding queue, of which a message
+    of another process tells.
     """
 
-    def __init__(
-        self,
-        services: FanoutServices,
-        hub: HubClient | None,
-        on_pulled: Callable[[], None],
-    ) -> None:
-        self._services, self._hub, self.on_pulled = services, hub, on_pulled
+    def __init__(self, services: FanoutServices, hub: HubClient | None) -> None:
+        self._services, self._hub = services, hub
+        self.on_introduced: Callable[[TemporaryBinding, str], None] = lambda *_: None
         self._client, self._directory = services.client, services.directory
         self._memory, self._options = services.memory, services.options
         self._lock = threading.Lock()
@@ -70,6 +71,22 @@ class TemporaryQueues:
         """This process's own binding queues, to which it need not publish."""
         with self._lock:
             return self._names.copy()
+
+    def bound_to(self, suffix: str) -> str | None:
+        """Return a fanout exchange of such a name to which a temporary queue is bound, if any."""
+        bound = [each.exchange for each in list(self._wanted) if each.type == "fanout"]
+        return next((each for each in bound if each.endswith(suffix)), None)
+
+    def introductions(self) -> dict[str, str]:
+        """Return the bindings to tell others of, by name, each with the id of its binding queue.
+
+        These are what replies and events come by: a process that reads of them need not list the
+        queues to answer.
+        """
+        with self._lock:
+            pollers = list(self._pollers.values())
+        told = [each for each in pollers if each.binding.exchange and each.binding.type != "fanout"]
+        return {each.name.name: each.queue_id for each in told[-MAX_INTRODUCTIONS:]}
 
     def bind(self, binding: Binding, expires: float | None = None) -> None:
         """Let other processes reach a temporary queue by this binding.
@@ -124,6 +141,11 @@ class TemporaryQueues:
 
     def arrive(self, queue: str, message: dict[str, Any]) -> None:
         """Give a message to a temporary queue, unless a copy of it came before."""
+        introduced = message["properties"].pop(BINDINGS, None)
+        for name, queue_id in introduced.items() if isinstance(introduced, dict) else ():
+            binding = TemporaryBinding.read(name)
+            if binding is not None and isinstance(queue_id, str):
+                self.on_introduced(binding, queue_id)
         publish_id = envelope.publish_id(message)
         if not self._memory.has(queue) or expiry.is_over(message):
             return
