@@ -7,19 +7,17 @@ keep-alive, not HTTP/2, whose header compression logs the token at DEBUG.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from cutmv.transports.cloudflare.api import responses
 from cutmv.transports.cloudflare.api.credentials import VERIFY_USER, Credentials
 from cutmv.transports.cloudflare.api.habits import PullHabits
-from cutmv.transports.cloudflare.api.http import exchange
+from cutmv.transports.cloudflare.api.http import dump, exchange, proxy_of
 from cutmv.transports.cloudflare.api.rate_limit import RateLimiter
 from cutmv.transports.cloudflare.api.responses import Backlog, Pulled
 from cutmv.transports.cloudflare.errors import (
@@ -77,7 +75,7 @@ class Client:
                 max_keepalive_connections=MAX_CONNECTIONS,
                 keepalive_expiry=KEEPALIVE,
             ),
-            proxy=_proxy(self._base),
+            proxy=proxy_of(self._base),
         )
         self._searches = True  # whether the server finds a queue by its name, as far as is known
         self.habits = PullHabits()
@@ -293,7 +291,7 @@ class Client:
         `metered` calls wait for the rate limiter, unless the caller has `paid` for the first
         attempt; `retried` calls are made again until `deadline`.
         """
-        content = b"" if body is None else _dump(body)
+        content = b"" if body is None else dump(body)
         attempt = 0
         while True:
             if metered and not (paid and attempt == 0):
@@ -347,20 +345,3 @@ class Client:
                 response = send(self._token)
         self.rate_limiter.learn(response.headers)
         return responses.envelope(response, self._account)
-
-
-def _dump(body: Mapping[str, Any]) -> bytes:
-    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
-        return json.dumps(body, separators=(",", ":")).encode()
-
-
-def _proxy(url: str) -> str | None:
-    """Return the proxy that the environment names for `url`."""
-    parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
-        return None
-    proxies = getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")

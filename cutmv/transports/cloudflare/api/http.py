@@ -1,6 +1,12 @@
-"""One HTTP exchange, with the transport's errors in place of httpx's."""
+"""One HTTP exchange, with the transport's errors in place of httpx's, and what goes into it."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -27,3 +33,21 @@ def exchange(http: httpx.HTTPTransport, request: httpx.Request, whom: str) -> ht
             f"{whom} packed its answer as nothing is: {error}", status=response.status_code
         ) from None
     return response
+
+
+def dump(body: Mapping[str, Any]) -> bytes:
+    """Return a call's body as JSON."""
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
+        return json.dumps(body, separators=(",", ":")).encode()
+
+
+def proxy_of(url: str) -> str | None:
+    """Return the proxy that the environment names for `url`."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
