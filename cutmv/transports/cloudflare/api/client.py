@@ -18,6 +18,7 @@ from cutmv.transports.cloudflare.api import responses
 from cutmv.transports.cloudflare.api.credentials import VERIFY_USER, Credentials
 from cutmv.transports.cloudflare.api.habits import PullHabits
 from cutmv.transports.cloudflare.api.http import dump, exchange, proxy_of
+from cutmv.transports.cloudflare.api.published import published
 from cutmv.transports.cloudflare.api.rate_limit import RateLimiter
 from cutmv.transports.cloudflare.api.responses import Backlog, Pulled
 from cutmv.transports.cloudflare.errors import (
@@ -220,7 +221,7 @@ class Client:
         """Publish messages like `publish`, each in the form in which the API takes it."""
         path = f"/queues/{queue_id}/messages/batch"
         body = {"messages": messages}
-        return self._call("POST", path, responses.published, deadline, body, paid=paid)
+        return self._call("POST", path, published, deadline, body, paid=paid)
 
     def pull(self, queue_id: str, count: int, visibility_timeout: float, deadline: float) -> Pulled:
         """Lease up to `count` (1 to 100) messages for `visibility_timeout` seconds.

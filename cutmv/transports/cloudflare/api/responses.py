@@ -155,17 +155,6 @@ def backlog(document: Document) -> Backlog:
     return Backlog(int(metrics["backlog_count"]), int(size or 0), (oldest or 0) / 1000 or None)
 
 
-def published(document: Document) -> Backlog | None:
-    """Return what a queue holds after a publish; none where the response does not say it."""
-    nothing(document)
-    metadata = (document.get("result") or {}).get("metadata")
-    metrics = metadata.get("metrics") if isinstance(metadata, dict) else None
-    try:
-        return backlog({"result": metrics})
-    except ServerFault:
-        return None  # the messages are there all the same
-
-
 def pulled(document: Document) -> Pulled:
     """Read the messages of a pull, without malformed ones; raise where all are malformed."""
     entries = _messages(document)
