@@ -8,11 +8,21 @@ from urllib.parse import urlsplit
 from kombu.exceptions import KombuError
 
 from cutmv.config import Settings
+from cutmv.ops.deployment import client_of
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
+from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.edge import EdgeClient
 from cutmv.transports.cloudflare.errors import LedgerUnavailable
-from cutmv.transports.cloudflare.leases import Sources, bucket_name, find_ledger, open_ledger
+from cutmv.transports.cloudflare.leases import (
+    Sources,
+    bucket_name,
+    find_ledger,
+    open_ledger,
+    token_keys_of,
+)
 from cutmv.transports.cloudflare.options import AUTO_LEDGER, NO_LEDGER, Options
+
+_KEPT = "a long task runs once, and what a crashed worker held runs elsewhere within ten minutes"
 
 
 def ledger(settings: Settings, options: Options | None) -> Iterator[Finding]:
@@ -22,12 +32,20 @@ def ledger(settings: Settings, options: Options | None) -> Iterator[Finding]:
         yield skipped(what, "no Cloudflare account is used")
         return
     url = options.lease_ledger
-    kept = "a long task runs once, and what a crashed worker held runs elsewhere within ten minutes"
     if url == AUTO_LEDGER:
-        found = find_ledger(_ledger_sources(settings, options))
+        with closing(client_of(settings, options)) as client:
+            found = find_ledger(_sources(settings, options, client))
         if found is not None:
             found.ledger.close()
-            yield ok(what, f"{found.name}: {kept}")
+            if found.trouble is None:
+                yield ok(what, f"{found.name}: {_KEPT}")
+            else:
+                yield problem(
+                    what,
+                    f"{found.name} does not answer: {found.trouble}",
+                    "mend it, or set lease_ledger to another: until it answers, messages that may"
+                    " have been delivered before wait",
+                )
             return
         url = NO_LEDGER
     if url == NO_LEDGER:
@@ -35,13 +53,13 @@ def ledger(settings: Settings, options: Options | None) -> Iterator[Finding]:
         yield warning(
             what,
             "none: what a crashed worker held runs elsewhere after an hour",
-            "deploy the edge Worker, use a result backend in Redis, or make the R2 bucket:"
-            f" npx wrangler r2 bucket create {bucket}",
+            "deploy the edge Worker, use a result backend in Redis, or make the R2 bucket"
+            f" {bucket}: cutmv provision, or npx wrangler r2 bucket create {bucket}",
         )
         return
     scheme = urlsplit(url).scheme  # the rest of the URL may hold a password
     if scheme == "file":
-        yield ok(what, f"a directory of this machine: {kept}, on this machine")
+        yield ok(what, f"a directory of this machine: {_KEPT}, on this machine")
         return
     where = {"r2": "an R2 bucket"}.get(scheme, "Redis")
     try:
@@ -50,16 +68,16 @@ def ledger(settings: Settings, options: Options | None) -> Iterator[Finding]:
     except (KombuError, LedgerUnavailable) as error:
         yield problem(what, f"{where}: {error}", "correct what lease_ledger names: workers need it")
     else:
-        yield ok(what, f"{where}: {kept}")
+        yield ok(what, f"{where}: {_KEPT}")
 
 
-def _ledger_sources(settings: Settings, options: Options) -> Sources:
-    client = EdgeClient(options.edge_url, options.edge_keys, "") if options.edge_url else None
+def _sources(settings: Settings, options: Options, client: Client) -> Sources:
+    edge = EdgeClient(options.edge_url, options.edge_keys, "") if options.edge_url else None
     return Sources(
-        ask_edge=client.ask if client else None,
-        close_edge=client.close if client else lambda: None,
-        redis_of_results=lambda: None,
-        r2_keys=lambda: None,
+        ask_edge=edge.ask if edge else None,
+        close_edge=edge.close if edge else lambda: None,
+        redis_of_results=lambda: None,  # a worker's alone
+        r2_keys=lambda: token_keys_of(client, options),
         account_id=settings.account_id or "",
         prefix=options.queue_name_prefix,
         environ=os.environ,

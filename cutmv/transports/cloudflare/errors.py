@@ -16,12 +16,14 @@
     │       ├── FailedOver          the same where a failover list names another broker
     │       └── BatchFailed         the same for a batch: names the messages not sent
     └── LedgerUnavailable           the lease ledger does not answer
+        └── LedgerRefused           its store says that there is none, or none for this process
     kombu.exceptions.KombuError
     ├── ConfigurationError          options or credentials are missing or wrong
     ├── QueueNameError              the name can't be a Cloudflare queue's name
     ├── MessageTooLarge             over 128 KB, and no object store is set
     ├── TaskTooLong                 a task may take longer than a Worker waits for it
     └── ObjectStoreError            R2, or the directory in its place, failed
+        ├── ObjectStoreRefused      there is no such bucket, or the key may not use it
         └── ObjectMissing           there is no such object (any more)
 
 After ``CONNECTION_ERRORS`` kombu and Celery reconnect and try again. The other errors are final:
@@ -145,6 +147,10 @@ class LedgerUnavailable(OperationalError):
     """The lease ledger does not answer, or its store refuses access."""
 
 
+class LedgerRefused(LedgerUnavailable):
+    """A store answered that it has no lease ledger, or none that this process may use."""
+
+
 class ConfigurationError(KombuError, ValueError):
     """An option or a credential is missing or wrong."""
 
@@ -163,6 +169,10 @@ class TaskTooLong(KombuError, ValueError):
 
 class ObjectStoreError(KombuError):
     """The object store failed; another attempt may succeed."""
+
+
+class ObjectStoreRefused(ObjectStoreError):
+    """There is no such bucket, or the key may not use it."""
 
 
 class ObjectMissing(ObjectStoreError):

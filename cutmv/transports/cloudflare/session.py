@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from cutmv.transports.cloudflare import celery_worker, runtime
 from cutmv.transports.cloudflare.api import Client, Credentials
@@ -33,16 +32,12 @@ from cutmv.transports.cloudflare.leases import (
     LeaseLength,
     Ledger,
     Sources,
-    find_ledger,
-    open_ledger,
-    token_keys,
+    choose_ledger,
+    token_keys_of,
     without_ledger,
 )
 from cutmv.transports.cloudflare.messages import ClaimChecks
 from cutmv.transports.cloudflare.options import (
-    AUTO_LEDGER,
-    DEFAULT_API_BASE_URL,
-    NO_LEDGER,
     VISIBILITY_TIMEOUT,
     Options,
 )
@@ -51,8 +46,8 @@ from cutmv.transports.cloudflare.queues import BindingTable, QueueDirectory
 
 logger = logging.getLogger(__name__)
 
-#: Seconds to learn the API token's id, and for a call to the result backend's Redis.
-TOKEN_TIMEOUT, REDIS_TIMEOUT = 5.0, 5.0
+#: Seconds for a call to the result backend's Redis.
+REDIS_TIMEOUT = 5.0
 
 #: Seconds that the exit of the process waits for the last acks.
 EXIT_TIMEOUT = 2.0
@@ -92,7 +87,9 @@ class Session:
             self.claim_checks.discard,
             self._open_ledger,
             options.visibility_timeout or VISIBILITY_TIMEOUT,
-            on_hopeless=self._break,
+            on_hopeless=lambda error: self._break(
+                f"messages can't be acked: {runtime.shown(error)}"
+            ),
         )
         self.dead_letters = DeadLetters(
             self.client, self.directory, self.acknowledger, options.publish_timeout
@@ -155,19 +152,14 @@ class Session:
         }
 
     def _open_ledger(self) -> Ledger | None:
-        """Open the ledger that the option names, or find one; raises as `open_ledger` does."""
-        url, account_id = self.options.lease_ledger, self.credentials.account_id
-        if url == AUTO_LEDGER:
-            found = find_ledger(self._ledger_sources()) if self.options.queue_max_retries else None
-            if found is None:
-                return None
-            self._ledger_name = found.name
-            return found.ledger
-        if url == NO_LEDGER:
+        """Open the ledger; raises as `choose_ledger` does."""
+        found = choose_ledger(
+            self.options, self.credentials.account_id, self._ledger_sources, self._break
+        )
+        if found is None:
             return None
-        ledger = open_ledger(url, account_id)
-        self._ledger_name = f"the option lease_ledger ({urlsplit(url).scheme})"
-        return ledger
+        self._ledger_name = found.name
+        return found.ledger
 
     def _ledger_sources(self) -> Sources:
         options = self.options
@@ -178,22 +170,11 @@ class Session:
             ask_edge=edge.ask if edge else None,
             close_edge=edge.close if edge else lambda: None,
             redis_of_results=lambda: celery_worker.redis_of_results(REDIS_TIMEOUT),
-            r2_keys=self._token_keys,
+            r2_keys=lambda: token_keys_of(self.client, options),
             account_id=self.credentials.account_id,
             prefix=options.queue_name_prefix,
             environ=os.environ,
         )
-
-    def _token_keys(self) -> tuple[str, str] | None:
-        """Return the key of R2 that the API token stands for; none where no R2 is beside the API.
-
-        Raises a `CloudflareError`.
-        """
-        elsewhere = self.options.api_base_url.rstrip("/") != DEFAULT_API_BASE_URL
-        if elsewhere and not os.environ.get("R2_ENDPOINT_URL"):
-            return None
-        token_id = self.client.token_id(time.monotonic() + TOKEN_TIMEOUT)
-        return token_keys(token_id, self.credentials.newest_token())
 
     def _length(self) -> float:
         """Return the seconds of a lease; log them, and what they mean after a crash."""
@@ -238,11 +219,11 @@ class Session:
         self._sender.close()
         self.client.close()
 
-    def _break(self, error: BaseException) -> None:
+    def _break(self, why: str) -> None:
         """End the connections; those made from now on get a new session, with its own threads."""
         self.broken = True
         for listener in list(self.on_broken):
-            listener(ThreadBroken(f"messages can't be acked: {runtime.shown(error)}"))
+            listener(ThreadBroken(why))
 
 
 _Key = tuple[Credentials, Options]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import kombu
@@ -10,6 +11,7 @@ import redis
 from celery import Celery
 
 from cutmv.transports.cloudflare.errors import AccessDenied
+from cutmv.transports.cloudflare.leases import token_keys_of
 from tests.support.emulator import EmulatorProcess
 from tests.support.transport import connect, make_site, wait_until
 
@@ -78,6 +80,9 @@ def test_a_token_that_is_replaced_in_its_file_is_used_at_once(
         queue.put("a")
         queue.get(timeout=20).ack()
         wait_until(lambda: emulator.stats()["acked"] == 1)
+        monkeypatch.setenv("R2_ENDPOINT_URL", "http://127.0.0.1:1")
+        session = connection.default_channel.session
+        token_id, first_key = token_keys_of(session.client, session.options) or ("", "")
         secret.write_text("the-new-token")  # first here, then at Cloudflare
         emulator.stop()
         emulator.api_token = "the-new-token"  # the emulator's
@@ -87,6 +92,9 @@ def test_a_token_that_is_replaced_in_its_file_is_used_at_once(
         assert message.payload == "b"
         message.ack()
         wait_until(lambda: emulator.stats()["acked"] == 1)
+        key = token_keys_of(session.client, session.options)
+        assert key == (token_id, hashlib.sha256(b"the-new-token").hexdigest())
+        assert key != (token_id, first_key), "R2's key follows the token"
 
 
 def test_a_connection_goes_on_once_a_refused_token_works_again(emulator: EmulatorProcess) -> None:

@@ -60,7 +60,7 @@ class Client:
         self._base = f"{self._root}/accounts/{quote(credentials.account_id)}"
         self._account = credentials.account_id
         self._credentials = credentials
-        self._token = credentials.token
+        self.token = credentials.token  # the one that calls are made with by now
         self._timeout = options.request_timeout
         reserve = int(options.rate_limit * options.rate_reserve)
         self.rate_limiter = RateLimiter(
@@ -338,11 +338,11 @@ class Client:
             )
             return exchange(self._http, request, whom)
 
-        token = self._token
+        token = self.token
         response = send(token)
         if response.status_code in (401, 403):
-            self._token = self._credentials.newest_token()
-            if self._token != token:
-                response = send(self._token)
+            self.token = self._credentials.newest_token()
+            if self.token != token:
+                response = send(self.token)
         self.rate_limiter.learn(response.headers)
         return responses.envelope(response, self._account)

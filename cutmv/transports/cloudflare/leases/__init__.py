@@ -3,8 +3,9 @@
 `delivery` holds a message and the lease on it; `acknowledger` is the only way to end it. Behind it,
 `ack_batcher` gathers acks and returns into few calls to Cloudflare, which the threads of `callers`
 make; `finished` knows what is done here; `renewer` extends leases by records, and `ledger` stores
-the records, `edge_ledger` those that the edge Worker keeps; `finding` finds a ledger, and `length`
-is how long a lease is without one. Imports `messages`, `api`, `errors` and `runtime`.
+the records, `edge_ledger` those that the edge Worker keeps; `finding` finds a ledger, which
+`sought_ledger` opens and waits for, and `length` is how long a lease is without one. Imports
+`messages`, `api`, `errors`, `options` and `runtime`.
 """
 
 from cutmv.transports.cloudflare.leases import ledger
@@ -14,8 +15,10 @@ from cutmv.transports.cloudflare.leases.finding import (
     Found,
     Sources,
     bucket_name,
+    choose_ledger,
     find_ledger,
     token_keys,
+    token_keys_of,
 )
 from cutmv.transports.cloudflare.leases.ledger import Ledger, open_ledger
 from cutmv.transports.cloudflare.leases.length import LeaseLength, without_ledger
@@ -31,9 +34,11 @@ __all__ = [
     "Ledger",
     "Sources",
     "bucket_name",
+    "choose_ledger",
     "find_ledger",
     "ledger",
     "open_ledger",
     "token_keys",
+    "token_keys_of",
     "without_ledger",
 ]

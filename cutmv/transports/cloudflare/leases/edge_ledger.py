@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from cutmv.transports.cloudflare.errors import CloudflareError, LedgerUnavailable
+from cutmv.transports.cloudflare.errors import (
+    CloudflareError,
+    LedgerRefused,
+    LedgerUnavailable,
+    NotFound,
+)
 from cutmv.transports.cloudflare.leases.ledger import Entry, Record
 from cutmv.transports.cloudflare.messages.object_keys import lease_key
 
@@ -51,5 +56,7 @@ class EdgeLedger:
     def _asked(self, path: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             return self._ask(path, document)
+        except NotFound as error:  # a Worker of a version without a ledger, or none
+            raise LedgerRefused(f"lease ledger of the edge Worker: {error}") from error
         except CloudflareError as error:
             raise LedgerUnavailable(f"lease ledger of the edge Worker: {error}") from error

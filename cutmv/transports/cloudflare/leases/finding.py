@@ -1,29 +1,55 @@
 """Finds the lease ledger that a process uses where no option names one.
 
 It is the first that is there: the edge Worker's, the Redis that keeps the worker's results, a
-bucket of R2. Each that is there is tried once, by a read and a write.
+bucket of R2. Each is tried by a read and a write. One that does not answer is there: other
+processes may be using it, and one that took the next would run what they hold.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
+import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
-from cutmv.transports.cloudflare.errors import LedgerUnavailable, NotFound
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.errors import (
+    AccessDenied,
+    ConfigurationError,
+    LedgerRefused,
+    LedgerUnavailable,
+    NotFound,
+    Refused,
+)
 from cutmv.transports.cloudflare.leases.edge_ledger import Ask, EdgeLedger
-from cutmv.transports.cloudflare.leases.ledger import Entry, Ledger, ObjectLedger, RedisLedger
+from cutmv.transports.cloudflare.leases.ledger import (
+    Entry,
+    Ledger,
+    ObjectLedger,
+    RedisLedger,
+    open_ledger,
+)
+from cutmv.transports.cloudflare.leases.sought_ledger import SoughtLedger
 from cutmv.transports.cloudflare.messages import bucket_if_there
-from cutmv.transports.cloudflare.runtime import shown
+from cutmv.transports.cloudflare.options import (
+    AUTO_LEDGER,
+    DEFAULT_API_BASE_URL,
+    NO_LEDGER,
+    Options,
+)
 
 logger = logging.getLogger(__name__)
 
 #: The bucket of the ledger, behind the option `queue_name_prefix`.
 BUCKET = "celery-leases"
+
+#: Seconds to learn the API token's id.
+TOKEN_TIMEOUT = 5.0
 
 #: The key of the record by which a ledger is tried.
 TRIAL_KEY = "trial"
@@ -54,10 +80,11 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A ledger that answers, and what people call it."""
+    """A ledger that is there, what people call it, and why it does not answer, if it doesn't."""
 
     name: str
     ledger: Ledger
+    trouble: str | None = None
 
 
 def bucket_name(prefix: str) -> str:
@@ -71,29 +98,83 @@ def token_keys(token_id: str, token: str) -> tuple[str, str]:
     return token_id, hashlib.sha256(token.encode()).hexdigest()
 
 
-def find_ledger(sources: Sources) -> Found | None:
-    """Return the first ledger that answers; none where there is none.
+def token_keys_of(client: Client, options: Options) -> tuple[str, str] | None:
+    """Return the key of R2 that a client's token stands for; none where no R2 is beside the API.
 
-    Never raises. What is there and does not answer is told in one line.
+    None, too, for a token that may not ask for its id. Raises a `CloudflareError`.
+    """
+    elsewhere = options.api_base_url.rstrip("/") != DEFAULT_API_BASE_URL
+    if elsewhere and not os.environ.get("R2_ENDPOINT_URL"):
+        return None
+    try:
+        token_id = client.token_id(time.monotonic() + TOKEN_TIMEOUT)
+    except (AccessDenied, NotFound, Refused):
+        return None
+    return token_keys(token_id, client.token)
+
+
+def choose_ledger(
+    options: Options,
+    account_id: str,
+    sources: Callable[[], Sources],
+    on_refused: Callable[[str], object],
+) -> Found | None:
+    """Return the ledger that the option `lease_ledger` names, or find one; none where it is none.
+
+    One that does not answer is told in one line. Raises `ConfigurationError` where the option's
+    can't be one. See `find_ledger`.
+    """
+    url = options.lease_ledger
+    if url == NO_LEDGER or (url == AUTO_LEDGER and not options.queue_max_retries):
+        return None
+    if url == AUTO_LEDGER:
+        return find_ledger(sources(), on_refused)
+    name = f"the option lease_ledger ({urlsplit(url).scheme})"
+    found = Found(name, open_ledger(url, account_id))
+    try:
+        found.ledger.read(TRIAL_KEY)
+    except LedgerRefused as error:
+        raise ConfigurationError(f"cloudflare transport: {name} can't be used: {error}") from None
+    except LedgerUnavailable as error:
+        _warn_of_silent(name, error)
+    return found
+
+
+def find_ledger(
+    sources: Sources, on_refused: Callable[[str], object] = lambda _: None
+) -> Found | None:
+    """Return the first ledger that is there; none where there is none. Never raises.
+
+    One that does not answer is told in one line. `on_refused` is called with a line where such a
+    ledger, once it answers, turns out not to be there: then the process has to look again.
     """
     for name, opened in _candidates(sources):
-        ledger: Ledger | None = None
+        ledger = SoughtLedger(name, opened, on_refused)
+        trouble = None
         try:
-            ledger = opened()
-            if ledger is None:
-                continue
             record = ledger.read(TRIAL_KEY)
             ledger.write(TRIAL_KEY, Entry("", "free", 0.0), record.version if record else None)
-        except Exception as error:  # of whatever kind: a worker starts without a ledger, too
-            absent = isinstance(error, LedgerUnavailable) and isinstance(error.__cause__, NotFound)
-            level = logging.DEBUG if absent else logging.WARNING
-            logger.log(level, "cloudflare: no lease ledger in %s: %s", name, shown(error))
-            if ledger is not None:
-                with contextlib.suppress(Exception):
-                    ledger.close()
-        else:
-            return Found(name, ledger)
+        except LedgerRefused as error:
+            logger.debug("cloudflare: no lease ledger in %s: %s", name, error)
+            ledger.close()
+            continue
+        except LedgerUnavailable as error:
+            trouble = str(error)
+            _warn_of_silent(name, error)
+        ledger.keep(heard=trouble is None)
+        return Found(name, ledger, trouble)
     return None
+
+
+def _warn_of_silent(name: str, error: LedgerUnavailable) -> None:
+    """Tell that a ledger does not answer, and what that means."""
+    logger.warning(
+        "cloudflare: %s does not answer (%s). It is the lease ledger all the same: until it "
+        "answers, messages that may have been delivered before wait, and others run. If there is "
+        "none, set lease_ledger to another, or to none",
+        name,
+        error,
+    )
 
 
 def _candidates(sources: Sources) -> Iterator[tuple[str, Callable[[], Ledger | None]]]:

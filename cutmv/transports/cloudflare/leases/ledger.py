@@ -33,9 +33,11 @@ from uuid import uuid4
 
 from cutmv.transports.cloudflare.errors import (
     ConfigurationError,
+    LedgerRefused,
     LedgerUnavailable,
     ObjectMissing,
     ObjectStoreError,
+    ObjectStoreRefused,
     extra_missing,
 )
 from cutmv.transports.cloudflare.messages import ObjectStore, opener
@@ -188,6 +190,8 @@ class ObjectLedger:
     def _reported(self) -> Iterator[None]:
         try:
             yield
+        except ObjectStoreRefused as error:
+            raise LedgerRefused(f"lease ledger: {error}") from None
         except ObjectStoreError as error:
             raise LedgerUnavailable(f"lease ledger: {error}") from None
 
@@ -208,6 +212,7 @@ class RedisLedger:
         import redis
 
         self._error = redis.RedisError
+        self._no_permission = redis.exceptions.NoPermissionError
         self._redis = client
         self._replace: Any = self._redis.register_script(_REPLACE)
 
@@ -252,6 +257,8 @@ class RedisLedger:
     def _reported(self) -> Iterator[None]:
         try:
             yield
+        except self._no_permission:
+            raise LedgerRefused("lease ledger in Redis: its user may not write there") from None
         except (self._error, OSError) as error:
             # The type alone: the text may hold the address, which may hold a password.
             raise LedgerUnavailable(f"lease ledger in Redis: {type(error).__name__}") from None

@@ -8,7 +8,11 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from cutmv.transports.cloudflare.errors import ObjectMissing, ObjectStoreError
+from cutmv.transports.cloudflare.errors import (
+    ObjectMissing,
+    ObjectStoreError,
+    ObjectStoreRefused,
+)
 from cutmv.transports.cloudflare.messages.object_store import StoredObject
 from cutmv.transports.cloudflare.messages.r2 import (
     CONDITION_FAILED,
@@ -108,8 +112,11 @@ class R2ObjectStore:
             code, text = str(said.get("Code", "")), " ".join(str(said.get("Message", "")).split())
             if code in CONDITION_FAILED:
                 raise _Taken from None
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             # A missing bucket is no missing object: all its messages would count as lost.
             kind = ObjectMissing if code == "NoSuchKey" else ObjectStoreError
+            if code == "NoSuchBucket" or status in (401, 403):
+                kind = ObjectStoreRefused
             raise kind(f"R2 bucket {self._bucket!r}: can't {what}: {code} {text}".strip()) from None
         except (BotoCoreError, OSError) as error:
             raise ObjectStoreError(f"R2 bucket {self._bucket!r}: can't {what}: {error}") from None
