@@ -235,9 +235,21 @@ class RedisSite(Site):
         self.url = url
 
     def held(self) -> int:
-        """Return how many messages the queue `work` and the unacknowledged are."""
+        """Return how many messages the queues hold, those that workers have taken included."""
         with redis.Redis.from_url(self.url) as client:
-            return int(client.llen("work")) + int(client.hlen("unacked"))
+            queues = [key for key in client.scan_iter(_type="list") if b".pidbox" not in key]
+            return sum(int(client.llen(key)) for key in queues) + self.taken()
+
+    def taken(self) -> int:
+        """Return how many messages workers have taken and not acknowledged, dead workers too."""
+        with redis.Redis.from_url(self.url) as client:
+            return int(client.hlen("unacked"))
+
+    def give_back(self) -> None:
+        """Give back all that was taken, as a worker does after an hour (`visibility_timeout`)."""
+        options = {"visibility_timeout": 0}
+        with kombu.Connection(self.url, transport_options=options) as connection:
+            connection.default_channel.qos.restore_visible(num=None, interval=1)
 
 
 @contextmanager
