@@ -35,8 +35,9 @@ HARM_S, FREEZE_S = (5.0, 12.0), (1.0, 5.0)
 REST_S = 720.0
 #: Seconds in which an ack is surely with the broker on a busy machine, if its worker isn't frozen.
 ACK_S = 5.0
-#: Seconds for which Redis has to be still before what is taken counts as a dead worker's.
-STILL_S = 15.0
+#: Seconds for which Redis has to be still before what is taken counts as a dead
+#: worker's; longer than an `eta`, which waits in a worker there.
+STILL_S = 10.0
 #: Seconds of the short run, and of its leases: set as one sets them for Redis, since CI won't wait.
 SHORT_S, SHORT_LEASE_S = 60.0, 20.0
 
