@@ -17,6 +17,8 @@ from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX
 from cutmv.dispatch.dispatcher import Dispatcher
 from cutmv.jobs import DATABASE_AWAY, UPLOADS_PREFIX, job_prefix
 from cutmv.logs import Outage
+from cutmv.storage import StorageError
+from cutmv.troubles import note_trouble
 from cutmv.worker import sweep_workspace
 
 #: Seconds between two readings of the job store.
@@ -130,8 +132,8 @@ class Janitor:
             except DATABASE_AWAY as error:
                 self._outage.began(type(error).__name__)
                 self._no_reclaim_before = time.monotonic() + RENEWAL_S
-            except Exception:  # the thread must go on, whatever failed
-                log.exception("the janitor met an error and goes on")
+            except BaseException as error:  # the thread must go on, whatever failed
+                note_trouble(log, "janitor", error)
             self._closing.wait(random.uniform(0.5, 1.0) * RESUME_INTERVAL_S)
 
 
@@ -140,5 +142,8 @@ def _errors_logged() -> Iterator[None]:
     """Log any exception of the block, and go on."""
     try:
         yield
-    except Exception:
-        log.exception("the janitor could not delete something, and tries again later")
+    except (*DATABASE_AWAY, StorageError) as error:
+        why = type(error).__name__
+        log.warning("the janitor could not delete something, and tries again later: %s", why)
+    except Exception as error:
+        note_trouble(log, "janitor", error)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cutmv.progress import ProgressFeed
 from cutmv.services import Services
+from cutmv.troubles import note_trouble
 from cutmv.worker import LocalContext, cut, local_context
 
 #: Steps that run at once. FFmpeg uses all cores for one; a second fills its pauses.
@@ -32,9 +33,10 @@ class LocalRunner:
         with self._lock:
             if step_id in self._accepted or self._context.stopping.is_set():
                 return
-            self._accepted.add(step_id)
             context = contextvars.Context()
             self._executor.submit(context.run, self._apply, step_id)
+            # Only now: what could not be submitted is left to the janitor.
+            self._accepted.add(step_id)
 
     def has(self, step_id: str) -> bool:
         """Whether a step waits or runs here."""
@@ -59,19 +61,27 @@ class LocalRunner:
         try:
             # The job store has the errors, where people look; Celery has logged them.
             cut.apply((step_id,), task_id=step_id, throw=False)
-        except Exception:
-            log.exception("step %s could not be run here", step_id)
-        finally:
-            with self._lock:
-                self._accepted.discard(step_id)
-                seconds = self._retries.pop(step_id, None)
-                if seconds is not None and not self._context.stopping.is_set():
-                    timer = threading.Timer(seconds, self._wake, (step_id,))
-                    timer.daemon = True
-                    self._timers[step_id] = timer
-                    timer.start()
+        except BaseException as error:  # the janitor sends the step again
+            note_trouble(log, "local-runner", error)
+        try:
+            self._ended(step_id)
+        except Exception as error:
+            note_trouble(log, "local-runner", error)
+
+    def _ended(self, step_id: str) -> None:
+        with self._lock:
+            self._accepted.discard(step_id)
+            seconds = self._retries.pop(step_id, None)
+            if seconds is not None and not self._context.stopping.is_set():
+                timer = threading.Timer(seconds, self._wake, (step_id,))
+                timer.daemon = True
+                timer.start()
+                self._timers[step_id] = timer
 
     def _wake(self, step_id: str) -> None:
         with self._lock:
             del self._timers[step_id]
-        self.run(step_id)
+        try:
+            self.run(step_id)
+        except Exception as error:
+            note_trouble(log, "local-runner", error)

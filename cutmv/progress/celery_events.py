@@ -8,11 +8,13 @@ from typing import Any
 
 from celery import Celery
 from kombu import Connection
+from kombu.exceptions import KombuError
 
 from cutmv.logs import Outage
 from cutmv.progress.event import EVENT_TYPE, ProgressEvent
 from cutmv.progress.feed import ProgressFeed
 from cutmv.progress.outbox import Outbox
+from cutmv.troubles import keep_going, note_trouble
 
 #: Seconds between kombu's checks whether the receiver is to end (its `safety_interval`).
 STOP_CHECK_S = 1.0
@@ -35,7 +37,10 @@ class EventSender(Outbox):
             with self._app.events.default_dispatcher(hostname=self._hostname) as dispatcher:
                 for event in events:
                     dispatcher.send(EVENT_TYPE, retry=False, **event.to_wire())
-        except Exception as error:  # an event is a hint; the job store has the truth
+        except Exception as error:
+            if not _of_the_broker(self._app, error):
+                raise
+            # An event is a hint; the job store has the truth.
             log.debug("progress events were not sent: %s", type(error).__name__)
 
 
@@ -65,6 +70,9 @@ class EventReceiver:
         self._thread.join(2 * STOP_CHECK_S)
 
     def _run(self) -> None:
+        keep_going(log, "event-receiver", self._receive, self._closing)
+
+    def _receive(self) -> None:
         failures = 0
         while not self._closing.is_set():
             try:
@@ -75,7 +83,10 @@ class EventReceiver:
                     self._capture(connection)
             except Exception as error:  # the thread must go on, whatever the broker raises
                 failures += 1
-                self._outage.began(type(error).__name__)
+                if _of_the_broker(self._app, error):
+                    self._outage.began(type(error).__name__)
+                else:
+                    note_trouble(log, "event-receiver", error)
                 backoff = min(MAX_BACKOFF_S, 0.5 * 2**failures)
                 self._closing.wait(random.uniform(0.5, 1.0) * backoff)
 
@@ -88,5 +99,16 @@ class EventReceiver:
         receiver.capture(limit=None, timeout=None, wakeup=False)
 
     def _take(self, fields: Mapping[str, Any]) -> None:
-        if event := ProgressEvent.from_wire(fields):
-            self._feed.publish(event)
+        try:
+            if event := ProgressEvent.from_wire(fields):
+                self._feed.publish(event)
+        except Exception as error:  # one event must not cost the connection
+            note_trouble(log, "event-receiver", error)
+
+
+def _of_the_broker(app: Celery, error: Exception) -> bool:
+    """Whether an error says that the broker, or the network to it, failed."""
+    if isinstance(error, KombuError | OSError):
+        return True
+    with app.connection_for_read() as connection:
+        return isinstance(error, (*connection.connection_errors, *connection.channel_errors))

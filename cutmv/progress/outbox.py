@@ -1,14 +1,18 @@
 """The outbox of a worker: sends progress events from a thread, so that no task waits for it."""
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 
 from cutmv.progress.event import ProgressEvent
+from cutmv.troubles import keep_going
 
 #: Seconds between two events of a step: 4 a second is what a person can follow.
 PACE_S = 0.25
 #: Seconds that closing waits for the last events to be delivered.
 CLOSE_S = 2.0
+
+log = logging.getLogger(__name__)
 
 
 class Outbox(ABC):
@@ -23,12 +27,16 @@ class Outbox(ABC):
         self._changed = threading.Condition()
         self._latest: dict[str, ProgressEvent] = {}
         self.closing = threading.Event()
+        self._name = name
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     @abstractmethod
     def deliver(self, events: list[ProgressEvent]) -> None:
-        """Deliver one event of each of some steps; must not raise. The thread calls it."""
+        """Deliver one event of each of some steps. The thread calls it.
+
+        An error that it raises costs these events, and counts as one that nobody expected.
+        """
 
     def send(self, event: ProgressEvent) -> None:
         """Deliver `event` soon; returns at once."""
@@ -44,6 +52,9 @@ class Outbox(ABC):
         self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
+        keep_going(log, self._name, self._deliver_all, self.closing)
+
+    def _deliver_all(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._latest or self.closing.is_set())

@@ -13,6 +13,7 @@ from simple_websocket import ConnectionClosed, Server
 
 from cutmv.jobs import DATABASE_AWAY, Job, JobStore, UnknownJob
 from cutmv.progress import follow
+from cutmv.troubles import note_trouble
 from cutmv.web.state import web
 
 #: Sockets open at once: each holds a thread of the server, and requests must keep some.
@@ -94,9 +95,9 @@ def _follow(client: Server, job_id: str) -> int:
         return CLOSE_JOB_DELETED
     except (ConnectionClosed, OSError):
         return CLOSE_NORMAL
-    except Exception:
+    except Exception as error:
         # An error page would garble the connection, which speaks WebSocket now.
-        log.exception("the WebSocket of job %s failed", job_id)
+        note_trouble(log, "websocket", error)
         return CLOSE_INTERNAL_ERROR
     return CLOSE_GOING_AWAY if here.stopping.is_set() else CLOSE_NORMAL
 

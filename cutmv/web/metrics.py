@@ -5,10 +5,12 @@ from collections.abc import Iterable
 
 from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from cutmv.dispatch import Dispatcher
 from cutmv.jobs import DATABASE_AWAY, State
+from cutmv.transports.cloudflare import threads_report
+from cutmv.troubles import troubles
 
 #: Seconds; an answer takes milliseconds, an upload minutes.
 LATENCY_BUCKETS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0)
@@ -41,7 +43,36 @@ class Metrics:
             registry=self.registry,
         )
         fallback.set_function(lambda: dispatcher.breaker.reason is not None)
+        self.registry.register(_Threads())
         self.registry.register(_States(dispatcher))
+
+
+class _Threads:
+    """Errors that nobody expected, in this process's threads: ours by name, the transport's as one.
+
+    A name that met none has no sample.
+    """
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        errors = CounterMetricFamily(
+            "cutmv_thread_errors",
+            "Errors that nobody expected; the thread went on.",
+            labels=["thread"],
+        )
+        unwell = GaugeMetricFamily(
+            "cutmv_thread_unwell", "1 for a minute after such an error.", labels=["thread"]
+        )
+        for name, trouble in troubles().items():
+            errors.add_metric([name], trouble.errors)
+            unwell.add_metric([name], not trouble.well)
+        transport = threads_report()
+        errors.add_metric(["transport"], transport["errors"])
+        unwell.add_metric(["transport"], not transport["well"])
+        yield errors
+        yield unwell
 
 
 class _States:

@@ -1,5 +1,6 @@
 """The heartbeat of a running step: renews its claim and tells its progress, from a thread."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,17 +11,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from cutmv.jobs import WAITS_FOR_STORAGE, Claims, Step
 from cutmv.media import Progress
 from cutmv.progress import ProgressEvent
+from cutmv.troubles import keep_going
 from cutmv.worker.patience import DATABASE, STORAGE, answered, missed
 
 #: Seconds between heartbeats, which carry the progress: 4 a second is what a person can follow.
 HEARTBEAT_INTERVAL_S = 0.25
 #: Percent of a step at most while it runs: it is at 100 once its output is stored.
 MAX_RUNNING_PERCENT = 99.9
+#: Seconds of the longest pause after an error: far less than a claim lasts.
+MAX_PAUSE_S = 2.0
 #: The stage of a step that FFmpeg is at work on.
 CUTTING = "cutting"
 
 #: Takes a progress event and returns at once.
 Listener = Callable[[ProgressEvent], None]
+
+log = logging.getLogger(__name__)
 
 
 class Heartbeat:
@@ -36,6 +42,7 @@ class Heartbeat:
         self.stage = CUTTING
         self.lost = False
         self._progress = Progress()
+        self._told: tuple[str, Progress] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"heartbeat-{step.id}", daemon=True)
 
@@ -58,7 +65,9 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        told: tuple[str, Progress] | None = None
+        keep_going(log, "heartbeat", self._beat, self._ended, MAX_PAUSE_S)
+
+    def _beat(self) -> None:
         while True:
             stage, progress = self.stage, self._progress
             try:
@@ -68,8 +77,8 @@ class Heartbeat:
                 answered(DATABASE)
             except SQLAlchemyError as error:
                 missed(DATABASE, error)
-            if told != (stage, progress):
-                told = (stage, progress)
+            if self._told != (stage, progress):
+                self._told = (stage, progress)
                 event = ProgressEvent.of_render(self._step, stage, progress)
                 for listener in self._listeners:
                     listener(event)

@@ -28,12 +28,13 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import TRANSPORT_ALIASES
 
 from cutmv.transports.cloudflare import celery_publish
+from cutmv.transports.cloudflare.runtime import threads_report
 
 if TYPE_CHECKING:
     from cutmv.transports.cloudflare.messages.limits import MAX_PUSHED
     from cutmv.transports.cloudflare.producer import publish_batch
 
-__all__ = ["MAX_PUSHED", "publish_batch"]
+__all__ = ["MAX_PUSHED", "publish_batch", "threads_report"]
 
 TRANSPORT_ALIASES["cloudflare"] = "cutmv.transports.cloudflare.transport:Transport"
 celery_publish.attach()
