@@ -130,7 +130,8 @@ def test_a_message_that_goes_back_keeps_its_object(
         wait_until(lambda: emulator.stats()["retried"] == 1, what="it is back")
         assert len(_in(tmp_path)) == 1
         assert _take(connection, kombu.Message.reject).payload == MEGABYTE
-        wait_until(lambda: not _in(tmp_path), what="the object is removed")
+        wait_until(lambda: emulator.stats()["messages"]["work-dead"], what="it is a dead letter")
+        assert len(_in(tmp_path)) == 1, "a dead letter can be replayed"
 
 
 def test_a_single_message_can_be_got(emulator: EmulatorProcess, tmp_path: Path) -> None:
@@ -337,7 +338,7 @@ def test_a_reply_over_the_limit_without_a_store_is_dropped_and_the_worker_answer
 
     assert app.control.inspect(timeout=6, limit=1).active() is None
 
-    dropped = "an event or reply is dropped: message of 20"
+    dropped = "a reply is dropped: message of 20"
     wait_until(lambda: dropped in worker.log(), what="the worker says so")
     assert app.control.inspect(timeout=20, limit=1).ping()
     assert "Traceback" not in worker.log()

@@ -21,8 +21,7 @@ import kombu
 import pytest
 
 from cutmv.transports.cloudflare.errors import QueueMissing
-from cutmv.transports.cloudflare.fanout import pace, reaper
-from cutmv.transports.cloudflare.fanout.events import MAX_WAITING
+from cutmv.transports.cloudflare.fanout import events, pace, reaper
 from cutmv.transports.cloudflare.queues import binding_table
 from cutmv.transports.cloudflare.queues.bindings import DurableBinding, TemporaryBinding
 from tests.support.emulator import EmulatorProcess
@@ -316,7 +315,9 @@ def test_an_unbound_queue_gets_nothing_any_more(emulator: EmulatorProcess) -> No
         assert channel.basic_get("reader") is None
 
 
-def test_events_are_dropped_before_they_cost_a_task_its_turn(emulator: EmulatorProcess) -> None:
+def test_events_are_dropped_before_they_cost_a_task_its_turn(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exchange = kombu.Exchange("celeryev", type="topic")
     # Forty calls a minute: twelve for events, and half of all without waiting.
     scarce = {"rate_limit": 40, "rate_window": 60.0, "rate_reserve": 0.0}
@@ -330,7 +331,8 @@ def test_events_are_dropped_before_they_cost_a_task_its_turn(emulator: EmulatorP
         calls_before = emulator.stats()["calls"].get("batch", {}).get("200", 0)
         broadcaster = sender.transport.session.broadcaster
 
-        for number in range(MAX_WAITING + 3_000):
+        monkeypatch.setattr(events, "MAX_WAITING", 1_000)
+        for number in range(13_000):
             producer.publish({"n": number}, routing_key="task.sent", delivery_mode=1)
         for _ in range(10):
             started = time.monotonic()

@@ -301,7 +301,7 @@ def test_a_publish_survives_a_passing_fault(emulator: EmulatorProcess, kind: str
 def test_a_publish_that_is_refused_is_not_tried_again(emulator: EmulatorProcess) -> None:
     with connect(emulator) as connection:
         _publish(connection, "before")
-        connection.channel().session.client._headers["Authorization"] = "Bearer revoked"
+        emulator.faults({"route": "batch", "kind": "refused", "status": 401, "code": 10000})
         with pytest.raises(PublishFailed, match="refused the API token") as caught:
             _publish(connection, "after")
 

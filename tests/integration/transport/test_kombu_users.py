@@ -346,6 +346,8 @@ def test_requeued_messages_come_by_priority_among_new_ones(connection: kombu.Con
     with connection.Consumer([queue], on_message=held.append):
         connection.drain_events(timeout=5)
         assert [message.payload for message in held] == ["b", "c", "d"]
+    sources = connection.transport.sources
+    wait_until(lambda: all(each.ended for each in sources), 5, "no pull is under way")
     for message in held:
         message.requeue()
     connection.transport.session.acknowledger.flush(5)
@@ -814,9 +816,11 @@ def test_nothing_grows_with_consumers_made_and_cancelled(
         ):
             pass
 
+    others = len(transport_threads())  # of other tests' connections
+
     def settled() -> dict[str, int]:
         use()
-        wait_until(lambda: len(transport_threads()) < 12, 10, "the pollers have ended")
+        wait_until(lambda: len(transport_threads()) < others + 12, 10, "the pollers have ended")
         use()
         return measures(connection, emulator)
 

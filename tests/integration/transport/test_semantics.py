@@ -171,6 +171,7 @@ def test_what_has_expired_is_not_run_and_gone(site: Site) -> None:
     site.ready(site.worker(visibility_timeout=LONG))
 
     all_gone(site)
+    wait_until(lambda: site.notes("record"), what="the fresh one has run")
     assert [note["value"] for note in site.notes("record")] == ["fresh"]
 
 
