@@ -114,6 +114,12 @@ def ignore(self: Task, value: Any) -> None:
     raise Ignore
 
 
+@app.task(bind=True, acks_late=True, rate_limit="4/s")
+def seldom(self: Task, value: Any) -> None:
+    """Run four times a second at most."""
+    begin(self, value)
+
+
 @app.task(ignore_result=False)
 def add(one: int, other: int) -> int:
     """Return the sum."""

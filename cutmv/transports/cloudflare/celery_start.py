@@ -35,7 +35,11 @@ def guard(pool: Any, limit_of: Limit) -> None:
         if not in_children:
             target = start.run
             options |= {"accept_callback": start.accept, "callback": start.done}
-        return apply_async(target, *args, **options)
+        result = apply_async(target, *args, **options)
+        future = getattr(result, "f", None)  # where a thread runs the task
+        if future is not None:
+            future.add_done_callback(start.give_back)
+        return result
 
     guarded.guards = True  # type: ignore[attr-defined]
     pool.apply_async = guarded
@@ -74,6 +78,14 @@ class _Start:
         sys.modules["celery.worker.state"].task_ready(request)
         request.message.let_go()
         return False
+
+    def give_back(self, future: Any) -> None:
+        """Give the message back at once if the pool has cancelled its task, since the worker ends.
+
+        The pool keeps hold of the last one that it cancels until its running tasks have ended.
+        """
+        if future.cancelled():
+            self._request.message.let_go()
 
     def accept(self, *args: Any) -> None:
         """Take the place of the request's callback for a task that starts."""

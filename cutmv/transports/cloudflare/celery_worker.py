@@ -268,12 +268,19 @@ def running_tags() -> set[str]:
     state: Any = sys.modules.get("celery.worker.state")
     if state is None:
         return set()
-    if state.should_terminate is not None and state.should_terminate is not False:
-        return set()  # a cold shutdown kills the tasks
     running = set(state.active_requests)
+    if state.should_terminate is not None and state.should_terminate is not False:
+        # A cold shutdown kills prefork's processes. Other pools' tasks run on, and the worker ends
+        # when they have, except those that it could stop.
+        running = set() if _kills_tasks() else {r for r in running if not r._already_cancelled}
     if _workers and getattr(_workers[0].pool, "active", False):
         running |= {each for each in tuple(state.reserved_requests) if _is_handed_over(each)}
     return {request.message.delivery_tag for request in running}
+
+
+def _kills_tasks() -> bool:
+    """Return whether the end of the worker's pool ends its tasks, too."""
+    return not _workers or bool(getattr(_workers[0].pool, "uses_semaphore", True))
 
 
 def _is_handed_over(request: Any) -> bool:

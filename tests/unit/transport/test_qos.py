@@ -183,6 +183,22 @@ def test_a_dropped_message_is_the_end_of_what_outlives_the_channel(acks: Acknowl
     assert _handed_over(acks) == [("a", False)]
 
 
+@pytest.mark.parametrize("is_ack", [True, False])
+def test_what_outlives_the_channel_ends_once_the_last_end_is_handed_over(
+    acks: Acknowledger, is_ack: bool
+) -> None:
+    qos, before = _qos(acks, 10), []
+    message = Message("a")
+    qos.hold(message, _delivery("a"))
+    assert qos.outlive(lambda: before.extend(_handed_over(acks)))
+
+    if is_ack:
+        qos.ack("a")
+    else:
+        qos.reject("a", requeue=True)
+    assert before == [("a", is_ack)]
+
+
 def test_with_nothing_held_nothing_outlives_the_channel(acks: Acknowledger) -> None:
     qos, calls = _qos(acks, 10), []
     assert not qos.outlive(lambda: calls.append("ended"))

@@ -66,7 +66,8 @@ class Message(virtual.Message):
         """Return whether a task with this time limit (s) may start; see `Delivery.may_start`."""
         if self.delivery is None:
             return True
-        done = self.channel is not None and self.channel.session.acknowledger.is_done(self.delivery)
+        # A channel that was closed has no connection any more, but still knows what it held.
+        done = self.channel is not None and self.channel.qos.is_done(self.delivery)
         return not done and self.delivery.may_start(limit)
 
     def let_go(self) -> None:

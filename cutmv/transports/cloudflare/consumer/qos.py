@@ -52,6 +52,7 @@ class QoS(virtual.QoS):
         self._limit = 0
         self._change = threading.Condition()
         self._held: dict[str, tuple[Delivery, weakref.ref[Any]]] = {}
+        self._ending: set[str] = set()  # no longer held, but not yet handed to the acknowledger
         self._ahead = 0  # asked for or fetched, but not yet given to the consumer
         self._turns = Turns()
         self._full = False  # whether a poller waits for the first free place
@@ -88,6 +89,7 @@ class QoS(virtual.QoS):
         delivery = self._drop(delivery_tag)
         if delivery:
             self._acknowledger.ack(delivery)
+            self._settled(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Have the message returned to the queue at once, or made a dead letter.
@@ -101,6 +103,8 @@ class QoS(virtual.QoS):
             delivery.on_rejected(delivery)
         elif delivery:
             self._acknowledger.reject(delivery)
+        if delivery:
+            self._settled(delivery_tag)
 
     def restore_unacked(self) -> None:
         """Return every held message to its queue, except those of running tasks.
@@ -160,7 +164,7 @@ class QoS(virtual.QoS):
     def outlive(self, on_empty: Callable[[], None]) -> bool:
         """Have `on_empty` called when the last message is settled; return whether any is held."""
         self._on_empty.append(on_empty)
-        if self._held:
+        if self._held or self._ending:
             return True
         try:
             self._on_empty.remove(on_empty)
@@ -173,13 +177,20 @@ class QoS(virtual.QoS):
 
         Return whether it was held.
         """
-        return self._drop(delivery_tag) is not None
+        lost = self._drop(delivery_tag) is not None
+        self._settled(delivery_tag)
+        return lost
+
+    def is_done(self, delivery: Delivery) -> bool:
+        """Return whether the message is done in this process, and only has to be removed."""
+        return self._acknowledger.is_done(delivery)
 
     def let_go(self, delivery_tag: str) -> None:
         """Leave a message to others, whose task must not start here."""
         delivery = self._drop(delivery_tag)
         if delivery is not None:
             self._acknowledger.let_go(delivery)
+            self._settled(delivery_tag)
 
     # Called by pollers and push consumers.
 
@@ -282,15 +293,21 @@ class QoS(virtual.QoS):
         return min(MAX_PULL, max(1, (self._limit or UNLIMITED_AHEAD) // 2))
 
     def _drop(self, delivery_tag: str) -> Delivery | None:
+        self._ending.add(delivery_tag)
         held = self._held.pop(delivery_tag, None)
         if held is None:
+            self._ending.discard(delivery_tag)
             return None
         if self._turns:
             with self._change:
                 self._freed()
-        if self._on_empty and not self._held:
-            self._emptied()
         return held[0]
+
+    def _settled(self, tag: str) -> None:
+        """Call `on_empty` if no message is left, now that the end of one has been handed over."""
+        self._ending.discard(tag)
+        if self._on_empty and not self._held and not self._ending:
+            self._emptied()
 
     def _emptied(self) -> None:
         """Call `on_empty`, once, though several threads may settle the last messages at once."""
