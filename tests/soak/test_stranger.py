@@ -8,6 +8,7 @@ waited for. The second is cut short as soon as only the dead hold messages.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -287,3 +288,44 @@ def test_a_minute_of_a_stranger_s_app(make_run: Callable[..., Run]) -> None:
         list(side_by_side.map(lambda run: run.live(SHORT_S), runs))
     wrong = [each for run in runs for each in check(run)]
     assert not wrong, "\n".join(wrong)
+
+
+LATE = {"event": "sent", "id": "a", "kind": "late"}
+STARTED = {"event": "started", "id": "a", "try": 0, "at": 10.0, "worker": 1}
+ENDED = {**STARTED, "event": "ended", "at": 11.0}
+AGAIN = [{**STARTED, "at": 30.0, "worker": 2}, {**ENDED, "at": 31.0, "worker": 2}]
+
+
+@pytest.mark.parametrize(
+    ("notes", "died", "wrong"),
+    [
+        ([LATE, STARTED, ENDED], None, ""),
+        ([LATE], None, "late a is lost"),
+        ([LATE, STARTED], 10.5, "late a is lost"),
+        ([LATE, STARTED, *AGAIN], 10.5, ""),
+        ([LATE, STARTED, ENDED, *AGAIN], 11.5, ""),
+        ([LATE, STARTED, ENDED, *AGAIN], 20.0, "ran again though nobody died"),
+        ([LATE, STARTED, ENDED, *AGAIN], None, "ran again though nobody died"),
+        ([{**LATE, "kind": "topic"}, STARTED, ENDED, *AGAIN], None, ""),
+        ([{**LATE, "kind": "topic"}, STARTED, ENDED], None, "topic a is lost"),
+        ([{**LATE, "kind": "retry", "failures": 1}, STARTED, ENDED], None, "retry a is lost"),
+        ([{**LATE, "kind": "early"}, STARTED], 10.5, ""),
+        ([STARTED, ENDED], None, "nobody sent"),
+    ],
+)
+def test_the_check_sees_what_is_lost_and_what_ran_again(
+    tmp_path: Path, notes: list[dict[str, Any]], died: float | None, wrong: str
+) -> None:
+    site = Still({}, tmp_path)
+    site.notes_file.write_text("".join(json.dumps(note) + "\n" for note in notes))
+    run = Run(site, "prefork", {}, random.Random(1), killed={1: died} if died else {})
+    told = "\n".join(check(run))
+    assert wrong in told
+    assert bool(told) == bool(wrong)
+
+
+class Still(Site):
+    """A site without a broker."""
+
+    def held(self) -> int:
+        return 0
