@@ -195,11 +195,12 @@ def check(run: Run) -> list[str]:
     for note in run.site.notes("total"):
         if note["total"] != sent[note["id"]]["total"]:
             wrong.append(f"a chord's end is {note}, not {sent[note['id']]}")
+    early = sum(times for each, times in again.items() if sent[each]["kind"] in ("early", "eta"))
     print(
         f"\n{run}: {len(sent)} tasks; {len(run.killed)} workers killed, {len(run.freezes)} times "
         f"one frozen, {run.stops} stopped; {len(lost)} lost; after a death {sum(again.values())} "
-        f"runs again and {given_up} early ones not started; all done {run.rest_s:.0f} s after the "
-        f"last; {len(wrong)} wrong{calls(run.site)}",
+        f"runs again ({early} of early acks) and {given_up} early ones not started; all done "
+        f"{run.rest_s:.0f} s after the last; {len(wrong)} wrong{calls(run.site)}",
         flush=True,
     )
     return [f"{run}: {each}" for each in wrong]
