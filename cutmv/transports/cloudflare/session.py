@@ -32,6 +32,7 @@ from cutmv.transports.cloudflare.leases import (
     LeaseLength,
     Ledger,
     Sources,
+    Unaccepted,
     choose_ledger,
     token_keys_of,
     without_ledger,
@@ -203,21 +204,22 @@ class Session:
         )
         return seconds
 
-    def close(self, timeout: float) -> None:
+    def close(self, timeout: float) -> Unaccepted | None:
         """Send waiting messages and the last acks, end every thread, and close the HTTP pool.
 
-        Each of the threads may take `timeout` seconds.
+        Each of the threads may take `timeout` seconds. Returns the acks that were not accepted.
         """
         self.temporary_queues.close(timeout)
         self.broadcaster.close(timeout)
         if self.hub is not None:
             self.hub.close(timeout)
         self.dead_letters.close(timeout)
-        self.acknowledger.close(timeout)
+        left = self.acknowledger.close(timeout)
         self.push_server.close(timeout)
         self.claim_checks.close(timeout)
         self._sender.close()
         self.client.close()
+        return left
 
     def _break(self, why: str) -> None:
         """End the connections; those made from now on get a new session, with its own threads."""
@@ -232,6 +234,7 @@ _lock = threading.Lock()
 _sessions: dict[_Key, Session] = {}
 _users: dict[Session, int] = {}  # also of broken sessions, which have no new users
 _failures: dict[_Key, tuple[float, CloudflareError]] = {}
+_left: dict[_Key, list[Unaccepted]] = {}  # by closed sessions, for the next one
 
 
 def acquire(credentials: Credentials, options: Options) -> Session:
@@ -242,6 +245,8 @@ def acquire(credentials: Credentials, options: Options) -> Session:
         if session is None or session.broken:
             session = _sessions[key] = Session(credentials, options)
             _users[session] = 0
+            for left in _left.pop(key, ()):
+                session.acknowledger.inherit(left)
         _users[session] += 1
         return session
 
@@ -264,7 +269,15 @@ def release(session: Session) -> None:
         del _users[session]
         if _sessions.get(key) is session:
             del _sessions[key]
-    session.close(session.options.close_timeout)
+    left = session.close(session.options.close_timeout)
+    if left is None:
+        return
+    with _lock:
+        heir = _sessions.get(key)
+        if heir is None:
+            _left.setdefault(key, []).append(left)
+        else:
+            heir.acknowledger.inherit(left)
 
 
 def verify(session: Session, seconds: float) -> None:
@@ -304,9 +317,9 @@ def _forget_parents() -> None:
 
     The parent's sessions are kept, unused, so that garbage collection runs no code of theirs.
     """
-    global _lock, _sessions, _users, _failures
+    global _lock, _sessions, _users, _failures, _left
     _inherited.append(_users)
-    _lock, _sessions, _users, _failures = threading.Lock(), {}, {}, {}
+    _lock, _sessions, _users, _failures, _left = threading.Lock(), {}, {}, {}, {}
 
 
 def _close_all() -> None:

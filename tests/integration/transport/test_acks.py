@@ -183,3 +183,23 @@ def test_a_solo_pool_acks_while_it_runs_the_next(
         wait_until(lambda: not sum(site.backlog().values()), 30, "the rest has run")
         ended = [note["value"] for note in site.notes("ended")]
         assert sorted(ended) == ([0, 1, 3] if acked else [0, 1, 2, 3]), "what had ended ran once"
+
+
+def test_acks_that_were_refused_for_long_survive_a_reconnect(emulator: EmulatorProcess) -> None:
+    options: dict[str, Any] = {
+        "lease_ledger": "none",
+        "visibility_timeout": 3,
+        "close_timeout": 0.2,
+    }
+    with connect(emulator, **options) as connection, connection.SimpleQueue("work") as queue:
+        queue.put("once")
+        message = queue.get(timeout=20)
+        emulator.faults({"route": "ack", "kind": "500"})
+        message.ack()
+    with connect(emulator, **options) as connection:
+        taker = Taker(connection)
+        # Its lease ends meanwhile, and a copy of it comes to the same process.
+        taker.until(lambda: emulator.stats()["redeliveries"] >= 1)
+        emulator.clear_faults()
+        taker.until(lambda: emulator.stats()["messages"]["work"] == 0)
+        assert taker.messages == []

@@ -9,7 +9,7 @@ the records, `edge_ledger` those that the edge Worker keeps; `finding` finds a l
 """
 
 from cutmv.transports.cloudflare.leases import ledger
-from cutmv.transports.cloudflare.leases.acknowledger import Acknowledger
+from cutmv.transports.cloudflare.leases.acknowledger import Acknowledger, Unaccepted
 from cutmv.transports.cloudflare.leases.delivery import Delivery, Lease
 from cutmv.transports.cloudflare.leases.finding import (
     Found,
@@ -33,6 +33,7 @@ __all__ = [
     "LeaseLength",
     "Ledger",
     "Sources",
+    "Unaccepted",
     "bucket_name",
     "choose_ledger",
     "find_ledger",

@@ -149,12 +149,19 @@ class AckBatcher:
         """Wait until Cloudflare has accepted everything handed over; return whether it has."""
         return self._thread.flush(timeout) or not (self._handed_over or self._lanes)
 
-    def close(self, timeout: float) -> None:
-        """Send the remaining endings and end the thread, each within `timeout` seconds."""
+    def close(self, timeout: float) -> list[Ending]:
+        """Send the remaining endings and end the thread, each within `timeout` seconds.
+
+        Returns those that Cloudflare has not accepted.
+        """
         if self._thread.started:
             self.flush(timeout)
             self._thread.close(timeout)
             self._callers.close(timeout)
+        return [
+            *self._handed_over,
+            *(each for lane in self._lanes.values() for each in lane.left()),
+        ]
 
     def waiting(self) -> int:
         """Return how many endings Cloudflare has not accepted yet."""
@@ -171,13 +178,6 @@ class AckBatcher:
                 for flushed in self._flushes:
                     flushed.set()
                 self._flushes.clear()
-        left = sum(len(lane.left()) for lane in self._lanes.values())
-        if left:
-            logger.warning(
-                "cloudflare: closed with %d message(s) neither acked nor returned; "
-                "they come back when their lease ends",
-                left,
-            )
 
     # Collecting.
 

@@ -6,9 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.leases.ack_batcher import SLOW_AFTER, AckBatcher
+from cutmv.transports.cloudflare.leases.ack_batcher import SLOW_AFTER, AckBatcher, Ending
 from cutmv.transports.cloudflare.leases.delivery import Delivery
 from cutmv.transports.cloudflare.leases.finished import FinishedMessages
 from cutmv.transports.cloudflare.leases.first_deliveries import FirstDeliveries
@@ -20,6 +21,14 @@ logger = logging.getLogger(__name__)
 
 #: Part of a lease for which a call may last before the acks in it are noted in the ledger.
 SLOW_PART = 1 / 8
+
+
+@dataclass(frozen=True, slots=True)
+class Unaccepted:
+    """The endings that Cloudflare has not accepted, and the deliveries of all that is done."""
+
+    endings: list[Ending]
+    finished: list[Delivery]
 
 
 class Acknowledger:
@@ -171,11 +180,30 @@ class Acknowledger:
             self._renewer.flush(timeout)
         return self._batcher.flush(max(0.0, deadline - time.monotonic()))
 
-    def close(self, timeout: float) -> None:
-        """Send the remaining endings and end the threads, each within `timeout` seconds."""
+    def close(self, timeout: float) -> Unaccepted | None:
+        """Send the remaining endings and end the threads, each within `timeout` seconds.
+
+        Returns what Cloudflare has not accepted, if anything: the process's next connection to the
+        account has it by `inherit`.
+        """
         if self._renewer is not None:
             self._renewer.close(timeout)
-        self._batcher.close(timeout)
+        endings = self._batcher.close(timeout)
+        if not endings:
+            return None
+        logger.warning(
+            "cloudflare: closed with %d message(s) neither acked nor returned; a new connection of "
+            "this process goes on with that, else they come back when their lease ends",
+            len(endings),
+        )
+        return Unaccepted(endings, self._finished.all())
+
+    def inherit(self, left: Unaccepted) -> None:
+        """Go on with what an earlier connection of this process left: its messages are done."""
+        for delivery in left.finished:
+            self._finished.add(delivery)
+        for ending in left.endings:
+            self._batcher.add(ending.delivery, ending.delay)
 
     def report(self) -> dict[str, int]:
         """Return how many messages wait for an ack or a return, and how many are kept by records.

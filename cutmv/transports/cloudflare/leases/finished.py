@@ -31,6 +31,10 @@ class FinishedMessages:
         """Note that a message is done here: it was run, or rejected."""
         self._finished[delivery.lease.key] = delivery
 
+    def all(self) -> list[Delivery]:
+        """Return the deliveries of the messages that are done here and still remembered."""
+        return list(self._finished.values())
+
     def has(self, key: str) -> bool:
         """Return whether the message is done here, and a copy of it need not run."""
         finished = self._finished.get(key)
