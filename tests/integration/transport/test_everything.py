@@ -25,8 +25,6 @@ LEASE = {"cloudflare": 3, "redis": 3600}
 
 APP = "tests.support.semantics_app"
 
-POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
-
 
 class Place:
     """A site with results in Redis, its worker's options, and an app that sends tasks to it."""
@@ -105,8 +103,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 both = pytest.mark.parametrize("place", ["cloudflare", "redis"], indirect=True)
 
 
-#: What runs with the fast tests: brokers and pools.
-FAST = {("cloudflare", "prefork"), ("cloudflare", "threads"), ("redis", "prefork")}
+#: What runs with the fast tests: brokers and pools. Redis is the same under every pool.
+FAST = [("cloudflare", "prefork"), ("cloudflare", "threads"), ("redis", "prefork")]
+SLOW = [("cloudflare", "solo"), ("cloudflare", "gevent"), ("cloudflare", "eventlet")]
 
 
 @pytest.fixture(
@@ -117,8 +116,7 @@ FAST = {("cloudflare", "prefork"), ("cloudflare", "threads"), ("redis", "prefork
             id=f"{broker}-{pool}",
             marks=() if (broker, pool) in FAST else pytest.mark.slow,
         )
-        for pool in POOLS
-        for broker in ("cloudflare", "redis")
+        for broker, pool in FAST + SLOW
     ],
 )
 def shared(
@@ -166,7 +164,6 @@ def test_a_revoked_task_that_waits_never_runs(shared: Place) -> None:
     before = len(shared.started())
     result = shared.send("seldom", "revoked", countdown=1.5)
     assert "ok" in shared.control("revoke", task_id=result.id)
-    assert shared.site.held() == 1
     shared.all_gone()
     assert len(shared.started()) == before
     assert result.state == "REVOKED"
@@ -211,12 +208,14 @@ def leases(place: Place) -> int:
     return int(place.site.emulator.stats()["leases_outstanding"])
 
 
+@both
 def test_a_prefetch_multiplier_of_0_takes_all_there_is(place: Place) -> None:
     for number in range(150):
         place.send("hold_at_site", number)
     worker = place.worker("-P", "threads", worker_prefetch_multiplier=0)
     wait_until(lambda: worker.log().count("] received") == 150, what="it has all")
-    time.sleep(LEASE["cloudflare"])  # for longer than which the last ones wait
+    if place.broker == "cloudflare":
+        time.sleep(LEASE["cloudflare"])  # for longer than which the last ones wait
     place.go.touch()
     place.all_gone()
     assert sorted(place.started()) == list(range(150))
@@ -255,7 +254,8 @@ def test_a_soft_shutdown_loses_no_task(place: Place, pool: str, ends: bool) -> N
         place.go.touch()
     place.worker("-P", "threads", "-c", "8")
     killed = 2 if pool == "prefork" and not ends else 0
-    wait_until(lambda: len(place.started()) >= 8 + killed, what="the rest runs elsewhere")
+    if place.broker == "cloudflare":  # Redis has the rest when the threads have ended, or at once
+        wait_until(lambda: len(place.started()) >= 8 + killed, what="the rest runs elsewhere")
     place.go.touch()
     place.all_gone()
     first.child.wait(20)
@@ -307,6 +307,7 @@ def test_a_rate_limited_task_runs_once_though_its_connection_is_lost(
 
 
 @pytest.mark.slow
+@both
 def test_celery_multi_starts_and_ends_workers(place: Place) -> None:
     def multi(command: str) -> None:
         folder = place.site.directory
@@ -331,5 +332,5 @@ def test_celery_multi_starts_and_ends_workers(place: Place) -> None:
         place.all_gone()
     finally:
         multi("stopwait")
-    assert leases(place) == 0
+    assert place.broker == "redis" or leases(place) == 0
     assert sorted(place.started()) == list(range(4))
