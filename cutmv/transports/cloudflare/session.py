@@ -54,7 +54,7 @@ REDIS_TIMEOUT = 5.0
 EXIT_TIMEOUT = 2.0
 
 #: Seconds for which a failure to connect is believed: longer than kombu waits to try once more.
-FAILURE_BELIEVED = 4.0
+FAILURE_BELIEVED = 2.5
 
 
 class Session:
@@ -285,7 +285,7 @@ def verify(session: Session, seconds: float) -> None:
 
     An answer that never comes takes half of the time, so that the question can be asked again.
 
-    A failure of the last four seconds is raised again without a call: kombu makes up to eight
+    A failure is raised again without a call for `FAILURE_BELIEVED`: kombu makes up to eight
     attempts to connect for a single publish, and its caller must not wait longer for a dead
     network than for one attempt.
     """

@@ -177,7 +177,7 @@ def test_a_store_that_does_not_answer_fails_the_publish_and_holds_up_no_other_me
 ) -> None:
     monkeypatch.setenv("R2_ENDPOINT_URL", s3_line.url)
     monkeypatch.setattr(intake, "INTAKE_RETRY_DELAY", 1.0)
-    with connect(emulator, **r2) as connection:
+    with connect(emulator, lease_ledger="none", **r2) as connection:
         _publish(connection, MEGABYTE)
         s3_line.cut()
         with pytest.raises(PublishFailed, match="can't write"):

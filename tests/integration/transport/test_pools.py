@@ -15,6 +15,7 @@ import kombu
 import pytest
 from celery import Celery
 
+from cutmv.transports.cloudflare.session import FAILURE_BELIEVED
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import Process, free_port, wait_for
 from tests.support.queues import client, queue_id
@@ -218,7 +219,7 @@ def test_a_caller_hears_that_the_broker_is_away_and_may_call_again(
     with pytest.raises(kombu.exceptions.OperationalError, match="gave no answer"):
         app.send_task("x", queue="work", retry_policy={"max_retries": 1, "interval_start": 0})
     emulator.start()
-    time.sleep(2)  # for which a failure to connect is believed
+    time.sleep(FAILURE_BELIEVED)
     app.send_task("x", queue="work")
     app.close()
 
