@@ -54,7 +54,7 @@ def ledger(settings: Settings, options: Options | None) -> Iterator[Finding]:
             what,
             "none: what a crashed worker held runs elsewhere after an hour",
             "deploy the edge Worker, use a result backend in Redis, or make the R2 bucket"
-            f" {bucket}: cutmv provision, or npx wrangler r2 bucket create {bucket}",
+            f" {bucket}: npx wrangler r2 bucket create {bucket}",
         )
         return
     scheme = urlsplit(url).scheme  # the rest of the URL may hold a password
