@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from cutmv.emulator import errors, schema
-from cutmv.emulator.model import Delivery, Json
+from cutmv.emulator.model import Delivery, Json, NewMessage
 from cutmv.emulator.operations.call import Call
 from cutmv.emulator.store import Store
 
@@ -18,16 +18,15 @@ _ODD_HANDLE = "lease/+=|: \u00e9" * 40
 
 def publish(call: Call, store: Store) -> Json:
     """Push one message."""
-    messages = [schema.message(call.body)]
-    _check_delays(call, (each.delay for each in messages))
-    metrics = store.messages.push(call.queue_id, messages)
-    call.stats.pushed(messages)
-    return {"metadata": {"metrics": metrics.as_json()}}
+    return _push(call, store, [schema.message(call.body)])
 
 
 def batch(call: Call, store: Store) -> Json:
     """Push many messages, all of them or none."""
-    messages = schema.batch(call.body)
+    return _push(call, store, schema.batch(call.body))
+
+
+def _push(call: Call, store: Store, messages: Sequence[NewMessage]) -> Json:
     _check_delays(call, (each.delay for each in messages))
     metrics = store.messages.push(call.queue_id, messages)
     call.stats.pushed(messages)
