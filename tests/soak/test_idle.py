@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from celery import Celery
 
 from tests.support.emulator import EmulatorProcess
+from tests.support.flower import flower
 from tests.support.listening import Listener, listening
-from tests.support.processes import free_port
-from tests.support.transport import Site, make_site, wait_until
+from tests.support.transport import make_site, wait_until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
@@ -104,30 +100,6 @@ def test_plain_idle_workers_miss_no_heartbeat(
     assert not [line for log in said for line in log.splitlines() if "missed heartbeat" in line]
     assert all("Traceback" not in log for log in said)
     assert counted(before, after) / (ended - begun) * 300 < 0.2 * CALLS
-
-
-@contextmanager
-def flower(site: Site, folder: Path) -> Iterator[Callable[[str], Any]]:
-    """Run Flower; yields what asks its API."""
-    port = free_port()
-    argv = [sys.executable, "-m", "celery", "-A", "tests.support.transport_app", "flower"]
-    argv += [f"--port={port}", "--address=127.0.0.1", "--inspect-timeout=3000"]
-    env = {**site.env(), "FLOWER_UNAUTHENTICATED_API": "true"}
-    with (folder / "flower.log").open("wb") as log:
-        process = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
-
-    def get(path: str) -> Any:
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/api/{path}", timeout=20)
-            return answer.raise_for_status().json()
-        except httpx.HTTPError:
-            return {}
-
-    try:
-        yield get
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def states(get: Callable[[str], Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the tests of `cutmv queues` share: running it, and an emulator with messages in it."""
+"""Queues of an emulator in tests: `cutmv queues` on them, and the messages and calls they had."""
 
 from __future__ import annotations
 
@@ -68,3 +68,19 @@ def texts(emulator: EmulatorProcess, name: str) -> list[str]:
 
 def ids_in(emulator: EmulatorProcess, name: str) -> list[str]:
     return [json.loads(text)["headers"]["id"] for text in texts(emulator, name)]
+
+
+def batch_calls(emulator: EmulatorProcess) -> int:
+    """Return how many publishing calls there were."""
+    return sum(emulator.stats()["calls"].get("batch", {}).values())
+
+
+def take_ids(emulator: EmulatorProcess, queue: str = "work") -> list[str]:
+    """Take all messages of a queue, and return their tasks' ids."""
+    ids = []
+    with connect(emulator) as connection:
+        channel = connection.channel()
+        while (message := channel.basic_get(queue)) is not None:
+            ids.append(message.headers["id"])
+            message.ack()
+    return ids

@@ -15,6 +15,7 @@ from celery.canvas import Signature
 from cutmv.transports.cloudflare import publish_batch
 from cutmv.transports.cloudflare.errors import BatchFailed, MessageTooLarge, PublishFailed
 from tests.support.emulator import EmulatorProcess
+from tests.support.queues import batch_calls, take_ids
 from tests.support.transport import connect, noise, transport_threads
 
 
@@ -52,21 +53,6 @@ def task(app: Celery) -> Any:
     return task
 
 
-def _calls(emulator: EmulatorProcess) -> int:
-    return sum(emulator.stats()["calls"].get("batch", {}).values())
-
-
-def _sent(emulator: EmulatorProcess, queue: str = "work") -> list[str]:
-    """Take all messages of a queue, and return their tasks' ids."""
-    ids = []
-    with connect(emulator) as connection:
-        channel = connection.channel()
-        while (message := channel.basic_get(queue)) is not None:
-            ids.append(message.headers["id"])
-            message.ack()
-    return ids
-
-
 def test_a_loop_becomes_calls_of_a_hundred_messages(
     emulator: EmulatorProcess, app: Celery, task: Any
 ) -> None:
@@ -78,7 +64,7 @@ def test_a_loop_becomes_calls_of_a_hundred_messages(
         assert emulator.stats()["published"] == 200, "a full call goes at once"
 
     assert emulator.stats()["published"] == 250
-    assert _calls(emulator) == 3
+    assert batch_calls(emulator) == 3
 
 
 def test_groups_chords_and_chunks_are_gathered_with_the_rest(
@@ -96,7 +82,7 @@ def test_groups_chords_and_chunks_are_gathered_with_the_rest(
         assert emulator.stats()["published"] == 0
 
     assert emulator.stats()["published"] == 20 + 20 + 20 + 2
-    assert _calls(emulator) == 1
+    assert batch_calls(emulator) == 1
 
 
 def test_large_messages_become_calls_of_256_kb(
@@ -117,7 +103,7 @@ def test_each_queue_has_its_own_calls(emulator: EmulatorProcess, app: Celery, ta
 
     held = emulator.stats()["messages"]
     assert {queue: held[queue] for queue in ("queue0", "queue1")} == {"queue0": 20, "queue1": 20}
-    assert _calls(emulator) == 2
+    assert batch_calls(emulator) == 2
 
 
 def test_what_the_end_can_t_send_is_named(
@@ -154,7 +140,7 @@ def test_a_fault_in_the_middle_splits_the_loop_into_sent_and_named(
             task.apply_async([number], task_id=task_id, queue=f"queue{number % 10 == 0:d}")
     emulator.clear_faults()
 
-    sent = _sent(emulator, "queue0")
+    sent = take_ids(emulator, "queue0")
     assert len(sent) == 100
     assert sorted([*sent, *caught.value.unsent]) == sorted(begun)
     assert emulator.stats()["messages"]["queue1"] == 0
@@ -178,7 +164,7 @@ def test_an_error_that_the_block_swallows_is_raised_at_its_end(
 
     assert failures == 1
     assert caught.value.unsent == tuple(f"id-{number}" for number in range(100))
-    assert sorted(_sent(emulator)) == sorted(f"id-{number}" for number in range(100, 250))
+    assert sorted(take_ids(emulator)) == sorted(f"id-{number}" for number in range(100, 250))
 
 
 def test_what_failed_and_was_sent_again_under_its_id_is_not_named(
@@ -235,8 +221,8 @@ def test_a_nested_block_sends_at_its_own_end(
             raise ZeroDivisionError
         task.apply_async([0], task_id="outer too")
 
-    assert sorted(_sent(emulator)) == ["inner", "outer", "outer too"]
-    assert _calls(emulator) == 2
+    assert sorted(take_ids(emulator)) == ["inner", "outer", "outer too"]
+    assert batch_calls(emulator) == 2
 
 
 def test_blocks_of_two_accounts_may_be_nested(
@@ -250,7 +236,7 @@ def test_blocks_of_two_accounts_may_be_nested(
             other.send_task("task", [number])
     other.close()
 
-    assert _calls(emulator) == _calls(elsewhere) == 1
+    assert batch_calls(emulator) == batch_calls(elsewhere) == 1
     assert emulator.stats()["published"] == elsewhere.stats()["published"] == 10
 
 
@@ -286,9 +272,9 @@ def test_other_threads_publish_at_once_and_have_blocks_of_their_own(
             thread.join()
         assert emulator.stats()["published"] == 401
 
-    sent = _sent(emulator)
+    sent = take_ids(emulator)
     assert len(sent) == len(set(sent)) == 402
-    assert _calls(emulator) <= 6
+    assert batch_calls(emulator) <= 6
 
 
 def test_a_coroutine_that_outlives_its_block_publishes_at_once(
@@ -337,7 +323,7 @@ def test_a_policy_that_retries_failed_publishes_sends_nothing_twice(
             task.apply_async([number], task_id=f"id-{number}", retry=True, retry_policy=policy)
 
     assert caught.value.unsent == tuple(f"id-{number}" for number in range(99))
-    assert sorted(_sent(emulator)) == sorted(f"id-{number}" for number in range(99, 110))
+    assert sorted(take_ids(emulator)) == sorted(f"id-{number}" for number in range(99, 110))
 
 
 def test_what_waits_is_sent_though_the_block_closed_its_connections(

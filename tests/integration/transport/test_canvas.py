@@ -21,6 +21,7 @@ from cutmv.transports.cloudflare.errors import BatchFailed, MessageTooLarge, Pub
 from cutmv.transports.cloudflare.producer import batch
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
+from tests.support.queues import batch_calls, take_ids
 from tests.support.redis import RedisServer
 from tests.support.transport import connect, make_site, noise, transport_threads, wait_until
 
@@ -58,21 +59,6 @@ def app(emulator: EmulatorProcess) -> Iterator[Celery]:
 @pytest.fixture
 def task(app: Celery) -> Any:
     return app.tasks["task"]
-
-
-def _calls(emulator: EmulatorProcess) -> int:
-    return sum(emulator.stats()["calls"].get("batch", {}).values())
-
-
-def _sent(emulator: EmulatorProcess, queue: str = "work") -> list[str]:
-    """Take all messages of a queue, and return their tasks' ids."""
-    ids = []
-    with connect(emulator) as connection:
-        channel = connection.channel()
-        while (message := channel.basic_get(queue)) is not None:
-            ids.append(message.headers["id"])
-            message.ack()
-    return ids
 
 
 def _run(task: Any, **request: Any) -> None:
@@ -135,7 +121,7 @@ def test_a_canvas_goes_by_calls_of_a_hundred(
     publish(task)
 
     assert emulator.stats()["published"] == messages
-    assert _calls(emulator) == calls
+    assert batch_calls(emulator) == calls
 
 
 def test_the_results_are_in_the_members_order(
@@ -148,7 +134,7 @@ def test_the_results_are_in_the_members_order(
         )
 
     assert [each.id for each in result] == ids
-    assert sorted(_sent(emulator)) == sorted(ids)
+    assert sorted(take_ids(emulator)) == sorted(ids)
 
 
 @pytest.mark.parametrize("accepted", [0, 1, 2])
@@ -170,7 +156,7 @@ def test_a_canvas_that_can_t_be_sent_whole_names_every_member_that_was_not(
 
     assert isinstance(caught.value, PublishFailed)
     assert caught.value.unsent == tuple(ids[accepted * 100 :])
-    assert set(_sent(emulator)) & set(ids) == set(ids[: accepted * 100])
+    assert set(take_ids(emulator)) & set(ids) == set(ids[: accepted * 100])
     assert "HTTP 500" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -194,7 +180,7 @@ def test_a_canvas_in_a_block_waits_for_the_block_s_end(
         _group(task, 30).apply_async()
         assert emulator.stats()["published"] == 0
 
-    assert _calls(emulator) == 1
+    assert batch_calls(emulator) == 1
 
 
 def test_a_generator_of_members_publishes_at_once_what_it_publishes_itself(
@@ -216,7 +202,7 @@ def test_a_generator_of_members_publishes_at_once_what_it_publishes_itself(
 
     assert published == [1, 4]
     assert emulator.stats()["published"] == 4 + 7
-    assert _calls(emulator) == 3
+    assert batch_calls(emulator) == 3
 
 
 def test_what_a_slow_generator_has_given_is_sent_meanwhile(
@@ -313,7 +299,7 @@ def test_a_retry_or_a_replacement_is_sent_though_it_ends_a_block(
     finally:
         task.pop_request()
 
-    assert _sent(emulator) == ["the-task"]
+    assert take_ids(emulator) == ["the-task"]
 
 
 @pytest.mark.parametrize("publish", [

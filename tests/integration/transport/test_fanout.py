@@ -9,14 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import kombu
 import pytest
 
@@ -25,8 +22,8 @@ from cutmv.transports.cloudflare.fanout import events, pace, reaper
 from cutmv.transports.cloudflare.queues import binding_table
 from cutmv.transports.cloudflare.queues.bindings import DurableBinding, TemporaryBinding
 from tests.support.emulator import EmulatorProcess
+from tests.support.flower import flower
 from tests.support.fork_server import python, run_python
-from tests.support.processes import free_port
 from tests.support.site import EVERYWHERE, HUB, hub_options, went_by_the_hub
 from tests.support.transport import CloudflareSite, Site, connect, wait_until
 
@@ -214,21 +211,7 @@ def test_events_reach_a_listener_in_another_process(site: Site, tmp_path: Path) 
 def test_flower_shows_workers_and_tasks(site: Site, tmp_path: Path) -> None:
     for worker in [site.worker("-E", sociable=True) for _ in range(2)]:
         site.ready(worker)
-    port = free_port()
-    argv = [sys.executable, "-m", "celery", "-A", "tests.support.transport_app", "flower"]
-    argv += [f"--port={port}", "--address=127.0.0.1", "--inspect-timeout=3000"]
-    env = {**site.env(), "FLOWER_UNAUTHENTICATED_API": "true"}
-    with (tmp_path / "flower.log").open("wb") as log:
-        flower = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
-
-    def get(path: str) -> Any:
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/api/{path}", timeout=20)
-            return answer.raise_for_status().json()
-        except httpx.HTTPError:
-            return {}
-
-    try:
+    with flower(site, tmp_path) as get:
         wait_until(lambda: sorted(get("workers?refresh=1")) == BOTH, 60, "it knows both workers")
         site.send("record", "x", count=5)
         wait_until(
@@ -238,9 +221,6 @@ def test_flower_shows_workers_and_tasks(site: Site, tmp_path: Path) -> None:
         )
         status = get("workers?status=1")
         assert status == dict.fromkeys(BOTH, True)
-    finally:
-        flower.terminate()
-        flower.wait(20)
 
 
 @pytest.mark.slow
