@@ -17,9 +17,8 @@ Its packages and modules, from top to bottom, each importing only those below it
 - ``edge``: talks to the edge Worker. ``leases``: ends deliveries
 - ``queues``: names, finds and creates queues and bindings. ``messages``: encodes messages, and
   keeps large ones in an object store
-- ``api``: calls the REST API. ``celery_worker``: asks the process's Celery worker.
-  ``celery_start``: lets its pool start no task too late.
-  ``celery_publish``: has Celery publish canvases by few calls
+- ``api``: calls the REST API. ``celery_hooks``: asks the process's Celery worker, and has Celery
+  publish canvases by few calls
 - ``options``, ``runtime``, ``errors``: the transport's options; threads and pauses; its errors
 """
 
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.transport import TRANSPORT_ALIASES
 
-from cutmv.transports.cloudflare import celery_publish
+from cutmv.transports.cloudflare.celery_hooks import publish as celery_publish
 from cutmv.transports.cloudflare.runtime import threads_report
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ class Channel(QueueChannel):
     Message = Message
     do_restore = False
 
-    #: Whether any thread may end a message at once; see `celery_worker`.
+    #: Whether any thread may end a message at once; see `celery_hooks`.
     ends_in_any_thread = True
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from kombu.utils.uuid import uuid
 
-from cutmv.transports.cloudflare import celery_worker, producer
+from cutmv.transports.cloudflare import producer
+from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.errors import BatchFailed, CloudflareError, TaskTooLong
 from cutmv.transports.cloudflare.exchanges import ExchangeChannel
 from cutmv.transports.cloudflare.fanout import BINDINGS

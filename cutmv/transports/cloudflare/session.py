@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from cutmv.transports.cloudflare import celery_worker, runtime
+from cutmv.transports.cloudflare import runtime
 from cutmv.transports.cloudflare.api import Client, Credentials
+from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.consumer import DeadLetters, PushedMessages
 from cutmv.transports.cloudflare.edge import EdgeClient, HubClient, PushServer
 from cutmv.transports.cloudflare.errors import CloudflareError, ThreadBroken

@@ -33,9 +33,9 @@ from typing import Any
 from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 
-from cutmv.transports.cloudflare import celery_worker
 from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.api import Credentials
+from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.channel import Channel
 from cutmv.transports.cloudflare.consumer import (
     Poller,

@@ -16,7 +16,7 @@ import pytest
 from celery import Celery
 from celery.exceptions import Reject, Retry
 
-from cutmv.transports.cloudflare import celery_publish
+from cutmv.transports.cloudflare.celery_hooks import publish as celery_publish
 from cutmv.transports.cloudflare.errors import CloudflareError
 from tests.support.emulator import EmulatorProcess
 from tests.support.transport import connect, make_site, wait_until

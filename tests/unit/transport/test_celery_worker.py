@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery.worker import state
 
-from cutmv.transports.cloudflare import celery_worker
+from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from cutmv.transports.cloudflare import celery_worker
+from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.edge import EdgeClient, signature
 from cutmv.transports.cloudflare.errors import LedgerUnavailable, Unreachable
 from cutmv.transports.cloudflare.leases import Sources, bucket_name, find_ledger, without_ledger

@@ -4,7 +4,7 @@
 wait for room. `intake` sorts messages, `dead_letters` moves those that can't be read, `ready_queue`
 holds messages for the consumer's loop, `consumer` gives them to callbacks, `qos` keeps the prefetch
 limit and the unsettled messages, and `turns` decides which poller pulls next. Imports `edge`,
-`leases`, `queues`, `messages`, `api` and `celery_worker`.
+`leases`, `queues`, `messages`, `api` and `celery_hooks`.
 """
 
 from cutmv.transports.cloudflare.consumer.consumer import (

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from kombu.exceptions import ChannelError, OperationalError
 from kombu.transport import virtual
 
-from cutmv.transports.cloudflare import celery_worker
+from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.consumer.poller import Poller
 from cutmv.transports.cloudflare.consumer.push import PushConsumer
 from cutmv.transports.cloudflare.consumer.qos import QoS

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cutmv.transports.cloudflare import celery_worker
+from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.consumer.dead_letters import DeadLetters
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 from uuid import uuid4
 
-from cutmv.transports.cloudflare import celery_worker
+from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.consumer.intake import Intake
 from cutmv.transports.cloudflare.consumer.push_line import (
     ACK,

@@ -12,7 +12,7 @@ from typing import Any
 
 from kombu.transport import virtual
 
-from cutmv.transports.cloudflare import celery_worker
+from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.consumer.turns import Fetcher, Turns
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
 from cutmv.transports.cloudflare.runtime import note_trouble

@@ -2,7 +2,7 @@
 
 `sender` puts messages into queues, `group_commit` has concurrent publishes share a call, and
 `batch` gathers the messages that a block publishes. Imports `edge`, `queues`, `messages`, `api`,
-`celery_publish` and `errors`.
+`celery_hooks` and `errors`.
 """
 
 from cutmv.transports.cloudflare.producer.batch import (

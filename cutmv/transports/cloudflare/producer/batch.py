@@ -16,7 +16,7 @@ from typing import Any
 
 from kombu.transport import virtual
 
-from cutmv.transports.cloudflare.celery_publish import current as _current
+from cutmv.transports.cloudflare.celery_hooks.publish import current as _current
 from cutmv.transports.cloudflare.errors import BatchFailed, CloudflareError
 from cutmv.transports.cloudflare.messages import Outgoing, limits
 from cutmv.transports.cloudflare.producer.group_commit import Publishers

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from cutmv.transports.cloudflare import celery_start
+from cutmv.transports.cloudflare.celery_hooks import start as celery_start
 from cutmv.transports.cloudflare.errors import FOR_PEOPLE
 
 logger = logging.getLogger(__name__)
