@@ -1,6 +1,7 @@
 """Fixtures that many test modules share; each has a module of its own."""
 
 pytest_plugins = [
+    "tests.support.edge_worker",
     "tests.support.emulator",
     "tests.support.postgres",
     "tests.support.redis",

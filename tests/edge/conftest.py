@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -76,20 +75,3 @@ def worker(
     worker.start()
     yield worker
     worker.stop()
-
-
-@pytest.fixture
-def make_worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    """Start Workers of a test's own: `make_worker(HUB_GRACE_S="1")`."""
-    install()
-    made: list[Worker] = []
-
-    def make(queues: dict[str, dict[str, Any]] | None = None, **variables: str) -> Worker:
-        worker = Worker(tmp_path / f"worker-{len(made)}", variables, queues or {})
-        made.append(worker)
-        worker.start()
-        return worker
-
-    yield make
-    for worker in made:
-        worker.stop()

@@ -22,7 +22,7 @@ from tests.support.fork_server import run_python
 from tests.support.line import Line
 from tests.support.media import make_sample, read_frames
 from tests.support.processes import Process, free_port, wait_for
-from tests.support.queues import client, queue_id
+from tests.support.queues import make_pushed
 from tests.support.stack import Stack, check_done_once, in_the_middle
 from tests.support.websocket import Client
 
@@ -45,15 +45,7 @@ class EdgeStack(Stack):
         self.line = Line(self.ingress_port)
         self.edge = make_worker(INGRESS_URL=f"http://127.0.0.1:{self.line.port}")
         self.emulator = emulator
-        for name in (f"{QUEUE}-dead", QUEUE):
-            client(emulator).create_queue(name, 1e12)
-        consumer = {
-            "type": "worker",
-            "script_name": "cutmv-processor",
-            "settings": {"batch_size": 1, "max_retries": 100},
-            "dead_letter_queue": f"{QUEUE}-dead",
-        }
-        client(emulator).create_consumer(queue_id(emulator, QUEUE), consumer, 1e12)
+        make_pushed(emulator, QUEUE)
         env = {
             **emulator.env(),
             "CLOUDFLARE_EDGE_URL": self.edge.url,

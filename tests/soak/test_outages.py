@@ -15,7 +15,7 @@ pytestmark = pytest.mark.soak
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seconds", [15.0, 90.0])
-@pytest.mark.parametrize("mode", ["eager", "redis", "cloudflare"])
+@pytest.mark.parametrize("mode", ["eager", "redis", "cloudflare", "edge", "push"])
 def test_outages(
     mode: str, seconds: float, deploy: Callable[[str], Deployment], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
+import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from cutmv.transports.cloudflare.edge.signature import sign
@@ -251,3 +252,20 @@ class Worker:
             config["queues"]["producers"].append({"binding": binding, "queue": queue})
             config["queues"]["consumers"].append({**model, "queue": queue, **consumer})
         return config
+
+
+@pytest.fixture
+def make_worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """Start Workers of a test's own: `make_worker(HUB_GRACE_S="1")`."""
+    install()
+    made: list[Worker] = []
+
+    def make(queues: dict[str, dict[str, Any]] | None = None, **variables: str) -> Worker:
+        worker = Worker(tmp_path / f"worker-{len(made)}", variables, queues or {})
+        made.append(worker)
+        worker.start()
+        return worker
+
+    yield make
+    for worker in made:
+        worker.stop()

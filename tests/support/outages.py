@@ -20,9 +20,11 @@ import sqlalchemy as sa
 from cutmv.jobs import JobStore
 from cutmv.jobs.tables import steps
 from cutmv.worker import PATIENCE_S
+from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
 from tests.support.halting import POINTS, WEB_POINTS
 from tests.support.processes import free_port, slowness, wait_for
+from tests.support.queues import make_pushed
 from tests.support.redis import RedisServer
 from tests.support.s3 import BUCKET, KEY_ID, SECRET, Line
 from tests.support.stack import Stack, outputs
@@ -30,6 +32,8 @@ from tests.support.websocket import Client
 
 #: Seconds after a neighbour's return in which each job has ended.
 SOON_S = 30.0
+#: A neighbour with which the steps die that it runs.
+HOST = "worker's host"
 #: A clip for each point, and one that waits for its turn.
 CLIPS = [f"{n * 0.2:.1f}-{n * 0.2 + 1:.1f}" for n in range(len(POINTS) + 1)]
 
@@ -54,7 +58,7 @@ class Deployment:
         self.stack.start_web()
         if self.stack.mode != "eager":
             # One slot for each step that halts: the last step waits in the broker.
-            self.stack.start_worker("-c", str(len(POINTS)))
+            self._start_worker()
         self.upload = self.stack.upload(video)
         self.video = video
 
@@ -91,12 +95,13 @@ class Deployment:
             ended = stack.ended(each["id"])
             # A start whose end can't be noted for long is followed by one that finds its output.
             unnoted = neighbour == "database" and seconds > PATIENCE_S
-            self._check(ended, neighbour, most_attempts=2 if deadly or unnoted else 1)
+            dies = deadly or neighbour == HOST
+            self._check(ended, neighbour, most_attempts=2 if dies or unnoted else 1)
         took_s = time.monotonic() - returned
         if watcher is not None:
             self._check_end(watcher, neighbour)
         assert took_s < SOON_S * slowness(), f"{neighbour}: {took_s:.0f} s\n{stack.logs}"
-        return f"{stack.mode:10} {neighbour:9} {seconds:3.0f} s: {took_s:5.1f} s after its return"
+        return f"{stack.mode:10} {neighbour:13} {seconds:3.0f} s: {took_s:5.1f} s after its return"
 
     def _halted_clients(self, clients: ThreadPoolExecutor) -> list[Future[dict[str, Any]]]:
         """People in the middle of an upload, and of sending a job, at each point of that."""
@@ -167,8 +172,15 @@ class Deployment:
             self.stack.web.kill()
             self.stack.start_web()
         else:
-            self.stack.workers[-1].kill()
-            self.stack.start_worker("-c", str(len(POINTS)), ready=False)
+            self.kill_worker()()
+
+    def kill_worker(self) -> Callable[[], None]:
+        """End the host of the worker; returns what starts another."""
+        self.stack.workers[-1].kill()
+        return lambda: self._start_worker(ready=False)
+
+    def _start_worker(self, *, ready: bool = True) -> None:
+        self.stack.start_worker("-c", str(len(POINTS)), ready=ready)
 
     def _check(self, job: dict[str, Any], neighbour: str, *, most_attempts: int) -> None:
         told = f"{neighbour}\n{self.stack.logs}"
@@ -206,6 +218,10 @@ def deploy(
             return made
 
         def make(mode: str) -> Deployment:
+            if mode in ("edge", "push"):
+                deployment = Deployment(make_stack("cloudflare"))
+                _with_edge(deployment, request, line, pushes=mode == "push")
+                return deployment
             deployment = Deployment(make_stack(mode))
             env, neighbours = deployment.stack.env, deployment.neighbours
             if mode == "eager":
@@ -239,6 +255,35 @@ def deploy(
             return deployment
 
         yield make
+
+
+def _with_edge(
+    deployment: Deployment,
+    request: pytest.FixtureRequest,
+    line: Callable[[str | int], Line],
+    *,
+    pushes: bool,
+) -> None:
+    """Have the deployment use an edge Worker, which pushes its tasks to the worker or does not."""
+    make_worker: Callable[..., Worker] = request.getfixturevalue("make_worker")
+    emulator: EmulatorProcess = request.getfixturevalue("emulator")
+    stack, neighbours = deployment.stack, deployment.neighbours
+    queue, port = "cutmv-outages", free_port()
+    stack.env |= {"CLOUDFLARE_EDGE_KEYS": KEY, "CLOUDFLARE_QUEUE_NAME": queue}
+    if pushes:
+        ingress = line(port)
+        # The local runtime pushes one batch after the other: all steps that halt are in one.
+        queues = {queue: {"max_batch_size": 100, "max_batch_timeout": 1}}
+        edge = line(make_worker(queues, INGRESS_URL=ingress.url).url)
+        make_pushed(emulator, queue)
+        stack.env |= {"CLOUDFLARE_CONSUME": "push", "CLOUDFLARE_INGRESS_PORT": str(port)}
+        neighbours["ingress"] = lambda: cut_off(ingress)
+    else:
+        edge = line(make_worker().url)  # it has no binding for the queue, which is pulled
+    neighbours["edge"] = lambda: cut_off(edge)
+    if pushes:
+        neighbours[HOST] = deployment.kill_worker
+    stack.env["CLOUDFLARE_EDGE_URL"] = edge.url
 
 
 def _with_redis(deployment: Deployment, server: RedisServer, line: Callable[[int], Line]) -> None:

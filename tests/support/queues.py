@@ -42,6 +42,19 @@ def queue_id(emulator: EmulatorProcess, name: str) -> str:
     return str(ids[name])
 
 
+def make_pushed(emulator: EmulatorProcess, name: str) -> None:
+    """Make a queue that the edge Worker consumes, and its dead-letter queue."""
+    for each in (f"{name}-dead", name):
+        client(emulator).create_queue(each, 1e12)
+    consumer = {
+        "type": "worker",
+        "script_name": "cutmv-processor",
+        "settings": {"batch_size": 1, "max_retries": 100},
+        "dead_letter_queue": f"{name}-dead",
+    }
+    client(emulator).create_consumer(queue_id(emulator, name), consumer, 1e12)
+
+
 def send(emulator: EmulatorProcess, *task_ids: str, queue: str = "work", **app: Any) -> None:
     """Send a task for each id, as an app does."""
     with Celery(
