@@ -138,10 +138,16 @@ def purge(
             count = admin.purge(session, found)
             _tell(as_json, f"About {count} message(s) of {queue!r} are removed.", removed=count)
             return
-        missing = admin.remove(session, found, refs, task_ids)
-        count = single - len(missing)
+        done = admin.remove(session, found, refs, task_ids)
+        count = single - len(done.missing)
         line = f"{count} message(s) of {queue!r} are removed."
-        _tell(as_json, line, error=_not_found(missing), removed=count, missing=missing)
+        if done.unsure:
+            line += (
+                " An answer was lost: a worker may have taken some of them just before "
+                f"({', '.join(done.unsure)})."
+            )
+        told: dict[str, Any] = {"missing": done.missing, "unsure": done.unsure}
+        _tell(as_json, line, error=_not_found(done.missing), removed=count, **told)
 
 
 @queues.command()

@@ -134,12 +134,19 @@ def test_purge_removes_single_messages(emulator: EmulatorProcess) -> None:
     assert ids_in(emulator, "work") == ["two"]
 
 
-def test_purge_says_which_single_messages_are_not_there(emulator: EmulatorProcess) -> None:
+def test_purge_says_which_single_messages_are_not_there_though_an_answer_is_lost(
+    emulator: EmulatorProcess,
+) -> None:
     send(emulator, "one", "two")
+    emulator.faults({"route": "purge_refs", "kind": "drop_after", "count": 1})
 
     done = run(emulator, "purge", "work", "--yes", "--task-id", "one", "--task-id", "nine")
 
     assert done.returncode == 1
+    assert done.stdout == (
+        "1 message(s) of 'work' are removed. An answer was lost: a worker may have taken some of "
+        "them just before (one).\n"
+    )
     assert done.stderr == "Error: not found: nine\n"
     assert ids_in(emulator, "work") == ["two"]
 

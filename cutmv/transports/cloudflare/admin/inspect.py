@@ -15,7 +15,13 @@ from typing import Any
 
 from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.api import Backlog, Credentials
-from cutmv.transports.cloudflare.errors import NotFound, QueueMissing, QueueNameError
+from cutmv.transports.cloudflare.errors import (
+    CloudflareError,
+    NotFound,
+    QueueMissing,
+    QueueNameError,
+    Throttled,
+)
 from cutmv.transports.cloudflare.messages import envelope
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import Queue, stands_for_binding
@@ -64,6 +70,18 @@ class Waiting:
     task_id: str | None = None
     eta: str | None = None
     unreadable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What became of single messages that were to be removed, by their refs or task ids.
+
+    Those `missing` did not wait in the queue. Those `unsure` do not any more: the answer to the
+    call that removed them was lost, or a worker has taken them in between.
+    """
+
+    missing: list[str]
+    unsure: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +166,24 @@ def purge(session: Session, queue: Queue) -> int:
 
 def remove(
     session: Session, queue: Queue, refs: Collection[str], task_ids: Collection[str]
-) -> list[str]:
-    """Remove single messages, by a peek's refs and by task ids.
-
-    Returns the refs and task ids that are not among the waiting messages; a peek shows 100 of
-    these.
-    """
+) -> Removed:
+    """Remove single messages, by a peek's refs and by task ids (of the 100 that a peek shows)."""
     waiting = peek(session, queue) if task_ids else []
     found = [message for message in waiting if message.task_id in task_ids]
-    missing = [each for each in task_ids if each not in {message.task_id for message in found}]
-    for some in _hundreds([*refs, *(message.ref for message in found)]):
-        warnings = session.client.remove(queue.queue_id, some, deadline())
-        missing += [ref for ref in some if ref in warnings]
-    return missing
+    names = {ref: ref for ref in refs} | {each.ref: str(each.task_id) for each in found}
+    missing = [each for each in task_ids if each not in names.values()]
+    unsure: list[str] = []
+    for some in _hundreds(list(names)):
+        lost = False
+        try:
+            warnings = session.client.remove(queue.queue_id, some, deadline(), retried=False)
+        except CloudflareError as error:
+            if not error.passing:
+                raise
+            lost = not isinstance(error, Throttled)  # else the call may have been done
+            warnings = session.client.remove(queue.queue_id, some, deadline())
+        (unsure if lost else missing).extend(names[ref] for ref in some if ref in warnings)
+    return Removed(missing, unsure)
 
 
 def dead_letters(

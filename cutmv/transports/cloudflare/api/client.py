@@ -267,11 +267,13 @@ class Client:
         path = f"/queues/{queue_id}/messages/peek"
         return self._call("POST", path, responses.peeked, deadline, {"batch_size": count})
 
-    def remove(self, queue_id: str, refs: Sequence[str], deadline: float) -> dict[str, str]:
+    def remove(
+        self, queue_id: str, refs: Sequence[str], deadline: float, *, retried: bool = True
+    ) -> dict[str, str]:
         """Remove messages by the ``ref`` that `peek` gave; return Cloudflare's warnings by ref."""
         body = {"refs": [{"ref": ref} for ref in refs]}
         path = f"/queues/{queue_id}/messages/purge"
-        return self._call("POST", path, responses.warnings, deadline, body)
+        return self._call("POST", path, responses.warnings, deadline, body, retried=retried)
 
     # One call.
 
