@@ -14,7 +14,7 @@ from cutmv.emulator.model import Json
 #: The values that a switch may have; a switch that is not here is a number, or true or false.
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "total_pages": ("told", "missing", "one", "endless"),
-    "name_filter": ("obeyed", "ignored", "refused"),
+    "name_filter": ("obeyed", "ignored", "refused", "partial", "blind"),
     "ratelimit": ("one", "several", "text", "garbage", "missing"),
     "backlog": ("all", "ready", "zero", "missing", "stale", "text"),
     "warnings": ("object", "list", "missing"),
@@ -38,7 +38,8 @@ class Beliefs:
         total_pages: What the list tells of its pages: how many there are, nothing, always one, or
             always more than there are.
         pages_repeat: Whether every page of the list is the first, since paging is ignored.
-        name_filter: Whether the list obeys ``?name=``, ignores it, or refuses it (400).
+        name_filter: Whether the list obeys ``?name=``, ignores it, refuses it (400), takes it for a
+            part of names, or finds nothing by it.
         several_consumers: Whether a queue may have several consumers; else a second is refused.
         attempts_base: The `attempts` of a message's first delivery.
         ratelimit: The header `Ratelimit` has one policy, several (the first of which is never the

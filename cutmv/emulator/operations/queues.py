@@ -19,6 +19,13 @@ def list_queues(call: Call, store: Store) -> Page:
         raise errors.bad_schema("there is no filter 'name'")
     if beliefs.name_filter == "ignored":
         names = []
+    elif names and beliefs.name_filter == "partial":
+        known = [
+            each.queue_name for each in store.registry.queues(limit=1 << 31, offset=0, names=[])
+        ]
+        names = [each for each in known if any(name in each for name in names)] or [""]
+    elif names and beliefs.name_filter == "blind":
+        names = [""]
     offset = 0 if beliefs.pages_repeat else (number - 1) * per_page
     queues = store.registry.queues(limit=per_page, offset=offset, names=names)
     total = store.registry.count_queues(names)

@@ -68,11 +68,18 @@ def test_the_name_filter_is_obeyed_ignored_or_refused(
 ) -> None:
     account.make("other")
     found = {}
-    for way in ("obeyed", "ignored", "refused"):
+    account.make("work-other")
+    for way in ("obeyed", "ignored", "refused", "partial", "blind"):
         emulator.believe(name_filter=way)
         answer = account.client.get("/queues?name=work")
         found[way] = (answer.status_code, len(answer.json()["result"] or ()))
-    assert found == {"obeyed": (200, 1), "ignored": (200, 2), "refused": (400, 0)}
+    assert found == {
+        "obeyed": (200, 1),
+        "ignored": (200, 3),
+        "refused": (400, 0),
+        "partial": (200, 2),
+        "blind": (200, 0),
+    }
 
 
 def test_a_queue_takes_a_second_consumer_where_that_is_allowed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import kombu
 import pytest
 
-from cutmv.transports.cloudflare.api import Client, Credentials
+from cutmv.transports.cloudflare.api import Client, Credentials, habits
 from cutmv.transports.cloudflare.errors import QueueMissing
+from cutmv.transports.cloudflare.messages import eta
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import QueueDirectory
 from tests.support.emulator import EmulatorProcess
@@ -96,6 +98,18 @@ def test_one_missing_queue_costs_one_call_however_many_there_are(
     assert calls(emulator, "list") == listed + 2
 
 
+@pytest.mark.parametrize("way", ["obeyed", "ignored", "refused", "partial", "blind"])
+def test_a_queue_that_another_process_made_a_moment_ago_is_found(
+    emulator: EmulatorProcess, way: str
+) -> None:
+    maker, reader = client(emulator), directory(emulator)
+    emulator.believe(name_filter=way)
+    reader.verify(soon())
+    for name in ("work-dead", "a-work", "work"):
+        maker.create_queue(name, soon())
+    assert reader.require_pull("work").name == "work"
+
+
 # --- consumers
 
 
@@ -169,6 +183,30 @@ def test_a_queue_with_a_worker_ends_the_celery_worker_in_a_line_that_names_it(
 
 
 # --- messages
+
+
+def test_a_delay_that_cloudflare_refuses_is_cut_and_the_message_is_delayed_again(
+    emulator: EmulatorProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(habits, "SURE_DELAY", 1)
+    emulator.believe(delay_most=1)
+    due = datetime.now(UTC) + timedelta(seconds=5)
+    with connect(emulator) as connection:
+        queue = kombu.Queue("work", kombu.Exchange("work"), "work")(connection.default_channel)
+        queue.declare()
+        for number in range(2):
+            connection.Producer().publish(
+                number, exchange="work", routing_key="work", headers={"eta": due.isoformat()}
+            )
+        first = wait_until(queue.get)
+        assert datetime.now(UTC) > due - timedelta(seconds=eta.MAX_HOLD)
+        assert {first.payload, wait_until(queue.get).payload} == {0, 1}
+        session = connection.transport.session
+        session.client.end_leases(session.directory.get("work").queue_id, [], [("l", 300)], soon())
+    said = [line.getMessage() for line in caplog.records if "is refused" in line.getMessage()]
+    assert len(said) == 1
+    assert "delays are of 1 s at most now" in said[0]
+    assert emulator.stats()["calls"]["ack"].keys() == {"200"}
 
 
 @pytest.mark.parametrize(

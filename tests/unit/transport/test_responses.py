@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import logging
 import threading
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cutmv.transports.cloudflare.api import Client, Credentials
+from cutmv.transports.cloudflare.api.listing import QueuePage, walk
 from cutmv.transports.cloudflare.api.responses import Pulled
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
@@ -540,6 +542,23 @@ def test_a_list_has_the_queues_of_all_pages_and_an_end(
     wanted = {each["queue_name"] for page in pages for each in page["result"]}
     listed = [each["queue_name"] for each in CALLS["list_queues"](newcomer, time.monotonic() + 20)]
     assert (sorted(listed), server.calls) == (sorted(wanted), calls)
+
+
+@pytest.mark.parametrize("gone", itertools.permutations(range(7), 2))
+def test_a_list_has_each_queue_though_others_are_deleted_meanwhile(gone: tuple[int, int]) -> None:
+    """One is deleted after each page."""
+    account, to_delete = list(range(7)), list(gone)
+
+    def read(number: int) -> QueuePage:
+        queues = [{"queue_id": str(each)} for each in account[(number - 1) * 2 : number * 2]]
+        answer = QueuePage(queues, -(-len(account) // 2), len(account))
+        if to_delete:
+            account.remove(to_delete.pop())
+        return answer
+
+    listed = [int(each["queue_id"]) for each in walk(read)]
+    assert {*range(7)} - {*gone} <= {*listed}
+    assert len(listed) == len({*listed})
 
 
 def test_a_server_that_does_not_search_by_name_is_asked_so_once(

@@ -16,9 +16,10 @@ import httpx
 
 from cutmv.transports.cloudflare.api import responses
 from cutmv.transports.cloudflare.api.credentials import VERIFY_USER, Credentials
-from cutmv.transports.cloudflare.api.habits import PullHabits
+from cutmv.transports.cloudflare.api.habits import DelayLimit, PullHabits
 from cutmv.transports.cloudflare.api.http import dump, exchange, proxy_of
-from cutmv.transports.cloudflare.api.published import published
+from cutmv.transports.cloudflare.api.listing import QueuePage, walk
+from cutmv.transports.cloudflare.api.published import published, text_messages
 from cutmv.transports.cloudflare.api.rate_limit import RateLimiter
 from cutmv.transports.cloudflare.api.responses import Backlog, Pulled
 from cutmv.transports.cloudflare.errors import (
@@ -39,10 +40,8 @@ MAX_CONNECTIONS = 64
 #: Seconds an unused connection is kept.
 KEEPALIVE = 60.0
 
-#: Queues in a page of the list, if the server makes pages as long; and pages at most (an account
-#: has at most 10,000 queues).
+#: Queues in a page of the list, if the server makes pages as long.
 PAGE_SIZE = 100
-MAX_PAGES = 1_000
 
 T = TypeVar("T")
 
@@ -80,6 +79,7 @@ class Client:
         )
         self._searches = True  # whether the server finds a queue by its name, as far as is known
         self.habits = PullHabits()
+        self._delays = DelayLimit()
         #: When a call last succeeded and last failed, by `time.monotonic`; 0: never.
         self.succeeded_at = 0.0
         self.failed_at = 0.0
@@ -91,17 +91,16 @@ class Client:
     # Queues.
 
     def list_queues(self, deadline: float, retried: bool = True) -> Iterator[dict[str, Any]]:
-        """Yield every queue of the account, page by page.
+        """Return every queue of the account, page by page.
 
         Without `retried` each page's call is made once. Raises `AccessDenied` where the token does
         not know the account.
         """
-        seen: set[str] = set()
-        longest = 0
-        for number in range(1, MAX_PAGES + 1):
+
+        def read(number: int) -> QueuePage:
+            path = f"/queues?{urlencode({'page': number, 'per_page': PAGE_SIZE})}"
             try:
-                path = f"/queues?{urlencode({'page': number, 'per_page': PAGE_SIZE})}"
-                page = self._call("GET", path, responses.queues, deadline, retried=retried)
+                return self._call("GET", path, responses.queues, deadline, retried=retried)
             except (NotFound, Refused) as error:
                 raise AccessDenied(
                     f"Cloudflare knows no account {self._account!r} for this token ({error}): "
@@ -109,13 +108,8 @@ class Client:
                     status=error.status,
                     code=error.code,
                 ) from None
-            fresh = [queue for queue in page.queues if queue["queue_id"] not in seen]
-            seen.update(queue["queue_id"] for queue in fresh)
-            yield from fresh
-            longest = max(longest, len(page.queues))
-            # A server that ignores paging repeats its page, which brings nothing fresh.
-            if not fresh or page.is_last(number, len(seen), longest):
-                return
+
+        return walk(read)
 
     def named_queues(self, queue_name: str, deadline: float) -> list[dict[str, Any]] | None:
         """Return the queue of this name, if there is one, in a list.
@@ -200,15 +194,15 @@ class Client:
     ) -> Backlog | None:
         """Publish up to 100 messages, of 256 KB together, to a queue: all of them or none.
 
-        Each is its text and its delay in seconds (0 to 43,200; none: the queue's own). `paid` tells
-        that the caller has taken the call from the rate limiter. Returns what the queue holds then,
-        if the response says so.
+        Each is its text and its delay in seconds (0 to 43,200; none: the queue's own), which is
+        made as short as Cloudflare wants it. `paid` tells that the caller has taken the call from
+        the rate limiter. Returns what the queue holds then, if the response says so.
         """
-        messages: list[dict[str, Any]] = []
-        for text, delay in texts:
-            message = {"body": text, "content_type": "text"}
-            messages.append(message if delay is None else {**message, "delay_seconds": delay})
-        return self.put(queue_id, messages, deadline, paid=paid)
+
+        def put(most: float) -> Backlog | None:
+            return self.put(queue_id, text_messages(texts, most), deadline, paid=paid)
+
+        return self._delays.keep(put, max((delay or 0 for _, delay in texts), default=0))
 
     def put(
         self,
@@ -248,16 +242,19 @@ class Client:
 
         Returns Cloudflare's warnings by lease id. Not retried: the `Acknowledger` does that.
         """
-        body = {
-            "acks": [{"lease_id": lease} for lease in acks],
-            "retries": [
-                {"lease_id": lease, "delay_seconds": round(delay)} for lease, delay in retries
-            ],
-        }
         path = f"/queues/{queue_id}/messages/ack"
-        return self._call(
-            "POST", path, responses.warnings, deadline, body, metered=False, retried=False
-        )
+
+        def end(most: float) -> dict[str, str]:
+            delays = [(lease, min(round(delay), most)) for lease, delay in retries]
+            body = {
+                "acks": [{"lease_id": lease} for lease in acks],
+                "retries": [{"lease_id": id_, "delay_seconds": delay} for id_, delay in delays],
+            }
+            return self._call(
+                "POST", path, responses.warnings, deadline, body, metered=False, retried=False
+            )
+
+        return self._delays.keep(end, max((delay for _, delay in retries), default=0))
 
     def peek(self, queue_id: str, count: int, deadline: float) -> list[dict[str, Any]]:
         """Return up to `count` (1 to 100) waiting messages, without a lease on them.

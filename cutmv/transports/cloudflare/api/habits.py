@@ -1,11 +1,24 @@
-"""What pulls show of Cloudflare's ways, where they are not certain."""
+"""What calls show of Cloudflare's ways, where they are not certain."""
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
 from cutmv.transports.cloudflare.api.responses import Pulled
+from cutmv.transports.cloudflare.errors import Refused
+
+logger = logging.getLogger(__name__)
 
 #: Pulls after which it is believed that backlogs count what can't be pulled yet.
 ENOUGH_COUNTS = 3
+
+#: Seconds of a delay that Cloudflare surely takes, and by what a refused one is divided.
+SURE_DELAY, SHORTER = 10, 4
+
+T = TypeVar("T")
 
 
 class PullHabits:
@@ -32,3 +45,38 @@ class PullHabits:
         Cloudflare is believed to do so. This is false until pulls have shown it.
         """
         return self._unready_counts >= ENOUGH_COUNTS
+
+
+class DelayLimit:
+    """The longest delay that Cloudflare takes, as far as calls have shown it.
+
+    A message that comes before it is due is delayed again, so a shorter delay loses nothing.
+    Threads share it.
+    """
+
+    def __init__(self) -> None:
+        self._most = math.inf  # seconds; a whole number otherwise
+
+    def keep(self, call: Callable[[float], T], longest: float) -> T:
+        """Make a call with delays of up to `longest` seconds.
+
+        `call` receives what none of its delays may exceed. If Cloudflare refuses the call, it is
+        made again with short delays; if it takes that, the delay was too long, and is shorter in
+        later calls. Raises what `call` raises.
+        """
+        asked = min(self._most, longest)
+        try:
+            return call(self._most)
+        except Refused as refusal:
+            if asked <= SURE_DELAY:
+                raise
+            answer = call(SURE_DELAY)
+            self._most = min(self._most, max(SURE_DELAY, int(asked) // SHORTER))
+            logger.warning(
+                "cloudflare: a delay of %.0f s is refused (%s): delays are of %d s at most now, "
+                "and a message is delayed again until it is due",
+                asked,
+                refusal,
+                self._most,
+            )
+            return answer

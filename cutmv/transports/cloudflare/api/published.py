@@ -1,12 +1,22 @@
-"""Reads the response to a publish, which may say what the queue holds now."""
+"""What a publish sends, and its response, which may say what the queue holds now."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cutmv.transports.cloudflare.api import responses
 from cutmv.transports.cloudflare.api.responses import Backlog
 from cutmv.transports.cloudflare.errors import ServerFault
+
+
+def text_messages(texts: Sequence[tuple[str, int | None]], longest: float) -> list[dict[str, Any]]:
+    """Return messages in the API's form: each is a text and its delay, of `longest` s at most."""
+    return [
+        {"body": text, "content_type": "text"}
+        | ({} if delay is None else {"delay_seconds": min(delay, longest)})
+        for text, delay in texts
+    ]
 
 
 def published(document: dict[str, Any]) -> Backlog | None:

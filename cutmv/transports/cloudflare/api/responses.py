@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from cutmv.transports.cloudflare.api.listing import Document, QueuePage
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     CloudflareError,
@@ -45,8 +46,6 @@ _DIGITS = re.compile(r"[0-9]{1,15}")
 #: A queue's id, which becomes part of addresses.
 _QUEUE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
-Document = dict[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
@@ -63,33 +62,6 @@ class Pulled:
 
     messages: list[Document]
     backlog: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class QueuePage:
-    """A page of the list of queues.
-
-    `total_pages` and `total_count` are how many pages and queues there are, if the response says
-    so.
-    """
-
-    queues: list[Document]
-    total_pages: int | None = None
-    total_count: int | None = None
-
-    def is_last(self, number: int, seen: int, longest: int) -> bool:
-        """Return whether no page follows this one, the `number`-th.
-
-        The pages so far have held `seen` queues, and the longest of them `longest`. A server may
-        make shorter pages than it was asked for, and what it tells may be missing or wrong: another
-        page is asked for unless both agree that there is none, or this page is shorter than one
-        before. The page after the last is empty, and a wrong guess costs that call.
-        """
-        if number < (self.total_pages or 0) or seen < (self.total_count or 0):
-            return False
-        if self.total_pages is not None and self.total_count is not None:
-            return True
-        return len(self.queues) < longest
 
 
 def envelope(response: httpx.Response, account: str) -> Document:

@@ -303,7 +303,6 @@ class QueueDirectory:
         self._queues, self._bindings = {queue.name: queue for queue in listed}, bindings
         self.revision = object()
         self._listed_at = time.monotonic()
-
         self._missed_at.clear()
 
     def _look_up(self, queue_name: str, deadline: float) -> None:
@@ -332,10 +331,11 @@ class QueueDirectory:
         try:
             return Queue.read(self._client.create_queue(queue_name, deadline))
         except Refused:
-            # Most likely another process created it first.
-            self._look_up(queue_name, deadline)
-            if queue_name in self._queues:
-                return self._queues[queue_name]
+            self._look_up(queue_name, deadline)  # most likely another process created it first
+            if queue_name not in self._queues:
+                self._list(deadline)  # the search by name may not find all
+            if found := self._queues.get(queue_name):
+                return found
             raise
 
     def _add_consumer(self, queue: Queue, deadline: float) -> Queue:
