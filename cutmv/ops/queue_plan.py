@@ -12,7 +12,7 @@ from typing import Any
 from cutmv.ops.plan import ApiSettings, Item, LeftAlone, compared
 from cutmv.transports.cloudflare.admin import deadline
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.errors import Refused
+from cutmv.transports.cloudflare.errors import Conflict, Refused
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import (
     DEAD_LETTER_RETENTION,
@@ -136,7 +136,7 @@ class QueuePlanner:
     def _made(self, name: str) -> Found:
         try:
             return self._client.create_queue(name, deadline())
-        except Refused:
+        except (Refused, Conflict):
             # Another has made it meanwhile; or we have, and the answer was lost.
             for queue in self._client.list_queues(deadline()):
                 if queue["queue_name"] == name:
@@ -156,7 +156,7 @@ class QueuePlanner:
         if found is None:
             try:
                 self._client.create_consumer(queue_id, want, deadline())
-            except Refused:
+            except (Refused, Conflict):
                 # As above; the next run compares the consumer that is there.
                 if not self._client.list_consumers(queue_id, deadline()):
                     raise

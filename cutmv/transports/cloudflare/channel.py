@@ -82,7 +82,7 @@ class Channel(QueueChannel):
         except PublishFailed as error:
             if not transport.fails_over:
                 raise
-            raise FailedOver(str(error), status=error.status, code=error.code) from None
+            raise FailedOver(str(error), cause=error) from None
 
     def create_publish_batch(self, max_size: int) -> ProducerBatch:
         """Return the batch that `kombu.Producer.batch` fills, to publish it by few calls."""

@@ -7,8 +7,9 @@
     │   ├── Unreachable             no response: DNS, refused, timed out, dropped
     │   ├── AccessDenied            wrong token, wrong account, missing permission
     │   ├── Throttled               429, or the process's own rate limit is used up
-    │   ├── ServerFault             5xx, or a response that is none of the API's
-    │   ├── NotFound                404: the queue is gone
+    │   ├── ServerFault             408, 425, 5xx, or a response that is none of the API's
+    │   ├── Conflict                409: another call is in the way
+    │   ├── NotFound                404, with a code of Cloudflare's: the queue is gone
     │   ├── Refused                 any other 4xx: asking again would change nothing
     │   ├── ThreadBroken            a thread of the connection does not recover by itself
     │   ├── QueueMissing            the queue does not exist and may not be created
@@ -45,28 +46,35 @@ class CloudflareError(OperationalError):
     """Cloudflare, or the network to it, failed.
 
     ``status`` is the HTTP status (0 without a response), ``code`` Cloudflare's error code (0
-    when it gave none), ``retry_after`` the seconds it asked to wait (``None``: not said).
+    when it gave none), ``retry_after`` the seconds it asked to wait (``None``: not said). An error
+    with a ``cause`` has its status and code, and passes as it does.
     """
 
-    #: Whether the same call may succeed later.
+    #: Whether the same call may be accepted later. Nothing else decides what is tried again.
     passing = False
 
     def __init__(
-        self, line: str, *, status: int = 0, code: int = 0, retry_after: float | None = None
+        self,
+        line: str,
+        *,
+        status: int = 0,
+        code: int = 0,
+        retry_after: float | None = None,
+        cause: CloudflareError | None = None,
     ) -> None:
         super().__init__(line)
-        self.status = status
-        self.code = code
+        self.status: int = cause.status if cause else status
+        self.code: int = cause.code if cause else code
         self.retry_after = retry_after
+        if cause:
+            self.passing = cause.passing
 
     def again(self, more: str = "") -> CloudflareError:
         """Return a copy to raise in another thread: sharing one error would mix tracebacks.
 
         `more` is added to its text.
         """
-        return type(self)(
-            str(self) + more, status=self.status, code=self.code, retry_after=self.retry_after
-        )
+        return type(self)(str(self) + more, retry_after=self.retry_after, cause=self)
 
 
 class Unreachable(CloudflareError):
@@ -86,7 +94,7 @@ class Throttled(CloudflareError):
 
 
 class ServerFault(CloudflareError):
-    """Cloudflare answered 5xx, or with a response that is none of the API's."""
+    """Cloudflare could not answer, or what answered is not its API."""
 
     passing = True
 
@@ -99,6 +107,12 @@ class Refused(CloudflareError):
     """Cloudflare refused the call because of its content."""
 
 
+class Conflict(CloudflareError):
+    """Another call is in the way, or what the call would create is there."""
+
+    passing = True
+
+
 class QueueMissing(CloudflareError):
     """The queue, or its pull consumer, does not exist and may not be created."""
 
@@ -109,6 +123,8 @@ class ThreadBroken(CloudflareError):
 
 class PublishFailed(CloudflareError):
     """Messages may not have been accepted; the error's text says why."""
+
+    passing = True  # unless its cause does not pass
 
 
 class FailedOver(PublishFailed, Unreachable):
@@ -126,11 +142,9 @@ class BatchFailed(PublishFailed):
     @classmethod
     def naming(cls, unsent: Sequence[str], cause: BaseException | None) -> BatchFailed:
         """Return the error for these messages, with the text of `cause`."""
-        known = cause if isinstance(cause, CloudflareError) else None
         error = cls(
             cls.line(unsent) + (f": {cause or type(cause).__name__}" if cause else ""),
-            status=known.status if known else 0,
-            code=known.code if known else 0,
+            cause=cause if isinstance(cause, CloudflareError) else None,
         )
         error.unsent = tuple(unsent)
         return error
@@ -183,7 +197,30 @@ class ObjectMissing(ObjectStoreError):
 FOR_PEOPLE = (ConfigurationError, QueueNameError, QueueMissing)
 
 #: Errors from which Celery and kombu recover by connecting again.
-CONNECTION_ERRORS = (Unreachable, AccessDenied, Throttled, ServerFault, NotFound, ThreadBroken)
+CONNECTION_ERRORS = (
+    Unreachable,
+    AccessDenied,
+    Throttled,
+    ServerFault,
+    Conflict,
+    NotFound,
+    ThreadBroken,
+)
+
+
+def failure_type(status: int, *, own: bool) -> type[CloudflareError]:
+    """Return the type of the error for a response of this status that is no success.
+
+    `own` is false where the response is none that the server called would write: a proxy's page,
+    say, which tells nothing about the call.
+    """
+    if status == 429:
+        return Throttled
+    if status == 409:
+        return Conflict
+    if not (own and 400 <= status < 500) or status in (408, 425):
+        return ServerFault
+    return {401: AccessDenied, 403: AccessDenied, 404: NotFound}.get(status, Refused)
 
 
 def extra_missing(what: str, extra: str) -> ConfigurationError:

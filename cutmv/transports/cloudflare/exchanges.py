@@ -13,7 +13,7 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 
 from cutmv.transports.cloudflare.consumer import Poller, PushConsumer, ReadyQueue, Recipient
-from cutmv.transports.cloudflare.errors import ConfigurationError
+from cutmv.transports.cloudflare.errors import ConfigurationError, Unreachable
 from cutmv.transports.cloudflare.fanout import TableRow
 from cutmv.transports.cloudflare.queues import Binding
 from cutmv.transports.cloudflare.session import Session
@@ -63,8 +63,15 @@ class ExchangeChannel(virtual.Channel):
 
     @property
     def session(self) -> Session:
-        """This process's session with the account."""
-        return self.connection.session
+        """This process's session with the account.
+
+        Raises `Unreachable` once the channel is closed. kombu goes on to use one that a declaration
+        closed, when this met an error within a publish; at this error it takes its new channel.
+        """
+        transport: Connection | None = self.connection
+        if transport is None:
+            raise Unreachable("the channel is closed, since its connection met an error")
+        return transport.session
 
     # Exchanges.
 

@@ -93,6 +93,16 @@ def test_a_first_consumption_survives_a_fault_in_each_of_its_calls(
             assert _fired(emulator) == 1, route
 
 
+def test_refusals_that_may_pass_are_waited_out(emulator: EmulatorProcess) -> None:
+    for route in ("list", "create", "create_consumer", "batch"):
+        for status in (404, 408, 409, 425):
+            emulator.reset()
+            emulator.faults({"route": route, "kind": "refused", "status": status, "count": 1})
+            _publish(emulator, publish_timeout=5.0)
+            assert _fired(emulator) == 1, (route, status)
+            assert emulator.stats()["messages"]["work"] == 1, (route, status)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("route", ["list", "create", "edit", "create_consumer", "batch"])
 def test_five_faults_in_a_row_are_waited_out(emulator: EmulatorProcess, route: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
+    Conflict,
     NotFound,
     Refused,
     ServerFault,
@@ -131,8 +132,7 @@ def test_one_bad_lease_voids_no_other_of_its_call(cloud: Cloud, bad: int) -> Non
 @pytest.mark.parametrize(
     "error",
     [
-        *(Refused("later", status=status) for status in (408, 409, 425)),
-        NotFound("a proxy's page", status=404),
+        Conflict("later", status=409),
         Unreachable("dropped"),
         ServerFault("broken", status=503, retry_after=0.1),
         RuntimeError("that nobody expected"),

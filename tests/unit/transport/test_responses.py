@@ -22,7 +22,9 @@ from cutmv.transports.cloudflare.api.responses import Pulled
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     CloudflareError,
+    Conflict,
     NotFound,
+    PublishFailed,
     Refused,
     ServerFault,
     Throttled,
@@ -260,7 +262,10 @@ def test_a_call_whose_caller_has_a_rhythm_is_not_made_again(
         (302, ServerFault),
         (400, Refused),
         (401, AccessDenied),
-        (404, NotFound),
+        (404, ServerFault),
+        (408, ServerFault),
+        (409, Conflict),
+        (425, ServerFault),
         (429, Throttled),
         (500, ServerFault),
     ],
@@ -273,6 +278,48 @@ def test_what_is_no_list_of_errors_leaves_the_status_to_say_what_failed(
         once(client, "purge")
     assert type(caught.value) is kind
     assert (caught.value.status, caught.value.code) == (status, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "passing"),
+    [
+        *((status, 0, True) for status in (404, 408, 409, 425, 429, 500, 502, 503, 504, 520)),
+        *((status, 15000, True) for status in (408, 409, 425, 429, 500)),
+        (404, 10104, False),
+        (404, 7003, False),
+        (500, 10104, False),
+        *((status, code, False) for status in (400, 401, 403, 405, 413) for code in (0, 10207)),
+    ],
+)
+def test_an_error_tells_whether_the_same_call_may_be_accepted_later(
+    server: Server, client: Client, status: int, code: int, passing: bool
+) -> None:
+    server.say({"success": False, "errors": [{"code": code, "message": "no"}]}, status=status)
+    with pytest.raises(CloudflareError) as caught:
+        once(client, "pull")
+    assert caught.value.passing is passing
+    assert PublishFailed("not sent", cause=caught.value).passing is passing
+    assert caught.value.again().passing is passing
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 405, 407, 413, 418, 502])
+@pytest.mark.parametrize("body", [b"<html>", b'{"error": "by a proxy"}', b""])
+def test_a_page_of_a_proxy_passes(server: Server, client: Client, status: int, body: bytes) -> None:
+    server.say_bytes(body, status=status)
+    with pytest.raises(ServerFault) as caught:
+        once(client, "pull")
+    assert caught.value.passing
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize("call", ["create_queue", "create_consumer"])
+def test_what_another_call_may_have_created_is_told_at_once(
+    server: Server, client: Client, call: str
+) -> None:
+    server.say({"success": False, "errors": [{"code": 1, "message": "taken"}]}, status=409)
+    with pytest.raises(Conflict):
+        CALLS[call](client, time.monotonic() + 20)
+    assert server.calls == 1
 
 
 def test_the_first_error_that_is_one_counts(server: Server, client: Client) -> None:

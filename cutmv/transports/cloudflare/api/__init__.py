@@ -1,9 +1,10 @@
 """The Queues REST API: calls, responses, and the account's limit of calls.
 
-`client` makes the calls, `responses` and `published` read their responses, `listing` walks through
-the pages of the list of queues, `rate_limit` keeps calls within the account's limit and those that
-`told_limits` reads from headers, `habits` learns from calls what is not certain of Cloudflare,
-`http` makes one HTTP exchange, `credentials` holds the account and its token.
+`client` makes the calls, `failures` tells which have failed, and how, `responses` and `published`
+read the other responses, `listing` walks through the pages of the list of queues, `rate_limit`
+keeps calls within the account's limit and those that `told_limits` reads from headers, `habits`
+learns from calls what is not certain of Cloudflare, `http` makes one HTTP exchange, `credentials`
+holds the account and its token.
 Imports `errors`, `options` and `runtime`.
 """
 

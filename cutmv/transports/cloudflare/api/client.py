@@ -10,14 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import httpx
 
 from cutmv.transports.cloudflare.api import responses
 from cutmv.transports.cloudflare.api.credentials import VERIFY_USER, Credentials
+from cutmv.transports.cloudflare.api.failures import envelope
 from cutmv.transports.cloudflare.api.habits import DelayLimit, PullHabits
-from cutmv.transports.cloudflare.api.http import dump, exchange, proxy_of
+from cutmv.transports.cloudflare.api.http import address_of, dump, exchange, proxy_of
 from cutmv.transports.cloudflare.api.listing import QueuePage, walk
 from cutmv.transports.cloudflare.api.published import published, text_messages
 from cutmv.transports.cloudflare.api.rate_limit import RateLimiter
@@ -25,6 +26,7 @@ from cutmv.transports.cloudflare.api.responses import Backlog, Pulled
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     CloudflareError,
+    Conflict,
     NotFound,
     Refused,
 )
@@ -50,8 +52,8 @@ class Client:
     """Calls the Queues API of one account. Threads share it; its owner closes it.
 
     Every method takes `deadline`, a `time.monotonic` instant after which it gives up, and raises a
-    subclass of `errors.CloudflareError`. Calls are retried until then on 429, 5xx and dropped
-    connections, except `pull` and `end_leases`, whose callers retry by themselves.
+    subclass of `errors.CloudflareError`. After an error that passes, a call is retried until then,
+    except `pull` and `end_leases`, whose callers retry by themselves.
     """
 
     def __init__(self, credentials: Credentials, options: Options) -> None:
@@ -105,8 +107,7 @@ class Client:
                 raise AccessDenied(
                     f"Cloudflare knows no account {self._account!r} for this token ({error}): "
                     f"check CLOUDFLARE_ACCOUNT_ID or the broker URL",
-                    status=error.status,
-                    code=error.code,
+                    cause=error,
                 ) from None
 
         return walk(read)
@@ -131,8 +132,9 @@ class Client:
         return named
 
     def create_queue(self, queue_name: str, deadline: float) -> dict[str, Any]:
-        """Create a queue and return it."""
-        return self._call("POST", "/queues", responses.queue, deadline, {"queue_name": queue_name})
+        """Create a queue and return it; raises `Conflict` at once, since there may be one."""
+        body = {"queue_name": queue_name}
+        return self._call("POST", "/queues", responses.queue, deadline, body, creates=True)
 
     def retain(self, queue_id: str, seconds: int, deadline: float) -> None:
         """Have a queue's messages deleted after `seconds` (60 to 14 days)."""
@@ -150,9 +152,9 @@ class Client:
     def create_consumer(
         self, queue_id: str, consumer: Mapping[str, Any], deadline: float
     ) -> str | None:
-        """Add a consumer to a queue; return its id, if the response says so."""
+        """Add a consumer, as `create_queue` does; return its id, if the response says so."""
         path = f"/queues/{queue_id}/consumers"
-        return self._call("POST", path, responses.consumer_id, deadline, consumer)
+        return self._call("POST", path, responses.consumer_id, deadline, consumer, creates=True)
 
     def delete_consumer(self, queue_id: str, consumer_id: str, deadline: float) -> None:
         """Remove a consumer from a queue, whose messages stay."""
@@ -285,11 +287,13 @@ class Client:
         metered: bool = True,
         retried: bool = True,
         paid: bool = False,
+        creates: bool = False,
     ) -> T:
         """Make a call and return what `read` returns for its response.
 
         `metered` calls wait for the rate limiter, unless the caller has `paid` for the first
-        attempt; `retried` calls are made again until `deadline`.
+        attempt; `retried` calls are made again until `deadline`. One that `creates` something is
+        not made again after a `Conflict`.
         """
         content = b"" if body is None else dump(body)
         attempt = 0
@@ -305,7 +309,8 @@ class Client:
                     pause += error.retry_after
                     if metered:
                         self.rate_limiter.close_for(error.retry_after)
-                if not (retried and error.passing) or time.monotonic() + pause >= deadline:
+                again = retried and error.passing and not (creates and isinstance(error, Conflict))
+                if not again or time.monotonic() + pause >= deadline:
                     raise
             else:
                 self.succeeded_at = time.monotonic()
@@ -321,9 +326,7 @@ class Client:
         timeout = max(0.05, min(self._timeout, deadline - time.monotonic()))
         connect = min(timeout, CONNECT_TIMEOUT)
         limits = {"connect": connect, "pool": timeout, "read": timeout, "write": timeout}
-        address = urlsplit(self._base)
-        port = f":{address.port}" if address.port else ""  # leaves out a password in the address
-        whom = f"Cloudflare's API at {address.scheme}://{address.hostname}{port}"
+        whom = f"Cloudflare's API at {address_of(self._base)}"
 
         def send(token: str) -> httpx.Response:
             headers = {
@@ -344,4 +347,4 @@ class Client:
             if self.token != token:
                 response = send(self.token)
         self.rate_limiter.learn(response.headers)
-        return responses.envelope(response, self._account)
+        return envelope(response, self._account)

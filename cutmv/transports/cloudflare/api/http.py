@@ -44,6 +44,12 @@ def dump(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, separators=(",", ":")).encode()
 
 
+def address_of(url: str) -> str:
+    """Return a URL's server for people, without the password that it may hold."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+
 def proxy_of(url: str) -> str | None:
     """Return the proxy that the environment names for `url`."""
     parts = urlsplit(url)

@@ -1,41 +1,22 @@
-"""Reads the responses of the Queues API, and raises an error for a failed or malformed one.
+"""Reads the documents with which the Queues API answers, and raises an error for a malformed one.
 
-JSON that does not answer the call, from a proxy or a broken release, is a `ServerFault`: the call
-is retried as in an outage. Only a pull accepts the well-formed part of a response that is partly
+JSON that does not answer the call, of a broken release, say, is a `ServerFault`: the call is
+retried as in an outage. Only a pull accepts the well-formed part of a response that is partly
 malformed, since the messages left out are leased, and come back by themselves.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 from cutmv.transports.cloudflare.api.listing import Document, QueuePage
-from cutmv.transports.cloudflare.errors import (
-    AccessDenied,
-    CloudflareError,
-    NotFound,
-    Refused,
-    ServerFault,
-    Throttled,
-)
+from cutmv.transports.cloudflare.errors import ServerFault
 
 logger = logging.getLogger(__name__)
-
-#: Cloudflare's codes for a token that is wrong or lacks a permission.
-ACCESS_CODES = frozenset({9109, 10000, 10001, 10106})
-
-#: Cloudflare's code for a queue that does not exist (any more).
-QUEUE_NOT_FOUND = 10104
-
-#: Seconds of ``Retry-After`` that are obeyed at most; Cloudflare's windows last 5 minutes.
-RETRY_AFTER_MAX = 3600.0
 
 #: The largest number accepted in a response: no time or count is larger.
 NUMBER_MAX = 2**53
@@ -64,18 +45,6 @@ class Pulled:
     backlog: int | None
 
 
-def envelope(response: httpx.Response, account: str) -> Document:
-    """Return the JSON document of a call that succeeded; raise the error of one that failed."""
-    try:
-        document = json.loads(response.content)
-    except (ValueError, RecursionError):
-        document = None
-    document = document if isinstance(document, dict) else {}
-    if document.get("success") is not True or response.status_code >= 400:
-        raise _error(response, document, account)
-    return document
-
-
 def nothing(document: Document) -> None:
     """Read the response to a call of which only the success counts."""
     if not isinstance(document.get("result"), dict | None):
@@ -97,7 +66,7 @@ def queues(document: Document) -> QueuePage:
     told = {name: (info or {}).get(name) for name in ("total_pages", "total_count")}
     return QueuePage(
         [_checked_queue(each) for each in _items(document)],
-        **{name: int(value) for name, value in told.items() if value and _is_number(value)},
+        **{name: int(value) for name, value in told.items() if value and is_number(value)},
     )
 
 
@@ -122,7 +91,7 @@ def backlog(document: Document) -> Backlog:
     """Read a queue's metrics. The count must be there, since an empty queue may be deleted."""
     metrics = _object(document)
     size, oldest = metrics.get("backlog_bytes"), metrics.get("oldest_message_timestamp_ms")
-    if not (_is_number(metrics.get("backlog_count")) and _is_number(size, oldest, none=True)):
+    if not (is_number(metrics.get("backlog_count")) and is_number(size, oldest, none=True)):
         raise _wrong("its metrics are no numbers")
     return Backlog(int(metrics["backlog_count"]), int(size or 0), (oldest or 0) / 1000 or None)
 
@@ -158,7 +127,7 @@ def peeked(document: Document) -> list[Document]:
     """Read the messages of a peek; raise where one is malformed, since a peek can be repeated."""
     entries = _messages(document)
     if not all(
-        _is_message(entry, "ref") and _is_number(entry.get("timestamp_ms"), none=True)
+        _is_message(entry, "ref") and is_number(entry.get("timestamp_ms"), none=True)
         for entry in entries
     ):
         raise _wrong("a message of it is none")
@@ -249,7 +218,7 @@ def _holds_number(settings: Any, key: str) -> bool:
     """Return whether `settings` is null, or an object in which `key` is a number or missing."""
     if not isinstance(settings, dict):
         return settings is None
-    return _is_number(settings.get(key), none=True)
+    return is_number(settings.get(key), none=True)
 
 
 def _is_name(value: Any) -> bool:
@@ -260,10 +229,10 @@ def _number(value: Any) -> float | None:
     """Return a number that may be told as text; none for anything else."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
-    return value if _is_number(value) else None
+    return value if is_number(value) else None
 
 
-def _is_number(*values: Any, none: bool = False) -> bool:
+def is_number(*values: Any, none: bool = False) -> bool:
     """Return whether values are numbers up to `NUMBER_MAX`; with `none`, null passes, too."""
     return all(
         (none and value is None)
@@ -274,49 +243,3 @@ def _is_number(*values: Any, none: bool = False) -> bool:
         )
         for value in values
     )
-
-
-def _error(response: httpx.Response, document: Document, account: str) -> CloudflareError:
-    """Return the error to raise for a response that is no success."""
-    status = response.status_code
-    errors = document.get("errors")
-    objects = (
-        [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
-    )
-    first: Document = objects[0] if objects else {}
-    code = int(first["code"]) if _is_number(first.get("code")) else 0
-    told = first["message"] if isinstance(first.get("message"), str) else ""
-    said = " ".join((told or response.reason_phrase or "no reason").split())
-    detail = f"HTTP {status}, code {code}: {said}" if code else f"HTTP {status}: {said}"
-    if status == 429:
-        return Throttled(
-            f"Cloudflare asks to slow down ({detail})",
-            status=status,
-            code=code,
-            retry_after=_retry_after(response.headers),
-        )
-    if status in (401, 403) or code in ACCESS_CODES:
-        return AccessDenied(
-            f"Cloudflare refused the API token for account {account!r} ({detail}): check "
-            f"CLOUDFLARE_API_TOKEN or the broker URL; it needs the permission Queues: Edit",
-            status=status,
-            code=code,
-        )
-    if status == 404 or code == QUEUE_NOT_FOUND:
-        return NotFound(f"Cloudflare found nothing there ({detail})", status=status, code=code)
-    if 400 <= status < 500:
-        return Refused(f"Cloudflare refused the call ({detail})", status=status, code=code)
-    return ServerFault(
-        f"Cloudflare failed to answer ({detail})",
-        status=status,
-        code=code,
-        retry_after=_retry_after(response.headers),
-    )
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read ``Retry-After`` in seconds; Cloudflare sends no dates."""
-    try:
-        return max(0.0, min(RETRY_AFTER_MAX, float(headers["retry-after"])))
-    except (KeyError, ValueError):
-        return None

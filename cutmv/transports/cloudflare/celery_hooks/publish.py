@@ -21,7 +21,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Protocol
 
-from cutmv.transports.cloudflare.errors import CloudflareError, QueueMissing
+from cutmv.transports.cloudflare.errors import CloudflareError
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def _keep_retried(module: Any) -> None:
                 error = reject.reason
                 if not isinstance(error, CloudflareError):
                     raise
-                now, final = time.monotonic(), _is_final(error)
+                now, final = time.monotonic(), not error.passing
                 if self.acks_late and (final or now - started >= RETRY_PATIENCE):
                     raise rejected(error, requeue=True) from error
                 if final:
@@ -154,11 +154,6 @@ def _at_once(function: Callable[..., Any]) -> Callable[..., Any]:
             current.reset(token)
 
     return at_once
-
-
-def _is_final(error: CloudflareError) -> bool:
-    """Return whether publishing again would fail again, without an outage."""
-    return isinstance(error, QueueMissing) or (400 <= error.status < 500 and error.status != 429)
 
 
 _CHANGES: dict[str, Callable[[Any], None]] = {

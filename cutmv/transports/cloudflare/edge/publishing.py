@@ -16,13 +16,7 @@ import httpx
 
 from cutmv.transports.cloudflare.api import exchange
 from cutmv.transports.cloudflare.edge import signature
-from cutmv.transports.cloudflare.errors import (
-    AccessDenied,
-    CloudflareError,
-    NotFound,
-    Refused,
-    ServerFault,
-)
+from cutmv.transports.cloudflare.errors import CloudflareError, ServerFault, failure_type
 
 #: Seconds the Worker has to answer; the rest of a publish's time is left to the REST API.
 PUBLISH_TIMEOUT = 2.0
@@ -99,9 +93,8 @@ def _error(response: httpx.Response) -> CloudflareError:
     """Return the error to raise for the Worker's problem+json."""
     status = response.status_code
     try:
-        detail = " ".join(str(json.loads(response.content)["detail"]).split())
+        detail, own = " ".join(str(json.loads(response.content)["detail"]).split()), True
     except (ValueError, TypeError, KeyError):
-        detail = response.reason_phrase
+        detail, own = response.reason_phrase, False
     line = f"the edge Worker answered HTTP {status}: {detail}"
-    kinds = {400: Refused, 401: AccessDenied, 404: NotFound, 413: Refused}
-    return kinds.get(status, ServerFault)(line, status=status)
+    return failure_type(status, own=own)(line, status=status)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Refused
+from cutmv.transports.cloudflare.errors import CloudflareError, Refused
 from cutmv.transports.cloudflare.leases.callers import Callers
 from cutmv.transports.cloudflare.leases.delivery import Delivery
 from cutmv.transports.cloudflare.runtime import (
@@ -34,12 +34,6 @@ PAUSE_MAX = 10.0
 
 #: Seconds after which a call that has not returned counts as troubled.
 SLOW_AFTER = 2.0
-
-#: Statuses of refusals that may pass: the same call may be accepted later.
-PASSING_REFUSALS = frozenset({408, 409, 425})
-
-#: Cloudflare's code for a queue that does not exist (any more).
-QUEUE_NOT_FOUND = 10104
 
 #: The shortest linger (s) during which the thread need not look at each ending.
 SHORTEST_LINGER = 0.01
@@ -291,7 +285,7 @@ class AckBatcher:
                 logger.info("cloudflare: acks are accepted again")
             lane.failures = 0
             self._accept(endings, answer)
-        elif not _is_final(answer):
+        elif getattr(answer, "passing", True):  # also an error that nobody expected
             lane.failures += 1
             lane.again.appendleft(endings)
             if lane.failures == 1:
@@ -336,10 +330,3 @@ class AckBatcher:
         self._on_trouble([each.delivery for each in endings if each.delay is None])
         for ending in endings:
             self._on_settled(ending.delivery)
-
-
-def _is_final(error: Exception) -> bool:
-    """Return whether Cloudflare will not accept the same call later."""
-    if isinstance(error, NotFound):  # any other 404 may be a proxy's
-        return error.code == QUEUE_NOT_FOUND
-    return isinstance(error, Refused) and error.status not in PASSING_REFUSALS

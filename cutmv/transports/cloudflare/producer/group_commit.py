@@ -207,11 +207,7 @@ class Publisher:
             self._sender.publish(queue, texts, deadline)
 
     def _failure(self, why: str, cause: CloudflareError | None = None) -> PublishFailed:
-        return PublishFailed(
-            f"publishing to queue {self._name!r} failed: {why}",
-            status=cause.status if cause else 0,
-            code=cause.code if cause else 0,
-        )
+        return PublishFailed(f"publishing to queue {self._name!r} failed: {why}", cause=cause)
 
 
 class Publishers:

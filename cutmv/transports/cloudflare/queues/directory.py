@@ -13,6 +13,7 @@ from dataclasses import replace
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
+    Conflict,
     NotFound,
     QueueNameError,
     Refused,
@@ -37,8 +38,9 @@ MISSING_BELIEVED = 5.0
 #: Names known to be missing that are kept at most.
 MAX_MISSED = 1_000
 
-#: Seconds a declaration may take: at most a list, two queues and a consumer, each retried.
-DECLARE_TIMEOUT = 10.0
+#: Seconds a declaration may take (a list, two queues and a consumer, each retried), and between two
+#: creations of a queue that another call is in the way of.
+DECLARE_TIMEOUT, CREATE_PAUSE = 10.0, 1.0
 
 
 class QueueDirectory:
@@ -228,8 +230,7 @@ class QueueDirectory:
     def remove_marker(self, queue_name: str, deadline: float) -> None:
         """Delete the queue of this Cloudflare name, if it is known."""
         with self._lock:
-            queue = self._queues.get(queue_name)
-            if queue is None:
+            if (queue := self._queues.get(queue_name)) is None:
                 return
             with contextlib.suppress(NotFound):
                 self._client.delete_queue(queue.queue_id, deadline)
@@ -276,8 +277,7 @@ class QueueDirectory:
 
     def retention(self, binding: TemporaryBinding) -> int:
         """Return the seconds for which a binding queue keeps messages, as last listed."""
-        queue = self._queues.get(binding.name)
-        return queue.retention if queue else BINDING_RETENTION
+        return queue.retention if (queue := self._queues.get(binding.name)) else BINDING_RETENTION
 
     def forget_binding(self, binding: TemporaryBinding) -> None:
         """Forget a binding that is gone."""
@@ -288,16 +288,14 @@ class QueueDirectory:
     def _know(self, queue: Queue) -> None:
         self._queues[queue.name] = queue
         self.revision = object()
-        binding = TemporaryBinding.read(queue.name)
-        if binding is not None:
+        if (binding := TemporaryBinding.read(queue.name)) is not None:
             self._bindings.setdefault(binding.exchange, {})[binding] = queue.queue_id
 
     def _list(self, deadline: float) -> None:
         listed = list(map(Queue.read, self._client.list_queues(deadline)))
         bindings: dict[str, dict[TemporaryBinding, str]] = {}
         for queue in listed:
-            binding = TemporaryBinding.read(queue.name)
-            if binding is not None:
+            if (binding := TemporaryBinding.read(queue.name)) is not None:
                 bindings.setdefault(binding.exchange, {})[binding] = queue.queue_id
         # At once, since other threads read without the lock: half a list lacks bindings.
         self._queues, self._bindings = {queue.name: queue for queue in listed}, bindings
@@ -330,21 +328,23 @@ class QueueDirectory:
     def _make(self, queue_name: str, deadline: float) -> Queue:
         try:
             return Queue.read(self._client.create_queue(queue_name, deadline))
-        except Refused:
+        except (Refused, Conflict) as error:
             self._look_up(queue_name, deadline)  # most likely another process created it first
             if queue_name not in self._queues:
                 self._list(deadline)  # the search by name may not find all
             if found := self._queues.get(queue_name):
                 return found
-            raise
+            if not error.passing or time.monotonic() + CREATE_PAUSE >= deadline:
+                raise
+        time.sleep(CREATE_PAUSE)
+        return self._make(queue_name, deadline)
 
     def _add_consumer(self, queue: Queue, deadline: float) -> Queue:
         return self._pull_consumers.add(
             queue,
             lambda name: name in self._queues or self._create_dead_letter_queue(name, deadline),
             deadline,
-            takes_dead_letters=self._takes_dead_letters(queue.name),
+            takes_dead_letters=any(
+                each.dead_letter_queue == queue.name for each in self._queues.values()
+            ),
         )
-
-    def _takes_dead_letters(self, queue_name: str) -> bool:
-        return any(queue.dead_letter_queue == queue_name for queue in self._queues.values())

@@ -9,6 +9,7 @@ from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
     CloudflareError,
+    Conflict,
     NotFound,
     Refused,
 )
@@ -57,9 +58,11 @@ class PullConsumers:
         except AccessDenied:
             # Raises where the token is refused altogether, and not for changes alone.
             return queue.consumed(self._client.list_consumers(queue.queue_id, deadline))
-        except Refused as error:
+        except (Refused, Conflict) as error:
             # Most likely the queue has a consumer by now.
             found = queue.consumed(self._client.list_consumers(queue.queue_id, deadline))
+            if found.consumer is None and error.passing:
+                raise
             if found.consumer is None:
                 raise without_pull_consumer(queue.name, str(error)) from None
             return found
