@@ -203,3 +203,27 @@ def test_acks_that_were_refused_for_long_survive_a_reconnect(emulator: EmulatorP
         emulator.clear_faults()
         taker.until(lambda: emulator.stats()["messages"]["work"] == 0)
         assert taker.messages == []
+
+
+@pytest.mark.parametrize("ledger", ["none", "file"])
+def test_a_publish_that_was_accepted_twice_is_given_once(
+    emulator: EmulatorProcess, tmp_path: Path, ledger: str
+) -> None:
+    """Cloudflare has two messages then, which one pull brings together, or two pulls in turn."""
+    place = ledger if ledger == "none" else f"file://{tmp_path}/ledger"
+    with connect(emulator, lease_ledger=place) as connection:
+        publish(connection, "before")
+        taker = Taker(connection)
+        taker.until(lambda: taker.messages)
+        emulator.faults({"route": "batch", "kind": "drop_after", "count": 1})
+        publish(connection, "twice")
+        taker.until(lambda: len(taker.messages) == 2)
+        taker.until(lambda: emulator.stats()["deliveries"] == 3)
+        taker.during(0.2)
+        assert [message.payload for message in taker.messages] == ["before", "twice"]
+        assert emulator.stats()["messages"]["work"] == 3
+
+        taker.messages[1].ack()
+        wait_until(lambda: emulator.stats()["messages"]["work"] == 1, 10, "both are gone")
+        taker.messages[0].requeue()
+        taker.until(lambda: len(taker.messages) == 3)

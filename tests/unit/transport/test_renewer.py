@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cutmv.transports.cloudflare.api import Client, Credentials
+from cutmv.transports.cloudflare.leases import finished
 from cutmv.transports.cloudflare.leases.acknowledger import Acknowledger
 from cutmv.transports.cloudflare.leases.delivery import Delivery, Lease
 from cutmv.transports.cloudflare.leases.ledger import Entry, ObjectLedger, Record
@@ -268,7 +269,9 @@ def test_a_note_that_the_ledger_does_not_take_is_made_later(site: Site) -> None:
     assert site.record().entry.state == "done"
 
 
-def test_a_copy_of_what_is_done_here_is_known_until_its_ack_is_accepted(site: Site) -> None:
+def test_a_copy_of_what_is_done_here_is_known_for_a_minute_after_its_ack_is_accepted(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     delivery, copy = site.delivery(), site.delivery()
     assert not site.acks.is_done(copy)
 
@@ -277,6 +280,9 @@ def test_a_copy_of_what_is_done_here_is_known_until_its_ack_is_accepted(site: Si
 
     delivery.accepted = True
     site.acks._finished.settle(delivery)
+    assert site.acks.is_done(copy), "a copy of it may be on its way"
+    assert site.acks._finished.waiting == 0, "without its delivery"
+    monkeypatch.setattr(finished, "clock", lambda: clock() + finished.REMEMBER)
     assert not site.acks.is_done(copy)
 
 

@@ -180,11 +180,14 @@ class Intake:
 
     def _is_known(self, delivery: Delivery) -> bool:
         """Return whether it brings a copy of a message that this process holds, or has done."""
+        if self._acknowledger.adopt(delivery, self._allowed):
+            logger.info("cloudflare: message %s is here; its copy waits", delivery.lease.key)
+            return True
         if self._acknowledger.is_done(delivery):
             logger.info("cloudflare: message %s is done, and its copy removed", delivery.lease.key)
             self._acknowledger.ack(delivery)
             return True
-        return self._acknowledger.adopt(delivery)
+        return False
 
     def _outgrows(self, delivery: Delivery) -> bool:
         """Have a message pulled again whose task may run for longer than its lease."""

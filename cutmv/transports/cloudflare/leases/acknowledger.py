@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -69,7 +70,7 @@ class Acknowledger:
         self._lock = threading.Lock()
         self._opened = False
         self._renewer: LeaseRenewer | None = None
-        self._held: dict[str, Delivery] = {}  # where no ledger extends leases
+        self._held: dict[str, Delivery] = {}  # the one delivery of each message that is here
         self._finished = FinishedMessages()
         self._first_deliveries = FirstDeliveries(lease_seconds)
         self._overran = False
@@ -102,7 +103,11 @@ class Acknowledger:
             ledger = self._open_ledger()
             if ledger is not None:
                 self._renewer = LeaseRenewer(
-                    ledger, self._end_now, self._lease_seconds, self._on_hopeless
+                    ledger,
+                    self._end_now,
+                    self._lease_seconds,
+                    on_lost=self._note_lost,
+                    on_hopeless=self._on_hopeless,
                 )
                 self._renewer.start()
             self._opened = True
@@ -132,21 +137,33 @@ class Acknowledger:
         """
         if self._renewer is not None:
             self._renewer.extend(deliveries, at_once=at_once)
-        else:
-            self._held.update((each.lease.key, each) for each in deliveries)
 
-    def adopt(self, copy: Delivery) -> bool:
-        """Extend the lease of a message that this process holds by the lease of a copy of it.
+    def adopt(self, delivery: Delivery, allowed: int) -> bool:
+        """Have a copy of a message that this process holds end with it; return whether it does.
 
-        The copy comes when the lease has ended and no ledger extends it. Returns whether this
-        process holds the message; then the copy is no delivery any more.
+        The copy was published twice, by a publish whose first answer got lost; or it comes because
+        the lease has ended, and no ledger extends it. Of what this process does not hold, it holds
+        this delivery from now on. Where there is a ledger, it decides about a message that comes
+        again: once the lease has ended, and once half of the `allowed` deliveries are used up.
         """
-        held = self._held.get(copy.lease.key)
-        if held is None or held.ended or held.on_end is not None or copy.on_end is not None:
+        key = delivery.lease.key
+        if delivery.on_end is not None:
             return False
-        held.lease.lease_id, held.lease.until = copy.lease.lease_id, copy.lease.until
-        copy.ended = True
-        return True
+        while (held := self._held.setdefault(key, delivery)) is not delivery:
+            again = held.entry.get("id") == delivery.entry.get("id")
+            if self.has_ledger and (again or delivery.attempts > allowed // 2):
+                return False
+            held.copies.append(delivery)
+            if self._held.get(key) is not held:  # it has ended meanwhile, perhaps without the copy
+                try:
+                    held.copies.remove(delivery)
+                except ValueError:
+                    return True
+                continue
+            if not self.has_ledger:
+                held.lease.until = held.until_with_copies(clock())
+            return True
+        return False
 
     def ack(self, delivery: Delivery) -> None:
         """Have the message removed: it is done."""
@@ -165,7 +182,7 @@ class Acknowledger:
         if self._renewer is None and clock() >= delivery.lease.until:
             # Its queue has it already: to return it now might take it from another consumer.
             delivery.ended = True
-            self._held.pop(delivery.lease.key, None)
+            self._end_copies(delivery, self.let_go)
         else:
             self.requeue(delivery)
 
@@ -222,13 +239,33 @@ class Acknowledger:
         if delivery.ended:
             return
         delivery.ended = True
+        if self._renewer is not None:
+            self._renewer.forget(delivery)
+        if not delivery.lease.lost:
+            self._end_lease(delivery, delay)
+        self._end_copies(delivery, lambda copy: self._end(copy, delay))
+
+    def _end_copies(self, delivery: Delivery, end: Callable[[Delivery], None]) -> None:
+        """Hold a message no longer, and end the copies that its delivery has adopted.
+
+        In this order: `adopt` finds out whether it came too late. What is done is known to be so
+        before this, so that no copy runs in between.
+        """
+        if self._held.get(delivery.lease.key) is delivery:
+            del self._held[delivery.lease.key]
+        with contextlib.suppress(IndexError):  # `adopt` may take the last one back
+            while delivery.copies:
+                copy = delivery.copies.pop()
+                # The ledger has a record of the message, and not of each copy.
+                copy.owned, copy.given, copy.copied = False, delivery.given, delivery.copied
+                end(copy)
+
+    def _note_lost(self, delivery: Delivery) -> None:
+        """Return the copies of a message that another consumer has taken over."""
+        self._end_copies(delivery, self.requeue)
+
+    def _end_lease(self, delivery: Delivery, delay: float | None) -> None:
         lease, renewer = delivery.lease, self._renewer
-        if renewer is not None:
-            renewer.forget(delivery)
-        elif self._held.get(lease.key) is delivery:
-            self._held.pop(lease.key, None)
-        if lease.lost:
-            return
         over = clock() >= lease.until
         if delay is not None and not delivery.given:
             self._finished.returned_unseen(lease.key)

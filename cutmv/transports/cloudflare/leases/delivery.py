@@ -52,6 +52,7 @@ class Delivery:
             the message, where it is done or waits on, or where no worker can read it.
         given: Whether the consumer was given the message.
         copied: Whether a copy takes the message's place: its end is then not the message's.
+        copies: Deliveries of true copies of the message, which end with it.
         ended: Whether the delivery has been ended. What comes after the first end is void.
         accepted: Whether Cloudflare has accepted the end.
         on_end: In push mode, called when the message has ended, in place of the API: with the delay
@@ -68,6 +69,7 @@ class Delivery:
     owned: bool = True
     given: bool = False
     copied: bool = False
+    copies: list[Delivery] = field(default_factory=list)
     ended: bool = False
     accepted: bool = False
     on_end: Callable[[Delivery, float | None], None] | None = None
@@ -96,6 +98,15 @@ class Delivery:
         if self.ended or lease.lost or left <= 0:
             return False
         return limit is None or left >= limit or lease.seconds < limit + SLACK
+
+    def until_with_copies(self, now: float) -> float:
+        """Return when the first lease of the message and its copies ends; forget those that have.
+
+        What such a lease was on comes again.
+        """
+        self.copies[:] = [each for each in self.copies if each.lease.until > now]
+        leases = [self.lease, *(each.lease for each in self.copies)]
+        return min((each.until for each in leases if each.until > now), default=self.lease.until)
 
     def leave_to_copy(self) -> None:
         """Note that a copy takes the message's place, and keeps its object and its identity.

@@ -8,9 +8,12 @@ from collections import OrderedDict, deque
 from cutmv.transports.cloudflare.leases.delivery import Delivery
 from cutmv.transports.cloudflare.runtime import clock
 
-#: Seconds that a message is remembered after Cloudflare has accepted a late ack: a pull that came
-#: before the ack may still bring a copy.
-REMEMBER_LATE = 60.0
+#: Seconds that a message is remembered after Cloudflare has accepted its ack: a copy of it may come
+#: that was published twice, or, after a late ack, one that a pull before the ack brings.
+REMEMBER = 60.0
+
+#: Messages of which that is remembered, where Cloudflare accepted the ack in time.
+MAX_RECENT = 10_000
 
 #: Messages whose deliveries were returned before anybody was given them, of which that is known.
 MAX_UNSEEN = 10_000
@@ -25,6 +28,7 @@ class FinishedMessages:
     def __init__(self) -> None:
         self._finished: dict[str, Delivery] = {}
         self._to_forget: deque[tuple[float, Delivery]] = deque()
+        self._recent: OrderedDict[str, float] = OrderedDict()  # done, and when that was accepted
         self._unseen: OrderedDict[str, int] = OrderedDict()
 
     def add(self, delivery: Delivery) -> None:
@@ -38,17 +42,22 @@ class FinishedMessages:
     def has(self, key: str) -> bool:
         """Return whether the message is done here, and a copy of it need not run."""
         finished = self._finished.get(key)
-        return finished is not None and not finished.lease.lost
+        if finished is not None:
+            return not finished.lease.lost
+        return clock() - self._recent.get(key, -math.inf) < REMEMBER
 
     def settle(self, delivery: Delivery) -> None:
         """Note that Cloudflare knows of a message's end; forget it once no copy can come."""
         now, until = clock(), delivery.lease.until
         if self._finished.get(delivery.lease.key) is delivery:
             if delivery.accepted and now < until:
+                self._recent[delivery.lease.key] = now
+                if len(self._recent) > MAX_RECENT:
+                    self._recent.popitem(last=False)
                 self._forget(delivery)
             else:
                 end = until if now < until < math.inf else now
-                self._to_forget.append((end + REMEMBER_LATE, delivery))
+                self._to_forget.append((end + REMEMBER, delivery))
         while self._to_forget and self._to_forget[0][0] <= now:
             self._forget(self._to_forget.popleft()[1])
 

@@ -74,8 +74,8 @@ class _RecordedEnding:
 class LeaseRenewer:
     """A thread that records in the ledger which messages this process holds, and how they end.
 
-    `finish` then ends a delivery at Cloudflare. A record counts for `lease_seconds`. The ledger is
-    closed with the renewer.
+    `finish` then ends a delivery at Cloudflare; `on_lost` hears of one that another consumer has
+    taken over. A record counts for `lease_seconds`. The ledger is closed with the renewer.
     """
 
     def __init__(
@@ -83,9 +83,12 @@ class LeaseRenewer:
         ledger: Ledger,
         finish: Callable[[Delivery, float | None], None],
         lease_seconds: float,
+        *,
+        on_lost: Callable[[Delivery], object] = lambda _: None,
         on_hopeless: Callable[[BaseException], object] = lambda _: None,
     ) -> None:
         self._seconds = lease_seconds
+        self._on_lost = on_lost
         self._finish_delivery = finish
         self._ledger = ledger
         self._deliveries: dict[str, Delivery] = {}
@@ -310,5 +313,6 @@ class LeaseRenewer:
             delivery.lease.key,
         )
         delivery.lease.lost = True
+        self._on_lost(delivery)
         if delivery.on_lost is not None:
             delivery.on_lost(delivery)
