@@ -65,10 +65,12 @@ def _broker(settings: Settings) -> dict[str, Any]:
     if settings.mode == "cloudflare":
         options: dict[str, Any] = {
             "publish_timeout": PUBLISH_TIMEOUT_S,
-            # By the name of the variable: whoever sees the configuration sees no password.
-            "lease_ledger": "env:REDIS_URL" if settings.redis_url else _shared_store(settings),
+            # Workers share it, so they find their lease ledger there, too.
             "large_messages": _shared_store(settings),
         }
+        if settings.redis_url and not settings.edge_url:
+            # By the name of the variable: whoever sees the configuration sees no password.
+            options["lease_ledger"] = "env:REDIS_URL"
         if settings.api_base_url:
             options["api_base_url"] = settings.api_base_url
         if settings.pushed:

@@ -1,10 +1,10 @@
-"""Plan the bucket of a deployment: that it exists, its CORS rule, and its lifecycle rules.
+"""Plan the buckets of a deployment: that each exists, its CORS rule, and its lifecycle rules.
 
 Ours have ids of ours; all other rules are kept. An R2 key of the kind *Object Read & Write* may use
 a bucket and not administer it; `BucketError` then says what to do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -15,15 +15,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX, Settings
 from cutmv.ops.plan import Item, LeftAlone, compared
 from cutmv.storage import StorageError, open_client
-from cutmv.transports.cloudflare.leases import ledger
+from cutmv.transports.cloudflare.leases import bucket_name, ledger
 from cutmv.transports.cloudflare.messages import (
     claim_check,
     expiry_rule,
     lifecycle_rules,
     object_keys,
     put_lifecycle_rule,
+    r2_endpoint,
 )
-from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.options import AUTO_LEDGER, Options
 
 #: The ids of our CORS rule, and of our rule for multipart uploads that nobody completes.
 CORS_ID, UNFINISHED_ID = "cutmv", "cutmv-abort-unfinished"
@@ -49,28 +50,30 @@ class BucketDenied(BucketError):
 
 
 class BucketPlanner:
-    """Plans the bucket of one deployment. Its methods and its items raise `BucketError`."""
+    """Plans one bucket. Its methods and its items raise `BucketError`.
 
-    def __init__(self, settings: Settings, options: Options | None, origins: Sequence[str]) -> None:
-        self._name = settings.r2_bucket
-        self._client = open_client(
-            settings.r2_endpoint_url or "",
-            settings.r2_access_key_id or "",
-            settings.r2_secret_access_key or "",
-            REGION,
-        )
-        self._origins = origins
-        self._rules = list(_lifecycle(settings, options))
+    `key` is the R2 key's id and its secret. Pages of `origins` may read the bucket; it has no CORS
+    rule where they are None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: str,
+        key: tuple[str, str],
+        rules: Iterable[Any],
+        origins: Sequence[str] | None = None,
+    ) -> None:
+        self._name, self._origins, self._rules = name, origins, list(rules)
+        self._client = open_client(endpoint, *key, REGION)
 
     def plan(self) -> list[Item]:
         """Return the items of the plan, in the order in which changes must be applied."""
         there = self.is_there()
         have: dict[str, Any] | None = {} if there else None
-        return [
-            compared(f"bucket {self._name}", have, {}, self._create),
-            self._cors(there),
-            *self._lifecycle(there),
-        ]
+        bucket = compared(f"bucket {self._name}", have, {}, self._create)
+        cors = [] if self._origins is None else [self._cors(there, self._origins)]
+        return [bucket, *cors, *self._lifecycle(there)]
 
     def is_there(self) -> bool:
         """Whether there is such a bucket, in this account."""
@@ -87,12 +90,12 @@ class BucketPlanner:
 
     # CORS.
 
-    def _cors(self, there: bool) -> Item:
+    def _cors(self, there: bool, origins: Sequence[str]) -> Item:
         what = f"CORS rule {CORS_ID} of {self._name}"
         ours = next(filter(_is_ours, self._cors_rules(there)), None)
         known = ours.get("AllowedOrigins", []) if ours else []
         # Origins that were allowed stay allowed: another site may need them.
-        wanted = list(dict.fromkeys([*known, *self._origins]))
+        wanted = list(dict.fromkeys([*known, *origins]))
         if not wanted:
             advice = "set WEBHOOK_URL to the site's address, or give --origin"
             return LeftAlone(what, "no origin is known to allow", advice)
@@ -158,6 +161,26 @@ class _Missing(BucketError):
     """The bucket or the configuration does not exist."""
 
 
+def files_bucket(
+    settings: Settings, options: Options | None, origins: Sequence[str]
+) -> BucketPlanner:
+    """The bucket that keeps uploads and outputs, and what all workers share."""
+    return BucketPlanner(
+        settings.r2_bucket,
+        settings.r2_endpoint_url or "",
+        (settings.r2_access_key_id or "", settings.r2_secret_access_key or ""),
+        _lifecycle(settings, options),
+        origins,
+    )
+
+
+def ledger_bucket(settings: Settings, options: Options, key: tuple[str, str]) -> BucketPlanner:
+    """The bucket in which a process finds its lease ledger where it has no other place for it."""
+    records = expiry_rule(object_keys.LEASES, ledger.RECORD_EXPIRE_DAYS)
+    name, endpoint = bucket_name(options.queue_name_prefix), r2_endpoint(settings.account_id or "")
+    return BucketPlanner(name, endpoint, key, [records])
+
+
 def origins(settings: Settings, given: Sequence[str] = ()) -> list[str]:
     """The origins whose pages may read objects: those given, and the site's own."""
     site = urlsplit(settings.webhook_url or "")
@@ -177,9 +200,14 @@ def _lifecycle(settings: Settings, options: Options | None) -> Iterator[Any]:
         return
     if settings.mode == "cloudflare":
         yield expiry_rule(RESULTS_PREFIX, -(-RESULT_EXPIRES_S // 86_400))
+    found = options.lease_ledger == AUTO_LEDGER and not options.edge_url
     for url, prefix, days in (
         (options.large_messages, object_keys.LARGE_MESSAGES, claim_check.OBJECT_EXPIRE_DAYS),
-        (options.lease_ledger, object_keys.LEASES, ledger.RECORD_EXPIRE_DAYS),
+        (
+            options.large_messages if found else options.lease_ledger,
+            object_keys.LEASES,
+            ledger.RECORD_EXPIRE_DAYS,
+        ),
     ):
         parts = urlsplit(url)
         if parts.scheme == "r2" and parts.netloc == settings.r2_bucket:

@@ -1,13 +1,16 @@
-"""Plan what makes the account what the deployment needs: queues, consumers and the bucket."""
+"""Plan what makes the account what the deployment needs: queues, consumers and buckets."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from cutmv.config import ConfigError, Settings
+from cutmv.install import install_command, missing_packages
 from cutmv.ops.deployment import client_of, options_of
 from cutmv.ops.plan import Item, LeftAlone
 from cutmv.ops.queue_plan import QueuePlanner
-from cutmv.transports.cloudflare.options import Options
+from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.leases import bucket_name, token_keys_of
+from cutmv.transports.cloudflare.options import AUTO_LEDGER, Options
 
 
 @contextmanager
@@ -31,6 +34,7 @@ def planned(settings: Settings, origins: Sequence[str] = ()) -> Iterator[list[It
             items.append(LeftAlone("queues", f"the mode is {settings.mode}", advice))
         else:
             items += QueuePlanner(client, options, settings.queue_names).plan()
+            items += _ledger(settings, options, client)
         if settings.uses_r2:
             items += _bucket(settings, options, origins)
         else:
@@ -48,9 +52,31 @@ def _bucket(settings: Settings, options: Options | None, origins: Sequence[str])
 
     try:
         allowed = bucket_plan.origins(settings, origins)
-        return bucket_plan.BucketPlanner(settings, options, allowed).plan()
+        return bucket_plan.files_bucket(settings, options, allowed).plan()
     except bucket_plan.BucketDenied:
         # Workers should have such a key, and the queues can be provisioned without another.
         why = "this R2 key may not administer it"
         advice = "run this once with an R2 key of the kind Admin Read & Write"
         return [LeftAlone(f"bucket {settings.r2_bucket}", why, advice, blocks=True)]
+
+
+def _ledger(settings: Settings, options: Options, client: Client) -> Sequence[Item]:
+    """The bucket of the lease ledger, where workers would look for it and find no other before."""
+    if options.lease_ledger != AUTO_LEDGER or options.edge_url or settings.uses_r2:
+        return []
+    what = f"bucket {bucket_name(options.queue_name_prefix)}, for the lease ledger"
+    if missing_packages(["boto3"]):
+        return [LeftAlone(what, "the package boto3 is missing", install_command("r2"))]
+    from cutmv.ops import bucket_plan
+
+    key = token_keys_of(client, options)
+    advice = (
+        "for workers on several machines, give the API token the permission Workers R2 Storage:"
+        " Edit; its id and the SHA-256 of its value are a key of R2"
+    )
+    if key is None:
+        return [LeftAlone(what, "the API token opens no R2", advice)]
+    try:
+        return bucket_plan.ledger_bucket(settings, options, key).plan()
+    except bucket_plan.BucketDenied:
+        return [LeftAlone(what, "the API token may not make it", advice)]

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from cutmv.config import Settings
 from cutmv.jobs import doctor_key
-from cutmv.ops.bucket_plan import BucketDenied, BucketPlanner, origins
+from cutmv.ops.bucket_plan import BucketDenied, files_bucket, origins
 from cutmv.ops.checks.planned import PROVISION_ADVICE, finding_of
 from cutmv.ops.finding import Finding, ok, problem, skipped
 from cutmv.services import FILES_FOLDER, open_storage
@@ -27,7 +27,7 @@ def bucket(settings: Settings, options: Options | None) -> Iterator[Finding]:
         yield from _writes("files", storage, "see to the data directory's permissions and space")
         return
     what, storage = f"bucket {settings.r2_bucket}", open_storage(settings, in_use=True)
-    planned = BucketPlanner(settings, options, origins(settings))
+    planned = files_bucket(settings, options, origins(settings))
     try:
         if not planned.is_there():
             yield problem(what, "is missing", PROVISION_ADVICE)

@@ -19,10 +19,20 @@ from cutmv.transports.cloudflare.leases import (
     find_ledger,
     open_ledger,
     token_keys_of,
+    without_ledger,
 )
-from cutmv.transports.cloudflare.options import AUTO_LEDGER, NO_LEDGER, Options
+from cutmv.transports.cloudflare.options import (
+    AUTO_LEDGER,
+    NO_LEDGER,
+    VISIBILITY_TIMEOUT,
+    Options,
+)
 
-_KEPT = "a long task runs once, and what a crashed worker held runs elsewhere within ten minutes"
+#: What a ledger does, by the seconds of a lease.
+_KEPT = (
+    "it extends leases of {0:.0f} s, so that a long task runs once, and what a crashed worker held"
+    " runs elsewhere within {1:.0f} minutes"
+)
 
 
 def ledger(settings: Settings, options: Options | None) -> Iterator[Finding]:
@@ -32,13 +42,15 @@ def ledger(settings: Settings, options: Options | None) -> Iterator[Finding]:
         yield skipped(what, "no Cloudflare account is used")
         return
     url = options.lease_ledger
+    lease_s = options.visibility_timeout or VISIBILITY_TIMEOUT
+    kept = _KEPT.format(lease_s, 2 * lease_s / 60)
     if url == AUTO_LEDGER:
         with closing(client_of(settings, options)) as client:
-            found = find_ledger(_sources(settings, options, client))
+            found = find_ledger(_sources(settings, options, client), writes=False)
         if found is not None:
             found.ledger.close()
             if found.trouble is None:
-                yield ok(what, f"{found.name}: {_KEPT}")
+                yield ok(what, f"{found.name}: {kept}")
             else:
                 yield problem(
                     what,
@@ -52,14 +64,15 @@ def ledger(settings: Settings, options: Options | None) -> Iterator[Finding]:
         bucket = bucket_name(options.queue_name_prefix)
         yield warning(
             what,
-            "none: what a crashed worker held runs elsewhere after an hour",
+            f"none: leases are {without_ledger(None) / 60:.0f} minutes long, or as long as tasks"
+            " may take, and what a crashed worker held runs elsewhere only after one",
             "deploy the edge Worker, use a result backend in Redis, or make the R2 bucket"
-            f" {bucket}: npx wrangler r2 bucket create {bucket}",
+            f" {bucket}: `cutmv provision` makes it, with an API token that may edit R2",
         )
         return
     scheme = urlsplit(url).scheme  # the rest of the URL may hold a password
     if scheme == "file":
-        yield ok(what, f"a directory of this machine: {_KEPT}, on this machine")
+        yield ok(what, f"a directory of this machine: {kept}, on this machine")
         return
     where = {"r2": "an R2 bucket"}.get(scheme, "Redis")
     try:
@@ -68,7 +81,7 @@ def ledger(settings: Settings, options: Options | None) -> Iterator[Finding]:
     except (KombuError, LedgerUnavailable) as error:
         yield problem(what, f"{where}: {error}", "correct what lease_ledger names: workers need it")
     else:
-        yield ok(what, f"{where}: {_KEPT}")
+        yield ok(what, f"{where}: {kept}")
 
 
 def _sources(settings: Settings, options: Options, client: Client) -> Sources:
@@ -81,4 +94,5 @@ def _sources(settings: Settings, options: Options, client: Client) -> Sources:
         account_id=settings.account_id or "",
         prefix=options.queue_name_prefix,
         environ=os.environ,
+        large_messages=options.large_messages,
     )

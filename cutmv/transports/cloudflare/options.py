@@ -48,11 +48,12 @@ class Options:
             consumer. Default 300 with a ledger; without one 3,600, or the longest that the worker's
             tasks may hold it by their hard time limits, if that is more.
         lease_ledger: Where a queue's workers record the messages they hold. ``auto`` is the first
-            that there is of the edge Worker's ledger, the result backend's Redis, and the R2 bucket
-            `leases.bucket_name` (see `leases.finding`); ``none`` is none. Else a URL:
-            ``file:///directory``, ``redis://…`` or ``r2://bucket/prefix`` (see `leases.ledger`), or
-            ``env:NAME`` for the URL in that environment variable, which keeps a password out of
-            Celery's configuration. Default ``auto``.
+            that there is of the edge Worker's ledger, the result backend's Redis, the store of
+            `large_messages`, and the R2 bucket `leases.bucket_name` (see `leases.finding`).
+            ``none`` is none. Else a URL: ``file:///directory``, ``redis://…`` or
+            ``r2://bucket/prefix`` (see `leases.ledger`), or ``env:NAME`` for the URL in that
+            environment variable, which keeps a password out of Celery's configuration. Default
+            ``auto``.
         edge_url: The edge Worker's URL (docs/edge.md). Its queue bindings have no limit of calls;
             the REST API is used while it does not answer. Default: ``CLOUDFLARE_EDGE_URL``, else
             none.

@@ -176,6 +176,7 @@ class Session:
             account_id=self.credentials.account_id,
             prefix=options.queue_name_prefix,
             environ=os.environ,
+            large_messages=options.large_messages,
         )
 
     def _length(self) -> float:

@@ -168,7 +168,7 @@ def test_a_provisioned_site_is_well(bucket_site: Site) -> None:
     assert {each["mark"] for each in findings.values()} == {"ok", "skipped"}
     for what in ("API token", "API token's permission", f"queue {QUEUE}", "clock"):
         assert findings[what]["mark"] == "ok"
-    assert findings["lease ledger"]["found"].startswith("an R2 bucket: a long task runs once")
+    assert findings["lease ledger"]["found"].startswith("the store of large messages: it ")
     assert findings[f"bucket {BUCKET}"]["found"] == "is written, read and cleared"
     assert findings[f"pull consumer of {QUEUE}"]["found"].startswith("batch_size 100, max_retries")
     assert findings[f"lifecycle rule expire-celery-leases of {BUCKET}"]["mark"] == "ok"

@@ -26,6 +26,7 @@ from tests.support.s3 import KEY_ID, SECRET
 
 QUEUE, DEAD = "cutmv-processing", "cutmv-processing-dead"
 LONG = "cutmv-processing-long"
+WITHOUT_R2 = {"R2_ACCESS_KEY_ID": "", "R2_SECRET_ACCESS_KEY": "", "R2_ENDPOINT_URL": ""}
 PUSH = {"CLOUDFLARE_CONSUME": "push", "CLOUDFLARE_EDGE_KEYS": "a-key-of-the-worker"}
 #: Routes of the emulator that change something.
 WRITES = {"create", "update", "edit", "delete", "purge", "publish", "batch", "ack"}
@@ -172,7 +173,7 @@ def test_provision_makes_what_the_transport_itself_would(
     """So a worker that came first, and one that comes after, find what they would have made."""
     send(emulator, "one", queue=QUEUE)
 
-    left = json.loads(account.run("--json", R2_ACCESS_KEY_ID="", R2_SECRET_ACCESS_KEY="").stdout)
+    left = json.loads(account.run("--json", **WITHOUT_R2).stdout)
 
     assert [change["what"] for change in left["changes"]] == [f"pull consumer of {DEAD}"]
 
@@ -475,10 +476,32 @@ def test_with_redis_for_the_ledger_no_rule_is_made_for_leases(account: Account) 
 
 
 def test_without_r2_the_bucket_is_skipped_and_why_is_said(account: Account) -> None:
-    output = account.provision(R2_ACCESS_KEY_ID="", R2_SECRET_ACCESS_KEY="")
+    output = account.provision(**WITHOUT_R2)
 
     assert "- bucket: left alone, since R2_ACCESS_KEY_ID is not set" in output
+    assert "- bucket celery-leases, for the lease ledger: left alone, since the API token" in output
     assert "Plan: 4 to add, 0 to change." in output
+
+
+def test_a_token_that_opens_r2_makes_the_bucket_in_which_workers_find_the_ledger(
+    account: Account,
+) -> None:
+    env = {**WITHOUT_R2, "R2_ENDPOINT_URL": account.env["R2_ENDPOINT_URL"]}
+    try:
+        first = account.provision(**env)
+        assert [line for line in first.splitlines() if "lease" in line and "added" in line] == [
+            "bucket celery-leases: added",
+            "lifecycle rule expire-leases of celery-leases: added",
+        ]
+        assert account.provision(**env).endswith("No changes.\n")
+        done = cutmv("doctor", "--json", **{**account.env, **env})
+        (found,) = [
+            each for each in json.loads(done.stdout)["findings"] if each["what"] == "lease ledger"
+        ]
+        assert found["found"].startswith("the R2 bucket celery-leases: it extends leases of 300 s")
+        assert "Contents" not in account.s3.list_objects_v2(Bucket="celery-leases")
+    finally:
+        account.s3.delete_bucket(Bucket="celery-leases")
 
 
 def test_with_r2_alone_the_bucket_is_made_and_the_queues_are_skipped(account: Account) -> None:

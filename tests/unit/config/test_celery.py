@@ -11,6 +11,7 @@ from cutmv.config import Settings, celery_config
 CLOUDFLARE = {"CLOUDFLARE_ACCOUNT_ID": "acc", "CLOUDFLARE_API_TOKEN": "tok/en+secret"}
 REDIS = {"REDIS_URL": "redis://:hunter2@127.0.0.1:6379/0"}
 PUSH = {**CLOUDFLARE, "CLOUDFLARE_CONSUME": "push", "CLOUDFLARE_EDGE_KEYS": "key"}
+EDGE = {"CLOUDFLARE_EDGE_URL": "https://edge.example", "CLOUDFLARE_EDGE_KEYS": "key"}
 R2 = {"R2_ACCESS_KEY_ID": "id", "R2_SECRET_ACCESS_KEY": "r2secret"}
 
 
@@ -68,16 +69,19 @@ def test_every_mode_takes_json_only_and_acknowledges_late(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("env", "ledger"),
+    ("env", "ledger", "store"),
     [
-        (CLOUDFLARE, "file:///"),
-        ({**CLOUDFLARE, **REDIS}, "env:REDIS_URL"),  # by name: it may have a password
-        ({**CLOUDFLARE, **R2}, "r2://cutmv-storage/celery"),
+        (CLOUDFLARE, None, "file:///"),
+        ({**CLOUDFLARE, **REDIS}, "env:REDIS_URL", "file:///"),  # by name: it may have a password
+        ({**CLOUDFLARE, **R2}, None, "r2://cutmv-storage/celery"),
+        ({**CLOUDFLARE, **R2, **REDIS}, "env:REDIS_URL", "r2://cutmv-storage/celery"),
+        ({**CLOUDFLARE, **REDIS, **EDGE}, None, "file:///"),
     ],
 )
-def test_workers_note_what_they_hold_where_they_share_the_rest(
-    tmp_path: Path, env: dict[str, str], ledger: str
+def test_workers_find_their_ledger_at_the_edge_in_redis_or_where_large_messages_are(
+    tmp_path: Path, env: dict[str, str], ledger: str | None, store: str
 ) -> None:
     options = celery_config(settings(tmp_path, **env))["broker_transport_options"]
 
-    assert options["lease_ledger"].startswith(ledger)
+    assert options.get("lease_ledger") == ledger  # none told: the transport finds it
+    assert options["large_messages"].startswith(store)

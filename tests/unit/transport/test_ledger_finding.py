@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from cutmv.transports.cloudflare.leases import (
 from cutmv.transports.cloudflare.leases.ledger import Entry, Ledger, open_ledger
 from cutmv.transports.cloudflare.leases.sought_ledger import SoughtLedger
 from cutmv.transports.cloudflare.options import Options
-from tests.support.s3 import KEY_ID, SECRET
+from tests.support.s3 import BUCKET, KEY_ID, SECRET
 from tests.support.transport import wait_until
 
 ACCOUNT = "0" * 32
@@ -126,6 +126,28 @@ def test_nothing_there_is_no_ledger(s3_url: str) -> None:
         "R2_ENDPOINT_URL": s3_url,
     }
     assert find_ledger(sources(Edge(NotFound("no such route")), environ=environ)) is None
+
+
+def test_where_large_messages_are_there_is_a_ledger(s3_url: str, tmp_path: Path) -> None:
+    environ = {
+        "R2_ACCESS_KEY_ID": KEY_ID,
+        "R2_SECRET_ACCESS_KEY": SECRET,
+        "R2_ENDPOINT_URL": s3_url,
+    }
+    for store in (f"r2://{BUCKET}/{tmp_path.name}", (tmp_path / "celery").as_uri()):
+        ledger = found(replace(sources(environ=environ), large_messages=store))
+        assert (ledger.name, ledger.trouble) == ("the store of large messages", None)
+        assert ledger.ledger.write("m", HELD, None)
+        again = open_ledger(store, ACCOUNT, environ).read("m")
+        assert again is not None and again.entry == HELD
+    # A key of one bucket alone need not open another; the edge Worker's comes first all the same.
+    assert found(replace(sources(Edge()), large_messages=store)).name == "the edge Worker"
+
+
+def test_who_only_looks_for_a_ledger_writes_nothing(tmp_path: Path) -> None:
+    given = replace(sources(), large_messages=tmp_path.as_uri())
+    assert find_ledger(given, writes=False) is not None
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_bucket_of_which_nobody_knows_whether_it_is_there_is_waited_for() -> None:

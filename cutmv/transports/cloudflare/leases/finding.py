@@ -1,8 +1,9 @@
 """Finds the lease ledger that a process uses where no option names one.
 
-It is the first that is there: the edge Worker's, the Redis that keeps the worker's results, a
-bucket of R2. Each is tried by a read and a write. One that does not answer is there: other
-processes may be using it, and one that took the next would run what they hold.
+It is the first that is there: the edge Worker's, the Redis that keeps the worker's results, the
+bucket of large messages, a bucket of its own in R2, the directory of large messages. Each is tried
+by a read and a write. One that does not answer is there: other processes may be using it, and one
+that took the next would run what they hold.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Sources:
         account_id: The account.
         prefix: The option `queue_name_prefix`.
         environ: The environment.
+        large_messages: The option of this name: the URL of a store that all processes share.
     """
 
     ask_edge: Ask | None
@@ -76,6 +78,7 @@ class Sources:
     account_id: str
     prefix: str
     environ: Mapping[str, str]
+    large_messages: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +144,14 @@ def choose_ledger(
 
 
 def find_ledger(
-    sources: Sources, on_refused: Callable[[str], object] = lambda _: None
+    sources: Sources,
+    on_refused: Callable[[str], object] = lambda _: None,
+    *,
+    writes: bool = True,
 ) -> Found | None:
     """Return the first ledger that is there; none where there is none. Never raises.
+
+    Without `writes` nothing is written: one that can be read is believed to be there.
 
     One that does not answer is told in one line. `on_refused` is called with a line where such a
     ledger, once it answers, turns out not to be there: then the process has to look again.
@@ -153,7 +161,8 @@ def find_ledger(
         trouble = None
         try:
             record = ledger.read(TRIAL_KEY)
-            ledger.write(TRIAL_KEY, Entry("", "free", 0.0), record.version if record else None)
+            if writes:
+                ledger.write(TRIAL_KEY, Entry("", "free", 0.0), record.version if record else None)
         except LedgerRefused as error:
             logger.debug("cloudflare: no lease ledger in %s: %s", name, error)
             ledger.close()
@@ -182,8 +191,17 @@ def _candidates(sources: Sources) -> Iterator[tuple[str, Callable[[], Ledger | N
     if ask is not None:
         yield "the edge Worker", lambda: EdgeLedger(ask, sources.close_edge)
     yield "the result backend's Redis", lambda: _in_redis(sources.redis_of_results())
+    store = sources.large_messages
+    of_messages = (
+        "the store of large messages",
+        lambda: open_ledger(store, sources.account_id, sources.environ),
+    )
+    if urlsplit(store).scheme == "r2":
+        yield of_messages
     bucket = bucket_name(sources.prefix)
     yield f"the R2 bucket {bucket}", lambda: _in_r2(bucket, sources)
+    if urlsplit(store).scheme == "file":  # after what workers of all machines share
+        yield of_messages
 
 
 def _in_redis(client: Any) -> Ledger | None:

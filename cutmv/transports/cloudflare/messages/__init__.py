@@ -30,7 +30,7 @@ from cutmv.transports.cloudflare.messages.r2 import (
     put_lifecycle_rule,
     r2_client,
 )
-from cutmv.transports.cloudflare.messages.stores import bucket_if_there, opener
+from cutmv.transports.cloudflare.messages.stores import bucket_if_there, opener, r2_endpoint
 
 __all__ = [
     "CONDITION_FAILED",
@@ -53,4 +53,5 @@ __all__ = [
     "priority",
     "put_lifecycle_rule",
     "r2_client",
+    "r2_endpoint",
 ]

@@ -86,10 +86,14 @@ def bucket_if_there(
     return R2ObjectStore(client, bucket, "")
 
 
+def r2_endpoint(account_id: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the address of R2: that of the environment, else the account's own."""
+    return environ.get("R2_ENDPOINT_URL") or f"https://{account_id}.r2.cloudflarestorage.com"
+
+
 def _client(account_id: str, keys: tuple[str, str], environ: Mapping[str, str]) -> Any:
-    endpoint = environ.get("R2_ENDPOINT_URL") or f"https://{account_id}.r2.cloudflarestorage.com"
     return r2_client(
-        endpoint,
+        r2_endpoint(account_id, environ),
         *keys,
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
