@@ -18,7 +18,7 @@ from cutmv.dispatch.dispatcher import Dispatcher
 from cutmv.jobs import DATABASE_AWAY, UPLOADS_PREFIX, job_prefix
 from cutmv.logs import Outage
 from cutmv.storage import StorageError
-from cutmv.troubles import note_trouble
+from cutmv.transports.cloudflare import note_trouble
 from cutmv.worker import sweep_workspace
 
 #: Seconds between two readings of the job store.
@@ -133,7 +133,7 @@ class Janitor:
                 self._outage.began(type(error).__name__)
                 self._no_reclaim_before = time.monotonic() + RENEWAL_S
             except BaseException as error:  # the thread must go on, whatever failed
-                note_trouble(log, "janitor", error)
+                note_trouble("janitor", error, "it goes on")
             self._closing.wait(random.uniform(0.5, 1.0) * RESUME_INTERVAL_S)
 
 
@@ -146,4 +146,4 @@ def _errors_logged() -> Iterator[None]:
         why = type(error).__name__
         log.warning("the janitor could not delete something, and tries again later: %s", why)
     except Exception as error:
-        note_trouble(log, "janitor", error)
+        note_trouble("janitor", error, "it goes on")

@@ -1,19 +1,16 @@
 """The local runner: runs steps in this process, in eager mode or as a fallback."""
 
 import contextvars
-import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from cutmv.progress import ProgressFeed
 from cutmv.services import Services
-from cutmv.troubles import note_trouble
+from cutmv.transports.cloudflare import note_trouble
 from cutmv.worker import LocalContext, cut, local_context
 
 #: Steps that run at once. FFmpeg uses all cores for one; a second fills its pauses.
 MAX_STEPS_AT_ONCE = 2
-
-log = logging.getLogger(__name__)
 
 
 class LocalRunner:
@@ -62,11 +59,11 @@ class LocalRunner:
             # The job store has the errors, where people look; Celery has logged them.
             cut.apply((step_id,), task_id=step_id, throw=False)
         except BaseException as error:  # the janitor sends the step again
-            note_trouble(log, "local-runner", error)
+            note_trouble("local-runner", error, "the janitor sends the step again")
         try:
             self._ended(step_id)
         except Exception as error:
-            note_trouble(log, "local-runner", error)
+            note_trouble("local-runner", error, "the janitor sends the step again")
 
     def _ended(self, step_id: str) -> None:
         with self._lock:
@@ -84,4 +81,4 @@ class LocalRunner:
         try:
             self.run(step_id)
         except Exception as error:
-            note_trouble(log, "local-runner", error)
+            note_trouble("local-runner", error, "the janitor sends the step again")

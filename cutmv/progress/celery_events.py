@@ -14,7 +14,7 @@ from cutmv.logs import Outage
 from cutmv.progress.event import EVENT_TYPE, ProgressEvent
 from cutmv.progress.feed import ProgressFeed
 from cutmv.progress.outbox import Outbox
-from cutmv.troubles import keep_going, note_trouble
+from cutmv.transports.cloudflare import keep_going, note_trouble
 
 #: Seconds between kombu's checks whether the receiver is to end (its `safety_interval`).
 STOP_CHECK_S = 1.0
@@ -70,7 +70,7 @@ class EventReceiver:
         self._thread.join(2 * STOP_CHECK_S)
 
     def _run(self) -> None:
-        keep_going(log, "event-receiver", self._receive, self._closing)
+        keep_going("event-receiver", self._receive, self._closing)
 
     def _receive(self) -> None:
         failures = 0
@@ -86,7 +86,7 @@ class EventReceiver:
                 if _of_the_broker(self._app, error):
                     self._outage.began(type(error).__name__)
                 else:
-                    note_trouble(log, "event-receiver", error)
+                    note_trouble("event-receiver", error, "it connects again")
                 backoff = min(MAX_BACKOFF_S, 0.5 * 2**failures)
                 self._closing.wait(random.uniform(0.5, 1.0) * backoff)
 
@@ -103,7 +103,7 @@ class EventReceiver:
             if event := ProgressEvent.from_wire(fields):
                 self._feed.publish(event)
         except Exception as error:  # one event must not cost the connection
-            note_trouble(log, "event-receiver", error)
+            note_trouble("event-receiver", error, "an event is dropped")
 
 
 def _of_the_broker(app: Celery, error: Exception) -> bool:

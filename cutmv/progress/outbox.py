@@ -1,18 +1,15 @@
 """The outbox of a worker: sends progress events from a thread, so that no task waits for it."""
 
-import logging
 import threading
 from abc import ABC, abstractmethod
 
 from cutmv.progress.event import ProgressEvent
-from cutmv.troubles import keep_going
+from cutmv.transports.cloudflare import keep_going
 
 #: Seconds between two events of a step: 4 a second is what a person can follow.
 PACE_S = 0.25
 #: Seconds that closing waits for the last events to be delivered.
 CLOSE_S = 2.0
-
-log = logging.getLogger(__name__)
 
 
 class Outbox(ABC):
@@ -52,7 +49,7 @@ class Outbox(ABC):
         self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
-        keep_going(log, self._name, self._deliver_all, self.closing)
+        keep_going(self._name, self._deliver_all, self.closing)
 
     def _deliver_all(self) -> None:
         while True:

@@ -1,7 +1,6 @@
 """The WebSocket that tells a job's progress: a snapshot first, then each change, to its end."""
 
 import contextlib
-import logging
 import socket
 import struct
 import threading
@@ -13,7 +12,7 @@ from simple_websocket import ConnectionClosed, Server
 
 from cutmv.jobs import DATABASE_AWAY, Job, JobStore, UnknownJob
 from cutmv.progress import follow
-from cutmv.troubles import note_trouble
+from cutmv.transports.cloudflare import note_trouble
 from cutmv.web.state import web
 
 #: Sockets open at once: each holds a thread of the server, and requests must keep some.
@@ -31,8 +30,6 @@ CLOSE_INTERNAL_ERROR, CLOSE_TRY_AGAIN_LATER = 1011, 1013
 CLOSE_JOB_DELETED = 4404
 #: Seconds to wait for the client's close frame, and for the end of the reader thread.
 CLOSE_TIMEOUT_S = 2.0
-
-log = logging.getLogger(__name__)
 
 
 def register(app: Flask) -> None:
@@ -97,7 +94,7 @@ def _follow(client: Server, job_id: str) -> int:
         return CLOSE_NORMAL
     except Exception as error:
         # An error page would garble the connection, which speaks WebSocket now.
-        note_trouble(log, "websocket", error)
+        note_trouble("websocket", error, "it is closed")
         return CLOSE_INTERNAL_ERROR
     return CLOSE_GOING_AWAY if here.stopping.is_set() else CLOSE_NORMAL
 

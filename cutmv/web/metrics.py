@@ -10,8 +10,17 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from cutmv.dispatch import Dispatcher
 from cutmv.jobs import DATABASE_AWAY, State
 from cutmv.transports.cloudflare import threads_report
-from cutmv.troubles import troubles
 
+#: The threads of this process that have a series of their own; the transport's have one together.
+THREADS = {
+    "event-receiver",
+    "event-sender",
+    "heartbeat",
+    "janitor",
+    "local-runner",
+    "webhook",
+    "websocket",
+}
 #: Seconds; an answer takes milliseconds, an upload minutes.
 LATENCY_BUCKETS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0)
 
@@ -65,12 +74,15 @@ class _Threads:
         unwell = GaugeMetricFamily(
             "cutmv_thread_unwell", "1 for a minute after such an error.", labels=["thread"]
         )
-        for name, trouble in troubles().items():
-            errors.add_metric([name], trouble.errors)
-            unwell.add_metric([name], not trouble.well)
-        transport = threads_report()
-        errors.add_metric(["transport"], transport["errors"])
-        unwell.add_metric(["transport"], not transport["well"])
+        report = threads_report()
+        ours = {name: each for name, each in report["troubled"].items() if name in THREADS}
+        theirs = [each for name, each in report["troubled"].items() if name not in THREADS]
+        for name, each in ours.items():
+            errors.add_metric([name], each["errors"])
+            unwell.add_metric([name], not each["well"])
+        of_ours = sum(each["errors"] for each in ours.values())
+        errors.add_metric(["transport"], report["errors"] - of_ours)
+        unwell.add_metric(["transport"], not all(each["well"] for each in theirs))
         yield errors
         yield unwell
 

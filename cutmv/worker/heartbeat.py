@@ -1,6 +1,5 @@
 """The heartbeat of a running step: renews its claim and tells its progress, from a thread."""
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cutmv.jobs import WAITS_FOR_STORAGE, Claims, Step
 from cutmv.media import Progress
 from cutmv.progress import ProgressEvent
-from cutmv.troubles import keep_going
+from cutmv.transports.cloudflare import keep_going
 from cutmv.worker.patience import DATABASE, STORAGE, answered, missed
 
 #: Seconds between heartbeats, which carry the progress: 4 a second is what a person can follow.
@@ -25,8 +24,6 @@ CUTTING = "cutting"
 
 #: Takes a progress event and returns at once.
 Listener = Callable[[ProgressEvent], None]
-
-log = logging.getLogger(__name__)
 
 
 class Heartbeat:
@@ -65,7 +62,7 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        keep_going(log, "heartbeat", self._beat, self._ended, MAX_PAUSE_S)
+        keep_going("heartbeat", self._beat, self._ended, MAX_PAUSE_S)
 
     def _beat(self) -> None:
         while True:

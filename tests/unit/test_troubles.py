@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -11,14 +11,13 @@ from typing import Any, cast
 
 import pytest
 
-from cutmv import troubles
 from cutmv.app import app
 from cutmv.dispatch import Janitor, janitor, local_runner
 from cutmv.dispatch.local_runner import LocalRunner
 from cutmv.media import Progress
 from cutmv.progress import EventReceiver, EventSender, Outbox, ProgressEvent, ProgressFeed
 from cutmv.progress import celery_events as events
-from cutmv.troubles import keep_going
+from cutmv.transports.cloudflare import keep_going, note_trouble, threads_report, troubles
 from cutmv.web import live
 from cutmv.web.metrics import Metrics
 from cutmv.worker import heartbeat
@@ -29,7 +28,7 @@ EVENT = ProgressEvent("step", "job", percent=1.0)
 
 @pytest.fixture(autouse=True)
 def _none_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(troubles, "_troubles", {})
+    monkeypatch.setattr(troubles, "_troubles", troubles._Troubles())
 
 
 class Once:
@@ -49,13 +48,14 @@ def counted(thread: str, log: pytest.LogCaptureFixture) -> bool:
     """Whether the thread's one error was counted and logged with its traceback."""
     (line,) = [each for each in log.records if "nobody expected" in each.getMessage()]
     return line.exc_info is not None and {
-        name: (each.errors, each.last, each.well) for name, each in troubles.troubles().items()
-    } == {thread: (1, "RuntimeError", False)}
+        name: (each["errors"], each["last_error"], each["well"])
+        for name, each in threads_report()["troubled"].items()
+    } == {thread: (1, "RuntimeError: a bug", False)}
 
 
 def test_a_loop_is_called_again_until_it_returns(caplog: pytest.LogCaptureFixture) -> None:
     work = Once()
-    keep_going(logging.getLogger(), "some", work, threading.Event())
+    keep_going("some", work, threading.Event())
     assert work.calls == 2
     assert counted("some", caplog)
 
@@ -69,7 +69,7 @@ def test_a_loop_that_always_fails_ends_when_it_is_told_to(caplog: pytest.LogCapt
             stopping.set()
         raise SystemExit
 
-    keep_going(logging.getLogger(), "some", work, stopping)
+    keep_going("some", work, stopping)
     assert calls[0] == 4, "once more, to end as it should"
     assert [bool(each.exc_info) for each in caplog.records] == [True, False, False, False]
 
@@ -88,7 +88,7 @@ def test_the_heartbeat(
         heartbeat.ProgressEvent, "of_render", lambda _s, _t, p: SimpleNamespace(percent=p.percent)
     )
     with heartbeat.Heartbeat(claims, step, listeners) as beating:
-        wait_until(lambda: troubles.troubles() or None, 10, "the error")
+        wait_until(lambda: threads_report()["troubled"] or None, 10, "the error")
         beating.progressed(Progress(percent=50.0))
         wait_until(lambda: 50.0 in heard, 10, "it goes on")
         assert not beating.lost
@@ -102,7 +102,7 @@ def test_an_outbox(caplog: pytest.LogCaptureFixture) -> None:
     delivered: list[ProgressEvent] = []
     outbox = Kept("kept")
     outbox.send(EVENT)
-    wait_until(lambda: troubles.troubles() or None, 10, "the error")
+    wait_until(lambda: threads_report()["troubled"] or None, 10, "the error")
     outbox.send(EVENT)
     wait_until(lambda: delivered, 10, "it goes on")
     outbox.close()
@@ -130,7 +130,7 @@ def test_the_sender_of_events(error: Exception, monkeypatch: pytest.MonkeyPatch)
     assert again.wait(10)
     sender.close()
     expected = {} if isinstance(error, OSError) else {"event-sender"}
-    assert set(troubles.troubles()) == set(expected)
+    assert set(threads_report()["troubled"]) == set(expected)
 
 
 def test_the_receiver_of_events(
@@ -196,7 +196,7 @@ def test_a_step_that_no_thread_could_be_had_for_is_left_to_the_janitor(
     monkeypatch.setattr(local_runner, "cut", SimpleNamespace(apply=again))
     monkeypatch.setattr(threading.Timer, "start", Once())
     runner.run("step")
-    wait_until(lambda: troubles.troubles() or None, 10, "the error")
+    wait_until(lambda: threads_report()["troubled"] or None, 10, "the error")
     assert not runner.has("step")
     assert counted("local-runner", caplog)
 
@@ -214,9 +214,24 @@ def test_a_websocket(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureF
     assert counted("websocket", caplog)
 
 
+def test_a_pool_s_process_leaves_its_errors_to_the_one_that_people_ask() -> None:
+    for _ in range(2):
+        child = os.fork()
+        if not child:
+            note_trouble("heartbeat", RuntimeError("at https://me:hunter2@host"), "it goes on")
+            os._exit(0)
+        os.waitpid(child, 0)
+    note_trouble("janitor", RuntimeError("a bug"), "it goes on")
+    report = threads_report()
+    assert report["errors"] == 3
+    assert not report["well"]
+    assert report["troubled"]["heartbeat"]["errors"] == 2
+    assert report["troubled"]["heartbeat"]["last_error"] == "RuntimeError: at https://***@host"
+
+
 def test_metrics_have_a_bounded_series_of_each_kind_of_thread() -> None:
     for _ in range(3):
-        troubles.note_trouble(logging.getLogger(), "janitor", RuntimeError("a bug"))
+        note_trouble("janitor", RuntimeError("a bug"), "it goes on")
     services = SimpleNamespace(store=SimpleNamespace(counts=dict))
     report = SimpleNamespace(waiting={}, stranded=0)
     backlog = SimpleNamespace(report=lambda: report)

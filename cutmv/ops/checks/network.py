@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 from uuid import uuid4
 
 import httpx
@@ -116,12 +116,29 @@ def webhook(settings: Settings) -> Iterator[Finding]:
         return
     if answer.is_success:
         yield ok(what, f"{host} takes our signature")
+        yield from _threads(settings.webhook_url, host)
     elif answer.status_code == 401:
         advice = "set the same WEBHOOK_SECRET for the web server and the workers; compare clocks"
         yield problem(what, f"{host} refuses our signature", advice)
     else:
         found = f"{host} answered HTTP {answer.status_code}"
         yield problem(what, found, "set WEBHOOK_URL to the address of `cutmv web`")
+
+
+def _threads(url: str, host: str) -> Iterator[Finding]:
+    """Whether the web server's threads met errors that nobody expected; none of an older one."""
+    what = "web server's threads"
+    try:
+        answer = httpx.get(urljoin(url, "/api/queue-status"), timeout=REQUEST_TIMEOUT_S)
+    except httpx.HTTPError as error:
+        yield warning(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")
+        return
+    unwell = _document(answer).get("unwell_threads")
+    if unwell:
+        found = f"an error that nobody expected, a moment ago, in {', '.join(map(str, unwell))}"
+        yield warning(what, f"{host}: {found}", "read its log, and report the error if it goes on")
+    elif unwell is not None:
+        yield ok(what, f"{host}: all are well")
 
 
 def edge(settings: Settings, options: Options | None) -> Iterator[Finding]:

@@ -19,7 +19,8 @@ Its packages and modules, from top to bottom, each importing only those below it
   keeps large ones in an object store
 - ``api``: calls the REST API. ``celery_hooks``: asks the process's Celery worker, and has Celery
   publish canvases by few calls
-- ``options``, ``runtime``, ``errors``: the transport's options; threads and pauses; its errors
+- ``options``, ``runtime``, ``troubles``, ``errors``: the transport's options; threads and pauses;
+  errors that threads outlive; its own errors
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,13 +28,14 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import TRANSPORT_ALIASES
 
 from cutmv.transports.cloudflare.celery_hooks import publish as celery_publish
-from cutmv.transports.cloudflare.runtime import threads_report
+from cutmv.transports.cloudflare.runtime import keep_going, threads_report
+from cutmv.transports.cloudflare.troubles import note_trouble
 
 if TYPE_CHECKING:
     from cutmv.transports.cloudflare.messages.limits import MAX_PUSHED
     from cutmv.transports.cloudflare.producer import publish_batch
 
-__all__ = ["MAX_PUSHED", "publish_batch", "threads_report"]
+__all__ = ["MAX_PUSHED", "keep_going", "note_trouble", "publish_batch", "threads_report"]
 
 TRANSPORT_ALIASES["cloudflare"] = "cutmv.transports.cloudflare.transport:Transport"
 celery_publish.attach()

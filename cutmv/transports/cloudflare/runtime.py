@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import random
-import re
 import sys
 import threading
 import time
 import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
+
+from cutmv.transports.cloudflare import troubles
+from cutmv.transports.cloudflare.troubles import WELL_AFTER, note_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +29,8 @@ BACKOFF_MAX = 2.0
 #: Longest pause (s) before a thread that met an unexpected error goes on with its work.
 TROUBLE_PAUSE_MAX = 30.0
 
-#: Seconds without an error after which a thread counts as well again.
-WELL_AFTER = 60.0
-
 #: Errors in a row after which a thread's owner is told that it does not recover by itself.
 HOPELESS_AFTER = 5
-
-#: Characters of an error's text that a report shows.
-SHOWN_ERROR = 300
-
-#: The parts of an error's text that may be a secret: a URL's password, a token.
-_SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=Bearer )[^\s'\"]+", re.IGNORECASE)
 
 
 def full_jitter(attempt: int, first: float = BACKOFF_FIRST, most: float = BACKOFF_MAX) -> float:
@@ -60,11 +52,35 @@ def clock() -> float:
     return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
 
-def shown(error: BaseException) -> str:
-    """Return an error's type and text in a line, without the secrets that it may hold."""
-    text = _SECRETS.sub("***", " ".join(str(error).split()))
-    text = text.encode(errors="backslashreplace").decode()  # a lone surrogate can't be printed
-    return f"{type(error).__name__}: {text}"[:SHOWN_ERROR]
+def keep_going(
+    name: str,
+    work: Callable[[], None],
+    stopping: threading.Event,
+    pause_most: float | None = None,
+    on_error: Callable[[BaseException, int], object] = lambda _error, _in_a_row: None,
+) -> None:
+    """Call `work` until it returns; after an error call it again, after a pause that grows.
+
+    `work` is a thread's loop, which keeps what it works on in its owner. An error is logged and
+    counted under `name`, one of few names, and `on_error` is told how many came in a row. The pause
+    takes `pause_most` seconds at most. Once `stopping` is set `work` is called a last time, to end
+    as it should.
+    """
+    in_a_row = 0
+    while True:
+        began, was_stopping = time.monotonic(), stopping.is_set()
+        try:
+            work()
+        except BaseException as error:  # of whatever kind: the thread must not end in silence
+            note_trouble(name, error, "it goes on")
+            in_a_row = 1 if time.monotonic() - began > WELL_AFTER else in_a_row + 1
+            on_error(error, in_a_row)
+        else:
+            return
+        if was_stopping:
+            return
+        most = TROUBLE_PAUSE_MAX if pause_most is None else pause_most
+        stopping.wait(full_jitter(in_a_row, most=most))
 
 
 class BackgroundThread:
@@ -104,7 +120,6 @@ class BackgroundThread:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._flushes: deque[threading.Event] = deque()
-        self._errors_in_a_row = 0
         _threads.add(self)
 
     @property
@@ -165,99 +180,21 @@ class BackgroundThread:
         return [self._flushes.popleft() for _ in range(len(self._flushes))]
 
     def _supervise(self) -> None:
-        while True:
-            began, was_stopping = time.monotonic(), self.stopping.is_set()
-            try:
-                self._run()
-            except BaseException as error:  # of whatever kind: the thread must not end in silence
-                self._note(error, time.monotonic() - began)
-            else:
-                return
-            if was_stopping:
-                return  # the loop was called once more, to end as it should, and failed again
-            if self.stopping.wait(full_jitter(self._errors_in_a_row, most=TROUBLE_PAUSE_MAX)):
-                self._wake_up()  # the wake-up of `stop` may have been taken before the error
+        keep_going(self.name, self._work, self.stopping, on_error=self._tell_if_hopeless)
 
-    def _note(self, error: BaseException, ran: float) -> None:
-        """Log and count an error that `run` raised after `ran` seconds; tell if it is hopeless."""
-        note_trouble(self.name, error, "it goes on")
-        self._errors_in_a_row = 1 if ran > WELL_AFTER else self._errors_in_a_row + 1
-        if self._errors_in_a_row >= HOPELESS_AFTER and not self.stopping.is_set():
+    def _work(self) -> None:
+        if self.stopping.is_set():
+            self._wake_up()  # the wake-up of `stop` may have been taken before an error
+        self._run()
+
+    def _tell_if_hopeless(self, error: BaseException, in_a_row: int) -> None:
+        if in_a_row >= HOPELESS_AFTER and not self.stopping.is_set():
             self._on_hopeless(error)
 
 
 #: The background threads of this process, until nobody has them any more.
 _threads: weakref.WeakSet[BackgroundThread] = weakref.WeakSet()
-
-
-class _Troubles:
-    """The unexpected errors of this process: how many, and the last one of each of the last few."""
-
-    #: Names that are kept; the one without an error for longest makes room.
-    most = 20
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        self._lock = threading.Lock()
-        self._count: Counter[str] = Counter()
-        self._last: dict[str, tuple[float, str]] = {}
-        self.total = 0
-
-    def note(self, name: str, error: BaseException) -> bool:
-        """Note an error; return whether it is another than the last of this name, or as good as."""
-        text, now = shown(error), time.monotonic()
-        with self._lock:
-            self.total += 1
-            self._count[name] += 1
-            before, last = self._last.pop(name, (-math.inf, ""))
-            self._last[name] = (now, text)
-            while len(self._last) > self.most:
-                oldest = next(iter(self._last))
-                del self._last[oldest], self._count[oldest]
-            return text != last or now - before > WELL_AFTER
-
-    def report(self) -> dict[str, dict[str, Any]]:
-        now = time.monotonic()
-        with self._lock:
-            return {
-                name: {
-                    "well": now - at > WELL_AFTER,
-                    "errors": self._count[name],
-                    "last_error": text,
-                    "seconds_ago": round(now - at),
-                }
-                for name, (at, text) in self._last.items()
-            }
-
-
-_troubles = _Troubles()
-
-
-def _forget_parents() -> None:
-    """Start a forked child without troubles; another thread may have held the parent's lock."""
-    _troubles.forget()
-    _threads.clear()
-
-
-os.register_at_fork(after_in_child=_forget_parents)
-
-
-def note_trouble(name: str, error: BaseException, what_now: str) -> None:
-    """Log an error that nobody expected, with its traceback, and count it.
-
-    `name` is that of the thread or the work that met it, and `what_now` says how that goes on. One
-    that is the same as the last a moment ago has no traceback again.
-    """
-    is_new = _troubles.note(name, error)
-    logger.error(
-        "cloudflare: %s met an error that nobody expected (%s); %s",
-        name,
-        shown(error),
-        what_now,
-        exc_info=error if is_new else None,
-    )
+os.register_at_fork(after_in_child=_threads.clear)
 
 
 def in_parallel(
@@ -307,15 +244,5 @@ def run_aside(name: str, work: Callable[[], None]) -> threading.Thread:
 
 
 def threads_report() -> dict[str, Any]:
-    """Return how this process's background threads are, as JSON.
-
-    ``well`` is false for `WELL_AFTER` seconds after an unexpected error. ``troubled`` has the last
-    error of each thread that ever met one.
-    """
-    troubled = _troubles.report()
-    return {
-        "well": all(each["well"] for each in troubled.values()),
-        "running": sum(thread.alive for thread in list(_threads)),
-        "errors": _troubles.total,
-        "troubled": troubled,
-    }
+    """Return how this process's background threads are, and what `troubles.report` tells."""
+    return {**troubles.report(), "running": sum(thread.alive for thread in list(_threads))}

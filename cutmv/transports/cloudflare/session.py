@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from cutmv.transports.cloudflare import runtime
+from cutmv.transports.cloudflare import runtime, troubles
 from cutmv.transports.cloudflare.api import Client, Credentials
 from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.consumer import DeadLetters, PushedMessages
@@ -90,7 +90,7 @@ class Session:
             self._open_ledger,
             options.visibility_timeout or VISIBILITY_TIMEOUT,
             on_hopeless=lambda error: self._break(
-                f"messages can't be acked: {runtime.shown(error)}"
+                f"messages can't be acked: {troubles.shown(error)}"
             ),
         )
         self.dead_letters = DeadLetters(

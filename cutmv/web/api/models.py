@@ -160,6 +160,9 @@ class QueueStatus(BaseModel):
     message: str
     configured: bool
     mode: str
+    unwell_threads: list[str] = Field(
+        description="The web server's threads that met an error nobody expected a moment ago."
+    )
 
 
 class ProgressEventIn(BaseModel):

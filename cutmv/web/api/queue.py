@@ -4,6 +4,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from cutmv.config import WEBHOOK_PATH
 from cutmv.progress import WebhookRejected, verify
+from cutmv.transports.cloudflare import threads_report
 from cutmv.web.api.problems import Problem
 from cutmv.web.state import web
 
@@ -12,8 +13,10 @@ blueprint = Blueprint("queue", __name__)
 
 @blueprint.get("/api/queue-status")
 def status() -> Response:
-    """Whether the queue works; the broker was asked a few seconds ago at most."""
-    return jsonify(web().dispatcher.status())
+    """Whether the queue works, asked a few seconds ago at most; which of our threads are unwell."""
+    troubled = threads_report()["troubled"].items()
+    unwell = [name for name, each in troubled if not each["well"]]
+    return jsonify(**web().dispatcher.status(), unwell_threads=unwell)
 
 
 @blueprint.post(WEBHOOK_PATH)

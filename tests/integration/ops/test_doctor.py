@@ -532,9 +532,14 @@ def test_a_pull_consumer_is_a_problem_in_push_mode(site: Site) -> None:
 def test_a_webhook_is_sent_a_signed_report_of_nothing(site: Site, server: Server) -> None:
     server.answers["/api/queue-progress"] = (204, None)
 
-    assert site.line("webhook", WEBHOOK_URL=server.url)[0] == "ok"
+    server.answers["/api/queue-status"] = (200, {"unwell_threads": ["janitor"]})
 
-    ((_, headers, body),) = server.requests
+    findings = site.findings(WEBHOOK_URL=server.url)
+
+    assert findings["webhook"]["mark"] == "ok"
+    threads = findings["web server's threads"]
+    assert (threads["mark"], "in janitor" in threads["found"]) == ("warning", True)
+    (_, headers, body), _ = server.requests
     signature.verify(WEBHOOK_SECRET, headers, body, seen=signature.SeenIds())
     assert json.loads(body) == {"events": []}
 

@@ -11,7 +11,7 @@ from typing import Any
 import kombu
 import pytest
 
-from cutmv.transports.cloudflare import runtime
+from cutmv.transports.cloudflare import runtime, troubles
 from cutmv.transports.cloudflare import session as sessions
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.consumer import intake
@@ -27,7 +27,7 @@ LONG = 3600
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_troubles", runtime._Troubles())
+    monkeypatch.setattr(troubles, "_troubles", troubles._Troubles())
     monkeypatch.setattr(runtime, "TROUBLE_PAUSE_MAX", 0.05)
     monkeypatch.setattr(intake, "UNEXPECTED_RETRY_DELAY", 1.0)
 

@@ -480,6 +480,7 @@ def test_the_queue_status_has_the_documented_fields(client: httpx.Client) -> Non
     assert status["configured"] is False
     assert status["mode"] == "eager"
     assert {"healthy", "message"} <= status.keys()
+    assert status["unwell_threads"] == []
 
 
 def signed(body: bytes, webhook_id: str, secret: str = WEBHOOK_SECRET) -> dict[str, str]:

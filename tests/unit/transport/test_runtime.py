@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from cutmv.transports.cloudflare import runtime
-from cutmv.transports.cloudflare.runtime import BackgroundThread, shown
+from cutmv.transports.cloudflare import runtime, troubles
+from cutmv.transports.cloudflare.runtime import BackgroundThread
+from cutmv.transports.cloudflare.troubles import shown
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(runtime, "_troubles", runtime._Troubles())
+    monkeypatch.setattr(troubles, "_troubles", troubles._Troubles())
     monkeypatch.setattr(runtime, "TROUBLE_PAUSE_MAX", 0.001)
     yield
 
@@ -98,9 +99,9 @@ def test_a_thread_that_fails_while_it_ends_is_asked_once_more() -> None:
 def test_a_thread_is_well_again_after_a_time_without_errors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runtime.note_trouble("work", ValueError("x"), "it goes on")
+    troubles.note_trouble("work", ValueError("x"), "it goes on")
     assert not runtime.threads_report()["well"]
-    monkeypatch.setattr(runtime, "WELL_AFTER", -1.0)
+    monkeypatch.setattr(troubles, "WELL_AFTER", -1.0)
     report = runtime.threads_report()
     assert report["well"]
     assert report["troubled"]["work"]["errors"] == 1
@@ -108,9 +109,9 @@ def test_a_thread_is_well_again_after_a_time_without_errors(
 
 def test_few_names_are_kept_of_many_that_met_errors() -> None:
     for number in range(100):
-        runtime.note_trouble(f"binding-{number}", ValueError(number), "it goes on")
+        troubles.note_trouble(f"binding-{number}", ValueError(number), "it goes on")
     report = runtime.threads_report()
-    assert len(report["troubled"]) == runtime._Troubles.most
+    assert len(report["troubled"]) == troubles._Troubles.most
     assert report["errors"] == 100
 
 
@@ -131,7 +132,7 @@ def test_the_same_error_again_has_no_second_traceback(caplog: pytest.LogCaptureF
         try:
             raise ValueError("x")
         except ValueError as error:
-            runtime.note_trouble("work", error, "it goes on")
+            troubles.note_trouble("work", error, "it goes on")
     assert caplog.text.count("ValueError: x); it goes on") == 3
     assert caplog.text.count("Traceback") == 1
 

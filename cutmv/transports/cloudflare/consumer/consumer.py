@@ -15,7 +15,7 @@ from cutmv.transports.cloudflare.consumer.push import PushConsumer
 from cutmv.transports.cloudflare.consumer.qos import QoS
 from cutmv.transports.cloudflare.leases import Delivery
 from cutmv.transports.cloudflare.messages import Undecodable, expiry, poison, priority
-from cutmv.transports.cloudflare.runtime import shown
+from cutmv.transports.cloudflare.troubles import shown
 
 logger = logging.getLogger(__name__)
 

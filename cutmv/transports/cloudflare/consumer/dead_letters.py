@@ -16,7 +16,8 @@ from cutmv.transports.cloudflare.errors import CloudflareError
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
 from cutmv.transports.cloudflare.messages import limits
 from cutmv.transports.cloudflare.queues import Queue, QueueDirectory
-from cutmv.transports.cloudflare.runtime import BackgroundThread, note_trouble
+from cutmv.transports.cloudflare.runtime import BackgroundThread
+from cutmv.transports.cloudflare.troubles import note_trouble
 
 logger = logging.getLogger(__name__)
 

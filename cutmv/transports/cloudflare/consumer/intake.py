@@ -28,7 +28,8 @@ from cutmv.transports.cloudflare.messages import (
     poison,
 )
 from cutmv.transports.cloudflare.queues import MAX_RETRIES, Queue, QueueName
-from cutmv.transports.cloudflare.runtime import in_parallel, note_trouble, shown
+from cutmv.transports.cloudflare.runtime import in_parallel
+from cutmv.transports.cloudflare.troubles import note_trouble, shown
 
 logger = logging.getLogger(__name__)
 

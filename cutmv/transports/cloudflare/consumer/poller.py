@@ -23,7 +23,8 @@ from cutmv.transports.cloudflare.errors import (
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import QueueDirectory
-from cutmv.transports.cloudflare.runtime import BackgroundThread, clock, full_jitter, shown
+from cutmv.transports.cloudflare.runtime import BackgroundThread, clock, full_jitter
+from cutmv.transports.cloudflare.troubles import shown
 
 logger = logging.getLogger(__name__)
 

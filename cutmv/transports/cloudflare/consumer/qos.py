@@ -15,7 +15,7 @@ from kombu.transport import virtual
 from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.consumer.turns import Fetcher, Turns
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery
-from cutmv.transports.cloudflare.runtime import note_trouble
+from cutmv.transports.cloudflare.troubles import note_trouble
 
 #: Messages of one pull at most (Cloudflare's limit).
 MAX_PULL = 100

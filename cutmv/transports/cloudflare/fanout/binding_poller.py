@@ -30,7 +30,8 @@ from cutmv.transports.cloudflare.queues import (
     binding_retention,
     matches,
 )
-from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter, note_trouble
+from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
+from cutmv.transports.cloudflare.troubles import note_trouble
 
 logger = logging.getLogger(__name__)
 

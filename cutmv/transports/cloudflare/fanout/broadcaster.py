@@ -25,7 +25,8 @@ from cutmv.transports.cloudflare.fanout.remote_queues import RemoteQueues
 from cutmv.transports.cloudflare.fanout.temporary_queues import TemporaryQueues
 from cutmv.transports.cloudflare.messages import BroadcastMessage
 from cutmv.transports.cloudflare.queues import TemporaryBinding
-from cutmv.transports.cloudflare.runtime import BackgroundThread, note_trouble
+from cutmv.transports.cloudflare.runtime import BackgroundThread
+from cutmv.transports.cloudflare.troubles import note_trouble
 
 logger = logging.getLogger(__name__)
 

@@ -16,12 +16,8 @@ from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import CloudflareError, Refused
 from cutmv.transports.cloudflare.leases.callers import Callers
 from cutmv.transports.cloudflare.leases.delivery import Delivery
-from cutmv.transports.cloudflare.runtime import (
-    HOPELESS_AFTER,
-    BackgroundThread,
-    full_jitter,
-    note_trouble,
-)
+from cutmv.transports.cloudflare.runtime import HOPELESS_AFTER, BackgroundThread, full_jitter
+from cutmv.transports.cloudflare.troubles import note_trouble
 
 logger = logging.getLogger(__name__)
 

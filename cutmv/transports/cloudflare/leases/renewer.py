@@ -28,12 +28,8 @@ from typing import TypeVar
 from cutmv.transports.cloudflare.errors import LedgerUnavailable
 from cutmv.transports.cloudflare.leases.delivery import Delivery, Lease
 from cutmv.transports.cloudflare.leases.ledger import Entry, Ledger, State
-from cutmv.transports.cloudflare.runtime import (
-    BackgroundThread,
-    clock,
-    in_parallel,
-    note_trouble,
-)
+from cutmv.transports.cloudflare.runtime import BackgroundThread, clock, in_parallel
+from cutmv.transports.cloudflare.troubles import note_trouble
 
 logger = logging.getLogger(__name__)
 

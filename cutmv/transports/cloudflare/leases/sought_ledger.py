@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from cutmv.transports.cloudflare.errors import LedgerRefused, LedgerUnavailable
 from cutmv.transports.cloudflare.leases.ledger import Entry, Ledger, Record
-from cutmv.transports.cloudflare.runtime import run_aside, shown
+from cutmv.transports.cloudflare.runtime import run_aside
+from cutmv.transports.cloudflare.troubles import shown
 
 logger = logging.getLogger(__name__)
 
