@@ -22,7 +22,14 @@ from cutmv.transports.cloudflare.queues import (
 )
 
 #: The settings that the edge Worker's consumer must have; wrangler.toml says why. Others are kept.
-PUSH_CONSUMER: ApiSettings = {"batch_size": 1, "max_wait_time_ms": 0, "max_retries": 100}
+#: None is no bound but Cloudflare's own: what finds no room waits in the workers, and under a bound
+#: below what they can run they would idle.
+PUSH_CONSUMER: ApiSettings = {
+    "batch_size": 1,
+    "max_concurrency": None,
+    "max_wait_time_ms": 0,
+    "max_retries": 100,
+}
 
 #: Seconds for the first answer of the API.
 FIRST_ANSWER_S = 10.0

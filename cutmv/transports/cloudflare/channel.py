@@ -151,6 +151,7 @@ class Channel(QueueChannel):
                 qos=self.qos,
                 lease_seconds=session.lease_seconds if has_ledger else math.inf,
                 on_deliveries=on_deliveries,
+                on_error=ready.fail,
             )
         return Poller(
             intakes,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from cutmv.transports.cloudflare import troubles
-from cutmv.transports.cloudflare.troubles import WELL_AFTER, note_trouble
+from cutmv.transports.cloudflare.troubles import note_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -57,24 +57,21 @@ def keep_going(
     work: Callable[[], None],
     stopping: threading.Event,
     pause_most: float | None = None,
-    on_error: Callable[[BaseException, int], object] = lambda _error, _in_a_row: None,
+    note: Callable[[BaseException], int] | None = None,
 ) -> None:
     """Call `work` until it returns; after an error call it again, after a pause that grows.
 
     `work` is a thread's loop, which keeps what it works on in its owner. An error is logged and
-    counted under `name`, one of few names, and `on_error` is told how many came in a row. The pause
-    takes `pause_most` seconds at most. Once `stopping` is set `work` is called a last time, to end
-    as it should.
+    counted under `name`, one of few names, or by `note`, which returns how many came in a row. The
+    pause takes `pause_most` seconds at most. Once `stopping` is set `work` is called a last time,
+    to end as it should.
     """
-    in_a_row = 0
     while True:
-        began, was_stopping = time.monotonic(), stopping.is_set()
+        was_stopping = stopping.is_set()
         try:
             work()
         except BaseException as error:  # of whatever kind: the thread must not end in silence
-            note_trouble(name, error, "it goes on")
-            in_a_row = 1 if time.monotonic() - began > WELL_AFTER else in_a_row + 1
-            on_error(error, in_a_row)
+            in_a_row = note(error) if note else note_trouble(name, error, "it goes on")
         else:
             return
         if was_stopping:
@@ -93,8 +90,10 @@ class BackgroundThread:
     **No error ends the thread.** One that `run` raises is logged with its traceback and counted,
     and `run` is called again after a pause, which grows from one error to the next. So `run` keeps
     what it works on in its owner, and not in variables of its own. After `HOPELESS_AFTER` errors in
-    a row `on_hopeless` is called with the last one, each time; its owner ends what depends on the
-    thread. Work that is done once, and needs no loop and no owner, has `run_aside`.
+    a row, and after twice, four times … as many, `on_hopeless` is called with the last one; its
+    owner ends what depends on the thread. A new thread of the same name goes on counting, so that
+    an error which a new connection does not help against ends fewer and fewer connections. Work
+    that is done once, and needs no loop and no owner, has `run_aside`.
 
     ::
 
@@ -180,16 +179,23 @@ class BackgroundThread:
         return [self._flushes.popleft() for _ in range(len(self._flushes))]
 
     def _supervise(self) -> None:
-        keep_going(self.name, self._work, self.stopping, on_error=self._tell_if_hopeless)
+        keep_going(self.name, self._work, self.stopping, note=self.note)
 
     def _work(self) -> None:
         if self.stopping.is_set():
             self._wake_up()  # the wake-up of `stop` may have been taken before an error
         self._run()
 
-    def _tell_if_hopeless(self, error: BaseException, in_a_row: int) -> None:
-        if in_a_row >= HOPELESS_AFTER and not self.stopping.is_set():
+    def note(self, error: BaseException, what_now: str = "it goes on") -> int:
+        """Log and count an error that nobody expected; tell if the thread does not recover.
+
+        `what_now` says how it goes on. Returns how many there were in a row.
+        """
+        in_a_row = note_trouble(self.name, error, what_now)
+        turns, rest = divmod(in_a_row, HOPELESS_AFTER)
+        if not rest and turns.bit_count() == 1 and not self.stopping.is_set():
             self._on_hopeless(error)
+        return in_a_row
 
 
 #: The background threads of this process, until nobody has them any more.

@@ -75,7 +75,8 @@ class Session:
         self.client = Client(credentials, options)
         self.hub: HubClient | None = None
         if options.edge_url and options.fanout:
-            self.hub = HubClient(options.edge_url, options.edge_keys, options.queue_name_prefix)
+            prefix, breaks = options.queue_name_prefix, self._breaks("the hub client")
+            self.hub = HubClient(options.edge_url, options.edge_keys, prefix, breaks)
         self.directory = QueueDirectory(self.client, options)
         self.binding_table = BindingTable(self.directory, options)
         self.claim_checks = ClaimChecks(options, credentials.account_id)
@@ -89,9 +90,7 @@ class Session:
             self.claim_checks.discard,
             self._open_ledger,
             options.visibility_timeout or VISIBILITY_TIMEOUT,
-            on_hopeless=lambda error: self._break(
-                f"messages can't be acked: {troubles.shown(error)}"
-            ),
+            on_hopeless=self._breaks("the sender of acks"),
         )
         self.dead_letters = DeadLetters(
             self.client, self.directory, self.acknowledger, options.publish_timeout
@@ -111,11 +110,17 @@ class Session:
             self.memory,
             self.claim_checks,
             options,
+            self._breaks("a thread of temporary queues"),
         )
         self.temporary_queues = TemporaryQueues(services, self.hub)
         self.broadcaster = Broadcaster(services, self.temporary_queues, self.hub)
         self.pushed_messages = PushedMessages()
-        self.push_server = PushServer(options.edge_keys, options.ingress_host, options.ingress_port)
+        self.push_server = PushServer(
+            options.edge_keys,
+            options.ingress_host,
+            options.ingress_port,
+            self._breaks("the push server"),
+        )
 
     @property
     def lease_seconds(self) -> float:
@@ -223,9 +228,14 @@ class Session:
         self.client.close()
         return left
 
+    def _breaks(self, what: str) -> Callable[[BaseException], None]:
+        """Return what ends the connections at an error of a thread, which the reason names."""
+        return lambda error: self._break(f"{what} does not recover: {troubles.shown(error)}")
+
     def _break(self, why: str) -> None:
         """End the connections; those made from now on get a new session, with its own threads."""
         self.broken = True
+        self.push_server.leave()  # the next session's needs the address
         for listener in list(self.on_broken):
             listener(ThreadBroken(why))
 

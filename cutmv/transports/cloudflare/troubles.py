@@ -11,13 +11,16 @@ import os
 import re
 import threading
 import time
-from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
 #: Seconds without an error after which a thread counts as well again.
 WELL_AFTER = 60.0
+
+#: Seconds after which an error that is the same as the last has its traceback logged again.
+TRACEBACK_AGAIN_AFTER = 300.0
 
 #: Characters of an error's text that a report shows.
 SHOWN_ERROR = 300
@@ -34,6 +37,17 @@ def shown(error: BaseException) -> str:
     text = _SECRETS.sub("***", " ".join(str(error).split()))
     text = text.encode(errors="backslashreplace").decode()  # a lone surrogate can't be printed
     return f"{type(error).__name__}: {text}"[:SHOWN_ERROR]
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """The unexpected errors of one name. Times are those of `time.monotonic`."""
+
+    count: int = 0
+    in_a_row: int = 0  # without `WELL_AFTER` between two of them
+    text: str = ""
+    at: float = -math.inf
+    told_at: float = -math.inf  # when a traceback was logged
 
 
 class _Troubles:
@@ -58,29 +72,30 @@ class _Troubles:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._count: Counter[str] = Counter()
-        self._last: dict[str, tuple[float, str]] = {}
+        self._by_name: dict[str, _Trouble] = {}  # the last one last
         self._total = 0
 
-    def note(self, name: str, error: BaseException) -> bool:
-        """Note an error; return whether it is another than the last of this name, or as good as."""
+    def note(self, name: str, error: BaseException) -> tuple[int, bool]:
+        """Note an error; return how many there were in a row, and whether to log its traceback."""
         text, now = shown(error), time.monotonic()
         with self._lock:
             self._total += 1
-            self._count[name] += 1
-            before, last = self._last.pop(name, (-math.inf, ""))
-            self._last[name] = (now, text)
-            while len(self._last) > self.most:
-                oldest = next(iter(self._last))
-                del self._last[oldest], self._count[oldest]
-            self._leave_to_parent(name, text, now)
-            return text != last or now - before > WELL_AFTER
+            trouble = self._by_name[name] = self._by_name.pop(name, _Trouble())
+            trouble.count += 1
+            trouble.in_a_row = trouble.in_a_row + 1 if now - trouble.at <= WELL_AFTER else 1
+            telling = text != trouble.text or now - trouble.told_at > TRACEBACK_AGAIN_AFTER
+            trouble.text, trouble.at = text, now
+            trouble.told_at = now if telling else trouble.told_at
+            while len(self._by_name) > self.most:
+                del self._by_name[next(iter(self._by_name))]
+            self._leave_to_parent(name, trouble)
+            return trouble.in_a_row, telling
 
-    def _leave_to_parent(self, name: str, text: str, now: float) -> None:
+    def _leave_to_parent(self, name: str, trouble: _Trouble) -> None:
         if self._parents is None:
             return
-        said = text.encode("ascii", "backslashreplace").decode()[:SHOWN_ERROR]
-        note = json.dumps([name[:64], self._count[name], now, said, self._total]).encode()
+        said = trouble.text.encode("ascii", "backslashreplace").decode()[:SHOWN_ERROR]
+        note = json.dumps([name[:64], trouble.count, trouble.at, said, self._total]).encode()
         start = os.getpid() % CHILDREN * CHILD_BYTES
         self._parents[start : start + CHILD_BYTES] = note[:CHILD_BYTES].ljust(CHILD_BYTES, b"\0")
 
@@ -96,7 +111,9 @@ class _Troubles:
 
     def report(self) -> dict[str, Any]:
         with self._lock:
-            ours = [(name, self._count[name], *last, 0) for name, last in self._last.items()]
+            ours = [
+                (name, each.count, each.at, each.text, 0) for name, each in self._by_name.items()
+            ]
             total = self._total
         children = self._of_children()
         troubled: dict[str, dict[str, Any]] = {}
@@ -126,20 +143,22 @@ def _forget_parents() -> None:
 os.register_at_fork(after_in_child=_forget_parents)
 
 
-def note_trouble(name: str, error: BaseException, what_now: str) -> None:
+def note_trouble(name: str, error: BaseException, what_now: str) -> int:
     """Log an error that nobody expected, with its traceback, and count it.
 
     `name` is that of the thread or the work that met it, and `what_now` says how that goes on. One
-    that is the same as the last a moment ago has no traceback again.
+    that is the same as the last has no traceback again for `TRACEBACK_AGAIN_AFTER`. Returns how
+    many there were in a row, without `WELL_AFTER` between two of them.
     """
-    is_new = _troubles.note(name, error)
+    in_a_row, telling = _troubles.note(name, error)
     logger.error(
         "%s met an error that nobody expected (%s); %s",
         name,
         shown(error),
         what_now,
-        exc_info=error if is_new else None,
+        exc_info=error if telling else None,
     )
+    return in_a_row
 
 
 def report() -> dict[str, Any]:

@@ -365,11 +365,16 @@ def test_in_push_mode_the_workers_consumer_is_mended_and_stays_its(account: Acco
 
     output = account.provision(**PUSH)
 
-    for line in ("batch_size: 10 → 1", "max_retries: 3 → 100", "max_wait_time_ms: 5000 → 0"):
+    for line in (
+        "batch_size: 10 → 1",
+        "max_concurrency: 9 → none",
+        "max_retries: 3 → 100",
+        "max_wait_time_ms: 5000 → 0",
+    ):
         assert f"    {line}\n" in output
     consumer = account.consumer(QUEUE)
     assert consumer["script_name"] == "cutmv-processor"
-    assert consumer["settings"] == {"max_concurrency": 9, "retry_delay": 0, **PUSH_CONSUMER}
+    assert consumer["settings"] == {"retry_delay": 0, **PUSH_CONSUMER}
     assert consumer["dead_letter_queue"] == DEAD
     assert account.provision(**PUSH) == "No changes.\n"
 
@@ -392,6 +397,7 @@ def test_wrangler_deploys_the_consumer_that_provision_wants() -> None:
         assert (consumer["queue"], consumer["dead_letter_queue"]) == (QUEUE, DEAD)
         assert {
             "batch_size": consumer["max_batch_size"],
+            "max_concurrency": consumer.get("max_concurrency"),
             "max_wait_time_ms": consumer["max_batch_timeout"] * 1000,
             "max_retries": consumer["max_retries"],
         } == PUSH_CONSUMER

@@ -106,8 +106,14 @@ class Push:
     def cut(self) -> None:
         """Break the connection."""
         self._cut.set()
-        self._socket.close()
+        with contextlib.suppress(OSError):  # the other end has broken it already
+            self._socket.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
         self._thread.join(ANSWER_S)
+
+    @property
+    def waits(self) -> bool:
+        """Whether its connection is there, and the last outcome not."""
+        return self._thread.is_alive()
 
     def outcome(self, number: int = 0, seconds: float = ANSWER_S) -> dict[str, Any]:
         return wait_until(lambda: self.outcomes.get(f"message-{number}"), seconds, "it ended")

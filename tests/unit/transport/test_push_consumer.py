@@ -44,6 +44,7 @@ class Pushing:
         self.acks = Acknowledger(self.client, linger=0)
         self.messages = PushedMessages()
         self.running: list[Delivery] = []
+        self.errors: list[Exception] = []
         self.told: dict[str, list[Outcome]] = {}
         self.consumer = self.connect()
 
@@ -59,6 +60,7 @@ class Pushing:
             qos=qos,
             lease_seconds=60,
             on_deliveries=self.running.extend,
+            on_error=self.errors.append,
         )
         consumer.start()
         return consumer

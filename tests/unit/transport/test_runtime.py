@@ -81,6 +81,26 @@ def test_the_owner_is_told_that_a_thread_does_not_recover() -> None:
     assert runtime.threads_report()["errors"] == runtime.HOPELESS_AFTER + 1  # one more, to end
 
 
+def test_what_new_connections_do_not_help_against_ends_fewer_and_fewer_of_them() -> None:
+    """A connection's end returns its messages, and each return counts as a delivery."""
+    hopeless: list[int] = []
+
+    def a_thread() -> BackgroundThread:
+        return BackgroundThread("work", lambda: None, on_hopeless=lambda _: hopeless.append(errors))
+
+    thread = a_thread()
+    for errors in range(1, 60):
+        thread.note(ValueError("again"))
+        if errors in hopeless:
+            thread = a_thread()  # the new connection's
+    assert hopeless == [5, 10, 20, 40]
+
+    troubles._troubles._by_name["cloudflare-work"].at -= 2 * troubles.WELL_AFTER
+    for _ in range(runtime.HOPELESS_AFTER):
+        thread.note(ValueError("again"))
+    assert len(hopeless) == 5, "it was well for a time"
+
+
 def test_a_thread_that_fails_while_it_ends_is_asked_once_more() -> None:
     runs: list[int] = []
 
@@ -127,7 +147,9 @@ def test_a_report_shows_no_secret(text: str, safe: str) -> None:
     assert shown(ValueError(text)) == f"ValueError: {safe}"
 
 
-def test_the_same_error_again_has_no_second_traceback(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_error_again_has_no_second_traceback_soon(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for _ in range(3):
         try:
             raise ValueError("x")
@@ -135,6 +157,11 @@ def test_the_same_error_again_has_no_second_traceback(caplog: pytest.LogCaptureF
             troubles.note_trouble("work", error, "it goes on")
     assert caplog.text.count("ValueError: x); it goes on") == 3
     assert caplog.text.count("Traceback") == 1
+
+    monkeypatch.setattr(troubles, "TRACEBACK_AGAIN_AFTER", -1.0)
+    troubles.note_trouble("work", ValueError("x"), "it goes on")
+    assert caplog.text.count("ValueError: x); it goes on") == 4
+    assert caplog.text.count("\nValueError: x") == 2, "once in a while it has one"
 
 
 def test_work_beside_is_done_once_and_its_error_counted() -> None:

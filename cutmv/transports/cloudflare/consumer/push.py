@@ -19,11 +19,12 @@ from cutmv.transports.cloudflare.consumer.push_line import (
 )
 from cutmv.transports.cloudflare.consumer.qos import QoS
 from cutmv.transports.cloudflare.edge import DeliveryCallback, Outcome, PushServer
-from cutmv.transports.cloudflare.errors import ConfigurationError
+from cutmv.transports.cloudflare.errors import ConfigurationError, ThreadBroken
 from cutmv.transports.cloudflare.leases import Acknowledger, Delivery, Lease
 from cutmv.transports.cloudflare.messages import envelope
 from cutmv.transports.cloudflare.messages.limits import MAX_PUSHED
 from cutmv.transports.cloudflare.runtime import BackgroundThread, clock
+from cutmv.transports.cloudflare.troubles import shown
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class PushConsumer:
         qos: QoS,
         lease_seconds: float,
         on_deliveries: Callable[[list[Delivery]], None],
+        on_error: Callable[[Exception], None],
     ) -> None:
         self._intakes = {intake.queue.name: intake for intake in intakes}
         self._levels = {name: level for level, name in enumerate(self._intakes)}
@@ -74,7 +76,13 @@ class PushConsumer:
         self._line = WaitingLine()
         self._arrived = threading.Event()
         self._busy_answers = 0
-        self._thread = BackgroundThread(f"push-{intakes[0].queue.name}", self._run, self._wake_up)
+        self._on_error = on_error
+        self._thread = BackgroundThread(
+            f"push-{intakes[0].queue.name}",
+            self._run,
+            self._wake_up,
+            on_hopeless=self._give_up,
+        )
 
     @property
     def stopped(self) -> bool:
@@ -234,6 +242,10 @@ class PushConsumer:
     def _wake_up(self) -> None:
         self._arrived.set()
         self._qos.wake()
+
+    def _give_up(self, error: BaseException) -> None:
+        names = ", ".join(self._intakes)
+        self._on_error(ThreadBroken(f"messages pushed to {names} can't be taken: {shown(error)}"))
 
     def _run(self) -> None:
         while not self.stopped:

@@ -17,21 +17,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 from cutmv.transports.cloudflare.edge.hub_protocol import (
     HubMessage,
     Op,
+    PublishOutcome,
     bind_op,
     fits,
     frames,
     publish_op,
 )
-from cutmv.transports.cloudflare.edge.hub_socket import connector
+from cutmv.transports.cloudflare.edge.hub_socket import Connect, connector
 from cutmv.transports.cloudflare.messages import BroadcastMessage
 from cutmv.transports.cloudflare.queues import Binding
 from cutmv.transports.cloudflare.runtime import BackgroundThread, full_jitter
+from cutmv.transports.cloudflare.troubles import note_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +64,17 @@ class HubClient:
     """This process's connection to the hub; its thread starts with the first binding or message.
 
     The thread calls `on_message` with each message that comes, and `on_away`, perhaps repeatedly,
-    once there has been no connection for `TAKE_OVER_AFTER`.
+    once there has been no connection for `TAKE_OVER_AFTER`. `on_hopeless` is called with an error
+    if the thread does not recover.
     """
 
-    def __init__(self, url: str, keys: str, scope: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        keys: str,
+        scope: str,
+        on_hopeless: Callable[[BaseException], object] = lambda _: None,
+    ) -> None:
         self.client_id = uuid4().hex
         self._url = url
         self._keys, self._scope = keys, scope
@@ -74,15 +84,19 @@ class HubClient:
         self._wanted: dict[str, Op] = {}  # operations that bind and watch, by their JSON
         self._watchers: dict[str, list[Callable[[], None]]] = {}  # by queue
         self._socket: Any = None
-        self._connect: Callable[..., Any]  # from the thread's start on
-        self._thread = BackgroundThread("hub", self._run, self._hang_up, self._prepare)
+        self._connect: Connect  # from the thread's start on, and the errors of no connection
+        self._away_errors: tuple[type[Exception], ...]
+        self._thread = BackgroundThread(
+            "hub", self._run, self._hang_up, self._prepare, on_hopeless=on_hopeless
+        )
+        self._failures = 0  # to connect, in a row
         self._owed: set[str] = set()  # queues whose watchers the hub is still to wake up
         self._late: deque[tuple[float, Op]] = deque(maxlen=MAX_LATE)  # when they were to be sent
         self._connected = threading.Event()
         self._tried = threading.Event()
         self._connected_at = 0.0
         self._lost_at = 0.0
-        self._answers: dict[int, _PublishOutcome] = {}
+        self._answers: dict[int, PublishOutcome] = {}
         self._refs = 0
 
     @property
@@ -185,7 +199,7 @@ class HubClient:
         """Publish on the present connection; return none where it ends, or gives no response."""
         with self._lock:
             self._refs += 1
-            answer = self._answers[self._refs] = _PublishOutcome(self._refs)
+            answer = self._answers[self._refs] = PublishOutcome(self._refs)
         try:
             if self._send([{**op, "ref": answer.ref}]) and answer.ready.wait(timeout):
                 return answer.routed
@@ -216,7 +230,8 @@ class HubClient:
         return True
 
     def _prepare(self) -> None:
-        self._connect, self._lost_at = connector(), time.monotonic()
+        self._connect, self._away_errors = connector()
+        self._lost_at = time.monotonic()
 
     def _hang_up(self) -> None:
         socket = self._socket
@@ -226,34 +241,39 @@ class HubClient:
     # The thread.
 
     def _run(self) -> None:
-        failures, since = 0, self._lost_at
         while not self._thread.stopping.is_set():
             why = ""
             try:
                 with self._connect(self._url, self._keys, self.client_id, self._scope) as socket:
                     self._serve(socket)
-            except Exception as error:  # a normal close raises, too
+            except self._away_errors as error:  # a normal close raises, too
                 why = str(error) or type(error).__name__
-            self._tried.set()
-            self._socket = None
-            if self._connected.is_set():
-                self._lost_at = time.monotonic()
-                self._connected.clear()
-                failures, since = 0, self._lost_at
-                for queue in list(self._watchers):
-                    self._wake(queue)
-            for answer in list(self._answers.values()):
-                answer.ready.set()
-            failures += 1
-            if failures == 2:
+            finally:
+                self._note_away()
+            if self._failures == 2:
                 logger.warning(
                     "cloudflare: the edge Worker's hub is away, so queues of the account carry "
                     "messages for temporary queues: %s",
                     why,
                 )
-            if not self._thread.stopping.is_set() and time.monotonic() - since > TAKE_OVER_AFTER:
-                self.on_away()
-            self._thread.stopping.wait(full_jitter(failures, most=PAUSE_MAX))
+            self._thread.stopping.wait(full_jitter(self._failures, most=PAUSE_MAX))
+
+    def _note_away(self) -> None:
+        """Tell those who wait that there is no connection, and `on_away` if that lasts."""
+        self._tried.set()
+        self._socket = None
+        if self._connected.is_set():
+            self._lost_at = time.monotonic()
+            self._connected.clear()
+            self._failures = 0
+            for queue in list(self._watchers):
+                self._wake(queue)
+        for answer in list(self._answers.values()):
+            answer.ready.set()
+        self._failures += 1
+        away = time.monotonic() - self._lost_at
+        if not self._thread.stopping.is_set() and away > TAKE_OVER_AFTER:
+            self.on_away()
 
     def _serve(self, socket: Any) -> None:
         """Send all bindings and watches, then read until the connection ends, which raises."""
@@ -272,9 +292,7 @@ class HubClient:
             try:
                 frame = socket.recv(timeout=REPORT_SECONDS if frames else CLOSE_CHECK_INTERVAL)
                 frames += 1
-                ops = json.loads(frame)
-                for op in ops if isinstance(ops, list) else [ops]:
-                    self._take(op)
+                self._take(frame)
             except TimeoutError:
                 goodbye = socket.protocol.close_rcvd
                 if goodbye is not None:
@@ -284,24 +302,31 @@ class HubClient:
                 socket.send(json.dumps({"op": "got", "frames": frames}))
                 frames, reported = 0, now
 
-    def _take(self, op: Op) -> None:
-        try:
-            match op["op"]:
-                case "deliver":
-                    self.on_message(HubMessage(tuple(op["queues"]), op["text"]))
-                case "ok":
-                    answer = self._answers.get(op["ref"])
-                    if answer is not None:
-                        answer.routed = int(op["routed"])
-                        answer.ready.set()
-                case "wake":
-                    self._wake(op["queue"])
-                case "missed":
-                    logger.warning("cloudflare: the hub dropped %d messages for us", op["count"])
-                case "error":
-                    logger.warning("cloudflare: the hub says: %s", op["detail"])
-        except Exception:  # one message must not end the connection for all others
-            logger.exception("cloudflare: a message of the hub is dropped")
+    def _take(self, frame: str | bytes) -> None:
+        ops: Any = [None]  # a frame that is no JSON counts as one op that is none
+        with suppress(ValueError):
+            ops = json.loads(frame)
+        for op in ops if isinstance(ops, list) else [ops]:
+            try:
+                self._act(op)
+            except Exception as error:  # one message must not end the connection for all others
+                note_trouble("messages of the hub", error, "one is dropped")
+
+    def _act(self, op: Op) -> None:
+        match op["op"]:
+            case "deliver":
+                self.on_message(HubMessage(tuple(op["queues"]), op["text"]))
+            case "ok":
+                answer = self._answers.get(op["ref"])
+                if answer is not None:
+                    answer.routed = int(op["routed"])
+                    answer.ready.set()
+            case "wake":
+                self._wake(op["queue"])
+            case "missed":
+                logger.warning("cloudflare: the hub dropped %d messages for us", op["count"])
+            case "error":
+                logger.warning("cloudflare: the hub says: %s", op["detail"])
 
     def _send_wake_ups(self) -> None:
         with self._lock:
@@ -323,12 +348,3 @@ class HubClient:
     def _wake(self, queue: str) -> None:
         for on_wake_up in list(self._watchers.get(queue, ())):
             on_wake_up()
-
-
-class _PublishOutcome:
-    """The hub's response to one publish; `routed` is none where the connection ended before."""
-
-    def __init__(self, ref: int) -> None:
-        self.ref = ref
-        self.ready = threading.Event()
-        self.routed: int | None = None

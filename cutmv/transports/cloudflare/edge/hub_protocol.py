@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -78,3 +79,12 @@ def frames(messages: Iterable[BroadcastMessage]) -> Iterator[list[str]]:
         size += len(op) + 1
     if frame:
         yield frame
+
+
+class PublishOutcome:
+    """The hub's response to one publish; `routed` is none where the connection ended before."""
+
+    def __init__(self, ref: int) -> None:
+        self.ref = ref
+        self.ready = threading.Event()
+        self.routed: int | None = None

@@ -19,12 +19,17 @@ _library_logger.setLevel(logging.WARNING)
 OPEN_TIMEOUT, CLOSE_TIMEOUT = 5.0, 1.0
 
 
-def connector() -> Callable[[str, str, str, str], Any]:
+Connect = Callable[[str, str, str, str], Any]
+
+
+def connector() -> tuple[Connect, tuple[type[Exception], ...]]:
     """Return a function that opens a WebSocket by the Worker's URL and keys, client id and scope.
 
-    Raises `ConfigurationError` where the package is missing.
+    And the errors that it, and the WebSocket, raise where there is no connection. Raises
+    `ConfigurationError` where the package is missing.
     """
     try:
+        from websockets.exceptions import WebSocketException
         from websockets.sync.client import connect
     except ImportError:
         raise extra_missing("an edge_url", "push") from None
@@ -42,4 +47,4 @@ def connector() -> Callable[[str, str, str, str], Any]:
             logger=_library_logger,
         )
 
-    return open_socket
+    return open_socket, (OSError, WebSocketException)

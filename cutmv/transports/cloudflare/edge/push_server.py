@@ -13,12 +13,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
-import os
 import socket
 import threading
-import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
@@ -27,6 +24,7 @@ from kombu.exceptions import OperationalError
 from kombu.utils.compat import detect_environment
 
 from cutmv.transports.cloudflare.edge import signature
+from cutmv.transports.cloudflare.edge.push_connections import Connections, leave_to_parent
 from cutmv.transports.cloudflare.edge.push_protocol import DeliveryCallback, Outcome, PushBatch
 from cutmv.transports.cloudflare.errors import ConfigurationError, extra_missing
 from cutmv.transports.cloudflare.runtime import BackgroundThread
@@ -62,9 +60,6 @@ RETRY_CROWDED = "1"
 THREAD_TIMEOUT = 10.0
 
 
-_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-
-
 class PushHandler(Protocol):
     """Takes the messages of a push server: a push consumer."""
 
@@ -91,9 +86,18 @@ class PushHandler(Protocol):
 
 
 class PushServer:
-    """The HTTP server of a process. It starts with the first consumer, and ends with `close`."""
+    """The HTTP server of a process. It starts with the first consumer, and ends with `close`.
 
-    def __init__(self, keys: str, host: str, port: int) -> None:
+    `on_hopeless` is called with an error if its thread does not recover.
+    """
+
+    def __init__(
+        self,
+        keys: str,
+        host: str,
+        port: int,
+        on_hopeless: Callable[[BaseException], object] = lambda _: None,
+    ) -> None:
         #: Which push server this is, for a Worker that reaches several at one address.
         self.worker_id = uuid4().hex
         self._keys, self._host, self._port = keys, host, port
@@ -101,9 +105,10 @@ class PushServer:
         self._seen = signature.SeenIds()
         self._lock = threading.Lock()
         self._handlers: dict[str, PushHandler] = {}
+        self._connections: Connections
         self._socket: socket.socket | None = None
         self._server: Any = None
-        self._thread = BackgroundThread("push-server", self._serve)
+        self._thread = BackgroundThread("push-server", self._serve, on_hopeless=on_hopeless)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -136,19 +141,28 @@ class PushServer:
         with self._lock:
             return {name: handler.stats() for name, handler in self._handlers.items()}
 
+    def leave(self) -> None:
+        """Take no more connections: another push server may have the address. Does not wait."""
+        self._thread.stop()
+        if self._thread.started:
+            self._server.should_exit = True
+
     def close(self, timeout: float) -> None:
         """End each connection when its tasks have ended, or after `timeout` seconds."""
-        if not self._thread.started:
-            return
-        self._thread.stopping.set()
-        self._server.config.timeout_graceful_shutdown = math.ceil(timeout)
-        self._server.should_exit = True
-        self._thread.close(timeout + THREAD_TIMEOUT)
+        self.leave()
+        self._thread.join(timeout)
+        if self._thread.alive:
+            self._server.force_exit = True
+            self._thread.join(THREAD_TIMEOUT)
+        self._close_socket()
+
+    def _close_socket(self) -> None:
         if self._socket is not None:
             self._socket.close()
 
     def _serve(self) -> None:
         if self._thread.stopping.is_set():
+            self._close_socket()
             return
         if self._socket is None or self._socket.fileno() < 0:  # the server closed it at an error
             self._listen()
@@ -179,9 +193,12 @@ class PushServer:
                 f"cloudflare: the push server can't listen on {self._host}:{self._port} "
                 f"({error.strerror}): give each worker of a machine its own ingress_port"
             ) from None
-        _sockets.add(self._socket)
+        leave_to_parent(self._socket)
+        self._connections = Connections()
         config = uvicorn.Config(
-            _application(self),
+            self._connections.told_by(_application(self)),
+            http=self._connections.protocol(),
+            proxy_headers=False,  # a connection is known by its own address
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -202,6 +219,7 @@ class PushServer:
             return _problem(error.status, str(error), error.headers)
         except ValueError as error:
             return _problem(400, str(error))
+        self._connections.keep(request.client)
         if batch.worker not in (None, self.worker_id):
             return _problem(421, "Another worker may have these messages.")
         handler = self._handlers.get(batch.queue_name)
@@ -321,12 +339,3 @@ def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None)
     return JSONResponse(
         document, status, media_type="application/problem+json", headers=headers or {}
     )
-
-
-def _leave_to_parent() -> None:
-    """Close a forked child's copy of the parent's listening socket: its connections would hang."""
-    for listening in list(_sockets):
-        listening.close()
-
-
-os.register_at_fork(after_in_child=_leave_to_parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,7 +55,10 @@ EVENT_PAUSE, EVENT_PAUSE_MAX = 0.25, 1.5
 
 @dataclass(frozen=True, slots=True)
 class FanoutServices:
-    """The services that temporary queues, their pollers and the broadcaster share."""
+    """The services that temporary queues, their pollers and the broadcaster share.
+
+    `on_hopeless` is called with an error if one of their threads does not recover.
+    """
 
     client: Client
     directory: QueueDirectory
@@ -63,6 +66,7 @@ class FanoutServices:
     memory: MemoryBroker
     claim_checks: ClaimChecks
     options: Options
+    on_hopeless: Callable[[BaseException], object]
 
 
 class PollerOwner(Protocol):
@@ -101,7 +105,9 @@ class BindingPoller:
         self.binding, self.name, self.queue_id = binding, name, queue_id
         self.made, self.sent_to = made, False
         self._services, self._owner, self._expires = services, owner, expires
-        self._thread = BackgroundThread(f"binding-{binding.queue}", self._run)
+        self._thread = BackgroundThread(
+            f"binding-{binding.queue}", self._run, on_hopeless=services.on_hopeless
+        )
 
     def start(self) -> None:
         """Start pulling."""

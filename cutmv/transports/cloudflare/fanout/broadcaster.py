@@ -26,7 +26,6 @@ from cutmv.transports.cloudflare.fanout.temporary_queues import TemporaryQueues
 from cutmv.transports.cloudflare.messages import BroadcastMessage
 from cutmv.transports.cloudflare.queues import TemporaryBinding
 from cutmv.transports.cloudflare.runtime import BackgroundThread
-from cutmv.transports.cloudflare.troubles import note_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +66,9 @@ class Broadcaster:
         self._urgent: deque[BroadcastMessage] = deque()
         self._list_due = False
         self._renewed_at = 0.0
-        self._thread = BackgroundThread("broadcaster", self._run, self._notify)
+        self._thread = BackgroundThread(
+            "broadcaster", self._run, self._notify, on_hopeless=services.on_hopeless
+        )
 
     @property
     def dropped(self) -> int:
@@ -263,7 +264,7 @@ class Broadcaster:
             logger.warning("cloudflare: a message to exchange %r: %s", message.exchange, error)
         except Exception as error:  # one message must not hold up the others
             self._dropped += 1
-            note_trouble(self._thread.name, error, f"a message to {message.exchange!r} is dropped")
+            self._thread.note(error, f"a message to {message.exchange!r} is dropped")
 
     def _may_lack_binding(self, message: BroadcastMessage) -> bool:
         """Return whether to list the queues again for a reply; wait until that is allowed.
