@@ -4,6 +4,12 @@ A step waits for its turn at a worker, or for what its stage names. A broker can
 nobody can tell a message that is lost from one that waits behind others. So when a step's turn has
 come and still no worker has claimed it, it is sent once more: a second message does no harm, since
 the claim lets one of them run. Turns come in the order in which jobs were made.
+
+Most often no worker runs, or all have work, and the message still waits: so it is sent ever more
+rarely. Two kinds of steps are found within a minute all the same: those that were overtaken, since
+a worker has claimed a step whose message is newer, and of the others the first. If its new message
+is claimed, all others were overtaken. That is a message in 40 seconds while nobody takes any, and
+TURNS while somebody does.
 """
 
 import time
@@ -21,10 +27,12 @@ MAX_SENT = 100
 #: Steps whose turn it is, at most. So a backlog of thousands costs no second message for each.
 TURNS = 20
 #: Seconds after which a step whose turn it is counts as lost by its broker. They double for each
-#: further message, since most often no worker runs, or all have work, and the message still waits.
+#: further message; once for the first step, and for those that were overtaken.
 LOST_AFTER_S = 20.0
-#: Doublings at most: a step is sent again after five minutes, however often it was before.
+#: Doublings at most: each step whose turn it is is sent again after five minutes.
 MAX_RESENDS = 4
+#: Seconds for which a claim tells that older messages were overtaken.
+OVERTAKEN_WITHIN_S = 600.0
 #: Seconds without a reason to wait, and with no step running, after which a step is stranded.
 STRANDED_AFTER_S = 60.0
 #: Seconds of waiting for the database that tell that others waited for it too.
@@ -33,6 +41,7 @@ DATABASE_SLOW_S = 2.0
 REASONS = {WAITS_FOR_STORAGE: "storage", WAITS_TO_RETRY: "retry"}
 TURN = "turn"
 
+claimed = steps.alias("claimed")
 _waits_since = sa.func.coalesce(steps.c.queued_at, jobs.c.created_at)
 
 
@@ -85,7 +94,16 @@ class Backlog:
         `min_age_s` seconds are left to the request that made the job.
         """
         turn = self._queued(steps.c.enqueued_at <= now()).with_only_columns(steps.c.id)
-        late = steps.c.enqueued_at < now() - lost_after_s * sa.literal(1).op("<<")(steps.c.resends)
+        waited = now() - steps.c.enqueued_at
+        taken = sa.select(sa.func.max(claimed.c.enqueued_at)).where(
+            claimed.c.claimed_at > now() - OVERTAKEN_WITHIN_S,
+            claimed.c.claimed_at >= claimed.c.enqueued_at,
+        )
+        soon = sa.or_(steps.c.enqueued_at < taken.scalar_subquery(), steps.c.id.in_(turn.limit(1)))
+        late = sa.or_(
+            waited > lost_after_s * sa.literal(1).op("<<")(steps.c.resends),
+            sa.and_(soon, waited > 2 * lost_after_s),
+        )
         lost = sa.and_(steps.c.id.in_(turn.limit(TURNS)), late)
         return self._steps(sa.or_(steps.c.enqueued_at.is_(None), lost), min_age_s)
 

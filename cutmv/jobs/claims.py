@@ -79,6 +79,7 @@ class Claims:
                     "state": State.RUNNING,
                     "owner": self.owner,
                     "lease_until": now() + self.lease_s,
+                    "claimed_at": now(),
                     "attempts": step.attempts + 1,
                     "route": route,
                     "stage": None,

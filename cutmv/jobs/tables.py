@@ -85,6 +85,8 @@ steps = sa.Table(
     # Who has claimed it, and until when; null when nobody has.
     sa.Column("owner", sa.Text),
     sa.Column("lease_until", sa.Double),
+    # When it was last claimed.
+    sa.Column("claimed_at", sa.Double),
     # When the message that a broker last took is due; null when no broker has one.
     sa.Column("enqueued_at", sa.Double),
     # Messages that followed since nobody took it; null or 0 at the first.
@@ -92,6 +94,7 @@ steps = sa.Table(
     # Since when it waits, when that is not since its job was made.
     sa.Column("queued_at", sa.Double),
     sa.Index("steps_by_state", "state", "lease_until"),
+    sa.Index("steps_by_claim", "claimed_at"),
 )
 
 
@@ -145,6 +148,8 @@ def _add_missing_columns(connection: sa.Connection) -> None:
             if column.name not in there:
                 defined = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
                 connection.exec_driver_sql(f"alter table {table.name} add column {defined}")
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

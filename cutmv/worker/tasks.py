@@ -105,7 +105,9 @@ def cut(self: "Task[Any, Any]", step_id: str) -> dict[str, Any]:
         run = _prepared(self, step_id, local)
         return run.run().to_json()
     except StepBusy as busy:
-        if local:  # its owner ends it, or the janitor brings it again: nobody waits for us
+        # Its owner may be dead, and we its message that came again: so we come once more after its
+        # claim. An owner that has renewed it until then ends the step, or the janitor brings it.
+        if local or self.request.retries:
             return {"id": step_id, "state": "running"}
         return _publish_again(self, step_id, busy.remaining_s + BUSY_MARGIN_S, busy, needed=False)
     except Stopped:

@@ -68,6 +68,7 @@ def let_time_pass(store: JobStore, seconds: float) -> None:
         for table, column in (
             (steps, steps.c.lease_until),
             (steps, steps.c.enqueued_at),
+            (steps, steps.c.claimed_at),
             (jobs, jobs.c.created_at),
             (uploads, uploads.c.created_at),
         ):
@@ -281,20 +282,45 @@ def test_the_janitor_is_shown_what_nobody_brings(store: JobStore) -> None:
 def test_a_message_that_nobody_takes_is_followed_by_others_ever_more_rarely(
     store: JobStore,
 ) -> None:
-    job, backlog = add_job(store, "0-1"), Backlog(store)
+    job, backlog = add_job(store, "0-1", "1-2"), Backlog(store)
+    first, second = ids(job.steps)
     for wait_s in (20, 40, 80, 160, 320, 320):
-        backlog.sent([job.steps[0].id], "redis")
-        let_time_pass(store, wait_s - 2)
-        assert backlog.to_send(0.0) == []
-        let_time_pass(store, 4)
-        assert ids(backlog.to_send(0.0)) == ids(job.steps)
+        backlog.sent([first, second], "redis")
+        for _ in range(wait_s // 40):
+            assert second not in ids(backlog.to_send(0.0))
+            let_time_pass(store, 38)
+            backlog.sent([first], "redis")
+            let_time_pass(store, 2)
+        let_time_pass(store, wait_s % 40 + 1)
+        assert second in ids(backlog.to_send(0.0))
 
-    claim(store, job.steps[0])  # somebody took it: all begins anew
+    claim(store, job.steps[1])  # somebody took it: all begins anew
     let_time_pass(store, 61.0)
     backlog.reclaim()
-    backlog.sent([job.steps[0].id], "redis")
+    backlog.sent([second], "redis")
     let_time_pass(store, LOST_AFTER_S + 1)
-    assert ids(backlog.to_send(0.0)) == ids(job.steps)
+    assert second in ids(backlog.to_send(0.0))
+
+
+def test_a_message_that_is_lost_is_found_within_a_minute_however_often_it_was_sent(
+    store: JobStore,
+) -> None:
+    job = add_job(store, *(f"{n}-{n + 1}" for n in range(TURNS + 5)))
+    backlog, sent = Backlog(store), ids(job.steps)
+    for _ in range(8):
+        backlog.sent(sent, "redis")
+        let_time_pass(store, 400.0)
+
+    backlog.sent(sent, "redis")  # and all of these are lost
+    let_time_pass(store, 38.0)
+    assert backlog.to_send(0.0) == []
+    let_time_pass(store, 4.0)
+    first = ids(backlog.to_send(0.0))
+    assert first == sent[:1], "one message in 40 seconds tells whether anybody takes them"
+    backlog.sent(first, "redis")
+    assert backlog.to_send(0.0) == []
+    claim(store, job.steps[0])
+    assert ids(backlog.to_send(0.0)) == sent[1 : TURNS + 1], "somebody does: all others are sent"
 
 
 def test_of_a_long_backlog_only_the_steps_whose_turn_it_is_are_sent_again(
@@ -382,6 +408,8 @@ def test_a_database_of_an_earlier_version_gets_its_new_columns(url: str) -> None
     with old.engine.begin() as db:
         for name in ("failures", "resends", "queued_at"):
             db.exec_driver_sql(f"alter table steps drop column {name}")
+        db.exec_driver_sql("drop index steps_by_claim")
+        db.exec_driver_sql("alter table steps drop column claimed_at")
     old.close()
 
     store = JobStore(url)
