@@ -9,6 +9,7 @@ from cutmv.jobs.backlog import Backlog, Report, report
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended
 from cutmv.jobs.keys import UPLOADS_PREFIX, doctor_key, job_prefix, output_key
 from cutmv.jobs.model import (
+    WAITS_FOR_ROOM,
     WAITS_FOR_STORAGE,
     WAITS_TO_RETRY,
     Job,
@@ -28,6 +29,7 @@ from cutmv.jobs.uploads import EmptyUpload, NoVideo, accept_upload, probe_stored
 __all__ = [
     "DATABASE_AWAY",
     "UPLOADS_PREFIX",
+    "WAITS_FOR_ROOM",
     "WAITS_FOR_STORAGE",
     "WAITS_TO_RETRY",
     "Backlog",

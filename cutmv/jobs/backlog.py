@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cutmv.jobs.model import WAITS_FOR_STORAGE, WAITS_TO_RETRY, State, Step
+from cutmv.jobs.model import WAITS_FOR_ROOM, WAITS_FOR_STORAGE, WAITS_TO_RETRY, State, Step
 from cutmv.jobs.store import JobStore, settle, to_step
 from cutmv.jobs.tables import jobs, now, steps
 
@@ -38,7 +38,7 @@ STRANDED_AFTER_S = 60.0
 #: Seconds of waiting for the database that tell that others waited for it too.
 DATABASE_SLOW_S = 2.0
 #: Why a step waits, by its stage: few names, as a metric's label needs. All others wait for TURN.
-REASONS = {WAITS_FOR_STORAGE: "storage", WAITS_TO_RETRY: "retry"}
+REASONS = {WAITS_FOR_STORAGE: "storage", WAITS_FOR_ROOM: "room", WAITS_TO_RETRY: "retry"}
 TURN = "turn"
 
 claimed = steps.alias("claimed")

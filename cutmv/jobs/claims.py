@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cutmv.jobs.model import WAITS_FOR_STORAGE, Output, State, Step, UnknownJob
+from cutmv.jobs.model import WAITS_FOR_ROOM, WAITS_FOR_STORAGE, Output, State, Step, UnknownJob
 from cutmv.jobs.store import JobStore, settle, to_step
 from cutmv.jobs.tables import now, steps
 from cutmv.media import Progress
@@ -141,7 +141,7 @@ class Claims:
             values["failures"] = steps.c.failures + 1
         else:
             values["attempts"] = step.attempts - 1
-        if stage != WAITS_FOR_STORAGE:  # else it goes on waiting
+        if stage not in (WAITS_FOR_STORAGE, WAITS_FOR_ROOM):  # else it goes on waiting
             values["queued_at"] = now()
         return self._end(step, **values)
 

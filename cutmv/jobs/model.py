@@ -18,8 +18,10 @@ from urllib.parse import quote
 
 from cutmv.media import MediaInfo, OutputSpec
 
-#: The stages of a step that waits for something else than its turn.
-WAITS_FOR_STORAGE, WAITS_TO_RETRY = "waits for storage", "waits to retry"
+#: The stages of a step that waits for something else than its turn: the storage, room on its
+#: worker's machine, its next try.
+WAITS_FOR_STORAGE, WAITS_FOR_ROOM = "waits for storage", "waits for room"
+WAITS_TO_RETRY = "waits to retry"
 
 #: Bytes of randomness in an id: 120 bits, so that an id can't be guessed.
 ID_BYTES = 15

@@ -11,8 +11,10 @@ from cutmv.media.errors import (
     Cancelled,
     MediaError,
     MediaUnavailable,
+    NoRoom,
     RenderTimeout,
     SourceUnavailable,
+    no_room,
 )
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.plan import (
@@ -41,6 +43,7 @@ __all__ = [
     "MediaError",
     "MediaInfo",
     "MediaUnavailable",
+    "NoRoom",
     "OutputSpec",
     "Progress",
     "RenderPlan",
@@ -52,6 +55,7 @@ __all__ = [
     "ffmpeg_path",
     "ffprobe_path",
     "keyframes",
+    "no_room",
     "output_extension",
     "parse_clip",
     "parse_time",

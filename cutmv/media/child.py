@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cutmv.media.errors import Cancelled, RenderTimeout
+from cutmv.media.errors import Cancelled, NoRoom, RenderTimeout, no_room
 
 #: Seconds between checks of `cancelled` and the clock; a cancel must end FFmpeg within a second.
 POLL_INTERVAL_S = 0.1
@@ -63,21 +63,26 @@ def run(
 ) -> ChildEnd:
     """Run `argv` to its end, passing each line of its standard output to `on_line`.
 
-    Raises Cancelled or RenderTimeout, and whatever `on_line` raises, after the child and all
-    of its group have ended.
+    Raises NoRoom when there is none for another process; Cancelled or RenderTimeout, and whatever
+    `on_line` raises, after the child and all of its group have ended.
     """
     deadline = time.monotonic() + limits.time_s
     sandboxed = [sys.executable, "-I", "-S", _SANDBOX, str(os.getpid())]
     sandboxed += [str(n) for n in (limits.memory_bytes, limits.output_bytes, limits.cpu_s)]
-    child = subprocess.Popen(
-        [*sandboxed, *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=FIXED_ENVIRONMENT
-        | {name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ},
-        process_group=0,
-    )
+    passed = {name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ}
+    try:
+        child = subprocess.Popen(
+            [*sandboxed, *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=FIXED_ENVIRONMENT | passed,
+            process_group=0,
+        )
+    except OSError as error:
+        if not no_room(error):
+            raise
+        raise NoRoom(f"FFmpeg can't be started: {error.strerror}.") from error
     with child:
         try:
             stderr = _watch(child, deadline, on_line, cancelled)

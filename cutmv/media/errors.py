@@ -4,10 +4,13 @@ Exception
 ├── MediaError           the file, the clip or the result is wrong: a retry won't help
 │   └── RenderTimeout    FFmpeg took longer than its time limit
 ├── MediaUnavailable     the network or the machine failed: a retry may help
-│   └── SourceUnavailable  the storage did not give the video: it will once it is back
+│   ├── SourceUnavailable  the storage did not give the video: it will once it is back
+│   └── NoRoom           the machine has no room to work in: the same works once it has
 └── Cancelled            the caller asked to stop
 """
 
+import errno
+import os
 import re
 import signal
 
@@ -29,10 +32,23 @@ _MEANINGS = (
     ("Invalid argument", "the file is damaged in a way that FFmpeg can't handle"),
 )
 
-#: FFmpeg's messages for failures that are not the file's fault.
+#: The errors of the system for a machine that is full: its disk, a quota, its files or processes.
+NO_ROOM_ERRNOS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EAGAIN,
+)
+#: FFmpeg's messages for them. What it says of memory is about the limit of a cut.
+_NO_ROOM = re.compile(
+    "|".join(re.escape(os.strerror(each)) for each in NO_ROOM_ERRNOS if each != errno.ENOMEM)
+)
+#: FFmpeg's messages for other failures that are not the file's fault.
 _PASSING = re.compile(
     r"Input/output error|Stream ends prematurely|Server returned|Connection timed out"
-    r"|No space left on device|Disk quota exceeded|Resource temporarily unavailable"
 )
 #: Signals by which the machine, or its administrator, ends a program that did nothing wrong.
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -57,6 +73,17 @@ class SourceUnavailable(MediaUnavailable):
     """The storage, which has the video, does not answer; the same works once it is back."""
 
 
+class NoRoom(MediaUnavailable):
+    """The machine has no room for files or processes; the same works once it has."""
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether an error says that the machine is full."""
+    return isinstance(error, NoRoom) or (
+        isinstance(error, OSError) and error.errno in NO_ROOM_ERRNOS
+    )
+
+
 class Cancelled(Exception):
     """The caller's `cancelled` said so; FFmpeg has ended and nothing was left behind."""
 
@@ -69,6 +96,8 @@ def explain(what: str, code: int, stderr: str, source: str) -> MediaError | Medi
     if code < 0:
         return _explain_signal(what, signal.Signals(-code))
     text = stderr.replace(source, "the file")
+    if _NO_ROOM.search(text):
+        return NoRoom(f"{what}: {_last_line(text)}")
     if _PASSING.search(text):
         return MediaUnavailable(f"{what}: {_last_line(text)}")
     for words, meaning in _MEANINGS:

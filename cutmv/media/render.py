@@ -11,7 +11,7 @@ from typing import Any
 
 from cutmv.media.binaries import ffmpeg_path
 from cutmv.media.child import Limits, run
-from cutmv.media.errors import CUT_FAILED, MediaError, RenderTimeout, explain
+from cutmv.media.errors import CUT_FAILED, MediaError, NoRoom, RenderTimeout, explain
 from cutmv.media.ffprobe import ask
 from cutmv.media.frames import Frames, find_frames
 from cutmv.media.plan import GIF_RATE, RenderPlan
@@ -97,7 +97,14 @@ def render(
                     ended = run(argv, limits=limits, on_line=reader.take_line, cancelled=cancelled)
                     if ended.code != 0:
                         raise explain(CUT_FAILED, ended.code, ended.stderr, readable_source)
-                    rendered = _check(partial, plan, frames, cancelled)
+                    try:
+                        rendered = _check(partial, plan, frames, cancelled)
+                    except MediaError:
+                        # FFmpeg says that the disk is full, and ends as if all were well.
+                        said = explain(CUT_FAILED, ended.code, ended.stderr, readable_source)
+                        if isinstance(said, NoRoom):
+                            raise said from None
+                        raise
                     break
                 except RenderTimeout:
                     raise

@@ -7,11 +7,11 @@ from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cutmv.jobs import WAITS_FOR_STORAGE, Claims, Step
+from cutmv.jobs import Claims, Step
 from cutmv.media import Progress
 from cutmv.progress import ProgressEvent
 from cutmv.transports.cloudflare import keep_going
-from cutmv.worker.patience import DATABASE, STORAGE, answered, missed
+from cutmv.worker.patience import DATABASE, STAGES, answered, missed
 
 #: Seconds between heartbeats, which carry the progress: 4 a second is what a person can follow.
 HEARTBEAT_INTERVAL_S = 0.25
@@ -50,8 +50,7 @@ class Heartbeat:
 
     def waits(self, neighbour: str) -> None:
         """Note that the step waits for a neighbour; without the database nobody can be told."""
-        if neighbour == STORAGE:
-            self.stage = WAITS_FOR_STORAGE
+        self.stage = STAGES.get(neighbour, self.stage)
 
     def __enter__(self) -> Self:
         self._thread.start()

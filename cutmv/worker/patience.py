@@ -1,4 +1,4 @@
-"""Patience: what a step does while a neighbour is away, which is no failure.
+"""Patience: what a step does while a neighbour is away, or its machine full: it is no failure.
 
 A worker whose storage or database does not answer keeps its step and asks again each second: all
 other steps need the same neighbour, so its place is of no use to them. When it has waited for long
@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from cutmv.jobs import DATABASE_AWAY
+from cutmv.jobs import DATABASE_AWAY, WAITS_FOR_ROOM, WAITS_FOR_STORAGE
 from cutmv.logs import Outage
-from cutmv.media import SourceUnavailable
+from cutmv.media import SourceUnavailable, no_room
 from cutmv.storage import StorageUnavailable
 
 #: Seconds that a run waits for its neighbours, all in all, before it gives its step back.
@@ -23,25 +23,35 @@ PAUSE_S = 1.0
 #: Seconds of a cut that failed which count as waiting, at most.
 MAX_CALL_S = 5.0
 
-STORAGE, DATABASE = "storage", "database"
+#: What a step waits for; a full machine is waited for like a neighbour.
+STORAGE, DATABASE, ROOM = "storage", "database", "room on this machine"
+#: The stage of a step that waits for it; without the database nobody can be told.
+STAGES = {STORAGE: WAITS_FOR_STORAGE, ROOM: WAITS_FOR_ROOM}
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-_outages = {name: Outage(log, f"the {name}", "steps wait for it") for name in (STORAGE, DATABASE)}
+_outages = {
+    STORAGE: Outage(log, "the storage", "steps wait for it"),
+    DATABASE: Outage(log, "the database", "steps wait for it"),
+    ROOM: Outage(log, "room to work in on this machine", "free some: steps wait for it"),
+}
 
 
 def neighbour_away(error: BaseException) -> str | None:
-    """The neighbour that did not answer, STORAGE or DATABASE; None when it was a failure."""
+    """What did not answer or has no room, one of STORAGE, DATABASE, ROOM; None for a failure."""
     if isinstance(error, StorageUnavailable | SourceUnavailable):
         return STORAGE
+    if no_room(error):
+        return ROOM
     return DATABASE if isinstance(error, DATABASE_AWAY) else None
 
 
 def missed(name: str, error: BaseException) -> None:
     """Log that a neighbour does not answer, the first time."""
-    # The message of a database's error has statements and addresses.
-    _outages[name].began(error if name == STORAGE else type(error).__name__)
+    # The message of a database's error has statements and addresses, that of the system a path.
+    told = getattr(error, "strerror", None) or error
+    _outages[name].began(type(error).__name__ if name == DATABASE else told)
 
 
 def answered(name: str) -> None:
@@ -87,4 +97,6 @@ class Patience:
                 time.sleep(pause_s)
             else:
                 answered(needed)
+                if needed == STORAGE:  # a cut, which needs room too
+                    answered(ROOM)
                 return result

@@ -19,7 +19,6 @@ from celery.states import FAILURE, SUCCESS
 from cutmv.app import app
 from cutmv.jobs import (
     DATABASE_AWAY,
-    WAITS_FOR_STORAGE,
     WAITS_TO_RETRY,
     UnknownJob,
     probe_stored,
@@ -29,7 +28,7 @@ from cutmv.services import Services, services
 from cutmv.storage import ObjectNotFound, StorageError
 from cutmv.worker.heartbeat import Listener
 from cutmv.worker.outboxes import process_outboxes
-from cutmv.worker.patience import STORAGE, missed, neighbour_away
+from cutmv.worker.patience import STAGES, missed, neighbour_away
 from cutmv.worker.step import StepBusy, StepRun, Stopped
 from cutmv.worker.workspace import sweep_workspace
 
@@ -149,7 +148,7 @@ def _again(
     if away:
         missed(away, error)
         due_s = random.uniform(0.5, 1.0) * WAIT_S
-        stage = WAITS_FOR_STORAGE if away == STORAGE else None
+        stage = STAGES.get(away)
     else:
         known = isinstance(error, PASSING_ERRORS)
         told = str(error) if known else "an unexpected error; the log of the worker has the details"

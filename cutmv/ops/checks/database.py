@@ -51,12 +51,16 @@ def database(settings: Settings) -> Iterator[Finding]:
 def _steps(found: Report) -> Finding:
     """The finding about the steps that wait."""
     what, turn, storage = "waiting steps", found.waiting["turn"], found.waiting["storage"]
+    room = found.waiting["room"]
     if found.stranded:
         told = f"{found.stranded} wait, one for {turn.oldest_s:.0f} s, and no step runs"
         return problem(what, told, "start `cutmv worker`, or see its log and that of `cutmv web`")
     if storage.count:
         told = f"{storage.count} wait for the storage, one for {storage.oldest_s:.0f} s"
         return warning(what, told, "see the line of the bucket, or of the data directory")
+    if room.count:
+        told = f"{room.count} wait for room on a worker's machine, one for {room.oldest_s:.0f} s"
+        return warning(what, told, "free its disk (CUTMV_DATA_DIR); its log says what is full")
     return ok(what, f"{turn.count} wait for their turn" if turn.count else "there are none")
 
 

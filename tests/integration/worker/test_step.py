@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from cutmv.media import MediaError, probe
 from cutmv.progress import ProgressEvent
 from cutmv.services import Services
 from cutmv.worker.step import StepBusy, StepRun, Stopped
+from cutmv.worker.workspace import WORKSPACE_FOLDER
 from tests.support.die_at import POINTS
 from tests.support.fork_server import run_python
 from tests.support.media import frame_number, make_sample, read_frames
@@ -93,6 +96,44 @@ def test_each_kind_of_output_is_made_and_told_of(services: Services, video: Path
     assert [(event["uuid"], event["percent"]) for event in ends] == [
         (step.id, 100.0) for step in job.steps
     ]
+
+
+@pytest.fixture
+def small_disk(services: Services) -> Iterator[Callable[[str], None]]:
+    """Make the work folder a disk of its own, with the options of mount(8)."""
+    work = services.settings.data_dir / WORKSPACE_FOLDER
+    work.mkdir()
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(work)]
+    if subprocess.run([*mount, "-o", "size=64k"], capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield lambda options: subprocess.run([*mount, "-o", f"remount,{options}"], check=True)
+    subprocess.run(["umount", str(work)], check=True)
+
+
+@pytest.mark.parametrize("trouble", ["size=64k", "size=64m,nr_inodes=3", "ro"])
+def test_a_work_folder_without_room_is_waited_for(
+    services: Services,
+    video: Path,
+    small_disk: Callable[[str], None],
+    trouble: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (step,) = a_job(services, video, clips=("0-4",)).steps
+    small_disk(trouble)
+    run = a_run(services, step.id)
+    with ThreadPoolExecutor() as others:
+        ending = others.submit(run.run)
+        wait_for(lambda: ending.done() or waits_for_room(services), what="it waits for room")
+        small_disk("rw,size=64m,nr_inodes=1000")
+        ended = ending.result(60)
+
+    assert (ended.state, ended.attempts, ended.failures) == (State.DONE, 1, 0)
+    away, back = [line for line in caplog.messages if line.startswith("room to work in")]
+    assert "steps wait for it" in away and "answers again" in back
+
+
+def waits_for_room(services: Services) -> bool:
+    return Backlog(services.store).report().waiting["room"].count == 1
 
 
 def test_a_step_that_was_done_is_not_done_again(services: Services, video: Path) -> None:

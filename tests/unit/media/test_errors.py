@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from cutmv.media import MediaError, MediaUnavailable, RenderTimeout
+from cutmv.media import MediaError, MediaUnavailable, NoRoom, RenderTimeout
 from cutmv.media.errors import explain
 
 
@@ -17,7 +17,7 @@ from cutmv.media.errors import explain
         (-signal.SIGKILL, "", MediaUnavailable, r"ended from outside \(SIGKILL\)"),
         (-signal.SIGXCPU, "", RenderTimeout, "processor time"),
         (1, "[mov @ 0x1] moov atom not found\n", MediaError, "cut short: its index is missing"),
-        (1, "av_interleaved_write_frame(): No space left on device", MediaUnavailable, "No space"),
+        (1, "av_interleaved_write_frame(): No space left on device", NoRoom, "No space"),
         (1, "", MediaError, "gave no reason"),
         (1, "[a @ 0x1] [b @ 0x2] Odd: http://host/k?sig=secret", MediaError, r"Odd: the file$"),
     ],

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from cutmv.media import MediaUnavailable, SourceUnavailable
+from cutmv.media import MediaUnavailable, NoRoom, SourceUnavailable
+from cutmv.media.errors import NO_ROOM_ERRNOS
 from cutmv.storage import ObjectNotFound, StorageError, StorageUnavailable
 from cutmv.worker import patience
-from cutmv.worker.patience import DATABASE, STORAGE, Patience, answered, neighbour_away
+from cutmv.worker.patience import DATABASE, ROOM, STORAGE, Patience, answered, neighbour_away
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +44,9 @@ class Neighbour:
         (ObjectNotFound("gone"), None),
         (StorageError("refused"), None),
         (MediaUnavailable("no memory"), None),
+        (NoRoom("no space left"), ROOM),
+        *((OSError(number, "full"), ROOM) for number in NO_ROOM_ERRNOS),
+        (OSError(errno.EIO, "broken"), None),
         (ValueError("a bug"), None),
     ],
 )
