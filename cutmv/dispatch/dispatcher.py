@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cutmv.app import app
 from cutmv.dispatch.circuit_breaker import CircuitBreaker
 from cutmv.dispatch.local_runner import LocalRunner
-from cutmv.jobs import Backlog, Job, JobRequest, Step, plan_job
+from cutmv.jobs import Backlog, Job, JobRequest, State, Step, plan_job
 from cutmv.media import parse_clip, time_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
@@ -45,10 +45,15 @@ class Dispatcher:
         self._status_lock = threading.Lock()
         self._status: tuple[float, dict[str, Any]] | None = None
 
-    def submit(self, request: JobRequest) -> Job:
-        """Accept a job and send its steps. Raises UnknownUpload, and MediaError for a bad clip."""
+    def submit(self, request: JobRequest, key: str | None = None) -> Job:
+        """Accept a job and send its steps; of one `key` of the client's there is one job.
+
+        Raises UnknownUpload, KeyReused, and MediaError for a bad clip.
+        """
         store = self.services.store
-        job = store.add_job(plan_job(store.upload(request.upload_id), request))
+        job = store.add_job(plan_job(store.upload(request.upload_id), request, key))
+        if job.route is not None or job.state is not State.QUEUED:
+            return job  # the request came before, and its steps were sent
         try:
             self.send(job, job.steps)
             return store.job(job.id)

@@ -9,6 +9,7 @@ A step's id is also the id of its Celery task. A job's state follows from its st
 a cancelled job stays so.
 """
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,9 +51,26 @@ class UnknownUpload(Exception):
     """There is no upload of this id, or no longer."""
 
 
+class KeyReused(Exception):
+    """A client gave the key of one request to another; one line for people."""
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was that of another request: use a new one.")
+
+
 def new_id() -> str:
     """A fresh id of lower-case letters and digits: safe in a file name, a URL and an S3 key."""
     return secrets.token_hex(ID_BYTES)
+
+
+def id_for(kind: str, key: str | None) -> str:
+    """The id of what a request makes, by the client's key for the request; a fresh one without.
+
+    So a request that comes again finds what the first has made.
+    """
+    if key is None:
+        return new_id()
+    return hashlib.sha256(f"cutmv {kind} {key}".encode()).hexdigest()[: 2 * ID_BYTES]
 
 
 @dataclass(frozen=True)

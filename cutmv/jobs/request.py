@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from cutmv.jobs.model import Job, Step, Upload, new_id
+from cutmv.jobs.model import Job, Step, Upload, id_for, new_id
 from cutmv.media import Aspect, Fit, MediaError, OutputSpec, output_extension, parse_clip, plan
 
 #: Outputs of one job: enough for every line of a long song, and still one screen of a page.
@@ -44,15 +44,18 @@ def output_name(source_name: str, clip_number: int, spec: OutputSpec) -> str:
     return f"{stem}-{clip_number:02d}-{shape}.{output_extension(spec.kind)}"
 
 
-def plan_job(upload: Upload, request: JobRequest) -> Job:
-    """The job that `request` asks for. Raises MediaError with one line naming the bad clip."""
+def plan_job(upload: Upload, request: JobRequest, key: str | None = None) -> Job:
+    """The job that `request` asks for; of one `key` there is one job.
+
+    Raises MediaError with one line naming the bad clip.
+    """
     specs = outputs_of(request.aspects, request.fit, request.gif, request.still)
     if not request.clips:
         raise MediaError("Nothing to cut: give at least one clip, as START-END.")
     if len(request.clips) * len(specs) > MAX_OUTPUTS:
         raise MediaError(f"One job makes at most {MAX_OUTPUTS} outputs: split it into several.")
     video = upload.info.video
-    job_id, steps = new_id(), list[Step]()
+    job_id, steps = id_for("job", key), list[Step]()
     for number, text in enumerate(request.clips, start=1):
         clip = parse_clip(text, video.frame_rate if video else None)
         for spec in specs:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from cutmv.jobs.model import (
     Job,
+    KeyReused,
     Output,
     State,
     Step,
@@ -54,7 +55,20 @@ class JobStore:
     # Uploads
 
     def add_upload(self, upload: Upload) -> Upload:
-        """Keep `upload`; its `created_at` becomes the database's now."""
+        """Keep `upload`; its `created_at` becomes the database's now.
+
+        Returns the upload that there is of this id, if there is. Raises KeyReused when it is of
+        another file.
+        """
+        try:
+            return self._add_upload(upload)
+        except sa.exc.IntegrityError:
+            known = self.upload(upload.id)
+        if (known.filename, known.size) != (upload.filename, upload.size):
+            raise KeyReused
+        return known
+
+    def _add_upload(self, upload: Upload) -> Upload:
         with self.engine.begin() as db:
             created_at = db.scalar(sa.select(now())) or 0.0
             row = {
@@ -90,7 +104,25 @@ class JobStore:
     # Jobs
 
     def add_job(self, job: Job) -> Job:
-        """Keep `job` and its steps, all queued and not yet given to a broker."""
+        """Keep `job` and its steps, all queued and not yet given to a broker.
+
+        Returns the job that there is of this id, if there is. Raises KeyReused when that was
+        another request's.
+        """
+        try:
+            return self._add_job(job)
+        except sa.exc.IntegrityError:
+            try:
+                known = self.job(job.id)
+            except UnknownJob:
+                known = None  # it was no second job: its upload is gone
+            if known is None:
+                raise
+        if _wanted(known) != _wanted(job):
+            raise KeyReused
+        return known
+
+    def _add_job(self, job: Job) -> Job:
         with self.engine.begin() as db:
             created_at = db.scalar(sa.select(now())) or 0.0
             db.execute(
@@ -213,6 +245,11 @@ class JobStore:
         with self.engine.begin() as db:
             used = sa.select(jobs.c.id).where(jobs.c.upload_id == upload_id).exists()
             db.execute(uploads.delete().where(uploads.c.id == upload_id, ~used))
+
+
+def _wanted(job: Job) -> tuple[object, ...]:
+    """What a job's request asked for."""
+    return (job.upload.id, *((step.clip, step.spec) for step in job.steps))
 
 
 def settle(db: sa.Connection, job_id: str) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import IO, Protocol, cast
 
 from cutmv.jobs.keys import upload_key
-from cutmv.jobs.model import Upload, new_id
+from cutmv.jobs.model import Upload, id_for, new_id
 from cutmv.jobs.store import JobStore
+from cutmv.jobs.tables import DATABASE_AWAY
 from cutmv.media import HEAD_BYTES, MediaError, MediaInfo, container_of, probe
-from cutmv.storage import Storage
+from cutmv.storage import Storage, StorageError
 
 #: The media type of each container, by FFmpeg's name for it. The client's own is never used: the
 #: media type decides what a browser does with the file.
@@ -55,30 +56,45 @@ class IncomingFile(Protocol):
 
 
 def accept_upload(
-    store: JobStore, storage: Storage, incoming: IncomingFile, *, max_bytes: int
+    store: JobStore,
+    storage: Storage,
+    incoming: IncomingFile,
+    *,
+    max_bytes: int,
+    request_key: str | None = None,
 ) -> Upload:
     """Keep the video `incoming`, of at most `max_bytes` bytes, and return its upload.
 
+    Of one `request_key` there is one upload: the same file that comes again is not kept, and the
+    first one's upload is returned.
+
     Raises EmptyUpload; NoVideo before the rest of the file is read; MediaError when the video can't
     be read; TooLarge, another StorageError, MediaUnavailable, SQLAlchemyError, and whatever the
-    file raises. Nothing is kept then.
+    file raises, and KeyReused. Nothing is kept then, unless the database does not answer.
     """
     content_type = _content_type(incoming.body)
-    upload_id = new_id()
-    key = upload_key(upload_id)
+    upload_id = id_for("upload", request_key)
+    key = upload_key(new_id())
     try:
         stream = cast(IO[bytes], incoming.body)
         size = storage.put_stream(key, stream, content_type=content_type, max_bytes=max_bytes)
         incoming.finish()
         info = probe_stored(storage, key)
-        return store.add_upload(
+        upload = store.add_upload(
             Upload(upload_id, incoming.filename, size, content_type, key, info, created_at=0.0)
         )
+    except DATABASE_AWAY:
+        # It may have the upload although its answer was lost: the janitor deletes the file if not.
+        raise
     except BaseException:
         # Whatever failed, or if the client hung up: nobody will ask for this key again.
         with contextlib.suppress(Exception):
             storage.delete(key)
         raise
+    if upload.key != key:
+        with contextlib.suppress(StorageError):  # the janitor deletes it then
+            storage.delete(key)
+    return upload
 
 
 def probe_stored(storage: Storage, key: str) -> MediaInfo:

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import httpx
@@ -126,7 +127,8 @@ class Deployment:
     ) -> dict[str, Any]:
         """Upload and submit as a patient person does: again while the answer is 503."""
         url, upload_id = self.stack.url, None
-        length = {"content-length": str(self.video.stat().st_size)}
+        key = {"idempotency-key": uuid4().hex}
+        length = {"content-length": str(self.video.stat().st_size), **key}
         while True:
             if upload_id is None:
                 answer = httpx.post(
@@ -139,7 +141,7 @@ class Deployment:
                 upload_id = answer.json().get("id")
             else:
                 wanted = {"upload_id": upload_id, "clips": ["0-1", "1-2"]}
-                answer = httpx.post(f"{url}/api/jobs", json=wanted, timeout=120)
+                answer = httpx.post(f"{url}/api/jobs", json=wanted, headers=key, timeout=120)
                 if answer.status_code == 201:
                     job = dict(answer.json())
                     self._go(job["id"])  # the points are for another job's steps

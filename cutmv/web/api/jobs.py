@@ -6,6 +6,7 @@ from flask import Blueprint, Response, jsonify, request, url_for
 
 from cutmv.jobs import UnknownJob
 from cutmv.web.api.contents import send_object
+from cutmv.web.api.incoming import idempotency_key
 from cutmv.web.api.models import JobBody, PageQuery
 from cutmv.web.api.problems import Problem, validated
 from cutmv.web.state import web
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 def create() -> tuple[Response, int, dict[str, str]]:
     """Cut an upload into clips."""
     wanted = validated(JobBody, request.get_json())
-    job = web().dispatcher.submit(wanted.to_request())
+    job = web().dispatcher.submit(wanted.to_request(), idempotency_key(request))
     log.info("job %s accepted: %d steps by %s", job.id, len(job.steps), job.route)
     return jsonify(job.to_json()), 201, {"Location": url_for("jobs.show", job_id=job.id)}
 

@@ -11,6 +11,7 @@ from werkzeug.routing import Rule
 
 from cutmv import __version__
 from cutmv.web.api import models
+from cutmv.web.api.incoming import KEY_HEADER, MAX_KEY_CHARS
 
 #: A placeholder of a Flask rule.
 _PLACEHOLDER = re.compile(r"<(?:[^:>]+:)?([^>]+)>")
@@ -33,6 +34,8 @@ class Operation:
     errors: tuple[int, ...] = ()
     #: Further answers of success, without a body of their own.
     also: tuple[int, ...] = ()
+    #: Whether a client may send a key by which the request is known when it comes again.
+    keyed: bool = False
 
 
 class _OutputQuery(BaseModel):
@@ -53,11 +56,16 @@ OPERATIONS = {
         body=("application/octet-stream", "multipart/form-data"),
         query=_UploadQuery,
         errors=(400, 403, 413, 415, 422, 503),
+        keyed=True,
     ),
     "uploads.show": Operation(200, models.UploadOut, errors=(404, 503)),
     "uploads.content": Operation(200, ANY, **_FILE),  # type: ignore[arg-type]
     "jobs.create": Operation(
-        201, models.JobOut, body=models.JobBody, errors=(400, 403, 404, 413, 415, 422, 503)
+        201,
+        models.JobOut,
+        body=models.JobBody,
+        errors=(400, 403, 404, 413, 415, 422, 503),
+        keyed=True,
     ),
     "jobs.index": Operation(200, models.JobPage, query=models.PageQuery, errors=(422, 503)),
     "jobs.show": Operation(200, models.JobOut, errors=(404, 503)),
@@ -113,7 +121,7 @@ def _operation(app: Flask, rule: Rule, operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": rule.endpoint,
         "summary": summary,
-        "parameters": _parameters(rule, operation.query),
+        "parameters": _parameters(rule, operation),
         "responses": responses,
     }
     if isinstance(operation.body, tuple):
@@ -123,16 +131,17 @@ def _operation(app: Flask, rule: Rule, operation: Operation) -> dict[str, Any]:
     return described
 
 
-def _parameters(rule: Rule, query: type[BaseModel] | None) -> list[dict[str, Any]]:
-    text = {"type": "string"}
+def _parameters(rule: Rule, operation: Operation) -> list[dict[str, Any]]:
+    text, query = {"type": "string"}, operation.query
     in_path = [
         {"name": name, "in": "path", "required": True, "schema": text}
         for name in _PLACEHOLDER.findall(rule.rule)
     ]
     fields = query.model_json_schema()["properties"] if query else {}
-    return in_path + [
-        {"name": name, "in": "query", "schema": schema} for name, schema in fields.items()
-    ]
+    in_query = [{"name": name, "in": "query", "schema": schema} for name, schema in fields.items()]
+    key = {"type": "string", "maxLength": MAX_KEY_CHARS}
+    in_header = [{"name": KEY_HEADER, "in": "header", "schema": key}] if operation.keyed else []
+    return in_path + in_query + in_header
 
 
 def _content(answer: type[BaseModel] | str | None) -> dict[str, Any]:

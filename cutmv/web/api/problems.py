@@ -8,7 +8,7 @@ from flask import Flask, Response, json, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
 
-from cutmv.jobs import DATABASE_AWAY, UnknownJob, UnknownUpload
+from cutmv.jobs import DATABASE_AWAY, KeyReused, UnknownJob, UnknownUpload
 from cutmv.media import MediaError, MediaUnavailable
 from cutmv.storage import ObjectNotFound, StorageError
 
@@ -50,7 +50,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     for unknown in (UnknownJob, UnknownUpload, ObjectNotFound):
         app.register_error_handler(unknown, _not_found)
-    app.register_error_handler(MediaError, _refused)
+    for refused in (MediaError, KeyReused):
+        app.register_error_handler(refused, _refused)
     for unavailable in (MediaUnavailable, StorageError, *DATABASE_AWAY):
         app.register_error_handler(unavailable, _unavailable)
     app.register_error_handler(Exception, _bug)
@@ -88,7 +89,7 @@ def _not_found(error: Exception) -> Response:
     )
 
 
-def _refused(error: MediaError) -> Response:
+def _refused(error: Exception) -> Response:
     return answer(422, str(error))
 
 

@@ -8,7 +8,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from cutmv.jobs import EmptyUpload, NoVideo, accept_upload
 from cutmv.storage import TooLarge
 from cutmv.web.api.contents import send_object
-from cutmv.web.api.incoming import receive
+from cutmv.web.api.incoming import idempotency_key, receive
 from cutmv.web.api.models import size_text, upload_json
 from cutmv.web.api.problems import Problem
 from cutmv.web.state import web
@@ -24,7 +24,13 @@ def create() -> tuple[Response, int, dict[str, str]]:
     limit = services.settings.max_upload_bytes
     try:
         incoming = receive(request, limit)
-        upload = accept_upload(services.store, services.storage, incoming, max_bytes=limit)
+        upload = accept_upload(
+            services.store,
+            services.storage,
+            incoming,
+            max_bytes=limit,
+            request_key=idempotency_key(request),
+        )
     except EmptyUpload:
         raise Problem(400, "The body is empty: send the bytes of a video.") from None
     except NoVideo as error:

@@ -32,12 +32,24 @@ export const job = (id) => call(`/api/jobs/${id}`);
 export const cancelJob = (id) => call(`/api/jobs/${id}`, { method: "DELETE" });
 export const uploaded = (id) => call(`/api/uploads/${id}`);
 
-export const createJob = (request) =>
-  call("/api/jobs", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(request),
-  });
+/** Keys of requests that have no answer yet: one that is sent again makes nothing twice. */
+const unanswered = new Map();
+
+function keyOf(request) {
+  // crypto.randomUUID is there on HTTPS alone.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const fresh = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (!unanswered.has(request)) unanswered.set(request, fresh);
+  return `"${unanswered.get(request)}"`;
+}
+
+export async function createJob(request) {
+  const body = JSON.stringify(request);
+  const headers = { "Content-Type": "application/json", "Idempotency-Key": keyOf(body) };
+  const job = await call("/api/jobs", { method: "POST", headers, body });
+  unanswered.delete(body);
+  return job;
+}
 
 /**
  * Send a file. `progressed` is told the fraction sent; `signal` aborts.
@@ -46,18 +58,22 @@ export const createJob = (request) =>
 export function upload(file, { progressed, signal }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
+    const sent = `${file.name} ${file.size} ${file.lastModified}`;
     request.upload.addEventListener("progress", (event) => {
       if (event.lengthComputable && event.total) progressed(event.loaded / event.total);
     });
     request.addEventListener("load", () => {
-      if (request.status === 201) resolve(JSON.parse(request.responseText));
-      else reject(problem(request.status, request.responseText));
+      if (request.status === 201) {
+        unanswered.delete(sent);
+        resolve(JSON.parse(request.responseText));
+      } else reject(problem(request.status, request.responseText));
     });
     request.addEventListener("error", () => reject(new ApiError(LOST, 0)));
     request.addEventListener("abort", () => reject(new ApiError("The upload was cancelled.", 0)));
     signal.addEventListener("abort", () => request.abort());
     request.open("POST", `/api/uploads?filename=${encodeURIComponent(file.name)}`);
     request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.setRequestHeader("Idempotency-Key", keyOf(sent));
     request.send(file);
   });
 }

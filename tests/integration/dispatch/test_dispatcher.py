@@ -41,6 +41,7 @@ def test_an_unconfigured_queue_says_so(make_stack: Callable[[str], Stack]) -> No
         "configured": False,
         "mode": "eager",
         "fallback": "eager",
+        "unwell_threads": [],
     }
 
 

@@ -360,6 +360,7 @@ def test_who_waits_and_why(store: JobStore) -> None:
     assert {reason: each.count for reason, each in report.waiting.items()} == {
         "turn": 2,
         "storage": 1,
+        "room": 0,
         "retry": 1,
     }
     assert report.waiting["storage"].oldest_s > 99, "it goes on waiting"
