@@ -25,6 +25,7 @@ from cutmv.transports.cloudflare.errors import FailedOver, PublishFailed
 from cutmv.transports.cloudflare.leases import Delivery
 from cutmv.transports.cloudflare.producer import ProducerBatch
 from cutmv.transports.cloudflare.queues import Binding
+from cutmv.transports.cloudflare.queues import arguments as queue_arguments
 from cutmv.transports.cloudflare.runtime import clock
 
 
@@ -90,16 +91,34 @@ class Channel(QueueChannel):
 
     # Consuming.
 
+    def basic_qos(
+        self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False
+    ) -> None:
+        """Set how many messages the channel may hold unsettled; 0 for any number."""
+        if prefetch_size:
+            why = "messages are counted, and not their bytes; set prefetch_count"
+            queue_arguments.tell(self.session.told, "channel", "prefetch_size", why)
+        super().basic_qos(prefetch_size, prefetch_count, apply_global)
+
     def basic_consume(  # type: ignore[override]
         self,
         queue: str,
         no_ack: bool,
         callback: Callable[[Any], None],
         consumer_tag: str,
+        *,
+        exclusive: bool = False,
+        arguments: dict[str, Any] | None = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        """Start giving the queue's messages to `callback`, which the consumer's loop calls."""
+        """Start giving the queue's messages to `callback`, which the consumer's loop calls.
+
+        It takes the place of the channel's consumer that has the same tag.
+        """
+        self.basic_cancel(consumer_tag)
         session = self.session
+        asked = {**({"exclusive": True} if exclusive else {}), **(arguments or {})}
+        queue_arguments.tell_otherwise(session.told, f"consumer of queue {queue!r}", asked)
         consumer: QueueConsumer | MemoryConsumer
         if session.memory.has(queue):
             consumer = MemoryConsumer(self, self._held, queue, no_ack, callback)
@@ -226,15 +245,17 @@ class Channel(QueueChannel):
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         """Have a message removed."""
-        if self._held.pop(delivery_tag, None) is None:
+        if self._held.pop(delivery_tag, None) is None and self._prefetch is not None:
             super().basic_ack(delivery_tag, multiple)
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Have a message returned to its queue, where it is there at once, or removed."""
         held = self._held.pop(delivery_tag, None)
         if held is None:
-            super().basic_reject(delivery_tag, requeue)
-            self.session.returned |= requeue
+            if self._prefetch is not None:
+                super().basic_reject(delivery_tag, requeue)
+            if self.connection is not None:  # else the channel was closed
+                self.session.returned |= requeue
         elif requeue:
             queue, message = held
             message["properties"]["delivery_info"]["redelivered"] = True

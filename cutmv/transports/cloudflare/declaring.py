@@ -9,6 +9,7 @@ from amqp.protocol import queue_declare_ok_t
 from kombu.exceptions import ChannelError
 from kombu.utils.uuid import uuid
 
+from cutmv.transports.cloudflare.errors import QueueMissing
 from cutmv.transports.cloudflare.exchanges import precondition_failed
 from cutmv.transports.cloudflare.queues import Queue, QueueArguments
 from cutmv.transports.cloudflare.queues import arguments as queue_arguments
@@ -60,7 +61,12 @@ class QueueChannel(RoutingChannel):
             if not session.memory.has(queue) and session.directory.find(queue) is None:
                 raise not_found(queue, "Channel.queue_declare")
             return queue_declare_ok_t(queue, self._size(queue), session.consumers[queue])
-        temporary = auto_delete or exclusive or session.memory.has(queue)
+        known = session.memory.has(queue)
+        if auto_delete and not exclusive and not known and session.directory.knows(queue):
+            why = "it exists, and stays; delete it once, to have it go with its consumers"
+            queue_arguments.tell(session.told, f"queue {queue!r}", "auto_delete", why)
+            auto_delete = False
+        temporary = auto_delete or exclusive or known
         kept = QueueArguments.read(arguments)
         queue_arguments.tell_without_effect(
             queue,
@@ -73,11 +79,22 @@ class QueueChannel(RoutingChannel):
             self._delete_unused()
             session.memory.declare(queue, kept)
             self._temporary[queue] = exclusive
-        elif not temporary:
+        elif not temporary and not self._is_temporary_elsewhere(queue):
             for level in self._levels(queue):
                 session.directory.declare(level)
             session.memory.declare_durable(queue, kept.message_ttl)
         return queue_declare_ok_t(queue, 0, 0)
+
+    def _is_temporary_elsewhere(self, queue: str) -> bool:
+        """Return whether there is a temporary queue of this name, of another process.
+
+        A durable one beside it would take the messages, and nobody would read them.
+        """
+        session = self.session
+        if not session.options.fanout or session.directory.find(queue) is not None:
+            return False
+        session.binding_table.refresh()
+        return session.broadcaster.holds(queue)
 
     def queue_delete(
         self,
@@ -147,15 +164,24 @@ class QueueChannel(RoutingChannel):
             for found in self._existing(queue)
         )
 
-    def _purge(self, queue: str) -> int:
+    def queue_purge(self, queue: str, **kwargs: Any) -> int:  # noqa: ARG002
+        """Remove a queue's messages, and return about how many there were.
+
+        Raises `ChannelError` where there is no such queue, as AMQP does.
+        """
         session = self.session
-        count = self._size(queue)
         if session.memory.has(queue):
+            count = self._size(queue)
             session.memory.purge(queue)
             session.temporary_queues.purge(queue)
             return count
-        for found in self._existing(queue):
-            session.client.purge(found.queue_id, time.monotonic() + CALL_TIMEOUT)
+        try:
+            found = self._existing(queue)
+        except QueueMissing:
+            raise not_found(queue, "Channel.queue_purge") from None
+        count = self._size(queue)
+        for each in found:
+            session.client.purge(each.queue_id, time.monotonic() + CALL_TIMEOUT)
         return count
 
     def _existing(self, queue: str) -> list[Queue]:

@@ -7,6 +7,9 @@ have declared, as Celery does with a route to a `kombu.common.Broadcast` queue.
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 from kombu.exceptions import ChannelError
@@ -16,7 +19,10 @@ from cutmv.transports.cloudflare.consumer import Poller, PushConsumer, ReadyQueu
 from cutmv.transports.cloudflare.errors import ConfigurationError, Unreachable
 from cutmv.transports.cloudflare.fanout import TableRow
 from cutmv.transports.cloudflare.queues import Binding
+from cutmv.transports.cloudflare.queues import arguments as queue_arguments
 from cutmv.transports.cloudflare.session import Session
+
+logger = logging.getLogger(__name__)
 
 #: The exchanges that AMQP has without a declaration, and their types.
 _BUILT_IN = {"amq.direct": "direct", "amq.topic": "topic", "amq.fanout": "fanout"}
@@ -55,9 +61,17 @@ def precondition_failed(why: str, method: str) -> ChannelError:
 
 
 class ExchangeChannel(virtual.Channel):
-    """Declares exchanges, and binds queues to them."""
+    """Declares exchanges, and binds queues to them.
+
+    Attributes:
+        events: The callbacks of kombu's producers, by event: ``basic_return`` alone.
+    """
 
     connection: Connection  # type: ignore[assignment]
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        self.events: defaultdict[str, set[Callable[..., object]]] = defaultdict(set)
 
     supports_fanout = True
 
@@ -102,6 +116,7 @@ class ExchangeChannel(virtual.Channel):
             )
         if passive and exchange and self._known_type(exchange):
             return
+        queue_arguments.tell_otherwise(self.session.told, f"exchange {exchange!r}", arguments)
         super().exchange_declare(exchange, kind, durable, auto_delete, arguments, nowait, passive)
         self.session.memory.declare_exchange(exchange or f"amq.{kind}", kind)
 
@@ -165,6 +180,14 @@ class ExchangeChannel(virtual.Channel):
         """Return the bindings of an exchange that this process alone sees, or reads."""
         return self.session.memory.table(exchange)
 
+    def list_bindings(self) -> Generator[tuple[str, str, str]]:
+        """Yield the bindings to exchanges declared here, of any process: queue, exchange, key."""
+        for exchange in list(self._exchanges):
+            for key, _, queue in self.get_table(exchange):
+                yield queue, exchange, key
+            for queue, key in self.session.binding_table.rows(exchange, self._type(exchange)):
+                yield queue, exchange, key
+
     def queue_bind(
         self,
         queue: str,
@@ -214,3 +237,15 @@ class ExchangeChannel(virtual.Channel):
         of_type: Any = self.exchange_types[kind]
         row: TableRow = of_type.prepare_bind(queue, exchange, key, arguments)
         return Binding(exchange, kind, key, queue), row
+
+    def _return(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
+        """Give a mandatory message that is for no queue back to its producers' ``on_return``."""
+        properties = {**message["properties"], "delivery_tag": message["id"]}
+        returned = self.Message({**message, "properties": properties}, channel=self)
+        why = f"NO_ROUTE - no queue of exchange {exchange!r} takes {routing_key!r}"
+        for callback in self.events["basic_return"]:
+            callback(
+                ChannelError(why, (60, 40), "Basic.return", 312), exchange, routing_key, returned
+            )
+        if not self.events["basic_return"]:
+            logger.warning("cloudflare: a mandatory message is dropped, without on_return: %s", why)

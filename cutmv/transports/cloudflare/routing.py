@@ -23,6 +23,7 @@ from cutmv.transports.cloudflare.messages import (
     limits,
 )
 from cutmv.transports.cloudflare.queues import Binding, QueueName, TemporaryBinding, names
+from cutmv.transports.cloudflare.queues import arguments as queue_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -115,9 +116,23 @@ class RoutingChannel(ExchangeChannel):
     # Publishing.
 
     def basic_publish(
-        self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
+        self,
+        message: dict[str, Any],
+        exchange: str,
+        routing_key: str,
+        *,
+        mandatory: bool = False,
+        immediate: bool = False,
+        **kwargs: Any,
     ) -> None:
-        """Publish to the queues of the message's route, and to other processes' temporary ones."""
+        """Publish to the queues of the message's route, and to other processes' temporary ones.
+
+        A `mandatory` message for which there is no queue goes to the callbacks for returned
+        messages (kombu's ``Producer(on_return=…)``).
+        """
+        if immediate:
+            why = "a message waits until somebody consumes it; an expiration ends it"
+            queue_arguments.tell(self.session.told, "a publish", "immediate", why)
         self._inplace_augment_message(message, exchange, routing_key)
         self._open_unreachable()
         persistent = message["properties"].get("delivery_mode") == PERSISTENT
@@ -129,15 +144,24 @@ class RoutingChannel(ExchangeChannel):
                 task_id, lambda: self._publish(message, route), event=True
             ):
                 return
-        self._publish(message, route, **kwargs)
+        if self._publish(message, route, mandatory=mandatory, **kwargs):
+            return
+        if mandatory:
+            self._return(message, route.exchange, route.routing_key)
+        else:
+            self._tell_dropped(message, route)
 
-    def _publish(self, message: dict[str, Any], route: Route, **kwargs: Any) -> None:
+    def _publish(
+        self, message: dict[str, Any], route: Route, *, mandatory: bool = False, **kwargs: Any
+    ) -> bool:
         """Publish by a route, queue after queue; an error names the queues that have the message.
 
         Copies in several queues share the publish's id; with its queue's name each is unique.
+        Returns whether any queue has it, as far as is known: always true of a transient message to
+        an exchange, unless it is `mandatory`.
         """
         if not route.queues and not route.broadcast:
-            return
+            return False
         text = envelope.encode(message)
         reached: list[str] = []
         for queue in route.queues:
@@ -149,7 +173,21 @@ class RoutingChannel(ExchangeChannel):
                 raise error.again(f"; queue {', '.join(map(repr, reached))} has it") from error
             reached.append(queue)
         if route.broadcast:
-            self._broadcast(message, route, text)
+            return self._broadcast(message, route, text, mandatory) or bool(reached)
+        return True
+
+    def _tell_dropped(self, message: dict[str, Any], route: Route) -> None:
+        """Log once that a message to an exchange, which should last, was for no queue."""
+        told, key = self.session.told, route.routing_key
+        if route.persistent and route.exchange and not _is_reply(message, key):
+            if "dropped" not in told:
+                logger.warning(
+                    "cloudflare: exchange %r has no queue for key %r, so messages are dropped: "
+                    "bind a queue; a mandatory message is returned to its producer's on_return",
+                    route.exchange,
+                    key,
+                )
+            told.add("dropped")
 
     def _open_unreachable(self) -> None:
         """Let other processes reach the temporary queues that were declared without a binding.
@@ -163,7 +201,8 @@ class RoutingChannel(ExchangeChannel):
             )
             session.memory.made_reachable(queue)
 
-    def _broadcast(self, message: dict[str, Any], route: Route, text: str) -> None:
+    def _broadcast(self, message: dict[str, Any], route: Route, text: str, mandatory: bool) -> bool:
+        """Publish to other processes' temporary queues; return whether there are any, if known."""
         session = self.session
         broadcaster = session.broadcaster
         told = session.temporary_queues.introductions() if route.type == "fanout" else {}
@@ -174,32 +213,35 @@ class RoutingChannel(ExchangeChannel):
         if not route.exchange:
             # A result, say, for another process's temporary queue. It is sent at once and not by
             # the broadcaster's thread, since a pool's process may end right after it.
-            if not broadcaster.deliver(outgoing):
-                self._put_nowhere(message, route, outgoing)
-        elif route.persistent:
-            broadcaster.deliver(outgoing)  # raises, so that the caller knows a task was not sent
-        else:
-            broadcaster.send(outgoing)
+            return broadcaster.deliver(outgoing) or (
+                not mandatory and self._put_nowhere(message, route, outgoing)
+            )
+        if route.persistent or mandatory:
+            # Raises, so that the caller knows a task was not sent.
+            return broadcaster.deliver(outgoing)
+        broadcaster.send(outgoing)
+        return True
 
     def _put_nowhere(
         self, message: dict[str, Any], route: Route, outgoing: BroadcastMessage
-    ) -> None:
+    ) -> bool:
         """Keep or drop a message to the default exchange whose queue does not exist.
 
         A reply whose client is gone is dropped, as on every broker. Any other persistent message
         waits for who declares its queue, as on Redis: the queue is created. Raises `QueueMissing`
-        where that is not allowed.
+        where that is not allowed. Returns whether the message was kept.
         """
         queue = route.routing_key
         if not route.persistent or _is_reply(message, queue):
             logger.info("cloudflare: there is no queue %r (any more): a message is dropped", queue)
-            return
+            return False
         self.session.binding_table.refresh()
         if self.session.broadcaster.deliver(outgoing):
-            return
+            return True
         for level in self._levels(queue):
             self.session.directory.declare(level)
         self._put(queue, message, route=route)
+        return True
 
     def _levels(self, queue: str) -> tuple[QueueName, ...]:
         """Return the priority levels of a queue, each of which has a queue of the account."""
@@ -257,14 +299,13 @@ class RoutingChannel(ExchangeChannel):
     ) -> TemporaryBinding | None:
         """Put a message into a temporary queue of this process, or return another queue for it.
 
-        A task goes to the process that reads the queue, if that is another one. Of a fanout message
-        each process has its own copy.
+        A task goes to the process that reads the queue, if that is another one. The hub gives a
+        fanout message to all clients by one call, which `_broadcast` makes.
         """
         session = self.session
-        stays = not route.persistent or session.memory.is_read(queue) or route.type == "fanout"
-        if not stays:
-            outgoing = route.message(text)
-            if session.broadcaster.publish_by_hub(outgoing):
+        by_hub = route.type == "fanout" and session.hub is not None
+        if route.persistent and not session.memory.is_read(queue) and not by_hub:
+            if session.hub is not None and session.broadcaster.publish_by_hub(route.message(text)):
                 return None
             target = session.temporary_queues.send_to(queue, route.exchange)
             if target is not None:

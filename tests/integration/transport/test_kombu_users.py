@@ -6,6 +6,7 @@ A test that names one broker alone shows what the other lacks.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import threading
 import time
@@ -15,9 +16,12 @@ from typing import Any
 
 import kombu
 import pytest
-from kombu.common import collect_replies, eventloop, itermessages
-from kombu.exceptions import ChannelError
+from kombu.common import collect_replies, eventloop, itermessages, send_reply
+from kombu.exceptions import ChannelError, ChannelLimitExceeded, ConnectionLimitExceeded
 from kombu.mixins import ConsumerMixin, ConsumerProducerMixin
+from kombu.pidbox import Mailbox
+from kombu.pools import ProducerPool
+from kombu.serialization import register
 
 from cutmv.transports.cloudflare.errors import ConfigurationError
 from cutmv.transports.cloudflare.fanout import memory
@@ -239,7 +243,131 @@ def test_a_publisher_that_never_declared_the_exchange_reaches_who_is_bound(
     assert sorted(got) == ["task bc", "task bc", "task tp"]
 
 
+@both
+def test_a_queue_may_have_several_bindings(connection: kombu.Connection) -> None:
+    exchange = kombu.Exchange("cuts", type="direct")
+    bindings = [kombu.binding(exchange, routing_key=key) for key in ("a", "b")]
+    queue = kombu.Queue("cuts-ab", bindings)(connection.default_channel)
+    queue.declare()
+    bound = exchange(connection.default_channel)
+    for key in ("a", "b", "c"):
+        bound.publish(bound.Message(key), routing_key=key)
+    assert {wait_until(queue.get).body for _ in range(2)} == {b"a", b"b"}
+    assert queue.get() is None
+
+
+@both
+def test_bindings_are_listed(connection: kombu.Connection) -> None:
+    """`celery list bindings` asks so."""
+    wanted = []
+    for kind, exchange, key in (("direct", "d", "a"), ("topic", "t", "a.#"), ("direct", "q", "q")):
+        queue = kombu.Queue("q", kombu.Exchange(exchange, type=kind), routing_key=key)
+        queue(connection.default_channel).declare()
+        wanted.append({"destination": "q", "source": exchange, "routing_key": key})
+    listed = connection.get_manager().get_bindings()
+    assert [each for each in listed if each["source"]] == wanted
+
+
+@here
+@pytest.mark.parametrize("kind", ["default", "direct", "topic", "fanout"])
+def test_a_mandatory_message_for_no_queue_is_returned(
+    connection: kombu.Connection,
+    emulator: EmulatorProcess,
+    kind: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    exchange = kombu.Exchange("" if kind == "default" else "letters", type="direct")
+    if kind != "default":
+        exchange = kombu.Exchange("letters", type=kind)
+    returned: list[Any] = []
+    producer = connection.Producer(on_return=lambda *args: returned.append(args))
+    how: dict[str, Any] = {"exchange": exchange, "routing_key": "nobody", "mandatory": True}
+    producer.publish({"n": 1}, delivery_mode=1, **how)
+    producer.publish({"n": 2}, **how)
+    for n, (error, name, key, message) in enumerate(returned, 1):
+        assert isinstance(error, ChannelError)
+        assert error.reply_code == 312
+        assert (name, key, message.payload) == (exchange.name, "nobody", {"n": n})
+    assert len(returned) == 2
+    assert emulator.stats()["messages"] == {}
+    kombu.Producer(connection.channel()).publish({"n": 3}, **how)
+    assert "NO_ROUTE" in caplog.text
+
+    queue = kombu.Queue("nobody", None if kind == "default" else exchange, routing_key="nobody")
+    with connect(emulator, ack_linger=0.2) as other:
+        producer = other.Producer(on_return=lambda *args: returned.append(args))
+        producer.publish({"n": 3}, declare=[queue], **how)
+        producer.publish({"n": 4}, delivery_mode=1, **how)
+    bound = queue(connection.default_channel)
+    assert {wait_until(bound.get).payload["n"] for _ in range(2)} == {3, 4}
+    assert len(returned) == 2
+
+
+@here
+def test_messages_that_no_queue_takes_are_told_of_once(
+    connection: kombu.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    for exchange in ("typo", "typo", "amq.topic", "amq.fanout"):
+        connection.Producer().publish("lost", exchange=exchange, routing_key="k")
+    connection.Producer().publish("event", exchange="amq.topic", routing_key="k", delivery_mode=1)
+    assert caplog.text.count("'typo' has no queue for key 'k', so messages are dropped") == 1
+    assert caplog.text.count("WARNING") == 1
+
+
 # Messages.
+
+
+@both
+def test_a_message_comes_as_it_was_published(connection: kombu.Connection) -> None:
+    register("rot", lambda o: json.dumps(o)[::-1], lambda s: json.loads(s[::-1]), "application/rot")
+    queue = plain("whole")(connection.default_channel)
+    producer = connection.Producer()
+    properties = {"type": "t", "app_id": "a", "message_id": "m", "reply_to": "r", "timestamp": 7}
+    headers = {"a": {"b": [1, None, 2.5]}}
+    for serializer, compression in (("rot", "gzip"), ("pickle", "bzip2"), ("json", "lzma")):
+        how = {"serializer": serializer, "compression": compression}
+        producer.publish(
+            ["héllo"],
+            routing_key="whole",
+            declare=[queue],
+            headers={**headers},
+            **how,
+            **properties,
+        )
+        message = wait_until(lambda: queue.get(accept=["rot", "pickle", "json"]))
+        assert message.payload == ["héllo"]
+        assert message.properties.items() >= properties.items()
+        assert message.headers.pop("compression")
+        assert message.headers == headers
+        message.ack()
+
+
+@both
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_message_may_outlive_its_channel(connection: kombu.Connection, exclusive: bool) -> None:
+    """It has gone back to its queue."""
+    queue = plain("closed", exclusive=exclusive)
+    for how in ("ack", "reject", "requeue"):
+        channel = connection.channel()
+        kombu.Producer(channel).publish(how, routing_key="closed", declare=[queue])
+        message = wait_until(queue(channel).get)
+        channel.close()
+        getattr(message, how)()
+        if not exclusive:
+            again = wait_until(queue(connection.default_channel).get)
+            assert again.payload == how
+            again.ack()
+
+
+@both
+def test_recover_gives_back_what_is_not_acked(connection: kombu.Connection) -> None:
+    queue = plain("again")(connection.default_channel)
+    publish(connection, plain("again"), "x")
+    wait_until(queue.get)
+    connection.Consumer([queue], auto_declare=False).recover(requeue=True)
+    message = wait_until(queue.get)
+    assert (message.payload, message.delivery_info["redelivered"]) == ("x", True)
+    message.ack()
 
 
 @both
@@ -300,6 +428,46 @@ def test_a_message_that_nobody_saw_is_not_redelivered(connection: kombu.Connecti
     assert [message.delivery_info["redelivered"] for message in [*seen, *got]] == [False] * 5
     got[0].requeue()
     assert queue(connection.default_channel).get().delivery_info["redelivered"] is True
+
+
+# Consumers.
+
+
+@both
+def test_a_consumer_of_the_same_tag_takes_the_other_s_place(connection: kombu.Connection) -> None:
+    got: list[tuple[str, Any]] = []
+    queue = plain("tagged")(connection.default_channel)
+    queue.declare()
+    queue.consume("tag", callback=lambda message: got.append(("one", message.payload)))
+    queue.consume("tag", callback=lambda message: got.append(("two", message.payload)))
+    for n in range(2):
+        publish(connection, plain("tagged"), n)
+        drain(connection, lambda n=n: len(got) > n)
+    assert got == [("two", 0), ("two", 1)]
+    queue.cancel("tag")
+
+
+@both
+def test_pools_are_limited_and_give_again_what_came_back(connection: kombu.Connection) -> None:
+    pool = connection.Pool(1)
+    with pool.acquire() as taken:
+        taken.ensure_connection(max_retries=2)
+        for wait in ({}, {"block": True, "timeout": 0.05}):
+            with pytest.raises(ConnectionLimitExceeded):
+                pool.acquire(**wait)
+    with ProducerPool(pool, limit=1).acquire(block=True, timeout=1) as producer:
+        producer.publish("x", routing_key="pooled", declare=[plain("pooled")], retry=True)
+    pool.force_close_all()
+    channels = connection.ChannelPool(1)
+    channel = channels.acquire()
+    with pytest.raises(ChannelLimitExceeded):
+        channels.acquire()
+    message = wait_until(plain("pooled")(channel).get)
+    assert message.payload == "x"
+    message.ack()
+    connection.collect()  # as Celery does when it has lost its connection
+    publish(connection, plain("pooled"), "y")
+    assert wait_until(plain("pooled")(connection.default_channel).get).payload == "y"
 
 
 # Draining.
@@ -537,7 +705,15 @@ def test_arguments_that_have_no_effect_are_named_in_a_line(
         max_length_bytes=9,
         max_priority=5,
         message_ttl=60,
-        queue_arguments={"x-dead-letter-exchange": "dlx", "x-odd": 1, "x-queue-type": "quorum"},
+        queue_arguments={
+            "x-dead-letter-exchange": "dlx",
+            "x-delivery-limit": 3,
+            "x-odd": 1,
+            "x-overflow": "reject-publish",
+            "x-queue-mode": "lazy",
+            "x-queue-type": "quorum",
+            "x-single-active-consumer": True,
+        },
     )
     for _ in range(2):
         queue(connection.default_channel).declare()
@@ -545,11 +721,35 @@ def test_arguments_that_have_no_effect_are_named_in_a_line(
     named = [line.split("argument ")[1].split(" has no effect")[0] for line in lines]
     assert sorted(named) == [
         "x-dead-letter-exchange",
+        "x-delivery-limit",
         "x-expires",
         "x-max-length",
         "x-max-length-bytes",
         "x-max-priority",
         "x-odd",
+        "x-overflow",
+        "x-single-active-consumer",
+    ]
+    caplog.clear()
+    channel = connection.channel()
+    for _ in range(2):
+        channel.basic_qos(prefetch_size=1000, prefetch_count=1)
+        preferred = plain("preferred", consumer_arguments={"x-priority": 10})
+        with kombu.Consumer(channel, [preferred], on_message=print):
+            pass
+        channel.basic_consume("preferred", True, print, "tag", exclusive=True)
+        arguments = {"alternate-exchange": "other", "x-delayed-type": "direct"}
+        kombu.Exchange("odd", arguments=arguments)(channel).declare()
+        connection.Producer().publish("x", routing_key="preferred", immediate=True)
+    lines = [line.getMessage() for line in caplog.records if line.levelno == logging.WARNING]
+    named = [line.split(" has no effect: ")[0].rsplit(maxsplit=1)[1] for line in lines]
+    assert named == [
+        "prefetch_size",
+        "x-priority",
+        "exclusive",
+        "alternate-exchange",
+        "x-delayed-type",
+        "immediate",
     ]
     with pytest.raises(ConfigurationError, match="x-message-ttl must be a number"):
         plain("worse", queue_arguments={"x-message-ttl": "soon"})(
@@ -600,7 +800,68 @@ def test_purging_tells_how_many_there_were(connection: kombu.Connection) -> None
     assert queue.get() is None
 
 
+@both
+def test_what_does_not_exist_can_t_be_purged(connection: kombu.Connection) -> None:
+    """`celery purge` takes an error of the channel for an empty queue; Redis purges nothing."""
+    with contextlib.suppress(*connection.channel_errors):
+        assert connection.default_channel.queue_purge("nothing") == 0
+
+
+@both
+def test_a_batch_sends_what_waits_when_it_is_told_to(connection: kombu.Connection) -> None:
+    producer, queue = connection.Producer(), plain("batched")(connection.default_channel)
+    with producer.batch() as batch:
+        producer.publish("one", routing_key="batched", declare=[plain("batched")])
+        batch.flush()
+        assert wait_until(queue.get).payload == "one"
+        producer.publish("two", routing_key="batched")
+    assert wait_until(queue.get).payload == "two"
+
+
 # Replies.
+
+
+@both
+def test_a_mailbox_of_one_s_own(connection: kombu.Connection) -> None:
+    mailbox = Mailbox("mine", type="direct")
+    with connection.clone() as server:
+        state = {"n": 0}
+        node = mailbox(server).Node("me@host", state=state, channel=server.channel())
+
+        def add(state: dict[str, int], n: int) -> int:
+            state["n"] += n
+            return state["n"]
+
+        node.handlers["add"] = add
+        node.listen()
+        with contextlib.suppress(TimeoutError):  # Redis subscribes while it drains
+            server.drain_events(timeout=0.1)
+        stop = threading.Event()
+        thread = threading.Thread(target=drain, args=(server, stop.is_set))
+        thread.start()
+        try:
+            caller = mailbox(connection)
+            assert caller.call(["me@host"], "add", {"n": 2}, timeout=5) == [{"me@host": 2}]
+            assert caller.multi_call("add", {"n": 3}, timeout=5, limit=1) == [{"me@host": 5}]
+            caller.cast(["me@host"], "add", {"n": 4})
+            caller.abcast("add", {"n": 5})
+            wait_until(lambda: state["n"] == 14)
+        finally:
+            stop.set()
+            thread.join()
+
+
+@both
+def test_a_reply_is_sent_to_who_asked(connection: kombu.Connection) -> None:
+    queue = kombu.Queue("asks", exclusive=True)(connection.default_channel)
+    queue.declare()
+    publish(connection, plain("asked"), {"n": 1}, reply_to="asks", correlation_id="7")
+    with connection.clone() as other:
+        request = wait_until(plain("asked")(other.default_channel).get)
+        send_reply(kombu.Exchange(""), request, {"ok": 1}, producer=other.Producer())
+        request.ack()
+    reply = wait_until(queue.get)
+    assert (reply.payload, reply.properties["correlation_id"]) == ({"ok": 1}, "7")
 
 
 class Server(ConsumerProducerMixin):

@@ -119,7 +119,7 @@ def test_each_argument_without_effect_is_told_once(caplog: pytest.LogCaptureFixt
         )
     assert [line.getMessage() for line in caplog.records] == [
         "cloudflare: queue 'one': argument x-expires has no effect: it stays until it is deleted; "
-        "an auto_delete queue expires"
+        "declare it auto_delete if it is to go by itself"
     ]
 
 

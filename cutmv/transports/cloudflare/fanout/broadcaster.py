@@ -191,9 +191,12 @@ class Broadcaster:
         """Return whether another process may have a queue bound to such a message."""
         if self._hub is not None:
             self._hub.start()
-        return self._has_hub or bool(
-            self._remote.targets(BroadcastMessage(exchange, exchange_type, routing_key, ""))
-        )
+        message = BroadcastMessage(exchange, exchange_type, routing_key, "")
+        return self._has_hub or bool(self._remote.targets(message))
+
+    def holds(self, queue: str) -> bool:
+        """Return whether another process has a temporary queue of this name, by its bindings."""
+        return bool(self._remote.targets(BroadcastMessage("", "direct", queue, "")))
 
     def renew_list(self) -> None:
         """Have the thread list the queues again if the list is old, to find new bindings."""

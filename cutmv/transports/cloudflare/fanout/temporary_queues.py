@@ -175,8 +175,11 @@ class TemporaryQueues:
         self._asides.append(run_aside(name, work))
 
     def close(self, timeout: float) -> None:
-        """Remove all bindings, and wait up to `timeout` seconds for the threads at work."""
-        self.unbind()
+        """Remove all bindings, and wait up to `timeout` seconds for the threads at work.
+
+        What another process may need is left.
+        """
+        self.unbind(force=False)
         deadline = time.monotonic() + timeout
         for thread in self._asides:
             thread.join(max(0.0, deadline - time.monotonic()))

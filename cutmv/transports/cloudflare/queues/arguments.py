@@ -1,4 +1,4 @@
-"""The arguments with which a queue is declared: RabbitMQ's names, as kombu has them.
+"""The arguments with which queues, consumers and exchanges are declared, by RabbitMQ's names.
 
 Cloudflare has no such settings, so this process keeps those that it can. Any other is named once in
 the log, and has no effect.
@@ -37,22 +37,36 @@ _KEYWORDS = {
     "max_priority": ("x-max-priority", 1),
 }
 
+_KEEPS_ALL = "Cloudflare keeps every message; a message_ttl ends those that wait for too long"
+_DEAD_LETTERS = "the transport option dead_letter_queue names its dead-letter queue"
+
 #: Why an argument has no effect on a durable queue, and what to do instead.
 _WHY = {
-    "x-expires": "it stays until it is deleted; an auto_delete queue expires",
-    "x-max-length": "Cloudflare keeps every message",
-    "x-max-length-bytes": "Cloudflare keeps every message",
-    "x-dead-letter-exchange": "the transport option dead_letter_queue names its dead-letter queue",
-    "x-dead-letter-routing-key": (
-        "the transport option dead_letter_queue names its dead-letter queue"
-    ),
+    "x-expires": "it stays until it is deleted; declare it auto_delete if it is to go by itself",
+    "x-max-length": _KEEPS_ALL,
+    "x-max-length-bytes": _KEEPS_ALL,
+    "x-overflow": _KEEPS_ALL,
+    "x-dead-letter-exchange": _DEAD_LETTERS,
+    "x-dead-letter-routing-key": _DEAD_LETTERS,
+    "x-dead-letter-strategy": _DEAD_LETTERS,
+    "x-delivery-limit": "the transport option queue_max_retries is the limit",
+    "x-single-active-consumer": "its consumers share its messages; run one, with a prefetch of 1",
 }
 
 #: The same for a temporary queue, whose messages are in its process's memory.
 _WHY_TEMPORARY = {
     "x-max-length-bytes": "x-max-length is kept",
+    "x-overflow": "the oldest messages make room",
     "x-dead-letter-exchange": "a temporary queue has no dead letters",
     "x-dead-letter-routing-key": "a temporary queue has no dead letters",
+    "x-single-active-consumer": _WHY["x-single-active-consumer"],
+}
+
+#: Why an argument of a consumer, or of an exchange, has no effect.
+_WHY_OTHERWISE = {
+    "x-priority": "all consumers of a queue are equal; run more of those that are to get more",
+    "exclusive": "others can't be kept from a queue; declare it exclusive if it is one process's",
+    "alternate-exchange": "what no queue is bound to is dropped; publish with mandatory to know",
 }
 
 
@@ -109,9 +123,6 @@ def tell_without_effect(
         kept = {"x-message-ttl", *_STORAGE, *(("x-expires", "x-max-length") if temporary else ())}
         if name in kept or (name == "x-max-priority" and (temporary or has_levels)):
             continue
-        if name in told:
-            continue
-        told.add(name)
         if name == "x-max-priority":
             why = (
                 "without the transport option priority_steps only messages of one pull are in the "
@@ -119,7 +130,21 @@ def tell_without_effect(
             )
         else:
             why = (_WHY_TEMPORARY if temporary else _WHY).get(name, "it is not known here")
-        logger.warning("cloudflare: queue %r: argument %s has no effect: %s", queue, name, why)
+        tell(told, f"queue {queue!r}", f"argument {name}", why)
+
+
+def tell_otherwise(told: set[str], of: str, arguments: Mapping[str, Any] | None) -> None:
+    """Log a line for each argument `of` a consumer or an exchange, unless `told` has its name."""
+    for name in arguments or {}:
+        why = _WHY_OTHERWISE.get(name, "it is not known here")
+        tell(told, of, f"argument {name}", why)
+
+
+def tell(told: set[str], of: str, name: str, why: str) -> None:
+    """Log that what somebody asked for by `name` has no effect, unless `told` has that name."""
+    if name not in told:
+        told.add(name)
+        logger.warning("cloudflare: %s: %s has no effect: %s", of, name, why)
 
 
 def _number(arguments: Mapping[str, Any], name: str) -> float | None:

@@ -99,6 +99,13 @@ class BindingTable:
             found.append(exchange)
         return found
 
+    def rows(self, exchange: str, exchange_type: str) -> list[tuple[str, str]]:
+        """Return the durable queues bound to an exchange, each with its key, by the last list."""
+        rows = [(queue, marker.routing_key) for marker, queue in self._bound(exchange)]
+        if exchange_type == "direct" and self._directory.knows(exchange):
+            rows.append((exchange, exchange))
+        return rows
+
     def refresh(self) -> None:
         """List the queues again, unless they were listed in the last `LIST_BELIEVED` seconds."""
         self._directory.refresh(LIST_BELIEVED, time.monotonic() + CHANGE_TIMEOUT)

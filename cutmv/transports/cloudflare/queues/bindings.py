@@ -100,13 +100,20 @@ class _BindingName:
         """The type of the exchange."""
         return _TYPES[self.key[0]]
 
+    @property
+    def routing_key(self) -> str:
+        """The routing key or pattern; of one that is too long the digest, or `#` for a pattern."""
+        if self.key[0] in "kt":
+            return names.unspell(self.key[1:])
+        return "#" if self.key == "a" else self.key[1:]
+
     def takes(self, routing_key: str) -> bool:
         """Return whether a message of the exchange with this key matches the binding."""
         if self.type == "direct":
             return self.key == _key("direct", routing_key)
         if self.key in ("f", "a"):
             return True
-        return matches(names.unspell(self.key[1:]), routing_key)
+        return matches(self.routing_key, routing_key)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
