@@ -1,13 +1,13 @@
-"""What runs in a Celery worker: the tasks, and one attempt at a step.
+"""What runs in a Celery worker: the task, and one attempt at a step.
 
-`tasks` are thin: `cutmv.cut` runs a `step`, which claims it and cuts the clip in a folder of the
+`tasks` is thin: `cutmv.cut` runs a `step`, which claims it and cuts the clip in a folder of the
 `workspace`, while a `heartbeat` keeps the claim and tells the progress to the `outboxes`. With
 `patience` it waits for a neighbour that is away. `results`
 is Celery's result backend over Redis. The package may import `cutmv.progress` and everything below.
 """
 
 from cutmv.worker.patience import PATIENCE_S
-from cutmv.worker.tasks import HARD_LIMIT_GRACE_S, LocalContext, cut, local_context, probe
+from cutmv.worker.tasks import HARD_LIMIT_GRACE_S, LocalContext, cut, local_context
 from cutmv.worker.workspace import sweep_workspace
 
 __all__ = [
@@ -16,6 +16,5 @@ __all__ = [
     "LocalContext",
     "cut",
     "local_context",
-    "probe",
     "sweep_workspace",
 ]

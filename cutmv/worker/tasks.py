@@ -1,4 +1,4 @@
-"""The Celery tasks. They are thin: `cutmv.worker.step` runs a step, `cutmv.media` probes."""
+"""The Celery task, which is thin: `cutmv.worker.step` runs a step."""
 
 import contextlib
 import logging
@@ -21,11 +21,10 @@ from cutmv.jobs import (
     DATABASE_AWAY,
     WAITS_TO_RETRY,
     UnknownJob,
-    probe_stored,
 )
 from cutmv.media import MediaError, MediaUnavailable
 from cutmv.services import Services, services
-from cutmv.storage import ObjectNotFound, StorageError
+from cutmv.storage import StorageError
 from cutmv.worker.heartbeat import Listener
 from cutmv.worker.outboxes import process_outboxes
 from cutmv.worker.patience import STAGES, missed, neighbour_away
@@ -40,8 +39,6 @@ PASSING_ERRORS = (
     ConnectionError,
     TimeoutError,
 )
-#: Retries of a probe; those of a step are a setting.
-PROBE_RETRIES = 5
 #: Seconds: the base of the backoff, which doubles with each try and is jittered, and the longest.
 BACKOFF_S, MAX_BACKOFF_S = 2, 60
 #: Seconds, with jitter, until a step is tried again whose neighbour is still away.
@@ -70,21 +67,6 @@ class LocalContext:
 
 #: Set by `cutmv.dispatch.local_runner` in the context in which it applies a task.
 local_context: ContextVar[LocalContext | None] = ContextVar("local_context", default=None)
-
-
-@app.task(
-    name="cutmv.probe",
-    autoretry_for=PASSING_ERRORS,
-    dont_autoretry_for=(ObjectNotFound,),
-    max_retries=PROBE_RETRIES,
-    retry_backoff=BACKOFF_S,
-    retry_backoff_max=MAX_BACKOFF_S,
-    retry_jitter=True,
-    throws=(MediaError, ObjectNotFound),
-)
-def probe(key: str) -> dict[str, Any]:
-    """What is in the stored video `key`, as `MediaInfo.to_dict()` gives it."""
-    return probe_stored(services().storage, key).to_dict()
 
 
 # The job store has the outcome of a step, and what Celery's result backend can't write must not

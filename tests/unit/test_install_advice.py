@@ -6,12 +6,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
+import sys
 import tomllib
+from collections.abc import Callable
+from functools import lru_cache, partial
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from cutmv.cli.main import COMMANDS, main
+from cutmv.config import ConfigError, Settings
+from cutmv.transports.cloudflare.errors import ConfigurationError
+from cutmv.transports.cloudflare.leases import open_ledger
+from cutmv.transports.cloudflare.messages import stores
 
 TREE = Path(__file__).parents[2]
 
@@ -48,36 +63,92 @@ def strangers(text: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    "advice",
-    [
-        "pip install cutmv",
-        "`pip install cutmv`",
-        "python -m pip install -U 'cutmv[push]'",
-        "f\"missing: install 'cutmv[{extra}]', or unset\"",
-        'uv add "cutmv[app]"',
-        "pip install cutmv==0.1.0",
-        "pipx install cutmv; cutmv up",
-    ],
-)
-def test_advice_for_the_stranger_s_package_is_seen(advice: str) -> None:
-    assert strangers(advice)
+@lru_cache
+def provided(extra: str = "") -> set[str]:
+    """The modules that an installation of CUTMV brings, with this extra or with none."""
+    project = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"].get(extra, ())]
+    todo, found = [Requirement(each) for each in wanted], set[str]()
+    while todo:
+        requirement = todo.pop()
+        name = canonicalize_name(requirement.name)
+        if name in found:
+            continue
+        found.add(name)
+        extras = [*requirement.extras, ""]
+        for text in metadata.requires(name) or ():
+            further = Requirement(text)
+            if not further.marker or any(further.marker.evaluate({"extra": e}) for e in extras):
+                todo.append(further)
+    return {
+        module
+        for module, packages in metadata.packages_distributions().items()
+        if found & {canonicalize_name(each) for each in packages}
+    }
 
 
-@pytest.mark.parametrize(
-    "advice",
-    [
-        "pip install .",
-        "pip install '.[app]' && cutmv up",
-        "/opt/cutmv/.venv/bin/pip install '/opt/cutmv[app,push,postgres]'",
-        "pip install cutmv_cloudflare-0.1.0-py3-none-any.whl",
-        "pip install '.[push]' in a checkout of CUTMV",
-        "pip install 'cutmv-cloudflare[app]'",
-        "python3 -m venv .venv && .venv/bin/pip install '.[app]' && .venv/bin/cutmv up",
-    ],
-)
-def test_advice_for_a_checkout_is_not(advice: str) -> None:
-    assert not strangers(advice)
+def settings(tmp_path: Path, **env: str) -> str:
+    """What a deployment is told whose variables ask for what is not installed."""
+    with pytest.raises(ConfigError) as told:
+        Settings.from_env({"CUTMV_DATA_DIR": str(tmp_path), **env})
+    return str(told.value)
+
+
+def command(name: str) -> Callable[[Path], str]:
+    """What a person is told who runs a command."""
+    return lambda _: CliRunner().invoke(main, [name]).output
+
+
+def ledger(url: str) -> Callable[[Path], str]:
+    """What an app is told that names a lease ledger."""
+
+    def told(_: Path) -> str:
+        with pytest.raises(ConfigurationError) as error:
+            open_ledger(url, "account", {"R2_ACCESS_KEY_ID": "a", "R2_SECRET_ACCESS_KEY": "b"})
+        return str(error.value)
+
+    return told
+
+
+CLOUDFLARE = {"CLOUDFLARE_ACCOUNT_ID": "a", "CLOUDFLARE_API_TOKEN": "t"}
+EDGE = {**CLOUDFLARE, "CLOUDFLARE_EDGE_KEYS": "key"}
+HINTS: list[tuple[str, Callable[[Path], str]]] = [
+    *((package, command(name)) for name, lazy in COMMANDS.items() for package in lazy.packages),
+    ("boto3", partial(settings, **CLOUDFLARE, R2_ACCESS_KEY_ID="a", R2_SECRET_ACCESS_KEY="b")),
+    ("redis", partial(settings, REDIS_URL="redis://h/0")),
+    ("psycopg", partial(settings, DATABASE_URL="postgresql://h/d")),
+    ("websockets", partial(settings, **EDGE, CLOUDFLARE_EDGE_URL="https://edge.example")),
+    ("starlette", partial(settings, **EDGE, CLOUDFLARE_CONSUME="push")),
+    ("redis", ledger("redis://h/0")),
+    ("boto3", ledger("r2://bucket")),
+]
+
+
+@pytest.mark.parametrize(("missing", "ask"), HINTS)
+def test_what_people_are_told_to_install_brings_what_is_missing(
+    missing: str, ask: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = importlib.util.find_spec
+
+    def hidden(name: str, package: str | None = None) -> Any:
+        return None if name == missing else look(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", hidden)
+    monkeypatch.setattr(stores, "find_spec", hidden)
+    monkeypatch.setitem(sys.modules, missing, None)
+
+    told = ask(tmp_path)
+
+    (extra,) = re.findall(r"pip install '\.\[(\w+)\]'", told)
+    assert missing in provided(extra)
+    assert missing not in provided(), "the bare installation has it"
+
+
+def test_advice_that_names_the_stranger_s_package_is_known() -> None:
+    for advice in ("pip install -U 'cutmv[push]'", 'uv add "cutmv[app]"', "install cutmv==0.1; x"):
+        assert strangers(advice)
+    for advice in ("pip install '.[app]' && cutmv up", "pip install 'cutmv-cloudflare[app]'"):
+        assert not strangers(advice)
 
 
 def test_nothing_tells_to_install_the_stranger_s_package() -> None:
