@@ -26,6 +26,8 @@ Mode = Literal["cloudflare", "redis", "eager"]
 DEFAULT_QUEUE = "cutmv-processing"
 #: The suffix of the queue of long steps, which exists where a Worker pushes the other steps.
 LONG_SUFFIX = "-long"
+#: The suffix of a queue's dead-letter queue, by the transport's default.
+DEAD_SUFFIX = "-dead"
 #: The bucket of a deployment that names none.
 DEFAULT_BUCKET = "cutmv-storage"
 #: The path of the web server's webhook; it completes a WEBHOOK_URL that names no path.
@@ -147,6 +149,13 @@ class Settings:
     def queue_names(self) -> tuple[str, ...]:
         """The queues from which a worker takes steps."""
         return tuple(dict.fromkeys((self.queue_name, self.long_queue_name)))
+
+    @property
+    def dead_letter_queue_names(self) -> tuple[str, ...]:
+        """The queues of messages that no worker could take, which Cloudflare alone has."""
+        if self.mode != "cloudflare":
+            return ()
+        return tuple(f"{name}{DEAD_SUFFIX}" for name in self.queue_names)
 
     @property
     def uses_r2(self) -> bool:

@@ -25,6 +25,8 @@ from cutmv.worker import HARD_LIMIT_GRACE_S, PATIENCE_S, cut
 
 #: Seconds for which the broker's status is answered again without asking the broker.
 STATUS_MAX_AGE_S = 3.0
+#: Seconds for which the queues' depths are told again: each costs a call of the account's budget.
+DEPTHS_MAX_AGE_S = 60.0
 #: The name of each mode's broker, for people.
 BROKER_NAMES = {"cloudflare": "Cloudflare Queues", "redis": "Redis", "eager": "Cloudflare Queues"}
 
@@ -44,6 +46,8 @@ class Dispatcher:
         self._mode = services.settings.mode
         self._status_lock = threading.Lock()
         self._status: tuple[float, dict[str, Any]] | None = None
+        self._depths_lock = threading.Lock()
+        self._depths: tuple[float, dict[str, int]] | None = None
 
     def submit(self, request: JobRequest, key: str | None = None) -> Job:
         """Accept a job and send its steps; of one `key` of the client's there is one job.
@@ -127,6 +131,17 @@ class Dispatcher:
                 self._status = (now, self._ask_status())
             return self._status[1]
 
+    def depths(self) -> dict[str, int]:
+        """How many messages our queues hold, roughly, and their dead-letter queues, by name.
+
+        Asked DEPTHS_MAX_AGE_S seconds ago at most; empty while the broker does not answer.
+        """
+        with self._depths_lock:
+            now = time.monotonic()
+            if self._depths is None or now - self._depths[0] >= DEPTHS_MAX_AGE_S:
+                self._depths = (now, self._ask_depths())
+            return self._depths[1]
+
     def close(self) -> None:
         """Stop the steps that run here, and queue them again."""
         self._runner.close()
@@ -158,6 +173,25 @@ class Dispatcher:
                     time_limit=limit_s,
                     queue=settings.long_queue_name if is_long else settings.queue_name,
                 ).apply_async()
+
+    def _ask_depths(self) -> dict[str, int]:
+        if self._why_not() is not None:
+            return {}
+        names = self.services.settings.queue_names
+        found = {}
+        try:
+            with app.connection_for_write() as connection:
+                for name in (*names, *self.services.settings.dead_letter_queue_names):
+                    channel: Any
+                    with connection.channel() as channel:
+                        try:
+                            found[name] = channel.queue_declare(name, passive=True).message_count
+                        except connection.channel_errors:  # there is none
+                            if name in names:
+                                found[name] = 0
+        except Exception as error:  # of whatever kind: others ask for the rest of the metrics
+            log.debug("the queues' depths are not known: %s", type(error).__name__)
+        return found
 
     def _ask_status(self) -> dict[str, Any]:
         configured = self._mode != "eager"

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from cutmv.dispatch import Dispatcher
 from cutmv.jobs import DATABASE_AWAY, State
-from cutmv.transports.cloudflare import threads_report
+from cutmv.transports.cloudflare import calls_report, threads_report
 
 #: The threads of this process that have a series of their own; the transport's have one together.
 THREADS = {
@@ -21,6 +21,8 @@ THREADS = {
     "webhook",
     "websocket",
 }
+#: The methods that have a series; clients may invent others.
+METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 #: Seconds; an answer takes milliseconds, an upload minutes.
 LATENCY_BUCKETS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0)
 
@@ -54,6 +56,7 @@ class Metrics:
         fallback.set_function(lambda: dispatcher.breaker.reason is not None)
         self.registry.register(_Threads())
         self.registry.register(_States(dispatcher))
+        self.registry.register(_Broker(dispatcher))
 
 
 class _Threads:
@@ -129,6 +132,44 @@ class _States:
         )
 
 
+class _Broker:
+    """What the queues hold, and the calls that this process makes of Cloudflare's API.
+
+    The queues are asked once a minute at most; left out while the broker is away, or there is none.
+    """
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        messages = GaugeMetricFamily(
+            "cutmv_queue_messages",
+            "Messages in our queues and in their dead-letter queues, roughly.",
+            labels=["queue"],
+        )
+        for name, count in self._dispatcher.depths().items():
+            messages.add_metric([name], count)
+        yield messages
+        calls = calls_report()
+        if not calls:
+            return
+        made = "Calls of this process that count against the account's limit."
+        yield CounterMetricFamily("cutmv_api_calls", made, calls["made"])
+        used = "Those of them in the last five minutes."
+        yield GaugeMetricFamily("cutmv_api_calls_recent", used, calls["used"])
+        yield GaugeMetricFamily(
+            "cutmv_api_calls_limit", "How many of those it may make.", calls["limit"]
+        )
+        yield GaugeMetricFamily(
+            "cutmv_api_account_left",
+            "Which part of the account's calls is left, as Cloudflare says; 1 where it says none.",
+            calls["account_left"],
+        )
+
+
 def register(app: Flask, metrics: Metrics) -> None:
     """Count the requests of `app` in `metrics`."""
 
@@ -139,10 +180,11 @@ def register(app: Flask, metrics: Metrics) -> None:
         rule = request.url_rule
         # The rule, not the path: ids would make a new series each.
         route = rule.rule if rule else "unknown"
+        method = request.method if request.method in METHODS else "other"
         # A WebSocket's answer comes when it closes, which is no latency.
         if rule is None or not rule.websocket:
-            metrics.latency.labels(route, request.method).observe(time.monotonic() - g.began)
-        metrics.requests.labels(route, request.method, str(response.status_code)).inc()
+            metrics.latency.labels(route, method).observe(time.monotonic() - g.began)
+        metrics.requests.labels(route, method, str(response.status_code)).inc()
         return response
 
     app.before_request(begin)

@@ -237,7 +237,10 @@ def test_metrics_have_a_bounded_series_of_each_kind_of_thread() -> None:
     backlog = SimpleNamespace(report=lambda: report)
     breaker = SimpleNamespace(reason=None)
     registry = Metrics(
-        cast(Any, SimpleNamespace(services=services, backlog=backlog, breaker=breaker))
+        cast(
+            Any,
+            SimpleNamespace(services=services, backlog=backlog, breaker=breaker, depths=dict),
+        )
     ).registry
     value = registry.get_sample_value
     assert value("cutmv_thread_errors_total", {"thread": "janitor"}) == 3

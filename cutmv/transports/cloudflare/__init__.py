@@ -32,10 +32,18 @@ from cutmv.transports.cloudflare.runtime import keep_going, threads_report
 from cutmv.transports.cloudflare.troubles import note_trouble
 
 if TYPE_CHECKING:
+    from cutmv.transports.cloudflare.api.rate_limit import calls_report
     from cutmv.transports.cloudflare.messages.limits import MAX_PUSHED
     from cutmv.transports.cloudflare.producer import publish_batch
 
-__all__ = ["MAX_PUSHED", "keep_going", "note_trouble", "publish_batch", "threads_report"]
+__all__ = [
+    "MAX_PUSHED",
+    "calls_report",
+    "keep_going",
+    "note_trouble",
+    "publish_batch",
+    "threads_report",
+]
 
 TRANSPORT_ALIASES["cloudflare"] = "cutmv.transports.cloudflare.transport:Transport"
 celery_publish.attach()
@@ -47,6 +55,10 @@ def __getattr__(name: str) -> Any:
         from cutmv.transports.cloudflare import producer
 
         return producer.publish_batch
+    if name == "calls_report":
+        from cutmv.transports.cloudflare.api import rate_limit
+
+        return rate_limit.calls_report
     if name == "MAX_PUSHED":
         from cutmv.transports.cloudflare.messages import limits
 

@@ -6,8 +6,10 @@ import io
 from collections.abc import Callable
 
 import httpx
+import pytest
 
 from tests.support.emulator import EmulatorProcess
+from tests.support.fork_server import run_python
 from tests.support.processes import wait_for
 from tests.support.stack import Stack
 
@@ -24,6 +26,7 @@ def test_the_queue_s_status_is_the_documented_json(
         "configured": True,
         "mode": "cloudflare",
         "fallback": None,
+        "unwell_threads": [],
     }
     emulator.stop()
     sick = wait_for(lambda: None if (s := stack.status())["healthy"] else s, 30)
@@ -58,6 +61,36 @@ def test_a_queue_s_status_is_asked_for_at_most_every_few_seconds(
 
     calls = sum(sum(c.values()) for c in emulator.stats()["calls"].values())
     assert calls - sum(sum(c.values()) for c in before.values()) <= 2
+
+
+@pytest.mark.parametrize("mode", ["cloudflare", "redis"])
+def test_the_metrics_tell_what_the_queues_hold_and_the_calls_that_are_left(
+    mode: str, make_stack: Callable[[str], Stack], request: pytest.FixtureRequest
+) -> None:
+    stack = make_stack(mode)
+    code = "from cutmv.worker import cut; cut.delay('one'); cut.delay('two')"
+    run_python("-c", code, env=stack.env, check=True)
+    stack.start_web()
+
+    def samples() -> dict[str, float]:
+        lines = httpx.get(f"{stack.url}/metrics", timeout=30.0).text.splitlines()
+        told = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in told}
+
+    found = samples()
+
+    assert found['cutmv_queue_messages{queue="cutmv-processing"}'] == 2
+    if mode == "redis":
+        assert "cutmv_api_calls_total" not in found
+        return
+    assert found['cutmv_queue_messages{queue="cutmv-processing-dead"}'] == 0
+    assert 0 < found["cutmv_api_calls_recent"] <= found["cutmv_api_calls_total"]
+    assert 0 < found["cutmv_api_account_left"] <= 1
+    emulator: EmulatorProcess = request.getfixturevalue("emulator")
+    before = emulator.stats()["calls"]
+    for _ in range(3):
+        samples()
+    assert emulator.stats()["calls"] == before, "they are asked once a minute"
 
 
 def test_a_job_of_an_upload_that_is_gone_is_refused(

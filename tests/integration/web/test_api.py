@@ -556,10 +556,14 @@ def test_the_metrics_count_requests_and_jobs(
     client.get("/api/jobs/unknown")
 
     assert sample(seen) == before + 1
+    for method in ("BREW", "PLÖTZLICH".encode().hex()):  # anybody can invent some
+        client.request(method, "/api/jobs")
+        assert method not in client.get("/metrics").text
+    assert sample('cutmv_http_requests_total{method="other",route="unknown",status="405"}') == 2
     assert sample('cutmv_jobs{state="done"}') >= 1
     assert sample('cutmv_steps{state="done"}') >= 2
     assert sample("cutmv_websocket_clients") == 0
-    for reason in ("turn", "storage", "retry"):
+    for reason in ("turn", "storage", "room", "retry"):
         assert sample(f'cutmv_waiting_steps{{reason="{reason}"}}') == 0
         assert sample(f'cutmv_oldest_waiting_step_seconds{{reason="{reason}"}}') == 0
     assert sample("cutmv_stranded_steps") == 0

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -52,6 +53,9 @@ class RateLimiter:
         self._calls: deque[float] = deque()
         self._closed_until = 0.0
         self._told = ToldLimits(reserve)
+        #: How many calls were counted ever.
+        self.made = 0
+        _limiters.add(self)
 
     @property
     def at_once(self) -> int:
@@ -84,6 +88,7 @@ class RateLimiter:
             if wait > 0:
                 return wait
             self._calls.extend([now] * count)
+            self.made += count
             self._told.spend(count)
             return 0.0
 
@@ -93,6 +98,12 @@ class RateLimiter:
         with self._lock:
             now = self._clock()
             return sum(at + self.window > now for at in self._calls)
+
+    @property
+    def account_left(self) -> float:
+        """Which part of the account's calls is left, as Cloudflare says; 1 where it does not."""
+        with self._lock:
+            return self._told.least_part(self._clock(), self.limit)
 
     @property
     def scarce(self) -> bool:
@@ -127,3 +138,24 @@ class RateLimiter:
             return max(wait, self._calls[min(too_many, used) - 1] + self.window - now)
         spacing = (self._calls[0] + self.window - now) / (self.limit - used)
         return max(wait, spacing * count - (now - self._calls[-1]))
+
+
+#: The limiters of this process, until nobody has them any more.
+_limiters: weakref.WeakSet[RateLimiter] = weakref.WeakSet()
+
+
+def calls_report() -> dict[str, float]:
+    """Return this process's metered calls: ``made`` since its start, and ``used`` of ``limit``.
+
+    The latter are those of the last five minutes (`rate_window`). ``account_left`` is the part of
+    the account's calls that Cloudflare says is left. Empty where there is no connection.
+    """
+    limiters = list(_limiters)
+    if not limiters:
+        return {}
+    return {
+        "made": sum(limiter.made for limiter in limiters),
+        "used": sum(limiter.used for limiter in limiters),
+        "limit": max(limiter.limit for limiter in limiters),
+        "account_left": min(limiter.account_left for limiter in limiters),
+    }
