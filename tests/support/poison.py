@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import bz2
+import contextlib
 import json
 import lzma
 import random
@@ -11,6 +12,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
+
+from kombu import compression
 
 Message = dict[str, Any]
 
@@ -83,6 +86,13 @@ def _without(*path: str) -> Callable[[Message], None]:
     return change
 
 
+def _more_bombs(zeros: bytes) -> Iterator[tuple[str, bytes]]:
+    """Bombs by what kombu takes where it is installed."""
+    for name in ("brotli", "zstd"):
+        with contextlib.suppress(KeyError):
+            yield name, compression.get_encoder(name)[0](zeros)
+
+
 def changes() -> dict[str, Callable[[Message], None]]:
     """Changes that were found to hurt somebody, by what they are."""
     zeros = b"\0" * 300_000_000
@@ -136,6 +146,8 @@ def changes() -> dict[str, Callable[[Message], None]]:
         "a bomb of zlib": _packed("zlib", zlib.compress(zeros, 1)[:90_000]),
         "a bomb of bzip2": _packed("bzip2", bz2.compress(zeros, 1)),
         "a bomb of lzma": _packed("lzma", lzma.compress(zeros, preset=0)),
+        "a bomb of several streams": _packed("bzip2", bz2.compress(b"x") + bz2.compress(zeros, 1)),
+        **{f"a bomb of {name}": _packed(name, bomb) for name, bomb in _more_bombs(zeros)},
         "no id": _without("headers", "id"),
         "no task": _without("headers", "task"),
         "no headers": _without("headers"),

@@ -138,7 +138,7 @@ class RoutingChannel(ExchangeChannel):
         persistent = message["properties"].get("delivery_mode") == PERSISTENT
         route = self._route(exchange or "", routing_key or "", persistent)
         if route.routing_key == TASK_SENT:
-            gathering = producer.current(self.session.publishers)
+            gathering = producer.latest()
             task_id = envelope.task_sent(message)
             if gathering and gathering.when_sent(
                 task_id, lambda: self._publish(message, route), event=True
@@ -285,12 +285,14 @@ class RoutingChannel(ExchangeChannel):
             priority = self._get_message_priority(message)
             target = names.level_of(queue, session.options.priority_steps, priority)
             self._check_time_limit(queue, target, message)
-        name = str(message["headers"].get("id") or message["id"])
+        task_id = message["headers"].get("id")
+        name = str(task_id or message["id"])
         outgoing = Outgoing(session.claim_checks.fit(text), eta.due_at(message), name)
         # A fanout message is sent at once, also from within a block that gathers.
         gathering = None if route.type == "fanout" else producer.current(session.publishers)
         if gathering is not None:
-            gathering.add(target, outgoing)
+            # Of the task message protocol 1 only the correlation id is the task's.
+            gathering.add(target, outgoing, task_id or message["properties"].get("correlation_id"))
         else:
             session.publishers.to(target).publish([outgoing])
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from uuid import uuid4
 import pytest
 from celery import Celery, chain, chord, group, signals
 from celery.app.trace import trace_task
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Retry, TimeoutError
+from celery.result import ResultSet
 
 from cutmv.transports.cloudflare import publish_batch
 from cutmv.transports.cloudflare.errors import BatchFailed, MessageTooLarge, PublishFailed
@@ -222,6 +224,146 @@ def test_what_a_slow_generator_has_given_is_sent_meanwhile(
 
     assert published[0] >= 28, "Celery is two members ahead"
     assert emulator.stats()["published"] == 40
+
+
+@pytest.mark.parametrize("wait", ["get", "poll"])
+def test_a_generator_may_wait_for_the_results_of_members_that_it_has_given(
+    emulator: EmulatorProcess,
+    app: Celery,
+    task: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    wait: str,
+) -> None:
+    """Celery is two members ahead, so that it can wait for the one before these."""
+    monkeypatch.setattr(batch, "LINGER", 0.05 if wait == "poll" else 60.0)
+
+    def answers() -> None:  # as a worker would, once the task is there
+        for task_id in (f"{wait}-0", "id-5"):
+            wait_until(lambda: emulator.stats()["published"], 10, "it is sent")
+            app.backend.store_result(task_id, "done", "SUCCESS")
+
+    def members() -> Iterator[Any]:
+        for number in range(6):
+            if number == 3 and wait == "get":
+                assert app.AsyncResult(f"{wait}-0").get(timeout=10, interval=0.02) == "done"
+            if number == 3 and wait == "poll":
+                wait_until(lambda: app.AsyncResult(f"{wait}-0").ready(), 10, "it has run")
+            yield task.si(number).set(task_id=f"{wait}-{number}")
+
+    with ThreadPoolExecutor(1) as pool:
+        answering = pool.submit(answers)
+        group(members()).apply_async()
+        answering.result()
+
+    assert emulator.stats()["published"] == 6
+    assert batch_calls(emulator) == 2
+    assert sorted(take_ids(emulator)) == [f"{wait}-{number}" for number in range(6)]
+
+
+def test_a_generator_does_not_wait_for_a_member_that_can_t_be_sent(
+    emulator: EmulatorProcess, app: Celery, task: Any
+) -> None:
+    task.delay()
+    emulator.faults({"route": "batch", "kind": "500"})
+
+    def members() -> Iterator[Any]:
+        for number in range(6):
+            if number == 3:
+                app.AsyncResult("unsent").get(timeout=10)
+            yield task.si(number).set(task_id="unsent" if number == 0 else f"given-{number}")
+
+    with pytest.raises(BatchFailed, match="unsent"):
+        group(members()).apply_async()
+
+
+def test_who_waits_for_a_result_in_a_block_has_its_messages_sent(
+    emulator: EmulatorProcess, app: Celery, task: Any
+) -> None:
+    with publish_batch(app):
+        result = task.delay()
+        assert emulator.stats()["published"] == 0
+        with pytest.raises(TimeoutError):
+            result.get(timeout=0.01)
+        assert emulator.stats()["published"] == 1
+        both = ResultSet([task.delay(), task.delay()], app=app)
+        with pytest.raises(TimeoutError):
+            both.join(timeout=0.01)
+        assert emulator.stats()["published"] == 3
+        emulator.faults({"route": "batch", "kind": "500"})
+        unsent = task.delay()
+        with pytest.raises(BatchFailed, match=unsent.id):
+            unsent.get(timeout=10)
+        emulator.clear_faults()
+        unsent = task.apply_async(task_id=unsent.id)
+    assert emulator.stats()["published"] == 4
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+@pytest.mark.parametrize("publish", ["group", "block", "batch"])
+def test_each_way_and_each_protocol_tells_when_the_message_is_there(
+    emulator: EmulatorProcess, app: Celery, task: Any, protocol: int, publish: str
+) -> None:
+    app.conf.task_protocol = protocol
+    told: list[tuple[str, str, int]] = []
+
+    def on_after(body: Any, headers: dict[str, Any], **_: Any) -> None:
+        task_id = headers["id"] if protocol == 2 else body["id"]
+        told.append(("after", task_id, emulator.stats()["published"]))
+
+    def on_sent(task_id: str, **_: Any) -> None:
+        told.append(("sent", task_id, emulator.stats()["published"]))
+
+    each = [task.si().set(task_id=task_id) for task_id in "abc"]
+    signals.after_task_publish.connect(on_after)
+    signals.task_sent.connect(on_sent)
+    try:
+        if publish == "group":
+            group(each).apply_async()
+        elif publish == "block":
+            with publish_batch(app):
+                for one in each:
+                    one.apply_async()
+        else:
+            with app.producer_or_acquire() as producer, producer.batch():
+                for one in each:
+                    one.apply_async(producer=producer)
+    finally:
+        signals.after_task_publish.disconnect(on_after)
+        signals.task_sent.disconnect(on_sent)
+
+    assert {count for *_, count in told} == {3}
+    assert sorted(told) == [(name, one, 3) for name in ("after", "sent") for one in "abc"]
+
+
+def test_no_signal_tells_of_what_kombu_s_batch_has_not_sent(
+    emulator: EmulatorProcess, app: Celery, task: Any
+) -> None:
+    task.delay()
+    told: list[str] = []
+
+    def on_after(headers: dict[str, Any], **_: Any) -> None:
+        told.append(headers["id"])
+
+    signals.after_task_publish.connect(on_after)
+    try:
+        with pytest.raises(RuntimeError), app.producer_or_acquire() as producer, producer.batch():
+            task.apply_async(producer=producer, task_id="again")
+            raise RuntimeError("the block's own")
+        task.apply_async(task_id="again")
+        assert told.pop() == "again"
+        emulator.faults({"route": "batch", "kind": "500"})
+        with pytest.raises(BatchFailed), app.producer_or_acquire() as producer, producer.batch():
+            task.apply_async(producer=producer)
+        emulator.clear_faults()
+        assert told == []
+        with app.producer_or_acquire() as producer, producer.batch() as kombus:
+            task.apply_async(producer=producer, task_id="sent")
+            kombus.flush()
+            assert told == ["sent"]
+        task.apply_async(task_id="at once")
+        assert told == ["sent", "at once"]
+    finally:
+        signals.after_task_publish.disconnect(on_after)
 
 
 def test_signals_and_the_event_follow_the_message(

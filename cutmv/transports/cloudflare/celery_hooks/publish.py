@@ -3,6 +3,7 @@
 - The members of a canvas (group, chord, chunks, a task's many callbacks) share calls: Celery
   publishes them in one loop, which runs in a batch here. Other brokers are not touched.
 - What Celery tells of a published message (its signals) waits until Cloudflare has the message.
+- Who waits for a result does not wait for a message that waits itself: it is sent before.
 - ``self.retry`` never loses the task because its message can't be sent.
 
 This module never imports Celery: it changes a module of Celery's that is loaded, or once it is.
@@ -39,12 +40,18 @@ class Gathering(Protocol):
     def when_sent(self, task_id: str, action: Callable[[], object], *, event: bool = False) -> bool:
         """Have a signal or an event sent once the task's message is; false if it was no part."""
 
-    def outside(self, members: Iterable[Any]) -> Iterable[Any]:
-        """Yield the members of a canvas, computed as if outside of the block."""
+    def outside(self, members: Iterable[Any], lazy: bool) -> Iterable[Any]:
+        """Yield the members of a canvas, computed as if outside of the block; now, if `lazy`."""
+
+    def send_waiting(self) -> None:
+        """Send what waits; raises a `CloudflareError` where that fails."""
 
 
-#: The innermost block of this context.
+#: The innermost block of this context; the canvas of which it computes a member; and the block to
+#: which its last message came, if that waits.
 current: ContextVar[Gathering | None] = ContextVar("cloudflare_publish_batch", default=None)
+computed: ContextVar[Gathering | None] = ContextVar("cloudflare_computed", default=None)
+latest: ContextVar[Gathering | None] = ContextVar("cloudflare_latest_batch", default=None)
 
 
 def _share_calls(module: Any) -> None:
@@ -60,12 +67,19 @@ def _share_calls(module: Any) -> None:
             transport: Any = getattr(getattr(held, "connection", None), "transport", None)
             if hasattr(type(transport), "gathering"):  # it is ours
                 with transport.gathering(_attempts(app)) as batch:
-                    members = batch.outside(tasks)
+                    members = batch.outside(tasks, _is_lazy(self.tasks, module._regen))
                     return list(apply_tasks(self, members, held, app, *args, **options))
         results: Iterable[Any] = apply_tasks(self, tasks, producer, app, *args, **options)
         return results
 
     module.group._apply_tasks = sharing
+
+
+def _is_lazy(tasks: Any, generated: type) -> bool:
+    """Return whether members are still to come from a generator."""
+    if isinstance(tasks, generated):
+        return True
+    return any(_is_lazy(getattr(each, "tasks", ()), generated) for each in tasks)
 
 
 def _attempts(app: Any) -> int:
@@ -88,14 +102,37 @@ def _tell_when_sent(module: Any) -> None:
 def _waiting(signal: Any, send: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(send)
     def waiting(sender: Any = None, **named: Any) -> Any:
-        block = current.get()
+        block, body = latest.get(), named.get("body")
         if block is not None and signal.receivers:
             task_id = named.get("task_id") or (named.get("headers") or {}).get("id")
+            if not task_id and isinstance(body, dict):  # the task message protocol 1
+                task_id = body.get("id")
             if block.when_sent(str(task_id), partial(send, sender=sender, **named)):
                 return []
         return send(sender=sender, **named)
 
     return waiting
+
+
+def _send_before_waiting(module: Any) -> None:
+    """Have a block's messages sent before somebody in the block waits for a result."""
+    for owner, names in (
+        (module.AsyncResult, ("get", "wait")),
+        (module.ResultSet, ("join", "join_native")),
+    ):
+        for name in names:
+            setattr(owner, name, _sending(getattr(owner, name)))
+
+
+def _sending(wait: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(wait)
+    def sending(*args: Any, **options: Any) -> Any:
+        for block in (computed.get(), current.get()):
+            if block is not None:
+                block.send_waiting()
+        return wait(*args, **options)
+
+    return sending
 
 
 def _keep_retried(module: Any) -> None:
@@ -159,6 +196,7 @@ def _at_once(function: Callable[..., Any]) -> Callable[..., Any]:
 _CHANGES: dict[str, Callable[[Any], None]] = {
     "celery.canvas": _share_calls,
     "celery.signals": _tell_when_sent,
+    "celery.result": _send_before_waiting,
     "celery.app.task": _keep_retried,
 }
 

@@ -2,10 +2,10 @@
 
 `limits` holds Cloudflare's limits, `envelope` turns a kombu message into text and back, `eta` tells
 when it is due, `expiry` until when it may be delivered, `priority` orders those that wait, and
-`outgoing` is a message on its way to a queue. `claim_check` keeps large
-messages in an object store: `object_store` is the interface, `r2_store` and `directory_store`
-implement it, `stores` opens the one that a URL names, and `r2` makes the S3 client. Imports
-`errors`, `options` and `runtime`.
+`outgoing` is a message on its way. `poison` finds what its reader would choke on, and `unpacking`
+bounds what a compressed body becomes. `claim_check` keeps large messages in an object store:
+`object_store` is the interface, `r2_store` and `directory_store` implement it, `stores` opens the
+one that a URL names, and `r2` makes the S3 client. Imports `errors`, `options` and `runtime`.
 """
 
 from cutmv.transports.cloudflare.messages import (
@@ -17,11 +17,10 @@ from cutmv.transports.cloudflare.messages import (
     object_keys,
     priority,
 )
-from cutmv.transports.cloudflare.messages.broadcast_message import BroadcastMessage
 from cutmv.transports.cloudflare.messages.claim_check import ClaimChecks
 from cutmv.transports.cloudflare.messages.envelope import Undecodable
 from cutmv.transports.cloudflare.messages.object_store import ObjectStore
-from cutmv.transports.cloudflare.messages.outgoing import Outgoing
+from cutmv.transports.cloudflare.messages.outgoing import BroadcastMessage, Outgoing
 from cutmv.transports.cloudflare.messages.r2 import (
     CONDITION_FAILED,
     MAX_DELETES,

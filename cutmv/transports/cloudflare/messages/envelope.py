@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import bz2
 import json
-import lzma
 import re
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from kombu import compression
 from kombu.utils import json as kombu_json
 
+from cutmv.transports.cloudflare.messages import unpacking
 from cutmv.transports.cloudflare.messages.limits import MAX_DECOMPRESSED
 
 #: The key of a message that was published anew while a consumer had it.
@@ -30,16 +28,6 @@ HELD_KEY = "held"
 
 #: The key of a message that the transport has compressed: what it has changed for that.
 COMPRESSED_KEY = "compressed"
-
-#: Bytes of memory that decompression by LZMA may take; kombu's takes a tenth.
-LZMA_MEMORY = 100_000_000
-
-#: What decompresses a body, by kombu's name for how it is compressed.
-_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
-    "application/x-gzip": zlib.decompressobj,
-    "application/x-bz2": bz2.BZ2Decompressor,
-    "application/x-lzma": lambda: lzma.LZMADecompressor(memlimit=LZMA_MEMORY),
-}
 
 #: An id of ours (kombu's `uuid`). What others write under ``id`` need not be one of its kind.
 _OUR_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -99,21 +87,17 @@ def _decompress(message: dict[str, Any]) -> None:
     if before is None:
         return
     try:
-        decompressor = _DECOMPRESSORS[message["headers"].pop("compression")]()
+        kind = message["headers"].pop("compression")
         data = base64.b64decode(message["body"], validate=True)
-        plain = decompressor.decompress(data, MAX_DECOMPRESSED + 1)
-        if len(plain) > MAX_DECOMPRESSED:
-            raise Undecodable(f"it has over {MAX_DECOMPRESSED:,} bytes when decompressed")
-        if not decompressor.eof:
-            raise Undecodable("its compressed body is cut short")
+        plain = b"".join(unpacking.pieces(kind, data, MAX_DECOMPRESSED))
         encoding = message["properties"]["body_encoding"] = before["body_encoding"]
         is_base64 = encoding == "base64"
         message["body"] = (base64.b64encode(plain) if is_base64 else plain).decode()
         message["headers"].update(_picked(before, "compression"))
-    except (KeyError, TypeError, AttributeError, OSError, EOFError, MemoryError) as error:
+    except (KeyError, TypeError, AttributeError, MemoryError) as error:
         raise Undecodable(f"it can't be decompressed: {error}") from None
-    except (binascii.Error, UnicodeDecodeError, zlib.error, lzma.LZMAError) as error:
-        raise Undecodable(f"it can't be decompressed: {error}") from None
+    except ValueError as error:  # of base64, of UTF-8, and of what does not unpack
+        raise Undecodable(f"its body {error}") from None
 
 
 def text_of(pulled: Mapping[str, Any]) -> str:

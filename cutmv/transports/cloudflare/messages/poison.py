@@ -7,21 +7,18 @@ a queue (by the API, by a Worker) must neither end a consumer nor stay with it f
 from __future__ import annotations
 
 import base64
-import bz2
-import io
-import lzma
 import math
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from kombu import compression
 
+from cutmv.transports.cloudflare.messages import unpacking
 from cutmv.transports.cloudflare.messages.envelope import Undecodable
 
-#: Bytes that a compressed body may unpack to, and that are unpacked at a time to find out.
-MAX_UNPACKED, PIECE = 256_000_000, 1_000_000
+#: Bytes that a compressed body may unpack to.
+MAX_UNPACKED = 256_000_000
 
 #: The types of a task's headers, and of what its body embeds; each may be missing, or none.
 _TASK: dict[str, type | tuple[type, ...]] = {
@@ -122,28 +119,6 @@ def _data(body: str, encoding: Any) -> bytes:
     raise Undecodable(f"its body_encoding {str(encoding)[:40]!r} is unknown")
 
 
-class _Zlib:
-    """Unpacks what `zlib.compress` packed, piece by piece."""
-
-    def __init__(self, packed: io.BytesIO) -> None:
-        self._unpacker, self._left = zlib.decompressobj(), packed.read()
-
-    def read(self, most: int) -> bytes:
-        piece = self._unpacker.decompress(self._left, most)
-        self._left = self._unpacker.unconsumed_tail
-        if not piece and not self._unpacker.eof:
-            raise EOFError
-        return piece
-
-
-#: Opens a packed body to be read in pieces, by the decoder that kombu takes.
-_OPENERS: dict[str, Callable[[io.BytesIO], Any]] = {
-    "application/x-gzip": _Zlib,
-    "application/x-bz2": bz2.BZ2File,
-    "application/x-lzma": lzma.LZMAFile,
-}
-
-
 def _check_packed(name: Any, data: bytes) -> None:
     """Unpack a body piece by piece, so that none takes more memory than a worker has."""
     try:
@@ -152,14 +127,10 @@ def _check_packed(name: Any, data: bytes) -> None:
         compression.get_decoder(kind)
     except (KeyError, TypeError):
         raise Undecodable(f"its compression {str(name)[:40]!r} is unknown here") from None
-    if kind not in _OPENERS:
-        return  # one that can't be unpacked in pieces
-    size = 0
+    if not unpacking.is_known(kind):
+        return
     try:
-        unpacked = _OPENERS[kind](io.BytesIO(data))
-        while piece := unpacked.read(PIECE):
-            size += len(piece)
-            if size > MAX_UNPACKED:
-                raise Undecodable(f"its body unpacks to more than {MAX_UNPACKED:,} bytes")
-    except (EOFError, OSError, zlib.error, lzma.LZMAError):
-        raise Undecodable("its body can't be unpacked") from None
+        for _ in unpacking.pieces(kind, data, MAX_UNPACKED):
+            pass
+    except ValueError as error:
+        raise Undecodable(f"its body {error}") from None

@@ -10,6 +10,7 @@ from cutmv.transports.cloudflare.producer.batch import (
     ProducerBatch,
     canvas_batch,
     current,
+    latest,
     publish_batch,
 )
 from cutmv.transports.cloudflare.producer.group_commit import Publisher, Publishers
@@ -23,5 +24,6 @@ __all__ = [
     "Sender",
     "canvas_batch",
     "current",
+    "latest",
     "publish_batch",
 ]

@@ -11,16 +11,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from kombu.transport import virtual
 
+from cutmv.transports.cloudflare.celery_hooks.publish import computed as _computed
 from cutmv.transports.cloudflare.celery_hooks.publish import current as _current
+from cutmv.transports.cloudflare.celery_hooks.publish import latest as _latest
 from cutmv.transports.cloudflare.errors import BatchFailed, CloudflareError
 from cutmv.transports.cloudflare.messages import Outgoing, limits
 from cutmv.transports.cloudflare.producer.group_commit import Publishers
 from cutmv.transports.cloudflare.queues import QueueName, TemporaryBinding
+from cutmv.transports.cloudflare.runtime import run_aside
 
 #: Seconds that a canvas's messages wait for members that are still being computed.
 LINGER = 1.0
@@ -31,7 +34,8 @@ class Batch:
 
     A call that fails raises where it is made. The batch of a `canvas`, which is sent whole or not,
     raises at its end: once a call has failed, it sends nothing more, and names every message that
-    comes. It tries each call `attempts` times. Only the thread that made a batch uses it.
+    comes. It tries each call `attempts` times. Only the thread that made a batch uses it; another
+    does while that one computes a member of a canvas.
     """
 
     def __init__(self, publishers: Publishers, *, canvas: bool = False, attempts: int = 1) -> None:
@@ -40,13 +44,14 @@ class Batch:
         self._thread = threading.get_ident()
         self._waiting: dict[QueueName | TemporaryBinding, list[Outgoing]] = {}
         self._waiting_since = 0.0
-        self._last = ""  # the name of the message that came last
+        self._last = ("", "")  # the name of the message that came last, and its task's id
         self._signals: list[tuple[str, Callable[[], object]]] = []
         self._events: list[tuple[str, Callable[[], object]]] = []
         self._unsent: dict[str, None] = {}  # in the order of their failure
         self._cause: BaseException | None = None
         self._outer: Any = None
         self._open = False
+        self._turn = threading.RLock()  # held by the thread that may send
 
     @property
     def count(self) -> int:
@@ -99,56 +104,99 @@ class Batch:
                 error.add_note(BatchFailed.line(unsent))
             raise
         finally:
-            self._tell()
+            self.tell()
 
-    def outside(self, members: Iterable[Any]) -> Iterable[Any]:
+    def outside(self, members: Iterable[Any], lazy: bool) -> Iterable[Any]:
         """Yield the members of a canvas, computed as if outside of its batch.
 
-        A generator may publish something else, and wait for its result. Where it is slow, the
-        members that it has given are sent meanwhile.
+        A `lazy` generator may publish something else, and wait for its result, or for that of a
+        member. Where it is slow, the members that it has given are sent meanwhile.
         """
         if not self._canvas:
             yield from members
             return
         each = iter(members)
-        while True:
-            if self._waiting and time.monotonic() - self._waiting_since > LINGER:
+        with self._turn, self._watched() if lazy else nullcontext():
+            while True:
+                if self._is_late():
+                    self._send_all()
+                tokens = _current.set(self._outer), _computed.set(self)
+                self._turn.release()
+                try:
+                    member = next(each)
+                except StopIteration:
+                    return
+                finally:
+                    self._turn.acquire()
+                    _current.reset(tokens[0])
+                    _computed.reset(tokens[1])
+                yield member
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Have a thread send what waits, while a generator takes long to give the next member."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(LINGER):
+                with self._turn:
+                    if self._is_late():
+                        self._send_all()
+
+        try:
+            with suppress(RuntimeError):  # a process that is about to exit can't start any
+                run_aside("canvas", watch)
+            yield
+        finally:
+            over.set()
+
+    def _is_late(self) -> bool:
+        return bool(self._waiting) and time.monotonic() - self._waiting_since > LINGER
+
+    def send_waiting(self) -> None:
+        """Send what waits here and in outer blocks; raises `BatchFailed` where that fails."""
+        if self._open and self._thread == threading.get_ident():
+            with self._turn if self is _computed.get() else nullcontext():
                 self._send_all()
-            token = _current.set(self._outer)
-            try:
-                member = next(each)
-            except StopIteration:
-                return
-            finally:
-                _current.reset(token)
-            yield member
+            if self._canvas:
+                self._raise_unsent()
+        if self._outer is not None:
+            self._outer.send_waiting()
 
     def when_sent(self, task_id: str, action: Callable[[], object], *, event: bool = False) -> bool:
         """Have `action`, a signal or an `event`, called at the end, if the task's message is sent.
 
         Returns false if that message was not the last to come to this block.
         """
-        if self._thread != threading.get_ident():
+        name, known_as = self._last
+        if not name or task_id != known_as or self._thread != threading.get_ident():
             return False
-        if task_id == self._last:
-            (self._events if event else self._signals).append((task_id, action))
-            return True
-        return self._outer is not None and self._outer.when_sent(task_id, action, event=event)
+        (self._events if event else self._signals).append((name, action))
+        return True
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Tell of the messages that were sent.
 
         Signals are sent in reverse: those before and after a publish are a bracket to their
         receivers (a tracer's span, say), and the brackets of a block's messages are nested.
         """
         told, self._signals, self._events = [*self._signals[::-1], *self._events], [], []
-        for task_id, action in told:
-            if task_id not in self._unsent:
+        self._last = ("", "")
+        if _latest.get() is self:
+            _latest.set(None)
+        for name, action in told:
+            if name not in self._unsent:
                 action()
 
-    def add(self, queue: QueueName | TemporaryBinding, message: Outgoing) -> None:
-        """Keep a message for `queue`, and send the call if it is full; raises `BatchFailed`."""
-        self._last = message.name
+    def add(
+        self, queue: QueueName | TemporaryBinding, message: Outgoing, task_id: object = None
+    ) -> None:
+        """Keep a message for `queue`, and send the call if it is full; raises `BatchFailed`.
+
+        What is to wait for the message names it by its `task_id`.
+        """
+        self._last = message.name, str(task_id or "")
+        _latest.set(self)
         if self._canvas and self._cause is not None:
             self._unsent[message.name] = None
             return
@@ -167,6 +215,9 @@ class Batch:
     def flush(self) -> None:
         """Send the waiting messages; raises `BatchFailed` unless all messages added are sent."""
         self._send_all()
+        self._raise_unsent()
+
+    def _raise_unsent(self) -> None:
         if self._unsent:
             raise BatchFailed.naming(self.unsent, self._cause)
 
@@ -223,12 +274,16 @@ class ProducerBatch:
             self.flush()
 
     def flush(self) -> None:
-        """Publish the waiting messages; raises `BatchFailed`."""
-        self._batch.flush()
+        """Publish the waiting messages, and tell of those that were sent; raises `BatchFailed`."""
+        try:
+            self._batch.flush()
+        finally:
+            self._batch.tell()
 
     def discard(self) -> None:
         """Drop the waiting messages."""
         self._batch.give_up()
+        self._batch.tell()
 
     def close(self) -> None:
         """End the batch, and drop messages that were not flushed."""
@@ -239,6 +294,13 @@ def current(publishers: Publishers) -> Batch | None:
     """Return the batch that gathers this context's messages to `publishers`, if there is one."""
     batch: Any = _current.get()
     return None if batch is None else batch.serving(publishers)
+
+
+def latest() -> Batch | None:
+    """Return the batch to which this context's last message came, if it waits there."""
+    batch: Any = _latest.get()
+    found: Batch | None = batch
+    return found
 
 
 @contextmanager
@@ -268,7 +330,8 @@ def publish_batch(app: Any) -> Iterator[None]:
     When the block ends, all messages are sent, or it raises `BatchFailed`, which names those that
     were not. A call that fails within the block raises it from the ``apply_async`` that filled the
     call. Where the block's own code raises, the waiting messages are not sent; a note on the
-    exception names them. The block must not wait for a result: its task may not have been sent.
+    exception names them. What waits for a result (`get`, `join`) has the waiting messages sent
+    before; what asks again and again whether there is one waits for ever.
 
     The block gathers the messages of this thread (or greenlet). A nested block sends its messages
     at its own end. The block does nothing where the app's broker is not Cloudflare Queues.
