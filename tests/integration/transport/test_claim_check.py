@@ -55,7 +55,8 @@ def _in_r2(s3_url: str, option: dict[str, str]) -> list[str]:
         aws_secret_access_key=SECRET,
         region_name="us-east-1",
     )
-    prefix = option["large_messages"].removeprefix(f"r2://{BUCKET}/")
+    # Beside the lease records, which are kept there, too.
+    prefix = option["large_messages"].removeprefix(f"r2://{BUCKET}/") + "/large-messages/"
     listed = client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
     return [each["Key"] for each in listed.get("Contents", ())]
 
