@@ -244,9 +244,14 @@ class Channel(QueueChannel):
         return message
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        """Have a message removed."""
-        if self._held.pop(delivery_tag, None) is None and self._prefetch is not None:
-            super().basic_ack(delivery_tag, multiple)
+        """Have a message removed; with `multiple`, all that were given before it, too."""
+        if delivery_tag in self._held:
+            tags = list(self._held)
+            for tag in tags[: tags.index(delivery_tag)] if multiple else ():
+                self._held.pop(tag, None)
+            self._held.pop(delivery_tag, None)
+        elif self._prefetch is not None:
+            self._prefetch.ack(delivery_tag, multiple)
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Have a message returned to its queue, where it is there at once, or removed."""

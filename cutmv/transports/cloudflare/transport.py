@@ -22,6 +22,7 @@ See `options.Options`, which gives the unit and default of each.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -49,6 +50,8 @@ from cutmv.transports.cloudflare.leases import Delivery
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.producer import Batch, canvas_batch
 from cutmv.transports.cloudflare.session import Session
+
+logger = logging.getLogger(__name__)
 
 #: Messages given to consumers before the event loop handles other events.
 MAX_READY = 100
@@ -149,6 +152,13 @@ class Transport(virtual.Transport):
         session = self.session
         if not self.client.hostname:
             self.client.hostname = session.credentials.account_id  # for `as_uri`
+        if (path := (self.client.virtual_host or "/").strip("/")) and "path" not in session.told:
+            session.told.add("path")
+            logger.warning(
+                "cloudflare: the URL's path %r has no effect: the option queue_name_prefix keeps "
+                "the queues of apps apart",
+                path,
+            )
         try:
             sessions.verify(session, self.options.publish_timeout)
         except BaseException:

@@ -414,6 +414,28 @@ def test_a_message_of_a_temporary_queue_is_requeued_too(connection: kombu.Connec
 
 
 @here
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_an_ack_may_stand_for_all_before_it(
+    connection: kombu.Connection, emulator: EmulatorProcess, exclusive: bool
+) -> None:
+    queue, got = plain("acked", exclusive=exclusive), []
+    publish(connection, queue, *range(4))
+    with connection.channel() as channel:
+        with kombu.Consumer(channel, [queue], on_message=got.append):
+            drain(connection, lambda: len(got) == 4)
+        got[2].ack(multiple=True)
+        got[1].ack()  # it is acked already, which is no error
+        got[3].requeue()
+        message = wait_until(queue(channel).get)
+        assert message.payload == got[3].payload
+        message.ack()
+        channel.basic_recover(requeue=True)
+        assert queue(channel).get() is None, "all are acked"
+    if not exclusive:
+        wait_until(lambda: emulator.stats()["acked"] == 4)
+
+
+@both
 def test_a_message_that_nobody_saw_is_not_redelivered(connection: kombu.Connection) -> None:
     """A cancelled consumer's pull had it."""
     queue = plain("fresh")
@@ -425,7 +447,7 @@ def test_a_message_that_nobody_saw_is_not_redelivered(connection: kombu.Connecti
         drain(connection, lambda: seen)
         consumer.cancel()
     got = [wait_until(lambda: queue(connection.default_channel).get()) for _ in range(4)]
-    assert [message.delivery_info["redelivered"] for message in [*seen, *got]] == [False] * 5
+    assert not any(message.delivery_info.get("redelivered") for message in [*seen, *got])
     got[0].requeue()
     assert queue(connection.default_channel).get().delivery_info["redelivered"] is True
 
@@ -629,6 +651,13 @@ def test_consumers_of_a_temporary_queue_take_turns(connection: kombu.Connection)
 
 
 @here
+def test_an_expiration_that_is_none_is_refused_in_a_line(connection: kombu.Connection) -> None:
+    with pytest.raises(ValueError, match="expiration must be seconds, not '333") as caught:
+        publish(connection, plain("ttl"), "x", expiration="3")
+    assert len(str(caught.value)) < 80
+
+
+@here
 @pytest.mark.parametrize("kind", ["Queue", "SimpleQueue", "SimpleBuffer"])
 def test_an_expired_message_is_never_delivered(connection: kombu.Connection, kind: str) -> None:
     if kind == "Queue":
@@ -741,6 +770,9 @@ def test_arguments_that_have_no_effect_are_named_in_a_line(
         arguments = {"alternate-exchange": "other", "x-delayed-type": "direct"}
         kombu.Exchange("odd", arguments=arguments)(channel).declare()
         connection.Producer().publish("x", routing_key="preferred", immediate=True)
+    for _ in range(2):
+        with connection.clone(virtual_host="shop") as other:
+            other.connect()
     lines = [line.getMessage() for line in caplog.records if line.levelno == logging.WARNING]
     named = [line.split(" has no effect: ")[0].rsplit(maxsplit=1)[1] for line in lines]
     assert named == [
@@ -750,6 +782,7 @@ def test_arguments_that_have_no_effect_are_named_in_a_line(
         "alternate-exchange",
         "x-delayed-type",
         "immediate",
+        "'shop'",
     ]
     with pytest.raises(ConfigurationError, match="x-message-ttl must be a number"):
         plain("worse", queue_arguments={"x-message-ttl": "soon"})(

@@ -84,8 +84,11 @@ class QoS(virtual.QoS):
         """Return how many messages there is room for."""
         return max(0, self._room())
 
-    def ack(self, delivery_tag: str) -> None:
-        """Have the message removed."""
+    def ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Have the message removed; with `multiple`, all that were given before it, too."""
+        tags = list(self._held) if multiple else []
+        for tag in tags[: tags.index(delivery_tag)] if delivery_tag in tags else ():
+            self.ack(tag)
         delivery = self._drop(delivery_tag)
         if delivery:
             self._acknowledger.ack(delivery)

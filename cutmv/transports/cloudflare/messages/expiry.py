@@ -27,7 +27,10 @@ def stamp(message: dict[str, Any], ttl: float | None = None) -> None:
     expiration = message["properties"].get("expiration")
     ttls = [] if ttl is None else [ttl]
     if expiration is not None and not message["headers"].get("expires"):
-        ttls.append(int(expiration) / 1000)
+        try:
+            ttls.append(int(expiration) / 1000)
+        except (ValueError, OverflowError):
+            raise ValueError(f"expiration must be seconds, not {expiration[:20]!r} ms") from None
     if not ttls:
         return
     starts = max(time.time(), eta.due_at(message) or 0.0)
