@@ -12,7 +12,7 @@ import random
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,13 +124,16 @@ def span(notes: list[dict[str, Any]]) -> float:
             durations(40, 0.1, 0.5), "nap_early", id="acked early", marks=pytest.mark.slow
         ),
         pytest.param([1.5] * 12, "nap_long", id="product's shape", marks=pytest.mark.slow),
-        pytest.param(durations(500, 0.03, 0.5), "nap", id="many", marks=pytest.mark.soak),
-        pytest.param(durations(500, 0.1, 3.0), "nap", id="issue's", marks=pytest.mark.soak),
     ],
 )
 def test_a_worker_is_kept_busy_and_each_message_comes_once(
     site: LoadSite, seconds: list[float], task: str
 ) -> None:
+    keeps_busy(site, seconds, task)
+
+
+def keeps_busy(site: LoadSite, seconds: list[float], task: str) -> None:
+    """Push tasks that take so long to a worker: it is busy all the time, and keeps their order."""
     ideal = sum(seconds) / 2
     site.push_worker("-c", "2")
     texts = site.tasks(seconds, task)
@@ -161,13 +164,22 @@ def test_tasks_that_leave_no_time_to_wait_run_all_the_same(site: LoadSite) -> No
 
 
 def test_messages_of_a_worker_that_was_away_come_when_it_is_back(site: LoadSite) -> None:
+    comes_back(site, lambda tries: tries > 100)
+
+
+def comes_back(site: LoadSite, away_long_enough: Callable[[int], bool], within: float = 30) -> None:
+    """Push to a worker that is away until there were enough tries in vain, and see it catch up."""
     worker = site.push_worker("-c", "2")
     texts = site.tasks([0.1] * 20)
     worker.term()
     assert worker.child.wait(30) == 0
     driver = site.begin(texts)
     log = site.directory / "driver.log"
-    wait_until(lambda: log.read_text().count("push-server-failed") > 100, 30, "they try in vain")
+    wait_until(
+        lambda: away_long_enough(log.read_text().count("push-server-failed")),
+        within,
+        "they try in vain",
+    )
 
     port = site.ports[0]
     site.ready(site.worker("-c", "2", env={"CLOUDFLARE_INGRESS_PORT": str(port)}))
@@ -175,8 +187,10 @@ def test_messages_of_a_worker_that_was_away_come_when_it_is_back(site: LoadSite)
     drive = site.end(driver, within=60)
 
     notes = site.notes("nap")
+    late = max(note["at"] for note in notes) - back
+    print(f"{drive}; the last is done {late:.1f} s after the worker is back")
     assert (drive.invocations, drive.acked, len(notes)) == (20, 20, 20)
-    assert max(note["at"] for note in notes) - back <= 5 + 1 + 4  # a pause, the tasks, and slack
+    assert late <= 5 + 1 + 4  # a pause, the tasks, and slack
 
 
 @pytest.mark.slow

@@ -302,8 +302,9 @@ class Channel(QueueChannel):
             return
         if not self.closed:
             self._return_held()
-            for queue, exclusive in self._temporary.items():
-                self._drop_temporary(queue, force=exclusive)
+            self.session.temporary_queues.unbind_each(self._temporary)
+            for queue in self._temporary:
+                self._drop_bindings(queue)
             self._temporary.clear()
         if self.closed or self._prefetch is None:
             super().close()

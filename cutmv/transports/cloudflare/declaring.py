@@ -114,7 +114,8 @@ class QueueChannel(RoutingChannel):
         if if_empty and self._has_queue(queue) and self._size(queue):
             raise precondition_failed(f"queue {queue!r} is not empty", "Channel.queue_delete")
         if session.memory.has(queue):
-            self._drop_temporary(queue)
+            session.temporary_queues.unbind(queue)
+            self._drop_bindings(queue)
             self._temporary.pop(queue, None)
             return
         session.binding_table.drop(queue)
@@ -125,10 +126,6 @@ class QueueChannel(RoutingChannel):
 
     def after_reply_message_received(self, queue: str) -> None:
         """Keep the reply queue until its channel closes, since other workers may still reply."""
-
-    def _drop_temporary(self, queue: str, force: bool = True) -> None:
-        self.session.temporary_queues.unbind(queue, force=force)
-        self._drop_bindings(queue)
 
     def _drop_bindings(self, queue: str) -> None:
         """Forget a queue, and the auto-delete exchanges to which nothing else is bound."""

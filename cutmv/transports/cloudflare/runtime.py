@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import random
 import sys
@@ -114,6 +115,7 @@ class BackgroundThread:
         self.name = f"cloudflare-{name}"
         #: Set once the thread has to end.
         self.stopping = threading.Event()
+        self._stopped_at = math.inf
         self._run, self._wake_up, self._prepare = run, wake_up, prepare
         self._on_hopeless = on_hopeless
         self._lock = threading.Lock()
@@ -144,14 +146,20 @@ class BackgroundThread:
 
     def stop(self) -> None:
         """Have the thread end soon, without waiting for it."""
+        self._stopped_at = min(self._stopped_at, time.monotonic())
         self.stopping.set()
         self._wake_up()
 
     def join(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for the thread's end, except in the thread itself."""
+        """Wait for the thread's end, except in the thread itself.
+
+        It has `timeout` seconds from when it was told to stop, so that threads which were stopped
+        together take no longer than one of them; else from now.
+        """
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+            since = max(0.0, time.monotonic() - self._stopped_at)
+            thread.join(max(0.0, timeout - since))
 
     def close(self, timeout: float) -> None:
         """Stop the thread and wait up to `timeout` seconds for its end."""
@@ -233,6 +241,15 @@ def in_parallel(
     for helper in helpers:
         helper.join()
     return done
+
+
+def each_in_parallel(
+    name: str, most: int, act: Callable[[_Item], object], items: Iterable[_Item]
+) -> None:
+    """Call `act` for each item, as `in_parallel` does; then raise the first error, if any."""
+    for outcome in in_parallel(name, most, act, items):
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 def run_aside(name: str, work: Callable[[], None]) -> threading.Thread:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import kombu
 import psutil
 import pytest
 
+from cutmv.transports.cloudflare.fanout.temporary_queues import DELETE_TIMEOUT
 from tests.support.emulator import EmulatorProcess
 from tests.support.processes import slowness
 from tests.support.transport import connect, make_site, transport_threads, wait_until
@@ -161,3 +163,16 @@ def test_a_worker_s_memory_is_flat_over_a_hundred_thousand_tasks(
             sizes.append(size().rss)
     print(f"RSS after 20,000 and 100,000 tasks, MB: {[round(each / 1e6, 1) for each in sizes]}")
     assert sizes[1] - sizes[0] < GROWTH
+
+
+def test_a_close_while_the_api_gives_no_answer_takes_no_longer_for_many_queues(
+    emulator: EmulatorProcess,
+) -> None:
+    connection = connect(emulator)
+    news = kombu.Exchange("news", type="fanout")
+    queues = [kombu.Queue(f"mine-{n}", news, auto_delete=True) for n in range(5)]
+    connection.Consumer(queues, callbacks=[print]).consume()
+    emulator.faults({"route": "*", "kind": "hang"})
+    began = time.monotonic()
+    connection.close()
+    assert time.monotonic() - began < 2 * DELETE_TIMEOUT + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -99,6 +100,19 @@ def test_what_new_connections_do_not_help_against_ends_fewer_and_fewer_of_them()
     for _ in range(runtime.HOPELESS_AFTER):
         thread.note(ValueError("again"))
     assert len(hopeless) == 5, "it was well for a time"
+
+
+def test_threads_that_were_stopped_together_take_no_longer_than_one() -> None:
+    hang = threading.Event()
+    threads = [BackgroundThread("work", hang.wait) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+        thread.stop()
+    began = time.monotonic()
+    for thread in threads:
+        thread.join(0.4)
+    assert time.monotonic() - began < 0.8
+    hang.set()
 
 
 def test_a_thread_that_fails_while_it_ends_is_asked_once_more() -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cutmv.transports.cloudflare.edge import HubClient, HubMessage
@@ -20,7 +20,7 @@ from cutmv.transports.cloudflare.fanout.binding_poller import BindingPoller, Fan
 from cutmv.transports.cloudflare.fanout.commands import BINDINGS
 from cutmv.transports.cloudflare.messages import claim_check, envelope, expiry, poison
 from cutmv.transports.cloudflare.queues import Binding, TemporaryBinding, binding_retention
-from cutmv.transports.cloudflare.runtime import run_aside
+from cutmv.transports.cloudflare.runtime import each_in_parallel, run_aside
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,9 @@ MAX_INTRODUCTIONS = 10
 
 #: Seconds that deleting a binding queue may take; the reapers of publishers delete one that stays.
 DELETE_TIMEOUT = 2.0
+
+#: Binding queues that are deleted at the same time, so that many take no longer than one.
+MAX_DELETERS = 16
 
 #: Seconds that counting or purging the messages of a temporary queue's binding queues may take.
 COUNT_TIMEOUT = 10.0
@@ -273,6 +276,15 @@ class TemporaryQueues:
         with self._lock:
             return [poller for each, poller in self._pollers.items() if each.queue == queue]
 
+    def unbind_each(self, queues: Mapping[str, bool]) -> None:
+        """Remove the bindings of several temporary queues; the value says whether with `force`."""
+        each_in_parallel(
+            "unbind",
+            MAX_DELETERS,
+            lambda each: self.unbind(each[0], force=each[1]),
+            queues.items(),
+        )
+
     def expire(self, queue: str) -> None:
         """Delete a temporary queue that has had no reader for too long."""
         self.unbind(queue, force=False)
@@ -287,12 +299,13 @@ class TemporaryQueues:
         need is left: this process has never read its temporary queue, and has sent a task there,
         did not create it, or finds messages in it.
         """
-        for each in [b for b in self._wanted if queue in (None, b.queue) and binding in (None, b)]:
+        wanted = list(self._wanted)  # other threads unbind, too
+        for each in [b for b in wanted if queue in (None, b.queue) and binding in (None, b)]:
             self._wanted.pop(each, None)
             self._seen.pop(each.queue, None)
             if self._hub is not None:
                 self._hub.unbind(each)
-                if not any(other.queue == each.queue for other in self._wanted):
+                if not any(other.queue == each.queue for other in list(self._wanted)):
                     self._hub.unbind(_by_name(each.queue))
         with self._lock:
             closing = [
@@ -304,18 +317,21 @@ class TemporaryQueues:
             poller.stop()
         if closing:
             self._services.acknowledger.flush_calls(DELETE_TIMEOUT)
-        for poller in closing:
-            deadline = time.monotonic() + DELETE_TIMEOUT
-            poller.join(DELETE_TIMEOUT)
-            try:
-                if force or self._is_own(poller, deadline):
-                    self._directory.delete_binding(poller.name, poller.queue_id, deadline)
-            except CloudflareError as error:
-                logger.info(
-                    "cloudflare: a binding of %s is left behind: %s", poller.binding.queue, error
-                )
-            with self._lock:
-                self._names.discard(poller.name)
+        each_in_parallel("unbind", MAX_DELETERS, lambda each: self._delete(each, force), closing)
+
+    def _delete(self, poller: BindingPoller, force: bool) -> None:
+        """Delete the binding queue of a poller that was told to stop, unless another needs it."""
+        deadline = time.monotonic() + DELETE_TIMEOUT
+        poller.join(DELETE_TIMEOUT)
+        try:
+            if force or self._is_own(poller, deadline):
+                self._directory.delete_binding(poller.name, poller.queue_id, deadline)
+        except CloudflareError as error:
+            logger.info(
+                "cloudflare: a binding of %s is left behind: %s", poller.binding.queue, error
+            )
+        with self._lock:
+            self._names.discard(poller.name)
 
     def _is_own(self, poller: BindingPoller, deadline: float) -> bool:
         """Return whether no other process can need a binding queue any more."""
