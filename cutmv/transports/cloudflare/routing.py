@@ -265,11 +265,13 @@ class RoutingChannel(ExchangeChannel):
         message: dict[str, Any],
         route: Route | None = None,
         text: str = "",
+        timeout: float | None = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
         """Put a message into one queue of its `route` (none: directly, without an exchange).
 
-        `text` is the message's envelope, where its caller has it.
+        `text` is the message's envelope, where its caller has it, and `timeout` (s) takes the place
+        of `publish_timeout`.
         """
         session = self.session
         text = text or envelope.encode(message)
@@ -294,7 +296,7 @@ class RoutingChannel(ExchangeChannel):
             # Of the task message protocol 1 only the correlation id is the task's.
             gathering.add(target, outgoing, task_id or message["properties"].get("correlation_id"))
         else:
-            session.publishers.to(target).publish([outgoing])
+            session.publishers.to(target).publish([outgoing], timeout)
 
     def _elsewhere(
         self, queue: str, message: dict[str, Any], route: Route, text: str

@@ -319,6 +319,10 @@ def test_a_publish_fails_within_its_timeout_when_nothing_answers(
         with pytest.raises(PublishFailed, match="gave no answer"):
             _publish(connection, "after")
         assert time.monotonic() - started < 4
+        started = time.monotonic()
+        with pytest.raises(PublishFailed, match="gave no answer"):
+            connection.Producer().publish("after", routing_key="work", timeout=1.6)
+        assert time.monotonic() - started >= 1.5, "a publish's own timeout counts"
         emulator.clear_faults()
 
 

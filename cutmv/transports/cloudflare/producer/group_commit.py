@@ -69,14 +69,14 @@ class Publisher:
         self._leader: _PendingPublish | None = None
         self._crowd = 1  # publishes that shared the last call
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
+    def publish(self, messages: Sequence[Outgoing], timeout: float | None = None) -> None:
         """Return when Cloudflare has accepted all of `messages`.
 
-        Raises `PublishFailed` when it has not within `publish_timeout`; some may have arrived
-        all the same. Raises `QueueMissing` when there is no such queue.
+        Raises `PublishFailed` when it has not within `timeout` seconds (none: `publish_timeout`);
+        some may have arrived all the same. Raises `QueueMissing` when there is no such queue.
         """
         for pending in self._pack(messages):
-            pending.deadline = time.monotonic() + self._options.publish_timeout
+            pending.deadline = time.monotonic() + (timeout or self._options.publish_timeout)
             self._commit(pending)
             if pending.error is not None:
                 raise pending.error.again()
