@@ -13,7 +13,7 @@ from cutmv.transports.cloudflare import producer
 from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.errors import BatchFailed, CloudflareError, TaskTooLong
 from cutmv.transports.cloudflare.exchanges import ExchangeChannel
-from cutmv.transports.cloudflare.fanout import BINDINGS
+from cutmv.transports.cloudflare.fanout import BINDINGS, CONTROL_SUFFIX
 from cutmv.transports.cloudflare.messages import (
     BroadcastMessage,
     Outgoing,
@@ -177,17 +177,21 @@ class RoutingChannel(ExchangeChannel):
         return True
 
     def _tell_dropped(self, message: dict[str, Any], route: Route) -> None:
-        """Log once that a message to an exchange, which should last, was for no queue."""
-        told, key = self.session.told, route.routing_key
-        if route.persistent and route.exchange and not _is_reply(message, key):
-            if "dropped" not in told:
-                logger.warning(
-                    "cloudflare: exchange %r has no queue for key %r, so messages are dropped: "
-                    "bind a queue; a mandatory message is returned to its producer's on_return",
-                    route.exchange,
-                    key,
-                )
-            told.add("dropped")
+        """Log once that a message to an exchange was for no queue, unless that is usual.
+
+        A command may find no worker, an event no listener, and a reply nobody who waits for it.
+        """
+        exchange, key, told = route.exchange, route.routing_key, self.session.told
+        usual = not route.persistent or not exchange or exchange.endswith(CONTROL_SUFFIX)
+        if usual or _is_reply(message, key) or "dropped" in told:
+            return
+        told.add("dropped")
+        logger.warning(
+            "cloudflare: exchange %r has no queue for key %r, so messages are dropped: bind a "
+            "queue; a mandatory message is returned to its producer's on_return",
+            exchange,
+            key,
+        )
 
     def _open_unreachable(self) -> None:
         """Let other processes reach the temporary queues that were declared without a binding.

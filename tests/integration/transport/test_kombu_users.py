@@ -307,6 +307,7 @@ def test_a_mandatory_message_for_no_queue_is_returned(
 def test_messages_that_no_queue_takes_are_told_of_once(
     connection: kombu.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
+    Mailbox("celery")(connection).abcast("hello")  # as a worker that is the first
     for exchange in ("typo", "typo", "amq.topic", "amq.fanout"):
         connection.Producer().publish("lost", exchange=exchange, routing_key="k")
     connection.Producer().publish("event", exchange="amq.topic", routing_key="k", delivery_mode=1)

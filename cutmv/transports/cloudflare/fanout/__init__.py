@@ -12,11 +12,13 @@ from cutmv.transports.cloudflare.fanout.binding_poller import FanoutServices
 from cutmv.transports.cloudflare.fanout.broadcaster import Broadcaster
 from cutmv.transports.cloudflare.fanout.commands import BINDINGS
 from cutmv.transports.cloudflare.fanout.memory import MemoryBroker, TableRow
+from cutmv.transports.cloudflare.fanout.pace import CONTROL_SUFFIX
 from cutmv.transports.cloudflare.fanout.reaper import UNREAD_AFTER
 from cutmv.transports.cloudflare.fanout.temporary_queues import TemporaryQueues
 
 __all__ = [
     "BINDINGS",
+    "CONTROL_SUFFIX",
     "UNREAD_AFTER",
     "Broadcaster",
     "FanoutServices",
