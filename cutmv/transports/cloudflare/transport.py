@@ -227,8 +227,9 @@ class Transport(virtual.Transport):
                 break
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Have `loop` call `on_readable` when there are messages."""
+        """Have `loop` call `on_readable` when there are messages; have a shutdown wake it."""
         self._loop = loop
+        celery_worker.when_shutting_down(self.ready.wake)
         loop.add_reader(self.ready.fileno(), self.on_readable, connection, loop)
 
     def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002

@@ -3,7 +3,9 @@ import threading
 from queue import Empty
 
 import pytest
+from celery.signals import worker_shutting_down
 
+from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.consumer.ready_queue import ReadyQueue
 
 
@@ -79,3 +81,21 @@ def test_taking_back_leaves_the_others_messages() -> None:
     assert ready.get(0) == ("t", {"name": "z"})
     with pytest.raises(Empty):
         ready.get(0)
+
+
+def test_a_shutdown_s_signal_wakes_a_loop_at_once_whoever_has_the_lock() -> None:
+    ready: ReadyQueue[str] = ReadyQueue()
+    celery_worker.when_shutting_down(ready.wake)
+    assert not _readable(ready)
+    with ready._change:
+        thread = threading.Thread(
+            target=worker_shutting_down.send, args=["w"], kwargs={"sig": "SIGTERM", "how": "Warm"}
+        )
+        thread.start()
+        thread.join(5)
+        assert not thread.is_alive()
+    assert _readable(ready)
+    ready.drained()
+    assert not _readable(ready)
+    ready.close()
+    worker_shutting_down.send("w", sig="SIGTERM", how="Warm")

@@ -42,6 +42,17 @@ def attach(driver_type: str, *, gossip: bool = False) -> None:
         logging.getLogger("celery.worker").addFilter(_without_traceback)
 
 
+def when_shutting_down(act: Callable[..., object]) -> None:
+    """Have `act` called as this process's worker is told to shut down, in the signal's handler.
+
+    Celery's event loop looks for that when something wakes it. A signal does not; its heartbeats
+    do, and without these its next timer, up to 5 s later. `act`, a method, is held weakly.
+    """
+    signals: Any = sys.modules.get("celery.signals")
+    if signals is not None:
+        signals.worker_shutting_down.connect(act)
+
+
 @lru_cache  # so that it is said once
 def _say_that_one_is_read(brokers: tuple[str, ...]) -> None:
     logger.warning(

@@ -111,6 +111,14 @@ class ReadyQueue(Generic[C]):
             if self._ready or self._error:
                 self._wake()
 
+    def wake(self, **_kwargs: Any) -> None:
+        """Have a loop that polls `fileno` go round once. It takes no lock: a signal may call it."""
+        writer = self._writer
+        if writer is not None:
+            # Where the buffer is full, `fileno` is readable already; a closed one has no loop.
+            with contextlib.suppress(OSError):
+                writer.send(b"\0")
+
     def close(self) -> None:
         """Close the descriptor."""
         with self._change:
@@ -121,7 +129,4 @@ class ReadyQueue(Generic[C]):
 
     def _wake(self) -> None:
         self._change.notify_all()
-        if self._writer is not None:
-            # Where the buffer is full, `fileno` is readable already.
-            with contextlib.suppress(BlockingIOError):
-                self._writer.send(b"\0")
+        self.wake()
