@@ -551,12 +551,15 @@ def test_the_wrong_token_is_one_line_and_an_operational_error(emulator: Emulator
     assert "wrong" not in str(caught.value).replace("wrong token", "")
 
 
-def test_the_wrong_account_is_one_line(emulator: EmulatorProcess) -> None:
+@pytest.mark.parametrize("wrong", ["account", "address"])
+def test_the_wrong_account_is_one_line(emulator: EmulatorProcess, wrong: str) -> None:
+    address = emulator.base_url.removesuffix("/client/v4") if wrong == "address" else ""
     connection = kombu.Connection(
         f"cloudflare://:{emulator.api_token}@{'f' * 32}",
-        transport_options={"api_base_url": emulator.base_url},
+        transport_options={"api_base_url": address or emulator.base_url},
     )
-    with pytest.raises(AccessDenied, match="f" * 32) as caught:
+    what = "CLOUDFLARE_API_BASE_URL" if address else "CLOUDFLARE_ACCOUNT_ID|CLOUDFLARE_API_TOKEN"
+    with pytest.raises(AccessDenied, match=f"{'f' * 32}.*({what})") as caught:
         connection.connect()
     assert "\n" not in str(caught.value)
 

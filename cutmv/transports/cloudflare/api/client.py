@@ -106,7 +106,7 @@ class Client:
             except (NotFound, Refused) as error:
                 raise AccessDenied(
                     f"Cloudflare knows no account {self._account!r} for this token ({error}): "
-                    f"check CLOUDFLARE_ACCOUNT_ID or the broker URL",
+                    "check CLOUDFLARE_ACCOUNT_ID or the URL, and CLOUDFLARE_API_BASE_URL if set",
                     cause=error,
                 ) from None
 
