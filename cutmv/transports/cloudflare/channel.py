@@ -208,6 +208,12 @@ class Channel(QueueChannel):
         if not any(isinstance(each, QueueConsumer) for each in self._queue_consumers.values()):
             self.qos.return_dropped()
 
+    def _remove_fetched(self, queue: str) -> None:
+        for tag, consumer in self._queue_consumers.items():
+            if self._tag_to_queue[tag] == queue and isinstance(consumer, QueueConsumer):
+                for delivery in self.connection.ready.take_back(consumer):
+                    self.qos.remove(delivery)
+
     def _lose(self, delivery: Delivery) -> None:
         """Have the consumer's loop forget a message that another consumer has taken over."""
         if self.connection is not None:

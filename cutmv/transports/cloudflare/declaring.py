@@ -18,6 +18,9 @@ from cutmv.transports.cloudflare.routing import RoutingChannel
 #: Seconds a management call (size, purge, a single get) may take.
 CALL_TIMEOUT = 10.0
 
+#: Seconds to wait for acks that are on their way, before messages are counted.
+ACKS_TIMEOUT = 1.0
+
 
 def not_found(queue: str, method: str) -> ChannelError:
     """Return AMQP's error for a queue that does not exist."""
@@ -156,10 +159,13 @@ class QueueChannel(RoutingChannel):
                 0 if session.memory.is_read(queue) else session.temporary_queues.count(queue)
             )
             return session.memory.size(queue) + elsewhere
-        return sum(
-            session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT).count
-            for found in self._existing(queue)
-        )
+        # Cloudflare counts what is leased, too, and what was acked a moment ago.
+        session.acknowledger.flush_calls(ACKS_TIMEOUT)
+        size = 0
+        for found in self._existing(queue):
+            count = session.client.backlog(found.queue_id, time.monotonic() + CALL_TIMEOUT).count
+            size += max(0, count - session.acknowledger.given(found.queue_id))
+        return size
 
     def queue_purge(self, queue: str, **kwargs: Any) -> int:  # noqa: ARG002
         """Remove a queue's messages, and return about how many there were.
@@ -179,7 +185,12 @@ class QueueChannel(RoutingChannel):
         count = self._size(queue)
         for each in found:
             session.client.purge(each.queue_id, time.monotonic() + CALL_TIMEOUT)
+        self._remove_fetched(queue)
         return count
+
+    def _remove_fetched(self, queue: str) -> None:
+        """Have the messages of a purged queue removed that wait here for consumers."""
+        raise NotImplementedError
 
     def _existing(self, queue: str) -> list[Queue]:
         """Return the queues of the account of a queue's levels; raises `QueueMissing` for none."""

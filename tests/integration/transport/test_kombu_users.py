@@ -102,6 +102,27 @@ def test_simple_queues_take_and_give(connection: kombu.Connection, kind: str) ->
 
 
 @both
+def test_a_queue_s_size_is_without_what_was_given_and_a_purge_takes_the_rest(
+    connection: kombu.Connection,
+) -> None:
+    with closing(connection.SimpleQueue("sized")) as queue:
+        for n in range(5):
+            queue.put(n)
+        assert queue.qsize() == 5
+        first, second = (queue.get(timeout=5) for _ in range(2))
+        assert queue.qsize() == 3
+        first.ack()
+        assert queue.qsize() == 3
+        second.requeue()
+        assert queue.qsize() == 4
+        assert queue.clear() == 4
+        with pytest.raises(queue.Empty):
+            queue.get(timeout=0.5)
+        queue.put("after")
+        assert queue.get(timeout=5).payload == "after"
+
+
+@both
 def test_the_connection_s_own_calls_work(connection: kombu.Connection) -> None:
     assert connection.default_channel is connection.default_channel
     connection.heartbeat_check()

@@ -19,6 +19,9 @@ from cutmv.transports.cloudflare.troubles import shown
 
 logger = logging.getLogger(__name__)
 
+#: How the names of the callbacks begin by which kombu's own loops count messages.
+COUNTING = ("kombu.common.drain_consumer.", "kombu.simple.SimpleBase.")
+
 #: Messages of temporary queues that a channel's consumers have not acked: their queue and the
 #: message, by delivery tag.
 HeldMessages = dict[str, tuple[str, dict[str, Any]]]
@@ -100,7 +103,7 @@ class QueueConsumer:
             self._qos.unreserve(1)
             return False
         if expiry.is_over(ready.message):
-            self._qos.remove_expired(ready)
+            self._qos.remove(ready)
             return False
         message = Message(ready.message, channel=self._channel)
         self._qos.hold(message, ready, fetched=True)
@@ -181,13 +184,14 @@ class LostDeliveries:
 
 
 def _counts_messages(callback: Callable[[Any], None]) -> bool:
-    """Return whether kombu's `itermessages` waits for the messages, and counts each drain as one.
+    """Return whether a loop of kombu's drains once for each message that it is asked for.
 
-    It would not yield the messages that one drain brought beyond the first.
+    `itermessages` would not yield what one drain brought beyond the first. A `SimpleQueue` would
+    keep it, out of its queue's size and of a purge's reach.
     """
     callbacks = getattr(getattr(callback, "__self__", None), "callbacks", None) or ()
-    return any(
-        getattr(each, "__qualname__", "").startswith("drain_consumer.")
-        and getattr(each, "__module__", "") == "kombu.common"
+    names = [
+        f"{getattr(each, '__module__', '')}.{getattr(each, '__qualname__', '')}"
         for each in callbacks
-    )
+    ]
+    return any(name.startswith(COUNTING) for name in names)

@@ -269,8 +269,8 @@ class QoS(virtual.QoS):
         for delivery in deliveries:
             self._acknowledger.requeue(delivery)
 
-    def remove_expired(self, delivery: Delivery) -> None:
-        """Have a fetched message removed whose TTL is over."""
+    def remove(self, delivery: Delivery) -> None:
+        """Have a fetched message removed: its TTL is over, or its queue was purged."""
         self.unreserve(1)
         self._acknowledger.ack(delivery)
 

@@ -128,6 +128,11 @@ class Acknowledger:
         """Return whether an earlier delivery of the message may have come to somebody."""
         return self._finished.seen_before(delivery)
 
+    def given(self, queue_id: str) -> int:
+        """Return how many messages of a queue are with consumers of this process."""
+        held = list(self._held.values())
+        return sum(each.given and each.lease.queue_id == queue_id for each in held)
+
     def extend(self, *deliveries: Delivery, at_once: bool = False) -> None:
         """Extend leases by records in the ledger from now on, until the deliveries end.
 
