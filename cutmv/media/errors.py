@@ -79,9 +79,10 @@ class NoRoom(MediaUnavailable):
 
 def no_room(error: BaseException) -> bool:
     """Whether an error says that the machine is full."""
-    return isinstance(error, NoRoom) or (
-        isinstance(error, OSError) and error.errno in NO_ROOM_ERRNOS
-    )
+    if isinstance(error, OSError):
+        return error.errno in NO_ROOM_ERRNOS
+    # Python says no more when it can start no thread.
+    return isinstance(error, NoRoom) or str(error) == "can't start new thread"
 
 
 class Cancelled(Exception):

@@ -1,4 +1,4 @@
-"""The check that asks the workers how the threads of their transport are."""
+"""The check that asks the workers how their threads are, and which lease ledger they use."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from kombu.exceptions import KombuError
 
 from cutmv.config import Settings, celery_config
 from cutmv.ops.deployment import client_of
-from cutmv.ops.finding import Finding, ok, skipped, warning
+from cutmv.ops.finding import Finding, ok, problem, skipped, warning
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.queues import TemporaryBinding
 
@@ -19,7 +19,7 @@ ANSWER_S, LIST_S = 3.0, 5.0
 
 
 def threads(settings: Settings, options: Options | None) -> Iterator[Finding]:
-    """Whether a worker's background threads met errors that nobody expected."""
+    """Whether workers' threads met errors that nobody expected, and whether their ledgers agree."""
     if options is None:
         yield skipped(WHAT, "no Cloudflare account is used")
         return
@@ -51,6 +51,23 @@ def findings_of(answers: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
             yield warning(WHAT, found, advice)
     if well:
         yield ok(WHAT, f"{well} worker(s) answer whose threads are well")
+    yield from _ledgers(answers)
+
+
+def _ledgers(answers: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Whether the workers that answer use one lease ledger."""
+    users: dict[str, list[str]] = {}
+    for name, told in sorted(answers.items()):
+        leases = told.get("cloudflare", {}).get("leases")
+        if leases and leases.get("seconds"):  # else it has not pulled yet
+            users.setdefault(leases.get("ledger") or "none", []).append(name)
+    used = "; ".join(f"{ledger}: {', '.join(names)}" for ledger, names in users.items())
+    if len(users) > 1:
+        found = f"they differ, so that what one holds may run on another as well ({used})"
+        advice = "give all of them the same variables and the same version, and restart them"
+        yield problem("workers' lease ledger", found, advice)
+    elif users:
+        yield ok("workers' lease ledger", used)
 
 
 def _may_answer(settings: Settings, options: Options) -> bool:

@@ -45,6 +45,8 @@ class Neighbour:
         (StorageError("refused"), None),
         (MediaUnavailable("no memory"), None),
         (NoRoom("no space left"), ROOM),
+        (RuntimeError("can't start new thread"), ROOM),
+        (RuntimeError("a bug"), None),
         *((OSError(number, "full"), ROOM) for number in NO_ROOM_ERRNOS),
         (OSError(errno.EIO, "broken"), None),
         (ValueError("a bug"), None),
