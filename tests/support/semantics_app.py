@@ -114,9 +114,9 @@ def ignore(self: Task, value: Any) -> None:
     raise Ignore
 
 
-@app.task(bind=True, acks_late=True, rate_limit="4/s")
+@app.task(bind=True, acks_late=True, rate_limit="6/s")
 def seldom(self: Task, value: Any) -> None:
-    """Run four times a second at most."""
+    """Run six times a second at most."""
     begin(self, value)
 
 
