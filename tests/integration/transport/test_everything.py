@@ -24,6 +24,9 @@ from tests.support.transport import CloudflareSite, RedisSite, Site, WorkerProce
 #: A lease that rate-limited and running tasks outlast, seconds. Redis would deliver them again.
 LEASE = {"cloudflare": 3, "redis": 3600}
 
+#: A lease whose end no test waits for: what is not given back stays away.
+LONG = 3600
+
 #: How many tasks `seldom` starts a second at most.
 RATE = 6
 
@@ -265,6 +268,7 @@ def test_a_soft_shutdown_loses_no_task(place: Place, pool: str, ends: bool) -> N
     Celery can't end a thread: its worker waits for it. On Redis its task runs elsewhere, too. A
     worker of green threads, whose loop can't sleep in a signal's handler, ends when all are done.
     """
+    place.options["visibility_timeout"] = LONG
     first = place.worker("-P", pool, worker_soft_shutdown_timeout=0.5)
     for number in range(8):
         place.send("hold_at_site", number)
@@ -295,6 +299,7 @@ def test_a_soft_shutdown_loses_no_task(place: Place, pool: str, ends: bool) -> N
 @both
 def test_a_cold_shutdown_fails_the_task_of_a_solo_pool(place: Place) -> None:
     """That is Celery's: it raises in the task that it can't end, and so the task has failed."""
+    place.options["visibility_timeout"] = LONG
     first = place.worker(
         "-P", "solo", worker_soft_shutdown_timeout=0.5, task_store_errors_even_if_ignored=True
     )
@@ -330,6 +335,7 @@ def test_what_waits_in_a_worker_runs_once_though_its_connection_is_lost(
 
     A new rate makes a new bucket, and Celery goes on with the old one when all is given back.
     """
+    place.options["visibility_timeout"] = LONG
     worker = place.worker("-P", pool)
     for number in range(6):
         place.send("seldom", number)
