@@ -190,7 +190,7 @@ def test_a_delay_that_cloudflare_refuses_is_cut_and_the_message_is_delayed_again
 ) -> None:
     monkeypatch.setattr(habits, "SURE_DELAY", 1)
     emulator.believe(delay_most=1)
-    due = datetime.now(UTC) + timedelta(seconds=5)
+    due = datetime.now(UTC) + timedelta(seconds=4)
     with connect(emulator) as connection:
         queue = kombu.Queue("work", kombu.Exchange("work"), "work")(connection.default_channel)
         queue.declare()

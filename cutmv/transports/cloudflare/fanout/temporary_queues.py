@@ -64,6 +64,7 @@ class TemporaryQueues:
         self._pollers: dict[Binding, BindingPoller] = {}
         self._seen: dict[str, OrderedDict[str, None]] = {}
         self._asides: list[threading.Thread] = []
+        self._closing = False
         if hub is not None:
             hub.on_message, hub.on_away = self._take_hub_message, self._stand_in
         self._names: set[TemporaryBinding] = set()  # also of bindings that are being closed
@@ -180,8 +181,9 @@ class TemporaryQueues:
     def close(self, timeout: float) -> None:
         """Remove all bindings, and wait up to `timeout` seconds for the threads at work.
 
-        What another process may need is left.
+        A binding queue that this process neither created nor read, or has sent a task to, is left.
         """
+        self._closing = True
         self.unbind(force=False)
         deadline = time.monotonic() + timeout
         for thread in self._asides:
@@ -339,7 +341,7 @@ class TemporaryQueues:
             return True
         if poller.sent_to or not poller.made:
             return False
-        return not self._client.backlog(poller.queue_id, deadline).count
+        return self._closing or not self._client.backlog(poller.queue_id, deadline).count
 
 
 def _by_name(queue: str) -> Binding:
