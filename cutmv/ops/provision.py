@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from cutmv.config import ConfigError, Settings
 from cutmv.install import install_command, missing_packages
 from cutmv.ops.deployment import client_of, options_of
-from cutmv.ops.plan import Item, LeftAlone
+from cutmv.ops.plan import Change, Item, LeftAlone
 from cutmv.ops.queue_plan import QueuePlanner
+from cutmv.storage import StorageError
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.leases import bucket_name, token_keys_of
 from cutmv.transports.cloudflare.options import AUTO_LEDGER, Options
@@ -77,6 +79,24 @@ def _ledger(settings: Settings, options: Options, client: Client) -> Sequence[It
     if key is None:
         return [LeftAlone(what, "the API token opens no R2", advice)]
     try:
-        return bucket_plan.ledger_bucket(settings, options, key).plan()
+        planned = bucket_plan.ledger_bucket(settings, options, key).plan()
+        return [_optional(item) for item in planned]
     except bucket_plan.BucketDenied:
         return [LeftAlone(what, "the API token may not make it", advice)]
+    except bucket_plan.BucketError as error:
+        return [LeftAlone(what, str(error), "run this again where R2 can be reached")]
+
+
+def _optional(item: Item) -> Item:
+    """An item whose change may be refused: that is a note, since all else works without it."""
+    if not isinstance(item, Change):
+        return item
+    change = item
+
+    def apply() -> str | None:
+        try:
+            return change.apply()
+        except StorageError as error:
+            return str(error)
+
+    return replace(change, apply=apply)

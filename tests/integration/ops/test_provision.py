@@ -490,8 +490,15 @@ def test_without_r2_the_bucket_is_skipped_and_why_is_said(account: Account) -> N
 
 
 def test_a_token_that_opens_r2_makes_the_bucket_in_which_workers_find_the_ledger(
-    account: Account,
+    account: Account, make_gate: Callable[[str, Refusal], Gate]
 ) -> None:
+    gate = make_gate(account.env["R2_ENDPOINT_URL"], object_key)
+    denied = account.run(**{**WITHOUT_R2, "R2_ENDPOINT_URL": gate.url})
+    assert (denied.returncode, denied.stderr) == (0, "")
+    assert "bucket celery-leases: R2 bucket 'celery-leases': can't create it" in denied.stdout
+    away = account.provision(**{**WITHOUT_R2, "R2_ENDPOINT_URL": "http://127.0.0.1:1"})
+    assert "No changes." in away, "queues need no R2"
+    assert "- bucket celery-leases, for the lease ledger: left alone, since R2 bucket" in away
     env = {**WITHOUT_R2, "R2_ENDPOINT_URL": account.env["R2_ENDPOINT_URL"]}
     try:
         first = account.provision(**env)
