@@ -322,6 +322,7 @@ def check_ledger_url(url: str) -> None:
 
 def _check_type(name: str, value: object, wanted: str) -> None:
     """Check `value` against the annotation `wanted`; a bool is no number, an int is a float."""
+    kind = wanted.removesuffix(" | None")
     fits = {
         "str": isinstance(value, str),
         "bool": isinstance(value, bool),
@@ -329,11 +330,11 @@ def _check_type(name: str, value: object, wanted: str) -> None:
         "tuple[str, ...]": isinstance(value, tuple) and all(type(each) is str for each in value),
         "int": isinstance(value, int) and not isinstance(value, bool),
         "float": isinstance(value, int | float) and not isinstance(value, bool),
-    }[wanted.removesuffix(" | None")] or (value is None and wanted.endswith(" | None"))
+    }[kind] or (value is None and kind != wanted)
     if not fits:
         noun = {"str": "text", "bool": "true or false", "int": "a whole number"}
         noun |= {"tuple[int, ...]": "a list of whole numbers", "tuple[str, ...]": "a list of texts"}
         raise ConfigurationError(
-            f"cloudflare transport: option {name} must be {noun.get(wanted, 'a number')}, "
+            f"cloudflare transport: option {name} must be {noun.get(kind, 'a number')}, "
             f"not {value!r}"
         )

@@ -53,6 +53,9 @@ from cutmv.transports.cloudflare.session import Session
 
 logger = logging.getLogger(__name__)
 
+#: What is shown in place of a URL's user name that may be a token without its colon.
+MISPLACED = "hidden"
+
 #: Messages given to consumers before the event loop handles other events.
 MAX_READY = 100
 
@@ -80,6 +83,8 @@ class Transport(virtual.Transport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
+        if client.userid and not client.password:
+            client.userid = MISPLACED  # perhaps a token: `as_uri` shows it
         celery_worker.attach(self.driver_type, gossip=self._gossips)
         self.ready: ReadyQueue[Recipient] = ReadyQueue(priority_of)
         self.sources: list[Poller | PushConsumer] = []
@@ -125,6 +130,11 @@ class Transport(virtual.Transport):
         return self._session
 
     def _acquire(self) -> Session:
+        if self.client.userid == MISPLACED:
+            raise ConfigurationError(
+                "cloudflare transport: the broker URL has a user's name and no token: write "
+                "cloudflare://:API_TOKEN@ACCOUNT_ID, with the colon before the token"
+            )
         credentials = Credentials.read(self.client.hostname, self.client.password)
         return sessions.acquire(credentials, self.options)
 

@@ -22,6 +22,7 @@ from kombu.exceptions import ChannelError, OperationalError
 
 from cutmv.transports.cloudflare.errors import (
     AccessDenied,
+    ConfigurationError,
     MessageTooLarge,
     PublishFailed,
     QueueMissing,
@@ -534,6 +535,15 @@ def test_a_fanout_reaches_every_temporary_queue_of_the_process_without_a_publish
     stats = emulator.stats()
     assert stats["published"] == 0
     assert stats["messages"] == {}, "a binding queue is left behind"
+
+
+def test_a_token_without_its_colon_is_one_line_and_never_shown() -> None:
+    connection = kombu.Connection("cloudflare://tokentoken@account")
+    for each in (connection, connection.clone()):
+        assert "tokentoken" not in each.as_uri() + str(each.info()) + repr(each)
+        with pytest.raises(ConfigurationError, match=":API_TOKEN@ACCOUNT_ID, with the colon") as e:
+            each.connect()
+        assert "tokentoken" not in str(e.value)
 
 
 def test_the_wrong_token_is_one_line_and_an_operational_error(emulator: EmulatorProcess) -> None:

@@ -36,6 +36,7 @@ def test_every_option_is_documented_with_its_default() -> None:
         ({"visibility_timeout": True}, "visibility_timeout must be a number, not True"),
         ({"visibility_timeout": 0}, "visibility_timeout must be 1 to 43200, not 0"),
         ({"create_missing_queues": 1}, "create_missing_queues must be true or false, not 1"),
+        ({"gossip": "yes"}, "gossip must be true or false, not 'yes'"),
         ({"publish_batch_size": 101}, "publish_batch_size must be 1 to 100"),
         ({"api_base_url": "api.cloudflare.com"}, r"api_base_url must be an http\(s\) URL"),
         ({"pulled_queues": ["long", 1]}, "pulled_queues must be a list of texts"),
