@@ -73,7 +73,8 @@ class Options:
         polling_interval_max: Seconds between pulls of an idle queue at most. Default 1.
         pull_linger: Seconds a pull waits for more room when less than half of the prefetch
             is free, so that one call fetches many messages. Default 0.05.
-        ack_linger: Seconds acks wait for others to share a call. Default 0.1.
+        ack_linger: Seconds between a queue's calls in which acks wait for others to share the
+            next one; the first goes at once. Default 0.1.
         publish_timeout: Seconds after which a publish that was not accepted, retries
             included, fails. Default 5.
         publish_linger: Seconds a publishing call waits for as many callers as shared the last

@@ -18,8 +18,10 @@ from cutmv.transports.cloudflare.errors import (
     Throttled,
     Unreachable,
 )
+from cutmv.transports.cloudflare.leases import ack_batcher
 from cutmv.transports.cloudflare.leases.ack_batcher import AckBatcher
 from cutmv.transports.cloudflare.leases.delivery import Delivery, Lease
+from cutmv.transports.cloudflare.runtime import HOPELESS_AFTER
 from tests.support.transport import wait_until
 
 Reply = Callable[[str, Sequence[str]], dict[str, str]]
@@ -34,12 +36,14 @@ class Cloud:
         self.calls: list[tuple[str, int, float]] = []
         self.told: list[str] = []
         self.settled: list[str] = []
+        self.hopeless: list[BaseException] = []
         self.batcher = AckBatcher(
             self,  # type: ignore[arg-type]
             0.02,
             lambda _: None,
             on_settled=lambda each: self.settled.append(each.lease.lease_id),
             on_trouble=lambda each: self.told.extend(d.lease.lease_id for d in each),
+            on_hopeless=self.hopeless.append,
             slow_after=0.2,
         )
 
@@ -148,6 +152,40 @@ def test_what_may_pass_is_told_at_once_and_tried_again(cloud: Cloud, error: Any)
     assert len(cloud.calls) == 3
 
 
+def test_who_is_asked_to_wait_waits_as_long(cloud: Cloud) -> None:
+    cloud.reply = failing(Throttled("slow down", status=429, retry_after=0.6), times=1)
+    cloud.ack("a", "a1")
+
+    wait_until(lambda: cloud.accepted, 5, "it is accepted in the end")
+    assert cloud.calls[1][2] - cloud.calls[0][2] >= 0.6
+
+
+def test_a_call_that_hangs_is_told_though_acks_wait_for_no_others(cloud: Cloud) -> None:
+    release = threading.Event()
+    cloud.batcher._linger = 0.0
+
+    def reply(_queue: str, _acks: Sequence[str]) -> dict[str, str]:
+        release.wait(20)
+        return {}
+
+    cloud.reply = reply
+    cloud.ack("a", "a1")
+
+    wait_until(lambda: cloud.told == ["a1"], 5, "it is told while it hangs")
+    release.set()
+
+
+def test_an_error_that_nobody_expected_and_that_stays_is_told(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ack_batcher, "PAUSE_MAX", 0.01)
+    cloud.reply = failing(RuntimeError("again"))  # type: ignore[arg-type]
+    cloud.ack("a", "a1")
+
+    wait_until(lambda: cloud.hopeless, 5, "nothing more should be consumed")
+    assert len(cloud.calls) >= HOPELESS_AFTER
+
+
 def test_acks_of_a_queue_that_is_gone_are_given_up(cloud: Cloud) -> None:
     cloud.reply = failing(NotFound("no such queue", status=404, code=10104))
     cloud.ack("a", "a1", "a2")
@@ -163,6 +201,21 @@ def test_a_full_call_goes_at_once_and_acks_share_calls(cloud: Cloud) -> None:
 
     wait_until(lambda: len(cloud.accepted) == 100, 2, "a full call does not linger")
     assert [count for _, count, _ in cloud.calls] == [100]
+
+
+def test_the_first_ack_goes_at_once_and_those_that_follow_share_a_call(cloud: Cloud) -> None:
+    cloud.batcher._linger = 0.5
+    cloud.ack("a", "l0")
+    wait_until(lambda: cloud.accepted, 0.4, "a worker that dies now has acked it")
+    for number in range(1, 11):
+        cloud.ack("a", f"l{number}")
+    cloud.ack("b", "m0")
+
+    wait_until(lambda: len(cloud.accepted) == 12, 5, "all are accepted")
+    calls = [(count, at) for queue, count, at in cloud.calls if queue == "a"]
+    assert [count for count, _ in calls] == [1, 10]
+    assert calls[1][1] - calls[0][1] >= 0.5
+    wait_until(lambda: not cloud.batcher._lanes, 5, "nothing is left of the queue")
 
 
 def test_the_threads_end(cloud: Cloud) -> None:

@@ -220,6 +220,16 @@ def test_what_waits_for_its_ack_is_known_to_be_done(site: Site) -> None:
     assert site.ended() == [], "Cloudflare is still to be told"
 
 
+def test_of_what_cloudflare_has_accepted_meanwhile_nothing_is_noted(site: Site) -> None:
+    delivery, other = site.delivery(), site.delivery("other")
+    delivery.accepted = True
+    site.acks._note_done([delivery, other])
+    site.flush()
+
+    assert site.record("other").entry.state == "done"
+    assert site.ledger.read("m") is None
+
+
 def test_a_message_that_is_ending_is_not_held_again_when_its_connection_breaks(site: Site) -> None:
     delivery = site.delivery()
     site.acks.extend(delivery)

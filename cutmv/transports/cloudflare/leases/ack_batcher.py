@@ -51,7 +51,7 @@ class _Lane:
         pending: What waits for its first call.
         again: What waits for another call: endings of a call that failed, or parts of a call that
             was refused.
-        due: When to make the next call, by `time.monotonic`; none while there is nothing to send.
+        due: When the next call may be made, by `time.monotonic`; none for at once.
         failures: Calls that failed since the last that was accepted.
         calling: The endings of the call under way; empty while there is none.
         called_at: When that call began; none once it counts as troubled.
@@ -81,9 +81,10 @@ _Answer = tuple[str, list[Ending], dict[str, str] | Exception]
 class AckBatcher:
     """A thread that acks and returns messages; started by the first consumer, ended by `close`.
 
-    Each queue has its own schedule, and one call at a time, which another thread makes. Only the
-    first ending of a call and the ending that makes the call full wake the thread: waking it for
-    each would cost a busy worker more than the calls do.
+    Each queue has its own schedule, and one call at a time, which another thread makes. What comes
+    first goes at once; what comes during its call and `linger` seconds after goes together. Only
+    the first ending and the one that makes a call full wake the thread: waking it for each would
+    cost a busy worker more than the calls do.
 
     `on_settled` receives a delivery whose end Cloudflare has accepted, or has refused for good.
     `on_trouble` receives the deliveries whose acks wait, because a call failed, or has not returned
@@ -226,7 +227,7 @@ class AckBatcher:
         if lane.calling or lane.failures:
             return
         if lane.due is None:
-            lane.due = now + self._linger
+            lane.due = now
         if len(lane.pending) >= MAX_LEASES:
             lane.due = now
 
@@ -240,9 +241,11 @@ class AckBatcher:
                 if lane.called_at is not None and now >= lane.called_at + self._slow_after:
                     lane.called_at = None
                     self._tell(lane)
+            elif lane.due is not None and now < lane.due:
+                continue
             elif not (lane.again or lane.pending):
                 del self._lanes[queue_id]
-            elif lane.due is None or now >= lane.due:
+            else:
                 busy = sum(bool(each.calling) for each in self._lanes.values())
                 endings = lane.calling = lane.take()
                 lane.called_at = now
