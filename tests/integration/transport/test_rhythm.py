@@ -52,26 +52,29 @@ def _leases(client: Client, count: int) -> list[Delivery]:
 def test_acks_that_fill_a_call_go_at_once_and_the_rest_waits_for_others(
     emulator: EmulatorProcess, client: Client, acks: Acknowledger
 ) -> None:
-    leases = _leases(client, 250)
-    for lease in leases:
+    first, *others = _leases(client, 251)
+    acks.ack(first)
+    wait_until(lambda: emulator.stats()["acked"] == 1, 10, "the first goes at once")
+    for lease in others:
         acks.ack(lease)
-    wait_until(lambda: emulator.stats()["acked"] == 200, 10, "two full calls have been made")
+    wait_until(lambda: emulator.stats()["acked"] == 201, 10, "two full calls have been made")
     assert acks.flush(5)
     stats = emulator.stats()
-    assert stats["acked"] == 250
-    assert stats["calls"]["ack"] == {"200": 3}
+    assert stats["acked"] == 251
+    assert stats["calls"]["ack"] == {"200": 4}
 
 
 def test_acks_one_after_another_fill_a_call_too(
     emulator: EmulatorProcess, client: Client, acks: Acknowledger
 ) -> None:
-    first, *others = _leases(client, 100)
+    first, *others = _leases(client, 101)
     acks.ack(first)
+    wait_until(lambda: emulator.stats()["acked"] == 1, 10, "the first goes at once")
     for lease in others:
         time.sleep(0.001)
         acks.ack(lease)
-    wait_until(lambda: emulator.stats()["acked"] == 100, 10, "the full call has been made")
-    assert emulator.stats()["calls"]["ack"] == {"200": 1}
+    wait_until(lambda: emulator.stats()["acked"] == 101, 10, "the full call has been made")
+    assert emulator.stats()["calls"]["ack"] == {"200": 2}
 
 
 def test_a_pull_that_brought_something_is_followed_by_the_next_at_once(

@@ -220,6 +220,42 @@ def test_what_waits_for_its_ack_is_known_to_be_done(site: Site) -> None:
     assert site.ended() == [], "Cloudflare is still to be told"
 
 
+def test_a_renewal_that_meets_the_end_leaves_no_record_that_holds(site: Site) -> None:
+    """The delivery ends, without a record of its own, while its first one is being written."""
+    delivery = site.delivery()
+    renewer = site.acks._renewer
+    assert renewer
+    renewer._renew(delivery)  # which is no longer extended
+    assert site.record().entry.state == "free"
+
+
+def test_a_write_whose_answer_was_lost_is_known_as_ours(site: Site) -> None:
+    delivery = site.delivery()
+    assert site.acks.take(delivery, ALLOWED) == 0
+    delivery.lease.version = None
+    site.acks.ack(delivery)
+    site.acks._note_done([delivery])
+    site.flush()
+
+    assert site.record().entry.state == "done"
+
+
+def test_what_is_done_is_noted_once_and_what_has_a_record_not_at_all(site: Site) -> None:
+    one, recorded, copied = site.delivery("one"), site.delivery("recorded"), site.delivery("copied")
+    assert site.acks.take(recorded, ALLOWED) == 0
+    copied.leave_to_copy()
+    for _ in range(2):
+        site.acks._note_done([one, recorded, copied])
+        site.flush()
+        version = site.record("one").version
+    site.acks._note_done([one])
+    site.flush()
+
+    assert site.record("one").version == version
+    assert site.record("recorded").entry.state == "held", "its end is on its way there"
+    assert site.ledger.read("copied") is None
+
+
 def test_of_what_cloudflare_has_accepted_meanwhile_nothing_is_noted(site: Site) -> None:
     delivery, other = site.delivery(), site.delivery("other")
     delivery.accepted = True

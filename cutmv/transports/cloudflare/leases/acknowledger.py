@@ -301,4 +301,4 @@ class Acknowledger:
     def _note_done(self, deliveries: list[Delivery]) -> None:
         """Record in the ledger that messages are done whose acks Cloudflare does not accept yet."""
         if self._renewer is not None:
-            self._renewer.note_done([each for each in deliveries if each.owned and not each.copied])
+            self._renewer.note_done([each for each in deliveries if each.owned])
