@@ -18,6 +18,7 @@ from cutmv.jobs.tables import steps
 from cutmv.media import MediaError, probe
 from cutmv.progress import ProgressEvent
 from cutmv.services import Services
+from cutmv.worker import patience
 from cutmv.worker.step import StepBusy, StepRun, Stopped
 from cutmv.worker.workspace import WORKSPACE_FOLDER
 from tests.support.die_at import POINTS
@@ -117,8 +118,10 @@ def test_a_work_folder_without_room_is_waited_for(
     small_disk: Callable[[str], None],
     trouble: str,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (step,) = a_job(services, video, clips=("0-4",)).steps
+    monkeypatch.setattr(patience, "PAUSE_S", 0.1)
+    (step,) = a_job(services, video, clips=("0-2",)).steps
     small_disk(trouble)
     run = a_run(services, step.id)
     with ThreadPoolExecutor() as others:
