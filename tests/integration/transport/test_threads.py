@@ -168,7 +168,7 @@ def test_when_no_ack_can_be_sent_the_connection_ends_and_a_new_one_has_new_threa
         return take(self)
 
     monkeypatch.setattr(ack_batcher._Lane, "take", break_the_first)
-    with connect(emulator, visibility_timeout=LONG) as connection:
+    with connect(emulator, visibility_timeout=LONG, close_timeout=0.2) as connection:
         put(connection, 1)
         taker = Taker(connection)
         first = sessions.acquire(*session_of(connection))
