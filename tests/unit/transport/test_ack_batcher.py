@@ -133,6 +133,28 @@ def test_one_bad_lease_voids_no_other_of_its_call(cloud: Cloud, bad: int) -> Non
     assert len(cloud.calls) < 20
 
 
+def test_one_lease_that_breaks_the_server_holds_up_no_other_for_ever(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ack_batcher, "PAUSE_MAX", 0.02)
+
+    def reply(_queue: str, acks: Sequence[str]) -> dict[str, str]:
+        if "l7" in acks:
+            raise ServerFault("broken", status=500)
+        return {}
+
+    cloud.reply = reply
+    cloud.ack("a", *(f"l{number}" for number in range(20)))
+    wait_until(lambda: len(cloud.accepted) == 19, 10, "the others are accepted")
+    cloud.ack("a", "later")
+    wait_until(lambda: "later" in cloud.accepted, 10, "and those that come later")
+
+    assert "l7" in cloud.told
+    assert "l7" not in cloud.settled, "it is not given up, since an outage looks the same"
+    cloud.reply = lambda _queue, _acks: {}
+    wait_until(lambda: "l7" in cloud.accepted, 10, "it is accepted in the end")
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutmv.transports.cloudflare.api import Client, Credentials
-from cutmv.transports.cloudflare.errors import PublishFailed
+from cutmv.transports.cloudflare.errors import PublishFailed, Unreachable
 from cutmv.transports.cloudflare.messages import Outgoing, limits
 from cutmv.transports.cloudflare.options import Options
 from cutmv.transports.cloudflare.producer import group_commit
@@ -196,3 +196,32 @@ def test_a_caller_that_is_interrupted_while_it_waits_takes_its_message_back() ->
     publisher.publish([Outgoing("after")])
 
     assert line.sent == ["leader", "after"]
+
+
+def test_who_shared_a_failed_call_and_has_time_left_goes_with_the_next() -> None:
+    line = _Line()
+    publisher = _publisher(line, 5.0)
+    line.gate.clear()
+    line.wrong = [Unreachable("dropped"), Unreachable("dropped")]
+    with ThreadPoolExecutor(3) as pool:
+        callers = [pool.submit(publisher.publish, [Outgoing("0")])]
+        wait_until(lambda: publisher._leader and not publisher._waiting)
+        callers += [pool.submit(publisher.publish, [Outgoing(f"{n}")]) for n in (1, 2)]
+        wait_until(lambda: len(publisher._waiting) == 2)
+        line.gate.set()
+        errors = [caller.exception() for caller in callers]
+
+    assert [type(error) for error in errors].count(PublishFailed) == 2, "those that led"
+    assert line.sent == [f"{errors.index(None)}"]
+
+
+def test_who_waits_leads_when_the_leader_s_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "LATE_CALL_GRACE", 0.05)
+    line = _Line()
+    publisher = _publisher(line, 5.0)
+    publisher._leader = group_commit._PendingPublish((), 0, time.monotonic() + 0.1)
+
+    began = time.monotonic()
+    publisher.publish([Outgoing("waits")])
+    assert line.sent == ["waits"]
+    assert time.monotonic() - began < 2

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.errors import CloudflareError, Refused
+from cutmv.transports.cloudflare.errors import CloudflareError, Refused, Throttled
 from cutmv.transports.cloudflare.leases.callers import Callers
 from cutmv.transports.cloudflare.leases.delivery import Delivery
 from cutmv.transports.cloudflare.runtime import HOPELESS_AFTER, BackgroundThread, full_jitter
@@ -30,6 +30,9 @@ PAUSE_MAX = 10.0
 
 #: Seconds after which a call that has not returned counts as troubled.
 SLOW_AFTER = 2.0
+
+#: Failures in a row after which parts of a call are tried, and all else before them.
+APART_AFTER = 3
 
 #: The shortest linger (s) during which the thread need not look at each ending.
 SHORTEST_LINGER = 0.01
@@ -72,6 +75,16 @@ class _Lane:
         """Take the endings of the next call."""
         if self.again:
             return self.again.popleft()
+        return self._next_pending()
+
+    def set_apart(self, endings: list[Ending]) -> None:
+        """Have all else go before a call that fails, and then its halves: one lease may be why."""
+        while self.pending:
+            self.again.append(self._next_pending())
+        half = (len(endings) + 1) // 2
+        self.again.extend(filter(None, (endings[:half], endings[half:])))
+
+    def _next_pending(self) -> list[Ending]:
         return [self.pending.popleft() for _ in range(min(MAX_LEASES, len(self.pending)))]
 
 
@@ -286,7 +299,11 @@ class AckBatcher:
             self._accept(endings, answer)
         elif getattr(answer, "passing", True):  # also an error that nobody expected
             lane.failures += 1
-            lane.again.appendleft(endings)
+            answered = getattr(answer, "status", 0) and not isinstance(answer, Throttled)
+            if answered and lane.failures >= APART_AFTER:
+                lane.set_apart(endings)
+            else:
+                lane.again.appendleft(endings)
             if lane.failures == 1:
                 self._tell(lane)
             elif lane.failures == 2:  # one lost response is normal
