@@ -163,6 +163,18 @@ def test_a_canvas_that_can_t_be_sent_whole_names_every_member_that_was_not(
     assert "\n" not in str(caught.value)
 
 
+def test_a_canvas_one_of_whose_calls_failed_sends_nothing_more(
+    emulator: EmulatorProcess, app: Celery, task: Any
+) -> None:
+    task.delay()
+    emulator.faults({"route": "batch", "kind": "refused", "status": 400, "count": 1})
+    with pytest.raises(BatchFailed) as caught:
+        _group(task, 250).apply_async()
+
+    assert len(caught.value.unsent) == 250
+    assert emulator.stats()["published"] == 1, "the one before"
+
+
 def test_a_member_that_can_t_be_published_gives_up_the_members_that_wait(
     emulator: EmulatorProcess, app: Celery, task: Any
 ) -> None:

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cutmv.transports.cloudflare.api import Client, Credentials
-from cutmv.transports.cloudflare.leases import finished
+from cutmv.transports.cloudflare.leases import finished, renewer
 from cutmv.transports.cloudflare.leases.acknowledger import Acknowledger
 from cutmv.transports.cloudflare.leases.delivery import Delivery, Lease
 from cutmv.transports.cloudflare.leases.ledger import Entry, ObjectLedger, Record
@@ -220,12 +221,31 @@ def test_what_waits_for_its_ack_is_known_to_be_done(site: Site) -> None:
     assert site.ended() == [], "Cloudflare is still to be told"
 
 
+def test_an_error_that_nobody_expected_loses_no_ending(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, errors = renewer.in_parallel, [MemoryError()]
+
+    def breaks_once(*args: Any) -> Any:
+        if args[-1] and errors:
+            raise errors.pop()
+        return whole(*args)
+
+    monkeypatch.setattr(renewer, "in_parallel", breaks_once)
+    delivery = site.delivery()
+    assert site.acks.take(delivery, ALLOWED) == 0
+    site.acks.ack(delivery)
+
+    wait_until(lambda: site.record().entry.state == "done", 10, "it ends in the ledger")
+    assert not errors
+    assert wait_until(site.ended, 5, "and at Cloudflare") == [("m", None)]
+
+
 def test_a_renewal_that_meets_the_end_leaves_no_record_that_holds(site: Site) -> None:
     """The delivery ends, without a record of its own, while its first one is being written."""
     delivery = site.delivery()
-    renewer = site.acks._renewer
-    assert renewer
-    renewer._renew(delivery)  # which is no longer extended
+    assert site.acks._renewer
+    site.acks._renewer._renew(delivery)  # which is no longer extended
     assert site.record().entry.state == "free"
 
 

@@ -226,9 +226,9 @@ class LeaseRenewer:
 
     def _finish_all(self) -> None:
         """End pending deliveries, in the ledger first: no message runs twice after a crash."""
-        pending = [self._pending.popleft() for _ in range(len(self._pending))]
-        for ending in self._failed(self._finish, pending):
-            self._pending.append(ending)
+        # They stay pending until this is over: an error that nobody expected must lose none.
+        failed = self._failed(self._finish, list(self._pending))
+        self._pending = deque(failed)
 
     def _finish(self, ending: _RecordedEnding) -> None:
         delivery, delay = ending.delivery, ending.delay
