@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cutmv.transports.cloudflare.errors import (
+    AccessDenied,
     CloudflareError,
     Conflict,
     NotFound,
@@ -159,6 +160,7 @@ def test_one_lease_that_breaks_the_server_holds_up_no_other_for_ever(
     "error",
     [
         Conflict("later", status=409),
+        AccessDenied("the token is being replaced", status=401),
         Unreachable("dropped"),
         ServerFault("broken", status=503, retry_after=0.1),
         RuntimeError("that nobody expected"),

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from cutmv.transports.cloudflare import errors
 from cutmv.transports.cloudflare.api import Client
-from cutmv.transports.cloudflare.errors import CloudflareError, Refused, Throttled
 from cutmv.transports.cloudflare.leases.callers import Callers
 from cutmv.transports.cloudflare.leases.delivery import Delivery
 from cutmv.transports.cloudflare.runtime import HOPELESS_AFTER, BackgroundThread, full_jitter
@@ -277,7 +277,7 @@ class AckBatcher:
             answer = self._client.end_leases(
                 queue_id, acks, retries, time.monotonic() + CALL_TIMEOUT
             )
-        except CloudflareError as error:
+        except errors.CloudflareError as error:
             answer = error
         except Exception as error:  # of whatever kind: the thread waits for an answer
             note_trouble("cloudflare-acks", error, "they are sent again")
@@ -297,10 +297,11 @@ class AckBatcher:
                 logger.info("cloudflare: acks are accepted again")
             lane.failures = 0
             self._accept(endings, answer)
-        elif getattr(answer, "passing", True):  # also an error that nobody expected
+        elif isinstance(answer, errors.AccessDenied) or getattr(answer, "passing", True):
+            # A token may be replaced; and what nobody expected may pass, too.
             lane.failures += 1
-            answered = getattr(answer, "status", 0) and not isinstance(answer, Throttled)
-            if answered and lane.failures >= APART_AFTER:
+            by_lease = isinstance(answer, errors.ServerFault | errors.Conflict) and answer.status
+            if by_lease and lane.failures >= APART_AFTER:
                 lane.set_apart(endings)
             else:
                 lane.again.appendleft(endings)
@@ -308,12 +309,12 @@ class AckBatcher:
                 self._tell(lane)
             elif lane.failures == 2:  # one lost response is normal
                 logger.warning("cloudflare: acks wait to be accepted: %s", answer)
-            if lane.failures >= HOPELESS_AFTER and not isinstance(answer, CloudflareError):
+            if lane.failures >= HOPELESS_AFTER and not isinstance(answer, errors.CloudflareError):
                 self._on_hopeless(answer)
             asked = getattr(answer, "retry_after", None) or 0.0
             lane.due = now + full_jitter(lane.failures, most=PAUSE_MAX) + asked
             return
-        elif len(endings) > 1 and isinstance(answer, Refused):
+        elif len(endings) > 1 and isinstance(answer, errors.Refused):
             # One lease may be what is refused, and must not void the others.
             half = len(endings) // 2
             lane.again.extendleft((endings[half:], endings[:half]))
