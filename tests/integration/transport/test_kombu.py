@@ -776,11 +776,11 @@ def test_a_publish_to_several_queues_that_fails_says_which_have_it(
     publish, tried, encoded = Publisher.publish, [], []
     encode = envelope.encode
 
-    def fail_at_the_second(self: Publisher, messages: Any) -> None:
+    def fail_at_the_second(self: Publisher, messages: Any, *options: Any) -> None:
         tried.append(str(self._name))
         if len(tried) == 2:
             raise PublishFailed(f"publishing to queue {self._name!r} failed: HTTP 500", status=500)
-        publish(self, messages)
+        publish(self, messages, *options)
 
     def count(message: Any) -> str:
         encoded.append(message)

@@ -71,4 +71,9 @@ def test_the_doctor_asks_the_workers_how_their_threads_are(
     options = options_of(settings)
     assert [each.found for each in workers.threads(settings, options)] == ["no worker answers"]
     site.ready(site.worker())
-    wait_until(lambda: [each.mark for each in workers.threads(settings, options)] == ["ok"])
+
+    def marks() -> set[tuple[str, str]]:
+        return {(each.what, each.mark) for each in workers.threads(settings, options)}
+
+    wait_until(lambda: ("workers' threads", "ok") in marks())
+    assert ("workers' lease ledger", "ok") in marks()
