@@ -177,7 +177,7 @@ def test_a_step_whose_upload_is_gone_is_not_tried_again(stack: Stack, video: Pat
 
 
 #: An FFmpeg for a machine that has no room for it.
-NO_ROOM = "#!/bin/sh\necho 'Resource temporarily unavailable' >&2\nexit 1\n"
+BROKEN = "#!/bin/sh\necho 'Input/output error' >&2\nexit 1\n"
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_a_step_that_fails_is_tried_again_as_often_as_is_set(
     stack = make_stack("redis")
     stack.start_web()
     ffmpeg = tmp_path / "ffmpeg"
-    ffmpeg.write_text(NO_ROOM)
+    ffmpeg.write_text(BROKEN)
     ffmpeg.chmod(0o755)
     stack.env |= {"CUTMV_MAX_RETRIES": "1", "CUTMV_FFMPEG": str(ffmpeg)}
     worker = stack.start_worker()
