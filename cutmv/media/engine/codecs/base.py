@@ -1,0 +1,107 @@
+"""What copying asks of a codec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol, TypeAlias
+
+import av
+from av.codec.context import Flags
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from cutmv.media.engine.pictures import Entry
+
+#: FFmpeg's fields of colour, which a decoder and an encoder call the same.
+COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
+#: Pictures a second of a stream that does not tell: only encoders' choices depend on it.
+UNKNOWN_RATE = Fraction(25)
+
+#: PyAV knows its packets' streams only where types are checked.
+Packet: TypeAlias = "av.Packet[VideoStream]"
+
+
+class Uncopyable(Exception):
+    """Why a stream's packets can't be copied beside encoded ones, as the end of a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgePacket:
+    """A packet of an encoded edge: its time in ticks, whether it is a key, and its bytes."""
+
+    pts: int
+    key: bool
+    data: bytes
+
+
+class Edge(Protocol):
+    """Encodes the pictures of one edge, in the order in which they are shown."""
+
+    def encode(self, frame: VideoFrame | None) -> Iterator[EdgePacket]:
+        """Encode a picture (none: what is left). Raises Uncopyable."""
+
+
+class Codec(Protocol):
+    """Reads a stream's packets, and makes others that can stand beside them.
+
+    `after_edge` is put at the end of an edge's last packet, before a copied one.
+    """
+
+    after_edge: bytes
+
+    def entry(self, packet: Packet) -> Entry:
+        """Return whether decoding can begin at a packet, and note what its headers say.
+
+        Raises Uncopyable.
+        """
+
+    def data(self, packet: Packet) -> bytes:
+        """Return a packet's bytes as MP4 holds them. Raises Uncopyable."""
+
+    def header(self, *, edges: bool, crf: float | None) -> bytes | None:
+        """Return the header of a file with the stream's packets, and with `edges` those of edges.
+
+        `crf` is the quality of these where it is known. None stands for the source's own header.
+        Called before `edge`, when all packets have been seen. Raises Uncopyable.
+        """
+
+    def edge(self, *, few: bool) -> Edge:
+        """Return an encoder whose packets match the stream's.
+
+        With `few` pictures some of an encoder's methods have nothing to go by. Raises Uncopyable.
+        """
+
+
+def rate_of(stream: VideoStream) -> Fraction:
+    """Return a stream's pictures a second, for what only an encoder's choices depend on."""
+    return stream.guessed_rate or stream.average_rate or UNKNOWN_RATE
+
+
+def encoder(
+    stream: VideoStream, name: str, options: dict[str, str], tick: Fraction | None = None
+) -> VideoCodecContext:
+    """Return an open encoder of pictures like the stream's, on its clock or one of `tick` (s).
+
+    Raises Uncopyable.
+    """
+    source = stream.codec_context
+    context: Any = av.CodecContext.create(name, "w")
+    context.width, context.height = source.width, source.height
+    context.pix_fmt = source.pix_fmt
+    context.time_base = tick or stream.time_base
+    context.framerate = rate_of(stream)
+    if source.sample_aspect_ratio:
+        context.sample_aspect_ratio = source.sample_aspect_ratio
+    for each in COLOURS:
+        setattr(context, each, getattr(source, each))
+    context.options = options
+    context.flags |= Flags.global_header
+    try:
+        context.open()
+    except (av.FFmpegError, ValueError) as error:
+        what = getattr(error, "strerror", None) or type(error).__name__
+        raise Uncopyable(f"pictures like its own can't be encoded: {name} says {what}") from error
+    return context  # type: ignore[no-any-return]

@@ -1,0 +1,75 @@
+"""Decodes the pictures at a clip's edges."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from statistics import fmean
+
+from av.sidedata.sidedata import Type
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from cutmv.media.engine.codecs.base import Packet
+
+#: The option by which a decoder tells the quantizers of its pictures.
+TELL_QUANTIZERS = {"export_side_data": "venc_params"}
+#: The quality at edges, so much below the mean quantizer of the source: that leaves a step of under
+#: 1 dB where a copied picture follows. And the least.
+BELOW, LEAST = 8.0, 1.0
+
+
+def decoded(
+    stream: VideoStream, packets: Iterable[Packet], wanted: set[int]
+) -> Iterator[VideoFrame]:
+    """Decode packets until the pictures at the times `wanted` are there, and yield these.
+
+    Times that were not found are left in `wanted`.
+    """
+    _forget(stream)
+    for packet in packets:
+        yield from _wanted(stream.decode(packet), wanted)
+        if not wanted:
+            break
+    else:
+        yield from _wanted(stream.decode(None), wanted)
+    _forget(stream)
+
+
+def _wanted(frames: Iterable[VideoFrame], wanted: set[int]) -> Iterator[VideoFrame]:
+    for frame in frames:
+        if frame.pts is not None and frame.pts in wanted:
+            wanted.discard(frame.pts)
+            yield frame
+
+
+def _forget(stream: VideoStream) -> None:
+    if stream.codec_context.is_open:
+        stream.codec_context.flush_buffers()
+
+
+def quality(stream: VideoStream, packets: Iterable[Packet]) -> float | None:
+    """Return the quality at which edges beside these packets are encoded, as x264's CRF.
+
+    None stands for a codec whose decoder does not tell its quantizers.
+    """
+    _forget(stream)
+    found = []
+    for packet in packets:
+        for frame in stream.decode(packet):
+            quantizer = _quantizer(frame)
+            if quantizer is not None:
+                found.append(quantizer)
+    _forget(stream)
+    return max(LEAST, fmean(found) - BELOW) if found else None
+
+
+def _quantizer(frame: VideoFrame) -> float | None:
+    """Return the mean quantizer of a picture, by `AVVideoEncParams` of libavutil."""
+    side = frame.side_data.get(Type.VIDEO_ENC_PARAMS)
+    if side is None:
+        return None
+    data = bytes(side)
+    blocks, offset, size, _, base = struct.unpack_from("I4xQQii", data)
+    deltas = [struct.unpack_from("i", data, offset + at * size + 16)[0] for at in range(blocks)]
+    return float(base + (fmean(deltas) if deltas else 0.0))

@@ -1,0 +1,84 @@
+"""What a source's packets say of its pictures: the truth by which a clip is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class Entry(Enum):
+    """Whether decoding can begin at a packet.
+
+    CLEAN: there, and what follows in decoding order needs nothing before it. OPEN: there, but
+    pictures that follow and are shown before it need others. NONE: not there.
+    """
+
+    NONE = "none"
+    OPEN = "open"
+    CLEAN = "clean"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One packet of the picture's stream. Times are ticks of its clock.
+
+    `shown` is false for one that is decoded and not shown: cut away by an edit list, or hidden by
+    its codec.
+    """
+
+    pts: int
+    dts: int | None
+    entry: Entry = Entry.NONE
+    shown: bool = True
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The pictures of a part of a source, in decoding order.
+
+    It begins at an entry from which all of a clip's pictures can be decoded, and holds every
+    picture that is shown before the clip's end. `end` is when the last picture of the source is no
+    longer shown, none where the source goes on.
+    """
+
+    pictures: Sequence[Picture]
+    end: int | None = None
+
+    def shown(self) -> list[Picture]:
+        """Return the pictures in the order in which they are shown."""
+        return sorted((p for p in self.pictures if p.shown), key=lambda picture: picture.pts)
+
+    def between(self, start: int, end: int) -> list[Picture]:
+        """Return the pictures that are seen from `start` to before `end`, in order.
+
+        The first is the one that is shown at `start`, even if it began earlier; where none has
+        begun by then, the first that follows.
+        """
+        inside = [picture for picture in self.shown() if picture.pts < end]
+        begun = sum(picture.pts <= start for picture in inside)
+        return inside[max(0, begun - 1) :]
+
+
+def with_dts(pictures: Sequence[Picture]) -> list[Picture]:
+    """Return pictures, in decoding order, each with a time of decoding.
+
+    A demuxer may not know it (Matroska has none). Then it is the time at which the picture so many
+    places earlier is shown, as few as leave no picture decoded after it is shown.
+    """
+    if all(picture.dts is not None for picture in pictures):
+        return list(pictures)
+    shown = sorted(picture.pts for picture in pictures)
+    delay = 0
+    for place, picture in enumerate(pictures):
+        while place - delay >= 0 and shown[place - delay] > picture.pts:
+            delay += 1
+    step = min((b - a for a, b in zip(shown, shown[1:], strict=False) if b > a), default=1)
+    return [
+        replace(
+            picture,
+            dts=shown[place - delay] if place >= delay else shown[0] - step * (delay - place),
+        )
+        for place, picture in enumerate(pictures)
+    ]

@@ -1,0 +1,147 @@
+"""Opens a source, and reads the packets around a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from cutmv.media.engine.codecs import Codec, codec_of
+from cutmv.media.engine.pictures import Entry, Picture, Timeline, with_dts
+
+#: Seconds before a clip at which reading begins, one for each attempt: a demuxer may find the
+#: entry before a time only roughly. The last attempt reads from the start.
+PREROLLS_S = (0, 2, 6, 20, None)
+#: Packets of a clip's pictures at most: a day at 240 pictures a second.
+MAX_PICTURES = 24 * 3600 * 240
+
+
+class SourceError(Exception):
+    """One line about what is wrong with a source."""
+
+
+@contextmanager
+def opened(name: str, demuxer: str) -> Iterator[InputContainer]:
+    """Open `name`, a path or the address of a relay, in one container format and no other."""
+    remote = name.startswith("http://")
+    options = {
+        "protocol_whitelist": "http,tcp" if remote else "file",
+        "format_whitelist": demuxer,
+    }
+    address = name if remote else f"file:{name}"
+    try:
+        container = av.open(
+            address, "r", format=demuxer, options=options, metadata_errors="replace"
+        )
+    except av.FFmpegError as error:
+        raise SourceError(f"The file can't be opened: {error.strerror}.") from error
+    with container:
+        yield container
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The packets of a clip: where their reading begins, and its pictures.
+
+    `seek_to` is the time, in ticks of the picture's clock, at which the demuxer is asked for the
+    entry before; none for the file's start. `skipped` packets of the picture come before the
+    timeline's first.
+    """
+
+    seek_to: int | None
+    skipped: int
+    timeline: Timeline
+    codec: Codec
+
+
+def window(container: InputContainer, stream: VideoStream, start: int, end: int) -> Window:
+    """Return the window of the pictures that are seen from `start` to before `end`, in ticks.
+
+    Raises SourceError when the file has no such picture, or no entry from which to decode it.
+    """
+    tick = stream.time_base
+    assert tick is not None
+    for preroll in PREROLLS_S:
+        seek_to = None if preroll is None else start - round(preroll / tick)
+        found = _window(container, stream, seek_to, start, end)
+        if found is not None:
+            return found
+    raise SourceError("The file has no picture there that can be decoded.")
+
+
+def _window(
+    container: InputContainer, stream: VideoStream, seek_to: int | None, start: int, end: int
+) -> Window | None:
+    """Return the window when reading from `seek_to`; none when it begins too late."""
+    rewind(container, stream, seek_to)
+    codec = codec_of(stream)
+    pictures: list[Picture] = []
+    skipped, over = 0, False
+    for packet in container.demux(stream):
+        if not packet.size:
+            continue  # the end
+        if packet.pts is None:
+            raise SourceError("A picture of the file has no time.")
+        entry = codec.entry(packet)
+        if not pictures and entry is Entry.NONE:
+            skipped += 1
+            continue
+        pictures.append(
+            Picture(packet.pts, packet.dts, entry, not packet.is_discard, packet.size)
+        )
+        if packet.dts is not None and packet.dts > end:
+            over = True
+            break
+        if len(pictures) > MAX_PICTURES:
+            raise SourceError("The clip has too many pictures.")
+    timeline = _trimmed(Timeline(with_dts(pictures)), start, end)
+    late = timeline is not None and timeline.between(start, end)[0].pts > start
+    if seek_to is not None and (timeline is None or late):
+        return None
+    if timeline is None:
+        raise SourceError("The file has no picture there that can be decoded.")
+    skipped += len(pictures) - len(timeline.pictures)
+    finish = None if over else max(p.pts for p in pictures)
+    return Window(seek_to, skipped, Timeline(timeline.pictures, finish), codec)
+
+
+def _trimmed(timeline: Timeline, start: int, end: int) -> Timeline | None:
+    """Return the timeline from the last entry on that serves; none where there is no such entry."""
+    wanted = timeline.between(start, end)
+    if not wanted:
+        return None
+    serving = [
+        place
+        for place, picture in enumerate(timeline.pictures)
+        if picture.entry is not Entry.NONE and picture.pts <= wanted[0].pts
+    ]
+    return Timeline(timeline.pictures[serving[-1] :]) if serving else None
+
+
+def rewind(container: InputContainer, stream: VideoStream, seek_to: int | None) -> None:
+    """Have the next packets come from the entry before `seek_to`, or from the file's start."""
+    if seek_to is None:
+        first = stream.start_time if stream.start_time is not None else 0
+        container.seek(min(0, first) - 1, stream=stream, any_frame=False)
+    else:
+        container.seek(seek_to, stream=stream)
+
+
+def packets_from(
+    container: InputContainer, stream: VideoStream, found: Window, first: int
+) -> Iterator[av.Packet[VideoStream]]:
+    """Yield a window's packets from its `first` picture on, in decoding order."""
+    rewind(container, stream, found.seek_to)
+    place = -found.skipped
+    for packet in container.demux(stream):
+        if not packet.size:
+            return
+        if place >= first:
+            yield packet
+        place += 1

@@ -1,0 +1,137 @@
+"""Writes a clip's packets, picture and sound, into a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
+
+from cutmv.media.engine.sound import Heard
+
+#: The coarsest clock of a track, in ticks a second.
+COARSEST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One packet of a clip's picture; times are ticks from the clip's start."""
+
+    data: bytes
+    pts: int
+    dts: int
+    duration: int
+    key: bool
+
+
+class Writer:
+    """Writes packets in the order of their decoding, and sound between them.
+
+    The sound of `sounds` is pulled as the picture goes on, so that a player finds both together.
+    """
+
+    def __init__(self, path: Path, muxer: str, tick: Fraction) -> None:
+        scale = tick.denominator
+        while scale < COARSEST:
+            scale *= 10
+        options = {}
+        if muxer in ("mp4", "mov"):
+            # The file's own clock is the picture's, so that its edit lists are exact.
+            options = {"movflags": "+faststart", "movie_timescale": str(scale)}
+            options["video_track_timescale"] = str(scale)
+        self._container: Any = av.open(str(path), "w", format=muxer, options=options)
+        self._tick = tick
+        self._picture: Any = None
+        self._held: Seen | None = None
+        self._latest: int | None = None
+        self._first_dts = 0
+        self._sounds: list[_Sound] = []
+
+    def add_picture(self, like: VideoStream, extradata: bytes | None) -> None:
+        """Add the picture's track, for packets like those of another."""
+        self._picture = self._container.add_stream_from_template(like, opaque=True)
+        self._picture.time_base = self._tick
+        if extradata is not None:
+            self._picture.codec_context.extradata = extradata
+
+    def add_sound(self, like: AudioStream, heard: Iterator[Heard]) -> None:
+        """Add a track of sound, for packets like those of another."""
+        track = self._container.add_stream_from_template(like, opaque=True)
+        self._sounds.append(_Sound(track, heard, like.rate))
+
+    def add_encoded_sound(self, encoder: AudioCodecContext, heard: Iterator[Heard]) -> None:
+        """Add a track of sound, for the packets of an encoder."""
+        track = self._container.add_stream(
+            encoder.name, rate=encoder.sample_rate, layout=encoder.layout.name
+        )
+        track.codec_context.bit_rate = encoder.bit_rate
+        self._sounds.append(_Sound(track, heard, encoder.sample_rate))
+
+    def put(self, packet: Seen) -> None:
+        """Write a packet of the picture; its DTS may be moved so that each is later than before."""
+        dts = packet.dts if self._latest is None else max(packet.dts, self._latest + 1)
+        if dts > packet.pts:
+            raise ValueError(f"a packet is decoded at {dts}, after it is shown at {packet.pts}")
+        if self._latest is None:
+            self._first_dts = dts
+        self._latest = dts
+        if self._held is not None:
+            self._write(self._held)
+        self._held = replace(packet, dts=dts)
+
+    def finish(self, end: int) -> None:
+        """Write what is left, and end the file. The picture is shown until `end`, in ticks."""
+        if self._held is not None:
+            # The track lasts as long as the clip, whichever picture is decoded last.
+            held = self._held
+            left = min(end + self._first_dts - held.dts, end - held.pts)
+            self._write(replace(held, duration=max(held.duration, left, 1)))
+            self._held = None
+        for sound in self._sounds:
+            sound.write(self._container, None)
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._container.close()
+
+    def _write(self, seen: Seen) -> None:
+        for sound in self._sounds:
+            sound.write(self._container, seen.dts * self._tick)
+        packet: Any = av.Packet(seen.data)
+        packet.pts, packet.dts, packet.duration = seen.pts, seen.dts, seen.duration
+        packet.time_base, packet.stream, packet.is_keyframe = self._tick, self._picture, seen.key
+        self._container.mux_one(packet)
+
+
+class _Sound:
+    def __init__(self, track: Any, heard: Iterator[Heard], rate: int) -> None:
+        self._track, self._heard, self._tick = track, heard, Fraction(1, rate)
+        self._next = next(heard, None)
+
+    def write(self, container: Any, until_s: Fraction | None) -> None:
+        """Write the packets up to a time (s), or all."""
+        while self._next is not None and (
+            until_s is None or self._next.pts * self._tick <= until_s
+        ):
+            packet: Any = av.Packet(self._next.data)
+            packet.pts = packet.dts = self._next.pts
+            packet.duration, packet.time_base = self._next.duration, self._tick
+            packet.stream, packet.is_keyframe = self._track, True
+            container.mux_one(packet)
+            self._next = next(self._heard, None)
