@@ -11,12 +11,19 @@ class Entry(Enum):
     """Whether decoding can begin at a packet.
 
     CLEAN: there, and what follows in decoding order needs nothing before it. OPEN: there, but
-    pictures that follow and are shown before it need others. NONE: not there.
+    pictures that follow and are shown before it need others. ROUGH: there, but pictures that follow
+    may be wrong or missing for a while. NONE: not there.
     """
 
     NONE = "none"
+    ROUGH = "rough"
     OPEN = "open"
     CLEAN = "clean"
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is known which pictures can be decoded from there."""
+        return self in (Entry.OPEN, Entry.CLEAN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,11 @@ def with_dts(pictures: Sequence[Picture]) -> list[Picture]:
     for place, picture in enumerate(pictures):
         while place - delay >= 0 and shown[place - delay] > picture.pts:
             delay += 1
-    step = min((b - a for a, b in zip(shown, shown[1:], strict=False) if b > a), default=1)
+    # A track lasts from its first DTS to its last and one duration more, so that the first picture
+    # has to be decoded as long before it is shown as the last.
+    last = len(pictures) - 1
+    before = pictures[last].pts - shown[max(0, last - delay)] if delay else 0
+    step = max(1, -(-before // max(1, delay)))
     return [
         replace(
             picture,

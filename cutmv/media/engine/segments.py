@@ -67,7 +67,7 @@ def _entries(pictures: Sequence[Picture], first: Picture, end: int) -> list[int]
     return [
         place
         for place, picture in enumerate(pictures)
-        if picture.entry is not Entry.NONE and picture.shown and first.pts <= picture.pts < end
+        if picture.entry.exact and picture.shown and first.pts <= picture.pts < end
     ]
 
 

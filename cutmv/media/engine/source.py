@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 
 import av
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.codecs import Codec, codec_of
+from cutmv.media.engine.codecs import Codec, Opaque, Uncopyable, codec_of
 from cutmv.media.engine.pictures import Entry, Picture, Timeline, with_dts
 
 #: Seconds before a clip at which reading begins, one for each attempt: a demuxer may find the
@@ -24,6 +22,10 @@ MAX_PICTURES = 24 * 3600 * 240
 
 class SourceError(Exception):
     """One line about what is wrong with a source."""
+
+
+class Undecoded(SourceError):
+    """Pictures were not there after decoding; from an earlier entry they may be."""
 
 
 @contextmanager
@@ -60,19 +62,26 @@ class Window:
     codec: Codec
 
 
-def window(container: InputContainer, stream: VideoStream, start: int, end: int) -> Window:
-    """Return the window of the pictures that are seen from `start` to before `end`, in ticks.
+def windows(
+    container: InputContainer, stream: VideoStream, start: int, end: int
+) -> Iterator[Window]:
+    """Yield windows of the pictures that are seen from `start` to before `end`, in ticks.
 
-    Raises SourceError when the file has no such picture, or no entry from which to decode it.
+    Each begins earlier than the one before: from where a demuxer finds an entry not every picture
+    may be decoded. Raises SourceError when the file has no such picture.
     """
     tick = stream.time_base
-    assert tick is not None
+    if tick is None:
+        raise SourceError("The picture has no clock.")
+    places: set[int | None] = set()
     for preroll in PREROLLS_S:
         seek_to = None if preroll is None else start - round(preroll / tick)
         found = _window(container, stream, seek_to, start, end)
-        if found is not None:
-            return found
-    raise SourceError("The file has no picture there that can be decoded.")
+        if found is not None and found.timeline.pictures[0].pts not in places:
+            places.add(found.timeline.pictures[0].pts)
+            yield found
+    if not places:
+        raise SourceError("The file has no picture there that can be decoded.")
 
 
 def _window(
@@ -88,26 +97,27 @@ def _window(
             continue  # the end
         if packet.pts is None:
             raise SourceError("A picture of the file has no time.")
-        entry = codec.entry(packet)
+        try:
+            entry = codec.entry(packet)
+        except Uncopyable as reason:
+            codec = Opaque(str(reason))
+            entry = codec.entry(packet)
         if not pictures and entry is Entry.NONE:
             skipped += 1
             continue
-        pictures.append(
-            Picture(packet.pts, packet.dts, entry, not packet.is_discard, packet.size)
-        )
+        pictures.append(Picture(packet.pts, packet.dts, entry, not packet.is_discard, packet.size))
         if packet.dts is not None and packet.dts > end:
             over = True
             break
         if len(pictures) > MAX_PICTURES:
             raise SourceError("The clip has too many pictures.")
     timeline = _trimmed(Timeline(with_dts(pictures)), start, end)
-    late = timeline is not None and timeline.between(start, end)[0].pts > start
-    if seek_to is not None and (timeline is None or late):
-        return None
     if timeline is None:
-        raise SourceError("The file has no picture there that can be decoded.")
+        return None
+    if seek_to is not None and timeline.between(start, end)[0].pts > start:
+        return None
     skipped += len(pictures) - len(timeline.pictures)
-    finish = None if over else max(p.pts for p in pictures)
+    finish = None if over else max(picture.pts for picture in pictures)
     return Window(seek_to, skipped, Timeline(timeline.pictures, finish), codec)
 
 

@@ -8,20 +8,24 @@ from cutmv.media.engine.codecs.base import Codec, Edge, Uncopyable
 from cutmv.media.engine.codecs.h264 import H264
 from cutmv.media.engine.codecs.hevc import Hevc
 from cutmv.media.engine.codecs.intra import INTRA, Intra
+from cutmv.media.engine.codecs.opaque import Opaque
 from cutmv.media.engine.codecs.plain import PLAIN, Plain
 
-__all__ = ["Codec", "Edge", "Uncopyable", "codec_of"]
+__all__ = ["Codec", "Edge", "Opaque", "Uncopyable", "codec_of"]
 
 
 def codec_of(stream: VideoStream) -> Codec:
-    """Return what knows the stream's codec. Raises Uncopyable where there is none."""
+    """Return what knows the stream's codec."""
     name = stream.codec_context.name
-    if name == "h264":
-        return H264(stream)
-    if name == "hevc":
-        return Hevc(stream)
+    try:
+        if name == "h264":
+            return H264(stream)
+        if name == "hevc":
+            return Hevc(stream)
+    except Uncopyable as reason:
+        return Opaque(str(reason))
     if name in INTRA:
         return Intra(stream)
     if name in PLAIN:
         return Plain(stream)
-    raise Uncopyable(f"its codec, {name}, is not one that we copy in parts")
+    return Opaque(f"its codec, {name}, is not one that we copy in parts")

@@ -50,12 +50,12 @@ class H264:
             raise Uncopyable(f"its header can't be read ({error})") from error
 
     def entry(self, packet: Packet) -> Entry:
-        """At an IDR picture, and at no other: a recovery point does not say when it is whole."""
+        """Exactly at an IDR picture; a recovery point does not say which pictures are whole."""
         if not packet.is_keyframe:
             return Entry.NONE
         units = self._units(packet)
         self._sets = self._sets.and_of(units)
-        return Entry.CLEAN if any(unit[0] & 0x1F == IDR for unit in units) else Entry.NONE
+        return Entry.CLEAN if any(unit[0] & 0x1F == IDR for unit in units) else Entry.ROUGH
 
     def data(self, packet: Packet) -> bytes:
         """See `base.Codec`."""

@@ -49,7 +49,7 @@ class Hevc:
         if hevc.IDR_N_LP in kinds:
             return Entry.CLEAN
         leading = (hevc.IDR_W_RADL, hevc.CRA, *range(hevc.BLA_FIRST, hevc.BLA_LAST + 1))
-        return Entry.OPEN if kinds & set(leading) else Entry.NONE
+        return Entry.OPEN if kinds & set(leading) else Entry.ROUGH
 
     def data(self, packet: Packet) -> bytes:
         """See `base.Codec`."""

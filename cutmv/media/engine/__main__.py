@@ -1,0 +1,57 @@
+"""The engine as a process: a request on standard input, progress and a report on standard output.
+
+Run as `python -I -m cutmv.media.engine`. Each line that it prints is a JSON object with one key:
+"progress", "report" or "error".
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import av
+
+from cutmv.media.engine import films
+from cutmv.media.engine.codecs import Uncopyable
+from cutmv.media.engine.feed import ProgramFailed
+from cutmv.media.engine.protocol import Request
+from cutmv.media.engine.source import SourceError
+
+#: Seconds between two lines of progress.
+EVERY_S = 0.2
+
+
+def main() -> None:
+    """Do what the request asks; exit with 0 whenever the last line is a report or an error."""
+    av.logging.set_level(av.logging.ERROR)
+    request = Request.from_json(json.load(sys.stdin))
+    started, told = time.monotonic(), 0.0
+
+    def progressed(part: float, pictures: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= EVERY_S:
+            told = now
+            fps = pictures / max(0.001, now - started)
+            _tell("progress", {"part": round(part, 4), "pictures": pictures, "fps": round(fps, 1)})
+
+    try:
+        _tell("report", films.make(request, progressed).to_json())
+    except SourceError as error:
+        _tell("error", {"kind": "source", "message": str(error)})
+    except Uncopyable as error:
+        _tell("error", {"kind": "uncopyable", "message": str(error)})
+    except ProgramFailed as error:
+        _tell("error", {"kind": "program", "message": str(error)})
+    except av.FFmpegError as error:
+        _tell("error", {"kind": "libraries", "message": f"{error.strerror}", "code": error.errno})
+
+
+def _tell(what: str, value: dict[str, Any]) -> None:
+    print(json.dumps({what: value}), flush=True)  # noqa: T201 - the protocol
+
+
+if __name__ == "__main__":
+    main()

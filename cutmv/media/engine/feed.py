@@ -1,0 +1,152 @@
+"""Gives the pictures of a clip to an FFmpeg program, which filters and encodes them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import av
+from av.video.frame import PictureType, VideoFrame
+
+from cutmv.media.engine.source import SourceError
+
+#: Pixel formats that the pipe carries as they are; others become the first, or one of their kind.
+CARRIED = frozenset({
+    "yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le",
+    "yuv422p12le", "yuv444p12le", "yuva420p", "yuva444p", "gbrp", "gray", "rgb24", "bgr24", "rgba",
+})  # fmt: skip
+#: Full-range formats are these with another range.
+FULL_RANGE = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One output of a program: what is done to the pictures, and how they are encoded."""
+
+    path: Path
+    filters: str
+    arguments: Sequence[str]
+
+
+class ProgramFailed(Exception):
+    """FFmpeg ended with an error; the message is the end of what it said."""
+
+
+def run(
+    program: str,
+    targets: Sequence[Target],
+    frames: Iterable[VideoFrame],
+    tick: Fraction,
+    *,
+    threads: int | None,
+    fed: Callable[[int], None],
+) -> None:
+    """Run `program` on `frames`, whose times are ticks from the clip's start.
+
+    `fed` is called with the number of pictures given so far. Raises ProgramFailed.
+    """
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise SourceError("The clip has no picture that can be decoded.")
+    shape = _Shape.of(first)
+    argv = [program, "-hide_banner", "-nostdin", "-v", "error", "-y"]
+    argv += ["-protocol_whitelist", "pipe,file", "-f", "nut", "-i", "pipe:0"]
+    argv += _graph(shape, targets)
+    for number, target in enumerate(targets):
+        argv += ["-map", f"[v{number}]", "-map_metadata", "-1", *target.arguments]
+        argv += ["-threads", str(threads)] if threads else []
+        argv += [f"file:{target.path}"]
+    with _started(argv) as child:
+        stdin: Any = child.stdin
+        count = 0
+        try:
+            with av.open(_Pipe(stdin), "w", format="nut") as out:
+                track: Any = out.add_stream("rawvideo", rate=25)
+                track.width, track.height = shape.width, shape.height
+                track.pix_fmt = shape.pixels
+                track.time_base = track.codec_context.time_base = tick
+                if first.sample_aspect_ratio if hasattr(first, "sample_aspect_ratio") else None:
+                    track.sample_aspect_ratio = first.sample_aspect_ratio
+                for frame in _all(first, frames):
+                    carried = shape.fitted(frame)
+                    carried.pts, carried.time_base = frame.pts, tick
+                    carried.pict_type = PictureType.NONE
+                    out.mux(track.encode(carried))
+                    count += 1
+                    fed(count)
+                out.mux(track.encode(None))
+        except (BrokenPipeError, av.FFmpegError, OSError):
+            pass  # the program says why it ended
+        finally:
+            _close(stdin)
+
+
+def _all(first: VideoFrame, rest: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    yield first
+    yield from rest
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """The size and pixel format that the pipe carries, whatever comes later."""
+
+    width: int
+    height: int
+    pixels: str
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> _Shape:
+        name = FULL_RANGE.get(frame.format.name, frame.format.name)
+        deep = any(component.bits > 8 for component in frame.format.components)
+        if name not in CARRIED:
+            name = "yuv444p10le" if deep else "yuv444p" if frame.format.is_rgb else "yuv420p"
+        return cls(frame.width, frame.height, name)
+
+    def fitted(self, frame: VideoFrame) -> VideoFrame:
+        if (frame.width, frame.height) == (self.width, self.height) and (
+            FULL_RANGE.get(frame.format.name, frame.format.name) == self.pixels
+        ):
+            return frame
+        return frame.reformat(self.width, self.height, self.pixels)
+
+
+def _graph(shape: _Shape, targets: Sequence[Target]) -> list[str]:
+    del shape
+    split = "".join(f"[s{number}]" for number in range(len(targets)))
+    parts = [f"[0:v]split={len(targets)}{split}"]
+    parts += [f"[s{n}]{target.filters}[v{n}]" for n, target in enumerate(targets)]
+    return ["-filter_complex", ";".join(parts)]
+
+
+class _Pipe:
+    """A file that PyAV may only write to."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        return self._file.write(data)
+
+
+@contextmanager
+def _started(argv: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0
+    ) as child:
+        yield child
+        stderr = child.stderr.read() if child.stderr else b""
+        if child.wait() != 0:
+            raise ProgramFailed(stderr.decode("utf-8", "replace")[-2000:])
+
+
+def _close(file: IO[bytes]) -> None:
+    try:
+        file.close()
+    except OSError:
+        pass

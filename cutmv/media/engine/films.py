@@ -1,0 +1,186 @@
+"""Makes the outputs of one clip: copied, or by one decode for all that are encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from cutmv.media.engine import edges, feed, sound
+from cutmv.media.engine.clip import Clip
+from cutmv.media.engine.codecs import Uncopyable
+from cutmv.media.engine.pictures import Picture, with_dts
+from cutmv.media.engine.protocol import Made, Output, Report, Request
+from cutmv.media.engine.smartcut import Smart
+from cutmv.media.engine.source import SourceError, Undecoded, opened, windows
+from cutmv.media.engine.writer import Seen, Writer
+
+#: Called with how much of the work is done, from 0 to 1, and the pictures made so far.
+Progressed = Callable[[float, int], None]
+
+
+def make(request: Request, progressed: Progressed) -> Report:
+    """Make a request's outputs. Raises SourceError, Uncopyable, feed.ProgramFailed."""
+    with (
+        opened(request.source, request.demuxer) as container,
+        opened(request.source, request.demuxer) as of_sound,
+    ):
+        stream = container.streams[request.video]
+        if not isinstance(stream, VideoStream) or stream.time_base is None:
+            raise SourceError("The file's picture is none.")
+        stream.codec_context.options = edges.TELL_QUANTIZERS
+        stream.codec_context.thread_type = "AUTO"  # type: ignore[assignment]
+        start, end = (round(each / stream.time_base) for each in (request.start, request.end))
+        heard = None if request.audio is None else of_sound.streams[request.audio]
+        failure: Undecoded | None = None
+        for window in windows(container, stream, start, end):
+            clip = Clip(container, stream, window, start, end)
+            try:
+                return _Outputs(request, clip, of_sound, heard, progressed).make()
+            except Undecoded as error:
+                failure = error
+        raise failure or SourceError("The file has no picture there that can be decoded.")
+
+
+class _Outputs:
+    def __init__(
+        self,
+        request: Request,
+        clip: Clip,
+        of_sound: InputContainer,
+        heard: AudioStream | None,
+        progressed: Progressed,
+    ) -> None:
+        self._request, self._clip, self._progressed = request, clip, progressed
+        self._of_sound, self._heard = of_sound, heard
+        self._tick = clip.stream.time_base or Fraction(1)
+
+    def make(self) -> Report:
+        made: dict[str, Made] = {}
+        reasons: dict[str, str] = {}
+        for output in self._request.outputs:
+            if output.copying == "never" or output.muxer is None:
+                continue
+            try:
+                made[output.path] = self._copied(output, output.muxer)
+            except Uncopyable as reason:
+                if output.copying == "always":
+                    raise
+                reasons[output.path] = str(reason)
+        rest = [each for each in self._request.outputs if each.path not in made]
+        if rest:
+            self._run(rest)
+        for output in rest:
+            made[output.path] = self._finished(output, reasons.get(output.path))
+        return Report(tuple(made[each.path] for each in self._request.outputs))
+
+    def _copied(self, output: Output, muxer: str) -> Made:
+        smart, clip = Smart(self._clip), self._clip
+        with Writer(Path(output.path), muxer, self._tick) as writer:
+            copied, encoded = smart.add_to(writer)
+            told = self._add_sound(writer)
+            for count, packet in enumerate(smart.packets(), start=1):
+                writer.put(packet)
+                self._progressed(min(1.0, count / len(clip.pictures)), count)
+            writer.finish(clip.end - clip.start)
+        size = (clip.stream.codec_context.width, clip.stream.codec_context.height)
+        return self._made(output, copied + encoded, copied, size, told, None)
+
+    def _run(self, outputs: list[Output]) -> None:
+        """Run the program for these outputs. A film's picture goes to a file beside it."""
+        targets = [
+            feed.Target(
+                _picture_of(output) if output.muxer else Path(output.path),
+                output.filters,
+                output.arguments,
+            )
+            for output in outputs
+        ]
+        whole = len(self._clip.pictures)
+        feed.run(
+            self._request.program,
+            targets,
+            self._frames(),
+            self._tick,
+            threads=self._request.threads,
+            fed=lambda count: self._progressed(count / whole, count),
+        )
+
+    def _frames(self) -> Iterator[VideoFrame]:
+        yield from self._clip.decoded(self._clip.pictures)
+
+    def _finished(self, output: Output, reason: str | None) -> Made:
+        if output.muxer is None:
+            with av.open(output.path) as file:
+                video = file.streams.video[0]
+                count = sum(1 for packet in file.demux(video) if packet.size)
+                size = (video.codec_context.width, video.codec_context.height)
+            return self._made(output, count, 0, size, None, reason)
+        beside = _picture_of(output)
+        try:
+            with av.open(str(beside), format="nut") as file:
+                video = file.streams.video[0]
+                packets = [packet for packet in file.demux(video) if packet.size]
+                size = (video.codec_context.width, video.codec_context.height)
+                with Writer(Path(output.path), output.muxer, self._tick) as writer:
+                    writer.add_picture(video, None)
+                    told = self._add_sound(writer)
+                    for seen in self._timed(video, packets):
+                        writer.put(seen)
+                    writer.finish(self._clip.end - self._clip.start)
+        finally:
+            beside.unlink(missing_ok=True)
+        if len(packets) != len(self._clip.pictures):
+            raise SourceError("Pictures are missing in the result.")
+        return self._made(output, len(packets), 0, size, told, reason)
+
+    def _timed(
+        self, video: VideoStream, packets: list["av.Packet[VideoStream]"]
+    ) -> Iterator[Seen]:
+        """Yield a program's packets with the clip's times: its own may be shifted."""
+        ratio = (video.time_base or self._tick) / self._tick
+        first = min(packet.pts or 0 for packet in packets)
+        times = [round(((packet.pts or 0) - first) * ratio) for packet in packets]
+        placed = with_dts([Picture(pts, None) for pts in times])
+        for packet, picture in zip(packets, placed, strict=True):
+            duration = self._clip.duration(picture.pts)
+            yield Seen(bytes(packet), picture.pts, picture.dts or 0, duration, packet.is_keyframe)
+
+    def _add_sound(self, writer: Writer) -> str | None:
+        """Add the sound; return whether it is "copied" or "encoded", none where there is none."""
+        stream = self._heard
+        if stream is None:
+            return None
+        start_s, end_s = self._clip.start * self._tick, self._clip.end * self._tick
+        packets = sound.copied(self._of_sound, stream, start_s, end_s)
+        if packets is not None:
+            writer.add_sound(stream, iter(packets))
+            return "copied"
+        encoder = sound.encoder(stream)
+        frames = sound.decoded(self._of_sound, stream, start_s, end_s)
+        length = round((end_s - start_s) * encoder.sample_rate)
+        writer.add_encoded_sound(encoder, sound.encoded(encoder, frames, length))
+        return "encoded"
+
+    def _made(
+        self,
+        output: Output,
+        pictures: int,
+        copied: int,
+        size: tuple[int, int],
+        told: str | None,
+        reason: str | None,
+    ) -> Made:
+        length_s = float((self._clip.end - self._clip.start) * self._tick)
+        return Made(output.path, pictures, copied, length_s, *size, told, reason)
+
+
+def _picture_of(output: Output) -> Path:
+    path = Path(output.path)
+    return path.with_name(f"{path.name}.nut")

@@ -1,0 +1,94 @@
+"""What a parent asks of the engine, and what it is told: JSON documents, one a line."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any, Literal, Self
+
+#: Whether packets are copied: wherever that is exact, never, or else nothing is made.
+Copying = Literal["auto", "never", "always"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output of a clip, at `path`.
+
+    A film is muxed by the engine into a container, `muxer`, with the clip's sound; what is none is
+    written by the program alone. `filters` bring the pictures into the output's shape, and
+    `arguments` encode them. `copying` is for a film that keeps the source's pictures as they are.
+    """
+
+    path: str
+    filters: str
+    arguments: tuple[str, ...]
+    muxer: str | None = None
+    copying: Copying = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A clip of `source`, from `start` to before `end` in seconds on the file's own clock.
+
+    `video` is the index of the picture's stream, `audio` that of the sound's; none for no sound.
+    `program` is the FFmpeg that filters and encodes.
+    """
+
+    source: str
+    demuxer: str
+    start: Fraction
+    end: Fraction
+    video: int
+    audio: int | None
+    program: str
+    outputs: tuple[Output, ...]
+    threads: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """This as JSON has it; fractions as "NUMERATOR/DENOMINATOR"."""
+        return asdict(self) | {"start": str(self.start), "end": str(self.end)}
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        outputs = tuple(
+            Output(**{**each, "arguments": tuple(each["arguments"])}) for each in plain["outputs"]
+        )
+        times = {name: Fraction(plain[name]) for name in ("start", "end")}
+        return cls(**{**plain, **times, "outputs": outputs})
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An output that is finished: pictures in it, how many of them are copied, its length (s).
+
+    `sound` is "copied" or "encoded", none where there is none; `reason` says why nothing is copied
+    where that was asked for.
+    """
+
+    path: str
+    pictures: int
+    copied: int
+    length_s: float
+    width: int
+    height: int
+    sound: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a request, in the order of its outputs."""
+
+    outputs: tuple[Made, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """This as JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        outputs = tuple(Made(**each) for each in plain["outputs"])
+        return cls(outputs, tuple(plain["warnings"]))
