@@ -60,20 +60,20 @@ def run(
     limits: Limits,
     on_line: Callable[[str], None],
     cancelled: Callable[[], bool] | None = None,
+    stdin: bytes = b"",
 ) -> ChildEnd:
     """Run `argv` to its end, passing each line of its standard output to `on_line`.
 
-    Raises NoRoom when there is none for another process; Cancelled or RenderTimeout, and whatever
-    `on_line` raises, after the child and all of its group have ended.
+    It gets `stdin`, which must fit into a pipe, on its standard input. Raises NoRoom when there is
+    none for another process; Cancelled or RenderTimeout, and whatever `on_line` raises, after the
+    child and all of its group have ended.
     """
     deadline = time.monotonic() + limits.time_s
-    sandboxed = [sys.executable, "-I", "-S", _SANDBOX, str(os.getpid())]
-    sandboxed += [str(n) for n in (limits.memory_bytes, limits.output_bytes, limits.cpu_s)]
     passed = {name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ}
     try:
         child = subprocess.Popen(
-            [*sandboxed, *argv],
-            stdin=subprocess.DEVNULL,
+            sandboxed(argv, limits),
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=FIXED_ENVIRONMENT | passed,
@@ -85,6 +85,9 @@ def run(
         raise NoRoom(f"FFmpeg can't be started: {error.strerror}.") from error
     with child:
         try:
+            if child.stdin is not None:
+                with contextlib.suppress(BrokenPipeError), child.stdin:
+                    child.stdin.write(stdin)
             stderr = _watch(child, deadline, on_line, cancelled)
         finally:
             _end(child)
@@ -140,3 +143,9 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
             os.killpg(child.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(grace_s)
+
+
+def sandboxed(argv: Sequence[str], limits: Limits) -> list[str]:
+    """The command line that runs `argv` in the sandbox, and ends it with this process."""
+    numbers = (os.getpid(), limits.memory_bytes, limits.output_bytes, limits.cpu_s)
+    return [sys.executable, "-I", "-S", _SANDBOX, *(str(number) for number in numbers), *argv]

@@ -37,6 +37,11 @@ class VideoStream:
         """Whether the picture must be tone-mapped for an ordinary screen (PQ or HLG)."""
         return self.color_transfer in ("smpte2084", "arib-std-b67")
 
+    @property
+    def rgb(self) -> bool:
+        """Whether the picture is made of red, green and blue, and not of luma and chroma."""
+        return self.pix_fmt.startswith(("gbr", "rgb", "bgr", "argb", "abgr"))
+
 
 @dataclass(frozen=True)
 class AudioStream:

@@ -33,6 +33,8 @@ _TONE_MAP = (
     "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,"
     "tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv"
 )
+#: What the standard range of today's screens is called.
+_BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,18 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class RenderPlan:
-    """How to make one output of one source: the clip in ticks of the source's video clock.
+    """How to make one output of one source: from `start` to `end`, in seconds on the file's clock.
 
-    Every frame with `first_pts` ≤ pts < `end_pts` belongs to it. `filters` bring a source frame
-    into the output's shape, which is `width` × `height`.
+    What is shown at `start` is there from the first instant. `filters` bring a decoded picture into
+    the output's shape, which is `width` × `height`.
     """
 
     info: MediaInfo
     video: VideoStream
     clip: Clip
     spec: OutputSpec
-    first_pts: int
-    end_pts: int
+    start: Fraction
+    end: Fraction
     width: int
     height: int
     filters: str
@@ -77,7 +79,8 @@ def plan(info: MediaInfo, clip: Clip, spec: OutputSpec) -> RenderPlan:
     if info.video is None:
         raise MediaError("The file has no picture to cut.")
     video = info.video
-    last = Fraction(video.start_s) + Fraction(video.duration_s) - Fraction(info.start_s)
+    picture_end = Fraction(video.start_s) + Fraction(video.duration_s) - Fraction(info.start_s)
+    last = max(picture_end, Fraction(info.duration_s))
     shown = f"{float(clip.start):g}-{float(clip.end):g}"
     if not 0 <= clip.start < clip.end:
         raise MediaError(f"The clip {shown} is empty: its end must be after its start.")
@@ -87,16 +90,18 @@ def plan(info: MediaInfo, clip: Clip, spec: OutputSpec) -> RenderPlan:
         raise MediaError(f"The clip {shown} ends past the end of the video, {float(last):.3f} s.")
     end = min(clip.end, clip.start + GIF_MAX_S) if spec.kind == "gif" else clip.end
     width, height = _size(video, spec)
+    # The start is told rounded to microseconds; on the clock it is a whole tick.
+    zero = round(Fraction(info.start_s) / video.time_base) * video.time_base
     return RenderPlan(
         info=info,
         video=video,
         clip=clip,
         spec=spec,
-        first_pts=_pts(clip.start, info, video),
-        end_pts=_pts(end, info, video),
+        start=zero + clip.start,
+        end=zero + end,
         width=width,
         height=height,
-        filters=",".join(_filters(video, spec, width, height)),
+        filters=",".join([_told(video), *_upright(video), *_filters(video, spec, width, height)]),
     )
 
 
@@ -110,18 +115,6 @@ def time_limit_s(info: MediaInfo, clip: Clip, spec: OutputSpec) -> float:
     )
 
 
-def _pts(time: Fraction, info: MediaInfo, video: VideoStream) -> int:
-    """The first tick at or after `time`, which counts from the file's start."""
-    # The start is shown rounded to microseconds; on the clock it is a whole tick.
-    ticks = time / video.time_base + round(Fraction(info.start_s) / video.time_base)
-    frame_ticks = 1 / video.frame_rate / video.time_base
-    if not video.variable and frame_ticks.denominator != 1:
-        # The clock is too coarse for the rate (29.97 in milliseconds, say), so each frame's time
-        # was rounded to a tick: round in the same way.
-        ticks -= Fraction(1, 2)
-    return -int(-ticks // 1)
-
-
 def _size(video: VideoStream, spec: OutputSpec) -> tuple[int, int]:
     width, height = SIZES.get(spec.aspect, (video.width, video.height))
     if spec.kind == "gif":
@@ -130,8 +123,35 @@ def _size(video: VideoStream, spec: OutputSpec) -> tuple[int, int]:
     return max(2, width - width % 2), max(2, height - height % 2)
 
 
+def _told(video: VideoStream) -> str:
+    """The filter that says which colours a decoded picture has: a pipe carries none of that."""
+    primaries, matrix, transfer = (
+        video.color_primaries,
+        video.color_space,
+        video.color_transfer,
+    )
+    if video.hdr:  # told in part, it is what HDR is made in
+        primaries, matrix = primaries or "bt2020", matrix or "bt2020nc"
+    told = {
+        "range": video.color_range,
+        "color_primaries": primaries,
+        "color_trc": transfer,
+        "colorspace": matrix,
+    }
+    known = ":".join(f"{name}={value}" for name, value in told.items() if value)
+    return f"setparams={known}" if known else "null"
+
+
+def _upright(video: VideoStream) -> list[str]:
+    """The filters that turn a decoded picture as it is shown."""
+    turns = {90: ["transpose=clock"], 180: ["hflip", "vflip"], 270: ["transpose=cclock"]}
+    return turns.get(video.rotation, [])
+
+
 def _filters(video: VideoStream, spec: OutputSpec, width: int, height: int) -> list[str]:
     filters = [_TONE_MAP] if video.hdr else []
+    if video.rgb:  # without this it would become what standard definition has
+        filters += ["scale=out_color_matrix=bt709:out_range=limited"]
     levels = f"out_range={'full' if spec.kind == 'still' else 'limited'}"
     if spec.aspect == "source" and spec.kind != "gif":
         square = (video.width, video.height) in (
@@ -152,6 +172,8 @@ def _filters(video: VideoStream, spec: OutputSpec, width: int, height: int) -> l
     pixels = {"cutdown": "yuv420p", "gif": "rgb24", "still": "yuvj420p"}[spec.kind]
     # Scaling after the tone mapping drops the matrix, which a player needs to know.
     matrix = ["setparams=colorspace=bt709"] if video.hdr and spec.kind == "cutdown" else []
+    if video.rgb and spec.kind == "cutdown":
+        matrix = [_BT709]
     return [*filters, "setsar=1", f"format={pixels}", *matrix]
 
 

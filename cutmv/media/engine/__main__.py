@@ -29,13 +29,12 @@ def main() -> None:
     request = Request.from_json(json.load(sys.stdin))
     started, told = time.monotonic(), 0.0
 
-    def progressed(part: float, pictures: int) -> None:
+    def progressed(pictures: int, of: int) -> None:
         nonlocal told
         now = time.monotonic()
         if now - told >= EVERY_S:
-            told = now
-            fps = pictures / max(0.001, now - started)
-            _tell("progress", {"part": round(part, 4), "pictures": pictures, "fps": round(fps, 1)})
+            told, seconds = now, round(now - started, 3)
+            _tell("progress", {"pictures": pictures, "of": of, "seconds": seconds})
 
     try:
         _tell("report", films.make(request, progressed).to_json())

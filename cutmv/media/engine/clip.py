@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Self
 
 from av.container import InputContainer
 from av.video.frame import PictureType, VideoFrame
@@ -11,33 +14,68 @@ from av.video.stream import VideoStream
 from cutmv.media.engine import edges
 from cutmv.media.engine.codecs.base import Packet
 from cutmv.media.engine.pictures import Entry, Picture
-from cutmv.media.engine.source import SourceError, Undecoded, Window, packets_from
+from cutmv.media.engine.source import SourceError, Times, Undecoded, Window, packets_from
+
+
+#: The tick (s) of a clip's own clock.
+FINEST = Fraction(1, 10_000)
+#: The coarsest clock (s) on which a clip's times are rounded to ticks. A coarser one counts
+#: pictures, and a clip that begins between two of them has ticks of a part of its own.
+COARSEST = Fraction(1, 500)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The time of a clip: `length` ticks of `tick` seconds, from `start` ticks on.
+
+    A tick of the source's clock is `parts` of them. `first` and `past` are ticks of the source's:
+    the last at or before the start, and the first at or after the end.
+    """
+
+    tick: Fraction
+    parts: int
+    start: int
+    length: int
+    first: int
+    past: int
+
+    @classmethod
+    def of(cls, start_s: Fraction, end_s: Fraction, clock: Fraction) -> Self:
+        """Return the span from `start_s` to `end_s` (s) on a source's clock, a tick's seconds."""
+        parts = 1 if clock <= COARSEST else -(-clock // FINEST)
+        tick = clock / parts
+        start, end = round(start_s / tick), round(end_s / tick)
+        return cls(tick, parts, start, end - start, start // parts, -(-end // parts))
 
 
 class Clip:
-    """The pictures that are seen from `start` to before `end`, in ticks of the source's clock.
+    """The pictures that are seen in a span.
 
     Each is shown until the next, the last until the end; what is shown at the start is there from
-    the first instant.
+    the first instant. Times in a clip are ticks of the span from its start.
     """
 
     def __init__(
-        self, container: InputContainer, stream: VideoStream, window: Window, start: int, end: int
+        self, container: InputContainer, stream: VideoStream, window: Window, span: Span
     ) -> None:
         self._container = container
-        self.stream, self.window, self.start, self.end = stream, window, start, end
-        self.pictures = window.timeline.between(start, end)
-        shown = [max(0, picture.pts - start) for picture in self.pictures]
+        self.stream, self.window, self.span = stream, window, span
+        self.pictures = window.timeline.between(span.first, span.past)
+        shown = [max(0, self.time(picture.pts)) for picture in self.pictures]
         self._pts = dict(zip((picture.pts for picture in self.pictures), shown, strict=True))
-        ends = [*shown[1:], end - start]
+        ends = [*shown[1:], span.length]
         self._durations = {pts: after - pts for pts, after in zip(shown, ends, strict=True)}
 
+    def time(self, of_source: int) -> int:
+        """Return a time of the source as one of the clip."""
+        return of_source * self.span.parts - self.span.start
+
     def pts(self, of_source: int) -> int:
-        """Return when a picture is shown, in ticks from the clip's start."""
-        return self._pts.get(of_source, of_source - self.start)
+        """Return when in the clip a picture is shown."""
+        return self._pts.get(of_source, self.time(of_source))
 
     def duration(self, pts: int) -> int:
-        """Return for how many ticks the picture at `pts` of the clip is shown."""
+        """Return for how long the picture at `pts` of the clip is shown."""
         return self._durations.get(pts, 0)
 
     def packets_from(self, first: int) -> Iterator[Packet]:
@@ -45,8 +83,11 @@ class Clip:
 
         Raises SourceError where they are not.
         """
-        pictures = self.window.timeline.pictures[first:]
         packets = packets_from(self._container, self.stream, self.window, first)
+        if self.window.by_decoding:
+            yield from packets
+            return
+        pictures = self.window.timeline.pictures[first:]
         for picture, packet in zip(pictures, packets, strict=False):
             if (packet.pts, packet.size) != (picture.pts, picture.size):
                 raise SourceError("The file reads otherwise the second time.")
@@ -60,12 +101,18 @@ class Clip:
             for place, picture in enumerate(self.window.timeline.pictures)
             if picture.entry is not Entry.NONE and picture.pts <= pictures[0].pts
         )
-        for frame in edges.decoded(self.stream, self.packets_from(first), wanted):
+        time_of = Times().of if self.window.by_decoding else _own_time
+        packets = self.packets_from(first)
+        for frame in edges.decoded(self.stream, packets, wanted, time_of):
             if frame.pts is not None:
                 frame.pts = self.pts(frame.pts)
-                frame.time_base = self.stream.time_base
+                frame.time_base = self.span.tick
                 frame.pict_type = PictureType.NONE
                 yield frame
         if wanted:
-            at = min(wanted) - self.start
-            raise Undecoded(f"{len(wanted)} pictures can\'t be decoded, from {at} ticks on.")
+            at_s = float(max(0, self.time(min(wanted))) * self.span.tick)
+            raise Undecoded(f"{len(wanted)} pictures of it can't be decoded, from {at_s:.3f} s on.")
+
+
+def _own_time(frame: VideoFrame) -> int | None:
+    return frame.pts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from statistics import fmean
 
 from av.sidedata.sidedata import Type
@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Packet
+from cutmv.media.engine.source import decode
 
 #: The option by which a decoder tells the quantizers of its pictures.
 TELL_QUANTIZERS = {"export_side_data": "venc_params"}
@@ -20,26 +21,34 @@ BELOW, LEAST = 8.0, 1.0
 
 
 def decoded(
-    stream: VideoStream, packets: Iterable[Packet], wanted: set[int]
+    stream: VideoStream,
+    packets: Iterable[Packet],
+    wanted: set[int],
+    time_of: Callable[[VideoFrame], int | None],
 ) -> Iterator[VideoFrame]:
     """Decode packets until the pictures at the times `wanted` are there, and yield these.
 
-    Times that were not found are left in `wanted`.
+    `time_of` tells when a picture is shown, which becomes its `pts`. Times that were not found are
+    left in `wanted`.
     """
     _forget(stream)
     for packet in packets:
-        yield from _wanted(stream.decode(packet), wanted)
+        yield from _wanted(decode(stream, packet), wanted, time_of)
         if not wanted:
             break
     else:
-        yield from _wanted(stream.decode(None), wanted)
+        yield from _wanted(decode(stream, None), wanted, time_of)
     _forget(stream)
 
 
-def _wanted(frames: Iterable[VideoFrame], wanted: set[int]) -> Iterator[VideoFrame]:
+def _wanted(
+    frames: Iterable[VideoFrame], wanted: set[int], time_of: Callable[[VideoFrame], int | None]
+) -> Iterator[VideoFrame]:
     for frame in frames:
-        if frame.pts is not None and frame.pts in wanted:
-            wanted.discard(frame.pts)
+        at = time_of(frame)
+        if at is not None and at in wanted:
+            wanted.discard(at)
+            frame.pts = at
             yield frame
 
 
@@ -56,7 +65,7 @@ def quality(stream: VideoStream, packets: Iterable[Packet]) -> float | None:
     _forget(stream)
     found = []
     for packet in packets:
-        for frame in stream.decode(packet):
+        for frame in decode(stream, packet):
             quantizer = _quantizer(frame)
             if quantizer is not None:
                 found.append(quantizer)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,14 +137,24 @@ class _Pipe:
 
 
 @contextmanager
-def _started(argv: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+def _started(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0
+        _ended_with_us(argv), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0
     ) as child:
         yield child
         stderr = child.stderr.read() if child.stderr else b""
         if child.wait() != 0:
             raise ProgramFailed(stderr.decode("utf-8", "replace")[-2000:])
+
+
+def _ended_with_us(argv: list[str]) -> list[str]:
+    """The command line of a program that the kernel ends should this process be killed.
+
+    It has the limits that this process has.
+    """
+    unlimited = str(2**63 - 1)
+    sandbox = str(Path(__file__).parents[1] / "sandbox.py")
+    return [sys.executable, "-I", "-S", sandbox, str(os.getpid()), *[unlimited] * 3, *argv]
 
 
 def _close(file: IO[bytes]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -13,16 +13,17 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine import edges, feed, sound
-from cutmv.media.engine.clip import Clip
+from cutmv.media.engine.clip import Clip, Span
 from cutmv.media.engine.codecs import Uncopyable
+from cutmv.media.engine.codecs.base import rate_of
 from cutmv.media.engine.pictures import Picture, with_dts
 from cutmv.media.engine.protocol import Made, Output, Report, Request
 from cutmv.media.engine.smartcut import Smart
-from cutmv.media.engine.source import SourceError, Undecoded, opened, windows
+from cutmv.media.engine.source import SourceError, Undecoded, Window, opened, windows
 from cutmv.media.engine.writer import Seen, Writer
 
-#: Called with how much of the work is done, from 0 to 1, and the pictures made so far.
-Progressed = Callable[[float, int], None]
+#: Called with the pictures made so far, and how many there will be.
+Progressed = Callable[[int, int], None]
 
 
 def make(request: Request, progressed: Progressed) -> Report:
@@ -36,16 +37,31 @@ def make(request: Request, progressed: Progressed) -> Report:
             raise SourceError("The file's picture is none.")
         stream.codec_context.options = edges.TELL_QUANTIZERS
         stream.codec_context.thread_type = "AUTO"  # type: ignore[assignment]
-        start, end = (round(each / stream.time_base) for each in (request.start, request.end))
+        span = Span.of(request.start, request.end, stream.time_base)
         heard = None if request.audio is None else of_sound.streams[request.audio]
         failure: Undecoded | None = None
-        for window in windows(container, stream, start, end):
-            clip = Clip(container, stream, window, start, end)
+        for window in windows(container, stream, span.first, span.past):
+            _refuse_cut_short(stream, window, span.past)
+            clip = Clip(container, stream, window, span)
             try:
                 return _Outputs(request, clip, of_sound, heard, progressed).make()
             except Undecoded as error:
                 failure = error
         raise failure or SourceError("The file has no picture there that can be decoded.")
+
+
+def _refuse_cut_short(stream: VideoStream, window: Window, end: int) -> None:
+    """Raise SourceError where the file's header promises pictures there that the file lacks."""
+    finish, tick = window.timeline.end, stream.time_base
+    if finish is None or stream.duration is None or tick is None:
+        return
+    promised = (stream.start_time or 0) + stream.duration
+    missing = (min(promised, end) - finish) * tick
+    gaps = [b.pts - a.pts for a, b in pairwise(window.timeline.shown())]
+    longest = max(gaps, default=0) * tick
+    if missing > 2 * max(longest, 1 / rate_of(stream)):
+        at_s = float((finish - (stream.start_time or 0)) * tick + 1 / rate_of(stream))
+        raise SourceError(f"the file is cut short, and its picture ends at {at_s:.3f} s.")
 
 
 class _Outputs:
@@ -59,7 +75,7 @@ class _Outputs:
     ) -> None:
         self._request, self._clip, self._progressed = request, clip, progressed
         self._of_sound, self._heard = of_sound, heard
-        self._tick = clip.stream.time_base or Fraction(1)
+        self._tick = clip.span.tick
 
     def make(self) -> Report:
         made: dict[str, Made] = {}
@@ -87,8 +103,8 @@ class _Outputs:
             told = self._add_sound(writer)
             for count, packet in enumerate(smart.packets(), start=1):
                 writer.put(packet)
-                self._progressed(min(1.0, count / len(clip.pictures)), count)
-            writer.finish(clip.end - clip.start)
+                self._progressed(min(count, len(clip.pictures)), len(clip.pictures))
+            writer.finish(clip.span.length)
         size = (clip.stream.codec_context.width, clip.stream.codec_context.height)
         return self._made(output, copied + encoded, copied, size, told, None)
 
@@ -98,7 +114,7 @@ class _Outputs:
             feed.Target(
                 _picture_of(output) if output.muxer else Path(output.path),
                 output.filters,
-                output.arguments,
+                (*(self._own_times() if output.muxer else ()), *output.arguments),
             )
             for output in outputs
         ]
@@ -109,8 +125,14 @@ class _Outputs:
             self._frames(),
             self._tick,
             threads=self._request.threads,
-            fed=lambda count: self._progressed(count / whole, count),
+            fed=lambda count: self._progressed(count, whole),
         )
+
+    def _own_times(self) -> tuple[str, ...]:
+        """The options by which each picture keeps its own time."""
+        tick = self._tick
+        clock = f"{tick.numerator}:{tick.denominator}"
+        return ("-fps_mode", "passthrough", "-enc_time_base", clock)
 
     def _frames(self) -> Iterator[VideoFrame]:
         yield from self._clip.decoded(self._clip.pictures)
@@ -133,16 +155,14 @@ class _Outputs:
                     told = self._add_sound(writer)
                     for seen in self._timed(video, packets):
                         writer.put(seen)
-                    writer.finish(self._clip.end - self._clip.start)
+                    writer.finish(self._clip.span.length)
         finally:
             beside.unlink(missing_ok=True)
         if len(packets) != len(self._clip.pictures):
             raise SourceError("Pictures are missing in the result.")
         return self._made(output, len(packets), 0, size, told, reason)
 
-    def _timed(
-        self, video: VideoStream, packets: list["av.Packet[VideoStream]"]
-    ) -> Iterator[Seen]:
+    def _timed(self, video: VideoStream, packets: list[av.Packet[VideoStream]]) -> Iterator[Seen]:
         """Yield a program's packets with the clip's times: its own may be shifted."""
         ratio = (video.time_base or self._tick) / self._tick
         first = min(packet.pts or 0 for packet in packets)
@@ -157,7 +177,8 @@ class _Outputs:
         stream = self._heard
         if stream is None:
             return None
-        start_s, end_s = self._clip.start * self._tick, self._clip.end * self._tick
+        span = self._clip.span
+        start_s, end_s = span.start * span.tick, (span.start + span.length) * span.tick
         packets = sound.copied(self._of_sound, stream, start_s, end_s)
         if packets is not None:
             writer.add_sound(stream, iter(packets))
@@ -177,7 +198,7 @@ class _Outputs:
         told: str | None,
         reason: str | None,
     ) -> Made:
-        length_s = float((self._clip.end - self._clip.start) * self._tick)
+        length_s = float(self._clip.span.length * self._tick)
         return Made(output.path, pictures, copied, length_s, *size, told, reason)
 
 

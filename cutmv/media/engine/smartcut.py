@@ -24,14 +24,15 @@ class Smart:
 
     def __init__(self, clip: Clip) -> None:
         self._clip, self._codec = clip, clip.window.codec
-        self._segments: list[Segment] = decide(clip.window.timeline, clip.start, clip.end)
+        self._segments: list[Segment] = decide(clip.window.timeline, clip.span.first, clip.span.past)
         copied = [each for each in self._segments if isinstance(each, Copied)]
         if not copied:
             raise Uncopyable("no key picture of it lies in the clip")
         first, last = copied[0].pictures[0], copied[0].pictures[-1]
         #: Ticks by which pictures are decoded before they are shown, on both sides of a join; as
         #: long at the start of the track as at its end, or its length would not be that of the clip.
-        self._delay = max(each.pts - (each.dts or 0) for each in (first, last))
+        delay = max(each.pts - (each.dts or 0) for each in (first, last))
+        self._delay = delay * clip.span.parts
 
     def add_to(self, writer: Writer) -> tuple[int, int]:
         """Add the track; return how many pictures are copied and how many encoded."""
@@ -59,7 +60,7 @@ class Smart:
         for picture, packet in zip(pictures, clip.packets_from(segment.first), strict=False):
             if picture.pts in kept:
                 pts = clip.pts(picture.pts)
-                dts = max((picture.dts or 0) - clip.start, -self._delay)
+                dts = max(clip.time(picture.dts or 0), -self._delay)
                 dts = -self._delay if pts == 0 else dts
                 key = picture.entry.exact
                 yield Seen(self._codec.data(packet), pts, dts, clip.duration(pts), key)

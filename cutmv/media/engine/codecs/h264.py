@@ -140,9 +140,7 @@ class _Edge:
         """See `base.Edge`."""
         for packet in self._context.encode(frame):
             units = [
-                unit
-                for unit in nal.of_start_codes(bytes(packet))
-                if unit[0] & 0x1F in (SLICE, IDR)
+                unit for unit in nal.of_start_codes(bytes(packet)) if unit[0] & 0x1F in (SLICE, IDR)
             ]
             if packet.pts is not None:
                 data = nal.with_lengths(units, self._length_size)

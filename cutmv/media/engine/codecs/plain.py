@@ -33,9 +33,7 @@ class Plain:
     def __init__(self, stream: VideoStream) -> None:
         self._stream = stream
         #: Pictures may lead an MPEG-2 group that need the one before.
-        self._entry = (
-            Entry.OPEN if stream.codec_context.name == "mpeg2video" else Entry.CLEAN
-        )
+        self._entry = Entry.OPEN if stream.codec_context.name == "mpeg2video" else Entry.CLEAN
 
     def entry(self, packet: Packet) -> Entry:
         """See `base.Codec`."""
