@@ -79,10 +79,7 @@ VARIABLES = (
     Variable("CUTMV_MAX_UPLOAD_BYTES", "the largest upload, in bytes", "10 GB"),
     Variable("CUTMV_RETENTION_DAYS", "how many days uploads, outputs and jobs are kept", "29"),
     Variable("CUTMV_FFMPEG", "the `ffmpeg` to run", "that of `PATH`, else the one installed along"),
-    Variable(
-        "CUTMV_FFPROBE", "the `ffprobe` to run", "that of `PATH`, else the one installed along"
-    ),
-    Variable("PATH", "folders in which `ffmpeg` and `ffprobe` are looked for; FFmpeg gets it too"),
+    Variable("PATH", "folders in which `ffmpeg` is looked for; FFmpeg gets it too"),
     Variable("LD_LIBRARY_PATH", "passed on to FFmpeg"),
     Variable("TMPDIR", "passed on to FFmpeg"),
     Variable("XDG_STATE_HOME", "the folder of the data directory", "`~/.local/state`"),

@@ -1,12 +1,13 @@
 """FFmpeg and nothing else: what is in a video, and clips of it, exact to the frame.
 
-`times` parses what people write, and `plan` plans an output; both are pure. `probe` asks `ffprobe`
-what is in a file (`info`), `timeline` measures what headers do not say, `frames` finds the frames
-of a clip, and `render` makes an output. They run a program that `binaries` finds as a `child` in a
-`sandbox`, on a `source`, which for a URL is a `relay`. The package imports nothing of CUTMV.
+`times` parses what people write, and `plan` plans an output; both are pure. `probe` finds what is
+in a file (`info`), and `render` makes an output: both ask the `engine`, a process of its own that
+runs as a `child` in a `sandbox` (`engine_process`), on a `source`, which for a URL is a `relay`.
+The engine uses FFmpeg's libraries, and a program that `binaries` finds. Nothing here imports the
+rest of CUTMV.
 """
 
-from cutmv.media.binaries import ffmpeg_path, ffprobe_path, shortcomings, version_of
+from cutmv.media.binaries import ffmpeg_path, shortcomings, version_of
 from cutmv.media.errors import (
     Cancelled,
     MediaError,
@@ -53,7 +54,6 @@ __all__ = [
     "VideoStream",
     "container_of",
     "ffmpeg_path",
-    "ffprobe_path",
     "keyframes",
     "no_room",
     "output_extension",

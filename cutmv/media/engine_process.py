@@ -1,30 +1,58 @@
-"""Run the cut engine as a child in the sandbox: a request goes in, progress and a report come out."""
+"""Run the engine as a child in the sandbox: a request goes in, progress and an answer come out."""
 
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from cutmv.media.child import Limits, run
-from cutmv.media.engine.protocol import Report, Request
-from cutmv.media.errors import CUT_FAILED, MediaError, explain
+from cutmv.media.engine.protocol import Look, Report, Request
+from cutmv.media.errors import CUT_FAILED, PROBE_FAILED, MediaError, explain
 
-#: Bytes of memory (address space) that a cut may take: 8K pictures and their references fit.
-MEMORY_BYTES = 12 * 2**30
+#: Bytes of memory (address space) that a cut may take: 8K pictures and their references fit. And a
+#: look.
+CUT_MEMORY_BYTES, LOOK_MEMORY_BYTES = 12 * 2**30, 4 * 2**30
 #: Bytes of the largest output.
 OUTPUT_BYTES = 20 * 10**9
 
 _ENGINE = [sys.executable, "-I", "-m", "cutmv.media.engine"]
+
+Cancelling = Callable[[], bool] | None
+
+
+def look_at(wanted: Look, *, cancelled: Cancelling, timeout_s: float) -> dict[str, Any]:
+    """What the engine finds in a source. Raises as `probe` does."""
+    limits = Limits(LOOK_MEMORY_BYTES, 0, timeout_s)
+    asked = {"look": asdict(wanted)}
+    said = _ask(asked, wanted.source, PROBE_FAILED, limits, cancelled)
+    found: dict[str, Any] = said["found"]
+    return found
 
 
 def run_engine(
     request: Request,
     *,
     on_progress: Callable[[dict[str, Any]], None],
-    cancelled: Callable[[], bool] | None,
+    cancelled: Cancelling,
     timeout_s: float,
 ) -> Report:
     """Do what a request asks. Raises as `render` does."""
+    limits = Limits(CUT_MEMORY_BYTES, OUTPUT_BYTES, timeout_s)
+    asked = {"cut": request.to_json()}
+    said = _ask(asked, request.source, CUT_FAILED, limits, cancelled, on_progress=on_progress)
+    return Report.from_json(said["report"])
+
+
+def _ask(
+    asked: dict[str, Any],
+    source: str,
+    what: str,
+    limits: Limits,
+    cancelled: Cancelling,
+    *,
+    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
     said: dict[str, Any] = {}
 
     def take(line: str) -> None:
@@ -37,14 +65,13 @@ def run_engine(
             if "progress" in told:
                 on_progress(told["progress"])
 
-    limits = Limits(MEMORY_BYTES, OUTPUT_BYTES, timeout_s)
-    question = json.dumps(request.to_json()).encode()
+    question = json.dumps(asked).encode()
     ended = run(_ENGINE, limits=limits, on_line=take, cancelled=cancelled, stdin=question)
-    if "report" in said:
-        return Report.from_json(said["report"])
+    if "report" in said or "found" in said:
+        return said
     if "error" not in said:
-        raise explain(CUT_FAILED, ended.code, ended.stderr, request.source)
+        raise explain(what, ended.code, ended.stderr, source)
     error = said["error"]
     if error["kind"] in ("source", "uncopyable"):
-        raise MediaError(f"{CUT_FAILED}: {error['message']}")
-    raise explain(CUT_FAILED, 1, error["message"], request.source)
+        raise MediaError(f"{what}: {error['message']}")
+    raise explain(what, 1, error["message"], source)

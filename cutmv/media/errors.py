@@ -114,7 +114,7 @@ def _explain_signal(what: str, number: signal.Signals) -> MediaError | MediaUnav
         return RenderTimeout(f"{what}: FFmpeg used all the processor time that a cut may use.")
     return MediaError(
         f"{what}: FFmpeg crashed on it ({number.name}); convert it to MP4 with H.264,"
-        " or set CUTMV_FFMPEG and CUTMV_FFPROBE to a newer build."
+        " or set CUTMV_FFMPEG to a newer build."
     )
 
 

@@ -9,9 +9,11 @@ from typing import Any, Self
 class VideoStream:
     """The picture. `width` and `height` are as shown: pixels made square, rotation applied.
 
-    `rotation` is in degrees clockwise; `time_base` is the length in seconds of one tick of the
-    container's clock; `variable` says that frames are not evenly spaced, and `frame_rate` is then
-    their average. `start_s` and `duration_s` are on the file's own clock, in seconds.
+    `rotation` is in degrees clockwise, after the picture is mirrored from left to right if it is
+    `mirrored`; `interlaced` says which field is shown first, "tff" or "bff", if there are two.
+    `time_base` is the length in seconds of one tick of the container's clock; `variable` says that
+    frames are not evenly spaced, and `frame_rate` is then their average. `start_s` and `duration_s`
+    are on the file's own clock, in seconds.
     """
 
     index: int
@@ -31,6 +33,8 @@ class VideoStream:
     color_primaries: str | None
     color_transfer: str | None
     color_space: str | None
+    mirrored: bool = False
+    interlaced: str | None = None
 
     @property
     def hdr(self) -> bool:

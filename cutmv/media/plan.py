@@ -143,9 +143,11 @@ def _told(video: VideoStream) -> str:
 
 
 def _upright(video: VideoStream) -> list[str]:
-    """The filters that turn a decoded picture as it is shown."""
+    """The filters that make a decoded picture whole, and turn it as it is shown."""
+    whole = [f"setfield={video.interlaced}", "bwdif=mode=send_frame"] if video.interlaced else []
+    mirrored = ["hflip"] if video.mirrored else []
     turns = {90: ["transpose=clock"], 180: ["hflip", "vflip"], 270: ["transpose=cclock"]}
-    return turns.get(video.rotation, [])
+    return [*whole, *mirrored, *turns.get(video.rotation, [])]
 
 
 def _filters(video: VideoStream, spec: OutputSpec, width: int, height: int) -> list[str]:

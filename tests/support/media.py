@@ -6,16 +6,16 @@ The sound is a chirp, which is nowhere like itself, so that two recordings can b
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
-from cutmv.media import ffmpeg_path, ffprobe_path
+from cutmv.media import ffmpeg_path
 from cutmv.media.child import FIXED_ENVIRONMENT
 
 Frames = NDArray[np.uint8]
@@ -96,31 +96,37 @@ def frame_number(image: NDArray[np.uint8], source: tuple[int, int], fit: str = "
 
 def frame_times(path: Path) -> list[Fraction]:
     """When each frame is shown, in seconds, in order; AVI has only the times of decoding."""
-    shown = "packet=pts,dts:stream=time_base"
-    entries = _probe(path, "-select_streams", "v:0", "-show_entries", shown)
-    tick = Fraction(entries["streams"][0]["time_base"])
-    return sorted(int(p.get("pts", p.get("dts", 0))) * tick for p in entries["packets"])
+    with av.open(str(path)) as file:
+        video = file.streams.video[0]
+        assert video.time_base is not None
+        packets = [packet for packet in file.demux(video) if packet.size and not packet.is_discard]
+        avi = file.format.name == "avi"
+        times = [packet.dts if avi or packet.pts is None else packet.pts for packet in packets]
+        return sorted((at or 0) * video.time_base for at in times)
 
 
 def start_s(path: Path) -> float:
     """The file's earliest timestamp, in seconds: FFmpeg's zero when it decodes."""
-    argv = [ffprobe_path(), "-v", "error", "-show_entries", "format=start_time", "-of", "csv=p=0"]
-    return float(_run([*argv, str(path)]))
+    with av.open(str(path)) as file:
+        return file.start_time / 1_000_000
 
 
 def duration_s(path: Path, stream: str) -> float:
     """The length of a stream ("v:0", "a:0") in seconds."""
-    entries = _probe(path, "-select_streams", stream, "-show_entries", "stream=duration")
-    return float(entries["streams"][0]["duration"])
+    kind, number = stream.split(":")
+    with av.open(str(path)) as file:
+        streams = file.streams.video if kind == "v" else file.streams.audio
+        found = streams[int(number)]
+        assert found.duration is not None
+        assert found.time_base is not None
+        return float(found.duration * found.time_base)
 
 
 def shown_size(path: Path) -> tuple[int, int]:
     """Width and height as a player shows them."""
-    shown = "stream=width,height:stream_side_data=rotation"
-    stream = _probe(path, "-select_streams", "v:0", "-show_entries", shown)["streams"][0]
-    turned = any(int(d.get("rotation", 0)) % 180 for d in stream.get("side_data_list", ()))
-    size = (int(stream["width"]), int(stream["height"]))
-    return (size[1], size[0]) if turned else size
+    with av.open(str(path)) as file:
+        frame = next(file.decode(video=0))
+        return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
 
 
 def audio_offset_s(output: Path, source: Path, start_s: float) -> float:
@@ -145,11 +151,6 @@ def _sound(path: Path) -> NDArray[np.float32]:
 
 def _cell(size: tuple[int, int]) -> int:
     return int(0.12 * min(size))
-
-
-def _probe(path: Path, *options: str) -> dict[str, list[dict[str, str]]]:
-    argv = [ffprobe_path(), "-v", "error", "-print_format", "json", *options, str(path)]
-    return dict(json.loads(_run(argv)))
 
 
 def _run(argv: list[str]) -> bytes:

@@ -1,7 +1,7 @@
 """The engine as a process: a request on standard input, progress and a report on standard output.
 
 Run as `python -I -m cutmv.media.engine`. Each line that it prints is a JSON object with one key:
-"progress", "report" or "error".
+"progress", "found", "report" or "error".
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import av
 from cutmv.media.engine import films
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.feed import ProgramFailed
-from cutmv.media.engine.protocol import Request
-from cutmv.media.engine.source import SourceError
+from cutmv.media.engine.look import look
+from cutmv.media.engine.protocol import Look, Request
+from cutmv.media.engine.source import SourceError, Unopened
 
 #: Seconds between two lines of progress.
 EVERY_S = 0.2
 
 
 def main() -> None:
-    """Do what the request asks; exit with 0 whenever the last line is a report or an error."""
+    """Do what the request asks; exit with 0 whenever the last line is an answer or an error."""
     av.logging.set_level(av.logging.ERROR)
-    request = Request.from_json(json.load(sys.stdin))
+    asked = json.load(sys.stdin)
     started, told = time.monotonic(), 0.0
 
     def progressed(pictures: int, of: int) -> None:
@@ -37,12 +38,15 @@ def main() -> None:
             _tell("progress", {"pictures": pictures, "of": of, "seconds": seconds})
 
     try:
-        _tell("report", films.make(request, progressed).to_json())
+        if "look" in asked:
+            _tell("found", look(Look(**asked["look"])))
+        else:
+            _tell("report", films.make(Request.from_json(asked["cut"]), progressed).to_json())
     except SourceError as error:
         _tell("error", {"kind": "source", "message": str(error)})
     except Uncopyable as error:
         _tell("error", {"kind": "uncopyable", "message": str(error)})
-    except ProgramFailed as error:
+    except (ProgramFailed, Unopened) as error:
         _tell("error", {"kind": "program", "message": str(error)})
     except av.FFmpegError as error:
         _tell("error", {"kind": "libraries", "message": f"{error.strerror}", "code": error.errno})

@@ -16,7 +16,6 @@ from cutmv.media.engine.codecs.base import Packet
 from cutmv.media.engine.pictures import Entry, Picture
 from cutmv.media.engine.source import SourceError, Times, Undecoded, Window, packets_from
 
-
 #: The tick (s) of a clip's own clock.
 FINEST = Fraction(1, 10_000)
 #: The coarsest clock (s) on which a clip's times are rounded to ticks. A coarser one counts
@@ -61,7 +60,8 @@ class Clip:
         self._container = container
         self.stream, self.window, self.span = stream, window, span
         self.pictures = window.timeline.between(span.first, span.past)
-        shown = [max(0, self.time(picture.pts)) for picture in self.pictures]
+        # The first is there from the first instant, whether it began earlier or later.
+        shown = [0, *(self.time(picture.pts) for picture in self.pictures[1:])]
         self._pts = dict(zip((picture.pts for picture in self.pictures), shown, strict=True))
         ends = [*shown[1:], span.length]
         self._durations = {pts: after - pts for pts, after in zip(shown, ends, strict=True)}

@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Packet
-from cutmv.media.engine.source import decode
+from cutmv.media.engine.source import decode, side_data
 
 #: The option by which a decoder tells the quantizers of its pictures.
 TELL_QUANTIZERS = {"export_side_data": "venc_params"}
@@ -75,10 +75,9 @@ def quality(stream: VideoStream, packets: Iterable[Packet]) -> float | None:
 
 def _quantizer(frame: VideoFrame) -> float | None:
     """Return the mean quantizer of a picture, by `AVVideoEncParams` of libavutil."""
-    side = frame.side_data.get(Type.VIDEO_ENC_PARAMS)
-    if side is None:
+    data = side_data(frame, Type.VIDEO_ENC_PARAMS)
+    if data is None:
         return None
-    data = bytes(side)
     blocks, offset, size, _, base = struct.unpack_from("I4xQQii", data)
     deltas = [struct.unpack_from("i", data, offset + at * size + 16)[0] for at in range(blocks)]
     return float(base + (fmean(deltas) if deltas else 0.0))

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -59,7 +59,7 @@ def run(
     shape = _Shape.of(first)
     argv = [program, "-hide_banner", "-nostdin", "-v", "error", "-y"]
     argv += ["-protocol_whitelist", "pipe,file", "-f", "nut", "-i", "pipe:0"]
-    argv += _graph(shape, targets)
+    argv += _graph(targets)
     for number, target in enumerate(targets):
         argv += ["-map", f"[v{number}]", "-map_metadata", "-1", *target.arguments]
         argv += ["-threads", str(threads)] if threads else []
@@ -73,8 +73,6 @@ def run(
                 track.width, track.height = shape.width, shape.height
                 track.pix_fmt = shape.pixels
                 track.time_base = track.codec_context.time_base = tick
-                if first.sample_aspect_ratio if hasattr(first, "sample_aspect_ratio") else None:
-                    track.sample_aspect_ratio = first.sample_aspect_ratio
                 for frame in _all(first, frames):
                     carried = shape.fitted(frame)
                     carried.pts, carried.time_base = frame.pts, tick
@@ -118,8 +116,7 @@ class _Shape:
         return frame.reformat(self.width, self.height, self.pixels)
 
 
-def _graph(shape: _Shape, targets: Sequence[Target]) -> list[str]:
-    del shape
+def _graph(targets: Sequence[Target]) -> list[str]:
     split = "".join(f"[s{number}]" for number in range(len(targets)))
     parts = [f"[0:v]split={len(targets)}{split}"]
     parts += [f"[s{n}]{target.filters}[v{n}]" for n, target in enumerate(targets)]
@@ -139,7 +136,11 @@ class _Pipe:
 @contextmanager
 def _started(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(
-        _ended_with_us(argv), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0
+        _ended_with_us(argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        bufsize=0,
     ) as child:
         yield child
         stderr = child.stderr.read() if child.stderr else b""
@@ -158,7 +159,5 @@ def _ended_with_us(argv: list[str]) -> list[str]:
 
 
 def _close(file: IO[bytes]) -> None:
-    try:
+    with suppress(OSError):
         file.close()
-    except OSError:
-        pass

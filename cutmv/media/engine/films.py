@@ -19,7 +19,7 @@ from cutmv.media.engine.codecs.base import rate_of
 from cutmv.media.engine.pictures import Picture, with_dts
 from cutmv.media.engine.protocol import Made, Output, Report, Request
 from cutmv.media.engine.smartcut import Smart
-from cutmv.media.engine.source import SourceError, Undecoded, Window, opened, windows
+from cutmv.media.engine.source import SourceError, Undecoded, Window, opened, tick_of, windows
 from cutmv.media.engine.writer import Seen, Writer
 
 #: Called with the pictures made so far, and how many there will be.
@@ -33,12 +33,14 @@ def make(request: Request, progressed: Progressed) -> Report:
         opened(request.source, request.demuxer) as of_sound,
     ):
         stream = container.streams[request.video]
-        if not isinstance(stream, VideoStream) or stream.time_base is None:
+        if not isinstance(stream, VideoStream):
             raise SourceError("The file's picture is none.")
         stream.codec_context.options = edges.TELL_QUANTIZERS
-        stream.codec_context.thread_type = "AUTO"  # type: ignore[assignment]
-        span = Span.of(request.start, request.end, stream.time_base)
+        stream.codec_context.thread_type = "AUTO"
+        span = Span.of(request.start, request.end, tick_of(stream))
         heard = None if request.audio is None else of_sound.streams[request.audio]
+        if not isinstance(heard, AudioStream | None):
+            raise SourceError("The file's sound is none.")
         failure: Undecoded | None = None
         for window in windows(container, stream, span.first, span.past):
             _refuse_cut_short(stream, window, span.past)
@@ -52,8 +54,8 @@ def make(request: Request, progressed: Progressed) -> Report:
 
 def _refuse_cut_short(stream: VideoStream, window: Window, end: int) -> None:
     """Raise SourceError where the file's header promises pictures there that the file lacks."""
-    finish, tick = window.timeline.end, stream.time_base
-    if finish is None or stream.duration is None or tick is None:
+    finish, tick = window.timeline.end, tick_of(stream)
+    if finish is None or stream.duration is None:
         return
     promised = (stream.start_time or 0) + stream.duration
     missing = (min(promised, end) - finish) * tick
@@ -106,7 +108,7 @@ class _Outputs:
                 self._progressed(min(count, len(clip.pictures)), len(clip.pictures))
             writer.finish(clip.span.length)
         size = (clip.stream.codec_context.width, clip.stream.codec_context.height)
-        return self._made(output, copied + encoded, copied, size, told, None)
+        return self._made(output, copied + encoded, size, copied=copied, sound=told)
 
     def _run(self, outputs: list[Output]) -> None:
         """Run the program for these outputs. A film's picture goes to a file beside it."""
@@ -143,7 +145,7 @@ class _Outputs:
                 video = file.streams.video[0]
                 count = sum(1 for packet in file.demux(video) if packet.size)
                 size = (video.codec_context.width, video.codec_context.height)
-            return self._made(output, count, 0, size, None, reason)
+            return self._made(output, count, size, reason=reason)
         beside = _picture_of(output)
         try:
             with av.open(str(beside), format="nut") as file:
@@ -160,11 +162,11 @@ class _Outputs:
             beside.unlink(missing_ok=True)
         if len(packets) != len(self._clip.pictures):
             raise SourceError("Pictures are missing in the result.")
-        return self._made(output, len(packets), 0, size, told, reason)
+        return self._made(output, len(packets), size, sound=told, reason=reason)
 
     def _timed(self, video: VideoStream, packets: list[av.Packet[VideoStream]]) -> Iterator[Seen]:
         """Yield a program's packets with the clip's times: its own may be shifted."""
-        ratio = (video.time_base or self._tick) / self._tick
+        ratio = tick_of(video) / self._tick
         first = min(packet.pts or 0 for packet in packets)
         times = [round(((packet.pts or 0) - first) * ratio) for packet in packets]
         placed = with_dts([Picture(pts, None) for pts in times])
@@ -193,13 +195,14 @@ class _Outputs:
         self,
         output: Output,
         pictures: int,
-        copied: int,
         size: tuple[int, int],
-        told: str | None,
-        reason: str | None,
+        *,
+        copied: int = 0,
+        sound: str | None = None,
+        reason: str | None = None,
     ) -> Made:
         length_s = float(self._clip.span.length * self._tick)
-        return Made(output.path, pictures, copied, length_s, *size, told, reason)
+        return Made(output.path, pictures, copied, length_s, *size, sound, reason)
 
 
 def _picture_of(output: Output) -> Path:

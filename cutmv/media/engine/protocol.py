@@ -11,6 +11,15 @@ Copying = Literal["auto", "never", "always"]
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """A look at what is in `source`; with `keyframes`, at when each keyframe is shown."""
+
+    source: str
+    demuxer: str
+    keyframes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """One output of a clip, at `path`.
 

@@ -24,13 +24,15 @@ class Smart:
 
     def __init__(self, clip: Clip) -> None:
         self._clip, self._codec = clip, clip.window.codec
-        self._segments: list[Segment] = decide(clip.window.timeline, clip.span.first, clip.span.past)
+        self._segments: list[Segment] = decide(
+            clip.window.timeline, clip.span.first, clip.span.past
+        )
         copied = [each for each in self._segments if isinstance(each, Copied)]
         if not copied:
             raise Uncopyable("no key picture of it lies in the clip")
         first, last = copied[0].pictures[0], copied[0].pictures[-1]
         #: Ticks by which pictures are decoded before they are shown, on both sides of a join; as
-        #: long at the start of the track as at its end, or its length would not be that of the clip.
+        #: many at the track's start as at its end, or it would not be as long as the clip.
         delay = max(each.pts - (each.dts or 0) for each in (first, last))
         self._delay = delay * clip.span.parts
 

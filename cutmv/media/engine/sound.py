@@ -21,7 +21,7 @@ from av.codec.context import Flags
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from cutmv.media.engine.source import rewind
+from cutmv.media.engine.source import rewind, tick_of
 
 Samples = NDArray[np.float32]
 
@@ -60,9 +60,9 @@ def copied(
     rate = stream.rate
     if stream.codec_context.name != "aac" or not rate or stream.codec_context.profile != "LC":
         return None
-    tick = stream.time_base
-    assert tick is not None
+    tick = tick_of(stream)
     found: list[tuple[Fraction, bytes]] = []
+    headers: set[bytes] = set()
     begin = start_s - PREROLL_S - Fraction(PREROLL * AAC_SAMPLES, rate)
     _seek(container, stream, begin)
     for packet in container.demux(stream):
@@ -74,8 +74,22 @@ def copied(
         if at >= end_s:
             break
         if at >= begin and packet.size:
-            found.append((at, bytes(packet)))
+            data = bytes(packet)
+            found.append((at, data))
+            headers.add(_adts(data))
+    if len(headers) > 1:
+        return None
     return _placed(found, rate, start_s, end_s)
+
+
+def _adts(data: bytes) -> bytes:
+    """Return what a packet's ADTS header says of the sound; nothing where it has none.
+
+    ISO 13818-7, 6.2.1: a sync word, then profile, sampling frequency and channels.
+    """
+    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xF0 != 0xF0:
+        return b""
+    return bytes((data[2] & 0xFD, data[3] & 0xC0))
 
 
 def _placed(
@@ -116,7 +130,8 @@ def decoded(
     layout, rate = layout_and_rate(stream)
     channels = av.AudioLayout(layout).nb_channels
     end, given = round((end_s - start_s) * rate), 0
-    for place, samples in _resampled(container, stream, start_s, end_s, layout, rate):
+    frames = _frames(container, stream, start_s, end_s)
+    for place, samples in _resampled(frames, tick_of(stream), start_s, layout, rate):
         if place > given:
             yield from _silence(min(place, end) - given, channels, layout, rate)
             given = min(place, end)
@@ -130,21 +145,16 @@ def decoded(
 
 
 def _resampled(
-    container: InputContainer,
-    stream: AudioStream,
-    start_s: Fraction,
-    end_s: Fraction,
-    layout: str,
-    rate: int,
+    frames: Iterator[AudioFrame], tick: Fraction, start_s: Fraction, layout: str, rate: int
 ) -> Iterator[tuple[int, Samples]]:
     """Yield where in the clip each piece of the sound begins, in samples, and the piece."""
     resampler, form = None, None
     expected: int | None = None
-    for frame in _frames(container, stream, start_s, end_s):
+    for frame in frames:
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if resampler is None or shape != form:
             resampler, form = AudioResampler(format="fltp", layout=layout, rate=rate), shape
-        at = None if frame.pts is None else frame.pts * frame.time_base
+        at = None if frame.pts is None else frame.pts * (frame.time_base or tick)
         for each in resampler.resample(frame):
             if each.pts is not None and each.time_base is not None:
                 at = each.pts * each.time_base
@@ -154,14 +164,13 @@ def _resampled(
             if expected is not None and abs(place - expected) <= JITTER_S * rate:
                 place = expected
             expected, at = place + each.samples, None
-            yield place, each.to_ndarray()
+            yield place, each.to_ndarray().astype(np.float32, copy=False)
 
 
 def _frames(
     container: InputContainer, stream: AudioStream, start_s: Fraction, end_s: Fraction
 ) -> Iterator[AudioFrame]:
-    context, tick = stream.codec_context, stream.time_base
-    assert tick is not None
+    context, tick = stream.codec_context, tick_of(stream)
     _seek(container, stream, start_s - PREROLL_S)
     if context.is_open:
         context.flush_buffers()
@@ -207,8 +216,7 @@ def _stamp(frame: AudioFrame, at: int) -> int:
 
 def _heard(packets: list[av.Packet[AudioStream]], end: int) -> Iterator[Heard]:
     for packet in packets:
-        assert packet.pts is not None
-        if packet.pts < end:
+        if packet.pts is not None and packet.pts < end:
             yield Heard(bytes(packet), packet.pts, min(AAC_SAMPLES, end - packet.pts))
 
 
@@ -226,5 +234,4 @@ def _frame(samples: Samples, layout: str, rate: int) -> AudioFrame:
 
 
 def _seek(container: InputContainer, stream: AudioStream, at: Fraction) -> None:
-    assert stream.time_base is not None
-    rewind(container, stream, int(max(at, Fraction(-1)) / stream.time_base))
+    rewind(container, stream, int(max(at, Fraction(-1)) / tick_of(stream)))

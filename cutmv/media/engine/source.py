@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -16,6 +19,8 @@ from cutmv.media.engine.codecs import Codec, Opaque, Uncopyable, codec_of
 from cutmv.media.engine.codecs.base import Packet
 from cutmv.media.engine.pictures import Entry, Picture, Timeline, with_dts
 
+#: Seconds without a byte after which a relay is given up; it retries for as long.
+SILENCE_S = 240
 #: Seconds before a clip at which reading begins, one for each attempt: a demuxer may find the
 #: entry before a time only roughly. The last attempt reads from the start.
 PREROLLS_S = (0, 2, 6, 20, None)
@@ -27,25 +32,36 @@ class SourceError(Exception):
     """One line about what is wrong with a source."""
 
 
+class Unopened(Exception):
+    """The libraries can't open a file; the message is what they said."""
+
+
 class Undecoded(SourceError):
     """Pictures were not there after decoding; from an earlier entry they may be."""
 
 
 @contextmanager
 def opened(name: str, demuxer: str) -> Iterator[InputContainer]:
-    """Open `name`, a path or the address of a relay, in one container format and no other."""
+    """Open `name`, a path or the address of a relay, in one container format and no other.
+
+    Raises Unopened.
+    """
     remote = name.startswith("http://")
     options = {
         "protocol_whitelist": "http,tcp" if remote else "file",
         "format_whitelist": demuxer,
     }
+    if remote:
+        options["rw_timeout"] = str(SILENCE_S * 1_000_000)
     address = name if remote else f"file:{name}"
-    try:
-        container = av.open(
-            address, "r", format=demuxer, options=options, metadata_errors="replace"
-        )
-    except av.FFmpegError as error:
-        raise SourceError(f"The file can't be opened: {error.strerror}.") from error
+    with av.logging.Capture() as logged:
+        try:
+            container = av.open(
+                address, "r", format=demuxer, options=options, metadata_errors="replace"
+            )
+        except av.FFmpegError as error:
+            lines = [message.strip() for _, _, message in logged]
+            raise Unopened("\n".join([*lines, error.strerror])) from error
     with container:
         yield container
 
@@ -75,9 +91,7 @@ def windows(
     Each begins earlier than the one before: from where a demuxer finds an entry not every picture
     may be decoded. Raises SourceError when the file has no such picture.
     """
-    tick = stream.time_base
-    if tick is None:
-        raise SourceError("The picture has no clock.")
+    tick = tick_of(stream)
     places: set[int | None] = set()
     for preroll in PREROLLS_S:
         seek_to = None if preroll is None else start - round(preroll / tick)
@@ -170,6 +184,15 @@ def decode(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
         return []
 
 
+def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
+    """Return what is attached to a picture; none where nothing is."""
+    attached: Any = frame.side_data
+    try:
+        return bytes(attached[kind])
+    except KeyError:
+        return None
+
+
 def _trimmed(timeline: Timeline, start: int, end: int) -> Timeline | None:
     """Return the timeline from the last entry on that serves; none where there is no such entry."""
     wanted = timeline.between(start, end)
@@ -181,6 +204,13 @@ def _trimmed(timeline: Timeline, start: int, end: int) -> Timeline | None:
         if picture.entry is not Entry.NONE and picture.pts <= wanted[0].pts
     ]
     return Timeline(timeline.pictures[serving[-1] :]) if serving else None
+
+
+def tick_of(stream: VideoStream | AudioStream) -> Fraction:
+    """Return the length (s) of a tick of a stream's clock. Raises SourceError."""
+    if stream.time_base is None:
+        raise SourceError("A stream of the file has no clock.")
+    return stream.time_base
 
 
 def rewind(

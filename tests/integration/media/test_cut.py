@@ -342,8 +342,8 @@ def test_a_probe_tells_what_is_in_a_video(tmp_path: Path) -> None:
         size=SIZE,
         rate="30000/1001",
         rotation=90,
-        codec=(*X264, "-sc_threshold", "0", "-colorspace", "bt709", "-color_primaries", "bt709",
-               "-color_trc", "bt709"),
+        codec=(*X264, "-sc_threshold", "0", "-x264-params",
+               "colorprim=bt709:transfer=bt709:colormatrix=bt709"),
     )  # fmt: skip
     found = probe(source)
     assert found.duration_s == pytest.approx(4, abs=0.05)

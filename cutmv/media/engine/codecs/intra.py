@@ -30,6 +30,7 @@ class Intra:
 
     def edge(self, *, few: bool) -> Edge:
         """See `base.Codec`."""
+        del few
         raise Uncopyable("its pictures need no edges")
 
     def header(self, *, edges: bool, crf: float | None) -> None:

@@ -24,8 +24,10 @@ class Opaque:
 
     def edge(self, *, few: bool) -> Edge:
         """See `base.Codec`."""
+        del few
         raise Uncopyable(self._reason)
 
     def header(self, *, edges: bool, crf: float | None) -> bytes | None:
         """See `base.Codec`."""
+        del edges, crf
         raise Uncopyable(self._reason)

@@ -54,7 +54,7 @@ class Plain:
 
 
 class _Edge:
-    """Encodes pictures one each tick, since some codecs know no other times, and maps these back."""
+    """Encodes a picture each tick, since some codecs know no other times, and maps these back."""
 
     def __init__(self, stream: VideoStream) -> None:
         name, options = PLAIN[stream.codec_context.name]

@@ -59,27 +59,9 @@ def read_sps(unit: bytes) -> Sps:
         raise Malformed("no sequence parameter set")
     profile, constraints, level = r.u(8), r.u(8), r.u(8)
     sps_id = r.ue(MAX_SPS_ID)
-    chroma, luma_bits, chroma_bits = 1, 8, 8
-    if profile in HIGH_PROFILES:
-        chroma = r.ue(3)
-        if chroma == 3:
-            r.skip(1)
-        luma_bits, chroma_bits = 8 + r.ue(6), 8 + r.ue(6)
-        r.skip(1)
-        if r.flag():
-            for number in range(8 if chroma != 3 else 12):
-                if r.flag():
-                    _skip_scaling_list(r, 16 if number < 6 else 64)
+    chroma, luma_bits, chroma_bits = _formats(r) if profile in HIGH_PROFILES else (1, 8, 8)
     r.ue(12)
-    order = r.ue(2)
-    if order == 0:
-        r.ue(12)
-    elif order == 1:
-        r.skip(1)
-        r.se()
-        r.se()
-        for _ in range(r.ue(255)):
-            r.se()
+    _skip_order(r)
     references = r.ue(16)
     r.skip(1)
     r.ue(65_535)
@@ -115,6 +97,33 @@ def read_sps(unit: bytes) -> Sps:
         vui_at,
         restriction_at,
     )
+
+
+def _formats(r: BitReader) -> tuple[int, int, int]:
+    """Read the format of the chroma, and the depths of luma and chroma (7.3.2.1.1)."""
+    chroma = r.ue(3)
+    if chroma == 3:
+        r.skip(1)
+    depths = 8 + r.ue(6), 8 + r.ue(6)
+    r.skip(1)
+    if r.flag():
+        for number in range(8 if chroma != 3 else 12):
+            if r.flag():
+                _skip_scaling_list(r, 16 if number < 6 else 64)
+    return (chroma, *depths)
+
+
+def _skip_order(r: BitReader) -> None:
+    """Read how pictures' order of showing is coded."""
+    order = r.ue(2)
+    if order == 0:
+        r.ue(12)
+    elif order == 1:
+        r.skip(1)
+        r.se()
+        r.se()
+        for _ in range(r.ue(255)):
+            r.se()
 
 
 def _skip_scaling_list(r: BitReader, size: int) -> None:

@@ -1,0 +1,170 @@
+"""Looks at a source: what its headers say, and what its first picture and its packets show."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from math import atan2, degrees
+from typing import Any
+
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.sidedata.sidedata import Type
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from cutmv.media.engine.protocol import Look
+from cutmv.media.engine.source import Times, decode, opened, side_data, tick_of
+
+#: Packets of the picture in which the first that can be decoded is searched: a minute of any video.
+SEARCHED = 3600
+#: FFmpeg's numbers of colours (libavutil/pixfmt.h, after ITU-T H.273), and its filters' names.
+PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film",
+             9: "bt2020", 10: "smpte428", 11: "smpte431", 12: "smpte432"}  # fmt: skip
+TRANSFERS = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear",
+             9: "log100", 10: "log316", 11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1",
+             14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 17: "smpte428",
+             18: "arib-std-b67"}  # fmt: skip
+MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m",
+            8: "ycgco", 9: "bt2020nc", 10: "bt2020c", 14: "ictcp"}  # fmt: skip
+RANGES = {1: "tv", 2: "pc"}
+
+Found = dict[str, Any]
+
+
+def look(wanted: Look) -> Found:
+    """Return what is in a source, as JSON has it. Raises SourceError."""
+    with opened(wanted.source, wanted.demuxer) as container:
+        found = _of_container(container)
+        video = next(
+            (s for s in container.streams.video if not s.disposition & Disposition.attached_pic),
+            None,
+        )
+        if video is None:
+            return found
+        found["video"] = _of_header(video)
+        first = _first(container, video)
+        if first is not None:
+            found["video"] |= _of_picture(video, *first)
+        unknown = not container.duration or not video.average_rate
+        if unknown or wanted.keyframes:
+            found["video"] |= _of_packets(container, video, wanted.keyframes)
+        return found
+
+
+def _of_container(container: InputContainer) -> Found:
+    audio = next(iter(container.streams.audio), None)
+    return {
+        "size": container.size,
+        "start": _seconds(container.start_time),
+        "duration": _seconds(container.duration),
+        "video": None,
+        "audio": _of_sound(audio) if audio is not None else None,
+    }
+
+
+def _of_sound(stream: AudioStream) -> Found:
+    context = stream.codec_context
+    return {
+        "index": stream.index,
+        "codec": context.name,
+        "channels": context.layout.nb_channels,
+        "sample_rate": stream.rate or 0,
+    }
+
+
+def _of_header(stream: VideoStream) -> Found:
+    context, tick = stream.codec_context, tick_of(stream)
+    return {
+        "index": stream.index,
+        "codec": context.codec.canonical_name,
+        "width": context.width,
+        "height": context.height,
+        "pixel": _text(stream.sample_aspect_ratio),
+        "average_rate": _text(stream.average_rate),
+        "base_rate": _text(stream.base_rate),
+        "time_base": _text(tick),
+        "start": _times(stream.start_time, tick),
+        "duration": _times(stream.duration, tick),
+        "pix_fmt": context.pix_fmt,
+        "rotation": 0,
+        "mirrored": False,
+        "interlaced": None,
+        "color_range": RANGES.get(context.color_range),
+        "color_primaries": PRIMARIES.get(context.color_primaries),
+        "color_transfer": TRANSFERS.get(context.color_trc),
+        "color_space": MATRICES.get(context.colorspace),
+    }
+
+
+def _first(container: InputContainer, stream: VideoStream) -> tuple[VideoFrame, int] | None:
+    """Return the first picture that can be decoded, and when it is shown, in ticks."""
+    times, from_decoder = Times(), container.format.name == "avi"
+    for count, packet in enumerate(container.demux(stream)):
+        for frame in decode(stream, packet if packet.size else None):
+            at = times.of(frame) if from_decoder else frame.pts
+            if at is not None:
+                return frame, at
+        if count >= SEARCHED:
+            return None
+    return None
+
+
+def _of_picture(stream: VideoStream, frame: VideoFrame, at: int) -> Found:
+    rotation, mirrored = _turned(frame)
+    told: Found = {"first": _times(at, tick_of(stream)), "pix_fmt": frame.format.name}
+    told |= {"rotation": rotation, "mirrored": mirrored}
+    if frame.interlaced_frame:
+        # FFmpeg's field orders 2 and 4 are those in which the upper field is shown first.
+        told["interlaced"] = "tff" if stream.codec_context.field_order in (2, 4) else "bff"
+    return told
+
+
+def _turned(frame: VideoFrame) -> tuple[int, bool]:
+    """Return by how many degrees clockwise a picture is to be turned, and whether mirrored after.
+
+    ISO 14496-12, 8.3.2: a matrix of which the first two columns turn and scale.
+    """
+    data = side_data(frame, Type.DISPLAYMATRIX)
+    if data is None:
+        return 0, False
+    a, b, _, c, d = struct.unpack_from("5i", data)
+    mirrored = a * d - b * c < 0
+    # A mirrored picture is mirrored first, from left to right.
+    angle = degrees(atan2(b, -a if mirrored else a)) if mirrored else degrees(atan2(b, a))
+    return round(angle / 90) * 90 % 360, mirrored
+
+
+def _of_packets(container: InputContainer, stream: VideoStream, keyframes: bool) -> Found:
+    """Return what all packets of the picture show. Decodes nothing, and reads the whole file."""
+    container.seek(0)
+    tick, count = tick_of(stream), 0
+    first: int | None = None
+    last = 0
+    keys: list[int] = []
+    for packet in container.demux(stream):
+        at = packet.dts if packet.pts is None else packet.pts
+        if not packet.size or at is None or packet.is_discard:
+            continue
+        count += 1
+        first, last = at if first is None else min(first, at), max(last, at)
+        if keyframes and packet.is_keyframe:
+            keys.append(at)
+    if first is None:
+        return {}
+    measured = {"packets": count, "first_packet": _times(first, tick)}
+    measured |= {"last_packet": _times(last, tick)}
+    return measured | {"keyframes": [_times(at, tick) for at in sorted(keys)]}
+
+
+def _times(ticks: int | None, tick: Fraction) -> str | None:
+    return None if ticks is None else str(ticks * tick)
+
+
+def _seconds(microseconds: int | None) -> str | None:
+    return None if microseconds is None else str(Fraction(microseconds, 1_000_000))
+
+
+def _text(value: Fraction | None) -> str | None:
+    return str(Fraction(value)) if value else None
