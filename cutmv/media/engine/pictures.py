@@ -61,9 +61,10 @@ class Timeline:
         """Return the pictures that are seen from `start` to before `end`, in order.
 
         The first is the one that is shown at `start`, even if it began earlier; where none has
-        begun by then, the first that follows.
+        begun by then, the first that follows, even if that is after the end.
         """
-        inside = [picture for picture in self.shown() if picture.pts < end]
+        shown = self.shown()
+        inside = [picture for picture in shown if picture.pts < end] or shown[:1]
         begun = sum(picture.pts <= start for picture in inside)
         return inside[max(0, begun - 1) :]
 

@@ -61,7 +61,7 @@ def opened(name: str, demuxer: str) -> Iterator[InputContainer]:
             )
         except av.FFmpegError as error:
             lines = [message.strip() for _, _, message in logged]
-            raise Unopened("\n".join([*lines, error.strerror])) from error
+            raise Unopened("\n".join([*lines, error.strerror or "no reason"])) from error
     with container:
         yield container
 

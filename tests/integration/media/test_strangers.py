@@ -1,0 +1,194 @@
+"""Files as people bring them: each was once cut wrongly, most without an error."""
+
+from __future__ import annotations
+
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from cutmv.media import Clip, OutputSpec, ffmpeg_path, plan, probe, render
+from tests.support.media import duration_s, frame_times
+
+SOURCE = OutputSpec("cutdown", "source", "crop")
+WIDE = OutputSpec("cutdown", "16:9", "crop")
+PICTURE = "-f lavfi -i testsrc2=s=320x180:r=30:d={seconds}"
+SOUND = "-f lavfi -i sine=440:d={seconds}:r=48000"
+X264 = "-c:v libx264 -preset ultrafast"
+
+
+def ffmpeg(options: str, *more: str) -> None:
+    argv = [ffmpeg_path(), "-v", "error", "-y", *options.split(), *more]
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
+
+
+def made(source: Path, start: str, end: str, spec: OutputSpec = SOURCE) -> Path:
+    result = source.with_name(f"{source.stem}-{start}-{end}.mp4")
+    wanted = Clip(Fraction(start), Fraction(end))
+    render(source, plan(probe(source), wanted, spec), result, timeout_s=60)
+    return result
+
+
+def pixels(path: Path, colour: str = "gray") -> np.ndarray:
+    with av.open(str(path)) as file:
+        return np.stack([frame.to_ndarray(format=colour) for frame in file.decode(video=0)])
+
+
+def loudness(path: Path) -> list[float]:
+    """The sound's volume in each tenth of a second, from 0 to 1, over all channels."""
+    raw = subprocess.run(
+        [ffmpeg_path(), "-v", "error", "-i", path, "-ac", "1", "-ar", "48000", "-f", "f32le", "-"],
+        check=True,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    ).stdout
+    samples = np.frombuffer(raw, np.float32)
+    tenths = samples[: len(samples) // 4800 * 4800].reshape(-1, 4800)
+    return [float(each) for each in np.sqrt((tenths**2).mean(axis=1))]
+
+
+def lengths(path: Path) -> tuple[float, float]:
+    return duration_s(path, "v:0"), duration_s(path, "a:0")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("strangers") / "full.mp4"
+    inputs = f"{PICTURE.format(seconds=6)} {SOUND.format(seconds=6)}"
+    ffmpeg(f"{inputs} -c:v libx264 -g 90 -bf 2 -preset fast -c:a aac {path}")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "first", "count"), [("0", "1", 45, 30), ("0.5", "2.5", 60, 60)]
+)
+def test_a_video_that_a_phone_has_trimmed_begins_where_it_shows_its_start(
+    full: Path, tmp_path: Path, start: str, end: str, first: int, count: int
+) -> None:
+    # Trimmed without encoding: its first packets are before zero, and not shown.
+    trimmed = tmp_path / "trimmed.mp4"
+    ffmpeg(f"-ss 1.5 -i {full} -t 3 -c copy {trimmed}")
+    found = made(trimmed, start, end)
+    assert lengths(found) == pytest.approx((float(end) - float(start),) * 2, abs=0.001)
+    given, whole = pixels(found).astype(int), pixels(full).astype(int)
+    assert len(given) == count
+    for at in (0, count - 1):
+        differences = [np.abs(given[at] - whole[first + at + by]).mean() for by in (-1, 0, 1)]
+        assert differences[1] == min(differences)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start", "end", "times"),
+    [("mp4", "2", "8", 30), ("mkv", "5", "8", 1), ("mp4", "5", "11", 31)],
+)
+def test_a_picture_that_is_held_is_held_in_the_clip(
+    tmp_path: Path, suffix: str, start: str, end: str, times: int
+) -> None:
+    held = tmp_path / f"held.{suffix}"
+    chosen = "select='lt(t,3)+gte(t,10)'"
+    inputs = f"{PICTURE.format(seconds=12)} {SOUND.format(seconds=12)}"
+    ffmpeg(f"{inputs} -fps_mode passthrough {X264} -c:a aac", "-vf", chosen, str(held))
+    found = made(held, start, end)
+    assert lengths(found) == pytest.approx((float(end) - float(start),) * 2, abs=0.001)
+    assert len(frame_times(found)) == times
+    assert frame_times(found)[0] == 0
+
+
+@pytest.mark.parametrize("second", ["-ac 6", "-s 640x360"])
+def test_a_stream_that_changes_in_mid_file_is_cut_whole(tmp_path: Path, second: str) -> None:
+    parts = []
+    for number, options in enumerate(["-ac 2", f"{second} -output_ts_offset 4"]):
+        parts.append(tmp_path / f"{number}.ts")
+        inputs = f"{PICTURE.format(seconds=4)} {SOUND.format(seconds=4)}"
+        ffmpeg(f"{inputs} {X264} -g 30 -c:a aac {options} {parts[-1]}")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    found = made(joined, "2", "6")
+    assert lengths(found) == pytest.approx((4, 4), abs=0.001)
+    frames = pixels(found)
+    assert len(frames) in (120, 121)  # the second part's clock begins a part of a frame later
+    assert frames.shape[1:] == (180, 320)
+    volumes = loudness(found)
+    assert len(volumes) == 40
+    # Nothing is silent but the second part's first packets, which an encoder fades in.
+    assert min(volumes[:18] + volumes[22:]) > 0.5 * max(volumes)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "length", "start", "end"),
+    [("-itsoffset 1.5", 6, "0", "3"), ("", 3, "2", "5")],
+)
+def test_sound_before_the_first_picture_and_after_the_last_has_that_picture(
+    tmp_path: Path, offsets: str, length: int, start: str, end: str
+) -> None:
+    source = tmp_path / "uneven.mp4"
+    inputs = f"{offsets} {PICTURE.format(seconds=length)} {SOUND.format(seconds=6)}"
+    ffmpeg(f"{inputs} {X264} -g 30 -bf 2 -c:a aac {source}")
+    found = made(source, start, end)
+    assert lengths(found) == pytest.approx((3, 3), abs=0.001)
+    assert frame_times(found)[0] == 0
+    assert min(loudness(found)[1:-1]) > 0.05
+
+
+def test_pictures_of_red_green_and_blue_have_the_colours_of_today_s_screens(tmp_path: Path) -> None:
+    source = tmp_path / "rgb.mp4"
+    red = "-f lavfi -i color=red:s=320x180:r=30:d=2,format=gbrp"
+    ffmpeg(f"{red} -c:v libx264rgb -preset ultrafast -crf 0 {source}")
+    found = made(source, "0", "1", WIDE)
+    video = probe(found).video
+    assert video is not None
+    assert (video.color_space, video.color_primaries, video.color_transfer) == ("bt709",) * 3
+    with av.open(str(found)) as file:
+        frame = next(file.decode(video=0))
+    luma, blue, red_difference = (int(plane.mean()) for plane in planes(frame))
+    assert (luma, blue, red_difference) == pytest.approx((63, 102, 240), abs=2)  # BT.709's red
+
+
+def planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    flat = frame.to_ndarray()
+    height, width = frame.height, frame.width
+    chroma = flat[height:].reshape(2, height // 2, width // 2)
+    return [flat[:height], chroma[0], chroma[1]]
+
+
+@pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
+def test_hdr_whose_colours_are_told_in_part_is_mapped(tmp_path: Path, transfer: str) -> None:
+    source = tmp_path / "hdr.mp4"
+    options = f"-pix_fmt yuv420p10le -c:v libx265 -x265-params log-level=error:transfer={transfer}"
+    ffmpeg(f"{PICTURE.format(seconds=1)} {options} {source}")
+    found = made(source, "0", "0.5", WIDE)
+    video = probe(found).video
+    assert video is not None
+    assert (video.color_space, video.color_primaries, video.color_transfer) == ("bt709",) * 3
+    assert pixels(found).std() > 20
+
+
+@pytest.mark.parametrize("first", ["tff", "bff"])
+def test_interlaced_pictures_are_made_whole_where_they_are_encoded(
+    tmp_path: Path, first: str
+) -> None:
+    source = tmp_path / "interlaced.mp4"
+    mode = {"tff": "interleave_top", "bff": "interleave_bottom"}[first]
+    # A bar that moves four pixels a field: between two fields its edge is a comb.
+    moving = "-f lavfi -i color=black:s=640x480:r=50:d=2"
+    bar = f"drawbox=x='mod(200*t,600)':y=0:w=40:h=480:color=white:t=fill,tinterlace={mode}"
+    flags = "-flags +ildct+ilme -x264opts"
+    bar += f",fieldorder={first},format=yuv420p"
+    ffmpeg(f"{moving} {X264} {flags} {first}=1", "-vf", bar, str(source))
+    assert probe(source).video.interlaced == first  # type: ignore[union-attr]
+    with av.open(str(source)) as file:
+        combed = next(file.decode(video=0)).to_ndarray(format="gray")
+    given = pixels(made(source, "0", "1", WIDE))
+    assert len(given) == 25
+    assert comb(combed) > 10 * comb(given[12])
+    with av.open(str(made(source, "0.2", "1", WIDE))) as file:
+        assert not next(file.decode(video=0)).interlaced_frame
+
+
+def comb(image: np.ndarray) -> float:
+    """How much lines differ from the two beside them, which are alike."""
+    lines = image.astype(int)
+    return float(np.abs(2 * lines[1:-1] - lines[:-2] - lines[2:]).mean())
