@@ -38,7 +38,7 @@ def test_random_clips_are_exact(name: str, tmp_path: Path) -> None:
         clip = random_clip(chance)
         made = tmp_path / f"{number}.mp4"
         try:
-            told = corpus.check(source, clip, made)
+            told = corpus.check(kind, source, clip, made)
         except AssertionError as error:
             raise AssertionError(
                 f"{name}, {float(clip.start)}-{float(clip.end)}: {error}"

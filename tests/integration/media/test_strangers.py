@@ -172,18 +172,16 @@ def test_interlaced_pictures_are_made_whole_where_they_are_encoded(
 ) -> None:
     source = tmp_path / "interlaced.mp4"
     mode = {"tff": "interleave_top", "bff": "interleave_bottom"}[first]
-    # A bar that moves four pixels a field: between two fields its edge is a comb.
-    moving = "-f lavfi -i color=black:s=640x480:r=50:d=2"
-    bar = f"drawbox=x='mod(200*t,600)':y=0:w=40:h=480:color=white:t=fill,tinterlace={mode}"
-    flags = "-flags +ildct+ilme -x264opts"
-    bar += f",fieldorder={first},format=yuv420p"
-    ffmpeg(f"{moving} {X264} {flags} {first}=1", "-vf", bar, str(source))
+    fields = "-f lavfi -i testsrc2=s=640x480:r=50:d=2"
+    filters = f"tinterlace={mode},fieldorder={first},format=yuv420p"
+    flags = f"-flags +ildct+ilme -x264opts {first}=1"
+    ffmpeg(f"{fields} {X264} {flags}", "-vf", filters, str(source))
     assert probe(source).video.interlaced == first  # type: ignore[union-attr]
     with av.open(str(source)) as file:
-        combed = next(file.decode(video=0)).to_ndarray(format="gray")
+        combed = [frame.to_ndarray(format="gray") for frame in file.decode(video=0)][12]
     given = pixels(made(source, "0", "1", WIDE))
     assert len(given) == 25
-    assert comb(combed) > 10 * comb(given[12])
+    assert comb(combed) > 2 * comb(given[12])
     with av.open(str(made(source, "0.2", "1", WIDE))) as file:
         assert not next(file.decode(video=0)).interlaced_frame
 
