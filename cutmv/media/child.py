@@ -1,4 +1,4 @@
-"""Run FFmpeg or ffprobe as a child process that can be watched, bounded and always ended."""
+"""Run the engine, or FFmpeg, as a child process that can be watched, bounded and always ended."""
 
 import contextlib
 import os

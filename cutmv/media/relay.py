@@ -41,7 +41,7 @@ class Relay:
     """A server on 127.0.0.1 that answers GET for `url`, whose bytes are those of `remote`.
 
     >>> with Relay("https://files.example/video.mp4?signature=…") as relay:
-    ...     subprocess.run(["ffprobe", relay.url])
+    ...     subprocess.run(["ffmpeg", "-i", relay.url, "out.mp4"])
     """
 
     def __init__(self, remote: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from cutmv.media.binaries import ffmpeg_path
 from cutmv.media.engine.protocol import Copying, Made, Output, Request
 from cutmv.media.engine_process import run_engine
+from cutmv.media.errors import CUT_FAILED, MediaError
 from cutmv.media.plan import GIF_RATE, RenderPlan
 from cutmv.media.source import readable
 
@@ -150,6 +151,8 @@ def _output(plan: RenderPlan, path: Path) -> Output:
 
 
 def _rendered(plan: RenderPlan, made: Made, path: Path) -> Rendered:
+    if not made.copied and (made.width, made.height) != (plan.width, plan.height):
+        raise MediaError(f"{CUT_FAILED}: the result is {made.width}×{made.height} pixels.")
     duration_s = 0.0 if plan.spec.kind == "still" else made.length_s
     return Rendered(
         duration_s,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,8 @@ CARRIED = frozenset({
     "yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le",
     "yuv422p12le", "yuv444p12le", "yuva420p", "yuva444p", "gbrp", "gray", "rgb24", "bgr24", "rgba",
 })  # fmt: skip
+#: Bytes of a program's complaints that are kept, the latest.
+LONGEST = 4000
 #: Full-range formats are these with another range.
 FULL_RANGE = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p"}
 
@@ -47,10 +50,11 @@ def run(
     *,
     threads: int | None,
     fed: Callable[[int], None],
-) -> None:
+) -> str:
     """Run `program` on `frames`, whose times are ticks from the clip's start.
 
-    `fed` is called with the number of pictures given so far. Raises ProgramFailed.
+    `fed` is called with the number of pictures given so far. Returns what the program complained
+    about, if it did: of a full disk it says so and ends as if all were well. Raises ProgramFailed.
     """
     frames = iter(frames)
     first = next(frames, None)
@@ -64,7 +68,8 @@ def run(
         argv += ["-map", f"[v{number}]", "-map_metadata", "-1", *target.arguments]
         argv += ["-threads", str(threads)] if threads else []
         argv += [f"file:{target.path}"]
-    with _started(argv) as child:
+    # A file and no pipe: nobody reads while pictures are written.
+    with tempfile.TemporaryFile() as said, _started(argv, said) as child:
         stdin: Any = child.stdin
         count = 0
         try:
@@ -85,6 +90,7 @@ def run(
             pass  # the program says why it ended
         finally:
             _close(stdin)
+        return _end(child, said)
 
 
 def _all(first: VideoFrame, rest: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
@@ -133,19 +139,24 @@ class _Pipe:
         return self._file.write(data)
 
 
-@contextmanager
-def _started(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(
+def _started(argv: list[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         _ended_with_us(argv),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=said,
         bufsize=0,
-    ) as child:
-        yield child
-        stderr = child.stderr.read() if child.stderr else b""
-        if child.wait() != 0:
-            raise ProgramFailed(stderr.decode("utf-8", "replace")[-2000:])
+    )
+
+
+def _end(child: subprocess.Popen[bytes], said: IO[bytes]) -> str:
+    """Wait for the program's end; return what it said. Raises ProgramFailed."""
+    code = child.wait()
+    said.seek(max(0, said.seek(0, os.SEEK_END) - LONGEST))
+    text = said.read().decode("utf-8", "replace")
+    if code != 0:
+        raise ProgramFailed(text)
+    return text
 
 
 def _ended_with_us(argv: list[str]) -> list[str]:

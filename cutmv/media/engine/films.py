@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cutmv.media.engine import edges, feed, sound
+from cutmv.media.engine import check, edges, feed, sound
 from cutmv.media.engine.clip import Clip, Span
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import rate_of
@@ -92,10 +92,12 @@ class _Outputs:
                     raise
                 reasons[output.path] = str(reason)
         rest = [each for each in self._request.outputs if each.path not in made]
-        if rest:
-            self._run(rest)
+        said = self._run(rest) if rest else ""
         for output in rest:
-            made[output.path] = self._finished(output, reasons.get(output.path))
+            try:
+                made[output.path] = self._finished(output, reasons.get(output.path))
+            except (SourceError, av.FFmpegError, ValueError) as error:
+                raise feed.ProgramFailed(said) if said else error from error
         return Report(tuple(made[each.path] for each in self._request.outputs))
 
     def _copied(self, output: Output, muxer: str) -> Made:
@@ -107,11 +109,15 @@ class _Outputs:
                 writer.put(packet)
                 self._progressed(min(count, len(clip.pictures)), len(clip.pictures))
             writer.finish(clip.span.length)
+        self._check(output, writer, told)
         size = (clip.stream.codec_context.width, clip.stream.codec_context.height)
         return self._made(output, copied + encoded, size, copied=copied, sound=told)
 
-    def _run(self, outputs: list[Output]) -> None:
-        """Run the program for these outputs. A film's picture goes to a file beside it."""
+    def _run(self, outputs: list[Output]) -> str:
+        """Run the program for these outputs; return what it complained about.
+
+        A film's picture goes to a file beside it.
+        """
         targets = [
             feed.Target(
                 _picture_of(output) if output.muxer else Path(output.path),
@@ -121,7 +127,7 @@ class _Outputs:
             for output in outputs
         ]
         whole = len(self._clip.pictures)
-        feed.run(
+        return feed.run(
             self._request.program,
             targets,
             self._frames(),
@@ -158,6 +164,7 @@ class _Outputs:
                     for seen in self._timed(video, packets):
                         writer.put(seen)
                     writer.finish(self._clip.span.length)
+            self._check(output, writer, told)
         finally:
             beside.unlink(missing_ok=True)
         if len(packets) != len(self._clip.pictures):
@@ -190,6 +197,10 @@ class _Outputs:
         length = round((end_s - start_s) * encoder.sample_rate)
         writer.add_encoded_sound(encoder, sound.encoded(encoder, frames, length))
         return "encoded"
+
+    def _check(self, output: Output, writer: Writer, sound: str | None) -> None:
+        last_s = float(writer.last * self._tick)
+        check.film(Path(output.path), packets=writer.count, last=last_s, sound=sound is not None)
 
     def _made(
         self,

@@ -52,6 +52,8 @@ class Writer:
         self._held: Seen | None = None
         self._latest: int | None = None
         self._first_dts = 0
+        #: Packets of the picture that were put, and when the last of them is shown, in ticks.
+        self.count, self.last = 0, 0
         self._sounds: list[_Sound] = []
 
     def add_picture(self, like: VideoStream, extradata: bytes | None) -> None:
@@ -82,6 +84,7 @@ class Writer:
         if self._latest is None:
             self._first_dts = dts
         self._latest = dts
+        self.count, self.last = self.count + 1, max(self.last, packet.pts)
         if self._held is not None:
             self._write(self._held)
         self._held = replace(packet, dts=dts)

@@ -59,6 +59,8 @@ def test_json_is_one_document_on_standard_output(video: Path, tmp_path: Path) ->
         "size_bytes": 0,
         "width": 320,
         "height": 180,
+        "copied": 10,
+        "reason": None,
     }
     assert "100%" in done.stderr
 

@@ -1,0 +1,57 @@
+"""Checks a finished film: an exit code is no proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from cutmv.media.engine.source import SourceError
+
+#: Seconds before a film's end from which its sound is decoded.
+END_S = 1
+
+
+def film(path: Path, *, packets: int, last: float, sound: bool) -> None:
+    """Check that a film holds so many packets, and that its picture and sound decode at both ends.
+
+    `last` is when its last picture is shown, in seconds. Raises SourceError.
+    """
+    try:
+        with av.open(str(path)) as file:
+            video = file.streams.video[0]
+            counted = sum(1 for packet in file.demux(video) if packet.size)
+            if counted != packets:
+                raise SourceError(f"{packets - counted} pictures are missing in the result.")
+            shown = _last_picture(file, video)
+            if shown is None or abs(shown - last) > 1 / 500:
+                raise SourceError("The last picture of the result can't be decoded.")
+        if sound:
+            with av.open(str(path)) as file:
+                _decode_sound(file, file.streams.audio[0])
+    except (av.FFmpegError, IndexError) as error:
+        raise SourceError(f"The result can't be decoded: {error}.") from error
+
+
+def _last_picture(file: InputContainer, video: VideoStream) -> float | None:
+    """Decode the first picture and the last group; return when the last is shown (s)."""
+    file.seek(0)
+    if next(file.decode(video), None) is None:
+        return None
+    end = (video.start_time or 0) + (video.duration or 0)
+    file.seek(end, stream=video)
+    latest = max((frame.time for frame in file.decode(video) if frame.time is not None), default=0)
+    return float(latest)
+
+
+def _decode_sound(file: InputContainer, sound: AudioStream) -> None:
+    """Decode the first sound and the last. Raises SourceError where there is none."""
+    if next(file.decode(sound), None) is None:
+        raise SourceError("The sound of the result can't be decoded.")
+    end_s = float(((sound.start_time or 0) + (sound.duration or 0)) * (sound.time_base or 0))
+    file.seek(max(0, int((end_s - END_S) * av.time_base)))
+    if sum(frame.samples for frame in file.decode(sound)) == 0:
+        raise SourceError("The end of the result's sound can't be decoded.")
