@@ -74,4 +74,5 @@ def _ask(
     error = said["error"]
     if error["kind"] in ("source", "uncopyable"):
         raise MediaError(f"{what}: {error['message']}")
-    raise explain(what, 1, error["message"], source)
+    said_before = ended.stderr if error["kind"] == "libraries" else ""
+    raise explain(what, 1, f"{said_before}\n{error['message']}", source)

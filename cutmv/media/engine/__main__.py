@@ -26,7 +26,10 @@ EVERY_S = 0.2
 
 def main() -> None:
     """Do what the request asks; exit with 0 whenever the last line is an answer or an error."""
-    av.logging.set_level(av.logging.ERROR)
+    # Messages go straight to standard error. By way of Python a decoder's thread would wait for the
+    # interpreter's lock, which the thread that ends the decoder holds.
+    av.logging.set_libav_level(av.logging.ERROR)
+    av.logging.restore_default_callback()
     asked = json.load(sys.stdin)
     started, told = time.monotonic(), 0.0
 
@@ -46,10 +49,12 @@ def main() -> None:
         _tell("error", {"kind": "source", "message": str(error)})
     except Uncopyable as error:
         _tell("error", {"kind": "uncopyable", "message": str(error)})
-    except (ProgramFailed, Unopened) as error:
+    except ProgramFailed as error:
         _tell("error", {"kind": "program", "message": str(error)})
+    except Unopened as error:
+        _tell("error", {"kind": "libraries", "message": str(error)})
     except av.FFmpegError as error:
-        _tell("error", {"kind": "libraries", "message": f"{error.strerror}", "code": error.errno})
+        _tell("error", {"kind": "libraries", "message": f"{error.strerror}"})
 
 
 def _tell(what: str, value: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ class SourceError(Exception):
 
 
 class Unopened(Exception):
-    """The libraries can't open a file; the message is what they said."""
+    """The libraries can't open a file; standard error has what they said of it."""
 
 
 class Undecoded(SourceError):
@@ -54,14 +54,12 @@ def opened(name: str, demuxer: str) -> Iterator[InputContainer]:
     if remote:
         options["rw_timeout"] = str(SILENCE_S * 1_000_000)
     address = name if remote else f"file:{name}"
-    with av.logging.Capture() as logged:
-        try:
-            container = av.open(
-                address, "r", format=demuxer, options=options, metadata_errors="replace"
-            )
-        except av.FFmpegError as error:
-            lines = [message.strip() for _, _, message in logged]
-            raise Unopened("\n".join([*lines, error.strerror or "no reason"])) from error
+    try:
+        container = av.open(
+            address, "r", format=demuxer, options=options, metadata_errors="replace"
+        )
+    except av.FFmpegError as error:
+        raise Unopened(error.strerror or "no reason") from error
     with container:
         yield container
 

@@ -684,6 +684,6 @@ def test_an_ffmpeg_that_is_missing_or_too_old_is_found(eager: Site, tmp_path: Pa
     old.chmod(0o755)
     mark, found, advice = eager.line("FFmpeg", CUTMV_FFMPEG=str(old))
     assert mark == "problem"
-    assert found.startswith(f"4.4 at {old} lacks version 5.1 or newer")
+    assert found.startswith(f"4.4 at {old} lacks version 7.0 or newer")
     assert "libx264 (encoder)" in found
-    assert "5.1" in advice
+    assert "7.0" in advice
