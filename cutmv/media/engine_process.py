@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from cutmv.media.child import Limits, run
@@ -16,7 +17,7 @@ CUT_MEMORY_BYTES, LOOK_MEMORY_BYTES = 12 * 2**30, 4 * 2**30
 #: Bytes of the largest output.
 OUTPUT_BYTES = 20 * 10**9
 
-_ENGINE = [sys.executable, "-I", "-m", "cutmv.media.engine"]
+_ENGINE = [sys.executable, "-I", str(Path(__file__).with_name("engine_start.py"))]
 
 Cancelling = Callable[[], bool] | None
 

@@ -49,12 +49,16 @@ class VideoStream:
 
 @dataclass(frozen=True)
 class AudioStream:
-    """The sound; `sample_rate` in hertz."""
+    """The sound; `sample_rate` in hertz. `right` is the track of the right channel, if two are.
+
+    The others of a file are left out.
+    """
 
     index: int
     codec: str
     channels: int
     sample_rate: int
+    right: int | None = None
 
 
 @dataclass(frozen=True)

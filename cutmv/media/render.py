@@ -124,11 +124,18 @@ def _request(source: str, plan: RenderPlan, path: Path, threads: int | None) -> 
         start=plan.start,
         end=plan.end,
         video=plan.video.index,
-        audio=plan.info.audio.index if plan.info.audio else None,
+        audio=_sound(plan),
         program=ffmpeg_path(),
         outputs=(_output(plan, path),),
         threads=threads,
     )
+
+
+def _sound(plan: RenderPlan) -> tuple[int, ...]:
+    audio = plan.info.audio
+    if audio is None:
+        return ()
+    return (audio.index,) if audio.right is None else (audio.index, audio.right)
 
 
 def _output(plan: RenderPlan, path: Path) -> Output:

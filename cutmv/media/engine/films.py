@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import av
+from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -38,9 +40,11 @@ def make(request: Request, progressed: Progressed) -> Report:
         stream.codec_context.options = edges.TELL_QUANTIZERS
         stream.codec_context.thread_type = "AUTO"
         span = Span.of(request.start, request.end, tick_of(stream))
-        heard = None if request.audio is None else of_sound.streams[request.audio]
-        if not isinstance(heard, AudioStream | None):
-            raise SourceError("The file's sound is none.")
+        heard = [
+            each
+            for index in request.audio
+            if isinstance(each := of_sound.streams[index], AudioStream)
+        ]
         failure: Undecoded | None = None
         for window in windows(container, stream, span.first, span.past):
             _refuse_cut_short(stream, window, span.past)
@@ -72,7 +76,7 @@ class _Outputs:
         request: Request,
         clip: Clip,
         of_sound: InputContainer,
-        heard: AudioStream | None,
+        heard: list[AudioStream],
         progressed: Progressed,
     ) -> None:
         self._request, self._clip, self._progressed = request, clip, progressed
@@ -183,20 +187,32 @@ class _Outputs:
 
     def _add_sound(self, writer: Writer) -> str | None:
         """Add the sound; return whether it is "copied" or "encoded", none where there is none."""
-        stream = self._heard
-        if stream is None:
+        if not self._heard:
             return None
-        span = self._clip.span
+        span, left = self._clip.span, self._heard[0]
         start_s, end_s = span.start * span.tick, (span.start + span.length) * span.tick
-        packets = sound.copied(self._of_sound, stream, start_s, end_s)
-        if packets is not None:
-            writer.add_sound(stream, iter(packets))
-            return "copied"
-        encoder = sound.encoder(stream)
-        frames = sound.decoded(self._of_sound, stream, start_s, end_s)
+        if len(self._heard) == 1:
+            packets = sound.copied(self._of_sound, left, start_s, end_s)
+            if packets is not None:
+                writer.add_sound(left, iter(packets))
+                return "copied"
+        encoder = sound.encoder(left, stereo=len(self._heard) > 1)
+        frames = sound.decoded(self._of_sound, left, start_s, end_s)
+        if len(self._heard) > 1:
+            frames = self._both(frames, start_s, end_s)
         length = round((end_s - start_s) * encoder.sample_rate)
         writer.add_encoded_sound(encoder, sound.encoded(encoder, frames, length))
         return "encoded"
+
+    def _both(
+        self, left: Iterator[AudioFrame], start_s: Fraction, end_s: Fraction
+    ) -> Iterator[AudioFrame]:
+        """Yield stereo of a left channel and of the right one, which is another track."""
+        with opened(self._request.source, self._request.demuxer) as container:
+            stream = container.streams[self._request.audio[1]]
+            if not isinstance(stream, AudioStream):
+                raise SourceError("The file's right channel is none.")
+            yield from sound.stereo(left, sound.decoded(container, stream, start_s, end_s))
 
     def _check(self, output: Output, writer: Writer, sound: str | None) -> None:
         last_s = float(writer.last * self._tick)

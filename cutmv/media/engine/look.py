@@ -54,23 +54,35 @@ def look(wanted: Look) -> Found:
 
 
 def _of_container(container: InputContainer) -> Found:
-    audio = next(iter(container.streams.audio), None)
     return {
         "size": container.size,
         "start": _seconds(container.start_time),
         "duration": _seconds(container.duration),
         "video": None,
-        "audio": _of_sound(audio) if audio is not None else None,
+        "audio": _of_sound(list(container.streams.audio)),
     }
 
 
-def _of_sound(stream: AudioStream) -> Found:
-    context = stream.codec_context
+def _of_sound(streams: list[AudioStream]) -> Found | None:
+    """Return the sound that a player would play: the container's default, or the first.
+
+    Two tracks of one channel of PCM each are a camera's left and right.
+    """
+    if not streams:
+        return None
+    default = [each for each in streams if each.disposition & Disposition.default]
+    chosen = default[0] if len(default) == 1 else streams[0]
+    shapes = {(each.codec_context.name, each.rate) for each in streams}
+    mono = all(each.codec_context.layout.nb_channels == 1 for each in streams)
+    pcm = all(name.startswith("pcm_") for name, _ in shapes)
+    pair = len(streams) == 2 and len(shapes) == 1 and mono and pcm
+    left = streams[0] if pair else chosen
     return {
-        "index": stream.index,
-        "codec": context.name,
-        "channels": context.layout.nb_channels,
-        "sample_rate": stream.rate or 0,
+        "index": left.index,
+        "codec": left.codec_context.name,
+        "channels": 2 if pair else left.codec_context.layout.nb_channels,
+        "sample_rate": left.rate or 0,
+        "right": streams[1].index if pair else None,
     }
 
 

@@ -39,7 +39,8 @@ class Output:
 class Request:
     """A clip of `source`, from `start` to before `end` in seconds on the file's own clock.
 
-    `video` is the index of the picture's stream, `audio` that of the sound's; none for no sound.
+    `video` is the index of the picture's stream, `audio` those of the sound's: none, one, or one of
+    the left channel and one of the right.
     `program` is the FFmpeg that filters and encodes.
     """
 
@@ -48,7 +49,7 @@ class Request:
     start: Fraction
     end: Fraction
     video: int
-    audio: int | None
+    audio: tuple[int, ...]
     program: str
     outputs: tuple[Output, ...]
     threads: int | None = None
@@ -64,7 +65,8 @@ class Request:
             Output(**{**each, "arguments": tuple(each["arguments"])}) for each in plain["outputs"]
         )
         times = {name: Fraction(plain[name]) for name in ("start", "end")}
-        return cls(**{**plain, **times, "outputs": outputs})
+        audio = tuple(plain["audio"])
+        return cls(**{**plain, **times, "outputs": outputs, "audio": audio})
 
 
 @dataclass(frozen=True, slots=True)

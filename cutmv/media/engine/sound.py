@@ -11,7 +11,6 @@ from fractions import Fraction
 from statistics import median
 
 import av
-import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
@@ -19,11 +18,8 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.container import InputContainer
-from numpy.typing import NDArray
 
-from cutmv.media.engine.source import rewind, tick_of
-
-Samples = NDArray[np.float32]
+from cutmv.media.engine.source import SourceError, rewind, tick_of
 
 #: Packets of AAC before the first that is heard: a decoder needs them to be exact there.
 PREROLL = 2
@@ -128,25 +124,25 @@ def decoded(
 ) -> Iterator[AudioFrame]:
     """Yield the sound from `start_s` to before `end_s`, exact to the sample; holes are silent."""
     layout, rate = layout_and_rate(stream)
-    channels = av.AudioLayout(layout).nb_channels
     end, given = round((end_s - start_s) * rate), 0
     frames = _frames(container, stream, start_s, end_s)
-    for place, samples in _resampled(frames, tick_of(stream), start_s, layout, rate):
+    for place, frame in _resampled(frames, tick_of(stream), start_s, layout, rate):
         if place > given:
-            yield from _silence(min(place, end) - given, channels, layout, rate)
+            yield from _silence(min(place, end) - given, layout, rate)
             given = min(place, end)
-        inside = samples[:, max(0, given - place) : max(0, end - place)]
-        if inside.shape[1]:
-            given += inside.shape[1]
-            yield _frame(inside, layout, rate)
+        skipped = given - place
+        taken = min(frame.samples - skipped, end - given)
+        if taken > 0:
+            given += taken
+            yield _part(frame, skipped, taken)
         if given >= end:
             return
-    yield from _silence(end - given, channels, layout, rate)
+    yield from _silence(end - given, layout, rate)
 
 
 def _resampled(
     frames: Iterator[AudioFrame], tick: Fraction, start_s: Fraction, layout: str, rate: int
-) -> Iterator[tuple[int, Samples]]:
+) -> Iterator[tuple[int, AudioFrame]]:
     """Yield where in the clip each piece of the sound begins, in samples, and the piece."""
     resampler, form = None, None
     expected: int | None = None
@@ -164,7 +160,23 @@ def _resampled(
             if expected is not None and abs(place - expected) <= JITTER_S * rate:
                 place = expected
             expected, at = place + each.samples, None
-            yield place, each.to_ndarray().astype(np.float32, copy=False)
+            yield place, each
+
+
+def _part(frame: AudioFrame, skipped: int, taken: int) -> AudioFrame:
+    """Return a part of a piece of sound: so many samples after so many others."""
+    frame.pts = None
+    if taken == frame.samples:
+        return frame
+    fifo = AudioFifo()
+    fifo.write(frame)
+    if skipped:
+        fifo.read(skipped)
+    part = fifo.read(taken)
+    if part is None:
+        raise SourceError("A piece of the sound can't be divided.")
+    part.pts = None
+    return part
 
 
 def _frames(
@@ -181,9 +193,30 @@ def _frames(
             return
 
 
-def encoder(stream: AudioStream) -> AudioCodecContext:
-    """Return an encoder of the sound: AAC, in the source's rate and layout where AAC has them."""
+def stereo(left: Iterator[AudioFrame], right: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
+    """Yield stereo of two channels of the same length."""
+    fifos = AudioFifo(), AudioFifo()
+    for frame in left:
+        fifos[0].write(frame)
+        while fifos[1].samples < fifos[0].samples and (other := next(right, None)) is not None:
+            fifos[1].write(other)
+        count = min(fifo.samples for fifo in fifos)
+        pair = [part for fifo in fifos if count and (part := fifo.read(count)) is not None]
+        if len(pair) == 2:
+            both = AudioFrame(format="fltp", layout="stereo", samples=count)
+            both.sample_rate = pair[0].sample_rate
+            for plane, channel in zip(both.planes, pair, strict=True):
+                plane.update(bytes(channel.planes[0])[: plane.buffer_size])
+            yield both
+
+
+def encoder(stream: AudioStream, *, stereo: bool = False) -> AudioCodecContext:
+    """Return an encoder of the sound: AAC, in the source's rate and layout where AAC has them.
+
+    With `stereo` the stream is the left channel of two.
+    """
     layout, rate = layout_and_rate(stream)
+    layout = "stereo" if stereo else layout
     context = av.CodecContext.create("aac", "w")
     context.layout, context.sample_rate, context.format = layout, rate, "fltp"
     context.bit_rate = BIT_RATE * av.AudioLayout(layout).nb_channels
@@ -220,17 +253,14 @@ def _heard(packets: list[av.Packet[AudioStream]], end: int) -> Iterator[Heard]:
             yield Heard(bytes(packet), packet.pts, min(AAC_SAMPLES, end - packet.pts))
 
 
-def _silence(count: int, channels: int, layout: str, rate: int) -> Iterator[AudioFrame]:
+def _silence(count: int, layout: str, rate: int) -> Iterator[AudioFrame]:
     while count > 0:
-        size = min(count, rate)
-        yield _frame(np.zeros((channels, size), np.float32), layout, rate)
-        count -= size
-
-
-def _frame(samples: Samples, layout: str, rate: int) -> AudioFrame:
-    frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
-    frame.sample_rate = rate
-    return frame
+        frame = AudioFrame(format="fltp", layout=layout, samples=min(count, rate))
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.sample_rate = rate
+        count -= frame.samples
+        yield frame
 
 
 def _seek(container: InputContainer, stream: AudioStream, at: Fraction) -> None:

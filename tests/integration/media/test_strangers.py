@@ -190,3 +190,23 @@ def comb(image: np.ndarray) -> float:
     """How much lines differ from the two beside them, which are alike."""
     lines = image.astype(int)
     return float(np.abs(2 * lines[1:-1] - lines[:-2] - lines[2:]).mean())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "heard"),
+    [
+        ("mkv", "-c:a aac -disposition:a:0 0 -disposition:a:1 default", [880]),
+        ("mkv", "-c:a aac -disposition:a:0 default -disposition:a:1 0", [220]),
+        ("mov", "-c:a pcm_s16le -ac 1", [220, 880]),
+    ],
+)
+def test_of_two_sounds_the_container_s_own_is_taken_and_two_channels_are_both(
+    tmp_path: Path, suffix: str, options: str, heard: list[int]
+) -> None:
+    source = tmp_path / f"two.{suffix}"
+    tones = " ".join(f"-f lavfi -i sine={hertz}:d=3:r=48000" for hertz in (220, 880))
+    ffmpeg(f"{PICTURE.format(seconds=3)} {tones} -map 0 -map 1 -map 2 {X264} {options} {source}")
+    with av.open(str(made(source, "1", "2"))) as file:
+        sound = np.concatenate([each.to_ndarray() for each in file.decode(audio=0)], axis=1)
+    loudest = [int(np.abs(np.fft.rfft(each[:48_000])).argmax()) for each in sound]
+    assert loudest == pytest.approx(heard, abs=1)

@@ -1,6 +1,6 @@
 """The engine as a process: a request on standard input, progress and a report on standard output.
 
-Run as `python -I -m cutmv.media.engine`. Each line that it prints is a JSON object with one key:
+`engine_start` runs it. Each line that it prints is a JSON object with one key:
 "progress", "found", "report" or "error".
 """
 
@@ -59,7 +59,3 @@ def main() -> None:
 
 def _tell(what: str, value: dict[str, Any]) -> None:
     print(json.dumps({what: value}), flush=True)  # noqa: T201 - the protocol
-
-
-if __name__ == "__main__":
-    main()
