@@ -89,10 +89,8 @@ def measure(source: Path, folder: Path, runs: int, quick: bool) -> dict[str, flo
         render(source, planned, made, timeout_s=600)
 
     ways: dict[str, Callable[[], None]] = {
-        "stream copy from the key picture (inexact)": lambda: ffmpeg(source, made, "-c copy"),
-        "edge pictures alone, decoded and encoded, veryfast": lambda: edges(
-            source, made, head, tail
-        ),
+        COPY: lambda: ffmpeg(source, made, "-c copy"),
+        EDGES: lambda: edges(source, made, *parts),
         "cutmv": ours,
         "whole, veryfast": lambda: ffmpeg(source, made, "-c:v libx264 -preset veryfast -c:a aac"),
     }

@@ -20,7 +20,7 @@ from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
 from tests.support.line import Line
-from tests.support.media import make_sample, read_frames
+from tests.support.media import SLOW_TO_CUT, make_sample, read_frames
 from tests.support.processes import Process, free_port, wait_for
 from tests.support.queues import make_pushed
 from tests.support.stack import Stack, check_done_once, in_the_middle
@@ -86,7 +86,7 @@ def stack(
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / "song.mp4"
-    return make_sample(path, seconds=20.0, size=(1280, 720))
+    return make_sample(path, seconds=20.0, size=(1280, 720), codec=SLOW_TO_CUT)
 
 
 def start(stack: EdgeStack, video: Path, **request: Any) -> str:

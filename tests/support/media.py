@@ -24,6 +24,8 @@ Frames = NDArray[np.uint8]
 GRID = 4
 #: Hertz of the sound as it is compared.
 SAMPLE_RATE = 48_000
+#: Pictures that are never copied: each cut of them takes its time.
+SLOW_TO_CUT = ("-c:v", "mpeg4", "-q:v", "5", "-g", "48", "-bf", "2")
 #: What the sound does at `t` seconds: from 200 Hz up, 60 Hz more each second.
 CHIRP = "0.5*sin(2*PI*(200*t+30*t*t))"
 

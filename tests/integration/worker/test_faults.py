@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.support.emulator import EmulatorProcess
-from tests.support.media import make_sample
+from tests.support.media import SLOW_TO_CUT, make_sample
 from tests.support.processes import Process, wait_for
 from tests.support.stack import Stack, check_done_once, in_the_middle, outputs
 
@@ -30,7 +30,7 @@ MakeStack = Callable[[str], Stack]
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / "song.mp4"
-    return make_sample(path, seconds=20.0, size=(1280, 720))
+    return make_sample(path, seconds=20.0, size=(1280, 720), codec=SLOW_TO_CUT)
 
 
 def _left_behind(stack: Stack) -> list[Path]:

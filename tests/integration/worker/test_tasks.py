@@ -19,7 +19,7 @@ from cutmv.jobs.claims import Claimed, Claims
 from cutmv.worker.tasks import HARD_LIMIT_GRACE_S
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
-from tests.support.media import make_sample
+from tests.support.media import SLOW_TO_CUT, make_sample
 from tests.support.processes import Process, wait_for
 from tests.support.s3 import KEY_ID, SECRET, Line
 from tests.support.stack import Stack
@@ -42,7 +42,7 @@ cut.apply_async((step_id,), task_id=step_id, **options)
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tasks") / "song.mp4"
-    return make_sample(path, seconds=25.0, size=(1280, 720))
+    return make_sample(path, seconds=25.0, size=(1280, 720), codec=SLOW_TO_CUT)
 
 
 @pytest.fixture(scope="module")
