@@ -191,7 +191,8 @@ def test_a_step_that_fails_is_tried_again_as_often_as_is_set(
     ffmpeg.chmod(0o755)
     stack.env |= {"CUTMV_MAX_RETRIES": "1", "CUTMV_FFMPEG": str(ffmpeg)}
     worker = stack.start_worker()
-    job_id = stack.submit(upload_id=stack.upload(short)["id"], clips=["1-2"])["id"]
+    wide = {"clips": ["1-2"], "aspects": ["16:9"]}  # what is copied needs no program
+    job_id = stack.submit(upload_id=stack.upload(short)["id"], **wide)["id"]
 
     wait_for(lambda: stack.job(job_id)["steps"][0]["stage"] == "waits to retry", 30)
     ended = stack.ended(job_id)
