@@ -165,7 +165,7 @@ def _resampled(
 
 def _part(frame: AudioFrame, skipped: int, taken: int) -> AudioFrame:
     """Return a part of a piece of sound: so many samples after so many others."""
-    frame.pts = None
+    frame.pts, frame.time_base = None, Fraction(1, frame.sample_rate)
     if taken == frame.samples:
         return frame
     fifo = AudioFifo()
@@ -230,7 +230,7 @@ def encoded(context: AudioCodecContext, frames: Iterator[AudioFrame], end: int) 
     """Encode the sound, `end` samples of it."""
     fifo, at = AudioFifo(), 0
     for frame in frames:
-        frame.pts = None
+        frame.pts, frame.time_base = None, Fraction(1, frame.sample_rate)
         fifo.write(frame)
         for each in fifo.read_many(context.frame_size):
             at = _stamp(each, at)
