@@ -1,6 +1,7 @@
 """`cutmv cut`: cut clips of a local video, without a server."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -9,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 from rich.progress import Progress, TaskID
 
-from cutmv.cli.output import progress_bars
-from cutmv.jobs import output_name, outputs_of
+from cutmv.cli.clip_lists import read_clips
+from cutmv.cli.output import printable, progress_bars
+from cutmv.jobs import clip_stems, output_name, outputs_of
 from cutmv.media import (
     Aspect,
     Cancelled,
     Fit,
+    LabelledClip,
     MediaError,
     MediaUnavailable,
     OutputSpec,
     RenderPlan,
-    parse_clip,
     plan,
     probe,
     render,
@@ -38,9 +41,18 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
     "--clip",
     "clips",
     multiple=True,
-    required=True,
     metavar="START-END",
-    help="A clip, as seconds, MM:SS.mmm or HH:MM:SS:FF; may be repeated.",
+    help="A clip, as seconds, MM:SS.mmm, 1m30s or HH:MM:SS:FF, from the end (-10) or to the `end`;"
+    " START+LENGTH too; perhaps with a label. May be repeated.",
+)
+@click.option(
+    "--clips",
+    "lists",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="A list of clips, - for standard input: a clip and its label a line, chapters, CSV or"
+    " EDL. May be repeated.",
 )
 @click.option(
     "--aspect",
@@ -69,12 +81,13 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
     show_default="this one",
     help="The folder for the results, made if missing.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
-def cut(*, source: str, folder: str, as_json: bool, **wanted: Any) -> None:
+def cut(*, source: str, folder: str, overwrite: bool, as_json: bool, **wanted: Any) -> None:
     """Cut clips of INPUT here and now, without a server.
 
-    Results are named INPUT-NN-SHAPE and replace files of that name. Exit codes: 0 done, 1 failed,
-    2 bad usage.
+    Results are named INPUT-LABEL-SHAPE, or INPUT-NN-SHAPE for clips without a label. Exit codes: 0
+    done, 1 failed, 2 bad usage.
     """
     made: list[dict[str, Any]] = []
     failure: str | None = None
@@ -86,11 +99,13 @@ def cut(*, source: str, folder: str, as_json: bool, **wanted: Any) -> None:
     try:
         # All are planned before the first is cut: a mistake in the last must not waste the others.
         cuts = _plan(source, Path(folder), cancelled, **wanted)
+        if not overwrite:
+            _refuse_to_replace(cuts)
         Path(folder).mkdir(parents=True, exist_ok=True)
         with progress_bars() as bars:
-            tasks = [bars.add_task(one.label, total=100.0) for one in cuts]
+            tasks = [bars.add_task(escape(one.title), total=100.0) for one in cuts]
             for task, one in zip(tasks, cuts, strict=True):
-                made.append(_make(source, one, bars, task, cancelled))
+                made.append(_make(source, one, bars, task, cancelled, overwrite=overwrite))
     except (MediaError, MediaUnavailable) as error:
         failure = str(error)
     except Cancelled:
@@ -110,21 +125,22 @@ def cut(*, source: str, folder: str, as_json: bool, **wanted: Any) -> None:
 
 @dataclass(frozen=True)
 class Cut:
-    """One output to make: the clip as the user wrote it, how to render it, and where.
+    """One output to make: the clip as the user wrote it and named it, how to render it, and where.
 
     `limit_s` is its time limit in seconds.
     """
 
-    clip: str
+    clip: LabelledClip
     spec: OutputSpec
     plan: RenderPlan
     path: Path
     limit_s: float
 
     @property
-    def label(self) -> str:
-        """The label of its progress bar."""
-        return f"{self.clip} {self.spec.aspect if self.spec.kind == 'cutdown' else self.spec.kind}"
+    def title(self) -> str:
+        """The title of its progress bar."""
+        shape = self.spec.aspect if self.spec.kind == "cutdown" else self.spec.kind
+        return f"{printable(self.clip.label or self.clip.text)} {shape}"
 
 
 def _plan(
@@ -133,28 +149,47 @@ def _plan(
     cancelled: Callable[[], bool],
     *,
     clips: tuple[str, ...],
+    lists: tuple[str, ...],
     aspects: tuple[Aspect, ...],
     fit: Fit,
     gif: bool,
     still: bool,
 ) -> list[Cut]:
+    if not clips and not lists:
+        raise click.UsageError("Missing option '--clip' or '--clips'.")
     info = probe(source, cancelled=cancelled)
-    rate = info.video.frame_rate if info.video else None
+    try:
+        found = read_clips(clips, lists, info.times)
+    except MediaError as error:
+        raise click.UsageError(str(error)) from error
     cuts = []
-    for number, text in enumerate(clips, start=1):
-        try:
-            clip = parse_clip(text, rate)
-        except MediaError as error:
-            raise click.UsageError(str(error)) from error
+    stems = clip_stems(source, [each.label for each in found])
+    for each, stem in zip(found, stems, strict=True):
         for spec in outputs_of(aspects, fit, gif, still):
-            path = folder / output_name(source, number, spec)
-            limit_s = time_limit_s(info, clip, spec)
-            cuts.append(Cut(text, spec, plan(info, clip, spec), path, limit_s))
+            path = folder / output_name(stem, spec)
+            limit_s = time_limit_s(info, each.clip, spec)
+            cuts.append(Cut(each, spec, plan(info, each.clip, spec), path, limit_s))
     return cuts
 
 
+def _refuse_to_replace(cuts: list[Cut]) -> None:
+    """Raise MediaError when a result is there already."""
+    there = [one.path for one in cuts if os.path.lexists(one.path)]
+    if there:
+        others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
+        raise MediaError(
+            f"{there[0]} is there already{others}: name another folder by -o, or --overwrite."
+        )
+
+
 def _make(
-    source: str, one: Cut, bars: Progress, task: TaskID, cancelled: Callable[[], bool]
+    source: str,
+    one: Cut,
+    bars: Progress,
+    task: TaskID,
+    cancelled: Callable[[], bool],
+    *,
+    overwrite: bool,
 ) -> dict[str, Any]:
     rendered = render(
         source,
@@ -163,9 +198,10 @@ def _make(
         on_progress=lambda now: bars.update(task, completed=now.percent),
         cancelled=cancelled,
         timeout_s=one.limit_s,
+        overwrite=overwrite,
     )
     bars.update(task, completed=100.0)
-    ids = {"path": str(one.path), "clip": one.clip}
+    ids = {"path": str(one.path), "clip": one.clip.text, "label": one.clip.label or None}
     return {**ids, "kind": one.spec.kind, "aspect": one.spec.aspect, **asdict(rendered)}
 
 

@@ -153,7 +153,6 @@ class Dispatcher:
 
     def _publish(self, job: Job, steps: Sequence[Step]) -> None:
         info = job.upload.info
-        rate = info.video.frame_rate if info.video else None
         settings = self.services.settings
         # The tasks share a group id and make no `group`, which would ask Redis for each result
         # first. They need no chord: the step that ends last ends its job, in one transaction of
@@ -162,7 +161,8 @@ class Dispatcher:
         with publish_batch(app):
             for step in steps:
                 # The step may first wait for a neighbour that is away.
-                soft_s = PATIENCE_S + time_limit_s(info, parse_clip(step.clip, rate), step.spec)
+                clip = parse_clip(step.clip, info.times)
+                soft_s = PATIENCE_S + time_limit_s(info, clip, step.spec)
                 limit_s = soft_s + HARD_LIMIT_GRACE_S
                 is_long = limit_s > MAX_PUSHED
                 cut.signature(

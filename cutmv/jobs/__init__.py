@@ -22,7 +22,8 @@ from cutmv.jobs.model import (
     Upload,
     new_id,
 )
-from cutmv.jobs.request import JobRequest, output_name, outputs_of, plan_job
+from cutmv.jobs.names import clip_stems, output_name
+from cutmv.jobs.request import JobRequest, clips_of, outputs_of, plan_job
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import DATABASE_AWAY, metadata
 from cutmv.jobs.uploads import EmptyUpload, NoVideo, accept_upload, probe_stored
@@ -52,6 +53,8 @@ __all__ = [
     "UnknownUpload",
     "Upload",
     "accept_upload",
+    "clip_stems",
+    "clips_of",
     "doctor_key",
     "job_prefix",
     "metadata",

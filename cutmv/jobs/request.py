@@ -1,26 +1,36 @@
 """Plan a job: checks what a person asked for and makes the steps. Pure."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from cutmv.jobs.model import Job, Step, Upload, id_for, new_id
-from cutmv.media import Aspect, Fit, MediaError, OutputSpec, output_extension, parse_clip, plan
+from cutmv.jobs.names import clip_stems, output_name
+from cutmv.media import (
+    Aspect,
+    FileTimes,
+    Fit,
+    LabelledClip,
+    MediaError,
+    OutputSpec,
+    parse_clip_list,
+    parse_labelled_clip,
+    plan,
+)
 
 #: Outputs of one job: enough for every line of a long song, and still one screen of a page.
 MAX_OUTPUTS = 200
-#: Characters of the upload's own name that its outputs carry.
-MAX_STEM_CHARS = 80
-
-_UNSAFE = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """What to make of an upload: each clip ("START-END") in each shape, as a GIF, as a still."""
+    """What to make of an upload: each clip ("START-END") in each shape, as a GIF, as a still.
+
+    A clip may have a label; `clip_list` is a list of more of them, as people paste them.
+    """
 
     upload_id: str
-    clips: tuple[str, ...]
+    clips: tuple[str, ...] = ()
+    clip_list: str = ""
     aspects: tuple[Aspect, ...] = ("source",)
     fit: Fit = "crop"
     gif: bool = False
@@ -37,11 +47,10 @@ def outputs_of(aspects: tuple[Aspect, ...], fit: Fit, gif: bool, still: bool) ->
     return specs
 
 
-def output_name(source_name: str, clip_number: int, spec: OutputSpec) -> str:
-    """A file name like `song-02-9x16.mp4`, safe on every file system."""
-    stem = _UNSAFE.sub("_", PurePath(source_name).stem).strip("._-")[:MAX_STEM_CHARS] or "video"
-    shape = spec.aspect.replace(":", "x") if spec.kind == "cutdown" else spec.kind
-    return f"{stem}-{clip_number:02d}-{shape}.{output_extension(spec.kind)}"
+def clips_of(clips: Sequence[str], lists: Sequence[str], file: FileTimes) -> list[LabelledClip]:
+    """The clips that single texts and lists name. Raises MediaError with one line."""
+    listed = [clip for each in lists for clip in parse_clip_list(each, file)]
+    return [*(parse_labelled_clip(text, file) for text in clips), *listed]
 
 
 def plan_job(upload: Upload, request: JobRequest, key: str | None = None) -> Job:
@@ -50,25 +59,26 @@ def plan_job(upload: Upload, request: JobRequest, key: str | None = None) -> Job
     Raises MediaError with one line naming the bad clip.
     """
     specs = outputs_of(request.aspects, request.fit, request.gif, request.still)
-    if not request.clips:
+    lists = [request.clip_list] if request.clip_list else []
+    clips = clips_of(request.clips, lists, upload.info.times)
+    if not clips:
         raise MediaError("Nothing to cut: give at least one clip, as START-END.")
-    if len(request.clips) * len(specs) > MAX_OUTPUTS:
+    if len(clips) * len(specs) > MAX_OUTPUTS:
         raise MediaError(f"One job makes at most {MAX_OUTPUTS} outputs: split it into several.")
-    video = upload.info.video
+    stems = clip_stems(upload.filename, [each.label for each in clips])
     job_id, steps = id_for("job", key), list[Step]()
-    for number, text in enumerate(request.clips, start=1):
-        clip = parse_clip(text, video.frame_rate if video else None)
+    for each, stem in zip(clips, stems, strict=True):
         for spec in specs:
-            plan(upload.info, clip, spec)
+            plan(upload.info, each.clip, spec)
             steps.append(
                 Step(
                     id=new_id(),
                     job_id=job_id,
                     position=len(steps),
-                    name=output_name(upload.filename, number, spec),
-                    clip=text.strip(),
-                    start_s=float(clip.start),
-                    end_s=float(clip.end),
+                    name=output_name(stem, spec),
+                    clip=each.text,
+                    start_s=float(each.clip.start),
+                    end_s=float(each.clip.end),
                     spec=spec,
                 )
             )

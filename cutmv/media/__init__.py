@@ -1,6 +1,6 @@
 """FFmpeg and nothing else: what is in a video, and clips of it, exact to the frame.
 
-`times` parses what people write, and `plan` plans an output; both are pure. `probe` finds what is
+`times` reads what people write, and `plan` plans an output; both are pure. `probe` finds what is
 in a file (`info`), and `render` makes an output: both ask the `engine`, a process of its own that
 runs as a `child` in a `sandbox` (`engine_process`), on a `source`, which for a URL is a `relay`.
 The engine uses FFmpeg's libraries, and a program that `binaries` finds. Nothing here imports the
@@ -31,7 +31,15 @@ from cutmv.media.plan import (
 from cutmv.media.probe import keyframes, probe
 from cutmv.media.render import Progress, Rendered, render
 from cutmv.media.source import HEAD_BYTES, container_of
-from cutmv.media.times import Clip, parse_clip, parse_time
+from cutmv.media.times import (
+    Clip,
+    FileTimes,
+    LabelledClip,
+    parse_clip,
+    parse_clip_list,
+    parse_labelled_clip,
+    parse_time,
+)
 
 __all__ = [
     "HEAD_BYTES",
@@ -39,8 +47,10 @@ __all__ = [
     "AudioStream",
     "Cancelled",
     "Clip",
+    "FileTimes",
     "Fit",
     "Kind",
+    "LabelledClip",
     "MediaError",
     "MediaInfo",
     "MediaUnavailable",
@@ -58,6 +68,8 @@ __all__ = [
     "no_room",
     "output_extension",
     "parse_clip",
+    "parse_clip_list",
+    "parse_labelled_clip",
     "parse_time",
     "plan",
     "probe",

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Self
 
+from cutmv.media.times import FileTimes
+
 
 @dataclass(frozen=True)
 class VideoStream:
@@ -66,7 +68,8 @@ class MediaInfo:
     """A file: its container by FFmpeg's name, its first picture and sound.
 
     `start_s` is the file's earliest timestamp that is not negative (in a transport stream and in
-    AVI, the first picture's); times that people give count from it.
+    AVI, the first picture's); times that people give count from it. `timecode` is that of the first
+    frame, if the file tells one.
     """
 
     container: str
@@ -75,6 +78,24 @@ class MediaInfo:
     start_s: float
     video: VideoStream | None
     audio: AudioStream | None
+    timecode: str | None = None
+
+    @property
+    def length(self) -> Fraction:
+        """Seconds from the file's start to its end, or to the picture's if that is later."""
+        whole = Fraction(self.duration_s)
+        if self.video is None:
+            return whole
+        video = self.video
+        return max(
+            whole, Fraction(video.start_s) + Fraction(video.duration_s) - Fraction(self.start_s)
+        )
+
+    @property
+    def times(self) -> FileTimes:
+        """What the times that people give of this file are told by."""
+        rate = self.video.frame_rate if self.video else None
+        return FileTimes(self.length, rate, self.timecode)
 
     def to_dict(self) -> dict[str, Any]:
         """This as JSON has it; fractions as "NUMERATOR/DENOMINATOR"."""

@@ -79,8 +79,7 @@ def plan(info: MediaInfo, clip: Clip, spec: OutputSpec) -> RenderPlan:
     if info.video is None:
         raise MediaError("The file has no picture to cut.")
     video = info.video
-    picture_end = Fraction(video.start_s) + Fraction(video.duration_s) - Fraction(info.start_s)
-    last = max(picture_end, Fraction(info.duration_s))
+    last = info.length
     shown = f"{float(clip.start):g}-{float(clip.end):g}"
     if not 0 <= clip.start < clip.end:
         raise MediaError(f"The clip {shown} is empty: its end must be after its start.")

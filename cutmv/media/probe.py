@@ -10,6 +10,7 @@ from cutmv.media.engine_process import look_at
 from cutmv.media.errors import MediaError
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.source import demuxer_of, readable
+from cutmv.media.times import is_timecode
 
 #: Seconds that looking at a file may take, over a slow network too.
 PROBE_TIMEOUT_S = 60.0
@@ -55,6 +56,7 @@ def probe(
     begins = _time(video.get("first")) or _time(video["start"])
     begins = start if begins is None else max(begins, start)
     lasts = _time(video["duration"])
+    timecode = found["timecode"]
     ends = start + duration if lasts is None else (_time(video["start"]) or start) + lasts
     return MediaInfo(
         container=demuxer,
@@ -63,6 +65,7 @@ def probe(
         start_s=float(start),
         video=_video(video, rate, variable, float(begins), float(ends - begins)),
         audio=AudioStream(**audio) if audio else None,
+        timecode=timecode if timecode and is_timecode(timecode, rate) else None,
     )
 
 

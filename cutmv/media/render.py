@@ -1,5 +1,6 @@
 """Render one output: have the engine make it by a plan, and report its progress."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,12 +62,14 @@ def render(
     cancelled: Callable[[], bool] | None = None,
     timeout_s: float,
     threads: int | None = None,
+    overwrite: bool = True,
 ) -> Rendered:
     """Make one output at `destination`, which appears whole or not at all.
 
-    `source` is a path or an HTTP URL. `threads` bounds FFmpeg's (default: one a core). Raises
-    MediaError when the source or the result is wrong, RenderTimeout after `timeout_s` seconds,
-    MediaUnavailable when the network failed, Cancelled within a second of `cancelled()`.
+    `source` is a path or an HTTP URL. `threads` bounds FFmpeg's (default: one a core). Without
+    `overwrite` no file is replaced, nor one that appears meanwhile. Raises MediaError when the
+    source or the result is wrong, RenderTimeout after `timeout_s` seconds, MediaUnavailable when
+    the network failed, Cancelled within a second of `cancelled()`.
     """
     # The folder holds what the engine writes beside the output, too.
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as own:
@@ -82,8 +85,23 @@ def render(
         made = report.outputs[0]
         rendered = _rendered(plan, made, partial)
         reader.finish(made.pictures)
-        partial.replace(destination)
+        if overwrite:
+            partial.replace(destination)
+        else:
+            _appear(partial, destination)
     return rendered
+
+
+def _appear(partial: Path, destination: Path) -> None:
+    """Give a finished file its name, unless another has it. Raises MediaError."""
+    try:
+        os.link(partial, destination)
+    except FileExistsError:
+        raise MediaError(f"There is a file named {destination.name!r} already.") from None
+    except OSError:  # the file system has no links, or not here
+        if destination.exists():
+            raise MediaError(f"There is a file named {destination.name!r} already.") from None
+        partial.replace(destination)
 
 
 class ProgressReader:

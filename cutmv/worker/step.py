@@ -140,7 +140,7 @@ class StepRun:
         except ObjectNotFound:
             raise MediaError("The upload is no longer kept: upload the video again.") from None
         info = upload.info
-        clip = parse_clip(step.clip, info.video.frame_rate if info.video else None)
+        clip = parse_clip(step.clip, info.times)
         with work_folder(settings.data_dir) as folder:
             made = folder / f"output.{output_extension(step.spec.kind)}"
             heartbeat.stage = CUTTING

@@ -44,6 +44,7 @@ def look(wanted: Look) -> Found:
         if video is None:
             return found
         found["video"] = _of_header(video)
+        found["timecode"] = _timecode(container, video)
         first = _first(container, video)
         if first is not None:
             found["video"] |= _of_picture(video, *first)
@@ -59,6 +60,7 @@ def _of_container(container: InputContainer) -> Found:
         "start": _seconds(container.start_time),
         "duration": _seconds(container.duration),
         "video": None,
+        "timecode": None,
         "audio": _of_sound(list(container.streams.audio)),
     }
 
@@ -84,6 +86,18 @@ def _of_sound(streams: list[AudioStream]) -> Found | None:
         "sample_rate": left.rate or 0,
         "right": streams[1].index if pair else None,
     }
+
+
+def _timecode(container: InputContainer, video: VideoStream) -> str | None:
+    """Return the timecode of the first frame, as the picture, the file or another track tells it.
+
+    Matroska has names of tags in capitals.
+    """
+    for tags in (video.metadata, container.metadata, *(s.metadata for s in container.streams)):
+        for name, value in tags.items():
+            if name.lower() == "timecode":
+                return str(value)
+    return None
 
 
 def _of_header(stream: VideoStream) -> Found:

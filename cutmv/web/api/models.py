@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from cutmv.jobs import JobRequest, State, Upload
 from cutmv.media import Aspect, Fit
 
-#: Characters of a clip: the longest is two timecodes and a dash.
-MAX_CLIP_CHARS = 64
+#: Characters of a clip and its label, and of a list of as many clips as a job may have.
+MAX_CLIP_CHARS, MAX_CLIP_LIST_CHARS = 200, 50_000
 #: Jobs of one page of the list, where the client asks for no number, and at most.
 DEFAULT_PAGE_JOBS, MAX_PAGE_JOBS = 20, 100
 
@@ -24,10 +24,18 @@ class JobBody(BaseModel):
         description="The id that POST /api/uploads answered.", pattern="^[0-9a-z-]{1,64}$"
     )
     clips: list[Annotated[str, Field(max_length=MAX_CLIP_CHARS)]] = Field(
-        description="START-END each: seconds, MM:SS.mmm or HH:MM:SS:FF; END is not part of it.",
-        examples=[["0:05-0:12.5", "63-70"]],
+        default=[],
+        description="START-END each: seconds, MM:SS.mmm or HH:MM:SS:FF; END is not part of it."
+        " A label may stand before or after.",
+        examples=[["0:05-0:12.5", "63-70 Chorus"]],
         min_length=1,
         max_length=200,
+    )
+    clip_list: str = Field(
+        default="",
+        description="More clips, as a text of lines: clips with labels, chapters, CSV or an EDL.",
+        examples=["0:00 Intro\n0:31 Verse"],
+        max_length=MAX_CLIP_LIST_CHARS,
     )
     aspects: list[Aspect] = Field(default=["source"], description="The shapes of the cutdowns.")
     fit: Fit = Field(default="crop", description="How to fill a shape that is not the source's.")
@@ -39,6 +47,7 @@ class JobBody(BaseModel):
         return JobRequest(
             upload_id=self.upload_id,
             clips=tuple(self.clips),
+            clip_list=self.clip_list,
             aspects=tuple(self.aspects),
             fit=self.fit,
             gif=self.gif,
@@ -77,6 +86,7 @@ class UploadOut(_Answer):
     duration_s: Seconds
     video: VideoOut
     audio: bool = Field(description="Whether there is sound.")
+    timecode: str | None = Field(description="That of the first frame, if the file tells one.")
     url: str = Field(description="The file itself, by ranges.")
     created_at: float = Field(description="Seconds since 1970.")
 
@@ -218,6 +228,7 @@ def upload_json(upload: Upload) -> dict[str, Any]:
             "frame_rate": float(info.video.frame_rate),
         },
         "audio": bool(info.audio),
+        "timecode": info.timecode,
         "url": f"/api/uploads/{upload.id}/content",
         "created_at": upload.created_at,
     }

@@ -52,6 +52,7 @@ def test_json_is_one_document_on_standard_output(video: Path, tmp_path: Path) ->
     assert document["outputs"][0] | {"size_bytes": 0} == {
         "path": "song-01-source.mp4",
         "clip": "1-2",
+        "label": None,
         "kind": "cutdown",
         "aspect": "source",
         "duration_s": 1.0,
@@ -71,6 +72,7 @@ def test_json_is_one_document_on_standard_output(video: Path, tmp_path: Path) ->
         (["cut"], "INPUT"),
         (["cut", "none.mp4", "--clip", "0-1"], "does not exist"),
         (["cut", "VIDEO"], "--clip"),
+        (["cut", "VIDEO", "--clips", "none.txt"], "does not exist"),
         (["cut", "VIDEO", "--clip", "5"], "START-END"),
         (["cut", "VIDEO", "--clip", "2-1"], "ends before it starts"),
         (["cut", "VIDEO", "--clip", "0-1", "--aspect", "4:3"], "4:3"),
@@ -86,6 +88,69 @@ def test_bad_usage_is_exit_code_2_and_one_clear_line(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert [path for path in tmp_path.iterdir() if path.name != "data"] == []
+
+
+def test_lists_name_the_clips_and_their_labels_the_results(video: Path, tmp_path: Path) -> None:
+    chapters = "0:00 Intro\n0:01 – Été [/b]\n0:02.5 Intro\n"
+    (tmp_path / "chapters.txt").write_bytes(chapters.encode("utf-16"))
+    argv = ["cut", str(video), "--clip", "1-1.5", "--clips", "chapters.txt", "--clips", "-"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "cutmv", *argv, "--still", "--json"],
+        cwd=tmp_path,
+        env=clean_env(),
+        input="start,end,name\n,0.5,Über\n-1,,".encode("cp1252"),
+        capture_output=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    films = [each for each in json.loads(done.stdout)["outputs"] if each["kind"] == "cutdown"]
+    assert [(each["path"], each["label"], each["clip"], each["frames"]) for each in films] == [
+        ("song-01-source.mp4", None, "1-1.5", 15),
+        ("song-Intro-source.mp4", "Intro", "0:00-0:01", 30),
+        ("song-Été_b-source.mp4", "Été [/b]", "0:01-0:02.5", 45),
+        ("song-Intro-2-source.mp4", "Intro", "0:02.5-end", 45),
+        ("song-Über-source.mp4", "Über", "0-0.5", 15),
+        ("song-06-source.mp4", None, "-1-end", 30),
+    ]
+
+
+def test_a_line_that_can_not_be_read_is_shown_and_nothing_is_cut(
+    video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "list.txt").write_text("0-1 Intro\n\nthe rest\n")
+
+    done = cutmv_process("cut", str(video), "--clips", "list.txt", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "list.txt: Line 3 can't be read, 'the rest'" in done.stderr
+    assert list(tmp_path.glob("*.mp4")) == []
+
+
+def test_no_result_is_replaced_unasked(video: Path, tmp_path: Path) -> None:
+    argv = ("cut", str(video), "--clip", "0-0.5", "--clip", "1-1.5")
+    (tmp_path / "song-02-source.mp4").write_bytes(b"another's")
+
+    refused = cutmv_process(*argv, cwd=tmp_path)
+    there = sorted(path.name for path in tmp_path.glob("*.mp4"))
+    asked = cutmv_process(*argv, "--overwrite", cwd=tmp_path)
+
+    assert refused.returncode == 1
+    assert "song-02-source.mp4 is there already" in refused.stderr
+    assert there == ["song-02-source.mp4"]
+    assert asked.returncode == 0, asked.stderr
+    assert len(read_frames(tmp_path / "song-02-source.mp4")) == 15
+
+
+def test_names_are_cut_by_bytes(video: Path, tmp_path: Path) -> None:
+    source = tmp_path / f"{'𝒜' * 60}.mp4"
+    source.symlink_to(video)
+
+    done = cutmv_process("cut", str(source), "--clip", f"{'é' * 99} 0-0.5", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / f"{'𝒜' * 25}-{'é' * 50}-source.mp4").exists()
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -10,7 +10,18 @@ import av
 import numpy as np
 import pytest
 
-from cutmv.media import Clip, OutputSpec, ffmpeg_path, plan, probe, render
+from cutmv.media import (
+    Clip,
+    MediaError,
+    MediaInfo,
+    OutputSpec,
+    ffmpeg_path,
+    parse_clip,
+    parse_time,
+    plan,
+    probe,
+    render,
+)
 from tests.support.media import duration_s, frame_times
 
 SOURCE = OutputSpec("cutdown", "source", "crop")
@@ -52,6 +63,35 @@ def loudness(path: Path) -> list[float]:
 
 def lengths(path: Path) -> tuple[float, float]:
     return duration_s(path, "v:0"), duration_s(path, "a:0")
+
+
+@pytest.mark.parametrize("suffix", ["mov", "mp4", "mkv"])
+def test_a_file_s_own_timecode_names_its_frames(tmp_path: Path, suffix: str) -> None:
+    source = tmp_path / f"tc.{suffix}"
+    inputs = PICTURE.format(seconds=6)
+    ffmpeg(f"{inputs} {X264} -timecode 01:00:00:00", str(source))
+    info = probe(source)
+
+    clip = parse_clip("01:00:02:00-01:00:04:00", info.times)
+    render(source, plan(info, clip, SOURCE), tmp_path / "made.mp4", timeout_s=60)
+
+    assert (clip.start, clip.end) == (2, 4)
+    assert MediaInfo.from_dict(info.to_dict()).times == info.times
+    whole, cut = pixels(source), pixels(tmp_path / "made.mp4")
+    assert len(cut) == 60
+    assert np.abs(cut.astype(int) - whole[60:120]).mean() < 3
+    with pytest.raises(MediaError, match="the file starts at 01:00:00:00"):
+        parse_clip("00:00:02:00-00:00:04:00", info.times)
+
+
+def test_a_file_s_drop_frame_timecode_drops_frames(tmp_path: Path) -> None:
+    picture = "-f lavfi -i testsrc2=s=64x36:r=30000/1001:d=1"
+    ffmpeg(f"{picture} {X264} -timecode 00:00:59;20", str(tmp_path / "tc.mov"))
+
+    times = probe(tmp_path / "tc.mov").times
+
+    assert times.timecode == "00:00:59;20"
+    assert parse_time("00:01:00;02", times) == 10 * Fraction(1001, 30000)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cutmv.jobs import JobRequest, Upload, output_name, plan_job
+from cutmv.jobs import JobRequest, Upload, clip_stems, output_name, plan_job
 from cutmv.media import MediaError, OutputSpec
 from tests.support.jobs import video_info
 
@@ -48,6 +50,8 @@ def test_a_shape_named_twice_is_made_once() -> None:
         ({"clips": ("61-62",)}, "past the end"),
         ({"clips": ("2-1",)}, "ends before it starts"),
         ({"clips": ("a-b",)}, "'a'"),
+        ({"clip_list": "0-1\nsoon"}, "Line 2 can't be read, 'soon'"),
+        ({"clip_list": "0-1 a\n" * 200}, "at most 200"),
     ],
 )
 def test_a_bad_request_is_one_line_that_says_what_is_wrong(
@@ -69,10 +73,53 @@ def test_a_bad_request_is_one_line_that_says_what_is_wrong(
         ("...", "video"),
         ("", "video"),
         ('a"b\n;rm -rf.mp4', "a_b_rm_-rf"),
-        ("x" * 300 + ".mp4", "x" * 80),
+        ("x" * 300 + ".mp4", "x" * 100),
+        # File systems count bytes: four for each of these letters, two for those.
+        ("\U0001d49c" * 80 + ".mp4", "\U0001d49c" * 25),
+        ("x" + "é" * 80 + ".mp4", "x" + "é" * 49),
+        ("e\u0301te\u0301.mp4", "été"),
     ],
 )
 def test_output_names_are_safe(filename: str, stem: str) -> None:
     spec = OutputSpec("cutdown", "9:16", "crop")
 
-    assert output_name(filename, 3, spec) == f"{stem}-03-9x16.mp4"
+    stems = clip_stems(filename, ["", "", ""])
+    assert stems == [f"{stem}-01", f"{stem}-02", f"{stem}-03"]
+    assert output_name(stems[2], spec) == f"{stem}-03-9x16.mp4"
+
+
+def test_labels_name_outputs_and_no_name_is_there_twice() -> None:
+    labels = ["Chorus", "", "Verse 2 (live)", "chorus", "../../etc", "02", "chorus-2", "???"]
+
+    assert clip_stems("song.mov", labels) == [
+        "song-Chorus",
+        "song-02",
+        "song-Verse_2_live",
+        "song-chorus-2",
+        "song-etc",
+        "song-02-2",
+        "song-chorus-2-2",
+        "song-08",
+    ]
+
+
+@given(st.lists(st.text(max_size=120) | st.sampled_from(["a", "A", "a-2", "01"]), max_size=12))
+def test_whatever_the_labels_are_each_output_has_a_name_that_fits(labels: list[str]) -> None:
+    spec = OutputSpec("cutdown", "9:16", "crop")
+    names = [output_name(stem, spec) for stem in clip_stems("\U0001d49c" * 80, labels)]
+
+    assert len({name.casefold() for name in names}) == len(labels)
+    for name in names:
+        assert len(name.encode()) <= 240
+        assert "/" not in name
+        assert name.isprintable()
+
+
+def test_a_job_takes_clips_with_labels_and_a_list() -> None:
+    job = plan_job(UPLOAD, request(clips=("Hook 50s..-3",), clip_list="0:00 Intro\n0:31 Verse"))
+
+    assert [(step.name, step.clip, step.start_s, step.end_s) for step in job.steps] == [
+        ("My_Song_live-Hook-source.mp4", "50s..-3", 50.0, 57.0),
+        ("My_Song_live-Intro-source.mp4", "0:00-0:31", 0.0, 31.0),
+        ("My_Song_live-Verse-source.mp4", "0:31-end", 31.0, 60.0),
+    ]

@@ -139,6 +139,9 @@ def test_what_a_probe_found_survives_json() -> None:
     assert MediaInfo.from_dict(found.to_dict()) == found
     silent = replace(found, audio=None)
     assert MediaInfo.from_dict(silent.to_dict()) == silent
+    # What was kept before files told their timecode.
+    older = {name: each for name, each in silent.to_dict().items() if name != "timecode"}
+    assert MediaInfo.from_dict(older) == silent
 
 
 def test_each_kind_of_output_has_its_extension() -> None:

@@ -1,0 +1,27 @@
+"""What each form of list is made of: its lines, and the clips that they name."""
+
+from dataclasses import dataclass
+
+from cutmv.media.errors import MediaError
+from cutmv.media.times.times import shown
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a list, without the space around it; `number` counts from 1."""
+
+    number: int
+    text: str
+
+    def wrong(self, why: str) -> MediaError:
+        """The error of a line that can't be read."""
+        return MediaError(f"Line {self.number} can't be read, {shown(self.text)}: {why}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A clip of a list, as `parse_clip` reads it, and its label, perhaps empty."""
+
+    line: Line
+    clip: str
+    label: str = ""
