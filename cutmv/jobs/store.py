@@ -249,7 +249,7 @@ class JobStore:
 
 def _wanted(job: Job) -> tuple[object, ...]:
     """What a job's request asked for."""
-    return (job.upload.id, *((step.clip, step.spec) for step in job.steps))
+    return (job.upload.id, *((step.name, step.clip, step.spec) for step in job.steps))
 
 
 def settle(db: sa.Connection, job_id: str) -> None:

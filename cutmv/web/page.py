@@ -2,7 +2,7 @@
 
 from flask import Blueprint, render_template
 
-from cutmv.web.api.models import size_text
+from cutmv.web.api.models import MAX_CLIP_LIST_CHARS, size_text
 from cutmv.web.state import web
 
 blueprint = Blueprint("page", __name__)
@@ -12,4 +12,9 @@ blueprint = Blueprint("page", __name__)
 def index() -> str:
     """The page, for people."""
     limit = web().services.settings.max_upload_bytes
-    return render_template("index.html", max_upload_bytes=limit, max_upload_text=size_text(limit))
+    return render_template(
+        "index.html",
+        max_upload_bytes=limit,
+        max_upload_text=size_text(limit),
+        max_clip_list_chars=MAX_CLIP_LIST_CHARS,
+    )

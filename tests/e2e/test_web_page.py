@@ -223,11 +223,34 @@ def test_clips_are_dragged_on_the_timeline_by_pointer_and_key(page: Page, video:
         """async () => {
           const { parseTime } = await import("/static/times.js");
           return ["start", "end"].map((side) =>
-            parseTime(document.querySelector(`.clip-row .${side}`).value, 30));
+            parseTime(document.querySelector(`.clip-row .${side}`).value, { duration: 0 }));
         }"""
     )
     assert start == pytest.approx(6.0, abs=0.1)
     assert end == pytest.approx(9.0, abs=0.1)
+
+
+def test_a_list_is_cut_and_its_labels_name_the_results(page: Page, video: Path) -> None:
+    upload(page, video)
+    page.get_by_test_id("clip-remove").click()
+    expect(page.get_by_test_id("start")).to_be_disabled()
+    page.get_by_text("Cut a list, too").click()
+
+    page.get_by_test_id("clip-list").fill("0:01-0:01.5 Hook\nnonsense")
+    page.get_by_test_id("start").click()
+    expect(page.get_by_test_id("error")).to_contain_text("Line 2 can't be read, 'nonsense'")
+    # Letters that are keys elsewhere are typed here.
+    page.get_by_test_id("clip-list").fill("0:01-0:01.5 Hook")
+    page.get_by_test_id("clip-list").press("a")
+    expect(page.get_by_test_id("clip-row")).to_have_count(0)
+    page.get_by_test_id("add-clip").click()
+    page.get_by_test_id("clip-start").fill("-1s")
+    page.get_by_test_id("clip-end").fill("end")
+    page.get_by_test_id("start").click()
+
+    expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
+    for name in ("my_song-01-source.mp4", "my_song-Hooka-source.mp4"):
+        expect(page.get_by_text(f"Download {name}")).to_be_visible()
 
 
 def test_a_wrong_clip_is_marked_and_can_not_be_started(page: Page, video: Path) -> None:

@@ -11,7 +11,7 @@ from cutmv.media.times.timecode import FileTimes
 from cutmv.media.times.times import Clip, parse_clip
 
 #: Characters of a line at most: more is no line that a person wrote.
-MAX_LINE_CHARS = 2_000
+MAX_LINE_CHARS = 1_000
 #: Clips of a list at most.
 MAX_CLIPS = 2_000
 

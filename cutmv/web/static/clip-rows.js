@@ -35,7 +35,7 @@ export class ClipRows {
       const field = row.querySelector(`.${side}`);
       field.addEventListener("focus", () => this.#clips.select(clip));
       field.addEventListener("input", () =>
-        this.#clips.type(clip, side, field.value, parseTime(field.value, this.#clips.frameRate)),
+        this.#clips.type(clip, side, field.value, parseTime(field.value, this.#clips)),
       );
     }
     row.querySelector(".pick").addEventListener("click", () => this.#clips.select(clip));

@@ -1,6 +1,6 @@
 // The clips of the job being prepared, and nothing of how they are shown.
 
-import { formatTime } from "./times.js";
+import { formatTime, parseTime } from "./times.js";
 
 /** Seconds: the length of a new clip, and the shortest that dragging leaves. */
 const NEW_CLIP_S = 10;
@@ -12,18 +12,26 @@ export class Clips extends EventTarget {
   selected = null;
   duration = 0;
   frameRate = 30;
+  timecode = null;
   #nextId = 1;
 
   reset() {
     this.items = [];
     this.selected = null;
     this.duration = 0;
+    this.timecode = null;
     this.#changed();
   }
 
-  setSource(duration, frameRate) {
+  setSource(duration, frameRate, timecode = null) {
     this.duration = duration;
+    this.timecode = timecode;
     if (frameRate > 0) this.frameRate = frameRate;
+    // What was typed may count from the file's end, or from its timecode.
+    for (const clip of this.items) {
+      clip.start = parseTime(clip.startText, this);
+      clip.end = parseTime(clip.endText, this);
+    }
     this.#changed();
   }
 
@@ -75,14 +83,14 @@ export class Clips extends EventTarget {
   /** Why this clip can't be cut, in one line, or an empty string. */
   problem(clip) {
     const { start, end } = clip;
-    if (Number.isNaN(start) || Number.isNaN(end)) return "Write a time as 12.5, 1:05.250 or 00:01:05:12.";
+    if (Number.isNaN(start) || Number.isNaN(end)) return "Write a time as 12.5, 1:05.250, 1m5s, 00:01:05:12, -10 or end.";
     if (end <= start) return "The end must come after the start.";
     if (this.duration && start >= this.duration) return "The clip starts past the end of the video.";
     return "";
   }
 
   get valid() {
-    return this.items.length > 0 && this.items.every((clip) => !this.problem(clip));
+    return this.items.every((clip) => !this.problem(clip));
   }
 
   /** The clips as the API takes them. */

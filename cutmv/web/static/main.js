@@ -55,7 +55,7 @@ function edit(url) {
 }
 
 function uploaded(info) {
-  clips.setSource(info.duration_s, info.video.frame_rate);
+  clips.setSource(info.duration_s, info.video.frame_rate, info.timecode);
   $("length").textContent = `${formatTime(info.duration_s)} · ${info.video.width}×${info.video.height}`;
   useSource(info);
   if (!clips.items.length) clips.add(player.currentTime || 0);
@@ -76,10 +76,11 @@ $("reuse").addEventListener("click", async () => {
 
 function useSource(info) {
   source = info;
-  $("start").disabled = !(source && clips.valid);
+  $("start").disabled = !(source && clips.valid && (clips.items.length || $("clip-list").value.trim()));
 }
 
 clips.addEventListener("change", () => useSource(source));
+$("clip-list").addEventListener("input", () => useSource(source));
 
 /* The player and its marks. */
 
@@ -116,7 +117,7 @@ $("mark-in").addEventListener("click", () => act("i"));
 $("mark-out").addEventListener("click", () => act("o"));
 $("add-clip").addEventListener("click", () => act("a"));
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input:not([type=checkbox], [type=radio])");
+  const typing = event.target.matches("textarea, input:not([type=checkbox], [type=radio])");
   if (!typing && !event.ctrlKey && !event.metaKey && !event.altKey) act(event.key.toLowerCase());
 });
 
@@ -130,7 +131,8 @@ $("job-form").addEventListener("submit", async (event) => {
   try {
     const job = await api.createJob({
       upload_id: source.id,
-      clips: clips.texts,
+      ...(clips.items.length && { clips: clips.texts }),
+      clip_list: form.get("clip_list"),
       aspects: form.getAll("aspect"),
       fit: form.get("fit"),
       gif: form.has("gif"),

@@ -9,19 +9,55 @@ export function formatTime(seconds) {
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
-/** Seconds from `SS.mmm`, `MM:SS.mmm`, `HH:MM:SS.mmm` or `HH:MM:SS:FF`; NaN when it is none of them. */
-export function parseTime(text, frameRate) {
-  const clean = text.trim();
-  if (!/^\d+(:\d{1,2}){0,3}(\.\d*)?$/.test(clean)) return NaN;
-  const parts = clean.split(":").map(Number);
-  if (parts.length === 4) {
-    const [hours, minutes, seconds, frames] = parts;
-    const nominal = Math.round(frameRate);
-    const total = ((hours * 60 + minutes) * 60 + seconds) * nominal + frames;
-    return frameRate > 0 && frames < nominal ? total / frameRate : NaN;
+const UNITS = { h: 3600, m: 60, s: 1, ms: 0.001 };
+
+/**
+ * Seconds from the start of a file to a time in it: `SS.mmm`, `MM:SS.mmm`, `1m30s`, `HH:MM:SS:FF`, `-10` before the end
+ * or `end`; NaN when it is none of them. `file` has a `duration`, a `frameRate` and a `timecode`, that of its first frame.
+ */
+export function parseTime(text, file) {
+  const clean = text.trim().toLowerCase().replaceAll(",", ".");
+  if (clean === "end") return file.duration;
+  if (!/^[-−]/.test(clean)) return parseTimecode(clean, file, file.timecode) ?? parseLength(clean);
+  const length = clean.slice(1).trim();
+  const start = file.duration - (parseTimecode(length, file) ?? parseLength(length));
+  return start >= 0 ? start : NaN;
+}
+
+function parseLength(clean) {
+  if (/^\d+(:\d{1,4}){0,2}(\.\d*)?$/.test(clean)) {
+    const parts = clean.split(":").map(Number);
+    const [last, before] = parts.slice().reverse();
+    if (parts.length > 1 && last >= 60) return NaN;
+    if (parts.length > 2 && before >= 60) return NaN;
+    return parts.reduce((sum, part) => sum * 60 + part, 0);
   }
-  if (parts.slice(1).some((part) => part >= 60)) return NaN;
-  return parts.reduce((sum, part) => sum * 60 + part, 0);
+  if (!/^(\d+(\.\d+)? ?h ?)?(\d+(\.\d+)? ?m ?)?(\d+(\.\d+)? ?s ?)?(\d+(\.\d+)? ?ms)?$/.test(clean) || !clean) return NaN;
+  return [...clean.matchAll(/([\d.]+) ?(ms|h|m|s)/g)].reduce((sum, [, number, unit]) => sum + number * UNITS[unit], 0);
+}
+
+/** Seconds from the timecode `first` (none: from zero) to a timecode; null when the text is no timecode. */
+function parseTimecode(clean, { frameRate }, first) {
+  const code = readTimecode(clean);
+  if (!code) return null;
+  const start = (first && readTimecode(first)) || { minutes: 0, seconds: 0, frame: 0, drop: false };
+  const nominal = Math.round(frameRate);
+  const drop = code.drop || start.drop;
+  const frames = countFrames(code, nominal, drop) - countFrames(start, nominal, start.drop);
+  return frameRate > 0 && code.frame < nominal && frames >= 0 ? frames / frameRate : NaN;
+}
+
+function readTimecode(text) {
+  const found = /^(\d{1,3})[:;]([0-5]\d)[:;]([0-5]\d)([:;])(\d{2,3})$/.exec(text);
+  if (!found) return null;
+  const [hours, minutes, seconds, , frame] = found.slice(1).map(Number);
+  return { minutes: hours * 60 + minutes, seconds, frame, drop: found[4] === ";" };
+}
+
+function countFrames({ minutes, seconds, frame }, nominal, drop) {
+  const leftOut = drop ? nominal / 15 : 0;
+  const number = minutes % 10 && !seconds ? Math.max(frame, leftOut) : frame;
+  return (minutes * 60 + seconds) * nominal + number - leftOut * (minutes - Math.floor(minutes / 10));
 }
 
 /** A length of time for people: `12 s`, `3 min 20 s`. */

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cutmv.media import MediaError, OutputSpec, parse_clip, plan, probe, render
 from tests.support.command import cutmv_process
 from tests.support.media import frame_number, make_sample, read_frames, shown_size
 from tests.support.processes import clean_env, slowness, wait_for
@@ -141,6 +142,20 @@ def test_no_result_is_replaced_unasked(video: Path, tmp_path: Path) -> None:
     assert there == ["song-02-source.mp4"]
     assert asked.returncode == 0, asked.stderr
     assert len(read_frames(tmp_path / "song-02-source.mp4")) == 15
+
+
+def test_a_file_that_appears_while_it_is_cut_is_not_replaced_either(
+    video: Path, tmp_path: Path
+) -> None:
+    there, info = tmp_path / "there.jpg", probe(video)
+    there.write_bytes(b"another's")
+    still = plan(info, parse_clip("0-1", info.times), OutputSpec("still", "source", "crop"))
+
+    with pytest.raises(MediaError, match=r"'there\.jpg' already"):
+        render(video, still, there, timeout_s=60, overwrite=False)
+    assert there.read_bytes() == b"another's"
+    render(video, still, tmp_path / "new.jpg", timeout_s=60, overwrite=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.jpg", "there.jpg"]
 
 
 def test_names_are_cut_by_bytes(video: Path, tmp_path: Path) -> None:

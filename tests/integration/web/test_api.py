@@ -348,6 +348,8 @@ def test_the_list_comes_in_pages_newest_first(client: httpx.Client, upload: dict
         ({"clips": ["100-200"]}, 422, ""),
         ({"clips": ["soon-later"]}, 422, ""),
         ({"clips": []}, 422, "clips"),
+        ({"clip_list": "0-1 a\nsoon"}, 422, "Line 2 can't be read, 'soon'"),
+        ({"clip_list": "0-1\n" * 20_000}, 422, "clip_list"),
         ({"clips": "1-2"}, 422, "clips"),
         ({"colour": "red"}, 422, "colour: there is no such field"),
         ({"aspects": ["4:3"]}, 422, "aspects.0"),
