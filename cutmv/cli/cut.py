@@ -15,11 +15,10 @@ from rich.progress import Progress, TaskID
 
 from cutmv.cli.clip_lists import read_clips
 from cutmv.cli.output import printable, progress_bars
-from cutmv.jobs import clip_stems, output_name, outputs_of
+from cutmv.cli.products import WithProducts, product_options
+from cutmv.jobs import Wanted, clip_stems, output_name, outputs_of
 from cutmv.media import (
-    Aspect,
     Cancelled,
-    Fit,
     LabelledClip,
     MediaError,
     MediaUnavailable,
@@ -35,7 +34,7 @@ from cutmv.media import (
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 
-@click.command()
+@click.command(cls=WithProducts)
 @click.argument("source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--clip",
@@ -54,24 +53,7 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
     help="A list of clips, - for standard input: a clip and its label a line, chapters, CSV or"
     " EDL. May be repeated.",
 )
-@click.option(
-    "--aspect",
-    "aspects",
-    multiple=True,
-    default=["source"],
-    show_default=True,
-    type=click.Choice(["source", "16:9", "9:16", "1:1"]),
-    help="A shape to cut each clip in; may be repeated.",
-)
-@click.option(
-    "--fit",
-    type=click.Choice(["crop", "pad"]),
-    default="crop",
-    show_default=True,
-    help="How a picture of another shape is made to fit.",
-)
-@click.option("--gif", is_flag=True, help="Also make an animated GIF of each clip.")
-@click.option("--still", is_flag=True, help="Also make a still of each clip's first frame.")
+@product_options
 @click.option(
     "-o",
     "--output",
@@ -139,8 +121,7 @@ class Cut:
     @property
     def title(self) -> str:
         """The title of its progress bar."""
-        shape = self.spec.aspect if self.spec.kind == "cutdown" else self.spec.kind
-        return f"{printable(self.clip.label or self.clip.text)} {shape}"
+        return f"{printable(self.clip.label or self.clip.text)} {self.spec.named}"
 
 
 def _plan(
@@ -150,10 +131,7 @@ def _plan(
     *,
     clips: tuple[str, ...],
     lists: tuple[str, ...],
-    aspects: tuple[Aspect, ...],
-    fit: Fit,
-    gif: bool,
-    still: bool,
+    wanted: Wanted,
 ) -> list[Cut]:
     if not clips and not lists:
         raise click.UsageError("Missing option '--clip' or '--clips'.")
@@ -165,7 +143,7 @@ def _plan(
     cuts = []
     stems = clip_stems(source, [each.label for each in found])
     for each, stem in zip(found, stems, strict=True):
-        for spec in outputs_of(aspects, fit, gif, still):
+        for spec in outputs_of(wanted):
             path = folder / output_name(stem, spec)
             limit_s = time_limit_s(info, each.clip, spec)
             cuts.append(Cut(each, spec, plan(info, each.clip, spec), path, limit_s))

@@ -23,7 +23,7 @@ from cutmv.jobs.model import (
     new_id,
 )
 from cutmv.jobs.names import clip_stems, output_name
-from cutmv.jobs.request import JobRequest, clips_of, outputs_of, plan_job
+from cutmv.jobs.request import JobRequest, Wanted, clips_of, outputs_of, plan_job
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import DATABASE_AWAY, metadata
 from cutmv.jobs.uploads import EmptyUpload, NoVideo, accept_upload, probe_stored
@@ -52,6 +52,7 @@ __all__ = [
     "UnknownJob",
     "UnknownUpload",
     "Upload",
+    "Wanted",
     "accept_upload",
     "clip_stems",
     "clips_of",

@@ -35,7 +35,7 @@ def clip_stems(source_name: str, labels: Sequence[str]) -> list[str]:
 
 def output_name(stem: str, spec: OutputSpec) -> str:
     """A file name like `song-02-9x16.mp4`."""
-    shape = spec.aspect.replace(":", "x") if spec.kind == "cutdown" else spec.kind
+    shape = spec.named.replace(":", "x")
     return f"{stem}-{shape}.{output_extension(spec.kind)}"
 
 

@@ -1,7 +1,7 @@
 """Plan a job: checks what a person asked for and makes the steps. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cutmv.jobs.model import Job, Step, Upload, id_for, new_id
 from cutmv.jobs.names import clip_stems, output_name
@@ -9,12 +9,16 @@ from cutmv.media import (
     Aspect,
     FileTimes,
     Fit,
+    Kind,
     LabelledClip,
+    Loop,
     MediaError,
     OutputSpec,
+    output_extension,
     parse_clip_list,
     parse_labelled_clip,
     plan,
+    preset,
 )
 
 #: Outputs of one job: enough for every line of a long song, and still one screen of a page.
@@ -22,8 +26,30 @@ MAX_OUTPUTS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobRequest:
-    """What to make of an upload: each clip ("START-END") in each shape, as a GIF, as a still.
+class Wanted:
+    """What to make of each clip: it in each shape, by presets, as a GIF, a still, a loop, sound.
+
+    `fit` is that of the shapes and, where it is given, of the presets. `centre`, in parts of the
+    picture, is what a crop keeps; picture and sound fade in and out in `fade_s` seconds each.
+    """
+
+    aspects: tuple[Aspect, ...] = ("source",)
+    fit: Fit | None = None
+    centre: tuple[float, float] = (0.5, 0.5)
+    fade_s: float = 0.0
+    presets: tuple[str, ...] = ()
+    gif: bool = False
+    gif_max_bytes: int | None = None
+    webp: bool = False
+    still: bool = False
+    best: bool = False
+    canvas: Loop | None = None
+    sounds: tuple[Kind, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest(Wanted):
+    """What to make of each clip ("START-END") of an upload.
 
     A clip may have a label; `clip_list` is a list of more of them, as people paste them.
     """
@@ -31,20 +57,30 @@ class JobRequest:
     upload_id: str
     clips: tuple[str, ...] = ()
     clip_list: str = ""
-    aspects: tuple[Aspect, ...] = ("source",)
-    fit: Fit = "crop"
-    gif: bool = False
-    still: bool = False
 
 
-def outputs_of(aspects: tuple[Aspect, ...], fit: Fit, gif: bool, still: bool) -> list[OutputSpec]:
+def outputs_of(wanted: Wanted) -> list[OutputSpec]:
     """The outputs to make of each clip, without repetition. Raises MediaError when none."""
-    specs = [OutputSpec(kind="cutdown", aspect=a, fit=fit) for a in dict.fromkeys(aspects)]
-    specs += [OutputSpec(kind="gif", aspect="source", fit=fit)] if gif else []
-    specs += [OutputSpec(kind="still", aspect="source", fit=fit)] if still else []
+    fit, fade_s = wanted.fit or "crop", wanted.fade_s
+    if not all(0 <= part <= 1 for part in wanted.centre):
+        raise MediaError("The centre of a crop is in parts of the picture, from 0 to 1 each.")
+    specs = [OutputSpec(kind="cutdown", aspect=a, fit=fit, fade_s=fade_s) for a in wanted.aspects]
+    made_by = [(name, preset(name).fitted(wanted.fit)) for name in wanted.presets]
+    specs += [replace(spec, fade_s=0 if spec.kind == "canvas" else fade_s) for _, spec in made_by]
+    if wanted.gif or wanted.gif_max_bytes is not None:
+        most = wanted.gif_max_bytes
+        specs += [OutputSpec(kind="gif", aspect="source", fit=fit, max_bytes=most)]
+    specs += [OutputSpec(kind="webp", aspect="source", fit=fit)] if wanted.webp else []
+    if wanted.still:
+        specs += [OutputSpec(kind="still", aspect="source", fit=fit, best=wanted.best)]
+    if wanted.canvas:
+        specs += [OutputSpec(kind="canvas", aspect="9:16", fit=fit, loop=wanted.canvas)]
+    specs += [OutputSpec(kind=k, aspect="source", fit=fit, fade_s=fade_s) for k in wanted.sounds]
     if not specs:
         raise MediaError("Nothing to make: ask for at least one shape, a GIF or a still.")
-    return specs
+    centred = [replace(spec, centre=wanted.centre) for spec in specs]
+    # Two of one name would be one file: the one that was asked for in more detail is the last.
+    return list({(spec.named, output_extension(spec.kind)): spec for spec in centred}.values())
 
 
 def clips_of(clips: Sequence[str], lists: Sequence[str], file: FileTimes) -> list[LabelledClip]:
@@ -58,7 +94,7 @@ def plan_job(upload: Upload, request: JobRequest, key: str | None = None) -> Job
 
     Raises MediaError with one line naming the bad clip.
     """
-    specs = outputs_of(request.aspects, request.fit, request.gif, request.still)
+    specs = outputs_of(request)
     lists = [request.clip_list] if request.clip_list else []
     clips = clips_of(request.clips, lists, upload.info.times)
     if not clips:

@@ -142,6 +142,7 @@ class JobStore:
                     "kind": step.spec.kind,
                     "aspect": step.spec.aspect,
                     "fit": step.spec.fit,
+                    "spec": step.spec.to_dict(),
                     "state": step.state,
                 }
                 for step in job.steps
@@ -322,7 +323,9 @@ def to_step(row: sa.Row[Any]) -> Step:
         clip=row.clip,
         start_s=row.start_s,
         end_s=row.end_s,
-        spec=OutputSpec(kind=row.kind, aspect=row.aspect, fit=row.fit),
+        spec=OutputSpec.from_dict(
+            row.spec or {"kind": row.kind, "aspect": row.aspect, "fit": row.fit}
+        ),
         state=State(row.state),
         stage=row.stage,
         percent=row.percent,

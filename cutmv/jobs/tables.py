@@ -68,6 +68,8 @@ steps = sa.Table(
     sa.Column("kind", sa.String(10), nullable=False),
     sa.Column("aspect", sa.String(10), nullable=False),
     sa.Column("fit", sa.String(10), nullable=False),
+    # The whole of what is to be made; null in a row of an earlier version, which had no more.
+    sa.Column("spec", sa.JSON(none_as_null=True)),
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("stage", sa.String(20)),
     sa.Column("percent", sa.Double, nullable=False, default=0.0),

@@ -1,8 +1,9 @@
 """FFmpeg and nothing else: what is in a video, and clips of it, exact to the frame.
 
-`times` reads what people write, and `plan` plans an output; both are pure. `probe` finds what is
-in a file (`info`), and `render` makes an output: both ask the `engine`, a process of its own that
-runs as a `child` in a `sandbox` (`engine_process`), on a `source`, which for a URL is a `relay`.
+`times` reads what people write, and `plan` plans an output, one of the `products`; all are pure.
+`probe` finds what is in a file (`info`), and `render` makes an output: both ask the `engine`, a
+process of its own that runs as a `child` in a `sandbox` (`engine_process`), on a `source`, which
+for a URL is a `relay`.
 The engine uses FFmpeg's libraries, and a program that `binaries` finds. Nothing here imports the
 rest of CUTMV.
 """
@@ -18,17 +19,18 @@ from cutmv.media.errors import (
     no_room,
 )
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
-from cutmv.media.plan import (
+from cutmv.media.plan import RenderPlan, plan, time_limit_s
+from cutmv.media.probe import keyframes, probe
+from cutmv.media.products.presets import Preset, preset, presets
+from cutmv.media.products.spec import (
+    SOUNDS,
     Aspect,
     Fit,
     Kind,
+    Loop,
     OutputSpec,
-    RenderPlan,
     output_extension,
-    plan,
-    time_limit_s,
 )
-from cutmv.media.probe import keyframes, probe
 from cutmv.media.render import Progress, Rendered, render
 from cutmv.media.source import HEAD_BYTES, container_of
 from cutmv.media.times import (
@@ -43,6 +45,7 @@ from cutmv.media.times import (
 
 __all__ = [
     "HEAD_BYTES",
+    "SOUNDS",
     "Aspect",
     "AudioStream",
     "Cancelled",
@@ -51,11 +54,13 @@ __all__ = [
     "Fit",
     "Kind",
     "LabelledClip",
+    "Loop",
     "MediaError",
     "MediaInfo",
     "MediaUnavailable",
     "NoRoom",
     "OutputSpec",
+    "Preset",
     "Progress",
     "RenderPlan",
     "RenderTimeout",
@@ -72,6 +77,8 @@ __all__ = [
     "parse_labelled_clip",
     "parse_time",
     "plan",
+    "preset",
+    "presets",
     "probe",
     "render",
     "shortcomings",

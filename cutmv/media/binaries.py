@@ -22,8 +22,8 @@ MIN_LIBAVUTIL = (59, 8)
 NEEDED_LIBRARIES = ("--enable-libx264", "--enable-libzimg")
 #: The encoders and filters that `render` and `plan` use, by FFmpeg's option that lists them.
 NEEDED_PARTS = {
-    "-encoders": ("libx264", "aac", "gif", "mjpeg"),
-    "-filters": ("zscale", "tonemap", "palettegen", "paletteuse"),
+    "-encoders": ("libx264", "aac", "gif", "mjpeg", "libwebp_anim"),
+    "-filters": ("zscale", "tonemap", "palettegen", "paletteuse", "gblur", "xfade"),
 }
 #: Seconds that `ffmpeg -version` may take; it does no work, but a cold disk is slow.
 VERSION_TIMEOUT_S = 20.0

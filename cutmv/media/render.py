@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,16 @@ from cutmv.media.binaries import ffmpeg_path
 from cutmv.media.engine.protocol import Copying, Made, Output, Request
 from cutmv.media.engine_process import run_engine
 from cutmv.media.errors import CUT_FAILED, MediaError
-from cutmv.media.plan import GIF_RATE, RenderPlan
+from cutmv.media.plan import RenderPlan
+from cutmv.media.plan import plan as plan_of
+from cutmv.media.products.animations import smaller
+from cutmv.media.products.spec import SOUNDS
 from cutmv.media.source import readable
 
 #: x264's speed and quality: near-transparent, at a third of the default preset's time.
 PRESET, CRF = "veryfast", 20
+#: The quality of a WebP, of 100.
+WEBP_QUALITY = 75
 #: Picture codecs that an MP4 with the source's own packets may hold, by FFmpeg's names.
 COPIED_INTO_MP4 = frozenset({"h264", "hevc", "av1", "vp9"})
 
@@ -71,19 +77,24 @@ def render(
     source or the result is wrong, RenderTimeout after `timeout_s` seconds, MediaUnavailable when
     the network failed, Cancelled within a second of `cancelled()`.
     """
+    deadline = time.monotonic() + timeout_s
     # The folder holds what the engine writes beside the output, too.
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as own:
         partial = Path(own, f"made{destination.suffix}")
-        reader = ProgressReader(float(plan.end - plan.start), on_progress)
+        reader = ProgressReader(float(plan.length_s), on_progress)
         with readable(source) as name:
-            report = run_engine(
-                _request(name, plan, partial, threads),
-                on_progress=reader.take,
-                cancelled=cancelled,
-                timeout_s=timeout_s,
-            )
-        made = report.outputs[0]
-        rendered = _rendered(plan, made, partial)
+            while True:
+                report = run_engine(
+                    _request(name, plan, partial, threads),
+                    on_progress=reader.take,
+                    cancelled=cancelled,
+                    timeout_s=max(0.0, deadline - time.monotonic()),
+                )
+                made = report.outputs[0]
+                rendered = _rendered(plan, made, partial)
+                if plan.spec.max_bytes is None or rendered.size_bytes <= plan.spec.max_bytes:
+                    break
+                plan = _smaller(plan, rendered.size_bytes, plan.spec.max_bytes)
         reader.finish(made.pictures)
         if overwrite:
             partial.replace(destination)
@@ -102,6 +113,14 @@ def _appear(partial: Path, destination: Path) -> None:
         if destination.exists():
             raise MediaError(f"There is a file named {destination.name!r} already.") from None
         partial.replace(destination)
+
+
+def _smaller(plan: RenderPlan, size: int, most: int) -> RenderPlan:
+    """The plan of a smaller animation than one of `size` bytes. Raises MediaError if none is."""
+    found = smaller(plan.animation, most / size) if plan.animation else None
+    if found is None:
+        raise MediaError(f"{CUT_FAILED}: the smallest is {size} bytes, not {most}: cut less.")
+    return plan_of(plan.info, plan.clip, plan.spec, found)
 
 
 class ProgressReader:
@@ -157,28 +176,53 @@ def _sound(plan: RenderPlan) -> tuple[int, ...]:
 
 
 def _output(plan: RenderPlan, path: Path) -> Output:
+    if plan.spec.kind in SOUNDS:
+        return Output(str(path), "", (), fade_s=plan.spec.fade_s, alone=plan.spec.kind)
     if plan.spec.kind == "still":
         arguments = ["-frames:v", "1", "-c:v", "mjpeg", "-q:v", "2", "-f", "mjpeg"]
-        return Output(str(path), plan.filters, tuple(arguments))
-    if plan.spec.kind == "gif":
-        frames = max(1, round((plan.end - plan.start) * GIF_RATE))
+        return Output(str(path), plan.filters, tuple(arguments), sharpest=plan.spec.best)
+    if plan.spec.kind == "webp":
+        arguments = ["-c:v", "libwebp_anim", "-quality", str(WEBP_QUALITY), "-loop", "0"]
+        return Output(str(path), plan.filters, (*arguments, "-f", "webp"))
+    if plan.animation:
+        colours = plan.animation.colours
         # One palette for the whole clip, weighted by what moves.
         filters = (
-            f"fps={GIF_RATE}:round=up,tpad=stop=-1:stop_mode=clone,trim=end_frame={frames},"
-            f"{plan.filters},split[a][b];[a]palettegen=stats_mode=diff[p];"
+            f"{plan.filters},split[a][b];[a]palettegen=stats_mode=diff:max_colors={colours}[p];"
             "[b][p]paletteuse=dither=bayer:bayer_scale=5"
         )
         return Output(str(path), filters, ("-loop", "0", "-f", "gif"))
     arguments = ["-c:v", "libx264", "-preset", PRESET, "-crf", str(CRF), "-f", "nut"]
-    as_is = plan.spec.aspect == "source" and plan.video.codec in COPIED_INTO_MP4
+    spec = plan.spec
+    as_is = (
+        spec.aspect == "source"
+        and not plan.reason
+        and plan.pictures is None
+        and plan.video.codec in COPIED_INTO_MP4
+    )
     copying: Copying = "auto" if as_is else "never"
-    return Output(str(path), plan.filters, tuple(arguments), "mp4", copying)
+    return Output(
+        str(path),
+        plan.filters,
+        tuple(arguments),
+        "mp4",
+        copying,
+        pictures=plan.pictures,
+        length_s=float(plan.length_s) if spec.kind == "canvas" else None,
+        silent=spec.kind == "canvas",
+        fade_s=spec.fade_s,
+    )
 
 
 def _rendered(plan: RenderPlan, made: Made, path: Path) -> Rendered:
-    if not made.copied and (made.width, made.height) != (plan.width, plan.height):
+    if (
+        plan.spec.kind not in SOUNDS
+        and not made.copied
+        and (made.width, made.height) != (plan.width, plan.height)
+    ):
         raise MediaError(f"{CUT_FAILED}: the result is {made.width}×{made.height} pixels.")
     duration_s = 0.0 if plan.spec.kind == "still" else made.length_s
+    reason = made.reason or (None if made.copied else plan.reason)
     return Rendered(
         duration_s,
         made.pictures,
@@ -186,5 +230,5 @@ def _rendered(plan: RenderPlan, made: Made, path: Path) -> Rendered:
         made.width,
         made.height,
         made.copied,
-        made.reason,
+        reason,
     )

@@ -36,7 +36,16 @@ from cutmv.worker.patience import DATABASE, PATIENCE_S, STORAGE, Patience
 from cutmv.worker.workspace import work_folder
 
 #: The media type of each kind of output.
-CONTENT_TYPES = {"cutdown": "video/mp4", "gif": "image/gif", "still": "image/jpeg"}
+CONTENT_TYPES = {
+    "mp4": "video/mp4",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "jpg": "image/jpeg",
+    "m4a": "audio/mp4",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+}
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -129,7 +138,7 @@ class StepRun:
         if heartbeat.lost:
             raise Cancelled("Cancelled.")
         key = output_key(step.job_id, step.id, step.name)
-        content_type = CONTENT_TYPES[step.spec.kind]
+        content_type = CONTENT_TYPES[output_extension(step.spec.kind)]
         try:
             return Output(key, storage.stat(key).size, content_type)
         except ObjectNotFound:

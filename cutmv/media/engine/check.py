@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import av
@@ -34,6 +35,41 @@ def film(path: Path, *, packets: int, last: float, sound: bool) -> None:
                 _decode_sound(file, file.streams.audio[0])
     except (av.FFmpegError, IndexError) as error:
         raise SourceError(f"The result can't be decoded: {error}.") from error
+
+
+def sound(path: Path) -> None:
+    """Check that a file's sound decodes at both ends. Raises SourceError."""
+    try:
+        with av.open(str(path)) as file:
+            _decode_sound(file, file.streams.audio[0])
+    except (av.FFmpegError, IndexError) as error:
+        raise SourceError(f"The result can't be decoded: {error}.") from error
+
+
+def webp(path: Path) -> tuple[int, tuple[int, int]]:
+    """Return how many pictures an animation holds, and its size in pixels. Raises SourceError.
+
+    Pictures that are alike are one. FFmpeg's libraries read no animation; the format is that of
+    https://developers.google.com/speed/webp/docs/riff_container.
+    """
+    count, size = 0, (0, 0)
+    with path.open("rb") as file:
+        riff = file.read(12)
+        end = 8 + int.from_bytes(riff[4:8], "little")
+        if riff[:4] != b"RIFF" or riff[8:] != b"WEBP" or end > path.stat().st_size:
+            raise SourceError("The result is no whole WebP.")
+        while len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[4:], "little")
+            told = file.read(min(length, 10))
+            if head[:4] == b"VP8X":
+                width, height = (int.from_bytes(told[at : at + 3], "little") for at in (4, 7))
+                size = width + 1, height + 1
+            elif head[:4] == b"VP8 ":  # one picture, which moves nowhere
+                width, height = (int.from_bytes(told[at : at + 2], "little") for at in (6, 8))
+                count, size = 1, (width & 0x3FFF, height & 0x3FFF)
+            count += head[:4] == b"ANMF"
+            file.seek(length + length % 2 - len(told), os.SEEK_CUR)
+    return count, size
 
 
 def _last_picture(file: InputContainer, video: VideoStream) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -125,7 +126,10 @@ class _Shape:
 def _graph(targets: Sequence[Target]) -> list[str]:
     split = "".join(f"[s{number}]" for number in range(len(targets)))
     parts = [f"[0:v]split={len(targets)}{split}"]
-    parts += [f"[s{n}]{target.filters}[v{n}]" for n, target in enumerate(targets)]
+    for number, target in enumerate(targets):
+        # Labels are those of one graph, and each target has named its own.
+        filters = re.sub(r"\[(\w+)\]", rf"[\1_{number}]", target.filters)
+        parts.append(f"[s{number}]{filters}[v{number}]")
     return ["-filter_complex", ";".join(parts)]
 
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import av
-from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
-from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cutmv.media.engine import check, edges, feed, sound
+from cutmv.media.engine import check, edges, feed
 from cutmv.media.engine.clip import Clip, Span
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import rate_of
+from cutmv.media.engine.hearing import Hearing
 from cutmv.media.engine.pictures import Picture, with_dts
 from cutmv.media.engine.protocol import Made, Output, Report, Request
+from cutmv.media.engine.single.picture import sharpest
+from cutmv.media.engine.single.sound import write as write_sound
 from cutmv.media.engine.smartcut import Smart
 from cutmv.media.engine.source import SourceError, Undecoded, Window, opened, tick_of, windows
 from cutmv.media.engine.writer import Seen, Writer
@@ -40,17 +39,20 @@ def make(request: Request, progressed: Progressed) -> Report:
         stream.codec_context.options = edges.TELL_QUANTIZERS
         stream.codec_context.thread_type = "AUTO"
         span = Span.of(request.start, request.end, tick_of(stream))
-        heard = [
-            each
-            for index in request.audio
-            if isinstance(each := of_sound.streams[index], AudioStream)
-        ]
+        hearing = Hearing(request, of_sound, span)
+        alone = {
+            each.path: write_sound(each, each.alone, hearing)
+            for each in request.outputs
+            if each.alone
+        }
+        if len(alone) == len(request.outputs):
+            return Report(tuple(alone[each.path] for each in request.outputs))
         failure: Undecoded | None = None
         for window in windows(container, stream, span.first, span.past):
             _refuse_cut_short(stream, window, span.past)
             clip = Clip(container, stream, window, span)
             try:
-                return _Outputs(request, clip, of_sound, heard, progressed).make()
+                return _Outputs(request, clip, hearing, progressed).make(alone)
             except Undecoded as error:
                 failure = error
         raise failure or SourceError("The file has no picture there that can be decoded.")
@@ -75,19 +77,18 @@ class _Outputs:
         self,
         request: Request,
         clip: Clip,
-        of_sound: InputContainer,
-        heard: list[AudioStream],
+        hearing: Hearing,
         progressed: Progressed,
     ) -> None:
         self._request, self._clip, self._progressed = request, clip, progressed
-        self._of_sound, self._heard = of_sound, heard
-        self._tick = clip.span.tick
+        self._hearing, self._tick = hearing, clip.span.tick
 
-    def make(self) -> Report:
-        made: dict[str, Made] = {}
+    def make(self, alone: dict[str, Made]) -> Report:
+        """Make all outputs but those that are made already, which have the sound alone."""
+        made = dict(alone)
         reasons: dict[str, str] = {}
         for output in self._request.outputs:
-            if output.copying == "never" or output.muxer is None:
+            if output.path in made or output.copying == "never" or output.muxer is None:
                 continue
             try:
                 made[output.path] = self._copied(output, output.muxer)
@@ -96,7 +97,11 @@ class _Outputs:
                     raise
                 reasons[output.path] = str(reason)
         rest = [each for each in self._request.outputs if each.path not in made]
-        said = self._run(rest) if rest else ""
+        chosen = [each for each in rest if each.sharpest]
+        together = [each for each in rest if not each.sharpest]
+        said = self._run(together, self._frames()) if together else ""
+        for output in chosen:
+            said += self._run([output], self._sharpest())
         for output in rest:
             try:
                 made[output.path] = self._finished(output, reasons.get(output.path))
@@ -108,16 +113,16 @@ class _Outputs:
         smart, clip = Smart(self._clip), self._clip
         with Writer(Path(output.path), muxer, self._tick) as writer:
             copied, encoded = smart.add_to(writer)
-            told = self._add_sound(writer)
+            told = self._hearing.add_to(writer, output.fade_s)
             for count, packet in enumerate(smart.packets(), start=1):
                 writer.put(packet)
                 self._progressed(min(count, len(clip.pictures)), len(clip.pictures))
             writer.finish(clip.span.length)
-        self._check(output, writer, told)
+        self._check(output, writer, told is not None)
         size = (clip.stream.codec_context.width, clip.stream.codec_context.height)
         return self._made(output, copied + encoded, size, copied=copied, sound=told)
 
-    def _run(self, outputs: list[Output]) -> str:
+    def _run(self, outputs: list[Output], frames: Iterator[VideoFrame]) -> str:
         """Run the program for these outputs; return what it complained about.
 
         A film's picture goes to a file beside it.
@@ -134,7 +139,7 @@ class _Outputs:
         return feed.run(
             self._request.program,
             targets,
-            self._frames(),
+            frames,
             self._tick,
             threads=self._request.threads,
             fed=lambda count: self._progressed(count, whole),
@@ -149,7 +154,19 @@ class _Outputs:
     def _frames(self) -> Iterator[VideoFrame]:
         yield from self._clip.decoded(self._clip.pictures)
 
+    def _sharpest(self) -> Iterator[VideoFrame]:
+        """Yield the sharpest picture, at the clip's start. Raises SourceError: all are black."""
+        frame = sharpest(self._frames())
+        if frame is None:
+            length_s = float(self._clip.span.length * self._tick)
+            raise SourceError(f"all pictures are black in its {length_s:g} s.")
+        frame.pts = 0
+        yield frame
+
     def _finished(self, output: Output, reason: str | None) -> Made:
+        if output.path.endswith(".webp"):
+            count, size = check.webp(Path(output.path))
+            return self._made(output, count, size, reason=reason)
         if output.muxer is None:
             with av.open(output.path) as file:
                 video = file.streams.video[0]
@@ -164,59 +181,43 @@ class _Outputs:
                 size = (video.codec_context.width, video.codec_context.height)
                 with Writer(Path(output.path), output.muxer, self._tick) as writer:
                     writer.add_picture(video, None)
-                    told = self._add_sound(writer)
-                    for seen in self._timed(video, packets):
+                    told = None if output.silent else self._hearing.add_to(writer, output.fade_s)
+                    for seen in self._timed(video, packets, self._length(output)):
                         writer.put(seen)
-                    writer.finish(self._clip.span.length)
-            self._check(output, writer, told)
+                    writer.finish(self._length(output))
+            self._check(output, writer, told is not None)
         finally:
             beside.unlink(missing_ok=True)
-        if len(packets) != len(self._clip.pictures):
+        if len(packets) != (output.pictures or len(self._clip.pictures)):
             raise SourceError("Pictures are missing in the result.")
         return self._made(output, len(packets), size, sound=told, reason=reason)
 
-    def _timed(self, video: VideoStream, packets: list[av.Packet[VideoStream]]) -> Iterator[Seen]:
-        """Yield a program's packets with the clip's times: its own may be shifted."""
+    def _length(self, output: Output) -> int:
+        """Return how long an output is shown, in ticks."""
+        if output.length_s is None:
+            return self._clip.span.length
+        return round(output.length_s / self._tick)
+
+    def _timed(
+        self, video: VideoStream, packets: list[av.Packet[VideoStream]], end: int
+    ) -> Iterator[Seen]:
+        """Yield a program's packets with the clip's times: its own may be shifted.
+
+        Each is shown until the next, the last until the `end`.
+        """
         ratio = tick_of(video) / self._tick
         first = min(packet.pts or 0 for packet in packets)
         times = [round(((packet.pts or 0) - first) * ratio) for packet in packets]
+        shown = sorted(times)
+        durations = dict(zip(shown, [b - a for a, b in pairwise([*shown, end])], strict=True))
         placed = with_dts([Picture(pts, None) for pts in times])
         for packet, picture in zip(packets, placed, strict=True):
-            duration = self._clip.duration(picture.pts)
-            yield Seen(bytes(packet), picture.pts, picture.dts or 0, duration, packet.is_keyframe)
+            pts, dts = picture.pts, picture.dts or 0
+            yield Seen(bytes(packet), pts, dts, durations[pts], packet.is_keyframe)
 
-    def _add_sound(self, writer: Writer) -> str | None:
-        """Add the sound; return whether it is "copied" or "encoded", none where there is none."""
-        if not self._heard:
-            return None
-        span, left = self._clip.span, self._heard[0]
-        start_s, end_s = span.start * span.tick, (span.start + span.length) * span.tick
-        if len(self._heard) == 1:
-            packets = sound.copied(self._of_sound, left, start_s, end_s)
-            if packets is not None:
-                writer.add_sound(left, iter(packets))
-                return "copied"
-        encoder = sound.encoder(left, stereo=len(self._heard) > 1)
-        frames = sound.decoded(self._of_sound, left, start_s, end_s)
-        if len(self._heard) > 1:
-            frames = self._both(frames, start_s, end_s)
-        length = round((end_s - start_s) * encoder.sample_rate)
-        writer.add_encoded_sound(encoder, sound.encoded(encoder, frames, length))
-        return "encoded"
-
-    def _both(
-        self, left: Iterator[AudioFrame], start_s: Fraction, end_s: Fraction
-    ) -> Iterator[AudioFrame]:
-        """Yield stereo of a left channel and of the right one, which is another track."""
-        with opened(self._request.source, self._request.demuxer) as container:
-            stream = container.streams[self._request.audio[1]]
-            if not isinstance(stream, AudioStream):
-                raise SourceError("The file's right channel is none.")
-            yield from sound.stereo(left, sound.decoded(container, stream, start_s, end_s))
-
-    def _check(self, output: Output, writer: Writer, sound: str | None) -> None:
+    def _check(self, output: Output, writer: Writer, heard: bool) -> None:
         last_s = float(writer.last * self._tick)
-        check.film(Path(output.path), packets=writer.count, last=last_s, sound=sound is not None)
+        check.film(Path(output.path), packets=writer.count, last=last_s, sound=heard)
 
     def _made(
         self,
@@ -228,7 +229,7 @@ class _Outputs:
         sound: str | None = None,
         reason: str | None = None,
     ) -> Made:
-        length_s = float(self._clip.span.length * self._tick)
+        length_s = float(self._length(output) * self._tick)
         return Made(output.path, pictures, copied, length_s, *size, sound, reason)
 
 

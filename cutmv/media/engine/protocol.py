@@ -26,6 +26,11 @@ class Output:
     A film is muxed by the engine into a container, `muxer`, with the clip's sound; what is none is
     written by the program alone. `filters` bring the pictures into the output's shape, and
     `arguments` encode them. `copying` is for a film that keeps the source's pictures as they are.
+    The filters of a film make as many `pictures`, where not one of each of the clip's, and last
+    `length_s` seconds, where not as long as the clip. A `silent` film has no sound; in others it
+    fades in and out in `fade_s` seconds, as the filters have the picture do. What is `alone` is the
+    sound without a picture, as "m4a", "mp3", "wav" or "flac". With `sharpest` the clip's sharpest
+    picture stands for all.
     """
 
     path: str
@@ -33,6 +38,12 @@ class Output:
     arguments: tuple[str, ...]
     muxer: str | None = None
     copying: Copying = "never"
+    pictures: int | None = None
+    length_s: float | None = None
+    silent: bool = False
+    fade_s: float = 0.0
+    alone: str | None = None
+    sharpest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ Times in this module are samples of the sound, counted from the clip's start.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import mul
 from statistics import median
 
 import av
@@ -120,10 +122,17 @@ def layout_and_rate(stream: AudioStream) -> tuple[str, int]:
 
 
 def decoded(
-    container: InputContainer, stream: AudioStream, start_s: Fraction, end_s: Fraction
+    container: InputContainer,
+    stream: AudioStream,
+    start_s: Fraction,
+    end_s: Fraction,
+    form: tuple[str, int],
 ) -> Iterator[AudioFrame]:
-    """Yield the sound from `start_s` to before `end_s`, exact to the sample; holes are silent."""
-    layout, rate = layout_and_rate(stream)
+    """Yield the sound from `start_s` to before `end_s`, exact to the sample; holes are silent.
+
+    It has the layout and the rate of `form`.
+    """
+    layout, rate = form
     end, given = round((end_s - start_s) * rate), 0
     frames = _frames(container, stream, start_s, end_s)
     for place, frame in _resampled(frames, tick_of(stream), start_s, layout, rate):
@@ -208,6 +217,27 @@ def stereo(left: Iterator[AudioFrame], right: Iterator[AudioFrame]) -> Iterator[
             for plane, channel in zip(both.planes, pair, strict=True):
                 plane.update(bytes(channel.planes[0])[: plane.buffer_size])
             yield both
+
+
+def faded(frames: Iterator[AudioFrame], length: int, count: int) -> Iterator[AudioFrame]:
+    """Yield sound of `length` samples that rises from silence in `count` of them, and falls so."""
+    at = 0
+    for frame in frames:
+        begin, at = at, at + frame.samples
+        if begin >= count and at <= length - count:
+            yield frame
+            continue
+        gains = [
+            min(1.0, (place + 0.5) / count, (length - place - 0.5) / count)
+            for place in range(begin, at)
+        ]
+        part = AudioFrame(format="fltp", layout=frame.layout.name, samples=frame.samples)
+        part.sample_rate = frame.sample_rate
+        for plane, before in zip(part.planes, frame.planes, strict=True):
+            samples = array("f", bytes(before)[: 4 * frame.samples])
+            louder = array("f", map(mul, samples, gains)).tobytes()
+            plane.update(louder.ljust(plane.buffer_size, b"\0"))
+        yield part
 
 
 def encoder(stream: AudioStream, *, stereo: bool = False) -> AudioCodecContext:

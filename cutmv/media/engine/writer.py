@@ -42,7 +42,7 @@ class Writer:
         while scale < COARSEST:
             scale *= 10
         options = {}
-        if muxer in ("mp4", "mov"):
+        if muxer in ("mp4", "mov", "ipod"):
             # The file's own clock is the picture's, so that its edit lists are exact.
             options = {"movflags": "+faststart", "movie_timescale": str(scale)}
             options["video_track_timescale"] = str(scale)

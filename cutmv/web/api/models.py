@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cutmv.jobs import JobRequest, State, Upload
-from cutmv.media import Aspect, Fit
+from cutmv.media import Aspect, Fit, Kind, Loop
 
 #: Characters of a clip and its label, and of a list of as many clips as a job may have.
 MAX_CLIP_CHARS, MAX_CLIP_LIST_CHARS = 200, 50_000
@@ -13,6 +13,7 @@ MAX_CLIP_CHARS, MAX_CLIP_LIST_CHARS = 200, 50_000
 DEFAULT_PAGE_JOBS, MAX_PAGE_JOBS = 20, 100
 
 Seconds = Annotated[float, Field(ge=0)]
+Part = Annotated[float, Field(ge=0, le=1)]
 
 
 class JobBody(BaseModel):
@@ -38,9 +39,24 @@ class JobBody(BaseModel):
         max_length=MAX_CLIP_LIST_CHARS,
     )
     aspects: list[Aspect] = Field(default=["source"], description="The shapes of the cutdowns.")
-    fit: Fit = Field(default="crop", description="How to fill a shape that is not the source's.")
+    fit: Fit | None = Field(
+        default=None,
+        description="How to fill a shape that is not the source's: crop, or as a preset has it.",
+    )
+    centre: tuple[Part, Part] = Field(
+        default=(0.5, 0.5), description="What a crop keeps, across and down, in parts."
+    )
+    fade_s: float = Field(default=0, ge=0, description="Seconds in which each cutdown fades.")
+    presets: list[str] = Field(default=[], description="The presets to make each clip by.")
     gif: bool = Field(default=False, strict=True, description="Also a GIF of each clip.")
+    gif_max_bytes: int | None = Field(default=None, ge=1, description="The GIF has no more.")
+    webp: bool = Field(default=False, strict=True, description="Also a WebP of each clip.")
     still: bool = Field(default=False, strict=True, description="Also a still of each clip.")
+    best: bool = Field(default=False, strict=True, description="The still is the sharpest.")
+    canvas: Loop | None = Field(default=None, description="Also a silent loop of each clip.")
+    sounds: list[Literal["m4a", "mp3", "wav", "flac"]] = Field(
+        default=[], description="Also the sound alone."
+    )
 
     def to_request(self) -> JobRequest:
         """The request as the dispatcher takes it."""
@@ -50,8 +66,16 @@ class JobBody(BaseModel):
             clip_list=self.clip_list,
             aspects=tuple(self.aspects),
             fit=self.fit,
+            centre=self.centre,
+            fade_s=self.fade_s,
+            presets=tuple(self.presets),
             gif=self.gif,
+            gif_max_bytes=self.gif_max_bytes,
+            webp=self.webp,
             still=self.still,
+            best=self.best,
+            canvas=self.canvas,
+            sounds=tuple(self.sounds),
         )
 
 
@@ -122,7 +146,7 @@ class StepOut(_Answer):
 
     id: str
     position: int
-    kind: Literal["cutdown", "gif", "still"]
+    kind: Kind
     clip: ClipOut
     aspect: Aspect
     fit: Fit

@@ -3,7 +3,8 @@
 import { formatBytes, formatSpan } from "./times.js";
 import { isFinal } from "./live.js";
 
-const KINDS = { cutdown: "Video", gif: "GIF", still: "Still" };
+const KINDS = { cutdown: "Video", canvas: "Canvas", gif: "GIF", webp: "WebP", still: "Still" };
+const SOUNDS = ["m4a", "mp3", "wav", "flac"];
 const STAGES = { queued: "waiting", running: "running", done: "done", failed: "failed", cancelled: "cancelled" };
 
 export class JobView {
@@ -88,7 +89,7 @@ function percentOf({ steps }) {
 
 function nameOf(step) {
   const shape = step.aspect && step.aspect !== "source" ? ` ${step.aspect}` : "";
-  return `${KINDS[step.kind] ?? step.kind}${shape} · ${step.clip.text}`;
+  return `${KINDS[step.kind] ?? step.kind.toUpperCase()}${shape} · ${step.clip.text}`;
 }
 
 function detail(step) {
@@ -102,12 +103,13 @@ function detail(step) {
 }
 
 function resultOf({ output, kind, clip }) {
-  const shown = document.createElement(kind === "cutdown" ? "video" : "img");
+  const element = SOUNDS.includes(kind) ? "audio" : kind === "cutdown" || kind === "canvas" ? "video" : "img";
+  const shown = document.createElement(element);
   shown.src = output.url;
   shown.dataset.testid = `result-${kind}`;
-  if (kind === "cutdown") Object.assign(shown, { controls: true, playsInline: true, preload: "metadata" });
+  if (element !== "img") Object.assign(shown, { controls: true, playsInline: true, preload: "metadata" });
   else Object.assign(shown, { alt: `${KINDS[kind]} of ${clip.text}`, loading: "lazy" });
-  if (kind === "cutdown") shown.setAttribute("aria-label", `Result: ${clip.text}`);
+  if (element !== "img") shown.setAttribute("aria-label", `Result: ${clip.text}`);
   const link = document.createElement("a");
   link.href = `${output.url}?download=1`;
   link.download = output.name;

@@ -67,6 +67,27 @@ def test_json_is_one_document_on_standard_output(video: Path, tmp_path: Path) ->
     assert "100%" in done.stderr
 
 
+def test_products_are_asked_for_before_the_input_or_after_it(video: Path, tmp_path: Path) -> None:
+    done = cutmv_process(
+        *("cut", "--clip", "0-1", "--sound", "copy", "--still", str(video)), cwd=tmp_path
+    )
+    best = cutmv_process(
+        *("cut", str(video), "--clip", "0-1", "--still", "best", "--sound", "wav", "-o", "best"),
+        cwd=tmp_path,
+    )
+
+    assert done.stdout.split() == ["song-01-still.jpg", "song-01-sound.m4a"], done.stderr
+    assert best.stdout.split() == ["best/song-01-still.jpg", "best/song-01-sound.wav"], best.stderr
+
+
+def test_presets_are_listed_without_an_input(tmp_path: Path) -> None:
+    listed = cutmv_process("cut", "--list-presets", cwd=tmp_path)
+
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == [
+        *("youtube", "reels", "tiktok", "x", "canvas", "master")
+    ]
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
@@ -77,6 +98,7 @@ def test_json_is_one_document_on_standard_output(video: Path, tmp_path: Path) ->
         (["cut", "VIDEO", "--clip", "5"], "START-END"),
         (["cut", "VIDEO", "--clip", "2-1"], "ends before it starts"),
         (["cut", "VIDEO", "--clip", "0-1", "--aspect", "4:3"], "4:3"),
+        (["cut", "VIDEO", "--clip", "0-1", "--centre", "left"], "must be X,Y, like 0.3,0.5"),
         (["frobnicate"], "frobnicate"),
     ],
 )

@@ -407,7 +407,7 @@ def test_a_database_of_an_earlier_version_gets_its_new_columns(url: str) -> None
     old = JobStore(url)
     job = add_job(old, "0-1")
     with old.engine.begin() as db:
-        for name in ("failures", "resends", "queued_at"):
+        for name in ("failures", "resends", "queued_at", "spec"):
             db.exec_driver_sql(f"alter table steps drop column {name}")
         db.exec_driver_sql("drop index steps_by_claim")
         db.exec_driver_sql("alter table steps drop column claimed_at")
@@ -416,6 +416,7 @@ def test_a_database_of_an_earlier_version_gets_its_new_columns(url: str) -> None
     store = JobStore(url)
 
     assert (store.job(job.id).steps[0].failures, states(store.job(job.id))[0]) == (0, "queued")
+    assert store.job(job.id).steps[0].spec == job.steps[0].spec
     _, claimed = claim(store, job.steps[0])
     assert claimed.attempts == 1
     store.close()

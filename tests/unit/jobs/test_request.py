@@ -36,6 +36,34 @@ def test_each_clip_is_made_in_each_shape_and_kind() -> None:
     assert (job.steps[4].start_s, job.steps[4].end_s) == (2.0, 3.5)
 
 
+def test_each_product_has_a_name_of_its_own() -> None:
+    job = plan_job(
+        UPLOAD,
+        request(
+            clips=("0-9",),
+            aspects=("4:5",),
+            fit="blur",
+            centre=(0.2, 0.5),
+            presets=("reels", "canvas"),
+            canvas="rebound",
+            gif_max_bytes=9_000,
+            webp=True,
+            still=True,
+            best=True,
+        ),
+    )
+
+    specs = {step.name.removeprefix("My_Song_live-01-"): step.spec for step in job.steps}
+    assert list(specs) == [
+        *("4x5.mp4", "reels.mp4", "canvas.mp4", "gif.gif", "webp.webp", "still.jpg")
+    ]
+    assert {spec.fit for spec in specs.values()} == {"blur"}
+    assert {spec.centre for spec in specs.values()} == {(0.2, 0.5)}
+    assert specs["canvas.mp4"].loop == "rebound"
+    assert specs["gif.gif"].max_bytes == 9_000
+    assert specs["still.jpg"].best
+
+
 def test_a_shape_named_twice_is_made_once() -> None:
     assert len(plan_job(UPLOAD, request(aspects=("1:1", "1:1"))).steps) == 1
 
@@ -52,6 +80,9 @@ def test_a_shape_named_twice_is_made_once() -> None:
         ({"clips": ("a-b",)}, "'a'"),
         ({"clip_list": "0-1\nsoon"}, "Line 2 can't be read, 'soon'"),
         ({"clip_list": "0-1 a\n" * 200}, "at most 200"),
+        ({"presets": ("vine",)}, "no preset 'vine'"),
+        ({"centre": (0.5, 1.5)}, "from 0 to 1"),
+        ({"sounds": ("mp3",)}, "no sound"),
     ],
 )
 def test_a_bad_request_is_one_line_that_says_what_is_wrong(

@@ -83,7 +83,13 @@ def test_a_file_without_a_picture_has_nothing_to_cut() -> None:
 
 @pytest.mark.parametrize(
     ("aspect", "size"),
-    [("16:9", (1280, 720)), ("9:16", (1080, 1920)), ("1:1", (1080, 1080)), ("source", (640, 358))],
+    [
+        ("16:9", (1280, 720)),
+        ("9:16", (1080, 1920)),
+        ("1:1", (1080, 1080)),
+        ("4:5", (1080, 1350)),
+        ("source", (640, 358)),
+    ],
 )
 def test_each_shape_has_its_size_and_even_sides(aspect: Any, size: tuple[int, int]) -> None:
     source = info(width=641, height=359, coded_width=641, coded_height=359)
@@ -94,7 +100,7 @@ def test_each_shape_has_its_size_and_even_sides(aspect: Any, size: tuple[int, in
 @given(
     width=st.integers(2, 8000),
     height=st.integers(2, 8000),
-    aspect=st.sampled_from(["16:9", "9:16", "1:1", "source"]),
+    aspect=st.sampled_from(["16:9", "9:16", "1:1", "4:5", "source"]),
     fit=st.sampled_from(["crop", "pad"]),
     kind=st.sampled_from(["cutdown", "gif", "still"]),
 )

@@ -1,0 +1,93 @@
+"""The sound of a clip, from one track or from two, for a film or alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from cutmv.media.engine import sound
+from cutmv.media.engine.clip import Span
+from cutmv.media.engine.protocol import Request
+from cutmv.media.engine.source import SourceError, opened
+from cutmv.media.engine.writer import Writer
+
+
+class Hearing:
+    """What is heard in a span: a track, or two that are its left and its right channel."""
+
+    def __init__(self, request: Request, container: InputContainer, span: Span) -> None:
+        self._request, self._container = request, container
+        self._heard = [
+            each
+            for index in request.audio
+            if isinstance(each := container.streams[index], AudioStream)
+        ]
+        #: The span, in seconds on the file's clock.
+        self.start_s = span.start * span.tick
+        self.end_s = (span.start + span.length) * span.tick
+
+    @property
+    def there(self) -> bool:
+        """Whether there is any."""
+        return bool(self._heard)
+
+    @property
+    def rate(self) -> int:
+        """Samples a second in the source."""
+        return self._heard[0].rate
+
+    @property
+    def layout(self) -> str:
+        """The source's layout of channels."""
+        return "stereo" if self._two else self._heard[0].codec_context.layout.name
+
+    def add_to(self, writer: Writer, fade_s: float) -> str | None:
+        """Add the sound; return whether it is "copied" or "encoded", none where there is none.
+
+        It fades in and out in `fade_s` seconds.
+        """
+        if not self._heard:
+            return None
+        left = self._heard[0]
+        if not self._two and not fade_s:
+            packets = sound.copied(self._container, left, self.start_s, self.end_s)
+            if packets is not None:
+                writer.add_sound(left, iter(packets))
+                return "copied"
+        encoder = sound.encoder(left, stereo=self._two)
+        layout, rate = sound.layout_and_rate(left)
+        frames = self.frames("stereo" if self._two else layout, rate, fade_s)
+        writer.add_encoded_sound(encoder, sound.encoded(encoder, frames, self._length(rate)))
+        return "encoded"
+
+    def frames(self, layout: str, rate: int, fade_s: float) -> Iterator[AudioFrame]:
+        """Yield the sound, decoded, exact to the sample."""
+        if self._two:
+            frames = self._both(rate)
+        else:
+            frames = self._decoded(self._container, self._heard[0], layout, rate)
+        return sound.faded(frames, self._length(rate), round(fade_s * rate))
+
+    @property
+    def _two(self) -> bool:
+        return len(self._heard) > 1
+
+    def _length(self, rate: int) -> int:
+        return round((self.end_s - self.start_s) * rate)
+
+    def _decoded(
+        self, container: InputContainer, stream: AudioStream, layout: str, rate: int
+    ) -> Iterator[AudioFrame]:
+        return sound.decoded(container, stream, self.start_s, self.end_s, (layout, rate))
+
+    def _both(self, rate: int) -> Iterator[AudioFrame]:
+        """Yield stereo of a left channel and of the right one, which is another track."""
+        left = self._decoded(self._container, self._heard[0], "mono", rate)
+        with opened(self._request.source, self._request.demuxer) as container:
+            stream = container.streams[self._request.audio[1]]
+            if not isinstance(stream, AudioStream):
+                raise SourceError("The file's right channel is none.")
+            yield from sound.stereo(left, self._decoded(container, stream, "mono", rate))

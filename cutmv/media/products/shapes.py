@@ -1,0 +1,159 @@
+"""The filters that bring a decoded picture into an output's shape and colours."""
+
+from fractions import Fraction
+
+from cutmv.media.info import VideoStream
+from cutmv.media.products.spec import ANIMATIONS, FILMS, SIZES, OutputSpec
+
+#: How often the picture behind a picture is smaller when it is blurred, by how much it is blurred
+#: then, in pixels, and what part of its light is left.
+BEHIND_SMALLER, BEHIND_BLUR, BEHIND_LIGHT = 8, 6, 0.5
+#: Lines of a picture from which on its colours, when untold, are those of high definition.
+HD_LINES = 720
+
+#: The filters from HDR to the standard range, by way of linear light.
+_TONE_MAP = (
+    "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,"
+    "tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv"
+)
+#: What the standard range of today's screens is called.
+_BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
+
+
+def size_of(video: VideoStream, spec: OutputSpec, animated: int) -> tuple[int, int]:
+    """The width and height of an output in pixels, both even, as 4:2:0 pictures have them.
+
+    `animated` is the width of one that is an animation.
+    """
+    width, height = spec.size or SIZES.get(spec.aspect, (video.width, video.height))
+    if spec.kind in ANIMATIONS:
+        width, height = animated, round(animated * height / width)
+    return max(2, width - width % 2), max(2, height - height % 2)
+
+
+def upright(video: VideoStream, spec: OutputSpec) -> list[str]:
+    """The filters that make a decoded picture whole, and turn it as it is shown."""
+    whole = [f"setfield={video.interlaced}", "bwdif=mode=send_frame"] if video.interlaced else []
+    mirrored = ["hflip"] if video.mirrored else []
+    turns = {90: ["transpose=clock"], 180: ["hflip", "vflip"], 270: ["transpose=cclock"]}
+    return [_told(video, spec), *whole, *mirrored, *turns.get(video.rotation, [])]
+
+
+def shaped(video: VideoStream, spec: OutputSpec, width: int, height: int) -> list[str]:
+    """The filters that bring an upright picture into the output's shape and pixel format."""
+    filters = [_TONE_MAP] if video.hdr else []
+    if video.rgb:  # without this it would become what standard definition has
+        filters += ["scale=out_color_matrix=bt709:out_range=limited"]
+    film = spec.kind in FILMS
+    # JPEG (JFIF) and WebP have one matrix, and a range each.
+    levels = f"out_range={'full' if spec.kind == 'still' else 'limited'}"
+    levels += ":out_color_matrix=bt601" if spec.kind in ("still", "webp") else ""
+    if spec.aspect == "source" and spec.size is None and spec.kind not in ANIMATIONS:
+        square = (video.width, video.height) in (
+            (video.coded_width, video.coded_height),
+            (video.coded_height, video.coded_width),
+        )
+        # To crop an odd last line leaves all other pixels as they are.
+        filters += [] if square else [f"scale={video.width}:{video.height}"]
+        filters += [f"crop={width}:{height}:0:0:exact=1", f"scale={levels}"]
+    elif spec.fit == "crop":
+        filters += _cropped(video, spec, width, height, f"flags=lanczos:{levels}")
+    elif spec.fit == "pad":
+        filters += [_scaled(_inside(video, width, height), f"flags=lanczos:{levels}")]
+        filters += [f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2:black"]
+    else:
+        filters += [_before_blur(video, width, height)]
+        filters += [f"scale={levels}"] if spec.kind in ("still", "webp") else []
+    pixels = "yuvj420p" if spec.kind == "still" else "rgb24" if spec.kind == "gif" else "yuv420p"
+    # Scaling after the tone mapping drops the matrix, which a player needs to know.
+    matrix = ["setparams=colorspace=bt709"] if video.hdr and film else []
+    if video.rgb and film:
+        matrix = [_BT709]
+    return [*filters, "setsar=1", f"format={pixels}", *matrix]
+
+
+def fading(fade_s: float, length_s: Fraction) -> list[str]:
+    """The filters by which a clip of so many seconds comes out of black and goes into it."""
+    if not fade_s:
+        return []
+    out = float(length_s) - fade_s
+    return [f"fade=t=in:st=0:d={fade_s:.6f}", f"fade=t=out:st={out:.6f}:d={fade_s:.6f}"]
+
+
+def sampled(rate: Fraction, length_s: Fraction, rounding: str) -> tuple[list[str], int]:
+    """The filters by which there are so many pictures a second, and how many there are then."""
+    count = max(1, round(length_s * rate))
+    held = "tpad=stop=-1:stop_mode=clone"
+    return [f"fps={rate}:round={rounding}", held, f"trim=end_frame={count}"], count
+
+
+def _told(video: VideoStream, spec: OutputSpec) -> str:
+    """The filter that says which colours a decoded picture has: a pipe carries none of that."""
+    primaries, matrix, transfer = (
+        video.color_primaries,
+        video.color_space,
+        video.color_transfer,
+    )
+    if video.hdr:  # told in part, it is what HDR is made in
+        primaries, matrix = primaries or "bt2020", matrix or "bt2020nc"
+    elif spec.kind not in FILMS and not video.rgb and matrix in (None, "unknown"):
+        # A film tells its players no more than the source does; a JPEG or a GIF has to be right.
+        matrix = "bt709" if min(video.width, video.height) >= HD_LINES else "smpte170m"
+    told = {
+        "range": video.color_range,
+        "color_primaries": primaries,
+        "color_trc": transfer,
+        "colorspace": matrix,
+    }
+    known = ":".join(f"{name}={value}" for name, value in told.items() if value)
+    return f"setparams={known}" if known else "null"
+
+
+def _before_blur(video: VideoStream, width: int, height: int) -> str:
+    """The picture, whole, before its own enlargement, which is blurred and darkened."""
+    small = [max(2, side // BEHIND_SMALLER // 2 * 2) for side in (width, height)]
+    covering = _covering(video, small[0], small[1])
+    behind = [
+        _scaled(covering, "flags=bilinear:out_range=limited"),
+        f"crop={small[0]}:{small[1]}",
+        f"gblur=sigma={BEHIND_BLUR}",
+        "format=yuv420p",
+        f"lutyuv=y=16+(val-16)*{BEHIND_LIGHT}",
+        _scaled((width, height), "flags=bicubic:out_range=limited"),
+        "setsar=1",
+    ]
+    front = [
+        _scaled(_inside(video, width, height), "flags=lanczos:out_range=limited"),
+        "format=yuv420p",
+        "setsar=1",
+    ]
+    return (
+        f"split[whole][enlarged];[enlarged]{','.join(behind)}[behind];[whole]{','.join(front)}"
+        "[front];[behind][front]overlay=(W-w)/2:(H-h)/2:format=yuv420"
+    )
+
+
+def _cropped(video: VideoStream, spec: OutputSpec, width: int, height: int, how: str) -> list[str]:
+    """The filters that fill a frame; its middle is the centre, as far as there is a picture."""
+    across, down = _covering(video, width, height)
+    left = min(max(0, round(across * spec.centre[0] - width / 2)), across - width)
+    top = min(max(0, round(down * spec.centre[1] - height / 2)), down - height)
+    return [_scaled((across, down), how), f"crop={width}:{height}:{left}:{top}"]
+
+
+def _scaled(size: tuple[int, int], how: str) -> str:
+    return f"scale={size[0]}:{size[1]}:{how}"
+
+
+def _covering(video: VideoStream, width: int, height: int) -> tuple[int, int]:
+    """The size, of the source's shape, that just covers a frame; even, so rounded up."""
+    factor = max(Fraction(width, video.width), Fraction(height, video.height))
+    sides = (video.width * factor, video.height * factor)
+    return (-int(-sides[0] // 2) * 2, -int(-sides[1] // 2) * 2)
+
+
+def _inside(video: VideoStream, width: int, height: int) -> tuple[int, int]:
+    """The size, of the source's shape, that just fits into a frame; even, so rounded down."""
+    factor = min(Fraction(width, video.width), Fraction(height, video.height))
+    sides = (video.width * factor, video.height * factor)
+    return (max(2, int(sides[0] // 2) * 2), max(2, int(sides[1] // 2) * 2))

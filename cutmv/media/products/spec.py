@@ -1,0 +1,78 @@
+"""One kind of output, as people ask for it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+Kind = Literal["cutdown", "gif", "webp", "still", "canvas", "m4a", "mp3", "wav", "flac"]
+Aspect = Literal["16:9", "9:16", "1:1", "4:5", "source"]
+Fit = Literal["crop", "pad", "blur"]
+Loop = Literal["dissolve", "rebound", "hard"]
+
+#: Width and height in pixels of each shape but the source's own.
+SIZES: dict[Aspect, tuple[int, int]] = {
+    "16:9": (1280, 720),
+    "9:16": (1080, 1920),
+    "1:1": (1080, 1080),
+    "4:5": (1080, 1350),
+}
+#: The kinds that are the sound alone; an M4A has the source's packets where it can.
+SOUNDS: tuple[Kind, ...] = ("m4a", "mp3", "wav", "flac")
+#: The kinds that are animations without sound.
+ANIMATIONS: tuple[Kind, ...] = ("gif", "webp")
+#: The kinds that are films.
+FILMS: tuple[Kind, ...] = ("cutdown", "canvas")
+#: The file name extensions of the kinds that are not named by theirs.
+_EXTENSIONS: dict[Kind, str] = {"cutdown": "mp4", "canvas": "mp4", "still": "jpg"}
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One kind of output, in a shape: an MP4 ("cutdown"), a GIF or WebP, a JPEG still, a silent
+    loop ("canvas"), or the sound alone.
+
+    `fit` says how a picture of another shape is made to fit: "crop" fills the frame and loses
+    the edges, "pad" shows all of it between black bars, "blur" before its own blurred enlargement.
+    `centre` is what a crop keeps in its middle, as far as the picture goes: parts of its width
+    and height. Picture and sound fade in and out in `fade_s` seconds each. `loop` says how a
+    canvas goes round; the still is the clip's first picture, or the `best` of its first seconds.
+    `preset` is the name of the one it is made by, which bounds the length (s) and the pictures a
+    second, and may have a size of its own. A GIF or WebP has `max_bytes` at most.
+    """
+
+    kind: Kind
+    aspect: Aspect
+    fit: Fit
+    centre: tuple[float, float] = (0.5, 0.5)
+    fade_s: float = 0.0
+    loop: Loop = "dissolve"
+    best: bool = False
+    preset: str | None = None
+    size: tuple[int, int] | None = None
+    longest_s: float | None = None
+    fastest: int | None = None
+    max_bytes: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """This as JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; what an earlier version did not know has its default."""
+        size = plain.get("size")
+        pairs = {"centre": tuple(plain.get("centre", (0.5, 0.5))), "size": size and tuple(size)}
+        return cls(**{**plain, **pairs})
+
+    @property
+    def named(self) -> str:
+        """What it is called in the name of its file, and to people."""
+        if self.preset:
+            return self.preset
+        if self.kind == "cutdown":
+            return self.aspect
+        return "sound" if self.kind in SOUNDS else self.kind
+
+
+def output_extension(kind: Kind) -> str:
+    """The file name extension of a kind of output, without its dot."""
+    return _EXTENSIONS.get(kind, kind)
