@@ -87,7 +87,7 @@ def plan(
         filters=",".join(filters),
         pictures=pictures,
         length_s=length,
-        reason="the picture fades" if spec.fade_s and spec.aspect == "source" else None,
+        reason=_reason(spec),
         animation=animation if spec.kind in ANIMATIONS else None,
     )
 
@@ -126,6 +126,13 @@ def _steady_rate(video: VideoStream, spec: OutputSpec) -> Fraction | None:
         )
     # A picture that is held fades, too.
     return rate_of(video) if spec.fade_s and video.variable else None
+
+
+def _reason(spec: OutputSpec) -> str | None:
+    """Why no packets are copied where they could be but for what is asked for."""
+    if not spec.fade_s or spec.aspect != "source":
+        return None
+    return "the sound fades" if spec.kind in SOUNDS else "the picture fades"
 
 
 def _refuse_by_preset(shown: str, given: Fraction, spec: OutputSpec) -> None:

@@ -41,6 +41,21 @@ def test_a_fade_that_does_not_fit_twice_is_refused() -> None:
         planned(replace(REELS, fade_s=3.0))
 
 
+@pytest.mark.parametrize(
+    ("kind", "aspect", "reason"),
+    [
+        ("cutdown", "source", "the picture fades"),
+        ("m4a", "source", "the sound fades"),
+        ("cutdown", "1:1", None),
+    ],
+)
+def test_what_could_have_been_copied_tells_that_it_fades(
+    kind: Any, aspect: Any, reason: str | None
+) -> None:
+    assert planned(OutputSpec(kind, aspect, "crop", fade_s=1.0)).reason == reason
+    assert planned(OutputSpec(kind, aspect, "crop")).reason is None
+
+
 def test_a_held_picture_fades_too() -> None:
     spec = replace(REELS, fade_s=1.0)
 
