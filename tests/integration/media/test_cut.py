@@ -93,7 +93,14 @@ def zero_of(source: Path, times: list[Fraction]) -> Fraction:
         ("avi", "30", ("-c:v", "mpeg4", "-q:v", "3")),
     ],
 )
-@pytest.mark.parametrize(("start", "end"), [("0", "1.5"), ("1.013", "2.99"), ("2.5", "4")])
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("1.013", "2.99"),
+        pytest.param("0", "1.5", marks=pytest.mark.slow),
+        pytest.param("2.5", "4", marks=pytest.mark.slow),
+    ],
+)
 def test_a_clip_has_every_frame_of_its_interval_and_no_other(
     tmp_path: Path, suffix: str, rate: str, codec: tuple[str, ...], start: str, end: str
 ) -> None:

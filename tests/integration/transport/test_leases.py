@@ -264,6 +264,7 @@ def test_a_worker_uses_the_redis_of_its_results(
     assert "no lease ledger" not in later.log()
     site.send("record", "fresh")
     wait_until(lambda: site.notes("record"), 30, "what is surely nobody's runs")
+    worker.term()  # it ends its task, and takes no copy of it any more
     wait_until(lambda: "waits: lease ledger in Redis" in later.log(), 30, "a copy came to it")
     line.mend()
     (tmp_path / "go").touch()
