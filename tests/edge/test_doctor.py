@@ -14,7 +14,7 @@ from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
 from tests.support.processes import clean_env, free_port
-from tests.support.queues import client, queue_id
+from tests.support.queues import make_pushed
 
 pytestmark = pytest.mark.edge
 
@@ -74,15 +74,7 @@ def test_whether_the_worker_reaches_the_workers_is_told(
     make_worker: Callable[..., Worker], emulator: EmulatorProcess, tmp_path: Path
 ) -> None:
     queue = "edge-doctor"
-    for name in (f"{queue}-dead", queue):
-        client(emulator).create_queue(name, 1e12)
-    consumer = {
-        "type": "worker",
-        "script_name": "cutmv-processor",
-        "settings": {"batch_size": 1, "max_retries": 100},
-        "dead_letter_queue": f"{queue}-dead",
-    }
-    client(emulator).create_consumer(queue_id(emulator, queue), consumer, 1e12)
+    make_pushed(emulator, queue)
     one, idle = (PushServer(KEY, "127.0.0.1", 0) for _ in range(2))
     other = PushServer("another", "127.0.0.1", 0)
     one.attach(queue, Handler())

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine import edges
 from cutmv.media.engine.codecs.base import Packet
-from cutmv.media.engine.pictures import Entry, Picture
+from cutmv.media.engine.pictures import Picture
 from cutmv.media.engine.source import SourceError, Times, Undecoded, Window, packets_from
 
 #: The tick (s) of a clip's own clock.
@@ -96,11 +96,7 @@ class Clip:
     def decoded(self, pictures: Sequence[Picture]) -> Iterator[VideoFrame]:
         """Yield pictures of the clip, decoded, with their times in it. Raises Undecoded."""
         wanted = {picture.pts for picture in pictures}
-        first = max(
-            place
-            for place, picture in enumerate(self.window.timeline.pictures)
-            if picture.entry is not Entry.NONE and picture.pts <= pictures[0].pts
-        )
+        first = self.window.timeline.entry_before(pictures[0].pts) or 0
         time_of = Times().of if self.window.by_decoding else _own_time
         packets = self.packets_from(first)
         for frame in edges.decoded(self.stream, packets, wanted, time_of):

@@ -14,6 +14,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from cutmv.media.engine.codecs.base import TOP_FIRST
 from cutmv.media.engine.protocol import Look
 from cutmv.media.engine.source import Times, decode, opened, side_data, tick_of
 
@@ -142,8 +143,7 @@ def _of_picture(stream: VideoStream, frame: VideoFrame, at: int) -> Found:
     told: Found = {"first": _times(at, tick_of(stream)), "pix_fmt": frame.format.name}
     told |= {"rotation": rotation, "mirrored": mirrored}
     if frame.interlaced_frame:
-        # FFmpeg's field orders 2 and 4 are those in which the upper field is shown first.
-        told["interlaced"] = "tff" if stream.codec_context.field_order in (2, 4) else "bff"
+        told["interlaced"] = "tff" if stream.codec_context.field_order in TOP_FIRST else "bff"
     return told
 
 

@@ -57,6 +57,15 @@ class Timeline:
         """Return the pictures in the order in which they are shown."""
         return sorted((p for p in self.pictures if p.shown), key=lambda picture: picture.pts)
 
+    def entry_before(self, pts: int) -> int | None:
+        """Return the place of the last entry that is shown at `pts` or before, none without one."""
+        entries = (
+            place
+            for place, picture in enumerate(self.pictures)
+            if picture.entry is not Entry.NONE and picture.pts <= pts
+        )
+        return max(entries, default=None)
+
     def between(self, start: int, end: int) -> list[Picture]:
         """Return the pictures that are seen from `start` to before `end`, in order.
 

@@ -196,12 +196,8 @@ def _trimmed(timeline: Timeline, start: int, end: int) -> Timeline | None:
     wanted = timeline.between(start, end)
     if not wanted:
         return None
-    serving = [
-        place
-        for place, picture in enumerate(timeline.pictures)
-        if picture.entry is not Entry.NONE and picture.pts <= wanted[0].pts
-    ]
-    return Timeline(timeline.pictures[serving[-1] :]) if serving else None
+    first = timeline.entry_before(wanted[0].pts)
+    return None if first is None else Timeline(timeline.pictures[first:])
 
 
 def tick_of(stream: VideoStream | AudioStream) -> Fraction:

@@ -13,10 +13,14 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from cutmv.media.engine.headers import nal
+from cutmv.media.engine.headers.bits import Malformed
 from cutmv.media.engine.pictures import Entry
 
 #: FFmpeg's fields of colour, which a decoder and an encoder call the same.
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
+#: FFmpeg's field orders in which the upper field is shown first.
+TOP_FIRST = (2, 4)
 #: Pictures a second of a stream that does not tell: only encoders' choices depend on it.
 UNKNOWN_RATE = Fraction(25)
 
@@ -73,6 +77,18 @@ class Codec(Protocol):
 
         With `few` pictures some of an encoder's methods have nothing to go by. Raises Uncopyable.
         """
+
+
+def units_of(packet: Packet, length_size: int) -> list[bytes]:
+    """Return a packet's NAL units, each after a length of so many bytes; 0: after a start code.
+
+    Raises Uncopyable.
+    """
+    data = bytes(packet)
+    try:
+        return list(nal.of_lengths(data, length_size) if length_size else nal.of_start_codes(data))
+    except Malformed as error:
+        raise Uncopyable(f"a packet of it can't be read ({error})") from error
 
 
 def rate_of(stream: VideoStream) -> Fraction:

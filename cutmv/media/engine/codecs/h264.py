@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.codecs.base import Edge, EdgePacket, Packet, Uncopyable, encoder
+from cutmv.media.engine.codecs.base import (
+    TOP_FIRST,
+    Edge,
+    EdgePacket,
+    Packet,
+    Uncopyable,
+    encoder,
+    units_of,
+)
 from cutmv.media.engine.headers import nal
 from cutmv.media.engine.headers.bits import Malformed
 from cutmv.media.engine.headers.h264 import (
@@ -26,8 +34,6 @@ PROFILES = {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high42
             244: "high444"}  # fmt: skip
 #: x264's quality where the source's is not known.
 CRF = 16.0
-#: FFmpeg's field orders in which the upper field is shown first.
-TOP_FIRST = (2, 4)
 
 
 class H264:
@@ -53,13 +59,13 @@ class H264:
         """Exactly at an IDR picture; a recovery point does not say which pictures are whole."""
         if not packet.is_keyframe:
             return Entry.NONE
-        units = self._units(packet)
+        units = units_of(packet, self._length_size)
         self._sets = self._sets.and_of(units)
         return Entry.CLEAN if any(unit[0] & 0x1F == IDR for unit in units) else Entry.ROUGH
 
     def data(self, packet: Packet) -> bytes:
         """See `base.Codec`."""
-        return bytes(packet) if self._length_size else nal.with_lengths(self._units(packet))
+        return bytes(packet) if self._length_size else nal.with_lengths(units_of(packet, 0))
 
     def edge(self, *, few: bool) -> Edge:
         """See `base.Codec`."""
@@ -78,14 +84,6 @@ class H264:
 
     def _edge(self, *, few: bool) -> _Edge:
         return _Edge(self._stream, self._checked(), self._length_size or 4, self._crf, few=few)
-
-    def _units(self, packet: Packet) -> list[bytes]:
-        try:
-            if self._length_size:
-                return list(nal.of_lengths(bytes(packet), self._length_size))
-            return list(nal.of_start_codes(bytes(packet)))
-        except Malformed as error:
-            raise Uncopyable(f"a packet of it can't be read ({error})") from error
 
     def _checked(self) -> ParameterSets:
         """Return the source's parameter sets. Raises Uncopyable where one id stands for two."""

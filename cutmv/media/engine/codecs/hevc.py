@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.codecs.base import Edge, EdgePacket, Packet, Uncopyable, encoder
+from cutmv.media.engine.codecs.base import (
+    Edge,
+    EdgePacket,
+    Packet,
+    Uncopyable,
+    encoder,
+    units_of,
+)
 from cutmv.media.engine.headers import hevc, nal
 from cutmv.media.engine.headers.bits import Malformed
 from cutmv.media.engine.pictures import Entry
@@ -43,7 +50,7 @@ class Hevc:
         """At each random access point; at all but one kind pictures that lead it are left out."""
         if not packet.is_keyframe:
             return Entry.NONE
-        units = self._units(packet)
+        units = units_of(packet, 4 if self._box else 0)
         self._sets = self._sets.and_of(units)
         kinds = {hevc.kind(unit) for unit in units}
         if hevc.IDR_N_LP in kinds:
@@ -53,7 +60,7 @@ class Hevc:
 
     def data(self, packet: Packet) -> bytes:
         """See `base.Codec`."""
-        return bytes(packet) if self._box else nal.with_lengths(self._units(packet))
+        return bytes(packet) if self._box else nal.with_lengths(units_of(packet, 0))
 
     def edge(self, *, few: bool) -> Edge:
         """See `base.Codec`."""
@@ -74,17 +81,9 @@ class Hevc:
         others = [
             unit
             for unit in (self._box.units if self._box else ())
-            if hevc.kind(unit) not in (hevc.VPS, hevc.SPS, hevc.PPS)
+            if hevc.kind(unit) not in hevc.PARAMETER_SETS
         ]
         return hevc.write_hvcc(fixed, [*sets.units, *others])
-
-    def _units(self, packet: Packet) -> list[bytes]:
-        try:
-            if self._box:
-                return list(nal.of_lengths(bytes(packet), 4))
-            return list(nal.of_start_codes(bytes(packet)))
-        except Malformed as error:
-            raise Uncopyable(f"a packet of it can't be read ({error})") from error
 
     def _checked(self) -> tuple[hevc.Sps, hevc.Ids]:
         """Return the source's parameter set, and ids that are free. Raises Uncopyable."""
@@ -116,7 +115,7 @@ class _Edge:
         }
         self._context = encoder(stream, "libx265", options)
         units = list(nal.of_start_codes(bytes(self._context.extradata or b"")))
-        kept = [unit for unit in units if hevc.kind(unit) in (hevc.VPS, hevc.SPS, hevc.PPS)]
+        kept = [unit for unit in units if hevc.kind(unit) in hevc.PARAMETER_SETS]
         self.sets = [self._own(unit) for unit in kept]
 
     def encode(self, frame: VideoFrame | None) -> Iterator[EdgePacket]:

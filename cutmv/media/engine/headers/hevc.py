@@ -14,6 +14,8 @@ from cutmv.media.engine.headers.bits import BitReader, BitWriter, Malformed, esc
 #: Types of NAL units (table 7-1).
 BLA_FIRST, BLA_LAST, IDR_W_RADL, IDR_N_LP, CRA, IRAP_LAST = 16, 18, 19, 20, 21, 23
 VPS, SPS, PPS, END_OF_SEQUENCE, VCL_LAST = 32, 33, 34, 36, 31
+#: Those of parameter sets.
+PARAMETER_SETS = (VPS, SPS, PPS)
 #: The end of a sequence: the picture that follows needs nothing before it (8.1.3).
 END_OF_SEQUENCE_UNIT = bytes((END_OF_SEQUENCE << 1, 1))
 #: Ids of a picture's parameter set whose code is nine bits long: one byte longer than that of 0, so
@@ -127,7 +129,7 @@ class ParameterSets:
     def and_of(self, units: Iterable[bytes]) -> ParameterSets:
         """Return these and those among `units`, each once."""
         found = list(self.units)
-        found += [u for u in units if kind(u) in (VPS, SPS, PPS) and u not in found]
+        found += [u for u in units if kind(u) in PARAMETER_SETS and u not in found]
         return ParameterSets(tuple(dict.fromkeys(found)))
 
     def of(self, wanted: int) -> tuple[bytes, ...]:
@@ -270,7 +272,7 @@ def write_hvcc(fixed: bytes, units: Iterable[bytes]) -> bytes:
         arrays.setdefault(kind(unit), []).append(unit)
     parts = [fixed, bytes((len(arrays),))]
     for what, each in sorted(arrays.items()):
-        complete = 0x80 if what in (VPS, SPS, PPS) else 0
+        complete = 0x80 if what in PARAMETER_SETS else 0
         parts += [bytes((complete | what,)), len(each).to_bytes(2, "big")]
         parts += [len(unit).to_bytes(2, "big") + unit for unit in each]
     return b"".join(parts)
