@@ -117,8 +117,9 @@ def edges_of(source: Path) -> list[tuple[Fraction, int]]:
     """Return when the encoded edges of the clip begin (s), and how many pictures each has."""
     import av
 
-    from cutmv.media.engine.segments import Encoded, decide
-    from cutmv.media.engine.source import opened, windows
+    from cutmv.media.engine.source.file import opened
+    from cutmv.media.engine.source.windows import windows
+    from cutmv.media.engine.timeline.segments import Encoded, decide
 
     with opened(str(source), "mov") as container:
         stream = container.streams.video[0]

@@ -10,7 +10,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.source import SourceError
+from cutmv.media.engine.source.file import SourceError
 
 #: Seconds before a film's end from which its sound is decoded.
 END_S = 1

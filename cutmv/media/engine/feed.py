@@ -17,7 +17,7 @@ from typing import IO, Any
 import av
 from av.video.frame import PictureType, VideoFrame
 
-from cutmv.media.engine.source import SourceError
+from cutmv.media.engine.source.file import SourceError
 
 #: Pixel formats that the pipe carries as they are; others become the first, or one of their kind.
 CARRIED = frozenset({

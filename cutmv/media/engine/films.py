@@ -10,17 +10,18 @@ import av
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cutmv.media.engine import check, edges, feed
-from cutmv.media.engine.clip import Clip, Span
+from cutmv.media.engine import check, feed, quality
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import rate_of
-from cutmv.media.engine.hearing import Hearing
-from cutmv.media.engine.pictures import Picture, with_dts
 from cutmv.media.engine.protocol import Made, Output, Report, Request
 from cutmv.media.engine.single.picture import sharpest
 from cutmv.media.engine.single.sound import write as write_sound
 from cutmv.media.engine.smartcut import Smart
-from cutmv.media.engine.source import SourceError, Undecoded, Window, opened, tick_of, windows
+from cutmv.media.engine.sound.hearing import Hearing
+from cutmv.media.engine.source.clip import Clip, Span
+from cutmv.media.engine.source.file import SourceError, Undecoded, opened, tick_of
+from cutmv.media.engine.source.windows import Window, windows
+from cutmv.media.engine.timeline.pictures import Picture, with_dts
 from cutmv.media.engine.writer import Seen, Writer
 
 #: Called with the pictures made so far, and how many there will be.
@@ -36,7 +37,7 @@ def make(request: Request, progressed: Progressed) -> Report:
         stream = container.streams[request.video]
         if not isinstance(stream, VideoStream):
             raise SourceError("The file's picture is none.")
-        stream.codec_context.options = edges.TELL_QUANTIZERS
+        stream.codec_context.options = quality.TELL_QUANTIZERS
         stream.codec_context.thread_type = "AUTO"
         span = Span.of(request.start, request.end, tick_of(stream))
         hearing = Hearing(request, of_sound, span)

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import TOP_FIRST
 from cutmv.media.engine.protocol import Look
-from cutmv.media.engine.source import Times, decode, opened, side_data, tick_of
+from cutmv.media.engine.source.file import Times, decode, opened, side_data, tick_of
 
 #: Packets of the picture in which the first that can be decoded is searched: a minute of any video.
 SEARCHED = 3600

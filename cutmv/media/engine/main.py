@@ -18,7 +18,7 @@ from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.feed import ProgramFailed
 from cutmv.media.engine.look import look
 from cutmv.media.engine.protocol import Look, Request
-from cutmv.media.engine.source import SourceError, Unopened
+from cutmv.media.engine.source.file import SourceError, Unopened
 
 #: Seconds between two lines of progress.
 EVERY_S = 0.2

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
 
-from cutmv.media.engine import edges
-from cutmv.media.engine.clip import Clip
+from cutmv.media.engine import quality
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import EdgePacket
-from cutmv.media.engine.segments import Copied, Encoded, Segment, decide
+from cutmv.media.engine.source.clip import Clip
+from cutmv.media.engine.timeline.segments import Copied, Encoded, Segment, decide
 from cutmv.media.engine.writer import Seen, Writer
 
 #: Pictures of an edge under which some of an encoder's methods have nothing to go by.
@@ -41,7 +41,7 @@ class Smart:
         encoded = [each for each in self._segments if isinstance(each, Encoded)]
         stream = self._clip.stream
         looked_at = islice(self._clip.packets_from(0), LOOKED_AT)
-        crf = edges.quality(stream, looked_at) if encoded else None
+        crf = quality.quality(stream, looked_at) if encoded else None
         writer.add_picture(stream, self._codec.header(edges=bool(encoded), crf=crf))
         edge = sum(len(each.pictures) for each in encoded)
         return len(self._clip.pictures) - edge, edge

@@ -14,10 +14,17 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.sound import Heard
-
 #: The coarsest clock of a track, in ticks a second.
 COARSEST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One packet of a clip's sound. `pts` and `duration` are in samples; `pts` may be negative."""
+
+    data: bytes
+    pts: int
+    duration: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine.headers import nal
 from cutmv.media.engine.headers.bits import Malformed
-from cutmv.media.engine.pictures import Entry
+from cutmv.media.engine.timeline.pictures import Entry
 
 #: FFmpeg's fields of colour, which a decoder and an encoder call the same.
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")

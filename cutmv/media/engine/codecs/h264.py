@@ -27,7 +27,7 @@ from cutmv.media.engine.headers.h264 import (
     with_reordering,
     write_avcc,
 )
-from cutmv.media.engine.pictures import Entry
+from cutmv.media.engine.timeline.pictures import Entry
 
 #: x264's names of the profiles that it writes, by `profile_idc`.
 PROFILES = {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high422",

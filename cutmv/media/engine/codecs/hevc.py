@@ -17,7 +17,7 @@ from cutmv.media.engine.codecs.base import (
 )
 from cutmv.media.engine.headers import hevc, nal
 from cutmv.media.engine.headers.bits import Malformed
-from cutmv.media.engine.pictures import Entry
+from cutmv.media.engine.timeline.pictures import Entry
 
 #: x265's quality where the source's is not known, which FFmpeg's decoder does not tell.
 CRF = 16.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Edge, Packet, Uncopyable
-from cutmv.media.engine.pictures import Entry
+from cutmv.media.engine.timeline.pictures import Entry
 
 #: FFmpeg's names of them.
 INTRA = frozenset({"prores", "mjpeg", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "cfhd"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cutmv.media.engine.codecs.base import Edge, Packet, Uncopyable
-from cutmv.media.engine.pictures import Entry
+from cutmv.media.engine.timeline.pictures import Entry
 
 
 class Opaque:

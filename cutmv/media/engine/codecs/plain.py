@@ -8,7 +8,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Edge, EdgePacket, Packet, encoder, rate_of
-from cutmv.media.engine.pictures import Entry
+from cutmv.media.engine.timeline.pictures import Entry
 
 #: The encoder of each codec, by FFmpeg's names, and its options; `{crf}` is the quality.
 PLAIN: dict[str, tuple[str, dict[str, str]]] = {

@@ -10,9 +10,9 @@ from typing import Any
 import av
 
 from cutmv.media.engine import check
-from cutmv.media.engine.hearing import Hearing
 from cutmv.media.engine.protocol import Made, Output
-from cutmv.media.engine.source import SourceError
+from cutmv.media.engine.sound.hearing import Hearing
+from cutmv.media.engine.source.file import SourceError
 from cutmv.media.engine.writer import Writer
 
 #: The rates that MP3 has.

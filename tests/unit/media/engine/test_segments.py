@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutmv.media.engine.pictures import Entry, Picture, Timeline, with_dts
-from cutmv.media.engine.segments import Copied, Encoded, decide
+from cutmv.media.engine.timeline.pictures import Entry, Picture, Timeline, with_dts
+from cutmv.media.engine.timeline.segments import Copied, Encoded, decide
 
 
 def group(first: int, shown: list[int], entry: Entry = Entry.CLEAN) -> list[Picture]:

@@ -7,8 +7,8 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutmv.media.engine.clip import Span
-from cutmv.media.engine.pictures import Picture, Timeline
+from cutmv.media.engine.source.clip import Span
+from cutmv.media.engine.timeline.pictures import Picture, Timeline
 
 
 def shown(span: Span, ticks: list[int]) -> list[int]:

@@ -8,10 +8,10 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from cutmv.media.engine import sound
-from cutmv.media.engine.clip import Span
 from cutmv.media.engine.protocol import Request
-from cutmv.media.engine.source import SourceError, opened
+from cutmv.media.engine.sound import copying, decoding, encoding, shaping
+from cutmv.media.engine.source.clip import Span
+from cutmv.media.engine.source.file import SourceError, opened
 from cutmv.media.engine.writer import Writer
 
 
@@ -53,14 +53,14 @@ class Hearing:
             return None
         left = self._heard[0]
         if not self._two and not fade_s:
-            packets = sound.copied(self._container, left, self.start_s, self.end_s)
+            packets = copying.copied(self._container, left, self.start_s, self.end_s)
             if packets is not None:
                 writer.add_sound(left, iter(packets))
                 return "copied"
-        encoder = sound.encoder(left, stereo=self._two)
-        layout, rate = sound.layout_and_rate(left)
+        encoder = encoding.encoder(left, stereo=self._two)
+        layout, rate = encoding.layout_and_rate(left)
         frames = self.frames("stereo" if self._two else layout, rate, fade_s)
-        writer.add_encoded_sound(encoder, sound.encoded(encoder, frames, self._length(rate)))
+        writer.add_encoded_sound(encoder, encoding.encoded(encoder, frames, self._length(rate)))
         return "encoded"
 
     def frames(self, layout: str, rate: int, fade_s: float) -> Iterator[AudioFrame]:
@@ -69,7 +69,7 @@ class Hearing:
             frames = self._both(rate)
         else:
             frames = self._decoded(self._container, self._heard[0], layout, rate)
-        return sound.faded(frames, self._length(rate), round(fade_s * rate))
+        return shaping.faded(frames, self._length(rate), round(fade_s * rate))
 
     @property
     def _two(self) -> bool:
@@ -81,7 +81,7 @@ class Hearing:
     def _decoded(
         self, container: InputContainer, stream: AudioStream, layout: str, rate: int
     ) -> Iterator[AudioFrame]:
-        return sound.decoded(container, stream, self.start_s, self.end_s, (layout, rate))
+        return decoding.decoded(container, stream, self.start_s, self.end_s, (layout, rate))
 
     def _both(self, rate: int) -> Iterator[AudioFrame]:
         """Yield stereo of a left channel and of the right one, which is another track."""
@@ -90,4 +90,4 @@ class Hearing:
             stream = container.streams[self._request.audio[1]]
             if not isinstance(stream, AudioStream):
                 raise SourceError("The file's right channel is none.")
-            yield from sound.stereo(left, self._decoded(container, stream, "mono", rate))
+            yield from shaping.stereo(left, self._decoded(container, stream, "mono", rate))

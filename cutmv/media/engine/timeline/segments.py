@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cutmv.media.engine.pictures import Entry, Picture, Timeline
+from cutmv.media.engine.timeline.pictures import Entry, Picture, Timeline
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Self
@@ -11,10 +11,10 @@ from av.container import InputContainer
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from cutmv.media.engine import edges
 from cutmv.media.engine.codecs.base import Packet
-from cutmv.media.engine.pictures import Picture
-from cutmv.media.engine.source import SourceError, Times, Undecoded, Window, packets_from
+from cutmv.media.engine.source.file import SourceError, Times, Undecoded, decode, forget
+from cutmv.media.engine.source.windows import Window, packets_from
+from cutmv.media.engine.timeline.pictures import Picture
 
 #: The tick (s) of a clip's own clock.
 FINEST = Fraction(1, 10_000)
@@ -99,7 +99,7 @@ class Clip:
         first = self.window.timeline.entry_before(pictures[0].pts) or 0
         time_of = Times().of if self.window.by_decoding else _own_time
         packets = self.packets_from(first)
-        for frame in edges.decoded(self.stream, packets, wanted, time_of):
+        for frame in _decoded(self.stream, packets, wanted, time_of):
             if frame.pts is not None:
                 frame.pts = self.pts(frame.pts)
                 frame.time_base = self.span.tick
@@ -112,3 +112,35 @@ class Clip:
 
 def _own_time(frame: VideoFrame) -> int | None:
     return frame.pts
+
+
+def _decoded(
+    stream: VideoStream,
+    packets: Iterable[Packet],
+    wanted: set[int],
+    time_of: Callable[[VideoFrame], int | None],
+) -> Iterator[VideoFrame]:
+    """Decode packets until the pictures at the times `wanted` are there, and yield these.
+
+    `time_of` tells when a picture is shown, which becomes its `pts`. Times that were not found are
+    left in `wanted`.
+    """
+    forget(stream)
+    for packet in packets:
+        yield from _wanted(decode(stream, packet), wanted, time_of)
+        if not wanted:
+            break
+    else:
+        yield from _wanted(decode(stream, None), wanted, time_of)
+    forget(stream)
+
+
+def _wanted(
+    frames: Iterable[VideoFrame], wanted: set[int], time_of: Callable[[VideoFrame], int | None]
+) -> Iterator[VideoFrame]:
+    for frame in frames:
+        at = time_of(frame)
+        if at is not None and at in wanted:
+            wanted.discard(at)
+            frame.pts = at
+            yield frame

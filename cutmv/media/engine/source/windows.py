@@ -1,67 +1,23 @@
-"""Opens a source, and reads the packets around a clip."""
+"""Finds the packets of a clip: where their reading begins, and which pictures they are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
 
 import av
-from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.sidedata.sidedata import Type
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs import Codec, Opaque, Uncopyable, codec_of
-from cutmv.media.engine.codecs.base import Packet
-from cutmv.media.engine.pictures import Entry, Picture, Timeline, with_dts
+from cutmv.media.engine.source.file import SourceError, Times, decode, rewind, tick_of
+from cutmv.media.engine.timeline.pictures import Entry, Picture, Timeline, with_dts
 
-#: Seconds without a byte after which a relay is given up; it retries for as long.
-SILENCE_S = 240
 #: Seconds before a clip at which reading begins, one for each attempt: a demuxer may find the
 #: entry before a time only roughly. The last attempt reads from the start.
 PREROLLS_S = (0, 2, 6, 20, None)
 #: Packets of a clip's pictures at most: a day at 240 pictures a second.
 MAX_PICTURES = 24 * 3600 * 240
-
-
-class SourceError(Exception):
-    """One line about what is wrong with a source."""
-
-
-class Unopened(Exception):
-    """The libraries can't open a file; standard error has what they said of it."""
-
-
-class Undecoded(SourceError):
-    """Pictures were not there after decoding; from an earlier entry they may be."""
-
-
-@contextmanager
-def opened(name: str, demuxer: str) -> Iterator[InputContainer]:
-    """Open `name`, a path or the address of a relay, in one container format and no other.
-
-    Raises Unopened.
-    """
-    remote = name.startswith("http://")
-    options = {
-        "protocol_whitelist": "http,tcp" if remote else "file",
-        "format_whitelist": demuxer,
-    }
-    if remote:
-        options["rw_timeout"] = str(SILENCE_S * 1_000_000)
-    address = name if remote else f"file:{name}"
-    try:
-        container = av.open(
-            address, "r", format=demuxer, options=options, metadata_errors="replace"
-        )
-    except av.FFmpegError as error:
-        raise Unopened(error.strerror or "no reason") from error
-    with container:
-        yield container
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,35 +118,6 @@ def _window_by_decoding(
     return Window(seek_to, 0, Timeline(pictures, finish), codec, by_decoding=True)
 
 
-class Times:
-    """When pictures are shown that have no time of their own: as they leave the decoder."""
-
-    def __init__(self) -> None:
-        self._latest = -1
-
-    def of(self, frame: VideoFrame) -> int:
-        """Return when the next picture of a decoder is shown; the last it holds have no time."""
-        self._latest = self._latest + 1 if frame.dts is None else frame.dts
-        return self._latest
-
-
-def decode(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
-    """Decode a packet; one that can't be decoded gives no picture."""
-    try:
-        return stream.decode(packet)
-    except av.FFmpegError:
-        return []
-
-
-def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
-    """Return what is attached to a picture; none where nothing is."""
-    attached: Any = frame.side_data
-    try:
-        return bytes(attached[kind])
-    except KeyError:
-        return None
-
-
 def _trimmed(timeline: Timeline, start: int, end: int) -> Timeline | None:
     """Return the timeline from the last entry on that serves; none where there is no such entry."""
     wanted = timeline.between(start, end)
@@ -198,28 +125,6 @@ def _trimmed(timeline: Timeline, start: int, end: int) -> Timeline | None:
         return None
     first = timeline.entry_before(wanted[0].pts)
     return None if first is None else Timeline(timeline.pictures[first:])
-
-
-def tick_of(stream: VideoStream | AudioStream) -> Fraction:
-    """Return the length (s) of a tick of a stream's clock. Raises SourceError."""
-    if stream.time_base is None:
-        raise SourceError("A stream of the file has no clock.")
-    return stream.time_base
-
-
-def rewind(
-    container: InputContainer, stream: VideoStream | AudioStream, seek_to: int | None
-) -> None:
-    """Have the next packets come from the entry before `seek_to`, or from the file's start.
-
-    Raises SourceError where a demuxer can't go back.
-    """
-    start = stream.start_time or 0
-    for place in ([] if seek_to is None else [seek_to]) + [min(0, start) - 1, start, 0]:
-        with suppress(av.FFmpegError):
-            container.seek(place, stream=stream)
-            return
-    raise SourceError("The file can't be read from its start again.")
 
 
 def packets_from(

@@ -1,0 +1,1 @@
+"""Copies, decodes and encodes the sound of a clip."""

@@ -1,0 +1,118 @@
+"""Decodes the sound of a clip, exact to the sample.
+
+Times in this module are samples of the sound, counted from the clip's start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from av.audio.fifo import AudioFifo
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from cutmv.media.engine.source.file import SourceError, rewind, tick_of
+
+#: Seconds that a packet's time may differ from those before it: clocks are coarse.
+JITTER_S = Fraction(1, 500)
+#: Seconds before a clip at which the reading of its sound begins.
+PREROLL_S = Fraction(1, 5)
+
+
+def decoded(
+    container: InputContainer,
+    stream: AudioStream,
+    start_s: Fraction,
+    end_s: Fraction,
+    form: tuple[str, int],
+) -> Iterator[AudioFrame]:
+    """Yield the sound from `start_s` to before `end_s`, exact to the sample; holes are silent.
+
+    It has the layout and the rate of `form`.
+    """
+    layout, rate = form
+    end, given = round((end_s - start_s) * rate), 0
+    frames = _frames(container, stream, start_s, end_s)
+    for place, frame in _resampled(frames, tick_of(stream), start_s, layout, rate):
+        if place > given:
+            yield from _silence(min(place, end) - given, layout, rate)
+            given = min(place, end)
+        skipped = given - place
+        taken = min(frame.samples - skipped, end - given)
+        if taken > 0:
+            given += taken
+            yield _part(frame, skipped, taken)
+        if given >= end:
+            return
+    yield from _silence(end - given, layout, rate)
+
+
+def _resampled(
+    frames: Iterator[AudioFrame], tick: Fraction, start_s: Fraction, layout: str, rate: int
+) -> Iterator[tuple[int, AudioFrame]]:
+    """Yield where in the clip each piece of the sound begins, in samples, and the piece."""
+    resampler, form = None, None
+    expected: int | None = None
+    for frame in frames:
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if resampler is None or shape != form:
+            resampler, form = AudioResampler(format="fltp", layout=layout, rate=rate), shape
+        at = None if frame.pts is None else frame.pts * (frame.time_base or tick)
+        for each in resampler.resample(frame):
+            if each.pts is not None and each.time_base is not None:
+                at = each.pts * each.time_base
+            place = expected if at is None else round((at - start_s) * rate)
+            if place is None:
+                continue
+            if expected is not None and abs(place - expected) <= JITTER_S * rate:
+                place = expected
+            expected, at = place + each.samples, None
+            yield place, each
+
+
+def _part(frame: AudioFrame, skipped: int, taken: int) -> AudioFrame:
+    """Return a part of a piece of sound: so many samples after so many others."""
+    frame.pts, frame.time_base = None, Fraction(1, frame.sample_rate)
+    if taken == frame.samples:
+        return frame
+    fifo = AudioFifo()
+    fifo.write(frame)
+    if skipped:
+        fifo.read(skipped)
+    part = fifo.read(taken)
+    if part is None:
+        raise SourceError("A piece of the sound can't be divided.")
+    part.pts = None
+    return part
+
+
+def _frames(
+    container: InputContainer, stream: AudioStream, start_s: Fraction, end_s: Fraction
+) -> Iterator[AudioFrame]:
+    context, tick = stream.codec_context, tick_of(stream)
+    seek(container, stream, start_s - PREROLL_S)
+    if context.is_open:
+        context.flush_buffers()
+    for packet in container.demux(stream):
+        over = packet.pts is not None and packet.pts * tick >= end_s
+        yield from context.decode(None if over else packet)
+        if over:
+            return
+
+
+def _silence(count: int, layout: str, rate: int) -> Iterator[AudioFrame]:
+    while count > 0:
+        frame = AudioFrame(format="fltp", layout=layout, samples=min(count, rate))
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.sample_rate = rate
+        count -= frame.samples
+        yield frame
+
+
+def seek(container: InputContainer, stream: AudioStream, at: Fraction) -> None:
+    """Have the next packets come from `at` (s) on, or a little before."""
+    rewind(container, stream, int(max(at, Fraction(-1)) / tick_of(stream)))

@@ -1,0 +1,1 @@
+"""Reads a source: its packets, its pictures, and the clip that is made of them."""
