@@ -12,9 +12,12 @@ import av
 from cutmv.media.engine import check
 from cutmv.media.engine.protocol import Made, Output
 from cutmv.media.engine.sound.hearing import Hearing
+from cutmv.media.engine.sound.layouts import fitting
 from cutmv.media.engine.source.file import SourceError
 from cutmv.media.engine.writer import Writer
 
+#: The layouts that FLAC has (RFC 9639, 9.1.3).
+FLAC_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 #: The rates that MP3 has.
 MP3_RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
@@ -28,11 +31,13 @@ class _Form:
     rates: tuple[int, ...] | None = None
     layouts: tuple[str, ...] | None = None
     bit_rate: int | None = None
+    #: How it holds samples of more than 16 bits: the encoder, and its samples' format.
+    deep: tuple[str, str] | None = None
 
     def of(self, layout: str, rate: int) -> tuple[str, int]:
         """Return the layout and the rate, as near as this has them."""
-        if self.layouts and layout not in self.layouts:
-            layout = "stereo"
+        if self.layouts:
+            layout = fitting(layout, self.layouts)
         if self.rates and rate not in self.rates:
             rate = next((each for each in self.rates if each <= rate), self.rates[-1])
         return layout, rate
@@ -40,8 +45,8 @@ class _Form:
 
 FORMS = {
     "mp3": _Form("mp3", "libmp3lame", MP3_RATES, ("mono", "stereo"), 256_000),
-    "wav": _Form("wav", "pcm_s16le"),
-    "flac": _Form("flac", "flac"),
+    "wav": _Form("wav", "pcm_s16le", deep=("pcm_s24le", "s32")),
+    "flac": _Form("flac", "flac", None, FLAC_LAYOUTS, deep=("flac", "s32")),
 }
 
 
@@ -63,7 +68,10 @@ def write(output: Output, form: str, hearing: Hearing) -> Made:
 def _encode(path: Path, form: _Form, hearing: Hearing, fade_s: float) -> str:
     layout, rate = form.of(hearing.layout, hearing.rate)
     with av.open(str(path), "w", format=form.muxer) as out:
-        track: Any = out.add_stream(form.codec, rate=rate, layout=layout)
+        deep = form.deep if hearing.deep else None
+        track: Any = out.add_stream(deep[0] if deep else form.codec, rate=rate, layout=layout)
+        if deep:
+            track.codec_context.format = deep[1]
         if form.bit_rate:
             track.codec_context.bit_rate = form.bit_rate
         at = 0

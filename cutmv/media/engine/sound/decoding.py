@@ -16,6 +16,9 @@ from av.container import InputContainer
 
 from cutmv.media.engine.source.file import SourceError, rewind, tick_of
 
+#: The format of all samples: numbers of which 1 is the loudest, the channels side by side. PyAV
+#: can't hold eight channels or more apart.
+FORMAT = "flt"
 #: Seconds that a packet's time may differ from those before it: clocks are coarse.
 JITTER_S = Fraction(1, 500)
 #: Seconds before a clip at which the reading of its sound begins.
@@ -59,7 +62,7 @@ def _resampled(
     for frame in frames:
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if resampler is None or shape != form:
-            resampler, form = AudioResampler(format="fltp", layout=layout, rate=rate), shape
+            resampler, form = AudioResampler(format=FORMAT, layout=layout, rate=rate), shape
         at = None if frame.pts is None else frame.pts * (frame.time_base or tick)
         for each in resampler.resample(frame):
             if each.pts is not None and each.time_base is not None:
@@ -105,7 +108,7 @@ def _frames(
 
 def _silence(count: int, layout: str, rate: int) -> Iterator[AudioFrame]:
     while count > 0:
-        frame = AudioFrame(format="fltp", layout=layout, samples=min(count, rate))
+        frame = AudioFrame(format=FORMAT, layout=layout, samples=min(count, rate))
         for plane in frame.planes:
             plane.update(bytes(plane.buffer_size))
         frame.sample_rate = rate

@@ -15,6 +15,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.codec.context import Flags
 
+from cutmv.media.engine.sound.layouts import fitting
 from cutmv.media.engine.writer import Heard
 
 #: Samples of an AAC packet, as MP4 and MPEG-TS have it.
@@ -31,7 +32,7 @@ def layout_and_rate(stream: AudioStream) -> tuple[str, int]:
     context = stream.codec_context
     layout, rate = context.layout.name, stream.rate
     return (
-        layout if layout in AAC_LAYOUTS else "stereo",
+        fitting(layout, AAC_LAYOUTS),
         next((each for each in AAC_RATES if each <= rate), AAC_RATES[-1]),
     )
 

@@ -10,6 +10,7 @@ from av.container import InputContainer
 
 from cutmv.media.engine.protocol import Request
 from cutmv.media.engine.sound import copying, decoding, encoding, shaping
+from cutmv.media.engine.sound.filtering import filtered, limiter
 from cutmv.media.engine.source.clip import Span
 from cutmv.media.engine.source.file import SourceError, opened
 from cutmv.media.engine.writer import Writer
@@ -44,6 +45,12 @@ class Hearing:
         """The source's layout of channels."""
         return "stereo" if self._two else self._heard[0].codec_context.layout.name
 
+    @property
+    def deep(self) -> bool:
+        """Whether its samples have more than 16 bits in the source, bit for bit."""
+        context = self._heard[0].codec_context
+        return context.codec.lossless and not context.codec.lossy and context.format.bits > 16
+
     def add_to(self, writer: Writer, fade_s: float) -> str | None:
         """Add the sound; return whether it is "copied" or "encoded", none where there is none.
 
@@ -69,6 +76,8 @@ class Hearing:
             frames = self._both(rate)
         else:
             frames = self._decoded(self._container, self._heard[0], layout, rate)
+        # Channels that are mixed are each as loud as before, so that their sum may be too loud.
+        frames = filtered(frames, [limiter(1.0)])
         return shaping.faded(frames, self._length(rate), round(fade_s * rate))
 
     @property

@@ -9,6 +9,8 @@ from operator import mul
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 
+from cutmv.media.engine.sound.decoding import FORMAT
+
 
 def stereo(left: Iterator[AudioFrame], right: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
     """Yield stereo of two channels of the same length."""
@@ -20,11 +22,9 @@ def stereo(left: Iterator[AudioFrame], right: Iterator[AudioFrame]) -> Iterator[
         count = min(fifo.samples for fifo in fifos)
         pair = [part for fifo in fifos if count and (part := fifo.read(count)) is not None]
         if len(pair) == 2:
-            both = AudioFrame(format="fltp", layout="stereo", samples=count)
-            both.sample_rate = pair[0].sample_rate
-            for plane, channel in zip(both.planes, pair, strict=True):
-                plane.update(bytes(channel.planes[0])[: plane.buffer_size])
-            yield both
+            both = array("f", bytes(2 * 4 * count))
+            both[0::2], both[1::2] = (_samples(channel) for channel in pair)
+            yield _like(pair[0], "stereo", both)
 
 
 def faded(frames: Iterator[AudioFrame], length: int, count: int) -> Iterator[AudioFrame]:
@@ -35,14 +35,26 @@ def faded(frames: Iterator[AudioFrame], length: int, count: int) -> Iterator[Aud
         if begin >= count and at <= length - count:
             yield frame
             continue
-        gains = [
+        channels = frame.layout.nb_channels
+        gains = (
             min(1.0, (place + 0.5) / count, (length - place - 0.5) / count)
             for place in range(begin, at)
-        ]
-        part = AudioFrame(format="fltp", layout=frame.layout.name, samples=frame.samples)
-        part.sample_rate = frame.sample_rate
-        for plane, before in zip(part.planes, frame.planes, strict=True):
-            samples = array("f", bytes(before)[: 4 * frame.samples])
-            louder = array("f", map(mul, samples, gains)).tobytes()
-            plane.update(louder.ljust(plane.buffer_size, b"\0"))
-        yield part
+            for _ in range(channels)
+        )
+        yield _like(frame, frame.layout.name, array("f", map(mul, _samples(frame), gains)))
+
+
+def _samples(frame: AudioFrame) -> array[float]:
+    """Return a piece's samples, the channels side by side."""
+    samples = array("f")
+    samples.frombytes(bytes(frame.planes[0])[: 4 * frame.samples * frame.layout.nb_channels])
+    return samples
+
+
+def _like(frame: AudioFrame, layout: str, samples: array[float]) -> AudioFrame:
+    """Return a piece as long as another."""
+    made = AudioFrame(format=FORMAT, layout=layout, samples=frame.samples)
+    made.sample_rate = frame.sample_rate
+    plane = made.planes[0]
+    plane.update(samples.tobytes().ljust(plane.buffer_size, b"\0"))
+    return made
