@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,9 @@ def cut(*, source: str, folder: str, overwrite: bool, as_json: bool, **wanted: A
     elif failure is None:
         for output in made:
             click.echo(output["path"])
+            click.echo(f"  {_how(output)}", err=True)
+            for warning in output["warnings"]:
+                click.echo(f"  {warning}", err=True)
     if failure is not None:
         click.echo(f"Error: {failure}", err=True)
         sys.exit(1)
@@ -180,7 +183,22 @@ def _make(
     )
     bars.update(task, completed=100.0)
     ids = {"path": str(one.path), "clip": one.clip.text, "label": one.clip.label or None}
-    return {**ids, "kind": one.spec.kind, "aspect": one.spec.aspect, **asdict(rendered)}
+    return {**ids, "kind": one.spec.kind, "aspect": one.spec.aspect, **rendered.to_dict()}
+
+
+def _how(output: dict[str, Any]) -> str:
+    """In a line what of an output is copied and what is encoded."""
+    frames, copied = output["frames"], output["copied"]
+    encoded, parts = frames - copied, []
+    if copied:
+        all_of = f"all {frames}" if not encoded else f"{copied} of {frames}"
+        parts.append(f"{all_of} frames copied" + (f", {encoded} encoded" if encoded else ""))
+    elif frames:
+        why = f" ({output['reason']})" if output["reason"] else ""
+        parts.append(f"{frames} frame{'s' * (frames > 1)} encoded{why}")
+    if output["sound"]:
+        parts.append(f"sound {output['sound']}")
+    return "; ".join(parts)
 
 
 def _note_signals() -> list[signal.Signals]:

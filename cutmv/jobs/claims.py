@@ -120,6 +120,7 @@ class Claims:
             output_key=output.key,
             output_size=output.size,
             output_type=output.content_type,
+            output_made=output.made and output.made.to_dict(),
         )
 
     def fail(self, step: Step, error: str) -> bool:

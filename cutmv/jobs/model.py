@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
-from cutmv.media import MediaInfo, OutputSpec
+from cutmv.media import MediaInfo, OutputSpec, Rendered
 
 #: The stages of a step that waits for something else than its turn: the storage, room on its
 #: worker's machine, its next try.
@@ -88,11 +88,15 @@ class Upload:
 
 @dataclass(frozen=True)
 class Output:
-    """A finished file of a step: its key in the storage, its size in bytes."""
+    """A finished file of a step: its key in the storage, its size in bytes, how it was made.
+
+    What an earlier version made does not tell how, nor does one whose worker ended before it could.
+    """
 
     key: str
     size: int
     content_type: str
+    made: Rendered | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ class Step:
                 "size": self.output.size,
                 "content_type": self.output.content_type,
                 "url": f"/api/jobs/{self.job_id}/outputs/{quote(self.name)}",
+                "made": self.output.made and self.output.made.to_dict(),
             },
         }
 

@@ -22,7 +22,7 @@ from cutmv.jobs.model import (
     job_state,
 )
 from cutmv.jobs.tables import jobs, now, open_engine, steps, uploads
-from cutmv.media import MediaInfo, OutputSpec
+from cutmv.media import MediaInfo, OutputSpec, Rendered
 
 #: The states a step can still leave.
 OPEN_STATES = (State.QUEUED, State.RUNNING)
@@ -314,7 +314,10 @@ def _upload(row: sa.Row[Any]) -> Upload:
 
 def to_step(row: sa.Row[Any]) -> Step:
     """A row of the steps table as a Step."""
-    made = row.output_key is not None
+    output = None
+    if row.output_key is not None:
+        made = Rendered.from_dict(row.output_made) if row.output_made else None
+        output = Output(row.output_key, row.output_size, row.output_type, made)
     return Step(
         id=row.id,
         job_id=row.job_id,
@@ -337,5 +340,5 @@ def to_step(row: sa.Row[Any]) -> Step:
         failures=row.failures,
         route=row.route,
         error=row.error,
-        output=Output(row.output_key, row.output_size, row.output_type) if made else None,
+        output=output,
     )

@@ -84,6 +84,8 @@ steps = sa.Table(
     sa.Column("output_key", sa.Text),
     sa.Column("output_size", sa.BigInteger),
     sa.Column("output_type", sa.Text),
+    # How it was made; null where that is not known.
+    sa.Column("output_made", sa.JSON(none_as_null=True)),
     # Who has claimed it, and until when; null when nobody has.
     sa.Column("owner", sa.Text),
     sa.Column("lease_until", sa.Double),

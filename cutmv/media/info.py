@@ -6,6 +6,9 @@ from typing import Any, Self
 
 from cutmv.media.times import FileTimes
 
+#: Lines of a picture from which on its colours, when untold, are those of high definition.
+HD_LINES = 720
+
 
 @dataclass(frozen=True)
 class VideoStream:
@@ -42,6 +45,11 @@ class VideoStream:
     def hdr(self) -> bool:
         """Whether the picture must be tone-mapped for an ordinary screen (PQ or HLG)."""
         return self.color_transfer in ("smpte2084", "arib-std-b67")
+
+    @property
+    def assumed_matrix(self) -> str:
+        """The matrix of its colours where it tells none: what its size is usually made in."""
+        return "bt709" if min(self.width, self.height) >= HD_LINES else "smpte170m"
 
     @property
     def rgb(self) -> bool:

@@ -3,13 +3,14 @@
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cutmv.media.binaries import ffmpeg_path
-from cutmv.media.engine.protocol import Copying, Made, Output, Request
+from cutmv.media.engine.protocol import Copying, Output, Report, Request
 from cutmv.media.engine_process import run_engine
 from cutmv.media.errors import CUT_FAILED, MediaError
 from cutmv.media.plan import RenderPlan
@@ -17,6 +18,7 @@ from cutmv.media.plan import plan as plan_of
 from cutmv.media.products.animations import smaller
 from cutmv.media.products.spec import SOUNDS
 from cutmv.media.source import readable
+from cutmv.media.source_warnings import of_output
 
 #: x264's speed and quality: near-transparent, at a third of the default preset's time.
 PRESET, CRF = "veryfast", 20
@@ -47,7 +49,10 @@ class Rendered:
     """A finished output: seconds, frames, bytes, pixels.
 
     `copied` frames are the source's own, bit for bit; `reason` says why none are where all could
-    have been.
+    have been. `sound` is "copied" or "encoded", none where there is none. `seconds` are those of
+    each stage (see `engine.protocol.Report`), and "other" those of starting and ending the engine;
+    `read_bytes` are those of the source, none where they were not counted. `warnings` are
+    sentences about the source.
     """
 
     duration_s: float
@@ -57,6 +62,20 @@ class Rendered:
     height: int
     copied: int = 0
     reason: str | None = None
+    sound: str | None = None
+    read_bytes: int | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """This as JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; what a later version has told beside it is left out."""
+        known = {each.name: plain[each.name] for each in fields(cls) if each.name in plain}
+        return cls(**{**known, "warnings": tuple(known.get("warnings", ()))})
 
 
 def render(
@@ -77,7 +96,9 @@ def render(
     source or the result is wrong, RenderTimeout after `timeout_s` seconds, MediaUnavailable when
     the network failed, Cancelled within a second of `cancelled()`.
     """
-    deadline = time.monotonic() + timeout_s
+    started = time.monotonic()
+    deadline = started + timeout_s
+    spent = Counter[str]()
     # The folder holds what the engine writes beside the output, too.
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as own:
         partial = Path(own, f"made{destination.suffix}")
@@ -91,7 +112,8 @@ def render(
                     timeout_s=max(0.0, deadline - time.monotonic()),
                 )
                 made = report.outputs[0]
-                rendered = _rendered(plan, made, partial)
+                spent.update(report.seconds)
+                rendered = _rendered(plan, report, partial)
                 if plan.spec.max_bytes is None or rendered.size_bytes <= plan.spec.max_bytes:
                     break
                 plan = _smaller(plan, rendered.size_bytes, plan.spec.max_bytes)
@@ -100,7 +122,9 @@ def render(
             partial.replace(destination)
         else:
             _appear(partial, destination)
-    return rendered
+    other = time.monotonic() - started - sum(spent.values())
+    seconds = {**spent, "other": max(0.0, other)}
+    return replace(rendered, seconds={name: round(each, 3) for name, each in seconds.items()})
 
 
 def _appear(partial: Path, destination: Path) -> None:
@@ -214,7 +238,8 @@ def _output(plan: RenderPlan, path: Path) -> Output:
     )
 
 
-def _rendered(plan: RenderPlan, made: Made, path: Path) -> Rendered:
+def _rendered(plan: RenderPlan, report: Report, path: Path) -> Rendered:
+    made = report.outputs[0]
     if (
         plan.spec.kind not in SOUNDS
         and not made.copied
@@ -224,11 +249,14 @@ def _rendered(plan: RenderPlan, made: Made, path: Path) -> Rendered:
     duration_s = 0.0 if plan.spec.kind == "still" else made.length_s
     reason = made.reason or (None if made.copied else plan.reason)
     return Rendered(
-        duration_s,
-        made.pictures,
-        path.stat().st_size,
-        made.width,
-        made.height,
-        made.copied,
-        reason,
+        duration_s=duration_s,
+        frames=made.pictures,
+        size_bytes=path.stat().st_size,
+        width=made.width,
+        height=made.height,
+        copied=made.copied,
+        reason=reason,
+        sound=made.sound,
+        read_bytes=report.read_bytes,
+        warnings=(*of_output(plan, copied=made.copied > 0), *report.warnings),
     )

@@ -154,7 +154,7 @@ class StepRun:
             made = folder / f"output.{output_extension(step.spec.kind)}"
             heartbeat.stage = CUTTING
             try:
-                render(
+                told = render(
                     storage.source(upload.key),
                     plan(info, clip, step.spec),
                     made,
@@ -165,7 +165,7 @@ class StepRun:
             except MediaError:
                 storage.stat(upload.key)  # a storage that went away in mid-cut says so
                 raise
-            output = Output(key, made.stat().st_size, content_type)
+            output = Output(key, made.stat().st_size, content_type, told)
             # What was cut need not be cut again.
             self._patience.call(
                 STORAGE, lambda: self._keep(output, made, heartbeat), heartbeat.waits

@@ -135,6 +135,13 @@ def test_the_page_walks_from_a_file_to_its_clips(page: Page, video: Path, tmp_pa
     expect(page.get_by_test_id("step")).to_have_count(8)
     expect(page.get_by_test_id("cancel")).to_be_hidden()
 
+    # How they were made is told where it is asked for.
+    made = page.get_by_test_id("made").first
+    expect(made.get_by_role("listitem").first).to_be_hidden()
+    made.get_by_text("How it was made").click()
+    expect(made).to_contain_text("frames")
+    expect(made).to_contain_text("written.")
+
     # Results play, seek and show.
     result = page.get_by_test_id("result-cutdown").first
     result.scroll_into_view_if_needed()

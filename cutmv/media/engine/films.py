@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import av
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cutmv.media.engine import check, feed, quality
+from cutmv.media.engine import check, feed, findings, quality
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import rate_of
 from cutmv.media.engine.protocol import Made, Output, Report, Request
@@ -21,8 +22,12 @@ from cutmv.media.engine.sound.hearing import Hearing
 from cutmv.media.engine.source.clip import Clip, Span
 from cutmv.media.engine.source.file import SourceError, Undecoded, opened, tick_of
 from cutmv.media.engine.source.windows import Window, windows
+from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.pictures import Picture, with_dts
 from cutmv.media.engine.writer import Seen, Writer
+
+#: Seconds of a stage under which it is not told of.
+LEAST_S = 0.0005
 
 #: Called with the pictures made so far, and how many there will be.
 Progressed = Callable[[int, int], None]
@@ -30,10 +35,12 @@ Progressed = Callable[[int, int], None]
 
 def make(request: Request, progressed: Progressed) -> Report:
     """Make a request's outputs. Raises SourceError, Uncopyable, feed.ProgramFailed."""
-    with (
-        opened(request.source, request.demuxer) as container,
-        opened(request.source, request.demuxer) as of_sound,
-    ):
+    stages = Stages()
+    with ExitStack() as stack:
+        with stages.within("open"):
+            container, of_sound = (
+                stack.enter_context(opened(request.source, request.demuxer)) for _ in range(2)
+            )
         stream = container.streams[request.video]
         if not isinstance(stream, VideoStream):
             raise SourceError("The file's picture is none.")
@@ -41,22 +48,33 @@ def make(request: Request, progressed: Progressed) -> Report:
         stream.codec_context.thread_type = "AUTO"
         span = Span.of(request.start, request.end, tick_of(stream))
         hearing = Hearing(request, of_sound, span)
-        alone = {
-            each.path: write_sound(each, each.alone, hearing)
-            for each in request.outputs
-            if each.alone
-        }
+        with stages.within("sound"):
+            alone = {
+                each.path: write_sound(each, each.alone, hearing, stages)
+                for each in request.outputs
+                if each.alone
+            }
         if len(alone) == len(request.outputs):
-            return Report(tuple(alone[each.path] for each in request.outputs))
+            return _report(request, alone, findings.of_sound(hearing.silent_s), stages)
         failure: Undecoded | None = None
-        for window in windows(container, stream, span.first, span.past):
+        found = windows(container, stream, span.first, span.past)
+        for window in stages.each("find", found):
             _refuse_cut_short(stream, window, span.past)
             clip = Clip(container, stream, window, span)
             try:
-                return _Outputs(request, clip, hearing, progressed).make(alone)
+                made = _Outputs(request, clip, hearing, stages, progressed).make(alone)
             except Undecoded as error:
                 failure = error
+                continue
+            told = findings.of_pictures(clip) + findings.of_sound(hearing.silent_s)
+            return _report(request, made, told, stages)
         raise failure or SourceError("The file has no picture there that can be decoded.")
+
+
+def _report(request: Request, made: dict[str, Made], told: list[str], stages: Stages) -> Report:
+    outputs = tuple(made[each.path] for each in request.outputs)
+    seconds = {name: each for name, each in stages.seconds.items() if each > LEAST_S}
+    return Report(outputs, tuple(told), seconds)
 
 
 def _refuse_cut_short(stream: VideoStream, window: Window, end: int) -> None:
@@ -79,13 +97,17 @@ class _Outputs:
         request: Request,
         clip: Clip,
         hearing: Hearing,
+        stages: Stages,
         progressed: Progressed,
     ) -> None:
         self._request, self._clip, self._progressed = request, clip, progressed
-        self._hearing, self._tick = hearing, clip.span.tick
+        self._hearing, self._stages, self._tick = hearing, stages, clip.span.tick
 
-    def make(self, alone: dict[str, Made]) -> Report:
-        """Make all outputs but those that are made already, which have the sound alone."""
+    def make(self, alone: dict[str, Made]) -> dict[str, Made]:
+        """Make all outputs but those that are made already, which have the sound alone.
+
+        Returns all, by path.
+        """
         made = dict(alone)
         reasons: dict[str, str] = {}
         for output in self._request.outputs:
@@ -100,25 +122,31 @@ class _Outputs:
         rest = [each for each in self._request.outputs if each.path not in made]
         chosen = [each for each in rest if each.sharpest]
         together = [each for each in rest if not each.sharpest]
-        said = self._run(together, self._frames()) if together else ""
-        for output in chosen:
-            said += self._run([output], self._sharpest())
+        with self._stages.within("encode"):
+            said = self._run(together, self._frames()) if together else ""
+            for output in chosen:
+                said += self._run([output], self._sharpest())
         for output in rest:
             try:
                 made[output.path] = self._finished(output, reasons.get(output.path))
             except (SourceError, av.FFmpegError, ValueError) as error:
                 raise feed.ProgramFailed(said) if said else error from error
-        return Report(tuple(made[each.path] for each in self._request.outputs))
+        return made
 
     def _copied(self, output: Output, muxer: str) -> Made:
-        smart, clip = Smart(self._clip), self._clip
+        clip, stages = self._clip, self._stages
+        with stages.within("find"):
+            smart = Smart(clip)
         with Writer(Path(output.path), muxer, self._tick) as writer:
-            copied, encoded = smart.add_to(writer)
-            told = self._hearing.add_to(writer, output.fade_s)
-            for count, packet in enumerate(smart.packets(), start=1):
-                writer.put(packet)
-                self._progressed(min(count, len(clip.pictures)), len(clip.pictures))
-            writer.finish(clip.span.length)
+            with stages.within("edges"):
+                copied, encoded = smart.add_to(writer)
+            told = self._hear(writer, output)
+            with stages.within("copy"):
+                for count, packet in enumerate(smart.packets(stages), start=1):
+                    writer.put(packet)
+                    self._progressed(min(count, len(clip.pictures)), len(clip.pictures))
+            with stages.within("write"):
+                writer.finish(clip.span.length)
         self._check(output, writer, told is not None)
         size = (clip.stream.codec_context.width, clip.stream.codec_context.height)
         return self._made(output, copied + encoded, size, copied=copied, sound=told)
@@ -180,9 +208,12 @@ class _Outputs:
                 video = file.streams.video[0]
                 packets = [packet for packet in file.demux(video) if packet.size]
                 size = (video.codec_context.width, video.codec_context.height)
-                with Writer(Path(output.path), output.muxer, self._tick) as writer:
+                with (
+                    self._stages.within("write"),
+                    Writer(Path(output.path), output.muxer, self._tick) as writer,
+                ):
                     writer.add_picture(video, None)
-                    told = None if output.silent else self._hearing.add_to(writer, output.fade_s)
+                    told = None if output.silent else self._hear(writer, output)
                     for seen in self._timed(video, packets, self._length(output)):
                         writer.put(seen)
                     writer.finish(self._length(output))
@@ -192,6 +223,10 @@ class _Outputs:
         if len(packets) != (output.pictures or len(self._clip.pictures)):
             raise SourceError("Pictures are missing in the result.")
         return self._made(output, len(packets), size, sound=told, reason=reason)
+
+    def _hear(self, writer: Writer, output: Output) -> str | None:
+        with self._stages.within("sound"):
+            return self._hearing.add_to(writer, output.fade_s, self._stages)
 
     def _length(self, output: Output) -> int:
         """Return how long an output is shown, in ticks."""
@@ -218,7 +253,8 @@ class _Outputs:
 
     def _check(self, output: Output, writer: Writer, heard: bool) -> None:
         last_s = float(writer.last * self._tick)
-        check.film(Path(output.path), packets=writer.count, last=last_s, sound=heard)
+        with self._stages.within("check"):
+            check.film(Path(output.path), packets=writer.count, last=last_s, sound=heard)
 
     def _made(
         self,

@@ -100,10 +100,18 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a request, in the order of its outputs."""
+    """What became of a request, in the order of its outputs.
+
+    `warnings` are sentences about the source, as far as the clip reaches. `seconds` are those of
+    each stage: "open" the source, "find" the clip in it, "copy", decode and encode the "edges",
+    decode and "encode" whole outputs, "sound", "write", "check". `read_bytes` are those of the
+    source, none where they are not counted.
+    """
 
     outputs: tuple[Made, ...]
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    read_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """This as JSON has it."""
@@ -113,4 +121,4 @@ class Report:
     def from_json(cls, plain: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
         outputs = tuple(Made(**each) for each in plain["outputs"])
-        return cls(outputs, tuple(plain["warnings"]))
+        return cls(**{**plain, "outputs": outputs, "warnings": tuple(plain["warnings"])})

@@ -10,6 +10,7 @@ from cutmv.media.engine import quality
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import EdgePacket
 from cutmv.media.engine.source.clip import Clip
+from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.segments import Copied, Encoded, Segment, decide
 from cutmv.media.engine.writer import Seen, Writer
 
@@ -46,14 +47,15 @@ class Smart:
         edge = sum(len(each.pictures) for each in encoded)
         return len(self._clip.pictures) - edge, edge
 
-    def packets(self) -> Iterator[Seen]:
+    def packets(self, stages: Stages) -> Iterator[Seen]:
         """Yield the packets in the order of their decoding."""
         for place, segment in enumerate(self._segments):
             if isinstance(segment, Copied):
                 yield from self._copied(segment)
             else:
                 copy_follows = place + 1 < len(self._segments)
-                yield from self._encoded(segment, self._codec.after_edge if copy_follows else b"")
+                after = self._codec.after_edge if copy_follows else b""
+                yield from stages.each("edges", self._encoded(segment, after))
 
     def _copied(self, segment: Copied) -> Iterator[Seen]:
         kept = {picture.pts for picture in segment.pictures}

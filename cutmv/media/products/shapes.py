@@ -8,8 +8,6 @@ from cutmv.media.products.spec import ANIMATIONS, FILMS, SIZES, OutputSpec
 #: How often the picture behind a picture is smaller when it is blurred, by how much it is blurred
 #: then, in pixels, and what part of its light is left.
 BEHIND_SMALLER, BEHIND_BLUR, BEHIND_LIGHT = 8, 6, 0.5
-#: Lines of a picture from which on its colours, when untold, are those of high definition.
-HD_LINES = 720
 
 #: The filters from HDR to the standard range, by way of linear light.
 _TONE_MAP = (
@@ -98,7 +96,7 @@ def _told(video: VideoStream, spec: OutputSpec) -> str:
         primaries, matrix = primaries or "bt2020", matrix or "bt2020nc"
     elif spec.kind not in FILMS and not video.rgb and matrix in (None, "unknown"):
         # A film tells its players no more than the source does; a JPEG or a GIF has to be right.
-        matrix = "bt709" if min(video.width, video.height) >= HD_LINES else "smpte170m"
+        matrix = video.assumed_matrix
     told = {
         "range": video.color_range,
         "color_primaries": primaries,

@@ -132,6 +132,22 @@ class ClipOut(_Answer):
     end: Seconds
 
 
+class MadeOut(_Answer):
+    """How an output was made."""
+
+    duration_s: Seconds
+    frames: int
+    copied: int = Field(description="Frames of these that are the source's own, bit for bit.")
+    reason: str | None = Field(description="Why none are, where all could have been.")
+    sound: Literal["copied", "encoded"] | None
+    width: int
+    height: int
+    size_bytes: int
+    read_bytes: int | None = Field(description="Bytes of the source that were read, if counted.")
+    seconds: dict[str, Seconds] = Field(description="Those that each stage took.")
+    warnings: list[str] = Field(description="Sentences about the source, for people.")
+
+
 class OutputOut(_Answer):
     """A finished file."""
 
@@ -139,6 +155,7 @@ class OutputOut(_Answer):
     size: int
     content_type: str
     url: str
+    made: MadeOut | None = Field(description="Null in a job of an earlier version.")
 
 
 class StepOut(_Answer):

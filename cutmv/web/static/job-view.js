@@ -5,6 +5,11 @@ import { isFinal } from "./live.js";
 
 const KINDS = { cutdown: "Video", canvas: "Canvas", gif: "GIF", webp: "WebP", still: "Still" };
 const SOUNDS = ["m4a", "mp3", "wav", "flac"];
+/** The stages of which a report tells the seconds. */
+const TIMES = {
+  open: "opening the video", find: "finding the clip", copy: "copying", edges: "encoding the edges",
+  encode: "encoding", sound: "sound", write: "writing", check: "checking", other: "starting and ending",
+};
 const STAGES = { queued: "waiting", running: "running", done: "done", failed: "failed", cancelled: "cancelled" };
 
 export class JobView {
@@ -103,6 +108,7 @@ function detail(step) {
 }
 
 function resultOf({ output, kind, clip }) {
+  const { made } = output;
   const element = SOUNDS.includes(kind) ? "audio" : kind === "cutdown" || kind === "canvas" ? "video" : "img";
   const shown = document.createElement(element);
   shown.src = output.url;
@@ -116,7 +122,34 @@ function resultOf({ output, kind, clip }) {
   link.className = "button";
   link.dataset.testid = "download";
   link.textContent = `Download ${output.name}`;
-  return [shown, link];
+  return made ? [shown, link, howMade(made)] : [shown, link];
+}
+
+/** How an output was made, folded. */
+function howMade(made) {
+  const folded = document.createElement("details");
+  folded.className = "made hint";
+  folded.dataset.testid = "made";
+  const list = document.createElement("ul");
+  for (const text of [...waysOf(made), ...made.warnings]) {
+    list.append(Object.assign(document.createElement("li"), { textContent: text }));
+  }
+  folded.append(Object.assign(document.createElement("summary"), { textContent: "How it was made" }), list);
+  return folded;
+}
+
+function waysOf({ frames, copied, reason, sound, size_bytes, read_bytes, seconds }) {
+  const ways = [];
+  if (copied) ways.push(`${copied} of ${frames} frames are the video's own, copied as they are.`);
+  if (frames > copied) ways.push(`${frames - copied} frames are encoded${reason ? `: ${reason}` : ""}.`);
+  if (sound) ways.push(sound === "copied" ? "The sound is the video's own." : "The sound is encoded.");
+  const read = read_bytes === null ? "" : `${formatBytes(read_bytes)} read, `;
+  ways.push(`${read}${formatBytes(size_bytes)} written.`);
+  const stages = Object.entries(seconds).sort(([, a], [, b]) => b - a).filter(([, each]) => each >= 0.05);
+  const all = Object.values(seconds).reduce((sum, each) => sum + each, 0);
+  const each = stages.map(([name, of]) => `${TIMES[name] ?? name} ${of.toFixed(1)}`).join(", ");
+  ways.push(`It took ${all.toFixed(1)} s${each && `: ${each}`}.`);
+  return ways;
 }
 
 /** A bar never goes back, though a snapshot is rounded and an event is not. */

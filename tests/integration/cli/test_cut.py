@@ -37,6 +37,9 @@ def test_cut_does_the_whole_job_and_prints_the_paths(video: Path, tmp_path: Path
         f"song-0{n}-{shape}" for n in (1, 2) for shape in ("9x16.mp4", "source.mp4", "gif.gif")
     ]
     assert done.stdout.split() == [f"cuts/{name}" for name in names]
+    assert "\n  30 frames encoded; sound copied\n" in done.stderr
+    why = "no key picture of it lies in the clip"
+    assert f"\n  15 frames encoded ({why}); sound copied\n" in done.stderr
     assert sorted(path.name for path in (tmp_path / "cuts").iterdir()) == sorted(names)
     frames = read_frames(tmp_path / "cuts" / "song-01-source.mp4")
     assert [frame_number(frame, SIZE) for frame in frames] == list(range(15, 30))
@@ -50,7 +53,9 @@ def test_json_is_one_document_on_standard_output(video: Path, tmp_path: Path) ->
     assert done.returncode == 0
     assert document["error"] is None
     assert [output["kind"] for output in document["outputs"]] == ["cutdown", "still"]
-    assert document["outputs"][0] | {"size_bytes": 0} == {
+    seconds = document["outputs"][0].pop("seconds")
+    assert {"open", "edges", "other"} <= set(seconds)
+    assert document["outputs"][0] | {"size_bytes": 0, "read_bytes": None} == {
         "path": "song-01-source.mp4",
         "clip": "1-2",
         "label": None,
@@ -63,6 +68,9 @@ def test_json_is_one_document_on_standard_output(video: Path, tmp_path: Path) ->
         "height": 180,
         "copied": 10,
         "reason": None,
+        "sound": "copied",
+        "read_bytes": None,
+        "warnings": [],
     }
     assert "100%" in done.stderr
 

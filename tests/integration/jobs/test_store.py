@@ -31,10 +31,11 @@ from cutmv.jobs import (
 from cutmv.jobs.backlog import DATABASE_SLOW_S, LOST_AFTER_S, TURNS
 from cutmv.jobs.claims import MAX_ATTEMPTS
 from cutmv.jobs.tables import jobs, now, steps, uploads
-from cutmv.media import Progress
+from cutmv.media import Progress, Rendered
 from tests.support.jobs import add_job, add_upload
 
-OUTPUT = Output("jobs/x/y/z.mp4", 1234, "video/mp4")
+MADE = Rendered(2.0, 60, 1234, 320, 180, 50, None, "copied", 99, {"copy": 0.5}, ("It is odd.",))
+OUTPUT = Output("jobs/x/y/z.mp4", 1234, "video/mp4", MADE)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -401,6 +402,34 @@ def test_a_claim_whose_answer_was_lost_is_given_once_more(store: JobStore) -> No
 
     assert isinstance(again, Claimed)
     assert again.step.attempts == claimed.attempts == 1
+
+
+def test_what_a_later_version_tells_of_an_output_is_left_out(store: JobStore) -> None:
+    job = add_job(store, "0-1")
+    owner, claimed = claim(store, job.steps[0])
+    assert owner.finish(claimed, OUTPUT)
+    with store.engine.begin() as db:
+        later = {**MADE.to_dict(), "colour": "blue"}
+        db.execute(steps.update().values(output_made=later))
+
+    assert store.job(job.id).steps[0].output == OUTPUT
+
+
+def test_an_output_of_an_earlier_version_does_not_tell_how_it_was_made(url: str) -> None:
+    old = JobStore(url)
+    job = add_job(old, "0-1")
+    owner, claimed = claim(old, job.steps[0])
+    assert owner.finish(claimed, OUTPUT)
+    with old.engine.begin() as db:
+        db.exec_driver_sql("alter table steps drop column output_made")
+    old.close()
+
+    store = JobStore(url)
+
+    step = store.job(job.id).steps[0]
+    assert step.output == Output(OUTPUT.key, OUTPUT.size, OUTPUT.content_type, None)
+    assert step.to_json()["output"]["made"] is None
+    store.close()
 
 
 def test_a_database_of_an_earlier_version_gets_its_new_columns(url: str) -> None:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from cutmv.transports.cloudflare.edge.signature import sign
-from cutmv.web.api.models import JobOut, UploadOut
+from cutmv.web.api.models import JobOut, MadeOut, UploadOut
 from cutmv.web.server import HEAD_TIMEOUT_S
 from tests.support.media import make_sample
 from tests.support.processes import wait_for
@@ -199,6 +199,16 @@ def test_an_upload_is_never_whole_in_memory(client: httpx.Client, server: WebSer
 
 
 # Files
+
+
+def test_an_output_tells_how_it_was_made(done_job: dict[str, Any]) -> None:
+    output = done_job["steps"][0]["output"]
+
+    made = MadeOut.model_validate(output["made"])
+
+    assert made.size_bytes == output["size"]
+    assert made.frames > 0
+    assert sum(made.seconds.values()) > 0
 
 
 def test_an_output_is_served_whole_and_to_be_saved(

@@ -14,6 +14,7 @@ from cutmv.media.engine.protocol import Made, Output
 from cutmv.media.engine.sound.hearing import Hearing
 from cutmv.media.engine.sound.layouts import fitting
 from cutmv.media.engine.source.file import SourceError
+from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.writer import Writer
 
 #: The layouts that FLAC has (RFC 9639, 9.1.3).
@@ -50,14 +51,14 @@ FORMS = {
 }
 
 
-def write(output: Output, form: str, hearing: Hearing) -> Made:
+def write(output: Output, form: str, hearing: Hearing, stages: Stages) -> Made:
     """Write the sound of a clip in a form: "m4a" or one of `FORMS`. Raises SourceError."""
     if not hearing.there:
         raise SourceError("The file has no sound.")
     path = Path(output.path)
     if form == "m4a":
         with Writer(path, "ipod", Fraction(1, hearing.rate)) as writer:
-            told = hearing.add_to(writer, output.fade_s)
+            told = hearing.add_to(writer, output.fade_s, stages)
             writer.finish(0)
     else:
         told = _encode(path, FORMS[form], hearing, output.fade_s)

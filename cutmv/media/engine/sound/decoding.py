@@ -5,7 +5,7 @@ Times in this module are samples of the sound, counted from the clip's start.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 
 from av.audio.fifo import AudioFifo
@@ -31,17 +31,18 @@ def decoded(
     start_s: Fraction,
     end_s: Fraction,
     form: tuple[str, int],
-) -> Iterator[AudioFrame]:
+) -> Generator[AudioFrame, None, int]:
     """Yield the sound from `start_s` to before `end_s`, exact to the sample; holes are silent.
 
-    It has the layout and the rate of `form`.
+    It has the layout and the rate of `form`. Returns how many samples are in holes.
     """
     layout, rate = form
-    end, given = round((end_s - start_s) * rate), 0
+    end, given, silent = round((end_s - start_s) * rate), 0, 0
     frames = _frames(container, stream, start_s, end_s)
     for place, frame in _resampled(frames, tick_of(stream), start_s, layout, rate):
         if place > given:
             yield from _silence(min(place, end) - given, layout, rate)
+            silent += min(place, end) - given
             given = min(place, end)
         skipped = given - place
         taken = min(frame.samples - skipped, end - given)
@@ -49,8 +50,9 @@ def decoded(
             given += taken
             yield _part(frame, skipped, taken)
         if given >= end:
-            return
+            return silent
     yield from _silence(end - given, layout, rate)
+    return silent + end - given
 
 
 def _resampled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
@@ -13,6 +14,7 @@ from cutmv.media.engine.sound import copying, decoding, encoding, shaping
 from cutmv.media.engine.sound.filtering import filtered, limiter
 from cutmv.media.engine.source.clip import Span
 from cutmv.media.engine.source.file import SourceError, opened
+from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.writer import Writer
 
 
@@ -29,6 +31,8 @@ class Hearing:
         #: The span, in seconds on the file's clock.
         self.start_s = span.start * span.tick
         self.end_s = (span.start + span.length) * span.tick
+        #: Seconds of it for which the source turned out to have no sound.
+        self.silent_s = Fraction(0)
 
     @property
     def there(self) -> bool:
@@ -51,10 +55,10 @@ class Hearing:
         context = self._heard[0].codec_context
         return context.codec.lossless and not context.codec.lossy and context.format.bits > 16
 
-    def add_to(self, writer: Writer, fade_s: float) -> str | None:
+    def add_to(self, writer: Writer, fade_s: float, stages: Stages) -> str | None:
         """Add the sound; return whether it is "copied" or "encoded", none where there is none.
 
-        It fades in and out in `fade_s` seconds.
+        It fades in and out in `fade_s` seconds. Its making is the stage "sound".
         """
         if not self._heard:
             return None
@@ -67,7 +71,8 @@ class Hearing:
         encoder = encoding.encoder(left, stereo=self._two)
         layout, rate = encoding.layout_and_rate(left)
         frames = self.frames("stereo" if self._two else layout, rate, fade_s)
-        writer.add_encoded_sound(encoder, encoding.encoded(encoder, frames, self._length(rate)))
+        heard = encoding.encoded(encoder, frames, self._length(rate))
+        writer.add_encoded_sound(encoder, stages.each("sound", heard))
         return "encoded"
 
     def frames(self, layout: str, rate: int, fade_s: float) -> Iterator[AudioFrame]:
@@ -90,7 +95,10 @@ class Hearing:
     def _decoded(
         self, container: InputContainer, stream: AudioStream, layout: str, rate: int
     ) -> Iterator[AudioFrame]:
-        return decoding.decoded(container, stream, self.start_s, self.end_s, (layout, rate))
+        silent = yield from decoding.decoded(
+            container, stream, self.start_s, self.end_s, (layout, rate)
+        )
+        self.silent_s = max(self.silent_s, Fraction(silent, rate))
 
     def _both(self, rate: int) -> Iterator[AudioFrame]:
         """Yield stereo of a left channel and of the right one, which is another track."""

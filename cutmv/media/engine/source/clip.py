@@ -60,6 +60,8 @@ class Clip:
         self._container = container
         self.stream, self.window, self.span = stream, window, span
         self.pictures = window.timeline.between(span.first, span.past)
+        #: When pictures are shown that turned out to be damaged, in the source's ticks.
+        self.damaged: set[int] = set()
         # The first is there from the first instant, whether it began earlier or later.
         shown = [0, *(self.time(picture.pts) for picture in self.pictures[1:])]
         self._pts = dict(zip((picture.pts for picture in self.pictures), shown, strict=True))
@@ -91,6 +93,8 @@ class Clip:
         for picture, packet in zip(pictures, packets, strict=False):
             if (packet.pts, packet.size) != (picture.pts, picture.size):
                 raise SourceError("The file reads otherwise the second time.")
+            if packet.is_corrupt:
+                self.damaged.add(picture.pts)
             yield packet
 
     def decoded(self, pictures: Sequence[Picture]) -> Iterator[VideoFrame]:
@@ -101,6 +105,8 @@ class Clip:
         packets = self.packets_from(first)
         for frame in _decoded(self.stream, packets, wanted, time_of):
             if frame.pts is not None:
+                if frame.is_corrupt:
+                    self.damaged.add(frame.pts)
                 frame.pts = self.pts(frame.pts)
                 frame.time_base = self.span.tick
                 frame.pict_type = PictureType.NONE
