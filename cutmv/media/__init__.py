@@ -3,7 +3,7 @@
 `times` reads what people write, and `plan` plans an output, one of the `products`; all are pure.
 `probe` finds what is in a file (`info`), and `render` makes an output: both ask the `engine`, a
 process of its own that runs as a `child` in a `sandbox` (`engine_process`), on a `source`, which
-for a URL is a `relay`.
+for a URL is `remote`.
 The engine uses FFmpeg's libraries, and a program that `binaries` finds. Nothing here imports the
 rest of CUTMV.
 """
@@ -31,6 +31,7 @@ from cutmv.media.products.spec import (
     OutputSpec,
     output_extension,
 )
+from cutmv.media.remote.cache import MAX_CACHE_BYTES, Cache
 from cutmv.media.render import Progress, Rendered, render
 from cutmv.media.source import HEAD_BYTES, container_of
 from cutmv.media.times import (
@@ -45,9 +46,11 @@ from cutmv.media.times import (
 
 __all__ = [
     "HEAD_BYTES",
+    "MAX_CACHE_BYTES",
     "SOUNDS",
     "Aspect",
     "AudioStream",
+    "Cache",
     "Cancelled",
     "Clip",
     "FileTimes",

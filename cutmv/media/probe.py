@@ -9,6 +9,7 @@ from cutmv.media.engine.protocol import Look
 from cutmv.media.engine_process import look_at
 from cutmv.media.errors import MediaError
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
+from cutmv.media.remote.cache import Cache
 from cutmv.media.source import demuxer_of, readable
 from cutmv.media.times import is_timecode
 
@@ -28,15 +29,16 @@ def probe(
     *,
     timeout_s: float = ALL_PACKETS_TIMEOUT_S,
     cancelled: Callable[[], bool] | None = None,
+    cache: Cache | None = None,
 ) -> MediaInfo:
-    """What is in the video `source`, a path or an HTTP URL.
+    """What is in the video `source`, a path or an HTTP URL, whose bytes `cache` keeps.
 
     Raises MediaError when it is no video we can read, MediaUnavailable when the network failed,
     Cancelled within a second of `cancelled()`.
     """
-    with readable(source) as name:
-        demuxer = demuxer_of(name)
-        found = look_at(Look(name, demuxer), cancelled=cancelled, timeout_s=timeout_s)
+    with readable(source, cache) as opened:
+        demuxer = demuxer_of(opened.name)
+        found = look_at(Look(opened.name, demuxer), cancelled=cancelled, timeout_s=timeout_s)
     video, audio = found["video"], found["audio"]
     if video is None:
         raise MediaError("The file has no picture: send a video.")
@@ -75,8 +77,8 @@ def keyframes(source: str | Path, *, timeout_s: float = ALL_PACKETS_TIMEOUT_S) -
     Reads the whole file, without decoding it. Raises as `probe` does.
     """
     info = probe(source, timeout_s=timeout_s)
-    with readable(source) as name:
-        wanted = Look(name, info.container, keyframes=True)
+    with readable(source) as opened:
+        wanted = Look(opened.name, info.container, keyframes=True)
         found = look_at(wanted, cancelled=None, timeout_s=timeout_s)
     times = (found["video"] or {}).get("keyframes", ())
     return [round(float(Fraction(at)) - info.start_s, 6) for at in times]

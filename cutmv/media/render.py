@@ -17,6 +17,7 @@ from cutmv.media.plan import RenderPlan
 from cutmv.media.plan import plan as plan_of
 from cutmv.media.products.animations import smaller
 from cutmv.media.products.spec import SOUNDS
+from cutmv.media.remote.cache import Cache
 from cutmv.media.source import readable
 from cutmv.media.source_warnings import of_output
 
@@ -51,7 +52,8 @@ class Rendered:
     `copied` frames are the source's own, bit for bit; `reason` says why none are where all could
     have been. `sound` is "copied" or "encoded", none where there is none. `seconds` are those of
     each stage (see `engine.protocol.Report`), and "other" those of starting and ending the engine;
-    `read_bytes` are those of the source, none where they were not counted. `warnings` are
+    `read_bytes` are those of the source that came from the storage, by so many `requests`; of a
+    file on this machine, for which there are none, those that were read. `warnings` are
     sentences about the source.
     """
 
@@ -64,6 +66,7 @@ class Rendered:
     reason: str | None = None
     sound: str | None = None
     read_bytes: int | None = None
+    requests: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -88,13 +91,14 @@ def render(
     timeout_s: float,
     threads: int | None = None,
     overwrite: bool = True,
+    cache: Cache | None = None,
 ) -> Rendered:
     """Make one output at `destination`, which appears whole or not at all.
 
-    `source` is a path or an HTTP URL. `threads` bounds FFmpeg's (default: one a core). Without
-    `overwrite` no file is replaced, nor one that appears meanwhile. Raises MediaError when the
-    source or the result is wrong, RenderTimeout after `timeout_s` seconds, MediaUnavailable when
-    the network failed, Cancelled within a second of `cancelled()`.
+    `source` is a path or an HTTP URL, whose bytes `cache` keeps. `threads` bounds FFmpeg's
+    (default: one a core). Without `overwrite` no file is replaced, nor one that appears meanwhile.
+    Raises MediaError when the source or the result is wrong, RenderTimeout after `timeout_s`
+    seconds, MediaUnavailable when the network failed, Cancelled within a second of `cancelled()`.
     """
     started = time.monotonic()
     deadline = started + timeout_s
@@ -103,20 +107,25 @@ def render(
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as own:
         partial = Path(own, f"made{destination.suffix}")
         reader = ProgressReader(float(plan.length_s), on_progress)
-        with readable(source) as name:
+        read = 0
+        with readable(source, cache) as opened:
             while True:
                 report = run_engine(
-                    _request(name, plan, partial, threads),
+                    _request(opened.name, plan, partial, threads),
                     on_progress=reader.take,
                     cancelled=cancelled,
                     timeout_s=max(0.0, deadline - time.monotonic()),
                 )
                 made = report.outputs[0]
                 spent.update(report.seconds)
+                read += report.read_bytes or 0
                 rendered = _rendered(plan, report, partial)
                 if plan.spec.max_bytes is None or rendered.size_bytes <= plan.spec.max_bytes:
                     break
                 plan = _smaller(plan, rendered.size_bytes, plan.spec.max_bytes)
+        if opened.fetched is not None:
+            read = opened.fetched
+        rendered = replace(rendered, read_bytes=read, requests=opened.requests)
         reader.finish(made.pictures)
         if overwrite:
             partial.replace(destination)

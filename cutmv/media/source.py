@@ -1,15 +1,18 @@
-"""The source that FFmpeg may open: one file, or one relay of a URL, in one container format.
+"""The source that the engine may open: one file, or one relay of a URL, in one container format.
 
 A playlist or script named `.mp4` makes FFmpeg read other files, even with a protocol whitelist. So
 the container is found here by its first bytes and forced on FFmpeg, and whitelists of protocols and
 formats stand behind that.
 """
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from cutmv.media.errors import MediaError, MediaUnavailable, SourceUnavailable
+from cutmv.media.remote.cache import Cache
 
 #: The demuxers a source may be read with, by FFmpeg's names.
 DEMUXERS = ("mov", "matroska", "avi", "mpegts")
@@ -22,28 +25,48 @@ RELAY_SILENCE_S = 240
 _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
-@contextmanager
-def readable(source: str | Path) -> Iterator[str]:
-    """The name by which FFmpeg reads `source`, a path or an HTTP URL, for as long as it is open.
+@dataclass
+class Readable:
+    """A source by the name that the engine reads it by.
 
-    Raises MediaUnavailable at its end when the storage did not give all that FFmpeg asked for:
+    `fetched` are the bytes that came from the storage, by so many `requests`, when it is closed;
+    none of a file, which is read in place.
+    """
+
+    name: str
+    fetched: int | None = None
+    requests: int | None = None
+
+
+@contextmanager
+def readable(source: str | Path, cache: Cache | None = None) -> Iterator[Readable]:
+    """Open `source`, a path or an HTTP URL, for the engine.
+
+    What is fetched of a URL is kept in `cache`, or else as long as it is open. Raises
+    MediaUnavailable at its end when the storage did not give all that the engine asked for:
     SourceUnavailable unless it refused to.
     """
     source = str(source)
     if not _is_url(source):
-        yield source
+        yield Readable(source)
         return
-    from cutmv.media.relay import Relay  # what is on this machine needs no HTTP client
+    from cutmv.media.remote.relay import Relay  # what is on this machine needs no HTTP client
 
-    with Relay(source) as relay:
+    with (
+        tempfile.TemporaryDirectory(prefix="cutmv-") as own,
+        Relay(source, cache or Cache(Path(own))) as relay,
+    ):
+        found, remote = Readable(relay.url), relay.remote
         try:
-            yield relay.url
+            yield found
         except (MediaError, MediaUnavailable) as error:
-            if failure := relay.lost or relay.trouble:
-                raise _not_given(failure, refused=relay.refused) from error
+            if failure := remote.lost or remote.trouble:
+                raise _not_given(failure, refused=remote.refused) from error
             raise
-    if relay.lost:
-        raise _not_given(relay.lost, refused=relay.refused)
+        finally:
+            found.fetched, found.requests = remote.fetched, remote.requests
+    if remote.lost:
+        raise _not_given(remote.lost, refused=remote.refused)
 
 
 def _not_given(failure: str, *, refused: bool) -> MediaUnavailable:
@@ -95,21 +118,13 @@ def _head_of_file(source: str) -> bytes:
 def _head_of_relay(source: str) -> bytes:
     import httpx  # see `readable`
 
-    ranged = {"Range": f"bytes=0-{HEAD_BYTES - 1}"}
-    head = b""
+    ranged = {"Range": f"bytes=0-{HEAD_BYTES - 1}", "Least": str(HEAD_BYTES)}
     try:
         # The relay is on this machine: no proxy of the environment leads to it.
-        with (
-            httpx.Client(timeout=RELAY_SILENCE_S, trust_env=False) as client,
-            client.stream("GET", source, headers=ranged) as answer,
-        ):
+        with httpx.Client(timeout=RELAY_SILENCE_S, trust_env=False) as client:
+            answer = client.get(source, headers=ranged)
             if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return b""
-            answer.raise_for_status()
-            for chunk in answer.iter_raw():
-                head += chunk
-                if len(head) >= HEAD_BYTES:  # a storage may ignore ranges, and send all
-                    break
+            return answer.raise_for_status().content
     except httpx.HTTPError as error:
         raise MediaUnavailable(f"The video can't be read: {type(error).__name__}.") from error
-    return head[:HEAD_BYTES]

@@ -6,7 +6,8 @@ import selectors
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -142,3 +143,91 @@ def s3_line(s3_url: str) -> Iterator[Line]:
     line = Line(s3_url)
     yield line
     line.close()
+
+
+class WatchedS3(ThreadingHTTPServer):
+    """Passes GETs on to an S3 server, and notes which bytes of objects it gave.
+
+    `drops` answers end after `drop_after` bytes of theirs. `before` is called with the number of
+    each request.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, target: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Watch)
+        self.target = target
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=target,
+            aws_access_key_id=KEY_ID,
+            aws_secret_access_key=SECRET,
+            region_name="us-east-1",
+        )
+        #: Of each answer its first byte of the object, and how many were sent.
+        self.given: list[tuple[int, int]] = []
+        self.drops, self.drop_after = 0, 0
+        self.before: Callable[[int], None] = lambda _: None
+
+    def put(self, key: str, path: Path) -> str:
+        """Keep a file as an object; return a URL that is signed, by a name."""
+        self.client.upload_file(str(path), BUCKET, key)
+        signed = self.client.generate_presigned_url(
+            "get_object", Params={"Bucket": BUCKET, "Key": key}
+        )
+        return signed.replace(self.target, f"http://localhost:{self.server_port}")
+
+    @property
+    def fetched(self) -> int:
+        """Bytes that were given, each as often as it was."""
+        return sum(count for _, count in self.given)
+
+    @property
+    def distinct(self) -> int:
+        """Bytes that were given, each once."""
+        total, past = 0, 0
+        for first, count in sorted(self.given):
+            total += max(0, first + count - max(first, past))
+            past = max(past, first + count)
+        return total
+
+
+class _Watch(BaseHTTPRequestHandler):
+    server: WatchedS3
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        server = self.server
+        server.before(len(server.given))
+        names = ("Range", "If-Match")
+        asked = {name: self.headers[name] for name in names if name in self.headers}
+        answer = httpx.get(server.target + self.path, headers=asked)
+        data = answer.content
+        self.send_response(answer.status_code)
+        for name in ("Content-Range", "ETag"):
+            if name in answer.headers:
+                self.send_header(name, answer.headers[name])
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if server.drops > 0 and len(data) > server.drop_after:
+            server.drops -= 1
+            data = data[: server.drop_after]
+            self.close_connection = True
+        if answer.status_code == httpx.codes.PARTIAL_CONTENT:
+            first = int(answer.headers["Content-Range"].split()[1].split("-")[0])
+            server.given.append((first, len(data)))
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def watched_s3(s3_url: str) -> Iterator[WatchedS3]:
+    """The S3 server, watched."""
+    server = WatchedS3(s3_url)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import av
@@ -19,6 +20,7 @@ from cutmv.media.engine.feed import ProgramFailed
 from cutmv.media.engine.look import look
 from cutmv.media.engine.protocol import Look, Request
 from cutmv.media.engine.source.file import SourceError, Unopened
+from cutmv.media.engine.source.reader import Total
 
 #: Seconds between two lines of progress.
 EVERY_S = 0.2
@@ -44,7 +46,8 @@ def main() -> None:
         if "look" in asked:
             _tell("found", look(Look(**asked["look"])))
         else:
-            _tell("report", films.make(Request.from_json(asked["cut"]), progressed).to_json())
+            report = films.make(Request.from_json(asked["cut"]), progressed)
+            _tell("report", replace(report, read_bytes=Total.bytes).to_json())
     except SourceError as error:
         _tell("error", {"kind": "source", "message": str(error)})
     except Uncopyable as error:
@@ -53,7 +56,7 @@ def main() -> None:
         _tell("error", {"kind": "program", "message": str(error)})
     except Unopened as error:
         _tell("error", {"kind": "libraries", "message": str(error)})
-    except av.FFmpegError as error:
+    except (av.FFmpegError, OSError) as error:
         _tell("error", {"kind": "libraries", "message": f"{error.strerror}"})
 
 

@@ -105,7 +105,7 @@ class Report:
     `warnings` are sentences about the source, as far as the clip reaches. `seconds` are those of
     each stage: "open" the source, "find" the clip in it, "copy", decode and encode the "edges",
     decode and "encode" whole outputs, "sound", "write", "check". `read_bytes` are those of the
-    source, none where they are not counted.
+    source that the engine read, again where it read them again.
     """
 
     outputs: tuple[Made, ...]

@@ -143,7 +143,8 @@ class MadeOut(_Answer):
     width: int
     height: int
     size_bytes: int
-    read_bytes: int | None = Field(description="Bytes of the source that were read, if counted.")
+    read_bytes: int | None = Field(description="Bytes of the source that were read.")
+    requests: int | None = Field(description="Requests for them, where it is in a remote storage.")
     seconds: dict[str, Seconds] = Field(description="Those that each stage took.")
     warnings: list[str] = Field(description="Sentences about the source, for people.")
 

@@ -55,6 +55,7 @@ def test_json_is_one_document_on_standard_output(video: Path, tmp_path: Path) ->
     assert [output["kind"] for output in document["outputs"]] == ["cutdown", "still"]
     seconds = document["outputs"][0].pop("seconds")
     assert {"open", "edges", "other"} <= set(seconds)
+    assert document["outputs"][0]["read_bytes"] > 0
     assert document["outputs"][0] | {"size_bytes": 0, "read_bytes": None} == {
         "path": "song-01-source.mp4",
         "clip": "1-2",
@@ -70,6 +71,7 @@ def test_json_is_one_document_on_standard_output(video: Path, tmp_path: Path) ->
         "reason": None,
         "sound": "copied",
         "read_bytes": None,
+        "requests": None,
         "warnings": [],
     }
     assert "100%" in done.stderr

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cutmv.media import Clip, MediaUnavailable, OutputSpec, Progress, plan, probe, render
-from cutmv.media.relay import Relay
+from cutmv.media import Cache, Clip, MediaUnavailable, OutputSpec, Progress, plan, probe, render
+from cutmv.media.remote.relay import Relay
 from tests.support.media import frame_number, make_sample, read_frames
 from tests.support.processes import free_port
 
@@ -163,13 +163,17 @@ def test_no_command_line_carries_the_signature(files: Files, tmp_path: Path) -> 
     assert not any(SECRET.encode() in line for line in seen)
 
 
-def test_only_who_knows_its_address_is_served(files: Files) -> None:
-    with Relay(files.url) as relay:
-        assert httpx.get(relay.url).content == files.content
-        assert httpx.get(relay.url[:-1]).status_code == 404
-        assert httpx.get(relay.url, headers={"Range": "bytes=5-9"}).content == files.content[5:10]
-        beyond = {"Range": f"bytes={len(files.content)}-"}
-        assert httpx.get(relay.url, headers=beyond).status_code == 416
-        assert relay.lost is relay.trouble is None
+def test_only_who_knows_its_address_is_served(files: Files, tmp_path: Path) -> None:
+    with Relay(files.url, Cache(tmp_path)) as relay:
+
+        def part(asked: str, least: int = 1, url: str = relay.url) -> httpx.Response:
+            return httpx.get(url, headers={"Range": f"bytes={asked}", "Least": str(least)})
+
+        size = len(files.content)
+        assert part(f"0-{size - 1}", size).content == files.content
+        assert part("0-9", url=relay.url[:-1]).status_code == 404
+        assert part("5-9").content == files.content[5:10]
+        assert part(f"{size}-{size}").status_code == 416
+        assert relay.remote.lost is relay.remote.trouble is None
     with pytest.raises(httpx.ConnectError):
-        httpx.get(relay.url)
+        part("0-9")

@@ -13,6 +13,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from cutmv.media.engine.source.file import SourceError, rewind, tick_of
 
@@ -120,4 +121,8 @@ def _silence(count: int, layout: str, rate: int) -> Iterator[AudioFrame]:
 
 def seek(container: InputContainer, stream: AudioStream, at: Fraction) -> None:
     """Have the next packets come from `at` (s) on, or a little before."""
-    rewind(container, stream, int(max(at, Fraction(-1)) / tick_of(stream)))
+    by: VideoStream | AudioStream = stream
+    if container.format.name.startswith("matroska") and container.streams.video:
+        # Its index has the picture alone: by the sound it would be read from its start.
+        by = container.streams.video[0]
+    rewind(container, by, int(max(at, Fraction(-1)) / tick_of(by)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from typing import Any
 
@@ -15,9 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Packet
-
-#: Seconds without a byte after which a relay is given up; it retries for as long.
-SILENCE_S = 240
+from cutmv.media.engine.source.reader import reader
 
 
 class SourceError(Exception):
@@ -36,24 +34,19 @@ class Undecoded(SourceError):
 def opened(name: str, demuxer: str) -> Iterator[InputContainer]:
     """Open `name`, a path or the address of a relay, in one container format and no other.
 
-    Raises Unopened.
+    Raises Unopened, OSError.
     """
-    remote = name.startswith("http://")
-    options = {
-        "protocol_whitelist": "http,tcp" if remote else "file",
-        "format_whitelist": demuxer,
-    }
-    if remote:
-        options["rw_timeout"] = str(SILENCE_S * 1_000_000)
-    address = name if remote else f"file:{name}"
-    try:
-        container = av.open(
-            address, "r", format=demuxer, options=options, metadata_errors="replace"
-        )
-    except av.FFmpegError as error:
-        raise Unopened(error.strerror or "no reason") from error
-    with container:
-        yield container
+    # No protocol is called "none": the libraries open nothing by themselves.
+    options = {"protocol_whitelist": "none", "format_whitelist": demuxer}
+    with closing(reader(name)) as source:
+        try:
+            container = av.open(
+                source, "r", format=demuxer, options=options, metadata_errors="replace"
+            )
+        except av.FFmpegError as error:
+            raise Unopened(error.strerror or "no reason") from error
+        with container:
+            yield container
 
 
 class Times:

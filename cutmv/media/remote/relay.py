@@ -1,0 +1,134 @@
+"""Gives one remote video to the engine, which opens no address but this one of this machine.
+
+The engine reads hostile files, so it gets no name to look up, no certificate to check, and no URL
+that is signed, which everybody on the machine could read on a command line.
+"""
+
+import logging
+import re
+import secrets
+import sys
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from cutmv.media.remote.blocks import Blocks
+from cutmv.media.remote.cache import Cache
+from cutmv.media.remote.object import NotGiven, RemoteObject
+from cutmv.media.remote.runs import Runs
+
+#: Seconds between checks whether the relay is to end.
+STOP_CHECK_S = 0.05
+#: Bytes of one answer at most.
+ANSWER_BYTES = 4 * 1_048_576
+
+_RANGE = re.compile(r"^bytes=(\d+)-(\d+)$")
+
+log = logging.getLogger(__name__)
+
+
+class Relay:
+    """A server on 127.0.0.1 that gives parts of the video at a URL, and keeps them in a cache.
+
+    GET takes a closed range, and the header `Least`: so many bytes of it are given at least; the
+    rest as far as it is in the cache. What a connection reads on and on is fetched ahead.
+
+    >>> with Relay("https://files.example/video.mp4?signature=…", Cache(folder)) as relay:
+    ...     make(relay.url)
+    """
+
+    def __init__(self, url: str, cache: Cache) -> None:
+        self._ending = threading.Event()
+        #: What the storage gave, and how it failed.
+        self.remote = RemoteObject(url, self._ending)
+        self._blocks = Blocks(self.remote, cache, self._ending)
+        self._path = f"/{secrets.token_urlsafe(16)}"
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.relay = self
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(STOP_CHECK_S,), name="media-relay", daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """The address for the engine; it can't be guessed."""
+        return f"http://127.0.0.1:{self._server.server_port}{self._path}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._ending.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self.remote.close()
+
+    def serve(self, handler: "_Handler") -> None:
+        """Answer one request of the engine."""
+        asked = _RANGE.match(handler.headers.get("Range", ""))
+        least = handler.headers.get("Least", "1")
+        if handler.path != self._path or asked is None or not least.isdecimal():
+            handler.send_error(HTTPStatus.NOT_FOUND)
+            return
+        first, past = int(asked[1]), int(asked[2]) + 1
+        try:
+            size = self._blocks.size
+            if first >= size or past <= first:
+                handler.refuse(size)
+                return
+            past = min(past, first + ANSWER_BYTES)
+            run = handler.runs.before(first)
+            data = self._blocks.read(first, past, least=max(1, int(least)), run=run)
+        except NotGiven:
+            handler.send_error(HTTPStatus.BAD_GATEWAY)
+            return
+        handler.give(data, first, size)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # A request that waits for the storage must not delay the end of a cancelled cut.
+    block_on_close = False
+    relay: Relay
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Log an error, unless the engine closed the connection, as it does at its end."""
+        if not isinstance(sys.exception(), ConnectionError):
+            log.exception("a request of the engine's failed")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        """Begin a connection."""
+        super().setup()
+        self.runs = Runs()
+
+    def do_GET(self) -> None:
+        """See Relay."""
+        self.server.relay.serve(self)
+
+    def give(self, data: bytes, first: int, size: int) -> None:
+        """Answer with bytes of the video."""
+        past = first + len(data)
+        self.runs.read(first, past)
+        self.send_response(HTTPStatus.PARTIAL_CONTENT)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Range", f"bytes {first}-{past - 1}/{size}")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def refuse(self, size: int) -> None:
+        """Say that the video has no such bytes."""
+        self.send_response(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+        self.send_header("Content-Length", "0")
+        self.send_header("Content-Range", f"bytes */{size}")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log no request."""
