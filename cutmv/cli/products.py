@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cutmv.jobs import Wanted
-from cutmv.media import Kind, presets
+from cutmv.media import LUFS, Kind, presets
 
 _SOUNDS: dict[str, Kind] = {"copy": "m4a", "mp3": "mp3", "wav": "wav", "flac": "flac"}
 
@@ -126,6 +126,13 @@ _OPTIONS = (
         multiple=True,
         type=click.Choice(list(_SOUNDS)),
         help="Make the sound alone, copied into an M4A or encoded; may be repeated.",
+    ),
+    click.option(
+        "--loudness",
+        type=click.Choice(list(LUFS)),
+        show_default="as it is",
+        help="How loud the sound is made, by EBU R 128: for music services (-14 LUFS), podcasts"
+        " (-16) or broadcast (-23).",
     ),
 )
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from cutmv.jobs.model import Job, Step, Upload, id_for, new_id
 from cutmv.jobs.names import clip_stems, output_name
 from cutmv.media import (
+    SOUNDS,
     Aspect,
     FileTimes,
     Fit,
     Kind,
     LabelledClip,
     Loop,
+    Loudness,
     MediaError,
     OutputSpec,
     output_extension,
@@ -30,7 +32,8 @@ class Wanted:
     """What to make of each clip: it in each shape, by presets, as a GIF, a still, a loop, sound.
 
     `fit` is that of the shapes and, where it is given, of the presets. `centre`, in parts of the
-    picture, is what a crop keeps; picture and sound fade in and out in `fade_s` seconds each.
+    picture, is what a crop keeps; picture and sound fade in and out in `fade_s` seconds each. What
+    has sound has it as loud as it was, or with a `loudness`.
     """
 
     aspects: tuple[Aspect, ...] = ("source",)
@@ -45,6 +48,7 @@ class Wanted:
     best: bool = False
     canvas: Loop | None = None
     sounds: tuple[Kind, ...] = ()
+    loudness: Loudness | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,14 @@ def outputs_of(wanted: Wanted) -> list[OutputSpec]:
     specs += [OutputSpec(kind=k, aspect="source", fit=fit, fade_s=fade_s) for k in wanted.sounds]
     if not specs:
         raise MediaError("Nothing to make: ask for at least one shape, a GIF or a still.")
-    centred = [replace(spec, centre=wanted.centre) for spec in specs]
+    centred = [
+        replace(
+            spec,
+            centre=wanted.centre,
+            loudness=wanted.loudness if spec.kind in ("cutdown", *SOUNDS) else None,
+        )
+        for spec in specs
+    ]
     # Two of one name would be one file: the one that was asked for in more detail is the last.
     return list({(spec.named, output_extension(spec.kind)): spec for spec in centred}.values())
 

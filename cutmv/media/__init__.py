@@ -23,11 +23,13 @@ from cutmv.media.plan import RenderPlan, plan, time_limit_s
 from cutmv.media.probe import keyframes, probe
 from cutmv.media.products.presets import Preset, preset, presets
 from cutmv.media.products.spec import (
+    LUFS,
     SOUNDS,
     Aspect,
     Fit,
     Kind,
     Loop,
+    Loudness,
     OutputSpec,
     output_extension,
 )
@@ -46,6 +48,7 @@ from cutmv.media.times import (
 
 __all__ = [
     "HEAD_BYTES",
+    "LUFS",
     "MAX_CACHE_BYTES",
     "SOUNDS",
     "Aspect",
@@ -58,6 +61,7 @@ __all__ = [
     "Kind",
     "LabelledClip",
     "Loop",
+    "Loudness",
     "MediaError",
     "MediaInfo",
     "MediaUnavailable",

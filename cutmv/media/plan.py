@@ -130,6 +130,8 @@ def _steady_rate(video: VideoStream, spec: OutputSpec) -> Fraction | None:
 
 def _reason(spec: OutputSpec) -> str | None:
     """Why no packets are copied where they could be but for what is asked for."""
+    if spec.loudness and spec.kind in SOUNDS:
+        return "its loudness is changed"
     if not spec.fade_s or spec.aspect != "source":
         return None
     return "the sound fades" if spec.kind in SOUNDS else "the picture fades"

@@ -16,7 +16,7 @@ from cutmv.media.errors import CUT_FAILED, MediaError
 from cutmv.media.plan import RenderPlan
 from cutmv.media.plan import plan as plan_of
 from cutmv.media.products.animations import smaller
-from cutmv.media.products.spec import SOUNDS
+from cutmv.media.products.spec import LUFS, SOUNDS
 from cutmv.media.remote.cache import Cache
 from cutmv.media.source import readable
 from cutmv.media.source_warnings import of_output
@@ -54,7 +54,7 @@ class Rendered:
     each stage (see `engine.protocol.Report`), and "other" those of starting and ending the engine;
     `read_bytes` are those of the source that came from the storage, by so many `requests`; of a
     file on this machine, for which there are none, those that were read. `warnings` are
-    sentences about the source.
+    sentences about the source and the sound.
     """
 
     duration_s: float
@@ -210,7 +210,7 @@ def _sound(plan: RenderPlan) -> tuple[int, ...]:
 
 def _output(plan: RenderPlan, path: Path) -> Output:
     if plan.spec.kind in SOUNDS:
-        return Output(str(path), "", (), fade_s=plan.spec.fade_s, alone=plan.spec.kind)
+        return replace(_heard(plan, path), alone=plan.spec.kind)
     if plan.spec.kind == "still":
         arguments = ["-frames:v", "1", "-c:v", "mjpeg", "-q:v", "2", "-f", "mjpeg"]
         return Output(str(path), plan.filters, tuple(arguments), sharpest=plan.spec.best)
@@ -234,17 +234,23 @@ def _output(plan: RenderPlan, path: Path) -> Output:
         and plan.video.codec in COPIED_INTO_MP4
     )
     copying: Copying = "auto" if as_is else "never"
-    return Output(
-        str(path),
-        plan.filters,
-        tuple(arguments),
-        "mp4",
-        copying,
+    return replace(
+        _heard(plan, path),
+        filters=plan.filters,
+        arguments=tuple(arguments),
+        muxer="mp4",
+        copying=copying,
         pictures=plan.pictures,
         length_s=float(plan.length_s) if spec.kind == "canvas" else None,
         silent=spec.kind == "canvas",
-        fade_s=spec.fade_s,
     )
+
+
+def _heard(plan: RenderPlan, path: Path) -> Output:
+    """What is heard of an output."""
+    loudness = plan.spec.loudness
+    lufs = LUFS[loudness] if loudness else None
+    return Output(str(path), "", (), fade_s=plan.spec.fade_s, loudness=lufs)
 
 
 def _rendered(plan: RenderPlan, report: Report, path: Path) -> Rendered:

@@ -55,7 +55,7 @@ def make(request: Request, progressed: Progressed) -> Report:
                 if each.alone
             }
         if len(alone) == len(request.outputs):
-            return _report(request, alone, findings.of_sound(hearing.silent_s), stages)
+            return _report(request, alone, _of_sound(hearing), stages)
         failure: Undecoded | None = None
         found = windows(container, stream, span.first, span.past)
         for window in stages.each("find", found):
@@ -66,9 +66,13 @@ def make(request: Request, progressed: Progressed) -> Report:
             except Undecoded as error:
                 failure = error
                 continue
-            told = findings.of_pictures(clip) + findings.of_sound(hearing.silent_s)
+            told = findings.of_pictures(clip) + _of_sound(hearing)
             return _report(request, made, told, stages)
         raise failure or SourceError("The file has no picture there that can be decoded.")
+
+
+def _of_sound(hearing: Hearing) -> list[str]:
+    return findings.of_sound(hearing.silent_s) + hearing.warnings
 
 
 def _report(request: Request, made: dict[str, Made], told: list[str], stages: Stages) -> Report:
@@ -226,7 +230,7 @@ class _Outputs:
 
     def _hear(self, writer: Writer, output: Output) -> str | None:
         with self._stages.within("sound"):
-            return self._hearing.add_to(writer, output.fade_s, self._stages)
+            return self._hearing.add_to(writer, output, self._stages)
 
     def _length(self, output: Output) -> int:
         """Return how long an output is shown, in ticks."""

@@ -28,8 +28,9 @@ class Output:
     `arguments` encode them. `copying` is for a film that keeps the source's pictures as they are.
     The filters of a film make as many `pictures`, where not one of each of the clip's, and last
     `length_s` seconds, where not as long as the clip. A `silent` film has no sound; in others it
-    fades in and out in `fade_s` seconds, as the filters have the picture do. What is `alone` is the
-    sound without a picture, as "m4a", "mp3", "wav" or "flac". With `sharpest` the clip's sharpest
+    fades in and out in `fade_s` seconds, as the filters have the picture do, and has a `loudness`
+    in LUFS where one is wanted. What is `alone` is the sound without a picture, as "m4a", "mp3",
+    "wav" or "flac". With `sharpest` the clip's sharpest
     picture stands for all.
     """
 
@@ -42,6 +43,7 @@ class Output:
     length_s: float | None = None
     silent: bool = False
     fade_s: float = 0.0
+    loudness: float | None = None
     alone: str | None = None
     sharpest: bool = False
 

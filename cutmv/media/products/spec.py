@@ -7,6 +7,11 @@ Kind = Literal["cutdown", "gif", "webp", "still", "canvas", "m4a", "mp3", "wav",
 Aspect = Literal["16:9", "9:16", "1:1", "4:5", "source"]
 Fit = Literal["crop", "pad", "blur"]
 Loop = Literal["dissolve", "rebound", "hard"]
+Loudness = Literal["streaming", "podcast", "broadcast"]
+
+#: The integrated loudness in LUFS (EBU R 128) that each is played at: what music services bring
+#: songs to, what podcasts have, and what European broadcasters take.
+LUFS: dict[Loudness, float] = {"streaming": -14.0, "podcast": -16.0, "broadcast": -23.0}
 
 #: Width and height in pixels of each shape but the source's own.
 SIZES: dict[Aspect, tuple[int, int]] = {
@@ -36,7 +41,8 @@ class OutputSpec:
     and height. Picture and sound fade in and out in `fade_s` seconds each. `loop` says how a
     canvas goes round; the still is the clip's first picture, or the `best` of its first seconds.
     `preset` is the name of the one it is made by, which bounds the length (s) and the pictures a
-    second, and may have a size of its own. A GIF or WebP has `max_bytes` at most.
+    second, and may have a size of its own. A GIF or WebP has `max_bytes` at most. The sound is as
+    loud as it was, or has a `loudness`.
     """
 
     kind: Kind
@@ -51,6 +57,7 @@ class OutputSpec:
     longest_s: float | None = None
     fastest: int | None = None
     max_bytes: int | None = None
+    loudness: Loudness | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """This as JSON has it."""

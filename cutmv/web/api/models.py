@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cutmv.jobs import JobRequest, State, Upload
-from cutmv.media import Aspect, Fit, Kind, Loop
+from cutmv.media import Aspect, Fit, Kind, Loop, Loudness
 
 #: Characters of a clip and its label, and of a list of as many clips as a job may have.
 MAX_CLIP_CHARS, MAX_CLIP_LIST_CHARS = 200, 50_000
@@ -57,6 +57,10 @@ class JobBody(BaseModel):
     sounds: list[Literal["m4a", "mp3", "wav", "flac"]] = Field(
         default=[], description="Also the sound alone."
     )
+    loudness: Loudness | None = Field(
+        default=None,
+        description="How loud the sound is made: -14, -16 or -23 LUFS, or left as it is.",
+    )
 
     def to_request(self) -> JobRequest:
         """The request as the dispatcher takes it."""
@@ -76,6 +80,7 @@ class JobBody(BaseModel):
             best=self.best,
             canvas=self.canvas,
             sounds=tuple(self.sounds),
+            loudness=self.loudness,
         )
 
 

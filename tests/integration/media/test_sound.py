@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,7 +16,18 @@ from numpy.typing import NDArray
 from cutmv.media import Clip, OutputSpec, ffmpeg_path, output_extension, plan, probe, render
 
 #: Pictures that are quickly made.
-PICTURES = ("-f", "lavfi", "-i", "color=s=64x64:r=10", "-c:v", "libx264", "-preset", "ultrafast")
+PICTURES = (
+    "-f",
+    "lavfi",
+    "-i",
+    "color=s=64x64:r=10",
+    "-c:v",
+    "libx264",
+    "-preset",
+    "ultrafast",
+    "-g",
+    "5",
+)
 RATE = 48_000
 
 
@@ -121,3 +134,100 @@ def test_what_is_no_plain_layout_is_cut(tmp_path: Path) -> None:
         stereo = heard(made(video, kind, "0.25", fade_s=0.02), 2)
         amplitudes = stereo[2400:9600].std(axis=0) * 2**0.5
         assert amplitudes == pytest.approx([0, 1], abs=0.08)
+
+
+def song(seconds: float, amplitude: float, peaks: float) -> NDArray[np.float32]:
+    """Stereo with a beat, whose peaks are louder than the rest."""
+    rng = np.random.default_rng(3)
+    at = np.arange(round(seconds * RATE)) / RATE
+    beat = np.exp(-40 * (at % 0.5))
+    left = amplitude * np.sin(2 * np.pi * 220 * at) + peaks * beat * np.sin(2 * np.pi * 90 * at)
+    right = amplitude * np.sin(2 * np.pi * 277 * at) + 0.1 * amplitude * rng.standard_normal(
+        len(at)
+    )
+    return np.stack([left, right], axis=1).astype(np.float32)
+
+
+def loudness(path: Path) -> tuple[float, float]:
+    """The integrated loudness of a file in LUFS, and its true peak in dBTP, by FFmpeg's meter."""
+    argv = [ffmpeg_path(), "-hide_banner", "-nostats", "-i", str(path), "-map", "0:a"]
+    argv += ["-af", "ebur128=peak=true", "-f", "null", "-"]
+    told = subprocess.run(argv, check=True, capture_output=True, text=True).stderr
+    summary = told[told.rindex("Summary:") :]
+    lufs = re.search(r"I:\s+(-?[\d.]+|-inf) LUFS", summary)
+    peak = re.search(r"Peak:\s+(-?[\d.]+|-inf) dBFS", summary)
+    assert lufs
+    assert peak
+    return float(lufs[1]), float(peak[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted", "lufs", "amplitude", "peaks"),
+    [
+        ("cutdown", "broadcast", -23, 0.3, 0.2),  # quieter: a gain alone
+        ("cutdown", "streaming", -14, 0.05, 0.6),  # the peaks need a limiter
+        ("wav", "podcast", -16, 0.02, 0.02),  # louder, and the peaks allow it
+        pytest.param("flac", "streaming", -14, 0.05, 0.6, marks=pytest.mark.slow),
+        pytest.param("mp3", "streaming", -14, 0.4, 0.5, marks=pytest.mark.slow),
+    ],
+)
+def test_sound_gets_the_loudness_that_is_wanted_in_its_place(
+    tmp_path: Path, kind: Any, wanted: Any, lufs: float, amplitude: float, peaks: float
+) -> None:
+    given = song(3.2, amplitude, peaks)
+    video = source(tmp_path / "song.mkv", given, "stereo", "pcm_f32le")
+    output = tmp_path / f"made.{output_extension(kind)}"
+    spec = OutputSpec(kind, "source", "crop", loudness=wanted)
+    clip = Clip(Fraction("0.2"), Fraction("3.2"))
+
+    told = render(video, plan(probe(video), clip, spec), output, timeout_s=60)
+
+    made_lufs, peak = loudness(output)
+    assert made_lufs == pytest.approx(lufs, abs=0.5)
+    assert peak <= -1
+    assert told.warnings == ()
+    found, wanted_sound = heard(output, 2)[:, 1], given[RATE // 5 :, 1]
+    if kind in ("wav", "flac"):
+        assert len(found) == 3 * RATE
+    # In its place to a sample: of all places near by none is more alike.
+    middle = wanted_sound[RATE : 2 * RATE]
+    alike = {lag: float(found[RATE + lag : 2 * RATE + lag] @ middle) for lag in range(-100, 101)}
+    assert abs(max(alike, key=alike.__getitem__)) <= 1
+    if kind == "cutdown":
+        assert told.copied > 0
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5])
+def test_sound_that_can_not_be_measured_is_left_as_it_is_and_told(
+    tmp_path: Path, level: float
+) -> None:
+    seconds = 0.3 if level else 1.0
+    video = source(tmp_path / "still.mp4", song(seconds, level, level), "stereo", "aac")
+    clip = Clip(Fraction(0), Fraction(str(seconds)))
+    spec = OutputSpec("cutdown", "source", "crop", loudness="streaming")
+    output = tmp_path / "made.mp4"
+
+    told = render(video, plan(probe(video), clip, spec), output, timeout_s=60)
+
+    assert told.warnings == (
+        "The sound is silent, or too short to measure: it is as loud as it was.",
+    )
+    with av.open(str(output)) as file, av.open(str(video)) as of_source:
+        packets = {bytes(packet) for packet in of_source.demux(audio=0)}
+        assert {bytes(packet) for packet in file.demux(audio=0)} <= packets
+
+
+def test_peaks_that_allow_no_more_are_told(tmp_path: Path) -> None:
+    clicks = np.zeros((3 * RATE, 2), np.float32)
+    clicks[:: RATE // 4] = 0.9
+    video = source(tmp_path / "clicks.mkv", clicks, "stereo", "pcm_s16le")
+    spec = OutputSpec("wav", "source", "crop", loudness="streaming")
+
+    told = render(
+        video, plan(probe(video), Clip(Fraction(0), Fraction(3)), spec), tmp_path / "made.wav",
+        timeout_s=60,
+    )  # fmt: skip
+
+    assert len(told.warnings) == 1
+    assert "its peaks allow no more" in told.warnings[0]
+    assert loudness(tmp_path / "made.wav")[1] <= -1

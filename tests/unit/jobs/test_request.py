@@ -154,3 +154,17 @@ def test_a_job_takes_clips_with_labels_and_a_list() -> None:
         ("My_Song_live-Intro-source.mp4", "0:00-0:31", 0.0, 31.0),
         ("My_Song_live-Verse-source.mp4", "0:31-end", 31.0, 60.0),
     ]
+
+
+def test_what_has_sound_gets_the_loudness_that_is_wanted() -> None:
+    job = plan_job(
+        UPLOAD,
+        request(clips=("0-4",), presets=("reels", "canvas"), gif=True, loudness="streaming"),
+    )
+
+    assert {step.spec.named: step.spec.loudness for step in job.steps} == {
+        "source": "streaming",
+        "reels": "streaming",
+        "canvas": None,
+        "gif": None,
+    }

@@ -58,15 +58,15 @@ def write(output: Output, form: str, hearing: Hearing, stages: Stages) -> Made:
     path = Path(output.path)
     if form == "m4a":
         with Writer(path, "ipod", Fraction(1, hearing.rate)) as writer:
-            told = hearing.add_to(writer, output.fade_s, stages)
+            told = hearing.add_to(writer, output, stages)
             writer.finish(0)
     else:
-        told = _encode(path, FORMS[form], hearing, output.fade_s)
+        told = _encode(path, FORMS[form], hearing, output)
     check.sound(path)
     return Made(output.path, 0, 0, float(hearing.end_s - hearing.start_s), 0, 0, told)
 
 
-def _encode(path: Path, form: _Form, hearing: Hearing, fade_s: float) -> str:
+def _encode(path: Path, form: _Form, hearing: Hearing, output: Output) -> str:
     layout, rate = form.of(hearing.layout, hearing.rate)
     with av.open(str(path), "w", format=form.muxer) as out:
         deep = form.deep if hearing.deep else None
@@ -76,7 +76,7 @@ def _encode(path: Path, form: _Form, hearing: Hearing, fade_s: float) -> str:
         if form.bit_rate:
             track.codec_context.bit_rate = form.bit_rate
         at = 0
-        for frame in hearing.frames(layout, rate, fade_s):
+        for frame in hearing.frames(layout, rate, output):
             frame.pts, frame.time_base = at, Fraction(1, rate)
             at += frame.samples
             out.mux(track.encode(frame))

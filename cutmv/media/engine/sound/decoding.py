@@ -42,7 +42,7 @@ def decoded(
     frames = _frames(container, stream, start_s, end_s)
     for place, frame in _resampled(frames, tick_of(stream), start_s, layout, rate):
         if place > given:
-            yield from _silence(min(place, end) - given, layout, rate)
+            yield from silence(min(place, end) - given, layout, rate)
             silent += min(place, end) - given
             given = min(place, end)
         skipped = given - place
@@ -52,7 +52,7 @@ def decoded(
             yield _part(frame, skipped, taken)
         if given >= end:
             return silent
-    yield from _silence(end - given, layout, rate)
+    yield from silence(end - given, layout, rate)
     return silent + end - given
 
 
@@ -109,7 +109,8 @@ def _frames(
             return
 
 
-def _silence(count: int, layout: str, rate: int) -> Iterator[AudioFrame]:
+def silence(count: int, layout: str, rate: int) -> Iterator[AudioFrame]:
+    """Yield so many samples of silence."""
     while count > 0:
         frame = AudioFrame(format=FORMAT, layout=layout, samples=min(count, rate))
         for plane in frame.planes:

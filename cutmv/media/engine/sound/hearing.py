@@ -9,9 +9,10 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from cutmv.media.engine.protocol import Request
+from cutmv.media.engine.protocol import Output, Request
 from cutmv.media.engine.sound import copying, decoding, encoding, shaping
 from cutmv.media.engine.sound.filtering import filtered, limiter
+from cutmv.media.engine.sound.loudness import NEAR_LU, Level, level_for
 from cutmv.media.engine.source.clip import Span
 from cutmv.media.engine.source.file import SourceError, opened
 from cutmv.media.engine.stages import Stages
@@ -33,6 +34,9 @@ class Hearing:
         self.end_s = (span.start + span.length) * span.tick
         #: Seconds of it for which the source turned out to have no sound.
         self.silent_s = Fraction(0)
+        #: Sentences about its loudness.
+        self.warnings: list[str] = []
+        self._levels: dict[tuple[str, int, float, float], Level | None] = {}
 
     @property
     def there(self) -> bool:
@@ -55,28 +59,54 @@ class Hearing:
         context = self._heard[0].codec_context
         return context.codec.lossless and not context.codec.lossy and context.format.bits > 16
 
-    def add_to(self, writer: Writer, fade_s: float, stages: Stages) -> str | None:
-        """Add the sound; return whether it is "copied" or "encoded", none where there is none.
+    def add_to(self, writer: Writer, output: Output, stages: Stages) -> str | None:
+        """Add the sound of an output; return whether it is "copied" or "encoded", none without.
 
-        It fades in and out in `fade_s` seconds. Its making is the stage "sound".
+        Its making is the stage "sound".
         """
         if not self._heard:
             return None
         left = self._heard[0]
-        if not self._two and not fade_s:
+        layout, rate = encoding.layout_and_rate(left)
+        layout = "stereo" if self._two else layout
+        level = self._level(layout, rate, output)
+        if not self._two and not output.fade_s and level is None:
             packets = copying.copied(self._container, left, self.start_s, self.end_s)
             if packets is not None:
                 writer.add_sound(left, iter(packets))
                 return "copied"
         encoder = encoding.encoder(left, stereo=self._two)
-        layout, rate = encoding.layout_and_rate(left)
-        frames = self.frames("stereo" if self._two else layout, rate, fade_s)
+        frames = self.frames(layout, rate, output)
         heard = encoding.encoded(encoder, frames, self._length(rate))
         writer.add_encoded_sound(encoder, stages.each("sound", heard))
         return "encoded"
 
-    def frames(self, layout: str, rate: int, fade_s: float) -> Iterator[AudioFrame]:
-        """Yield the sound, decoded, exact to the sample."""
+    def frames(self, layout: str, rate: int, output: Output) -> Iterator[AudioFrame]:
+        """Yield the sound of an output, decoded, exact to the sample, faded and as loud."""
+        level = self._level(layout, rate, output)
+        frames = self._faded(layout, rate, output.fade_s)
+        return frames if level is None else filtered(frames, level.filters())
+
+    def _level(self, layout: str, rate: int, output: Output) -> Level | None:
+        """Return how the sound gets the loudness of an output; none where it stays as it is."""
+        if output.loudness is None:
+            return None
+        key = (layout, rate, output.fade_s, output.loudness)
+        if key not in self._levels:
+            level = level_for(lambda: self._faded(layout, rate, output.fade_s), output.loudness)
+            self._levels[key] = level
+            if level is None:
+                self.warnings.append(
+                    "The sound is silent, or too short to measure: it is as loud as it was."
+                )
+            elif abs(level.lufs - output.loudness) > NEAR_LU:
+                self.warnings.append(
+                    f"The sound has {level.lufs:.1f} LUFS, and not {output.loudness:g}: its peaks"
+                    " allow no more."
+                )
+        return self._levels[key]
+
+    def _faded(self, layout: str, rate: int, fade_s: float) -> Iterator[AudioFrame]:
         if self._two:
             frames = self._both(rate)
         else:
