@@ -1,5 +1,11 @@
 """Fixtures that many test modules share; each has a module of its own."""
 
+from hypothesis import settings
+
+# A busy machine is no failure of an example.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
+
 pytest_plugins = [
     "tests.support.edge_worker",
     "tests.support.emulator",

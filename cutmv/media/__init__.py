@@ -1,6 +1,7 @@
 """FFmpeg and nothing else: what is in a video, and clips of it, exact to the frame.
 
 `times` reads what people write, and `plan` plans an output, one of the `products`; all are pure.
+`sharing` divides what takes long.
 `probe` finds what is in a file (`info`), and `render` makes an output: both ask the `engine`, a
 process of its own that runs as a `child` in a `sandbox` (`engine_process`), on a `source`, which
 for a URL is `remote`.
@@ -9,6 +10,7 @@ rest of CUTMV.
 """
 
 from cutmv.media.binaries import ffmpeg_path, shortcomings, version_of
+from cutmv.media.engine.protocol import Part
 from cutmv.media.errors import (
     Cancelled,
     MediaError,
@@ -16,11 +18,12 @@ from cutmv.media.errors import (
     NoRoom,
     RenderTimeout,
     SourceUnavailable,
+    Unjoinable,
     no_room,
 )
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.plan import RenderPlan, plan, time_limit_s
-from cutmv.media.probe import keyframes, probe
+from cutmv.media.probe import entries, keyframes, probe
 from cutmv.media.products.presets import Preset, preset, presets
 from cutmv.media.products.spec import (
     LUFS,
@@ -35,6 +38,8 @@ from cutmv.media.products.spec import (
 )
 from cutmv.media.remote.cache import MAX_CACHE_BYTES, Cache
 from cutmv.media.render import Progress, Rendered, render
+from cutmv.media.sharing.costs import CostModel, Work, work_of
+from cutmv.media.sharing.parts import divide, part_count, wanted_starts
 from cutmv.media.source import HEAD_BYTES, container_of
 from cutmv.media.times import (
     Clip,
@@ -56,6 +61,7 @@ __all__ = [
     "Cache",
     "Cancelled",
     "Clip",
+    "CostModel",
     "FileTimes",
     "Fit",
     "Kind",
@@ -67,14 +73,19 @@ __all__ = [
     "MediaUnavailable",
     "NoRoom",
     "OutputSpec",
+    "Part",
     "Preset",
     "Progress",
     "RenderPlan",
     "RenderTimeout",
     "Rendered",
     "SourceUnavailable",
+    "Unjoinable",
     "VideoStream",
+    "Work",
     "container_of",
+    "divide",
+    "entries",
     "ffmpeg_path",
     "keyframes",
     "no_room",
@@ -83,6 +94,7 @@ __all__ = [
     "parse_clip_list",
     "parse_labelled_clip",
     "parse_time",
+    "part_count",
     "plan",
     "preset",
     "presets",
@@ -91,4 +103,6 @@ __all__ = [
     "shortcomings",
     "time_limit_s",
     "version_of",
+    "wanted_starts",
+    "work_of",
 ]

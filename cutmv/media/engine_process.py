@@ -9,7 +9,7 @@ from typing import Any
 
 from cutmv.media.child import Limits, run
 from cutmv.media.engine.protocol import Look, Report, Request
-from cutmv.media.errors import CUT_FAILED, PROBE_FAILED, MediaError, explain
+from cutmv.media.errors import CUT_FAILED, PROBE_FAILED, MediaError, Unjoinable, explain
 
 #: Bytes of memory (address space) that a cut may take: 8K pictures and their references fit. And a
 #: look.
@@ -73,6 +73,8 @@ def _ask(
     if "error" not in said:
         raise explain(what, ended.code, ended.stderr, source)
     error = said["error"]
+    if error["kind"] == "unjoinable":
+        raise Unjoinable(f"{what}: {error['message']}.")
     if error["kind"] in ("source", "uncopyable"):
         raise MediaError(f"{what}: {error['message']}")
     said_before = ended.stderr if error["kind"] == "libraries" else ""

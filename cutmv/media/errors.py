@@ -2,7 +2,8 @@
 
 Exception
 ├── MediaError           the file, the clip or the result is wrong: a retry won't help
-│   └── RenderTimeout    FFmpeg took longer than its time limit
+│   ├── RenderTimeout    FFmpeg took longer than its time limit
+│   └── Unjoinable       the parts of a shared render are not those of one film
 ├── MediaUnavailable     the network or the machine failed: a retry may help
 │   ├── SourceUnavailable  the storage did not give the video: it will once it is back
 │   └── NoRoom           the machine has no room to work in: the same works once it has
@@ -63,6 +64,10 @@ class MediaError(Exception):
 
 class RenderTimeout(MediaError):
     """FFmpeg exceeded its time limit and was ended."""
+
+
+class Unjoinable(MediaError):
+    """The parts of a shared render can't be joined; the film can be made in one piece."""
 
 
 class MediaUnavailable(Exception):

@@ -7,7 +7,7 @@ from cutmv.media.errors import MediaError
 from cutmv.media.info import MediaInfo, VideoStream
 from cutmv.media.products.animations import LADDER, LONGEST_S, Animation
 from cutmv.media.products.loops import looped, rate_of
-from cutmv.media.products.shapes import fading, sampled, shaped, size_of, upright
+from cutmv.media.products.shapes import Part, fading, sampled, shaped, size_of, upright
 from cutmv.media.products.spec import ANIMATIONS, SOUNDS, OutputSpec
 from cutmv.media.times import Clip
 
@@ -30,6 +30,8 @@ class RenderPlan:
     into the output's shape, which is `width` × `height`; what comes out are `pictures` in
     `length_s` seconds where that is not each of the clip's, none for a still. `reason` says why no
     packets are copied where the shape is the source's. `animation` is how a GIF or WebP is made.
+    A plan may be that of one `part` of a film, since when and until when of it (s), which has no
+    sound.
     """
 
     info: MediaInfo
@@ -45,12 +47,17 @@ class RenderPlan:
     length_s: Fraction
     reason: str | None
     animation: Animation | None
+    part: Part | None
 
 
 def plan(
-    info: MediaInfo, clip: Clip, spec: OutputSpec, animation: Animation = LADDER[0]
+    info: MediaInfo,
+    clip: Clip,
+    spec: OutputSpec,
+    animation: Animation = LADDER[0],
+    part: Part | None = None,
 ) -> RenderPlan:
-    """How to make `spec` of `clip`. Raises MediaError, in one line, when that can't be.
+    """How to make `spec` of `clip`, or a part of it. Raises MediaError when that can't be.
 
     `animation` is how it is made where it is a GIF or WebP.
     """
@@ -72,7 +79,14 @@ def plan(
     if not 0 <= 2 * spec.fade_s <= given:
         raise MediaError(f"The clip {shown} is too short to fade for {spec.fade_s:g} s twice.")
     width, height = size_of(video, spec, animation.width)
-    used, length, pictures, filters = _filters(video, given, spec, (width, height), animation.rate)
+    used, length, pictures, filters = _filters(
+        video,
+        given,
+        spec,
+        (width, height),
+        rate=animation.rate,
+        part=part or (Fraction(0), given),
+    )
     # The start is told rounded to microseconds; on the clock it is a whole tick.
     zero = round(Fraction(info.start_s) / video.time_base) * video.time_base
     return RenderPlan(
@@ -80,8 +94,8 @@ def plan(
         video=video,
         clip=clip,
         spec=spec,
-        start=zero + clip.start,
-        end=zero + clip.start + used,
+        start=zero + clip.start + (part[0] if part else 0),
+        end=zero + clip.start + (part[1] if part else used),
         width=width,
         height=height,
         filters=",".join(filters),
@@ -89,34 +103,42 @@ def plan(
         length_s=length,
         reason=_reason(spec),
         animation=animation if spec.kind in ANIMATIONS else None,
+        part=part,
     )
 
 
 def _filters(
-    video: VideoStream, given: Fraction, spec: OutputSpec, size: tuple[int, int], rate: int
+    video: VideoStream,
+    given: Fraction,
+    spec: OutputSpec,
+    size: tuple[int, int],
+    *,
+    rate: int,
+    part: Part,
 ) -> tuple[Fraction, Fraction, int | None, list[str]]:
     """Seconds used of a clip of `given`, seconds made, pictures made, and the filters for it."""
     before, shape = upright(video, spec), shaped(video, spec, *size)
     if spec.kind == "canvas":
         loop = looped(video, given, spec.loop)
-        each, _ = sampled(loop.rate, loop.used, "near")
+        each, _ = sampled(loop.rate, (Fraction(0), loop.used), "near")
         made = loop.pictures / loop.rate
         return loop.used, made, loop.pictures, [*before, *each, *shape, loop.filters]
     if spec.kind in ANIMATIONS:
         length = min(given, Fraction(LONGEST_S))
-        each, count = sampled(Fraction(rate), length, "up")
+        each, count = sampled(Fraction(rate), (Fraction(0), length), "up")
         return length, length, count, [*before, *each, *shape]
     if spec.kind == "still":
         used = min(given, Fraction(BEST_MAX_S)) if spec.best else given
         return used, Fraction(0), 1, [*before, *shape]
-    fades, steady = fading(spec.fade_s, given), _steady_rate(video, spec)
+    fades, steady = fading(spec.fade_s, given, part), steady_rate(video, spec)
+    length = part[1] - part[0]
     if steady is None:
-        return given, given, None, [*before, *shape, *fades]
-    each, count = sampled(steady, given, "near")
-    return given, given, count, [*before, *each, *shape, *fades]
+        return given, length, None, [*before, *shape, *fades]
+    each, count = sampled(steady, part, "near")
+    return given, length, count, [*before, *each, *shape, *fades]
 
 
-def _steady_rate(video: VideoStream, spec: OutputSpec) -> Fraction | None:
+def steady_rate(video: VideoStream, spec: OutputSpec) -> Fraction | None:
     """Pictures a second where each is not to keep its own time, else none."""
     if spec.fastest is not None and video.frame_rate > spec.fastest:
         return (

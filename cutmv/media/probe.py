@@ -1,6 +1,6 @@
 """Probe a video: have the engine look at what is in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,25 @@ def probe(
         audio=AudioStream(**audio) if audio else None,
         timecode=timecode if timecode and is_timecode(timecode, rate) else None,
     )
+
+
+def entries(
+    source: str | Path,
+    info: MediaInfo,
+    near: Sequence[Fraction],
+    *,
+    cancelled: Callable[[], bool] | None = None,
+    timeout_s: float = PROBE_TIMEOUT_S,
+    cache: Cache | None = None,
+) -> list[Fraction]:
+    """When the key pictures before some times are shown, in seconds on the file's own clock.
+
+    Reads little but the file's index. Raises as `probe` does.
+    """
+    with readable(source, cache) as opened:
+        wanted = Look(opened.name, info.container, near=tuple(str(at) for at in near))
+        found = look_at(wanted, cancelled=cancelled, timeout_s=timeout_s)
+    return [Fraction(at) for at in found.get("near", ())]
 
 
 def keyframes(source: str | Path, *, timeout_s: float = ALL_PACKETS_TIMEOUT_S) -> list[float]:

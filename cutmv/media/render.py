@@ -4,13 +4,13 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from cutmv.media.binaries import ffmpeg_path
-from cutmv.media.engine.protocol import Copying, Output, Report, Request
+from cutmv.media.engine.protocol import Copying, Output, Part, Report, Request
 from cutmv.media.engine_process import run_engine
 from cutmv.media.errors import CUT_FAILED, MediaError
 from cutmv.media.plan import RenderPlan
@@ -92,13 +92,16 @@ def render(
     threads: int | None = None,
     overwrite: bool = True,
     cache: Cache | None = None,
+    parts: Sequence[Part] = (),
 ) -> Rendered:
     """Make one output at `destination`, which appears whole or not at all.
 
     `source` is a path or an HTTP URL, whose bytes `cache` keeps. `threads` bounds FFmpeg's
     (default: one a core). Without `overwrite` no file is replaced, nor one that appears meanwhile.
-    Raises MediaError when the source or the result is wrong, RenderTimeout after `timeout_s`
-    seconds, MediaUnavailable when the network failed, Cancelled within a second of `cancelled()`.
+    The picture is joined of `parts` where there are some, and encoded where there are none. Raises
+    MediaError when the source or the result is wrong, Unjoinable when the parts are not this
+    plan's, RenderTimeout after `timeout_s` seconds, MediaUnavailable when the network failed,
+    Cancelled within a second of `cancelled()`.
     """
     started = time.monotonic()
     deadline = started + timeout_s
@@ -111,7 +114,7 @@ def render(
         with readable(source, cache) as opened:
             while True:
                 report = run_engine(
-                    _request(opened.name, plan, partial, threads),
+                    _request(opened.name, plan, partial, threads, parts),
                     on_progress=reader.take,
                     cancelled=cancelled,
                     timeout_s=max(0.0, deadline - time.monotonic()),
@@ -187,7 +190,9 @@ class ProgressReader:
         self._on_progress(Progress(100.0, None, None, 0.0, length_s, frames))
 
 
-def _request(source: str, plan: RenderPlan, path: Path, threads: int | None) -> Request:
+def _request(
+    source: str, plan: RenderPlan, path: Path, threads: int | None, parts: Sequence[Part]
+) -> Request:
     return Request(
         source=source,
         demuxer=plan.info.container,
@@ -196,7 +201,7 @@ def _request(source: str, plan: RenderPlan, path: Path, threads: int | None) -> 
         video=plan.video.index,
         audio=_sound(plan),
         program=ffmpeg_path(),
-        outputs=(_output(plan, path),),
+        outputs=(replace(_output(plan, path), parts=tuple(parts)),),
         threads=threads,
     )
 
@@ -227,13 +232,7 @@ def _output(plan: RenderPlan, path: Path) -> Output:
         return Output(str(path), filters, ("-loop", "0", "-f", "gif"))
     arguments = ["-c:v", "libx264", "-preset", PRESET, "-crf", str(CRF), "-f", "nut"]
     spec = plan.spec
-    as_is = (
-        spec.aspect == "source"
-        and not plan.reason
-        and plan.pictures is None
-        and plan.video.codec in COPIED_INTO_MP4
-    )
-    copying: Copying = "auto" if as_is else "never"
+    copying: Copying = "auto" if may_copy(plan) else "never"
     return replace(
         _heard(plan, path),
         filters=plan.filters,
@@ -242,7 +241,18 @@ def _output(plan: RenderPlan, path: Path) -> Output:
         copying=copying,
         pictures=plan.pictures,
         length_s=float(plan.length_s) if spec.kind == "canvas" else None,
-        silent=spec.kind == "canvas",
+        silent=spec.kind == "canvas" or plan.part is not None,
+    )
+
+
+def may_copy(plan: RenderPlan) -> bool:
+    """Whether the source's own packets may be in an output."""
+    return (
+        plan.spec.kind == "cutdown"
+        and plan.spec.aspect == "source"
+        and not plan.reason
+        and plan.pictures is None
+        and plan.video.codec in COPIED_INTO_MP4
     )
 
 

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from cutmv.media.engine import check, feed, findings, quality
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import rate_of
+from cutmv.media.engine.joining import Joined
 from cutmv.media.engine.protocol import Made, Output, Report, Request
 from cutmv.media.engine.single.picture import sharpest
 from cutmv.media.engine.single.sound import write as write_sound
@@ -34,7 +35,7 @@ Progressed = Callable[[int, int], None]
 
 
 def make(request: Request, progressed: Progressed) -> Report:
-    """Make a request's outputs. Raises SourceError, Uncopyable, feed.ProgramFailed."""
+    """Make a request's outputs. Raises SourceError, Uncopyable, Unjoinable, feed.ProgramFailed."""
     stages = Stages()
     with ExitStack() as stack:
         with stages.within("open"):
@@ -115,6 +116,9 @@ class _Outputs:
         made = dict(alone)
         reasons: dict[str, str] = {}
         for output in self._request.outputs:
+            if output.parts and output.muxer:
+                made[output.path] = self._joined(output, output.muxer)
+        for output in self._request.outputs:
             if output.path in made or output.copying == "never" or output.muxer is None:
                 continue
             try:
@@ -154,6 +158,21 @@ class _Outputs:
         self._check(output, writer, told is not None)
         size = (clip.stream.codec_context.width, clip.stream.codec_context.height)
         return self._made(output, copied + encoded, size, copied=copied, sound=told)
+
+    def _joined(self, output: Output, muxer: str) -> Made:
+        joined, end = Joined(output.parts, self._clip.span), self._length(output)
+        joined.refuse_others(self._clip, output.pictures)
+        with Writer(Path(output.path), muxer, self._tick) as writer:
+            joined.add_to(writer)
+            told = self._hear(writer, output)
+            with self._stages.within("copy"):
+                for count, packet in enumerate(joined.packets(end), start=1):
+                    writer.put(packet)
+                    self._progressed(count, len(joined.times))
+            with self._stages.within("write"):
+                writer.finish(end)
+        self._check(output, writer, told is not None)
+        return self._made(output, len(joined.times), joined.size, sound=told)
 
     def _run(self, outputs: list[Output], frames: Iterator[VideoFrame]) -> str:
         """Run the program for these outputs; return what it complained about.

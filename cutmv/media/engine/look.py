@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import TOP_FIRST
 from cutmv.media.engine.protocol import Look
+from cutmv.media.engine.source.entries import entries_near
 from cutmv.media.engine.source.file import Times, decode, opened, side_data, tick_of
 
 #: Packets of the picture in which the first that can be decoded is searched: a minute of any video.
@@ -49,6 +50,10 @@ def look(wanted: Look) -> Found:
         first = _first(container, video)
         if first is not None:
             found["video"] |= _of_picture(video, *first)
+        if wanted.near:
+            times = entries_near(container, video, [Fraction(at) for at in wanted.near])
+            found["near"] = [str(at) for at in times]
+            return found
         unknown = not container.duration or not video.average_rate
         if unknown or wanted.keyframes:
             found["video"] |= _of_packets(container, video, wanted.keyframes)

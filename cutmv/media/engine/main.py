@@ -17,6 +17,7 @@ import av
 from cutmv.media.engine import films
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.feed import ProgramFailed
+from cutmv.media.engine.joining import Unjoinable
 from cutmv.media.engine.look import look
 from cutmv.media.engine.protocol import Look, Request
 from cutmv.media.engine.source.file import SourceError, Unopened
@@ -50,6 +51,8 @@ def main() -> None:
             _tell("report", replace(report, read_bytes=Total.bytes).to_json())
     except SourceError as error:
         _tell("error", {"kind": "source", "message": str(error)})
+    except Unjoinable as error:
+        _tell("error", {"kind": "unjoinable", "message": str(error)})
     except Uncopyable as error:
         _tell("error", {"kind": "uncopyable", "message": str(error)})
     except ProgramFailed as error:

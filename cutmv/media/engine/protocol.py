@@ -12,11 +12,27 @@ Copying = Literal["auto", "never", "always"]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A look at what is in `source`; with `keyframes`, at when each keyframe is shown."""
+    """A look at what is in `source`.
+
+    With `keyframes` it tells when each keyframe is shown, with `near` when those before some times
+    are, all in seconds on the file's own clock; fractions are "NUMERATOR/DENOMINATOR".
+    """
 
     source: str
     demuxer: str
     keyframes: bool = False
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a film's picture, at `path`: a film without sound, encoded by itself.
+
+    It begins at `start`, in seconds on the source's clock.
+    """
+
+    path: str
+    start: Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +46,8 @@ class Output:
     `length_s` seconds, where not as long as the clip. A `silent` film has no sound; in others it
     fades in and out in `fade_s` seconds, as the filters have the picture do, and has a `loudness`
     in LUFS where one is wanted. What is `alone` is the sound without a picture, as "m4a", "mp3",
-    "wav" or "flac". With `sharpest` the clip's sharpest
-    picture stands for all.
+    "wav" or "flac". With `sharpest` the clip's sharpest picture stands for all. Where there are
+    `parts` they are joined, and no picture is encoded.
     """
 
     path: str
@@ -46,6 +62,7 @@ class Output:
     loudness: float | None = None
     alone: str | None = None
     sharpest: bool = False
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +86,25 @@ class Request:
 
     def to_json(self) -> dict[str, Any]:
         """This as JSON has it; fractions as "NUMERATOR/DENOMINATOR"."""
-        return asdict(self) | {"start": str(self.start), "end": str(self.end)}
+        plain = asdict(self) | {"start": str(self.start), "end": str(self.end)}
+        for part in (part for output in plain["outputs"] for part in output["parts"]):
+            part["start"] = str(part["start"])
+        return plain
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
         outputs = tuple(
-            Output(**{**each, "arguments": tuple(each["arguments"])}) for each in plain["outputs"]
+            Output(**{**each, "arguments": tuple(each["arguments"]), "parts": _parts(each)})
+            for each in plain["outputs"]
         )
         times = {name: Fraction(plain[name]) for name in ("start", "end")}
         audio = tuple(plain["audio"])
         return cls(**{**plain, **times, "outputs": outputs, "audio": audio})
+
+
+def _parts(output: dict[str, Any]) -> tuple[Part, ...]:
+    return tuple(Part(each["path"], Fraction(each["start"])) for each in output["parts"])
 
 
 @dataclass(frozen=True, slots=True)

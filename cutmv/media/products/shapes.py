@@ -5,6 +5,9 @@ from fractions import Fraction
 from cutmv.media.info import VideoStream
 from cutmv.media.products.spec import ANIMATIONS, FILMS, SIZES, OutputSpec
 
+#: Since when, and until when of a clip, in seconds from its start.
+Part = tuple[Fraction, Fraction]
+
 #: How often the picture behind a picture is smaller when it is blurred, by how much it is blurred
 #: then, in pixels, and what part of its light is left.
 BEHIND_SMALLER, BEHIND_BLUR, BEHIND_LIGHT = 8, 6, 0.5
@@ -70,17 +73,28 @@ def shaped(video: VideoStream, spec: OutputSpec, width: int, height: int) -> lis
     return [*filters, "setsar=1", f"format={pixels}", *matrix]
 
 
-def fading(fade_s: float, length_s: Fraction) -> list[str]:
-    """The filters by which a clip of so many seconds comes out of black and goes into it."""
-    if not fade_s:
-        return []
-    out = float(length_s) - fade_s
-    return [f"fade=t=in:st=0:d={fade_s:.6f}", f"fade=t=out:st={out:.6f}:d={fade_s:.6f}"]
+def fading(fade_s: float, length_s: Fraction, part: Part) -> list[str]:
+    """The filters by which a clip of so many seconds comes out of black and goes into it.
+
+    They are for a part of it, which has all or nothing of either.
+    """
+    since, until = part
+    fades = []
+    if fade_s and since == 0:
+        fades += [f"fade=t=in:st=0:d={fade_s:.6f}"]
+    if fade_s and until == length_s:
+        out = float(length_s - since) - fade_s
+        fades += [f"fade=t=out:st={out:.6f}:d={fade_s:.6f}"]
+    return fades
 
 
-def sampled(rate: Fraction, length_s: Fraction, rounding: str) -> tuple[list[str], int]:
-    """The filters by which there are so many pictures a second, and how many there are then."""
-    count = max(1, round(length_s * rate))
+def sampled(rate: Fraction, part: Part, rounding: str) -> tuple[list[str], int]:
+    """The filters by which there are so many pictures a second, and how many there are then.
+
+    A part has those that it has of the whole.
+    """
+    since, until = part
+    count = max(1, round(until * rate)) - round(since * rate)
     held = "tpad=stop=-1:stop_mode=clone"
     return [f"fps={rate}:round={rounding}", held, f"trim=end_frame={count}"], count
 
