@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rich.progress import Progress, TaskID
 from cutmv.cli.clip_lists import read_clips
 from cutmv.cli.output import printable, progress_bars
 from cutmv.cli.products import WithProducts, product_options
+from cutmv.cli.signals import note_signals
 from cutmv.jobs import Wanted, clip_stems, output_name, outputs_of
 from cutmv.media import (
     Cancelled,
@@ -29,9 +29,6 @@ from cutmv.media import (
     render,
     time_limit_s,
 )
-
-#: The signals by which a terminal, its closing, and a service manager tell a program to end.
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 
 @click.command(cls=WithProducts)
@@ -73,7 +70,7 @@ def cut(*, source: str, folder: str, overwrite: bool, as_json: bool, **wanted: A
     """
     made: list[dict[str, Any]] = []
     failure: str | None = None
-    received = _note_signals()
+    received = note_signals()
 
     def cancelled() -> bool:
         return bool(received)
@@ -199,12 +196,3 @@ def _how(output: dict[str, Any]) -> str:
     if output["sound"]:
         parts.append(f"sound {output['sound']}")
     return "; ".join(parts)
-
-
-def _note_signals() -> list[signal.Signals]:
-    """A list to which each signal that tells us to end is added, from now on."""
-    received: list[signal.Signals] = []
-    for number in ENDING_SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-            signal.signal(number, lambda number, _frame: received.append(signal.Signals(number)))
-    return received

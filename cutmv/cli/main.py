@@ -69,6 +69,13 @@ COMMANDS = {
     "queues": LazyCommand(
         "cutmv.cli.queues", "queues", "Look at Cloudflare queues, and repair what is in them."
     ),
+    "suggest": LazyCommand(
+        "cutmv.cli.suggest",
+        "suggest_command",
+        "Suggest clips of INPUT, the best first, each with a score and reasons.",
+        "suggest",
+        ("rich", "sqlalchemy", "scenedetect", "cv2", "numpy"),
+    ),
     "up": LazyCommand(
         "cutmv.cli.serve",
         "up",

@@ -5,6 +5,7 @@
 `probe` finds what is in a file (`info`), and `render` makes an output: both ask the `engine`, a
 process of its own that runs as a `child` in a `sandbox` (`engine_process`), on a `source`, which
 for a URL is `remote`.
+`suggestions` are of clips, by what the engine sees and hears; they need packages of their own.
 The engine uses FFmpeg's libraries, and a program that `binaries` finds. Nothing here imports the
 rest of CUTMV.
 """
@@ -41,6 +42,19 @@ from cutmv.media.render import Progress, Rendered, render
 from cutmv.media.sharing.costs import CostModel, Work, work_of
 from cutmv.media.sharing.parts import divide, part_count, wanted_starts
 from cutmv.media.source import HEAD_BYTES, container_of
+from cutmv.media.suggestions import (
+    MOST_SUGGESTED,
+    SHORTEST_SUGGESTED_S,
+    SUGGESTED_CLIPS,
+    SUGGESTED_S,
+    Analysis,
+    BeginOn,
+    Suggestions,
+    analyse,
+    analysis_limit_s,
+    clip_list,
+    suggest,
+)
 from cutmv.media.times import (
     Clip,
     FileTimes,
@@ -55,9 +69,15 @@ __all__ = [
     "HEAD_BYTES",
     "LUFS",
     "MAX_CACHE_BYTES",
+    "MOST_SUGGESTED",
+    "SHORTEST_SUGGESTED_S",
     "SOUNDS",
+    "SUGGESTED_CLIPS",
+    "SUGGESTED_S",
+    "Analysis",
     "Aspect",
     "AudioStream",
+    "BeginOn",
     "Cache",
     "Cancelled",
     "Clip",
@@ -80,9 +100,13 @@ __all__ = [
     "RenderTimeout",
     "Rendered",
     "SourceUnavailable",
+    "Suggestions",
     "Unjoinable",
     "VideoStream",
     "Work",
+    "analyse",
+    "analysis_limit_s",
+    "clip_list",
     "container_of",
     "divide",
     "entries",
@@ -101,6 +125,7 @@ __all__ = [
     "probe",
     "render",
     "shortcomings",
+    "suggest",
     "time_limit_s",
     "version_of",
     "wanted_starts",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cutmv.media.child import Limits, run
+from cutmv.media.engine.analysis.request import Analyse
 from cutmv.media.engine.protocol import Look, Report, Request
 from cutmv.media.errors import CUT_FAILED, PROBE_FAILED, MediaError, Unjoinable, explain
 
@@ -43,6 +44,19 @@ def run_engine(
     asked = {"cut": request.to_json()}
     said = _ask(asked, request.source, CUT_FAILED, limits, cancelled, on_progress=on_progress)
     return Report.from_json(said["report"])
+
+
+def analyse(
+    wanted: Analyse,
+    *,
+    on_progress: Callable[[dict[str, Any]], None],
+    cancelled: Cancelling,
+    timeout_s: float,
+) -> dict[str, Any]:
+    """What the engine sees and hears in a source. Raises as `render` does."""
+    limits = Limits(CUT_MEMORY_BYTES, 0, timeout_s)
+    asked = {"analyse": wanted.to_json()}
+    return _ask(asked, wanted.source, PROBE_FAILED, limits, cancelled, on_progress=on_progress)
 
 
 def _ask(

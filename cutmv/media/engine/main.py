@@ -46,6 +46,12 @@ def main() -> None:
     try:
         if "look" in asked:
             _tell("found", look(Look(**asked["look"])))
+        elif "analyse" in asked:
+            # It needs packages that nothing else does.
+            from cutmv.media.engine.analysis.request import Analyse
+            from cutmv.media.engine.analysis.run import analyse
+
+            analyse(Analyse.from_json(asked["analyse"]), progressed, _tell)
         else:
             report = films.make(Request.from_json(asked["cut"]), progressed)
             _tell("report", replace(report, read_bytes=Total.bytes).to_json())
