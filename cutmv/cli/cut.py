@@ -144,7 +144,7 @@ def _plan(
     stems = clip_stems(source, [each.label for each in found])
     for each, stem in zip(found, stems, strict=True):
         for spec in outputs_of(wanted):
-            path = folder / output_name(stem, spec)
+            path = folder / output_name(stem, spec, info)
             limit_s = time_limit_s(info, each.clip, spec)
             cuts.append(Cut(each, spec, plan(info, each.clip, spec), path, limit_s))
     return cuts

@@ -134,6 +134,14 @@ _OPTIONS = (
         help="How loud the sound is made, by EBU R 128: for music services (-14 LUFS), podcasts"
         " (-16) or broadcast (-23).",
     ),
+    click.option(
+        "--exact-copy",
+        type=click.Choice(["never", "auto", "always"]),
+        default="auto",
+        show_default=True,
+        help="Copy INPUT's own frames into films, and encode only the edges: never, where that can"
+        " be, or always, so that a film which can't have them is refused.",
+    ),
 )
 
 

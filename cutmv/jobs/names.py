@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from cutmv.media import OutputSpec, output_extension
+from cutmv.media import MediaInfo, OutputSpec, output_extension
 
 #: Bytes of the source's name, and of a label, that an output's name has: file systems take 255 in
 #: all, and what is made beside an output has a longer name.
@@ -33,10 +33,10 @@ def clip_stems(source_name: str, labels: Sequence[str]) -> list[str]:
     return stems
 
 
-def output_name(stem: str, spec: OutputSpec) -> str:
-    """A file name like `song-02-9x16.mp4`."""
+def output_name(stem: str, spec: OutputSpec, info: MediaInfo) -> str:
+    """A file name of an output of a source, like `song-02-9x16.mp4`."""
     shape = spec.named.replace(":", "x")
-    return f"{stem}-{shape}.{output_extension(spec.kind)}"
+    return f"{stem}-{shape}.{output_extension(info, spec)}"
 
 
 def _safe(text: str) -> str:

@@ -8,6 +8,7 @@ from cutmv.jobs.names import clip_stems, output_name
 from cutmv.media import (
     SOUNDS,
     Aspect,
+    Copying,
     FileTimes,
     Fit,
     Kind,
@@ -16,7 +17,6 @@ from cutmv.media import (
     Loudness,
     MediaError,
     OutputSpec,
-    output_extension,
     parse_clip_list,
     parse_labelled_clip,
     plan,
@@ -34,6 +34,7 @@ class Wanted:
     `fit` is that of the shapes and, where it is given, of the presets. `centre`, in parts of the
     picture, is what a crop keeps; picture and sound fade in and out in `fade_s` seconds each. What
     has sound has it as loud as it was, or with a `loudness`.
+    `exact_copy` says whether cutdowns hold the source's own packets.
     """
 
     aspects: tuple[Aspect, ...] = ("source",)
@@ -49,6 +50,7 @@ class Wanted:
     canvas: Loop | None = None
     sounds: tuple[Kind, ...] = ()
     loudness: Loudness | None = None
+    exact_copy: Copying = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +88,13 @@ def outputs_of(wanted: Wanted) -> list[OutputSpec]:
         replace(
             spec,
             centre=wanted.centre,
+            exact_copy=wanted.exact_copy,
             loudness=wanted.loudness if spec.kind in ("cutdown", *SOUNDS) else None,
         )
         for spec in specs
     ]
     # Two of one name would be one file: the one that was asked for in more detail is the last.
-    return list({(spec.named, output_extension(spec.kind)): spec for spec in centred}.values())
+    return list({(spec.named, spec.kind): spec for spec in centred}.values())
 
 
 def clips_of(clips: Sequence[str], lists: Sequence[str], file: FileTimes) -> list[LabelledClip]:
@@ -122,7 +125,7 @@ def plan_job(upload: Upload, request: JobRequest, key: str | None = None) -> Job
                     id=new_id(),
                     job_id=job_id,
                     position=len(steps),
-                    name=output_name(stem, spec),
+                    name=output_name(stem, spec, upload.info),
                     clip=each.text,
                     start_s=float(each.clip.start),
                     end_s=float(each.clip.end),

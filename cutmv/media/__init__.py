@@ -11,7 +11,7 @@ rest of CUTMV.
 """
 
 from cutmv.media.binaries import ffmpeg_path, shortcomings, version_of
-from cutmv.media.engine.protocol import Part
+from cutmv.media.engine.protocol import Copying, Part
 from cutmv.media.errors import (
     Cancelled,
     MediaError,
@@ -25,6 +25,7 @@ from cutmv.media.errors import (
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.plan import RenderPlan, plan, time_limit_s
 from cutmv.media.probe import entries, keyframes, probe
+from cutmv.media.products.containers import output_extension
 from cutmv.media.products.presets import Preset, preset, presets
 from cutmv.media.products.spec import (
     LUFS,
@@ -35,7 +36,6 @@ from cutmv.media.products.spec import (
     Loop,
     Loudness,
     OutputSpec,
-    output_extension,
 )
 from cutmv.media.remote.cache import MAX_CACHE_BYTES, Cache
 from cutmv.media.render import Progress, Rendered, render
@@ -81,6 +81,7 @@ __all__ = [
     "Cache",
     "Cancelled",
     "Clip",
+    "Copying",
     "CostModel",
     "FileTimes",
     "Fit",

@@ -6,7 +6,8 @@ from fractions import Fraction
 from cutmv.media.errors import MediaError
 from cutmv.media.info import MediaInfo, VideoStream
 from cutmv.media.products.animations import LADDER, LONGEST_S, Animation
-from cutmv.media.products.loops import looped, rate_of
+from cutmv.media.products.containers import steady_rate, why_encoded
+from cutmv.media.products.loops import looped
 from cutmv.media.products.shapes import Part, fading, sampled, shaped, size_of, upright
 from cutmv.media.products.spec import ANIMATIONS, SOUNDS, OutputSpec
 from cutmv.media.times import Clip
@@ -78,6 +79,9 @@ def plan(
     _refuse_by_preset(shown, given, spec)
     if not 0 <= 2 * spec.fade_s <= given:
         raise MediaError(f"The clip {shown} is too short to fade for {spec.fade_s:g} s twice.")
+    reason = why_encoded(video, spec)
+    if reason and spec.exact_copy == "always" and spec.kind == "cutdown":
+        raise MediaError(f"The clip {shown} can't be copied into {spec.named}: {reason}.")
     width, height = size_of(video, spec, animation.width)
     used, length, pictures, filters = _filters(
         video,
@@ -101,7 +105,7 @@ def plan(
         filters=",".join(filters),
         pictures=pictures,
         length_s=length,
-        reason=_reason(spec),
+        reason=reason,
         animation=animation if spec.kind in ANIMATIONS else None,
         part=part,
     )
@@ -136,27 +140,6 @@ def _filters(
         return given, length, None, [*before, *shape, *fades]
     each, count = sampled(steady, part, "near")
     return given, length, count, [*before, *each, *shape, *fades]
-
-
-def steady_rate(video: VideoStream, spec: OutputSpec) -> Fraction | None:
-    """Pictures a second where each is not to keep its own time, else none."""
-    if spec.fastest is not None and video.frame_rate > spec.fastest:
-        return (
-            Fraction(spec.fastest)
-            if video.variable
-            else video.frame_rate / -(-video.frame_rate // spec.fastest)
-        )
-    # A picture that is held fades, too.
-    return rate_of(video) if spec.fade_s and video.variable else None
-
-
-def _reason(spec: OutputSpec) -> str | None:
-    """Why no packets are copied where they could be but for what is asked for."""
-    if spec.loudness and spec.kind in SOUNDS:
-        return "its loudness is changed"
-    if not spec.fade_s or spec.aspect != "source":
-        return None
-    return "the sound fades" if spec.kind in SOUNDS else "the picture fades"
 
 
 def _refuse_by_preset(shown: str, given: Fraction, spec: OutputSpec) -> None:

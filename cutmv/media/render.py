@@ -16,17 +16,14 @@ from cutmv.media.errors import CUT_FAILED, MediaError
 from cutmv.media.plan import RenderPlan
 from cutmv.media.plan import plan as plan_of
 from cutmv.media.products.animations import smaller
+from cutmv.media.products.containers import Container, container_named, output_extension
 from cutmv.media.products.spec import LUFS, SOUNDS
 from cutmv.media.remote.cache import Cache
 from cutmv.media.source import readable
 from cutmv.media.source_warnings import of_output
 
-#: x264's speed and quality: near-transparent, at a third of the default preset's time.
-PRESET, CRF = "veryfast", 20
 #: The quality of a WebP, of 100.
 WEBP_QUALITY = 75
-#: Picture codecs that an MP4 with the source's own packets may hold, by FFmpeg's names.
-COPIED_INTO_MP4 = frozenset({"h264", "hevc", "av1", "vp9"})
 
 
 @dataclass(frozen=True)
@@ -230,15 +227,13 @@ def _output(plan: RenderPlan, path: Path) -> Output:
             "[b][p]paletteuse=dither=bayer:bayer_scale=5"
         )
         return Output(str(path), filters, ("-loop", "0", "-f", "gif"))
-    arguments = ["-c:v", "libx264", "-preset", PRESET, "-crf", str(CRF), "-f", "nut"]
-    spec = plan.spec
-    copying: Copying = "auto" if may_copy(plan) else "never"
+    spec, container = plan.spec, container_named(path.suffix)
     return replace(
         _heard(plan, path),
         filters=plan.filters,
-        arguments=tuple(arguments),
-        muxer="mp4",
-        copying=copying,
+        arguments=(*container.encoder, "-f", "nut"),
+        muxer=container.muxer,
+        copying=_copying(plan, container),
         pictures=plan.pictures,
         length_s=float(plan.length_s) if spec.kind == "canvas" else None,
         silent=spec.kind == "canvas" or plan.part is not None,
@@ -247,13 +242,8 @@ def _output(plan: RenderPlan, path: Path) -> Output:
 
 def may_copy(plan: RenderPlan) -> bool:
     """Whether the source's own packets may be in an output."""
-    return (
-        plan.spec.kind == "cutdown"
-        and plan.spec.aspect == "source"
-        and not plan.reason
-        and plan.pictures is None
-        and plan.video.codec in COPIED_INTO_MP4
-    )
+    container = container_named(output_extension(plan.info, plan.spec))
+    return plan.spec.kind == "cutdown" and _reason(plan, container) is None
 
 
 def _heard(plan: RenderPlan, path: Path) -> Output:
@@ -261,6 +251,22 @@ def _heard(plan: RenderPlan, path: Path) -> Output:
     loudness = plan.spec.loudness
     lufs = LUFS[loudness] if loudness else None
     return Output(str(path), "", (), fade_s=plan.spec.fade_s, loudness=lufs)
+
+
+def _copying(plan: RenderPlan, container: Container) -> Copying:
+    """Whether packets are copied into a film. Raises MediaError: they must be, and can't."""
+    reason = _reason(plan, container)
+    if reason and plan.spec.exact_copy == "always" and plan.spec.kind == "cutdown":
+        raise MediaError(f"{CUT_FAILED} exactly as it is: {reason}.")
+    return "never" if reason or plan.spec.kind != "cutdown" else plan.spec.exact_copy
+
+
+def _reason(plan: RenderPlan, container: Container) -> str | None:
+    """Why no packets are copied, where that is known before the engine looks at them."""
+    codec = plan.video.codec
+    if plan.reason or plan.spec.kind != "cutdown" or codec in container.pictures:
+        return plan.reason
+    return f"its codec, {codec}, is not one that we copy into a film of this kind"
 
 
 def _rendered(plan: RenderPlan, report: Report, path: Path) -> Rendered:
@@ -272,7 +278,8 @@ def _rendered(plan: RenderPlan, report: Report, path: Path) -> Rendered:
     ):
         raise MediaError(f"{CUT_FAILED}: the result is {made.width}×{made.height} pixels.")
     duration_s = 0.0 if plan.spec.kind == "still" else made.length_s
-    reason = made.reason or (None if made.copied else plan.reason)
+    told = None if made.copied else _reason(plan, container_named(path.suffix))
+    reason = made.reason or told
     return Rendered(
         duration_s=duration_s,
         frames=made.pictures,

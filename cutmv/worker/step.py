@@ -5,7 +5,7 @@ See `cutmv.jobs.claims` for what happens when the process dies in between.
 
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 from cutmv.jobs import (
@@ -22,7 +22,6 @@ from cutmv.media import (
     Cancelled,
     MediaError,
     Progress,
-    output_extension,
     parse_clip,
     plan,
     render,
@@ -35,9 +34,12 @@ from cutmv.worker.heartbeat import CUTTING, Heartbeat, Listener
 from cutmv.worker.patience import DATABASE, PATIENCE_S, STORAGE, Patience
 from cutmv.worker.workspace import work_folder
 
-#: The media type of each kind of output.
+#: The media type of each output, by the extension of its name.
 CONTENT_TYPES = {
     "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "mkv": "video/x-matroska",
+    "webm": "video/webm",
     "gif": "image/gif",
     "webp": "image/webp",
     "jpg": "image/jpeg",
@@ -138,7 +140,8 @@ class StepRun:
         if heartbeat.lost:
             raise Cancelled("Cancelled.")
         key = output_key(step.job_id, step.id, step.name)
-        content_type = CONTENT_TYPES[output_extension(step.spec.kind)]
+        extension = PurePath(step.name).suffix.removeprefix(".")
+        content_type = CONTENT_TYPES[extension]
         try:
             return Output(key, storage.stat(key).size, content_type)
         except ObjectNotFound:
@@ -151,7 +154,7 @@ class StepRun:
         info = upload.info
         clip = parse_clip(step.clip, info.times)
         with work_folder(settings.data_dir) as folder:
-            made = folder / f"output.{output_extension(step.spec.kind)}"
+            made = folder / f"output.{extension}"
             heartbeat.stage = CUTTING
             try:
                 told = render(

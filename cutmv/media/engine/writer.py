@@ -12,19 +12,26 @@ from typing import Any, Self
 import av
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
+from av.packet import PacketSideData
 from av.video.stream import VideoStream
 
+#: Codecs whose tag in QuickTime follows from how parameter sets are held, or from the muxer.
+RETAGGED = frozenset({"h264", "hevc", "mpeg2video"})
 #: The coarsest clock of a track, in ticks a second.
 COARSEST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One packet of a clip's sound. `pts` and `duration` are in samples; `pts` may be negative."""
+    """One packet of a clip's sound. `pts` and `duration` are in samples; `pts` may be negative.
+
+    `dropped` says how many of its samples a decoder drops, where it is not by an edit list.
+    """
 
     data: bytes
     pts: int
     duration: int
+    dropped: PacketSideData | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +55,11 @@ class Writer:
         scale = tick.denominator
         while scale < COARSEST:
             scale *= 10
-        options = {}
-        if muxer in ("mp4", "mov", "ipod"):
+        self.muxer = muxer
+        #: Whether a player is told which part of a track it shows, and from when.
+        self.has_edit_lists = muxer in ("mp4", "mov", "ipod")
+        options = {"cues_to_front": "1"} if muxer in ("matroska", "webm") else {}
+        if self.has_edit_lists:
             # The file's own clock is the picture's, so that its edit lists are exact.
             options = {"movflags": "+faststart", "movie_timescale": str(scale)}
             options["video_track_timescale"] = str(scale)
@@ -67,6 +77,8 @@ class Writer:
         """Add the picture's track, for packets like those of another."""
         self._picture = self._container.add_stream_from_template(like, opaque=True)
         self._picture.time_base = self._tick
+        if self.muxer == "mov" and _tagged(like):
+            self._picture.codec_context.codec_tag = like.codec_context.codec_tag
         if extradata is not None:
             self._picture.codec_context.extradata = extradata
 
@@ -81,6 +93,7 @@ class Writer:
             encoder.name, rate=encoder.sample_rate, layout=encoder.layout.name
         )
         track.codec_context.bit_rate = encoder.bit_rate
+        track.codec_context.format = encoder.format.name
         self._sounds.append(_Sound(track, heard, encoder.sample_rate))
 
     def put(self, packet: Seen) -> None:
@@ -129,6 +142,13 @@ class Writer:
         self._container.mux_one(packet)
 
 
+def _tagged(like: VideoStream) -> bool:
+    """Return whether a stream's tag is one of QuickTime: it tells kinds of ProRes, MJPEG apart."""
+    name = like.codec_context.name
+    of_quicktime = like.container.format.name.startswith("mov")
+    return name == "prores" or (of_quicktime and name not in RETAGGED)
+
+
 class _Sound:
     def __init__(self, track: Any, heard: Iterator[Heard], rate: int) -> None:
         self._track, self._heard, self._tick = track, heard, Fraction(1, rate)
@@ -143,5 +163,7 @@ class _Sound:
             packet.pts = packet.dts = self._next.pts
             packet.duration, packet.time_base = self._next.duration, self._tick
             packet.stream, packet.is_keyframe = self._track, True
+            if self._next.dropped is not None:
+                packet.set_sidedata(self._next.dropped)
             container.mux_one(packet)
             self._next = next(self._heard, None)

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+from cutmv.media.engine.protocol import Copying
+
 Kind = Literal["cutdown", "gif", "webp", "still", "canvas", "m4a", "mp3", "wav", "flac"]
 Aspect = Literal["16:9", "9:16", "1:1", "4:5", "source"]
 Fit = Literal["crop", "pad", "blur"]
@@ -26,8 +28,6 @@ SOUNDS: tuple[Kind, ...] = ("m4a", "mp3", "wav", "flac")
 ANIMATIONS: tuple[Kind, ...] = ("gif", "webp")
 #: The kinds that are films.
 FILMS: tuple[Kind, ...] = ("cutdown", "canvas")
-#: The file name extensions of the kinds that are not named by theirs.
-_EXTENSIONS: dict[Kind, str] = {"cutdown": "mp4", "canvas": "mp4", "still": "jpg"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class OutputSpec:
     canvas goes round; the still is the clip's first picture, or the `best` of its first seconds.
     `preset` is the name of the one it is made by, which bounds the length (s) and the pictures a
     second, and may have a size of its own. A GIF or WebP has `max_bytes` at most. The sound is as
-    loud as it was, or has a `loudness`.
+    loud as it was, or has a `loudness`. `exact_copy` says whether the source's packets are
+    copied into a cutdown: wherever they can be, never, or always, so that one where they can't be
+    is refused.
     """
 
     kind: Kind
@@ -58,6 +60,7 @@ class OutputSpec:
     fastest: int | None = None
     max_bytes: int | None = None
     loudness: Loudness | None = None
+    exact_copy: Copying = "auto"
 
     def to_dict(self) -> dict[str, Any]:
         """This as JSON has it."""
@@ -78,8 +81,3 @@ class OutputSpec:
         if self.kind == "cutdown":
             return self.aspect
         return "sound" if self.kind in SOUNDS else self.kind
-
-
-def output_extension(kind: Kind) -> str:
-    """The file name extension of a kind of output, without its dot."""
-    return _EXTENSIONS.get(kind, kind)

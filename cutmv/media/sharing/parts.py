@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from fractions import Fraction
 
-from cutmv.media.plan import RenderPlan, steady_rate
+from cutmv.media.plan import RenderPlan
+from cutmv.media.products.containers import steady_rate
 from cutmv.media.products.shapes import Part
 from cutmv.media.render import may_copy
 

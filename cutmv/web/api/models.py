@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cutmv.jobs import JobRequest, State, Upload
-from cutmv.media import Aspect, Fit, Kind, Loop, Loudness
+from cutmv.media import Aspect, Copying, Fit, Kind, Loop, Loudness
 
 #: Characters of a clip and its label, and of a list of as many clips as a job may have.
 MAX_CLIP_CHARS, MAX_CLIP_LIST_CHARS = 200, 50_000
@@ -61,6 +61,10 @@ class JobBody(BaseModel):
         default=None,
         description="How loud the sound is made: -14, -16 or -23 LUFS, or left as it is.",
     )
+    exact_copy: Copying = Field(
+        default="auto",
+        description="Copy the source's packets into cutdowns: where they can be, never, or always.",
+    )
 
     def to_request(self) -> JobRequest:
         """The request as the dispatcher takes it."""
@@ -81,6 +85,7 @@ class JobBody(BaseModel):
             canvas=self.canvas,
             sounds=tuple(self.sounds),
             loudness=self.loudness,
+            exact_copy=self.exact_copy,
         )
 
 

@@ -43,9 +43,10 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cut(
     source: Path, folder: Path, start: str, end: str, spec: OutputSpec
 ) -> tuple[Path, Rendered]:
-    made = folder / f"made.{output_extension(spec.kind)}"
+    info = probe(source)
+    made = folder / f"made.{output_extension(info, spec)}"
     clip = Clip(Fraction(start), Fraction(end))
-    return made, render(source, plan(probe(source), clip, spec), made, timeout_s=60)
+    return made, render(source, plan(info, clip, spec), made, timeout_s=60)
 
 
 def picture(path: Path, filters: str, *, seconds: float = 1, colours: str = "bt709") -> Path:

@@ -41,10 +41,11 @@ def source(path: Path, samples: NDArray[Any], layout: str, codec: str, kind: str
 
 
 def made(video: Path, kind: Any, end: str, fade_s: float = 0.0) -> Path:
-    output = video.with_name(f"made-{kind}.{output_extension(kind)}")
     spec = OutputSpec(kind, "source", "crop", fade_s=fade_s)
+    info = probe(video)
+    output = video.with_name(f"made-{kind}.{output_extension(info, spec)}")
     clip = Clip(Fraction(0), Fraction(end))
-    render(video, plan(probe(video), clip, spec), output, timeout_s=60)
+    render(video, plan(info, clip, spec), output, timeout_s=60)
     return output
 
 
@@ -176,11 +177,12 @@ def test_sound_gets_the_loudness_that_is_wanted_in_its_place(
 ) -> None:
     given = song(3.2, amplitude, peaks)
     video = source(tmp_path / "song.mkv", given, "stereo", "pcm_f32le")
-    output = tmp_path / f"made.{output_extension(kind)}"
+    info = probe(video)
     spec = OutputSpec(kind, "source", "crop", loudness=wanted)
+    output = tmp_path / f"made.{output_extension(info, spec)}"
     clip = Clip(Fraction("0.2"), Fraction("3.2"))
 
-    told = render(video, plan(probe(video), clip, spec), output, timeout_s=60)
+    told = render(video, plan(info, clip, spec), output, timeout_s=60)
 
     made_lufs, peak = loudness(output)
     assert made_lufs == pytest.approx(lufs, abs=0.5)

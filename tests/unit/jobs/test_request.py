@@ -116,7 +116,7 @@ def test_output_names_are_safe(filename: str, stem: str) -> None:
 
     stems = clip_stems(filename, ["", "", ""])
     assert stems == [f"{stem}-01", f"{stem}-02", f"{stem}-03"]
-    assert output_name(stems[2], spec) == f"{stem}-03-9x16.mp4"
+    assert output_name(stems[2], spec, video_info()) == f"{stem}-03-9x16.mp4"
 
 
 def test_labels_name_outputs_and_no_name_is_there_twice() -> None:
@@ -137,7 +137,9 @@ def test_labels_name_outputs_and_no_name_is_there_twice() -> None:
 @given(st.lists(st.text(max_size=120) | st.sampled_from(["a", "A", "a-2", "01"]), max_size=12))
 def test_whatever_the_labels_are_each_output_has_a_name_that_fits(labels: list[str]) -> None:
     spec = OutputSpec("cutdown", "9:16", "crop")
-    names = [output_name(stem, spec) for stem in clip_stems("\U0001d49c" * 80, labels)]
+    names = [
+        output_name(stem, spec, video_info()) for stem in clip_stems("\U0001d49c" * 80, labels)
+    ]
 
     assert len({name.casefold() for name in names}) == len(labels)
     for name in names:

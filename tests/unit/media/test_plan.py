@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cutmv.media import (
     AudioStream,
     Clip,
+    Kind,
     MediaError,
     MediaInfo,
     OutputSpec,
@@ -21,6 +22,7 @@ from cutmv.media import (
 )
 
 CUT = OutputSpec("cutdown", "source", "crop")
+COPY_ALL, COPY_NONE = replace(CUT, exact_copy="always"), replace(CUT, exact_copy="never")
 
 
 def info(**video: Any) -> MediaInfo:
@@ -151,4 +153,64 @@ def test_what_a_probe_found_survives_json() -> None:
 
 
 def test_each_kind_of_output_has_its_extension() -> None:
-    assert [output_extension(kind) for kind in ("cutdown", "gif", "still")] == ["mp4", "gif", "jpg"]
+    kinds: tuple[Kind, ...] = ("cutdown", "canvas", "gif", "webp", "still", "m4a", "wav")
+    found = [output_extension(info(), OutputSpec(kind, "source", "crop")) for kind in kinds]
+    assert found == ["mp4", "mp4", "gif", "webp", "jpg", "m4a", "wav"]
+
+
+@pytest.mark.parametrize(
+    ("picture", "sound", "extension"),
+    [
+        ("h264", "aac", "mp4"),
+        ("h264", "flac", "mp4"),
+        ("h264", "pcm_s16le", "mov"),
+        ("hevc", None, "mp4"),
+        ("vp9", "aac", "mp4"),
+        ("vp9", "opus", "webm"),
+        ("av1", "vorbis", "webm"),
+        ("av1", "pcm_s24le", "mkv"),
+        ("vp8", None, "webm"),
+        ("mpeg2video", "mp2", "mp4"),
+        ("mpeg2video", "pcm_s24be", "mov"),
+        ("prores", "aac", "mov"),
+        ("dnxhd", "pcm_s24le", "mov"),
+        ("mjpeg", None, "mov"),
+        ("ffv1", "flac", "mkv"),
+        ("mpeg4", "mp3", "mp4"),
+        ("mpeg4", "pcm_s16le", "mp4"),
+    ],
+)
+def test_a_film_is_what_holds_the_sources_packets(
+    picture: str, sound: str | None, extension: str
+) -> None:
+    heard = AudioStream(1, sound, 2, 48000) if sound else None
+    found = replace(info(codec=picture), audio=heard)
+
+    assert output_extension(found, CUT) == extension
+    # What is encoded is played by everything.
+    for encoded in (replace(CUT, aspect="9:16"), replace(CUT, fade_s=1), COPY_NONE):
+        assert output_extension(found, encoded) == "mp4"
+    assert output_extension(replace(found, container="avi"), CUT) == "mp4"
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (
+            replace(COPY_ALL, aspect="1:1"),
+            "can't be copied into 1:1: its shape is not the source's",
+        ),
+        (replace(COPY_ALL, fade_s=0.2), "can't be copied into source: the picture fades"),
+        (replace(COPY_ALL, fastest=25), "it has at most 25 frames a second"),
+    ],
+)
+def test_what_must_be_copied_and_cannot_is_refused(spec: OutputSpec, reason: str) -> None:
+    with pytest.raises(MediaError, match=reason):
+        plan(info(), clip("1", "2"), spec)
+    assert plan(info(), clip("1", "2"), replace(spec, exact_copy="auto")).reason
+
+
+def test_a_still_beside_an_exact_copy_is_no_copy() -> None:
+    still = replace(COPY_ALL, kind="still")
+    assert plan(info(), clip("1", "2"), still).reason is None
+    assert plan(info(), clip("1", "2"), COPY_NONE).reason == "that was asked for"

@@ -46,7 +46,7 @@ def test_a_fade_that_does_not_fit_twice_is_refused() -> None:
     [
         ("cutdown", "source", "the picture fades"),
         ("m4a", "source", "the sound fades"),
-        ("cutdown", "1:1", None),
+        ("gif", "source", None),
     ],
 )
 def test_what_could_have_been_copied_tells_that_it_fades(

@@ -1,4 +1,4 @@
-"""Codecs each of whose packets is a picture that needs no other: all is copied, nothing encoded."""
+"""Codecs whose packets are pictures that need no others: all is copied, nothing encoded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from cutmv.media.engine.codecs.base import Edge, Packet, Uncopyable
 from cutmv.media.engine.timeline.pictures import Entry
 
 #: FFmpeg's names of them.
-INTRA = frozenset({"prores", "mjpeg", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "cfhd"})
+INTRA = frozenset({
+    "prores", "mjpeg", "dnxhd", "cfhd", "png", "jpeg2000", "v210", "dvvideo", "hap", "ffv1"
+})  # fmt: skip
 
 
 class Intra:
@@ -20,9 +22,8 @@ class Intra:
         del stream
 
     def entry(self, packet: Packet) -> Entry:
-        """See `base.Codec`."""
-        del packet
-        return Entry.CLEAN
+        """FFV1 may have pictures that need those before, where it was told to."""
+        return Entry.CLEAN if packet.is_keyframe else Entry.NONE
 
     def data(self, packet: Packet) -> bytes:
         """See `base.Codec`."""
@@ -31,7 +32,7 @@ class Intra:
     def edge(self, *, few: bool) -> Edge:
         """See `base.Codec`."""
         del few
-        raise Uncopyable("its pictures need no edges")
+        raise Uncopyable("it begins between two key pictures, and its codec has no edges")
 
     def header(self, *, edges: bool, crf: float | None) -> None:
         """See `base.Codec`."""

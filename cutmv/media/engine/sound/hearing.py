@@ -10,7 +10,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from cutmv.media.engine.protocol import Output, Request
-from cutmv.media.engine.sound import copying, decoding, encoding, shaping
+from cutmv.media.engine.sound import copying, decoding, encoding, forms, shaping
 from cutmv.media.engine.sound.filtering import filtered, limiter
 from cutmv.media.engine.sound.loudness import NEAR_LU, Level, level_for
 from cutmv.media.engine.source.clip import Span
@@ -67,19 +67,22 @@ class Hearing:
         if not self._heard:
             return None
         left = self._heard[0]
-        layout, rate = encoding.layout_and_rate(left)
-        layout = "stereo" if self._two else layout
+        codec = left.codec_context.name
+        form = forms.form_for(writer.muxer, codec).holding(deep=self.deep)
+        layout, rate = form.of(self.layout, self.rate)
         level = self._level(layout, rate, output)
-        if not self._two and not output.fade_s and level is None:
+        as_is = not output.fade_s and level is None
+        if as_is and writer.has_edit_lists and not self._two:
             packets = copying.copied(self._container, left, self.start_s, self.end_s)
             if packets is not None:
                 writer.add_sound(left, iter(packets))
                 return "copied"
-        encoder = encoding.encoder(left, stereo=self._two)
+        encoder = encoding.encoder(form, layout, rate)
         frames = self.frames(layout, rate, output)
         heard = encoding.encoded(encoder, frames, self._length(rate))
         writer.add_encoded_sound(encoder, stages.each("sound", heard))
-        return "encoded"
+        as_is = as_is and (layout, rate) == (self.layout, self.rate)
+        return "copied" if as_is and forms.lossless(form, codec) else "encoded"
 
     def frames(self, layout: str, rate: int, output: Output) -> Iterator[AudioFrame]:
         """Yield the sound of an output, decoded, exact to the sample, faded and as loud."""

@@ -1,0 +1,89 @@
+"""The files that outputs are written to: which can hold a source's own packets, and their names."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from cutmv.media.info import MediaInfo, VideoStream
+from cutmv.media.products.loops import rate_of
+from cutmv.media.products.spec import SOUNDS, OutputSpec
+
+#: Codecs whose every packet is a whole picture, that QuickTime files hold; by FFmpeg's names.
+_OF_QUICKTIME = {"prores", "dnxhd", "mjpeg", "cfhd", "png", "jpeg2000", "v210", "dvvideo", "hap"}
+
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of film file: its muxer, by FFmpeg's name, and the codecs of which it holds packets.
+
+    `encoder` is what FFmpeg is told where a picture is encoded.
+    """
+
+    muxer: str
+    pictures: frozenset[str]
+    encoder: tuple[str, ...]
+
+
+#: x264: near-transparent, at a third of the default preset's time.
+X264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20")
+_VP9 = ("-c:v", "libvpx-vp9", "-deadline", "good", "-cpu-used", "5", "-row-mt", "1", "-b:v", "0")
+
+#: By the extension of a file's name; the first that holds a source's packets is taken.
+CONTAINERS = {
+    "mp4": Container("mp4", frozenset({"h264", "hevc", "av1", "vp9", "mpeg2video"}), X264),
+    "mov": Container("mov", frozenset({"h264", "hevc", "mpeg2video", *_OF_QUICKTIME}), X264),
+    "webm": Container("webm", frozenset({"vp8", "vp9", "av1"}), (*_VP9, "-crf", "24")),
+    "mkv": Container("matroska", frozenset({"vp9", "av1", "ffv1"}), X264),
+}
+#: The extensions of kinds that are not named by theirs.
+_EXTENSIONS: dict[str, str] = {"canvas": "mp4", "still": "jpg"}
+
+
+def output_extension(info: MediaInfo, spec: OutputSpec) -> str:
+    """The file name extension of an output, without its dot.
+
+    A film that may hold the source's packets is what holds them, picture and sound.
+    """
+    if spec.kind != "cutdown":
+        return _EXTENSIONS.get(spec.kind, spec.kind)
+    video, sound = info.video, info.audio.codec if info.audio else ""
+    if video is None or info.container == "avi" or why_encoded(video, spec):
+        return "mp4"
+    # Sound that is not compressed has no place in MP4 and WebM; what is made for WebM stays there.
+    names = ["mov", "mkv"] if sound.startswith("pcm_") else list(CONTAINERS)
+    if sound in ("opus", "vorbis"):
+        names.insert(0, "webm")
+    return next((each for each in names if video.codec in CONTAINERS[each].pictures), "mp4")
+
+
+def container_named(extension: str) -> Container:
+    """The kind of film that an extension stands for."""
+    return CONTAINERS.get(extension.removeprefix(".").lower(), CONTAINERS["mp4"])
+
+
+def why_encoded(video: VideoStream, spec: OutputSpec) -> str | None:
+    """Why no packets are copied, where that follows from what is asked for."""
+    if spec.loudness and spec.kind in SOUNDS:
+        return "its loudness is changed"
+    if spec.kind in SOUNDS:
+        return "the sound fades" if spec.fade_s else None
+    if spec.kind != "cutdown":
+        return None
+    if spec.aspect != "source" or spec.size is not None:
+        return "its shape is not the source's"
+    if spec.fade_s:
+        return "the picture fades"
+    if steady_rate(video, spec) is not None:
+        return f"it has at most {spec.fastest} frames a second"
+    return "that was asked for" if spec.exact_copy == "never" else None
+
+
+def steady_rate(video: VideoStream, spec: OutputSpec) -> Fraction | None:
+    """Pictures a second where each is not to keep its own time, else none."""
+    if spec.fastest is not None and video.frame_rate > spec.fastest:
+        return (
+            Fraction(spec.fastest)
+            if video.variable
+            else video.frame_rate / -(-video.frame_rate // spec.fastest)
+        )
+    # A picture that is held fades, too.
+    return rate_of(video) if spec.fade_s and video.variable else None
