@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ from cutmv.media import (
     LabelledClip,
     MediaError,
     MediaUnavailable,
+    Order,
     OutputSpec,
     RenderPlan,
+    Result,
     plan,
     probe,
-    render,
+    render_together,
     time_limit_s,
 )
+from cutmv.media import Progress as RenderProgress
 
 
 @click.command(cls=WithProducts)
@@ -65,10 +69,12 @@ from cutmv.media import (
 def cut(*, source: str, folder: str, overwrite: bool, as_json: bool, **wanted: Any) -> None:
     """Cut clips of INPUT here and now, without a server.
 
-    Results are named INPUT-LABEL-SHAPE, or INPUT-NN-SHAPE for clips without a label. Exit codes: 0
-    done, 1 failed, 2 bad usage.
+    Results are named INPUT-LABEL-SHAPE, or INPUT-NN-SHAPE for clips without a label. The outputs of
+    a clip are made by one decode; one that fails voids no other. Exit codes: 0 done, 1 failed, 2
+    bad usage.
     """
     made: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
     failure: str | None = None
     received = note_signals()
 
@@ -82,26 +88,49 @@ def cut(*, source: str, folder: str, overwrite: bool, as_json: bool, **wanted: A
             _refuse_to_replace(cuts)
         Path(folder).mkdir(parents=True, exist_ok=True)
         with progress_bars() as bars:
-            tasks = [bars.add_task(escape(one.title), total=100.0) for one in cuts]
-            for task, one in zip(tasks, cuts, strict=True):
-                made.append(_make(source, one, bars, task, cancelled, overwrite=overwrite))
+            tasks = [[bars.add_task(escape(o.title), total=100.0) for o in each] for each in cuts]
+            for together, of_clip in zip(cuts, tasks, strict=True):
+                found = _make(source, together, bars, of_clip, cancelled, overwrite=overwrite)
+                for one, result in zip(together, found, strict=True):
+                    if isinstance(result, Exception):
+                        failed.append({**one.to_dict(), "error": str(result)})
+                    else:
+                        made.append({**one.to_dict(), **result.to_dict()})
+                if any(isinstance(result, MediaUnavailable) for result in found):
+                    break  # the others would fail by it, too
     except (MediaError, MediaUnavailable) as error:
         failure = str(error)
     except Cancelled:
         failure = f"Ended by {received[0].name} before all was cut."
     except OSError as error:
         failure = f"{error.filename or folder}: {error.strerror}"
+    _tell(source, made, failed, failure, as_json=as_json)
+
+
+def _tell(
+    source: str,
+    made: list[dict[str, Any]],
+    failed: list[dict[str, Any]],
+    failure: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what became of all; exit with 1 when something failed."""
+    errors = [f"{one['path']}: {one['error']}" for one in failed]
+    errors += [failure] if failure is not None else []
     if as_json:
-        document = {"input": source, "outputs": made, "error": failure}
+        error = errors[0] if errors else None
+        document = {"input": source, "outputs": made, "failed": failed, "error": error}
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
-    elif failure is None:
+    else:
         for output in made:
             click.echo(output["path"])
             click.echo(f"  {_how(output)}", err=True)
             for warning in output["warnings"]:
                 click.echo(f"  {warning}", err=True)
-    if failure is not None:
-        click.echo(f"Error: {failure}", err=True)
+    for error in errors:
+        click.echo(f"Error: {error}", err=True)
+    if errors:
         sys.exit(1)
 
 
@@ -123,6 +152,11 @@ class Cut:
         """The title of its progress bar."""
         return f"{printable(self.clip.label or self.clip.text)} {self.spec.named}"
 
+    def to_dict(self) -> dict[str, Any]:
+        """What it is, as JSON has it."""
+        ids = {"path": str(self.path), "clip": self.clip.text, "label": self.clip.label or None}
+        return {**ids, "kind": self.spec.kind, "aspect": self.spec.aspect}
+
 
 def _plan(
     source: str,
@@ -132,7 +166,8 @@ def _plan(
     clips: tuple[str, ...],
     lists: tuple[str, ...],
     wanted: Wanted,
-) -> list[Cut]:
+) -> list[list[Cut]]:
+    """The outputs to make of each clip."""
     if not clips and not lists:
         raise click.UsageError("Missing option '--clip' or '--clips'.")
     info = probe(source, cancelled=cancelled)
@@ -143,16 +178,18 @@ def _plan(
     cuts = []
     stems = clip_stems(source, [each.label for each in found])
     for each, stem in zip(found, stems, strict=True):
+        of_clip = []
         for spec in outputs_of(wanted):
             path = folder / output_name(stem, spec, info)
             limit_s = time_limit_s(info, each.clip, spec)
-            cuts.append(Cut(each, spec, plan(info, each.clip, spec), path, limit_s))
+            of_clip.append(Cut(each, spec, plan(info, each.clip, spec), path, limit_s))
+        cuts.append(of_clip)
     return cuts
 
 
-def _refuse_to_replace(cuts: list[Cut]) -> None:
+def _refuse_to_replace(cuts: list[list[Cut]]) -> None:
     """Raise MediaError when a result is there already."""
-    there = [one.path for one in cuts if os.path.lexists(one.path)]
+    there = [one.path for one in chain.from_iterable(cuts) if os.path.lexists(one.path)]
     if there:
         others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise MediaError(
@@ -162,25 +199,25 @@ def _refuse_to_replace(cuts: list[Cut]) -> None:
 
 def _make(
     source: str,
-    one: Cut,
+    together: list[Cut],
     bars: Progress,
-    task: TaskID,
+    tasks: list[TaskID],
     cancelled: Callable[[], bool],
     *,
     overwrite: bool,
-) -> dict[str, Any]:
-    rendered = render(
+) -> list[Result]:
+    """Make the outputs of one clip, each of which has a progress bar."""
+
+    def shown(task: TaskID) -> Callable[[RenderProgress], None]:
+        return lambda now: bars.update(task, completed=now.percent)
+
+    return render_together(
         source,
-        one.plan,
-        one.path,
-        on_progress=lambda now: bars.update(task, completed=now.percent),
+        [Order(one.plan, one.path, shown(task)) for one, task in zip(together, tasks, strict=True)],
         cancelled=cancelled,
-        timeout_s=one.limit_s,
+        timeout_s=sum(one.limit_s for one in together),
         overwrite=overwrite,
     )
-    bars.update(task, completed=100.0)
-    ids = {"path": str(one.path), "clip": one.clip.text, "label": one.clip.label or None}
-    return {**ids, "kind": one.spec.kind, "aspect": one.spec.aspect, **rendered.to_dict()}
 
 
 def _how(output: dict[str, Any]) -> str:

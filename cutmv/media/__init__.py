@@ -37,8 +37,9 @@ from cutmv.media.products.spec import (
     Loudness,
     OutputSpec,
 )
+from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import MAX_CACHE_BYTES, Cache
-from cutmv.media.render import Progress, Rendered, render
+from cutmv.media.render import Order, Rendered, Result, render, render_together
 from cutmv.media.sharing.costs import CostModel, Work, work_of
 from cutmv.media.sharing.parts import divide, part_count, wanted_starts
 from cutmv.media.source import HEAD_BYTES, container_of
@@ -93,6 +94,7 @@ __all__ = [
     "MediaInfo",
     "MediaUnavailable",
     "NoRoom",
+    "Order",
     "OutputSpec",
     "Part",
     "Preset",
@@ -100,6 +102,7 @@ __all__ = [
     "RenderPlan",
     "RenderTimeout",
     "Rendered",
+    "Result",
     "SourceUnavailable",
     "Suggestions",
     "Unjoinable",
@@ -125,6 +128,7 @@ __all__ = [
     "presets",
     "probe",
     "render",
+    "render_together",
     "shortcomings",
     "suggest",
     "time_limit_s",

@@ -10,7 +10,14 @@ from typing import Any
 from cutmv.media.child import Limits, run
 from cutmv.media.engine.analysis.request import Analyse
 from cutmv.media.engine.protocol import Look, Report, Request
-from cutmv.media.errors import CUT_FAILED, PROBE_FAILED, MediaError, Unjoinable, explain
+from cutmv.media.errors import (
+    CUT_FAILED,
+    PROBE_FAILED,
+    MediaError,
+    MediaUnavailable,
+    Unjoinable,
+    explain,
+)
 
 #: Bytes of memory (address space) that a cut may take: 8K pictures and their references fit. And a
 #: look.
@@ -27,7 +34,7 @@ def look_at(wanted: Look, *, cancelled: Cancelling, timeout_s: float) -> dict[st
     """What the engine finds in a source. Raises as `probe` does."""
     limits = Limits(LOOK_MEMORY_BYTES, 0, timeout_s)
     asked = {"look": asdict(wanted)}
-    said = _ask(asked, wanted.source, PROBE_FAILED, limits, cancelled)
+    said = _Asking(wanted.source, PROBE_FAILED).answer(asked, limits, cancelled)
     found: dict[str, Any] = said["found"]
     return found
 
@@ -38,12 +45,14 @@ def run_engine(
     on_progress: Callable[[dict[str, Any]], None],
     cancelled: Cancelling,
     timeout_s: float,
-) -> Report:
-    """Do what a request asks. Raises as `render` does."""
+) -> tuple[Report, dict[str, MediaError | MediaUnavailable]]:
+    """Do what a request asks; what failed of it is told by its path. Raises as `render` does."""
     limits = Limits(CUT_MEMORY_BYTES, OUTPUT_BYTES, timeout_s)
     asked = {"cut": request.to_json()}
-    said = _ask(asked, request.source, CUT_FAILED, limits, cancelled, on_progress=on_progress)
-    return Report.from_json(said["report"])
+    ask = _Asking(request.source, CUT_FAILED)
+    said = ask.answer(asked, limits, cancelled, on_progress=on_progress)
+    report = Report.from_json(said["report"])
+    return report, {each.path: ask.why(each.kind, each.message) for each in report.failures}
 
 
 def analyse(
@@ -56,40 +65,50 @@ def analyse(
     """What the engine sees and hears in a source. Raises as `render` does."""
     limits = Limits(CUT_MEMORY_BYTES, 0, timeout_s)
     asked = {"analyse": wanted.to_json()}
-    return _ask(asked, wanted.source, PROBE_FAILED, limits, cancelled, on_progress=on_progress)
+    ask = _Asking(wanted.source, PROBE_FAILED)
+    return ask.answer(asked, limits, cancelled, on_progress=on_progress)
 
 
-def _ask(
-    asked: dict[str, Any],
-    source: str,
-    what: str,
-    limits: Limits,
-    cancelled: Cancelling,
-    *,
-    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
-) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+class _Asking:
+    """One question to the engine about a source, and what it says on standard error."""
 
-    def take(line: str) -> None:
-        try:
-            told = json.loads(line)
-        except ValueError:
-            return
-        if isinstance(told, dict):
-            said.update(told)
-            if "progress" in told:
-                on_progress(told["progress"])
+    def __init__(self, source: str, what: str) -> None:
+        self._source, self._what, self._stderr = source, what, ""
 
-    question = json.dumps(asked).encode()
-    ended = run(_ENGINE, limits=limits, on_line=take, cancelled=cancelled, stdin=question)
-    if "report" in said or "found" in said:
-        return said
-    if "error" not in said:
-        raise explain(what, ended.code, ended.stderr, source)
-    error = said["error"]
-    if error["kind"] == "unjoinable":
-        raise Unjoinable(f"{what}: {error['message']}.")
-    if error["kind"] in ("source", "uncopyable"):
-        raise MediaError(f"{what}: {error['message']}")
-    said_before = ended.stderr if error["kind"] == "libraries" else ""
-    raise explain(what, 1, f"{said_before}\n{error['message']}", source)
+    def answer(
+        self,
+        asked: dict[str, Any],
+        limits: Limits,
+        cancelled: Cancelling,
+        *,
+        on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        said: dict[str, Any] = {}
+
+        def take(line: str) -> None:
+            try:
+                told = json.loads(line)
+            except ValueError:
+                return
+            if isinstance(told, dict):
+                said.update(told)
+                if "progress" in told:
+                    on_progress(told["progress"])
+
+        question = json.dumps(asked).encode()
+        ended = run(_ENGINE, limits=limits, on_line=take, cancelled=cancelled, stdin=question)
+        self._stderr = ended.stderr
+        if "report" in said or "found" in said:
+            return said
+        if "error" not in said:
+            raise explain(self._what, ended.code, ended.stderr, self._source)
+        raise self.why(**said["error"])
+
+    def why(self, kind: str, message: str) -> MediaError | MediaUnavailable:
+        """What a failure that the engine tells means for people."""
+        if kind == "unjoinable":
+            return Unjoinable(f"{self._what}: {message}.")
+        if kind in ("source", "uncopyable"):
+            return MediaError(f"{self._what}: {message}")
+        said_before = self._stderr if kind == "libraries" else ""
+        return explain(self._what, 1, f"{said_before}\n{message}", self._source)

@@ -1,45 +1,31 @@
-"""Render one output: have the engine make it by a plan, and report its progress."""
+"""Render the outputs of a clip: have the engine make them by their plans."""
 
 import os
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from cutmv.media.binaries import ffmpeg_path
-from cutmv.media.engine.protocol import Copying, Output, Part, Report, Request
+from cutmv.media.engine.protocol import Made, Output, Part, Report, Request
 from cutmv.media.engine_process import run_engine
-from cutmv.media.errors import CUT_FAILED, MediaError
+from cutmv.media.engine_request import output_of, reason_of, sound_of
+from cutmv.media.errors import CUT_FAILED, MediaError, MediaUnavailable
 from cutmv.media.plan import RenderPlan
 from cutmv.media.plan import plan as plan_of
 from cutmv.media.products.animations import smaller
-from cutmv.media.products.containers import Container, container_named, output_extension
-from cutmv.media.products.spec import LUFS, SOUNDS
+from cutmv.media.products.containers import container_named
+from cutmv.media.products.memory import held_bytes
+from cutmv.media.products.spec import SOUNDS
+from cutmv.media.progress import Progress, ProgressReader
 from cutmv.media.remote.cache import Cache
-from cutmv.media.source import readable
+from cutmv.media.source import Readable, readable
 from cutmv.media.source_warnings import of_output
-
-#: The quality of a WebP, of 100.
-WEBP_QUALITY = 75
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a cut is. None stands for what is not known yet.
-
-    `percent` is that of the frames, `fps` frames made in a second, `speed` seconds of video made
-    in a second, `eta_s` seconds left, `out_time_s` seconds of video made.
-    """
-
-    percent: float = 0.0
-    fps: float | None = None
-    speed: float | None = None
-    eta_s: float | None = None
-    out_time_s: float | None = None
-    frame: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,8 +36,8 @@ class Rendered:
     have been. `sound` is "copied" or "encoded", none where there is none. `seconds` are those of
     each stage (see `engine.protocol.Report`), and "other" those of starting and ending the engine;
     `read_bytes` are those of the source that came from the storage, by so many `requests`; of a
-    file on this machine, for which there are none, those that were read. `warnings` are
-    sentences about the source and the sound.
+    file on this machine, for which there are none, those that were read. All of these are of the
+    outputs that were made together. `warnings` are sentences about the source and the sound.
     """
 
     duration_s: float
@@ -78,6 +64,23 @@ class Rendered:
         return cls(**{**known, "warnings": tuple(known.get("warnings", ()))})
 
 
+@dataclass(frozen=True)
+class Order:
+    """One output to make at `destination`, and who is told of its progress.
+
+    The picture is joined of `parts` where there are some, and encoded where there are none.
+    """
+
+    plan: RenderPlan
+    destination: Path
+    on_progress: Callable[[Progress], None] = lambda _progress: None
+    parts: tuple[Part, ...] = ()
+
+
+#: An output that is made, or why it could not be.
+Result = Rendered | MediaError | MediaUnavailable
+
+
 def render(
     source: str | Path,
     plan: RenderPlan,
@@ -100,40 +103,131 @@ def render(
     plan's, RenderTimeout after `timeout_s` seconds, MediaUnavailable when the network failed,
     Cancelled within a second of `cancelled()`.
     """
-    started = time.monotonic()
-    deadline = started + timeout_s
-    spent = Counter[str]()
-    # The folder holds what the engine writes beside the output, too.
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as own:
-        partial = Path(own, f"made{destination.suffix}")
-        reader = ProgressReader(float(plan.length_s), on_progress)
-        read = 0
-        with readable(source, cache) as opened:
-            while True:
-                report = run_engine(
-                    _request(opened.name, plan, partial, threads, parts),
-                    on_progress=reader.take,
-                    cancelled=cancelled,
-                    timeout_s=max(0.0, deadline - time.monotonic()),
-                )
-                made = report.outputs[0]
-                spent.update(report.seconds)
-                read += report.read_bytes or 0
-                rendered = _rendered(plan, report, partial)
-                if plan.spec.max_bytes is None or rendered.size_bytes <= plan.spec.max_bytes:
-                    break
-                plan = _smaller(plan, rendered.size_bytes, plan.spec.max_bytes)
-        if opened.fetched is not None:
-            read = opened.fetched
-        rendered = replace(rendered, read_bytes=read, requests=opened.requests)
-        reader.finish(made.pictures)
-        if overwrite:
-            partial.replace(destination)
-        else:
-            _appear(partial, destination)
-    other = time.monotonic() - started - sum(spent.values())
-    seconds = {**spent, "other": max(0.0, other)}
-    return replace(rendered, seconds={name: round(each, 3) for name, each in seconds.items()})
+    [result] = render_together(
+        source,
+        [Order(plan, destination, on_progress, tuple(parts))],
+        cache=cache,
+        cancelled=cancelled,
+        timeout_s=timeout_s,
+        threads=threads,
+        overwrite=overwrite,
+    )
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def render_together(
+    source: str | Path,
+    orders: Sequence[Order],
+    *,
+    cache: Cache | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    timeout_s: float,
+    threads: int | None = None,
+    overwrite: bool = True,
+) -> list[Result]:
+    """Make several outputs of one clip by one decode; one that fails voids no other.
+
+    What becomes of each is returned in the same order; all else is as in `render`, and what it
+    raises is of all.
+    """
+    deadline = time.monotonic() + timeout_s
+    with ExitStack() as stack:
+        every = [_Making(each, _folder_beside(each.destination, stack)) for each in orders]
+        try:
+            with readable(source, cache) as opened:
+                while making := [each for each in every if each.wanted()]:
+                    report, errors = run_engine(
+                        _request(opened.name, making, threads),
+                        on_progress=partial(_progress, making),
+                        cancelled=cancelled,
+                        timeout_s=max(0.0, deadline - time.monotonic()),
+                    )
+                    for each in making:
+                        each.take(report, errors)
+                for each in every:
+                    if isinstance(each.result, Exception):
+                        raise each.result  # the source may be what failed
+        except (MediaError, MediaUnavailable) as error:
+            if not any(each.result is error for each in every):
+                raise
+        return [each.finished(opened, overwrite=overwrite) for each in every]
+
+
+def _progress(making: "Sequence[_Making]", told: dict[str, Any]) -> None:
+    making[told["output"]].reader.take(told)
+
+
+def _folder_beside(destination: Path, stack: ExitStack) -> Path:
+    """A folder beside an output, which also has what is written beside it, until the stack ends."""
+    folder = tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.")
+    return Path(stack.enter_context(folder))
+
+
+class _Making:
+    """An output in the making, in a folder of its own; without a result it is to be made (anew)."""
+
+    def __init__(self, order: Order, folder: Path) -> None:
+        self.plan, self.parts, self._destination = order.plan, order.parts, order.destination
+        self.path = folder / f"made{order.destination.suffix}"
+        self.output = Output(str(self.path), "", ())
+        self.result: Result | None = None
+        self.reader = ProgressReader(float(order.plan.length_s), order.on_progress)
+        self._started, self._spent, self._read = time.monotonic(), Counter[str](), 0
+
+    def wanted(self) -> bool:
+        """Whether the engine is to make it; what is asked for is its `output` then."""
+        if self.result is not None:
+            return False
+        plan = self.plan
+        holds = held_bytes(plan.spec, plan.width, plan.height, plan.pictures)
+        try:
+            output = output_of(plan, self.path)
+        except MediaError as error:
+            self.result = error
+            return False
+        self.output = replace(output, parts=self.parts, end=plan.end, holds=holds)
+        return True
+
+    def take(self, report: Report, errors: dict[str, MediaError | MediaUnavailable]) -> None:
+        """Take what became of it, unless it is too large: then it is to be made anew, smaller."""
+        self._spent.update(report.seconds)
+        self._read += report.read_bytes or 0
+        made = next((each for each in report.outputs if each.path == str(self.path)), None)
+        if made is None:
+            self.result = errors[str(self.path)]
+            return
+        most = self.plan.spec.max_bytes
+        try:
+            rendered = _rendered(self.plan, made, report, self.path)
+            if most is None or rendered.size_bytes <= most:
+                self.result = rendered
+            else:
+                self.plan = _smaller(self.plan, rendered.size_bytes, most)
+        except MediaError as error:
+            self.result = error
+
+    def finished(self, source: Readable, *, overwrite: bool) -> Result:
+        """Have it appear, if it is made."""
+        if not isinstance(self.result, Rendered):
+            return self.result or MediaError(f"{CUT_FAILED}.")
+        self.reader.finish(self.result.frames)
+        try:
+            if overwrite:
+                self.path.replace(self._destination)
+            else:
+                _appear(self.path, self._destination)
+        except MediaError as error:
+            return error
+        other = time.monotonic() - self._started - sum(self._spent.values())
+        seconds = {**self._spent, "other": max(0.0, other)}
+        return replace(
+            self.result,
+            read_bytes=self._read if source.fetched is None else source.fetched,
+            requests=source.requests,
+            seconds={name: round(each, 3) for name, each in seconds.items()},
+        )
 
 
 def _appear(partial: Path, destination: Path) -> None:
@@ -156,121 +250,22 @@ def _smaller(plan: RenderPlan, size: int, most: int) -> RenderPlan:
     return plan_of(plan.info, plan.clip, plan.spec, found)
 
 
-class ProgressReader:
-    """Reads what the engine tells of its progress and reports it; percent never goes back."""
-
-    def __init__(self, length_s: float, on_progress: Callable[[Progress], None]) -> None:
-        self._length_s = length_s
-        self._on_progress = on_progress
-        self._latest = 0.0
-
-    def take(self, told: dict[str, Any]) -> None:
-        """Take the engine's word: pictures made, of how many, and the seconds since its start."""
-        pictures, whole, seconds = told["pictures"], max(1, told["of"]), max(0.001, told["seconds"])
-        part = min(1.0, pictures / whole)
-        self._latest = max(self._latest, 100.0 * part)
-        made_s = part * self._length_s
-        self._on_progress(
-            Progress(
-                percent=self._latest,
-                fps=round(pictures / seconds, 1),
-                speed=round(made_s / seconds, 3),
-                eta_s=round(seconds * (1 - part) / part, 1) if part else None,
-                out_time_s=round(made_s, 3),
-                frame=pictures,
-            )
-        )
-
-    def finish(self, frames: int) -> None:
-        """Report the end: all frames are made and checked."""
-        length_s = round(self._length_s, 3)
-        self._on_progress(Progress(100.0, None, None, 0.0, length_s, frames))
-
-
-def _request(
-    source: str, plan: RenderPlan, path: Path, threads: int | None, parts: Sequence[Part]
-) -> Request:
+def _request(source: str, making: Sequence[_Making], threads: int | None) -> Request:
+    plan = making[0].plan
     return Request(
         source=source,
         demuxer=plan.info.container,
         start=plan.start,
-        end=plan.end,
+        end=max(each.plan.end for each in making),
         video=plan.video.index,
-        audio=_sound(plan),
+        audio=sound_of(plan),
         program=ffmpeg_path(),
-        outputs=(replace(_output(plan, path), parts=tuple(parts)),),
+        outputs=tuple(each.output for each in making),
         threads=threads,
     )
 
 
-def _sound(plan: RenderPlan) -> tuple[int, ...]:
-    audio = plan.info.audio
-    if audio is None:
-        return ()
-    return (audio.index,) if audio.right is None else (audio.index, audio.right)
-
-
-def _output(plan: RenderPlan, path: Path) -> Output:
-    if plan.spec.kind in SOUNDS:
-        return replace(_heard(plan, path), alone=plan.spec.kind)
-    if plan.spec.kind == "still":
-        arguments = ["-frames:v", "1", "-c:v", "mjpeg", "-q:v", "2", "-f", "mjpeg"]
-        return Output(str(path), plan.filters, tuple(arguments), sharpest=plan.spec.best)
-    if plan.spec.kind == "webp":
-        arguments = ["-c:v", "libwebp_anim", "-quality", str(WEBP_QUALITY), "-loop", "0"]
-        return Output(str(path), plan.filters, (*arguments, "-f", "webp"))
-    if plan.animation:
-        colours = plan.animation.colours
-        # One palette for the whole clip, weighted by what moves.
-        filters = (
-            f"{plan.filters},split[a][b];[a]palettegen=stats_mode=diff:max_colors={colours}[p];"
-            "[b][p]paletteuse=dither=bayer:bayer_scale=5"
-        )
-        return Output(str(path), filters, ("-loop", "0", "-f", "gif"))
-    spec, container = plan.spec, container_named(path.suffix)
-    return replace(
-        _heard(plan, path),
-        filters=plan.filters,
-        arguments=(*container.encoder, "-f", "nut"),
-        muxer=container.muxer,
-        copying=_copying(plan, container),
-        pictures=plan.pictures,
-        length_s=float(plan.length_s) if spec.kind == "canvas" else None,
-        silent=spec.kind == "canvas" or plan.part is not None,
-    )
-
-
-def may_copy(plan: RenderPlan) -> bool:
-    """Whether the source's own packets may be in an output."""
-    container = container_named(output_extension(plan.info, plan.spec))
-    return plan.spec.kind == "cutdown" and _reason(plan, container) is None
-
-
-def _heard(plan: RenderPlan, path: Path) -> Output:
-    """What is heard of an output."""
-    loudness = plan.spec.loudness
-    lufs = LUFS[loudness] if loudness else None
-    return Output(str(path), "", (), fade_s=plan.spec.fade_s, loudness=lufs)
-
-
-def _copying(plan: RenderPlan, container: Container) -> Copying:
-    """Whether packets are copied into a film. Raises MediaError: they must be, and can't."""
-    reason = _reason(plan, container)
-    if reason and plan.spec.exact_copy == "always" and plan.spec.kind == "cutdown":
-        raise MediaError(f"{CUT_FAILED} exactly as it is: {reason}.")
-    return "never" if reason or plan.spec.kind != "cutdown" else plan.spec.exact_copy
-
-
-def _reason(plan: RenderPlan, container: Container) -> str | None:
-    """Why no packets are copied, where that is known before the engine looks at them."""
-    codec = plan.video.codec
-    if plan.reason or plan.spec.kind != "cutdown" or codec in container.pictures:
-        return plan.reason
-    return f"its codec, {codec}, is not one that we copy into a film of this kind"
-
-
-def _rendered(plan: RenderPlan, report: Report, path: Path) -> Rendered:
-    made = report.outputs[0]
+def _rendered(plan: RenderPlan, made: Made, report: Report, path: Path) -> Rendered:
     if (
         plan.spec.kind not in SOUNDS
         and not made.copied
@@ -278,7 +273,7 @@ def _rendered(plan: RenderPlan, report: Report, path: Path) -> Rendered:
     ):
         raise MediaError(f"{CUT_FAILED}: the result is {made.width}×{made.height} pixels.")
     duration_s = 0.0 if plan.spec.kind == "still" else made.length_s
-    told = None if made.copied else _reason(plan, container_named(path.suffix))
+    told = None if made.copied else reason_of(plan, container_named(path.suffix))
     reason = made.reason or told
     return Rendered(
         duration_s=duration_s,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
 import av
-from av.video.frame import VideoFrame
+from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from cutmv.media.engine import check, feed, findings, quality
@@ -16,7 +16,7 @@ from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import rate_of
 from cutmv.media.engine.joining import Joined
 from cutmv.media.engine.protocol import Made, Output, Report, Request
-from cutmv.media.engine.single.picture import sharpest
+from cutmv.media.engine.results import FAILURES, Progressed, Results
 from cutmv.media.engine.single.sound import write as write_sound
 from cutmv.media.engine.smartcut import Smart
 from cutmv.media.engine.sound.hearing import Hearing
@@ -25,18 +25,16 @@ from cutmv.media.engine.source.file import SourceError, Undecoded, opened, tick_
 from cutmv.media.engine.source.windows import Window, windows
 from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.pictures import Picture, with_dts
+from cutmv.media.engine.together import Together, picture_of
 from cutmv.media.engine.writer import Seen, Writer
 
 #: Seconds of a stage under which it is not told of.
 LEAST_S = 0.0005
 
-#: Called with the pictures made so far, and how many there will be.
-Progressed = Callable[[int, int], None]
-
 
 def make(request: Request, progressed: Progressed) -> Report:
-    """Make a request's outputs. Raises SourceError, Uncopyable, Unjoinable, feed.ProgramFailed."""
-    stages = Stages()
+    """Make a request's outputs; one that fails voids no other. Raises Unopened, FFmpegError."""
+    results, stages = Results(request.outputs, progressed), Stages()
     with ExitStack() as stack:
         with stages.within("open"):
             container, of_sound = (
@@ -47,39 +45,56 @@ def make(request: Request, progressed: Progressed) -> Report:
             raise SourceError("The file's picture is none.")
         stream.codec_context.options = quality.TELL_QUANTIZERS
         stream.codec_context.thread_type = "AUTO"
-        span = Span.of(request.start, request.end, tick_of(stream))
-        hearing = Hearing(request, of_sound, span)
-        with stages.within("sound"):
-            alone = {
-                each.path: write_sound(each, each.alone, hearing, stages)
-                for each in request.outputs
-                if each.alone
-            }
-        if len(alone) == len(request.outputs):
-            return _report(request, alone, _of_sound(hearing), stages)
-        failure: Undecoded | None = None
-        found = windows(container, stream, span.first, span.past)
-        for window in stages.each("find", found):
-            _refuse_cut_short(stream, window, span.past)
-            clip = Clip(container, stream, window, span)
+        clock = tick_of(stream)
+        hearing = Hearing(request, of_sound, Span.of(request.start, request.end, clock))
+        for each in request.outputs:
+            if each.alone:
+                with results.trying(each), stages.within("sound"):
+                    results.put(write_sound(each, each.alone, hearing, stages))
+        told: list[str] = []
+        while results.left:
+            # What ends earlier can perhaps be made where what ends last can't.
+            end = max(each.end or request.end for each in results.left)
+            clips = _clips(container, stream, Span.of(request.start, end, clock), stages)
             try:
-                made = _Outputs(request, clip, hearing, stages, progressed).make(alone)
-            except Undecoded as error:
-                failure = error
-                continue
-            told = findings.of_pictures(clip) + _of_sound(hearing)
-            return _report(request, made, told, stages)
-        raise failure or SourceError("The file has no picture there that can be decoded.")
+                told = _made_of(request, clips, hearing, results, stages)
+            except FAILURES as error:
+                for each in results.left:
+                    if (each.end or request.end) == end:
+                        results.fail(each, error)
+    seconds = {name: each for name, each in stages.seconds.items() if each > LEAST_S}
+    return results.report(told + _of_sound(hearing), seconds)
 
 
 def _of_sound(hearing: Hearing) -> list[str]:
     return findings.of_sound(hearing.silent_s) + hearing.warnings
 
 
-def _report(request: Request, made: dict[str, Made], told: list[str], stages: Stages) -> Report:
-    outputs = tuple(made[each.path] for each in request.outputs)
-    seconds = {name: each for name, each in stages.seconds.items() if each > LEAST_S}
-    return Report(outputs, tuple(told), seconds)
+def _made_of(
+    request: Request,
+    clips: Iterator[Clip],
+    hearing: Hearing,
+    results: Results,
+    stages: Stages,
+) -> list[str]:
+    """Make the outputs that are left; return what is to be told of the clip's pictures."""
+    failure: Undecoded | None = None
+    for clip in clips:
+        try:
+            _Outputs(request, clip, hearing, results, stages).make()
+            return findings.of_pictures(clip)
+        except Undecoded as error:
+            failure = error
+    raise failure or SourceError("The file has no picture there that can be decoded.")
+
+
+def _clips(
+    container: InputContainer, stream: VideoStream, span: Span, stages: Stages
+) -> Iterator[Clip]:
+    """Yield the clip as it is when reading begins ever earlier. Raises SourceError."""
+    for window in stages.each("find", windows(container, stream, span.first, span.past)):
+        _refuse_cut_short(stream, window, span.past)
+        yield Clip(container, stream, window, span)
 
 
 def _refuse_cut_short(stream: VideoStream, window: Window, end: int) -> None:
@@ -102,44 +117,41 @@ class _Outputs:
         request: Request,
         clip: Clip,
         hearing: Hearing,
+        results: Results,
         stages: Stages,
-        progressed: Progressed,
     ) -> None:
-        self._request, self._clip, self._progressed = request, clip, progressed
-        self._hearing, self._stages, self._tick = hearing, stages, clip.span.tick
+        self._request, self._clip, self._tick = request, clip, clip.span.tick
+        self._hearing, self._results, self._stages = hearing, results, stages
 
-    def make(self, alone: dict[str, Made]) -> dict[str, Made]:
-        """Make all outputs but those that are made already, which have the sound alone.
-
-        Returns all, by path.
-        """
-        made = dict(alone)
+    def make(self) -> None:
+        """Make all outputs that are left. Raises Undecoded."""
         reasons: dict[str, str] = {}
-        for output in self._request.outputs:
+        for output in self._results.left:
             if output.parts and output.muxer:
-                made[output.path] = self._joined(output, output.muxer)
-        for output in self._request.outputs:
-            if output.path in made or output.copying == "never" or output.muxer is None:
+                with self._results.trying(output):
+                    self._results.put(self._joined(output, output.muxer))
+        for output in self._results.left:
+            if output.copying == "never" or output.muxer is None:
                 continue
-            try:
-                made[output.path] = self._copied(output, output.muxer)
-            except Uncopyable as reason:
-                if output.copying == "always":
-                    raise
-                reasons[output.path] = str(reason)
-        rest = [each for each in self._request.outputs if each.path not in made]
-        chosen = [each for each in rest if each.sharpest]
-        together = [each for each in rest if not each.sharpest]
+            with self._results.trying(output):
+                try:
+                    self._results.put(self._copied(output, output.muxer))
+                except Uncopyable as reason:
+                    if output.copying == "always":
+                        raise
+                    reasons[output.path] = str(reason)
+        request = self._request
+        together = Together(request.program, request.threads, self._clip, self._results)
         with self._stages.within("encode"):
-            said = self._run(together, self._frames()) if together else ""
-            for output in chosen:
-                said += self._run([output], self._sharpest())
-        for output in rest:
-            try:
-                made[output.path] = self._finished(output, reasons.get(output.path))
-            except (SourceError, av.FFmpegError, ValueError) as error:
-                raise feed.ProgramFailed(said) if said else error from error
-        return made
+            said = together.run(self._results.left)
+        for output in self._results.left:
+            with self._results.trying(output):
+                try:
+                    made = self._finished(output, reasons.get(output.path))
+                except (SourceError, av.FFmpegError, ValueError) as error:
+                    complaint = said.get(output.path)
+                    raise feed.ProgramFailed(complaint) if complaint else error from error
+                self._results.put(made)
 
     def _copied(self, output: Output, muxer: str) -> Made:
         clip, stages = self._clip, self._stages
@@ -152,7 +164,9 @@ class _Outputs:
             with stages.within("copy"):
                 for count, packet in enumerate(smart.packets(stages), start=1):
                     writer.put(packet)
-                    self._progressed(min(count, len(clip.pictures)), len(clip.pictures))
+                    self._results.progressed(
+                        output, min(count, len(clip.pictures)), len(clip.pictures)
+                    )
             with stages.within("write"):
                 writer.finish(clip.span.length)
         self._check(output, writer, told is not None)
@@ -168,52 +182,11 @@ class _Outputs:
             with self._stages.within("copy"):
                 for count, packet in enumerate(joined.packets(end), start=1):
                     writer.put(packet)
-                    self._progressed(count, len(joined.times))
+                    self._results.progressed(output, count, len(joined.times))
             with self._stages.within("write"):
                 writer.finish(end)
         self._check(output, writer, told is not None)
         return self._made(output, len(joined.times), joined.size, sound=told)
-
-    def _run(self, outputs: list[Output], frames: Iterator[VideoFrame]) -> str:
-        """Run the program for these outputs; return what it complained about.
-
-        A film's picture goes to a file beside it.
-        """
-        targets = [
-            feed.Target(
-                _picture_of(output) if output.muxer else Path(output.path),
-                output.filters,
-                (*(self._own_times() if output.muxer else ()), *output.arguments),
-            )
-            for output in outputs
-        ]
-        whole = len(self._clip.pictures)
-        return feed.run(
-            self._request.program,
-            targets,
-            frames,
-            self._tick,
-            threads=self._request.threads,
-            fed=lambda count: self._progressed(count, whole),
-        )
-
-    def _own_times(self) -> tuple[str, ...]:
-        """The options by which each picture keeps its own time."""
-        tick = self._tick
-        clock = f"{tick.numerator}:{tick.denominator}"
-        return ("-fps_mode", "passthrough", "-enc_time_base", clock)
-
-    def _frames(self) -> Iterator[VideoFrame]:
-        yield from self._clip.decoded(self._clip.pictures)
-
-    def _sharpest(self) -> Iterator[VideoFrame]:
-        """Yield the sharpest picture, at the clip's start. Raises SourceError: all are black."""
-        frame = sharpest(self._frames())
-        if frame is None:
-            length_s = float(self._clip.span.length * self._tick)
-            raise SourceError(f"all pictures are black in its {length_s:g} s.")
-        frame.pts = 0
-        yield frame
 
     def _finished(self, output: Output, reason: str | None) -> Made:
         if output.path.endswith(".webp"):
@@ -225,7 +198,7 @@ class _Outputs:
                 count = sum(1 for packet in file.demux(video) if packet.size)
                 size = (video.codec_context.width, video.codec_context.height)
             return self._made(output, count, size, reason=reason)
-        beside = _picture_of(output)
+        beside = picture_of(output)
         try:
             with av.open(str(beside), format="nut") as file:
                 video = file.streams.video[0]
@@ -243,7 +216,7 @@ class _Outputs:
             self._check(output, writer, told is not None)
         finally:
             beside.unlink(missing_ok=True)
-        if len(packets) != (output.pictures or len(self._clip.pictures)):
+        if len(packets) != (output.pictures or self._clip.count_before(self._length(output))):
             raise SourceError("Pictures are missing in the result.")
         return self._made(output, len(packets), size, sound=told, reason=reason)
 
@@ -254,7 +227,7 @@ class _Outputs:
     def _length(self, output: Output) -> int:
         """Return how long an output is shown, in ticks."""
         if output.length_s is None:
-            return self._clip.span.length
+            return self._clip.until(output.end)
         return round(output.length_s / self._tick)
 
     def _timed(
@@ -291,8 +264,3 @@ class _Outputs:
     ) -> Made:
         length_s = float(self._length(output) * self._tick)
         return Made(output.path, pictures, copied, length_s, *size, sound, reason)
-
-
-def _picture_of(output: Output) -> Path:
-    path = Path(output.path)
-    return path.with_name(f"{path.name}.nut")

@@ -10,17 +10,15 @@ import json
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import av
 
 from cutmv.media.engine import films
-from cutmv.media.engine.codecs import Uncopyable
-from cutmv.media.engine.feed import ProgramFailed
-from cutmv.media.engine.joining import Unjoinable
 from cutmv.media.engine.look import look
 from cutmv.media.engine.protocol import Look, Request
-from cutmv.media.engine.source.file import SourceError, Unopened
+from cutmv.media.engine.results import FAILURES, failed
 from cutmv.media.engine.source.reader import Total
 
 #: Seconds between two lines of progress.
@@ -33,16 +31,7 @@ def main() -> None:
     # interpreter's lock, which the thread that ends the decoder holds.
     av.logging.set_libav_level(av.logging.ERROR)
     av.logging.restore_default_callback()
-    asked = json.load(sys.stdin)
-    started, told = time.monotonic(), 0.0
-
-    def progressed(pictures: int, of: int) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if now - told >= EVERY_S:
-            told, seconds = now, round(now - started, 3)
-            _tell("progress", {"pictures": pictures, "of": of, "seconds": seconds})
-
+    asked, pace = json.load(sys.stdin), Pace()
     try:
         if "look" in asked:
             _tell("found", look(Look(**asked["look"])))
@@ -51,22 +40,32 @@ def main() -> None:
             from cutmv.media.engine.analysis.request import Analyse
             from cutmv.media.engine.analysis.run import analyse
 
-            analyse(Analyse.from_json(asked["analyse"]), progressed, _tell)
+            analyse(Analyse.from_json(asked["analyse"]), partial(pace.tell, 0), _tell)
         else:
-            report = films.make(Request.from_json(asked["cut"]), progressed)
+            request = Request.from_json(asked["cut"])
+            places = {each.path: place for place, each in enumerate(request.outputs)}
+            report = films.make(request, lambda each, *far: pace.tell(places[each.path], *far))
             _tell("report", replace(report, read_bytes=Total.bytes).to_json())
-    except SourceError as error:
-        _tell("error", {"kind": "source", "message": str(error)})
-    except Unjoinable as error:
-        _tell("error", {"kind": "unjoinable", "message": str(error)})
-    except Uncopyable as error:
-        _tell("error", {"kind": "uncopyable", "message": str(error)})
-    except ProgramFailed as error:
-        _tell("error", {"kind": "program", "message": str(error)})
-    except Unopened as error:
-        _tell("error", {"kind": "libraries", "message": str(error)})
-    except (av.FFmpegError, OSError) as error:
-        _tell("error", {"kind": "libraries", "message": f"{error.strerror}"})
+    except FAILURES as error:
+        why = failed("", error)
+        _tell("error", {"kind": why.kind, "message": why.message})
+
+
+class Pace:
+    """Tells the progress of each output of a request, not too often."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._told: dict[int, float] = {}
+
+    def tell(self, output: int, pictures: int, of: int) -> None:
+        """Tell that so many pictures of an output, by its place, are made, and of how many."""
+        now = time.monotonic()
+        if now - self._told.get(output, 0.0) >= EVERY_S:
+            self._told[output] = now
+            seconds = round(now - self._started, 3)
+            said = {"output": output, "pictures": pictures, "of": of, "seconds": seconds}
+            _tell("progress", said)
 
 
 def _tell(what: str, value: dict[str, Any]) -> None:

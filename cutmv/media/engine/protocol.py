@@ -47,7 +47,9 @@ class Output:
     fades in and out in `fade_s` seconds, as the filters have the picture do, and has a `loudness`
     in LUFS where one is wanted. What is `alone` is the sound without a picture, as "m4a", "mp3",
     "wav" or "flac". With `sharpest` the clip's sharpest picture stands for all. Where there are
-    `parts` they are joined, and no picture is encoded.
+    `parts` they are joined, and no picture is encoded. What is made of the clip's beginning alone
+    is made of what comes before its `end`, in seconds on the file's own clock. `holds` are the
+    bytes of memory that it takes to make it, about.
     """
 
     path: str
@@ -63,6 +65,8 @@ class Output:
     alone: str | None = None
     sharpest: bool = False
     parts: tuple[Part, ...] = ()
+    end: Fraction | None = None
+    holds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +91,24 @@ class Request:
     def to_json(self) -> dict[str, Any]:
         """This as JSON has it; fractions as "NUMERATOR/DENOMINATOR"."""
         plain = asdict(self) | {"start": str(self.start), "end": str(self.end)}
-        for part in (part for output in plain["outputs"] for part in output["parts"]):
-            part["start"] = str(part["start"])
+        for each in plain["outputs"]:
+            each["end"] = each["end"] and str(each["end"])
+            for part in each["parts"]:
+                part["start"] = str(part["start"])
         return plain
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
         outputs = tuple(
-            Output(**{**each, "arguments": tuple(each["arguments"]), "parts": _parts(each)})
+            Output(
+                **{
+                    **each,
+                    "arguments": tuple(each["arguments"]),
+                    "parts": _parts(each),
+                    "end": each["end"] and Fraction(each["end"]),
+                }
+            )
             for each in plain["outputs"]
         )
         times = {name: Fraction(plain[name]) for name in ("start", "end")}
@@ -126,8 +139,21 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """An output that could not be made, and why.
+
+    `kind` says whose the message is: the engine's own, of the "source", of what is "uncopyable" or
+    "unjoinable"; FFmpeg's "program"; FFmpeg's "libraries", which say more on standard error.
+    """
+
+    path: str
+    kind: Literal["source", "uncopyable", "unjoinable", "program", "libraries"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a request, in the order of its outputs.
+    """What became of a request: its outputs, made or failed, each in the order of the request.
 
     `warnings` are sentences about the source, as far as the clip reaches. `seconds` are those of
     each stage: "open" the source, "find" the clip in it, "copy", decode and encode the "edges",
@@ -136,6 +162,7 @@ class Report:
     """
 
     outputs: tuple[Made, ...]
+    failures: tuple[Failed, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     read_bytes: int | None = None
@@ -148,4 +175,6 @@ class Report:
     def from_json(cls, plain: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
         outputs = tuple(Made(**each) for each in plain["outputs"])
-        return cls(**{**plain, "outputs": outputs, "warnings": tuple(plain["warnings"])})
+        failures = tuple(Failed(**each) for each in plain["failures"])
+        told = {"outputs": outputs, "failures": failures, "warnings": tuple(plain["warnings"])}
+        return cls(**{**plain, **told})

@@ -58,7 +58,8 @@ def shaped(video: VideoStream, spec: OutputSpec, width: int, height: int) -> lis
         filters += [] if square else [f"scale={video.width}:{video.height}"]
         filters += [f"crop={width}:{height}:0:0:exact=1", f"scale={levels}"]
     elif spec.fit == "crop":
-        filters += _cropped(video, spec, width, height, f"flags=lanczos:{levels}")
+        kept, filled = _cropped(video, spec.centre, width, height, f"flags=lanczos:{levels}")
+        filters = [*kept, *filters, *filled]
     elif spec.fit == "pad":
         filters += [_scaled(_inside(video, width, height), f"flags=lanczos:{levels}")]
         filters += [f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2:black"]
@@ -124,10 +125,12 @@ def _told(video: VideoStream, spec: OutputSpec) -> str:
 def _before_blur(video: VideoStream, width: int, height: int) -> str:
     """The picture, whole, before its own enlargement, which is blurred and darkened."""
     small = [max(2, side // BEHIND_SMALLER // 2 * 2) for side in (width, height)]
-    covering = _covering(video, small[0], small[1])
+    kept, filled = _cropped(
+        video, (0.5, 0.5), small[0], small[1], "flags=bilinear:out_range=limited"
+    )
     behind = [
-        _scaled(covering, "flags=bilinear:out_range=limited"),
-        f"crop={small[0]}:{small[1]}",
+        *kept,
+        *filled,
         f"gblur=sigma={BEHIND_BLUR}",
         "format=yuv420p",
         f"lutyuv=y=16+(val-16)*{BEHIND_LIGHT}",
@@ -145,12 +148,29 @@ def _before_blur(video: VideoStream, width: int, height: int) -> str:
     )
 
 
-def _cropped(video: VideoStream, spec: OutputSpec, width: int, height: int, how: str) -> list[str]:
-    """The filters that fill a frame; its middle is the centre, as far as there is a picture."""
-    across, down = _covering(video, width, height)
-    left = min(max(0, round(across * spec.centre[0] - width / 2)), across - width)
-    top = min(max(0, round(down * spec.centre[1] - height / 2)), down - height)
-    return [_scaled((across, down), how), f"crop={width}:{height}:{left}:{top}"]
+def _cropped(
+    video: VideoStream, centre: tuple[float, float], width: int, height: int, how: str
+) -> tuple[list[str], list[str]]:
+    """The filters that fill a frame; its middle is the centre, as far as there is a picture.
+
+    The first crop away what is not kept, before all that costs something is done to the rest; a
+    pixel or two more stay at the edges, since the source has its colours by twos. The others scale
+    what is kept into the frame.
+    """
+    whole, wide = (video.width, video.height), _covering(video, width, height)
+    crop, size, rest = [0, 0, 0, 0], [0, 0], [0, 0]
+    for axis, kept in ((0, width), (1, height)):
+        factor = Fraction(wide[axis], whole[axis])
+        first = round(wide[axis] * centre[axis] - kept / 2)
+        first = min(max(0, first), wide[axis] - kept)
+        begin = int(first / factor / 2) * 2
+        end = min(whole[axis], -int(-(first + kept) / factor // 2) * 2)
+        size[axis] = max(kept, -int(-(end - begin) * factor // 2) * 2)
+        rest[axis] = min(max(0, round(first - begin * factor)), size[axis] - kept)
+        crop[axis], crop[axis + 2] = end - begin, begin
+    before = [] if (crop[0], crop[1]) == whole else ["crop={}:{}:{}:{}:exact=1".format(*crop)]
+    after = [] if size == [width, height] else [f"crop={width}:{height}:{rest[0]}:{rest[1]}"]
+    return before, [_scaled((size[0], size[1]), how), *after]
 
 
 def _scaled(size: tuple[int, int], how: str) -> str:

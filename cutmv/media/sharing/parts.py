@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from fractions import Fraction
 
+from cutmv.media.engine_request import may_copy
 from cutmv.media.plan import RenderPlan
 from cutmv.media.products.containers import steady_rate
 from cutmv.media.products.shapes import Part
-from cutmv.media.render import may_copy
 
 #: Seconds of encoding from which on it is shared, and those of one part. A part costs about a
 #: second by itself: to take it, to open the source, to store it.

@@ -217,6 +217,24 @@ def test_a_failure_is_exit_code_1_and_one_clear_line(tmp_path: Path, as_json: bo
         assert "no video" in json.loads(done.stdout)["error"]
 
 
+def test_an_output_that_fails_voids_no_other_and_is_told_of(video: Path, tmp_path: Path) -> None:
+    products = ("--aspect", "source", "--still", "--gif-max-bytes", "1")
+    clips = ("--clip", "0-0.5", "--clip", "1-1.5")
+    done = cutmv_process("cut", str(video), *clips, *products, "--json", cwd=tmp_path)
+
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    names = ["song-01-source.mp4", "song-01-still.jpg", "song-02-source.mp4", "song-02-still.jpg"]
+    assert [output["path"] for output in document["outputs"]] == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    assert [output["path"] for output in document["failed"]] == [
+        "song-01-gif.gif",
+        "song-02-gif.gif",
+    ]
+    assert document["error"].startswith("song-01-gif.gif: The clip can't be cut: the smallest is")
+    assert re.search(r"^Error: song-02-gif\.gif: The clip", done.stderr, re.MULTILINE)
+
+
 def test_a_clip_past_the_end_costs_no_work_on_the_others(video: Path, tmp_path: Path) -> None:
     done = cutmv_process("cut", str(video), "--clip", "0-1", "--clip", "9-10", cwd=tmp_path)
 

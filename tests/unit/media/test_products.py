@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cutmv.media import Clip, MediaError, OutputSpec, RenderPlan, plan, preset, presets
 from tests.unit.media.test_plan import clip, info
@@ -20,6 +23,18 @@ def planned(spec: OutputSpec, seconds: str = "4", **video: Any) -> RenderPlan:
     return plan(found, clip("0", seconds), spec)
 
 
+def crops(filters: str) -> tuple[list[int], list[int], list[int]]:
+    """What is cropped of the source, the size it is scaled to, and what is cropped of that."""
+    found = re.match(
+        r"[^,]*,(?:crop=([\d:]+):exact=1,)?scale=(\d+:\d+):[^,]*(?:,crop=([\d:]+))?,", filters
+    )
+    assert found, filters
+    before, size, after = (
+        [int(n) for n in each.split(":")] if each else [] for each in found.groups()
+    )
+    return before, size, after
+
+
 @pytest.mark.parametrize(
     ("centre", "left"),
     [((0.5, 0.5), 1167), ((0.0, 0.5), 0), ((1.0, 0.5), 2334), ((0.25, 0.9), 314)],
@@ -27,10 +42,46 @@ def planned(spec: OutputSpec, seconds: str = "4", **video: Any) -> RenderPlan:
 def test_a_crop_has_its_centre_where_it_is_wanted_as_far_as_the_picture_goes(
     centre: tuple[float, float], left: int
 ) -> None:
-    made = planned(replace(REELS, centre=centre))
+    before, size, after = crops(planned(replace(REELS, centre=centre)).filters)
 
     # 1920x1080 that covers 1080x1920 is 3414x1920.
-    assert f"crop=1080:1920:{left}:0" in made.filters
+    assert before[2] * 3414 / 1920 + after[2] == pytest.approx(left, abs=0.5)
+    assert size[0] == pytest.approx(before[0] * 3414 / 1920, abs=2)
+
+
+@given(
+    width=st.integers(16, 8000),
+    height=st.integers(16, 8000),
+    aspect=st.sampled_from(["16:9", "9:16", "1:1", "4:5"]),
+    centre=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_what_is_not_kept_of_a_picture_is_cropped_away_before_the_rest_is_scaled(
+    width: int, height: int, aspect: Any, centre: tuple[float, float]
+) -> None:
+    spec = OutputSpec("cutdown", aspect, "crop", centre)
+    made = planned(spec, width=width, height=height, coded_width=width, coded_height=height)
+
+    before, size, after = crops(made.filters)
+
+    kept = before or [width, height, 0, 0]
+    assert kept[0] + kept[2] <= width
+    assert kept[1] + kept[3] <= height
+    assert kept[2] % 2 == kept[3] % 2 == 0
+    if after:
+        assert after[:2] == [made.width, made.height]
+        assert after[0] + after[2] <= size[0]
+        assert after[1] + after[3] <= size[1]
+    else:
+        assert size == [made.width, made.height]
+    # No more of the source is scaled than what is seen, and a pixel or two at each edge.
+    factor = max(made.width / width, made.height / height)
+    assert (kept[0] - 4) * factor <= made.width + 4
+    assert (kept[1] - 4) * factor <= made.height + 4
+
+
+def test_hdr_is_cropped_before_it_is_tone_mapped() -> None:
+    filters = planned(REELS, color_transfer="smpte2084").filters
+    assert filters.index("crop=608:1080") < filters.index("zscale")
 
 
 def test_a_fade_that_does_not_fit_twice_is_refused() -> None:

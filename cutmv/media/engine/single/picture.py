@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import av
@@ -16,19 +15,23 @@ SEEN_WIDTH = 64
 BRIGHT_PART, DARK = 50, 20
 
 
-def sharpest(frames: Iterable[VideoFrame]) -> VideoFrame | None:
-    """Return the sharpest of the pictures that are not black; none where all are.
+class Sharpest:
+    """The sharpest of the pictures seen so far that are not black; none where all are.
 
     It is the one of which most is left to tell when it is encoded coarsely, as a JPEG is.
     """
-    best, most = None, -1
-    for frame in frames:
+
+    def __init__(self) -> None:
+        self.picture: VideoFrame | None = None
+        self._most = -1
+
+    def see(self, frame: VideoFrame) -> None:
+        """Compare one more picture."""
         if _black(frame):
-            continue
+            return
         bytes_of = _told(frame)
-        if bytes_of > most:
-            best, most = frame, bytes_of
-    return best
+        if bytes_of > self._most:
+            self.picture, self._most = frame, bytes_of
 
 
 def _black(frame: VideoFrame) -> bool:

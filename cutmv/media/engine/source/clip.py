@@ -76,6 +76,16 @@ class Clip:
         """Return when in the clip a picture is shown."""
         return self._pts.get(of_source, self.time(of_source))
 
+    def until(self, end_s: Fraction | None) -> int:
+        """Return an end, in seconds on the file's clock, as a time of the clip; none is its own."""
+        if end_s is None:
+            return self.span.length
+        return min(self.span.length, round(end_s / self.span.tick) - self.span.start)
+
+    def count_before(self, end: int) -> int:
+        """Return how many of its pictures are shown before a time of the clip."""
+        return sum(1 for picture in self.pictures if self.pts(picture.pts) < end)
+
     def duration(self, pts: int) -> int:
         """Return for how long the picture at `pts` of the clip is shown."""
         return self._durations.get(pts, 0)

@@ -1,0 +1,81 @@
+"""What the engine is asked for: the output of a plan."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from cutmv.media.engine.protocol import Copying, Output
+from cutmv.media.errors import CUT_FAILED, MediaError
+from cutmv.media.plan import RenderPlan
+from cutmv.media.products.containers import Container, container_named, output_extension
+from cutmv.media.products.spec import LUFS, SOUNDS
+
+#: The quality of a WebP, of 100.
+WEBP_QUALITY = 75
+
+
+def sound_of(plan: RenderPlan) -> tuple[int, ...]:
+    """The indices of the streams that are heard: none, one, or a left and a right channel."""
+    audio = plan.info.audio
+    if audio is None:
+        return ()
+    return (audio.index,) if audio.right is None else (audio.index, audio.right)
+
+
+def output_of(plan: RenderPlan, path: Path) -> Output:
+    """What the engine is asked to write at `path`. Raises MediaError for what can't be."""
+    if plan.spec.kind in SOUNDS:
+        return replace(_heard(plan, path), alone=plan.spec.kind)
+    if plan.spec.kind == "still":
+        arguments = ["-frames:v", "1", "-c:v", "mjpeg", "-q:v", "2", "-f", "mjpeg"]
+        return Output(str(path), plan.filters, tuple(arguments), sharpest=plan.spec.best)
+    if plan.spec.kind == "webp":
+        arguments = ["-c:v", "libwebp_anim", "-quality", str(WEBP_QUALITY), "-loop", "0"]
+        return Output(str(path), plan.filters, (*arguments, "-f", "webp"))
+    if plan.animation:
+        colours = plan.animation.colours
+        # One palette for the whole clip, weighted by what moves.
+        filters = (
+            f"{plan.filters},split[a][b];[a]palettegen=stats_mode=diff:max_colors={colours}[p];"
+            "[b][p]paletteuse=dither=bayer:bayer_scale=5"
+        )
+        return Output(str(path), filters, ("-loop", "0", "-f", "gif"))
+    spec, container = plan.spec, container_named(path.suffix)
+    return replace(
+        _heard(plan, path),
+        filters=plan.filters,
+        arguments=(*container.encoder, "-f", "nut"),
+        muxer=container.muxer,
+        copying=_copying(plan, container),
+        pictures=plan.pictures,
+        length_s=float(plan.length_s) if spec.kind == "canvas" else None,
+        silent=spec.kind == "canvas" or plan.part is not None,
+    )
+
+
+def may_copy(plan: RenderPlan) -> bool:
+    """Whether the source's own packets may be in an output."""
+    container = container_named(output_extension(plan.info, plan.spec))
+    return plan.spec.kind == "cutdown" and reason_of(plan, container) is None
+
+
+def _heard(plan: RenderPlan, path: Path) -> Output:
+    """What is heard of an output."""
+    loudness = plan.spec.loudness
+    lufs = LUFS[loudness] if loudness else None
+    return Output(str(path), "", (), fade_s=plan.spec.fade_s, loudness=lufs)
+
+
+def _copying(plan: RenderPlan, container: Container) -> Copying:
+    """Whether packets are copied into a film. Raises MediaError: they must be, and can't."""
+    reason = reason_of(plan, container)
+    if reason and plan.spec.exact_copy == "always" and plan.spec.kind == "cutdown":
+        raise MediaError(f"{CUT_FAILED} exactly as it is: {reason}.")
+    return "never" if reason or plan.spec.kind != "cutdown" else plan.spec.exact_copy
+
+
+def reason_of(plan: RenderPlan, container: Container) -> str | None:
+    """Why no packets are copied, where that is known before the engine looks at them."""
+    codec = plan.video.codec
+    if plan.reason or plan.spec.kind != "cutdown" or codec in container.pictures:
+        return plan.reason
+    return f"its codec, {codec}, is not one that we copy into a film of this kind"
