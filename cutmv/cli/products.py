@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from cutmv.jobs import Wanted
-from cutmv.media import LUFS, Kind, presets
+from cutmv.jobs import OPTIONS, Wanted
+from cutmv.media import Sound, presets
 
-_SOUNDS: dict[str, Kind] = {"copy": "m4a", "mp3": "mp3", "wav": "wav", "flac": "flac"}
+_SOUNDS: dict[str, Sound] = {"copy": "m4a", "mp3": "mp3", "wav": "wav", "flac": "flac"}
 
 
 class WithProducts(click.Command):
@@ -51,45 +51,36 @@ def _list_presets(ctx: click.Context, _param: Any, asked: bool) -> None:
         ctx.exit()
 
 
+def _option(flag: str, name: str, **more: Any) -> Callable[..., Any]:
+    """An option of the command line for a field of `Wanted`; `more` is what is said otherwise."""
+    asked = OPTIONS[name]
+    told = asked.asked.told + (" May be repeated." if asked.form == "many" else "")
+    usual: dict[str, Any] = {"help": told}
+    match asked.form:
+        case "many" | "one":
+            usual |= {"type": click.Choice(list(asked.values)), "multiple": asked.form == "many"}
+            usual |= {} if asked.form == "many" else {"default": asked.default}
+        case "flag":
+            usual |= {"is_flag": True}
+        case "number":
+            kind = click.FloatRange if isinstance(asked.default, float) else click.IntRange
+            usual |= {"type": kind(min=asked.asked.least), "default": asked.default}
+    return click.option(flag, name, **usual | more)
+
+
 _OPTIONS = (
-    click.option(
+    _option(
         "--aspect",
         "aspects",
-        multiple=True,
         show_default="source, unless a preset, a canvas or sound is asked for",
-        type=click.Choice(["source", "16:9", "9:16", "1:1", "4:5"]),
-        help="A shape to cut each clip in; may be repeated.",
     ),
-    click.option(
-        "--fit",
-        type=click.Choice(["crop", "pad", "blur"]),
-        show_default="crop, or as a preset has it",
-        help="How a picture of another shape is made to fit.",
+    _option("--fit", "fit"),
+    _option(
+        "--centre", "centre", metavar="X,Y", callback=_centre, default="0.5,0.5", show_default=True
     ),
-    click.option(
-        "--centre",
-        metavar="X,Y",
-        callback=_centre,
-        default="0.5,0.5",
-        show_default=True,
-        help="What a crop keeps in its middle, in parts of the picture from its left and top.",
-    ),
-    click.option(
-        "--fade",
-        "fade_s",
-        type=click.FloatRange(min=0),
-        default=0.0,
-        metavar="SECONDS",
-        help="Fade picture and sound in and out. Such a clip is encoded.",
-    ),
-    click.option(
-        "--preset",
-        "presets",
-        multiple=True,
-        metavar="NAME",
-        type=click.Choice(list(presets())),
-        help="Make each clip as a platform takes it; may be repeated. See --list-presets.",
-    ),
+    _option("--fade", "fade_s", metavar="SECONDS"),
+    _option("--loudness", "loudness"),
+    _option("--preset", "presets", metavar="NAME"),
     click.option(
         "--list-presets",
         is_flag=True,
@@ -98,50 +89,20 @@ _OPTIONS = (
         callback=_list_presets,
         help="List the presets and end.",
     ),
-    click.option("--gif", is_flag=True, help="Also make an animated GIF of each clip."),
-    click.option(
-        "--gif-max-bytes",
-        type=click.IntRange(min=1),
-        metavar="BYTES",
-        help="Make the GIF, and no larger: of fewer colours, smaller, with fewer pictures.",
-    ),
-    click.option("--webp", is_flag=True, help="Also make an animated WebP of each clip."),
-    click.option(
+    _option("--gif", "gif"),
+    _option("--gif-max-bytes", "gif_max_bytes", metavar="BYTES"),
+    _option("--webp", "webp"),
+    _option(
         "--still",
+        "still",
         is_flag=False,
         flag_value="first",
         type=click.Choice(["first", "best"]),
         help="Also make a still: the clip's first picture, or the sharpest that is not black.",
     ),
-    click.option(
-        "--canvas",
-        is_flag=False,
-        flag_value="dissolve",
-        type=click.Choice(["dissolve", "rebound", "hard"]),
-        help="Make a silent loop of 3 to 8 s for Spotify, and how it goes round.",
-    ),
-    click.option(
-        "--sound",
-        "sounds",
-        multiple=True,
-        type=click.Choice(list(_SOUNDS)),
-        help="Make the sound alone, copied into an M4A or encoded; may be repeated.",
-    ),
-    click.option(
-        "--loudness",
-        type=click.Choice(list(LUFS)),
-        show_default="as it is",
-        help="How loud the sound is made, by EBU R 128: for music services (-14 LUFS), podcasts"
-        " (-16) or broadcast (-23).",
-    ),
-    click.option(
-        "--exact-copy",
-        type=click.Choice(["never", "auto", "always"]),
-        default="auto",
-        show_default=True,
-        help="Copy INPUT's own frames into films, and encode only the edges: never, where that can"
-        " be, or always, so that a film which can't have them is refused.",
-    ),
+    _option("--canvas", "canvas", is_flag=False, flag_value="dissolve"),
+    _option("--sound", "sounds", type=click.Choice(list(_SOUNDS))),
+    _option("--exact-copy", "exact_copy", show_default=True),
 )
 
 

@@ -1,8 +1,8 @@
 """The domain: what an upload, a job and a step are, where they are kept, and who may run a step.
 
-`model` is pure; `request` turns what a person asked for into a job. `tables`, `store`, `claims` and
-`backlog` keep all of it in a SQL database. `keys` makes the keys of stored objects, and `uploads`
-accepts an upload. The package may import `cutmv.media` and `cutmv.storage`.
+`model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
+`store`, `claims` and `backlog` keep all of it in a SQL database. `keys` makes the keys of stored
+objects, and `uploads` accepts an upload. The package may import `cutmv.media` and `cutmv.storage`.
 """
 
 from cutmv.jobs.backlog import Backlog, Report, report
@@ -23,13 +23,15 @@ from cutmv.jobs.model import (
     new_id,
 )
 from cutmv.jobs.names import clip_stems, output_name
-from cutmv.jobs.request import JobRequest, Wanted, clips_of, outputs_of, plan_job
+from cutmv.jobs.request import JobRequest, clips_of, outputs_of, plan_job
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import DATABASE_AWAY, metadata
 from cutmv.jobs.uploads import EmptyUpload, NoVideo, accept_upload, probe_stored
+from cutmv.jobs.wanted import OPTIONS, Option, Wanted
 
 __all__ = [
     "DATABASE_AWAY",
+    "OPTIONS",
     "UPLOADS_PREFIX",
     "WAITS_FOR_ROOM",
     "WAITS_FOR_STORAGE",
@@ -45,6 +47,7 @@ __all__ = [
     "JobStore",
     "KeyReused",
     "NoVideo",
+    "Option",
     "Output",
     "Report",
     "State",

@@ -5,16 +5,11 @@ from dataclasses import dataclass, replace
 
 from cutmv.jobs.model import Job, Step, Upload, id_for, new_id
 from cutmv.jobs.names import clip_stems, output_name
+from cutmv.jobs.wanted import Wanted
 from cutmv.media import (
     SOUNDS,
-    Aspect,
-    Copying,
     FileTimes,
-    Fit,
-    Kind,
     LabelledClip,
-    Loop,
-    Loudness,
     MediaError,
     OutputSpec,
     parse_clip_list,
@@ -25,32 +20,6 @@ from cutmv.media import (
 
 #: Outputs of one job: enough for every line of a long song, and still one screen of a page.
 MAX_OUTPUTS = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What to make of each clip: it in each shape, by presets, as a GIF, a still, a loop, sound.
-
-    `fit` is that of the shapes and, where it is given, of the presets. `centre`, in parts of the
-    picture, is what a crop keeps; picture and sound fade in and out in `fade_s` seconds each. What
-    has sound has it as loud as it was, or with a `loudness`.
-    `exact_copy` says whether cutdowns hold the source's own packets.
-    """
-
-    aspects: tuple[Aspect, ...] = ("source",)
-    fit: Fit | None = None
-    centre: tuple[float, float] = (0.5, 0.5)
-    fade_s: float = 0.0
-    presets: tuple[str, ...] = ()
-    gif: bool = False
-    gif_max_bytes: int | None = None
-    webp: bool = False
-    still: bool = False
-    best: bool = False
-    canvas: Loop | None = None
-    sounds: tuple[Kind, ...] = ()
-    loudness: Loudness | None = None
-    exact_copy: Copying = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ from cutmv.media.products.spec import (
     Loop,
     Loudness,
     OutputSpec,
+    Sound,
 )
 from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import MAX_CACHE_BYTES, Cache
@@ -103,6 +104,7 @@ __all__ = [
     "RenderTimeout",
     "Rendered",
     "Result",
+    "Sound",
     "SourceUnavailable",
     "Suggestions",
     "Unjoinable",

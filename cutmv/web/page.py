@@ -2,6 +2,7 @@
 
 from flask import Blueprint, render_template
 
+from cutmv.jobs import OPTIONS
 from cutmv.web.api.models import MAX_CLIP_LIST_CHARS, size_text
 from cutmv.web.state import web
 
@@ -17,4 +18,5 @@ def index() -> str:
         max_upload_bytes=limit,
         max_upload_text=size_text(limit),
         max_clip_list_chars=MAX_CLIP_LIST_CHARS,
+        options=OPTIONS,
     )

@@ -362,3 +362,62 @@ def test_every_field_has_a_name_for_those_who_listen(page: Page, video: Path) ->
     )
 
     assert nameless == []
+
+
+def test_the_form_asks_for_each_product(page: Page, video: Path) -> None:
+    upload(page, video)
+    page.get_by_test_id("clip-start").fill("0:01")
+    page.get_by_test_id("clip-end").fill("0:05")
+    page.get_by_label("As it is").first.uncheck()
+    page.get_by_label("Instagram Reels").check()
+    page.get_by_label("WebP").check()
+    page.get_by_label("Best still").check()
+    page.get_by_label("FLAC").check()
+    page.get_by_label("Rebound").check()
+    page.get_by_text("Loudness, fades and more").click()
+    page.get_by_label("Podcast, -16 LUFS").check()
+    page.get_by_label("From the left").fill("0.3")
+    page.get_by_label("Fade, seconds").fill("0.5")
+    refusal = {"status": 422, "detail": "Not today."}
+    page.route("**/api/jobs", lambda route: route.fulfill(status=422, json=refusal))
+
+    with page.expect_request("**/api/jobs") as asked:
+        page.get_by_test_id("start").click()
+
+    expect(page.get_by_test_id("error")).to_have_text("Not today.")
+    body = asked.value.post_data_json
+    assert body.pop("upload_id")
+    assert body == {
+        "clips": ["0:01-0:05"],
+        "clip_list": "",
+        "aspects": [],
+        "presets": ["reels"],
+        "gif": False,
+        "webp": True,
+        "still": False,
+        "best": True,
+        "sounds": ["flac"],
+        "canvas": "rebound",
+        "loudness": "podcast",
+        "centre": [0.3, 0.5],
+        "fade_s": 0.5,
+        "exact_copy": "auto",
+    }
+
+
+def test_a_job_is_made_by_a_preset(page: Page, video: Path) -> None:
+    upload(page, video)
+    page.get_by_test_id("clip-start").fill("0:01")
+    page.get_by_test_id("clip-end").fill("0:01.4")
+    page.get_by_label("As it is").first.uncheck()
+    page.get_by_label("Instagram Reels").check()
+
+    page.get_by_test_id("start").click()
+    expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
+
+    links = page.get_by_test_id("download").all_inner_texts()
+    assert links == ["Download my_song-01-reels.mp4"]
+    film = page.get_by_test_id("result-cutdown")
+    film.scroll_into_view_if_needed()
+    wait_for(lambda: ready(film) >= 1, what="the film is shown")
+    assert film.evaluate("video => [video.videoWidth, video.videoHeight]") == [1080, 1920]

@@ -7,6 +7,7 @@ from cutmv.media.engine.protocol import Copying
 
 Kind = Literal["cutdown", "gif", "webp", "still", "canvas", "m4a", "mp3", "wav", "flac"]
 Aspect = Literal["16:9", "9:16", "1:1", "4:5", "source"]
+Sound = Literal["m4a", "mp3", "wav", "flac"]
 Fit = Literal["crop", "pad", "blur"]
 Loop = Literal["dissolve", "rebound", "hard"]
 Loudness = Literal["streaming", "podcast", "broadcast"]

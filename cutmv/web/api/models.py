@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from cutmv.jobs import JobRequest, State, Upload
-from cutmv.media import Aspect, Copying, Fit, Kind, Loop, Loudness
+from cutmv.jobs import OPTIONS, JobRequest, Option, State, Upload
+from cutmv.media import Aspect, Fit, Kind
 
 #: Characters of a clip and its label, and of a list of as many clips as a job may have.
 MAX_CLIP_CHARS, MAX_CLIP_LIST_CHARS = 200, 50_000
@@ -16,7 +16,7 @@ Seconds = Annotated[float, Field(ge=0)]
 Part = Annotated[float, Field(ge=0, le=1)]
 
 
-class JobBody(BaseModel):
+class _Clips(BaseModel):
     """What to make of an upload."""
 
     model_config = ConfigDict(extra="forbid", title="JobRequest")
@@ -38,55 +38,27 @@ class JobBody(BaseModel):
         examples=["0:00 Intro\n0:31 Verse"],
         max_length=MAX_CLIP_LIST_CHARS,
     )
-    aspects: list[Aspect] = Field(default=["source"], description="The shapes of the cutdowns.")
-    fit: Fit | None = Field(
-        default=None,
-        description="How to fill a shape that is not the source's: crop, or as a preset has it.",
-    )
-    centre: tuple[Part, Part] = Field(
-        default=(0.5, 0.5), description="What a crop keeps, across and down, in parts."
-    )
-    fade_s: float = Field(default=0, ge=0, description="Seconds in which each cutdown fades.")
-    presets: list[str] = Field(default=[], description="The presets to make each clip by.")
-    gif: bool = Field(default=False, strict=True, description="Also a GIF of each clip.")
-    gif_max_bytes: int | None = Field(default=None, ge=1, description="The GIF has no more.")
-    webp: bool = Field(default=False, strict=True, description="Also a WebP of each clip.")
-    still: bool = Field(default=False, strict=True, description="Also a still of each clip.")
-    best: bool = Field(default=False, strict=True, description="The still is the sharpest.")
-    canvas: Loop | None = Field(default=None, description="Also a silent loop of each clip.")
-    sounds: list[Literal["m4a", "mp3", "wav", "flac"]] = Field(
-        default=[], description="Also the sound alone."
-    )
-    loudness: Loudness | None = Field(
-        default=None,
-        description="How loud the sound is made: -14, -16 or -23 LUFS, or left as it is.",
-    )
-    exact_copy: Copying = Field(
-        default="auto",
-        description="Copy the source's packets into cutdowns: where they can be, never, or always.",
-    )
 
     def to_request(self) -> JobRequest:
         """The request as the dispatcher takes it."""
-        return JobRequest(
-            upload_id=self.upload_id,
-            clips=tuple(self.clips),
-            clip_list=self.clip_list,
-            aspects=tuple(self.aspects),
-            fit=self.fit,
-            centre=self.centre,
-            fade_s=self.fade_s,
-            presets=tuple(self.presets),
-            gif=self.gif,
-            gif_max_bytes=self.gif_max_bytes,
-            webp=self.webp,
-            still=self.still,
-            best=self.best,
-            canvas=self.canvas,
-            sounds=tuple(self.sounds),
-            loudness=self.loudness,
-            exact_copy=self.exact_copy,
-        )
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return JobRequest(**given | {"clips": tuple(self.clips)})
+
+
+def _field(option: Option) -> tuple[Any, Any]:
+    """What pydantic makes the field for an option of."""
+    told: Any = Field(
+        default=option.default,
+        description=option.asked.told,
+        ge=option.asked.least,
+        strict=True if option.form == "flag" else None,
+    )
+    return (tuple[Part, Part] if option.form == "point" else option.hint), told
+
+
+_WANTED: dict[str, Any] = {name: _field(option) for name, option in OPTIONS.items()}
+#: The clips, and what to make of each.
+JobBody = create_model("JobBody", __base__=_Clips, **_WANTED)
 
 
 class PageQuery(BaseModel):

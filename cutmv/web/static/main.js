@@ -5,6 +5,7 @@ import { ClipRows } from "./clip-rows.js";
 import { Clips } from "./clips.js";
 import { JobView } from "./job-view.js";
 import { follow, isFinal } from "./live.js";
+import { wanted } from "./options.js";
 import { Recent } from "./recent.js";
 import { Timeline } from "./timeline.js";
 import { formatTime } from "./times.js";
@@ -125,18 +126,14 @@ document.addEventListener("keydown", (event) => {
 
 $("job-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const form = new FormData(event.target);
   say("");
   $("start").disabled = true;
   try {
     const job = await api.createJob({
       upload_id: source.id,
       ...(clips.items.length && { clips: clips.texts }),
-      clip_list: form.get("clip_list"),
-      aspects: form.getAll("aspect"),
-      fit: form.get("fit"),
-      gif: form.has("gif"),
-      still: form.has("still"),
+      clip_list: $("clip-list").value,
+      ...wanted(event.target),
     });
     open(job);
     $("job").scrollIntoView({ behavior: "smooth", block: "start" });
