@@ -46,7 +46,7 @@ def outputs_of(wanted: Wanted) -> list[OutputSpec]:
         most = wanted.gif_max_bytes
         specs += [OutputSpec(kind="gif", aspect="source", fit=fit, max_bytes=most)]
     specs += [OutputSpec(kind="webp", aspect="source", fit=fit)] if wanted.webp else []
-    if wanted.still:
+    if wanted.still or wanted.best:
         specs += [OutputSpec(kind="still", aspect="source", fit=fit, best=wanted.best)]
     if wanted.canvas:
         specs += [OutputSpec(kind="canvas", aspect="9:16", fit=fit, loop=wanted.canvas)]

@@ -89,7 +89,10 @@ class Wanted:
     )
     best: Annotated[
         bool,
-        Asked("Best still", "The still is the sharpest picture that is not black, not the first."),
+        Asked(
+            "Best still",
+            "Make the still, and of the sharpest picture that is not black, not of the first.",
+        ),
     ] = False
     canvas: Annotated[
         Loop | None,
