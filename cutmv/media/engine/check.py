@@ -10,8 +10,10 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.source.file import SourceError
+from cutmv.media.engine.source.file import SPARING, SourceError
 
+#: A decoder's options where a picture must decode, and need not look right: a third of the time.
+UNFILTERED = {"skip_loop_filter": "all"}
 #: Seconds before a film's end from which its sound is decoded.
 END_S = 1
 
@@ -24,10 +26,12 @@ def film(path: Path, *, packets: int, last: float, sound: bool) -> None:
     try:
         with av.open(str(path)) as file:
             video = file.streams.video[0]
+            video.codec_context.options = UNFILTERED
+            video.codec_context.thread_type = "AUTO"
             counted = sum(1 for packet in file.demux(video) if packet.size)
             if counted != packets:
                 raise SourceError(f"{packets - counted} pictures are missing in the result.")
-            shown = _last_picture(file, video)
+            shown = _last_picture(file, video, last)
             if shown is None or abs(shown - last) > 1 / 500:
                 raise SourceError("The last picture of the result can't be decoded.")
         if sound:
@@ -72,15 +76,23 @@ def webp(path: Path) -> tuple[int, tuple[int, int]]:
     return count, size
 
 
-def _last_picture(file: InputContainer, video: VideoStream) -> float | None:
-    """Decode the first picture and the last group; return when the last is shown (s)."""
+def _last_picture(file: InputContainer, video: VideoStream, last: float) -> float | None:
+    """Decode the first picture, and of the last group what the last picture needs.
+
+    Return when that is shown (s); it should be at `last`.
+    """
     file.seek(0)
     if next(file.decode(video), None) is None:
         return None
     end = (video.start_time or 0) + (video.duration or 0)
     file.seek(end, stream=video)
-    latest = max((frame.time for frame in file.decode(video) if frame.time is not None), default=0)
-    return float(latest)
+    latest = 0.0
+    for packet in file.demux(video):
+        at_s = float((packet.pts or 0) * (packet.time_base or 0))
+        if video.codec_context.name in SPARING:
+            video.codec_context.skip_frame = "NONREF" if at_s < last - 1 / 500 else "DEFAULT"
+        latest = max([latest, *(frame.time for frame in packet.decode() if frame.time is not None)])
+    return latest
 
 
 def _decode_sound(file: InputContainer, sound: AudioStream) -> None:

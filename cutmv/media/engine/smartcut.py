@@ -14,8 +14,6 @@ from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.segments import Copied, Encoded, Segment, decide
 from cutmv.media.engine.writer import Seen, Writer
 
-#: Pictures of an edge under which some of an encoder's methods have nothing to go by.
-FEW = 12
 #: Pictures at the start of a clip whose quantizers tell its quality.
 LOOKED_AT = 12
 
@@ -70,7 +68,7 @@ class Smart:
                 yield Seen(self._codec.data(packet), pts, dts, clip.duration(pts), key)
 
     def _encoded(self, segment: Encoded, after: bytes) -> Iterator[Seen]:
-        edge = self._codec.edge(few=len(segment.pictures) < FEW)
+        edge = self._codec.edge()
         held: EdgePacket | None = None
         for frame in chain(self._clip.decoded(segment.pictures), (None,)):
             for packet in edge.encode(frame):

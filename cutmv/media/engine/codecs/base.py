@@ -72,11 +72,8 @@ class Codec(Protocol):
         Called before `edge`, when all packets have been seen. Raises Uncopyable.
         """
 
-    def edge(self, *, few: bool) -> Edge:
-        """Return an encoder whose packets match the stream's.
-
-        With `few` pictures some of an encoder's methods have nothing to go by. Raises Uncopyable.
-        """
+    def edge(self) -> Edge:
+        """Return an encoder whose packets match the stream's. Raises Uncopyable."""
 
 
 def units_of(packet: Packet, length_size: int) -> list[bytes]:

@@ -32,6 +32,9 @@ from cutmv.media.engine.timeline.pictures import Entry
 #: x264's names of the profiles that it writes, by `profile_idc`.
 PROFILES = {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high422",
             244: "high444"}  # fmt: skip
+#: x264's speed. Of all its presets the fastest spoils the edges' pictures least, in a third of the
+#: time, for twice the bytes.
+PRESET = "ultrafast"
 #: x264's quality where the source's is not known.
 CRF = 16.0
 
@@ -46,6 +49,8 @@ class H264:
         self._length_size = 0
         self._sets, self._of_edges = ParameterSets(), ParameterSets()
         self._crf: float | None = None
+        #: Opened for its header, and not used yet.
+        self._unused: _Edge | None = None
         extradata = bytes(stream.codec_context.extradata or b"")
         try:
             if extradata[:1] == b"\1":
@@ -67,9 +72,9 @@ class H264:
         """See `base.Codec`."""
         return bytes(packet) if self._length_size else nal.with_lengths(units_of(packet, 0))
 
-    def edge(self, *, few: bool) -> Edge:
+    def edge(self) -> Edge:
         """See `base.Codec`."""
-        edge = self._edge(few=few)
+        edge, self._unused = self._unused or self._edge(), None
         if edge.sets != self._of_edges:
             raise Uncopyable("its edges would differ from each other")
         return edge
@@ -78,12 +83,13 @@ class H264:
         """See `base.Codec`."""
         sets, self._crf = self._checked(), crf
         if edges:
-            self._of_edges = self._edge(few=True).sets
+            self._unused = self._edge()
+            self._of_edges = self._unused.sets
             sets = sets.and_of([*self._of_edges.sps, *self._of_edges.pps])
         return write_avcc(sets, self._length_size or 4)
 
-    def _edge(self, *, few: bool) -> _Edge:
-        return _Edge(self._stream, self._checked(), self._length_size or 4, self._crf, few=few)
+    def _edge(self) -> _Edge:
+        return _Edge(self._stream, self._checked(), self._length_size or 4, self._crf)
 
     def _checked(self) -> ParameterSets:
         """Return the source's parameter sets. Raises Uncopyable where one id stands for two."""
@@ -104,8 +110,6 @@ class _Edge:
         source: ParameterSets,
         length_size: int,
         crf: float | None,
-        *,
-        few: bool,
     ) -> None:
         self._length_size = length_size
         first = read_sps(source.sps[0])
@@ -114,14 +118,12 @@ class _Edge:
             raise Uncopyable("its parameter sets leave no room for others")
         parameters = [f"sps-id={free}", "keyint=infinite", "scenecut=0", "bframes=0", "ref=1"]
         # Headers must not follow from what is encoded, since all edges share them.
-        parameters += ["weightp=0", "stitchable=1"]
-        if few:
-            parameters += ["mbtree=0", "aq-mode=0", "psy=0", "rc-lookahead=0"]
+        parameters += ["weightp=0", "stitchable=1", "deblock=0,0"]
         if not first.progressive:
             top_first = stream.codec_context.field_order in TOP_FIRST
             parameters += ["tff=1" if top_first else "bff=1"]
         options = {
-            "preset": "veryfast",
+            "preset": PRESET,
             "crf": f"{CRF if crf is None else crf:.2f}",
             "profile": PROFILES[first.profile],
             "x264-params": ":".join(parameters),

@@ -34,6 +34,8 @@ class Hevc:
         self._sets = hevc.ParameterSets()
         self._of_edges: list[bytes] = []
         self._crf: float | None = None
+        #: Opened for its header, and not used yet.
+        self._unused: _Edge | None = None
         extradata = bytes(stream.codec_context.extradata or b"")
         try:
             if extradata[:1] == b"\1":
@@ -62,10 +64,9 @@ class Hevc:
         """See `base.Codec`."""
         return bytes(packet) if self._box else nal.with_lengths(units_of(packet, 0))
 
-    def edge(self, *, few: bool) -> Edge:
+    def edge(self) -> Edge:
         """See `base.Codec`."""
-        del few
-        edge = _Edge(self._stream, *self._checked(), self._crf)
+        edge, self._unused = self._unused or self._edge(), None
         if edge.sets != self._of_edges:
             raise Uncopyable("its edges would differ from each other")
         return edge
@@ -75,7 +76,8 @@ class Hevc:
         self._checked()
         sets, self._crf = self._sets, crf
         if edges:
-            self._of_edges = _Edge(self._stream, *self._checked(), crf).sets
+            self._unused = self._edge()
+            self._of_edges = self._unused.sets
             sets = sets.and_of(self._of_edges)
         fixed = self._box.fixed if self._box else hevc.fixed_part(self._sets.of(hevc.SPS)[0])
         others = [
@@ -84,6 +86,9 @@ class Hevc:
             if hevc.kind(unit) not in hevc.PARAMETER_SETS
         ]
         return hevc.write_hvcc(fixed, [*sets.units, *others])
+
+    def _edge(self) -> _Edge:
+        return _Edge(self._stream, *self._checked(), self._crf)
 
     def _checked(self) -> tuple[hevc.Sps, hevc.Ids]:
         """Return the source's parameter set, and ids that are free. Raises Uncopyable."""

@@ -29,9 +29,8 @@ class Intra:
         """See `base.Codec`."""
         return bytes(packet)
 
-    def edge(self, *, few: bool) -> Edge:
+    def edge(self) -> Edge:
         """See `base.Codec`."""
-        del few
         raise Uncopyable("it begins between two key pictures, and its codec has no edges")
 
     def header(self, *, edges: bool, crf: float | None) -> None:

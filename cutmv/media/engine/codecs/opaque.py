@@ -22,9 +22,8 @@ class Opaque:
         """See `base.Codec`."""
         return bytes(packet)
 
-    def edge(self, *, few: bool) -> Edge:
+    def edge(self) -> Edge:
         """See `base.Codec`."""
-        del few
         raise Uncopyable(self._reason)
 
     def header(self, *, edges: bool, crf: float | None) -> bytes | None:

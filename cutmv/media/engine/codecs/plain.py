@@ -43,9 +43,8 @@ class Plain:
         """See `base.Codec`."""
         return bytes(packet)
 
-    def edge(self, *, few: bool) -> Edge:
+    def edge(self) -> Edge:
         """See `base.Codec`."""
-        del few
         return _Edge(self._stream)
 
     def header(self, *, edges: bool, crf: float | None) -> None:

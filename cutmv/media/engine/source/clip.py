@@ -12,7 +12,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Packet
-from cutmv.media.engine.source.file import SourceError, Times, Undecoded, decode, forget
+from cutmv.media.engine.source.file import SPARING, SourceError, Times, Undecoded, decode, forget
 from cutmv.media.engine.source.windows import Window, packets_from
 from cutmv.media.engine.timeline.pictures import Picture
 
@@ -113,7 +113,7 @@ class Clip:
         first = self.window.timeline.entry_before(pictures[0].pts) or 0
         time_of = Times().of if self.window.by_decoding else _own_time
         packets = self.packets_from(first)
-        for frame in _decoded(self.stream, packets, wanted, time_of):
+        for frame in _decoded(self.stream, self._sparing(packets, wanted), wanted, time_of):
             if frame.pts is not None:
                 if frame.is_corrupt:
                     self.damaged.add(frame.pts)
@@ -124,6 +124,22 @@ class Clip:
         if wanted:
             at_s = float(max(0, self.time(min(wanted))) * self.span.tick)
             raise Undecoded(f"{len(wanted)} pictures of it can't be decoded, from {at_s:.3f} s on.")
+
+    def _sparing(self, packets: Iterator[Packet], wanted: set[int]) -> Iterator[Packet]:
+        """Yield packets, and have the decoder skip those that no wanted picture needs."""
+        context = self.stream.codec_context
+        able = context.name in SPARING and not self.window.by_decoding
+        skipping = False
+        try:
+            for packet in packets:
+                unwanted = able and packet.pts not in wanted
+                if unwanted != skipping:
+                    skipping = unwanted
+                    context.skip_frame = "NONREF" if skipping else "DEFAULT"
+                yield packet
+        finally:
+            if skipping:
+                context.skip_frame = "DEFAULT"
 
 
 def _own_time(frame: VideoFrame) -> int | None:

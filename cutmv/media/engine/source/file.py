@@ -17,6 +17,9 @@ from av.video.stream import VideoStream
 from cutmv.media.engine.codecs.base import Packet
 from cutmv.media.engine.source.reader import reader
 
+#: FFmpeg's decoders that can skip pictures from any packet on; others ask when they are opened.
+SPARING = ("h264", "hevc", "mpeg2video")
+
 
 class SourceError(Exception):
     """One line about what is wrong with a source."""
