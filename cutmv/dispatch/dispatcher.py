@@ -16,12 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from cutmv.app import app
 from cutmv.dispatch.circuit_breaker import CircuitBreaker
 from cutmv.dispatch.local_runner import LocalRunner
-from cutmv.jobs import Backlog, Job, JobRequest, State, Step, plan_job
-from cutmv.media import parse_clip, time_limit_s
+from cutmv.jobs import Backlog, Job, JobRequest, State, Step, Upload, plan_job
+from cutmv.media import analysis_limit_s, parse_clip, time_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
 from cutmv.transports.cloudflare import MAX_PUSHED, publish_batch
-from cutmv.worker import HARD_LIMIT_GRACE_S, PATIENCE_S, cut
+from cutmv.worker import HARD_LIMIT_GRACE_S, PATIENCE_S, analyse_upload, cut
 
 #: Seconds for which the broker's status is answered again without asking the broker.
 STATUS_MAX_AGE_S = 3.0
@@ -72,6 +72,26 @@ class Dispatcher:
         for step in job.steps:
             self._feed.publish(ProgressEvent(step.id, job.id, step.state.value))
         return job
+
+    def analyse(self, upload: Upload) -> None:
+        """Have an upload analysed by a worker, or here when the broker fails."""
+        reason = self._why_not()
+        if reason is None:
+            try:
+                limit_s = analysis_limit_s(upload.info)
+                analyse_upload.signature(
+                    (upload.id,),
+                    soft_time_limit=limit_s + HARD_LIMIT_GRACE_S,
+                    time_limit=limit_s + 2 * HARD_LIMIT_GRACE_S,
+                    queue=self._queue_for(limit_s + 2 * HARD_LIMIT_GRACE_S),
+                ).apply_async()
+            except Exception as error:  # it must be made, whatever the broker raises
+                reason = _one_line(error)
+                self.breaker.failed(reason)
+            else:
+                return
+        log.info("upload %s is analysed here: %s", upload.id, reason)
+        self._runner.analyse(upload.id)
 
     def send(self, job: Job, steps: Sequence[Step]) -> None:
         """Send queued steps of a job to the broker; run them here when it fails.
@@ -153,7 +173,6 @@ class Dispatcher:
 
     def _publish(self, job: Job, steps: Sequence[Step]) -> None:
         info = job.upload.info
-        settings = self.services.settings
         # The tasks share a group id and make no `group`, which would ask Redis for each result
         # first. They need no chord: the step that ends last ends its job, in one transaction of
         # the job store, which a crash can't split and a second delivery can't repeat.
@@ -164,15 +183,19 @@ class Dispatcher:
                 clip = parse_clip(step.clip, info.times)
                 soft_s = PATIENCE_S + time_limit_s(info, clip, step.spec)
                 limit_s = soft_s + HARD_LIMIT_GRACE_S
-                is_long = limit_s > MAX_PUSHED
                 cut.signature(
                     (step.id,),
                     task_id=step.id,
                     group_id=job.id,
                     soft_time_limit=soft_s,
                     time_limit=limit_s,
-                    queue=settings.long_queue_name if is_long else settings.queue_name,
+                    queue=self._queue_for(limit_s),
                 ).apply_async()
+
+    def _queue_for(self, limit_s: float) -> str:
+        """The queue of a task that may take so many seconds: a push has a limit of its own."""
+        settings = self.services.settings
+        return settings.long_queue_name if limit_s > MAX_PUSHED else settings.queue_name
 
     def _ask_depths(self) -> dict[str, int]:
         if self._why_not() is not None:

@@ -15,7 +15,7 @@ from itertools import groupby
 from cutmv.app import app
 from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX
 from cutmv.dispatch.dispatcher import Dispatcher
-from cutmv.jobs import DATABASE_AWAY, UPLOADS_PREFIX, job_prefix
+from cutmv.jobs import DATABASE_AWAY, UPLOADS_PREFIX, analysis_key, job_prefix, upload_key_of
 from cutmv.logs import Outage
 from cutmv.storage import StorageError
 from cutmv.transports.cloudflare import note_trouble
@@ -106,11 +106,14 @@ class Janitor:
         store, storage = self._services.store, self._services.storage
         for upload in store.expired_uploads(self._services.settings.retention_s):
             with _errors_logged():
+                storage.delete(analysis_key(upload.key))
                 storage.delete(upload.key)
                 store.delete_upload(upload.id)
         # A process that died after it had stored the file, and before it added the upload.
         for stored in storage.list(UPLOADS_PREFIX):
-            if stored.modified < time.time() - ORPHAN_AGE_S and not store.has_upload(stored.key):
+            if stored.modified < time.time() - ORPHAN_AGE_S and not store.has_upload(
+                upload_key_of(stored.key)
+            ):
                 storage.delete(stored.key)
 
     def _sweep_results(self) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from cutmv.progress import ProgressFeed
 from cutmv.services import Services
 from cutmv.transports.cloudflare import note_trouble
-from cutmv.worker import LocalContext, cut, local_context
+from cutmv.worker import LocalContext, analyse_upload, cut, local_context
 
 #: Steps that run at once. FFmpeg uses all cores for one; a second fills its pauses.
 MAX_STEPS_AT_ONCE = 2
@@ -34,6 +34,12 @@ class LocalRunner:
             self._executor.submit(context.run, self._apply, step_id)
             # Only now: what could not be submitted is left to the janitor.
             self._accepted.add(step_id)
+
+    def analyse(self, upload_id: str) -> None:
+        """Analyse an upload soon; returns at once."""
+        with self._lock:
+            if not self._context.stopping.is_set():
+                self._executor.submit(contextvars.Context().run, self._apply_analysis, upload_id)
 
     def has(self, step_id: str) -> bool:
         """Whether a step waits or runs here."""
@@ -64,6 +70,14 @@ class LocalRunner:
             self._ended(step_id)
         except Exception as error:
             note_trouble("local-runner", error, "the janitor sends the step again")
+
+    def _apply_analysis(self, upload_id: str) -> None:
+        local_context.set(self._context)
+        try:
+            # The record of the analysis has the error; Celery has logged it.
+            analyse_upload.apply((upload_id,), throw=False)
+        except BaseException as error:
+            note_trouble("local-runner", error, "who wants the analysis asks for it again")
 
     def _ended(self, step_id: str) -> None:
         with self._lock:

@@ -2,12 +2,21 @@
 
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
 `store`, `claims` and `backlog` keep all of it in a SQL database. `keys` makes the keys of stored
-objects, and `uploads` accepts an upload. The package may import `cutmv.media` and `cutmv.storage`.
+objects, `uploads` accepts an upload, and `analyses` keeps what was seen and heard in it. The
+package may import `cutmv.media` and `cutmv.storage`.
 """
 
+from cutmv.jobs.analyses import Analyses, AnalysisRecord, AnalysisState
 from cutmv.jobs.backlog import Backlog, Report, report
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended
-from cutmv.jobs.keys import UPLOADS_PREFIX, doctor_key, job_prefix, output_key
+from cutmv.jobs.keys import (
+    UPLOADS_PREFIX,
+    analysis_key,
+    doctor_key,
+    job_prefix,
+    output_key,
+    upload_key_of,
+)
 from cutmv.jobs.model import (
     WAITS_FOR_ROOM,
     WAITS_FOR_STORAGE,
@@ -36,6 +45,9 @@ __all__ = [
     "WAITS_FOR_ROOM",
     "WAITS_FOR_STORAGE",
     "WAITS_TO_RETRY",
+    "Analyses",
+    "AnalysisRecord",
+    "AnalysisState",
     "Backlog",
     "Busy",
     "Claimed",
@@ -57,6 +69,7 @@ __all__ = [
     "Upload",
     "Wanted",
     "accept_upload",
+    "analysis_key",
     "clip_stems",
     "clips_of",
     "doctor_key",
@@ -69,4 +82,5 @@ __all__ = [
     "plan_job",
     "probe_stored",
     "report",
+    "upload_key_of",
 ]

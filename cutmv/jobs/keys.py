@@ -1,6 +1,7 @@
 """The keys of all objects that CUTMV keeps in its storage.
 
     uploads/UPLOAD/source     an uploaded video
+    uploads/UPLOAD/analysis   what was seen and heard in it (`cutmv.jobs.analyses`)
     jobs/JOB/STEP/NAME        an output of a step
     doctor/ID                 what `cutmv doctor` writes to see whether it can, and deletes
     results/…                 Celery's results (`cutmv.config.RESULTS_PREFIX`)
@@ -16,6 +17,16 @@ UPLOADS_PREFIX = "uploads/"
 def upload_key(upload_id: str) -> str:
     """The key of an uploaded video."""
     return f"{UPLOADS_PREFIX}{upload_id}/source"
+
+
+def analysis_key(upload_key: str) -> str:
+    """The key of the analysis of the uploaded video `upload_key`."""
+    return upload_key.removesuffix("source") + "analysis"
+
+
+def upload_key_of(key: str) -> str:
+    """The key of the uploaded video that an object of UPLOADS_PREFIX is, or belongs to."""
+    return key.rpartition("/")[0] + "/source"
 
 
 def job_prefix(job_id: str) -> str:

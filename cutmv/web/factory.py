@@ -8,7 +8,7 @@ from cutmv.progress import EventReceiver, ProgressFeed
 from cutmv.services import Services
 from cutmv.services import services as process_services
 from cutmv.web import live, metrics, page, security
-from cutmv.web.api import health, jobs, openapi, problems, queue, uploads
+from cutmv.web.api import health, jobs, openapi, problems, queue, suggestions, uploads
 from cutmv.web.state import EXTENSION, Web
 
 #: Bytes of a JSON body. Uploads set their own limit.
@@ -36,7 +36,7 @@ def create_app(services: Services | None = None, *, start_background: bool = Fal
     security.register(app)
     problems.register(app)
     live.register(app)
-    for module in (uploads, jobs, queue, health, openapi, page):
+    for module in (uploads, suggestions, jobs, queue, health, openapi, page):
         app.register_blueprint(module.blueprint)
     return app
 

@@ -6,6 +6,7 @@
 is Celery's result backend over Redis. The package may import `cutmv.progress` and everything below.
 """
 
+from cutmv.worker.analysis_task import analyse_upload
 from cutmv.worker.patience import PATIENCE_S
 from cutmv.worker.tasks import HARD_LIMIT_GRACE_S, LocalContext, cut, local_context
 from cutmv.worker.workspace import sweep_workspace
@@ -14,6 +15,7 @@ __all__ = [
     "HARD_LIMIT_GRACE_S",
     "PATIENCE_S",
     "LocalContext",
+    "analyse_upload",
     "cut",
     "local_context",
     "sweep_workspace",

@@ -143,7 +143,7 @@ def _again(
                 run.fail(f"Given up after {tries} tries: {told}")
             raise error
         log.warning("step %s: %s; try %d of %d follows", step_id, told, tries + 1, most)
-        due_s = _backoff_s(tries)
+        due_s = backoff_s(tries)
         stage = WAITS_TO_RETRY
     released = False
     with contextlib.suppress(*DATABASE_AWAY):  # the claim ends by itself then
@@ -174,7 +174,7 @@ def _publish_again(
     raise retry from error
 
 
-def _backoff_s(tries: int) -> float:
+def backoff_s(tries: int) -> float:
     """Seconds until the next try, after so many that failed: about 4, 8, 16 …, jittered."""
     return random.uniform(0.5, 1.0) * min(MAX_BACKOFF_S, BACKOFF_S * 2.0**tries)
 

@@ -421,3 +421,22 @@ def test_a_job_is_made_by_a_preset(page: Page, video: Path) -> None:
     film.scroll_into_view_if_needed()
     wait_for(lambda: ready(film) >= 1, what="the film is shown")
     assert film.evaluate("video => [video.videoWidth, video.videoHeight]") == [1080, 1920]
+
+
+@pytest.mark.slow
+def test_suggested_clips_fill_the_list_and_can_be_cut(page: Page, video: Path) -> None:
+    upload(page, video)
+
+    page.get_by_test_id("suggest").click()
+
+    expect(page.get_by_test_id("suggest-notes")).to_contain_text("beat")
+    rows = page.get_by_test_id("clip-row")
+    expect(rows).to_have_count(2)
+    spans = sorted(
+        tuple(
+            float(row.get_by_test_id(f"clip-{side}").input_value()[2:]) for side in ("start", "end")
+        )
+        for row in rows.all()
+    )
+    assert spans[0][1] <= spans[1][0]
+    expect(page.get_by_test_id("start")).to_be_enabled()

@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from cutmv import __version__
-from cutmv.web.api import models
+from cutmv.web.api import models, suggestion_models
 from cutmv.web.api.incoming import KEY_HEADER, MAX_KEY_CHARS
 
 #: A placeholder of a Flask rule.
@@ -60,6 +60,17 @@ OPERATIONS = {
     ),
     "uploads.show": Operation(200, models.UploadOut, errors=(404, 503)),
     "uploads.content": Operation(200, ANY, **_FILE),  # type: ignore[arg-type]
+    "suggestions.create": Operation(
+        202, suggestion_models.SuggestionsOut, also=(200,), errors=(403, 404, 503)
+    ),
+    "suggestions.show": Operation(
+        200,
+        suggestion_models.SuggestionsOut,
+        query=suggestion_models.SuggestionsQuery,
+        also=(202,),
+        errors=(404, 422, 503),
+    ),
+    "suggestions.cancel": Operation(204, None, errors=(403, 404, 503)),
     "jobs.create": Operation(
         201,
         models.JobOut,

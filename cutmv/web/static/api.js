@@ -32,6 +32,11 @@ export const job = (id) => call(`/api/jobs/${id}`);
 export const cancelJob = (id) => call(`/api/jobs/${id}`, { method: "DELETE" });
 export const uploaded = (id) => call(`/api/uploads/${id}`);
 
+
+/** How far the suggestions of an upload are, which are made when nobody has asked before. */
+export const makeSuggestions = (id) => call(`/api/uploads/${id}/suggestions`, { method: "POST" });
+export const suggestions = (id, length) => call(`/api/uploads/${id}/suggestions?length_s=${length}`);
+
 /** Keys of requests that have no answer yet: one that is sent again makes nothing twice. */
 const unanswered = new Map();
 

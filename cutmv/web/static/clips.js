@@ -75,6 +75,12 @@ export class Clips extends EventTarget {
     this.#changed();
   }
 
+  clear() {
+    this.items = [];
+    this.selected = null;
+    this.#changed();
+  }
+
   select(clip) {
     this.selected = clip;
     this.#changed();

@@ -7,6 +7,7 @@ import { JobView } from "./job-view.js";
 import { follow, isFinal } from "./live.js";
 import { wanted } from "./options.js";
 import { Recent } from "./recent.js";
+import { fill, suggested } from "./suggest.js";
 import { Timeline } from "./timeline.js";
 import { formatTime } from "./times.js";
 import { Uploader } from "./uploader.js";
@@ -77,6 +78,8 @@ $("reuse").addEventListener("click", async () => {
 
 function useSource(info) {
   source = info;
+  $("suggest").disabled = !source;
+  if (!source) $("suggest-notes").textContent = "";
   $("start").disabled = !(source && clips.valid && (clips.items.length || $("clip-list").value.trim()));
 }
 
@@ -108,6 +111,24 @@ const actions = {
   o: () => mark("end"),
   a: () => clips.add(player.currentTime),
 };
+
+$("suggest").addEventListener("click", async () => {
+  const info = source;
+  const button = $("suggest");
+  button.disabled = true;
+  try {
+    const found = await suggested(info, (percent) => (button.textContent = `Looking and listening… ${Math.round(percent)} %`));
+    if (source !== info) return; // another video meanwhile
+    clips.clear();
+    fill(clips, found);
+    $("suggest-notes").textContent = found.notes.join(" ");
+  } catch (error) {
+    say(error.message);
+  } finally {
+    button.textContent = "Suggest clips";
+    button.disabled = !source;
+  }
+});
 
 function act(key) {
   // Before the length is known there is no place for a clip.

@@ -599,3 +599,41 @@ def test_a_client_that_never_ends_its_request_is_dropped(server: WebServer) -> N
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ")
 
         assert connection.recv(100) == b""
+
+
+def test_suggestions_are_asked_for_and_then_there(
+    client: httpx.Client, upload: dict[str, Any]
+) -> None:
+    url = f"/api/uploads/{upload['id']}/suggestions"
+    before = client.get(url)
+    asked = client.post(url)
+
+    def found() -> httpx.Response | None:
+        answer = client.get(url, params={"clips": 3, "length_s": 1})
+        return answer if answer.status_code == 200 else None
+
+    clips = wait_for(found, 120.0, "suggestions are there").json()["clips"]
+    again = client.post(url)
+
+    assert "POST" in problem(before)["detail"]
+    assert (asked.status_code, asked.json()["state"]) == (202, "queued")
+    assert (again.status_code, again.json()["state"]) == (200, "done")
+    assert len(clips) == 3
+    assert (
+        client.post(
+            "/api/jobs",
+            json={
+                "upload_id": upload["id"],
+                "clips": [f"{each['text']} {each['label']}" for each in clips],
+            },
+        ).status_code
+        == 201
+    )
+    assert "less than a clip" in problem(client.get(url, params={"length_s": 60}))["detail"]
+    assert problem(client.get(url, params={"on": "offbeat"}))["errors"][0]["field"] == "on"
+    assert client.delete(url).status_code == 204
+    assert client.get(url).status_code == 404
+
+
+def test_there_are_no_suggestions_of_an_unknown_upload(client: httpx.Client) -> None:
+    assert problem(client.post("/api/uploads/none/suggestions"))["status"] == 404

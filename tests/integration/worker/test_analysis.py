@@ -1,0 +1,192 @@
+"""The analysis of an upload: made once, kept beside it, told of, ended, and repeated."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cutmv.config import Settings
+from cutmv.jobs import Analyses, AnalysisRecord, AnalysisState, Upload, new_id
+from cutmv.media import MediaError, probe
+from cutmv.services import Services
+from cutmv.worker import analysis
+from cutmv.worker.analysis import AnalysisBusy, AnalysisRun
+from tests.support.music import Film, clicks, make_film
+from tests.support.processes import wait_for
+from tests.support.s3 import BUCKET, KEY_ID, SECRET
+from tests.support.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "song.mp4"
+    return make_film(path, Film(8, cuts=(100,)), clicks(120, 8))
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    services = Services.open(Settings.from_env({"CUTMV_DATA_DIR": str(tmp_path / "data")}))
+    yield services
+    services.store.close()
+
+
+@pytest.fixture
+def upload(services: Services, video: Path) -> Upload:
+    upload_id = new_id()
+    key, content = f"uploads/{upload_id}/source", video.read_bytes()
+    services.storage.put_stream(
+        key, io.BytesIO(content), content_type="video/mp4", max_bytes=len(content)
+    )
+    kept = Upload(upload_id, video.name, len(content), "video/mp4", key, probe(video), 0.0)
+    return services.store.add_upload(kept)
+
+
+@pytest.fixture
+def analyses(services: Services, upload: Upload) -> Analyses:
+    """With the upload's analysis asked for."""
+    analyses = Analyses(services.storage)
+    analyses.keep(upload, AnalysisRecord(AnalysisState.QUEUED))
+    return analyses
+
+
+def state_of(analyses: Analyses, upload: Upload) -> AnalysisState:
+    record = analyses.of(upload)
+    assert record is not None
+    return record.state
+
+
+def test_an_analysis_is_kept_and_made_once(
+    services: Services, upload: Upload, analyses: Analyses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    AnalysisRun(services, upload.id).run()
+    kept = analyses.of(upload)
+    monkeypatch.setattr(analysis, "analyse", lambda *_, **__: pytest.fail("made again"))
+    AnalysisRun(services, upload.id).run()
+
+    assert kept is not None and kept.analysis is not None
+    assert (kept.state, kept.percent) == (AnalysisState.DONE, 100.0)
+    assert kept.analysis.scenes == (4.0,)
+    assert kept.analysis.tempo == pytest.approx(120, abs=0.5)
+    assert analyses.of(upload) == kept
+
+
+def test_an_analysis_that_nobody_wants_any_more_ends(
+    services: Services, upload: Upload, analyses: Analyses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis, "TOLD_EVERY_S", 0.0)
+    kept = Analyses.keep
+
+    def forgotten_once_it_runs(self: Analyses, of: Upload, record: AnalysisRecord) -> Any:
+        found = kept(self, of, record)
+        self.forget(of)
+        return found
+
+    monkeypatch.setattr(Analyses, "keep", forgotten_once_it_runs)
+
+    AnalysisRun(services, upload.id).run()
+
+    assert analyses.of(upload) is None
+
+
+def test_an_analysis_of_a_process_that_ends_can_be_asked_for_again(
+    services: Services, upload: Upload, analyses: Analyses
+) -> None:
+    AnalysisRun(services, upload.id, stopping=lambda: True).run()
+
+    assert analyses.of(upload) is None
+
+
+def test_an_analysis_that_another_makes_is_left_to_it_until_it_is_silent(
+    services: Services, upload: Upload, analyses: Analyses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyses.keep(upload, AnalysisRecord(AnalysisState.RUNNING))
+
+    with pytest.raises(AnalysisBusy):
+        AnalysisRun(services, upload.id).run()
+    monkeypatch.setattr("cutmv.jobs.analyses.TOLD_WITHIN_S", 0.0)
+    AnalysisRun(services, upload.id).run()
+
+    assert state_of(analyses, upload) is AnalysisState.DONE
+
+
+def test_what_is_wrong_with_a_video_is_kept(
+    services: Services, upload: Upload, analyses: Analyses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: Any, **__: Any) -> None:
+        raise MediaError("The video can't be read: it is damaged.")
+
+    monkeypatch.setattr(analysis, "analyse", damaged)
+
+    with pytest.raises(MediaError):
+        AnalysisRun(services, upload.id).run()
+
+    record = analyses.of(upload)
+    assert record == replace(
+        AnalysisRecord(AnalysisState.FAILED, 0.0, "The video can't be read: it is damaged."),
+        at=record.at if record else 0.0,
+    )
+
+
+def test_the_analysis_of_an_upload_that_is_gone_says_so(
+    services: Services, upload: Upload, analyses: Analyses
+) -> None:
+    services.storage.delete(upload.key)
+
+    with pytest.raises(MediaError, match="no longer kept"):
+        AnalysisRun(services, upload.id).run()
+
+    assert state_of(analyses, upload) is AnalysisState.FAILED
+
+
+def suggestions(stack: Stack, upload_id: str) -> dict[str, Any]:
+    url = f"{stack.url}/api/uploads/{upload_id}/suggestions"
+    asked = httpx.post(url, timeout=30.0)
+    assert asked.status_code == 202, asked.text
+
+    def found() -> httpx.Response | None:
+        answer = httpx.get(url, params={"clips": 2, "length_s": 2}, timeout=30.0)
+        return None if answer.status_code == 202 else answer
+
+    answer = wait_for(found, 120.0, f"suggestions are there\n{stack.logs}")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["eager", "redis", "cloudflare"])
+def test_suggestions_are_made_by_whatever_carries_tasks(
+    mode: str, make_stack: Callable[[str], Stack], video: Path
+) -> None:
+    stack = make_stack(mode)
+    if mode != "eager":
+        stack.start_worker()
+    stack.start_web()
+
+    found = suggestions(stack, stack.upload(video)["id"])
+
+    assert found["notes"][0].startswith("About 120 beats a minute")
+    assert [each["label"][-1] for each in found["clips"]] == ["1", "2"]
+    if mode != "eager":
+        assert "cutmv.analyse" in stack.workers[0].log
+
+
+@pytest.mark.slow
+def test_an_upload_in_r2_is_analysed_through_the_relay(
+    make_stack: Callable[[str], Stack], video: Path, s3_url: str
+) -> None:
+    stack = make_stack("redis")
+    r2 = {"R2_ACCESS_KEY_ID": KEY_ID, "R2_SECRET_ACCESS_KEY": SECRET, "R2_BUCKET": BUCKET}
+    stack.env |= {**r2, "R2_ENDPOINT_URL": s3_url}
+    stack.start_worker()
+    stack.start_web()
+
+    found = suggestions(stack, stack.upload(video)["id"])
+
+    assert len(found["clips"]) == 2
+    assert SECRET not in stack.logs
