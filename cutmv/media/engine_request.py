@@ -43,7 +43,7 @@ def output_of(plan: RenderPlan, path: Path) -> Output:
     return replace(
         _heard(plan, path),
         filters=plan.filters,
-        arguments=(*container.encoder, "-f", "nut"),
+        arguments=(*container.encoder, *_bounded(spec.bit_rate), "-f", "nut"),
         muxer=container.muxer,
         copying=_copying(plan, container),
         pictures=plan.pictures,
@@ -62,7 +62,15 @@ def _heard(plan: RenderPlan, path: Path) -> Output:
     """What is heard of an output."""
     loudness = plan.spec.loudness
     lufs = LUFS[loudness] if loudness else None
-    return Output(str(path), "", (), fade_s=plan.spec.fade_s, loudness=lufs)
+    told = Output(str(path), "", (), fade_s=plan.spec.fade_s, loudness=lufs)
+    return replace(told, hertz=plan.spec.hertz)
+
+
+def _bounded(bit_rate: int | None) -> tuple[str, ...]:
+    """The encoder's options by which a picture has so many bits a second at most."""
+    if bit_rate is None:
+        return ()
+    return ("-maxrate", str(bit_rate), "-bufsize", str(bit_rate))
 
 
 def _copying(plan: RenderPlan, container: Container) -> Copying:

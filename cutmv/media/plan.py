@@ -126,7 +126,12 @@ def _filters(
         loop = looped(video, given, spec.loop)
         each, _ = sampled(loop.rate, (Fraction(0), loop.used), "near")
         made = loop.pictures / loop.rate
-        return loop.used, made, loop.pictures, [*before, *each, *shape, loop.filters]
+        return (
+            loop.used,
+            made,
+            loop.pictures,
+            [*before, *each, *shape, loop.filters, "format=yuv420p"],
+        )
     if spec.kind in ANIMATIONS:
         length = min(given, Fraction(LONGEST_S))
         each, count = sampled(Fraction(rate), (Fraction(0), length), "up")

@@ -45,11 +45,12 @@ class Output:
     The filters of a film make as many `pictures`, where not one of each of the clip's, and last
     `length_s` seconds, where not as long as the clip. A `silent` film has no sound; in others it
     fades in and out in `fade_s` seconds, as the filters have the picture do, and has a `loudness`
-    in LUFS where one is wanted. What is `alone` is the sound without a picture, as "m4a", "mp3",
-    "wav" or "flac". With `sharpest` the clip's sharpest picture stands for all. Where there are
-    `parts` they are joined, and no picture is encoded. What is made of the clip's beginning alone
-    is made of what comes before its `end`, in seconds on the file's own clock. `holds` are the
-    bytes of memory that it takes to make it, about.
+    in LUFS where one is wanted, and a rate in `hertz` with two channels at most. What is `alone` is
+    the sound without a picture, as "m4a", "mp3", "wav" or "flac". With `sharpest` the clip's
+    sharpest picture stands for all. Where there are `parts` they are joined, and no picture is
+    encoded. What is made of the clip's beginning alone is made of what comes before its `end`, in
+    seconds on the file's own clock. `holds` are the bytes of memory that it takes to make it,
+    about.
     """
 
     path: str
@@ -62,6 +63,7 @@ class Output:
     silent: bool = False
     fade_s: float = 0.0
     loudness: float | None = None
+    hertz: int | None = None
     alone: str | None = None
     sharpest: bool = False
     parts: tuple[Part, ...] = ()

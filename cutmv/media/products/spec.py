@@ -43,9 +43,10 @@ class OutputSpec:
     canvas goes round; the still is the clip's first picture, or the `best` of its first seconds.
     `preset` is the name of the one it is made by, which bounds the length (s) and the pictures a
     second, and may have a size of its own. A GIF or WebP has `max_bytes` at most. The sound is as
-    loud as it was, or has a `loudness`. `exact_copy` says whether the source's packets are
-    copied into a cutdown: wherever they can be, never, or always, so that one where they can't be
-    is refused.
+    loud as it was, or has a `loudness`; a preset may ask for a rate in `hertz`, and two channels at
+    most, and for no more than `bit_rate` bits a second of picture. `exact_copy` says whether the
+    source's packets are copied into a cutdown: wherever they can be, never, or always, so that one
+    where they can't be is refused.
     """
 
     kind: Kind
@@ -61,6 +62,8 @@ class OutputSpec:
     fastest: int | None = None
     max_bytes: int | None = None
     loudness: Loudness | None = None
+    hertz: int | None = None
+    bit_rate: int | None = None
     exact_copy: Copying = "auto"
 
     def to_dict(self) -> dict[str, Any]:

@@ -126,11 +126,66 @@ def test_a_fade_is_of_picture_and_sound_and_says_why_nothing_is_copied(
 def test_a_preset_has_its_shape_and_its_frame_rate(tmp_path: Path) -> None:
     source = make_sample(tmp_path / "fast.mp4", seconds=1.0, size=SIZE, rate="60")
 
-    made, told = cut(source, tmp_path, "0.5", "1", replace(preset("reels").spec, size=(270, 480)))
+    spec = replace(preset("reels").spec, size=(270, 480), fastest=30)
+    made, told = cut(source, tmp_path, "0.5", "1", spec)
 
     assert (told.width, told.height, told.frames) == (270, 480, 15)
     assert numbers(made) == list(range(30, 60, 2))
     assert duration_s(made, "a:0") == pytest.approx(0.5, abs=0.001)
+
+
+#: What each platform takes: size, the most frames a second, seconds of the clip.
+TAKEN = {
+    "youtube": ((1920, 1080), 60, "0.2"),
+    "reels": ((1080, 1920), 60, "0.2"),
+    "tiktok": ((1080, 1920), 60, "0.2"),
+    "x": ((1280, 720), 60, "0.2"),
+    "canvas": ((1080, 1920), 30, "3.5"),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in ("tiktok", "canvas") else []) for n in TAKEN],
+)
+def test_each_preset_is_what_its_platform_takes(tmp_path: Path, name: str) -> None:
+    size, rate, seconds = TAKEN[name]
+    source = tmp_path / "odd.mkv"
+    argv = [ffmpeg_path(), "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=360x202:r=120"]
+    argv += ["-f", "lavfi", "-i", "aevalsrc='sin(t)|0|0|0|0|0':s=44100:c=5.1", "-t", seconds]
+    argv += ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error"]
+    subprocess.run([*argv, "-pix_fmt", "yuv422p10le", "-c:a", "aac", str(source)], check=True)
+
+    made, told = cut(source, tmp_path, "0", seconds, preset(name).spec)
+
+    assert told.copied == 0
+    raw = made.read_bytes()
+    assert raw.index(b"moov") < raw.index(b"mdat")
+    with av.open(str(made)) as file:
+        assert "mp4" in file.format.name
+        video = file.streams.video[0]
+        context = video.codec_context
+        assert (context.name, context.profile, context.pix_fmt) == ("h264", "High", "yuv420p")
+        assert (context.width, context.height) == size
+        assert video.average_rate == rate
+        assert [frame.interlaced_frame for frame in file.decode(video)][:1] == [False]
+        sounds = [(s.codec_context.name, s.rate, s.layout.name) for s in file.streams.audio]
+        profiles = {s.codec_context.profile for s in file.streams.audio}
+        assert sounds == ([] if name == "canvas" else [("aac", 48_000, "stereo")])
+        assert profiles <= {"LC"}
+
+
+def test_a_preset_has_no_more_bits_than_its_platform_takes(tmp_path: Path) -> None:
+    noise = "nullsrc=s=320x180:r=30,geq=random(1)*255:128:128"
+    source = picture(tmp_path / "noise.mp4", noise, seconds=2)
+    spec = replace(preset("x").spec, size=(320, 180), bit_rate=1_000_000)
+
+    made, _ = cut(source, tmp_path, "0", "2", spec)
+
+    with av.open(str(made)) as file:
+        bits = sum(packet.size * 8 for packet in file.demux(video=0))
+    # A second's worth may be spent at once.
+    assert bits < 3.3 * 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ class Form:
             rate = next((each for each in self.rates if each <= rate), self.rates[-1])
         return fitting(layout, self.layouts), rate
 
+    def of_platforms(self, rate: int) -> Form:
+        """Return the form as platforms take it: of one rate, with two channels at most."""
+        return replace(self, rates=(rate,), layouts=("mono", "stereo"))
+
     def holding(self, *, deep: bool) -> Form:
         """Return the form of samples that are `deep`, with more than 16 bits, or are not."""
         codec, sample = self.deep if deep and self.deep else (self.codec, self.sample)

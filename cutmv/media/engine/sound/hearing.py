@@ -69,9 +69,12 @@ class Hearing:
         left = self._heard[0]
         codec = left.codec_context.name
         form = forms.form_for(writer.muxer, codec).holding(deep=self.deep)
+        if output.hertz:
+            form = form.of_platforms(output.hertz)
         layout, rate = form.of(self.layout, self.rate)
         level = self._level(layout, rate, output)
-        as_is = not output.fade_s and level is None
+        same = (layout, rate) == (self.layout, self.rate)
+        as_is = not output.fade_s and level is None and (same or not output.hertz)
         if as_is and writer.has_edit_lists and not self._two:
             packets = copying.copied(self._container, left, self.start_s, self.end_s)
             if packets is not None:
@@ -81,8 +84,7 @@ class Hearing:
         frames = self.frames(layout, rate, output)
         heard = encoding.encoded(encoder, frames, self._length(rate))
         writer.add_encoded_sound(encoder, stages.each("sound", heard))
-        as_is = as_is and (layout, rate) == (self.layout, self.rate)
-        return "copied" if as_is and forms.lossless(form, codec) else "encoded"
+        return "copied" if as_is and same and forms.lossless(form, codec) else "encoded"
 
     def frames(self, layout: str, rate: int, output: Output) -> Iterator[AudioFrame]:
         """Yield the sound of an output, decoded, exact to the sample, faded and as loud."""
