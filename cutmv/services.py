@@ -5,10 +5,13 @@ from functools import lru_cache
 
 from cutmv.config import Settings
 from cutmv.jobs import JobStore
+from cutmv.media import Cache
 from cutmv.storage import LocalStorage, R2Storage, Storage
 
 #: The folder of the data directory that holds stored files where there is no R2.
 FILES_FOLDER = "files"
+#: The folder of the data directory that holds what was read of videos in R2.
+CACHE_FOLDER = "cache"
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,11 @@ class Services:
     settings: Settings
     store: JobStore
     storage: Storage
+
+    @property
+    def cache(self) -> Cache:
+        """What this machine's processes have read of videos in R2."""
+        return Cache(self.settings.data_dir / CACHE_FOLDER, self.settings.cache_bytes)
 
     @classmethod
     def open(cls, settings: Settings) -> "Services":

@@ -77,6 +77,12 @@ VARIABLES = (
     ),
     Variable("CUTMV_MAX_RETRIES", "how often a step that failed is tried again", "3"),
     Variable("CUTMV_MAX_UPLOAD_BYTES", "the largest upload, in bytes", "10 GB"),
+    Variable(
+        "CUTMV_CACHE_BYTES",
+        "disk space, in bytes, for what a machine has read of videos in R2; never more than half"
+        " of what is free",
+        "5 GB",
+    ),
     Variable("CUTMV_RETENTION_DAYS", "how many days uploads, outputs and jobs are kept", "29"),
     Variable("CUTMV_FFMPEG", "the `ffmpeg` to run", "that of `PATH`, else the one installed along"),
     Variable("PATH", "folders in which `ffmpeg` is looked for; FFmpeg gets it too"),

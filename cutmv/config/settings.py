@@ -34,6 +34,8 @@ DEFAULT_BUCKET = "cutmv-storage"
 WEBHOOK_PATH = "/api/queue-progress"
 #: Largest upload, in bytes (10 GB): a long concert recording in 1080p fits.
 MAX_UPLOAD_BYTES = 10_000_000_000
+#: Bytes of disk for what workers have read of videos in R2 (5 GB): clips of one video share it.
+CACHE_BYTES = 5_000_000_000
 #: Retries of a step that failed.
 MAX_RETRIES = 3
 #: Days that uploads, outputs and jobs are kept: inside a monthly cycle.
@@ -76,6 +78,7 @@ class Settings:
     webhook_secret_is_local: bool = False
     max_retries: int = MAX_RETRIES
     max_upload_bytes: int = MAX_UPLOAD_BYTES
+    cache_bytes: int = CACHE_BYTES
     retention_s: float = RETENTION_DAYS * 86_400.0
 
     @classmethod
@@ -137,6 +140,7 @@ class Settings:
             webhook_secret_is_local=not (env.get("WEBHOOK_SECRET") or env.get("CUTMV_SECRET_KEY")),
             max_retries=_number(env, "CUTMV_MAX_RETRIES", MAX_RETRIES, least=0),
             max_upload_bytes=_number(env, "CUTMV_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
+            cache_bytes=_number(env, "CUTMV_CACHE_BYTES", CACHE_BYTES),
             retention_s=_number(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS) * 86_400.0,
         )
 

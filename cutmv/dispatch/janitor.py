@@ -91,6 +91,7 @@ class Janitor:
             self._sweep_results,
             lambda: self._services.storage.delete_unfinished(ORPHAN_AGE_S),
             lambda: sweep_workspace(self._services.settings.data_dir),
+            self._services.cache.trim,
         ):
             with _errors_logged():
                 part()

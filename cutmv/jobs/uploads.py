@@ -8,7 +8,7 @@ from cutmv.jobs.keys import upload_key
 from cutmv.jobs.model import Upload, id_for, new_id
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import DATABASE_AWAY
-from cutmv.media import HEAD_BYTES, MediaError, MediaInfo, container_of, probe
+from cutmv.media import HEAD_BYTES, Cache, MediaError, MediaInfo, container_of, probe
 from cutmv.storage import Storage, StorageError
 
 #: The media type of each container, by FFmpeg's name for it. The client's own is never used: the
@@ -61,6 +61,7 @@ def accept_upload(
     incoming: IncomingFile,
     *,
     max_bytes: int,
+    cache: Cache | None = None,
     request_key: str | None = None,
 ) -> Upload:
     """Keep the video `incoming`, of at most `max_bytes` bytes, and return its upload.
@@ -79,7 +80,7 @@ def accept_upload(
         stream = cast(IO[bytes], incoming.body)
         size = storage.put_stream(key, stream, content_type=content_type, max_bytes=max_bytes)
         incoming.finish()
-        info = probe_stored(storage, key)
+        info = probe_stored(storage, key, cache)
         upload = store.add_upload(
             Upload(upload_id, incoming.filename, size, content_type, key, info, created_at=0.0)
         )
@@ -97,13 +98,13 @@ def accept_upload(
     return upload
 
 
-def probe_stored(storage: Storage, key: str) -> MediaInfo:
-    """What is in the stored video `key`.
+def probe_stored(storage: Storage, key: str, cache: Cache | None = None) -> MediaInfo:
+    """What is in the stored video `key`, of which `cache` keeps what is read of one in R2.
 
     Raises MediaError, MediaUnavailable, StorageError; ObjectNotFound at once where there is none.
     """
     storage.stat(key)
-    return probe(storage.source(key))
+    return probe(storage.source(key), cache=cache)
 
 
 def _content_type(body: IncomingBody) -> str:

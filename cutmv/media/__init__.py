@@ -39,7 +39,7 @@ from cutmv.media.products.spec import (
     Sound,
 )
 from cutmv.media.progress import Progress
-from cutmv.media.remote.cache import MAX_CACHE_BYTES, Cache
+from cutmv.media.remote.cache import Cache
 from cutmv.media.render import Order, Rendered, Result, render, render_together
 from cutmv.media.sharing.costs import CostModel, Work, work_of
 from cutmv.media.sharing.parts import divide, part_count, wanted_starts
@@ -70,7 +70,6 @@ from cutmv.media.times import (
 __all__ = [
     "HEAD_BYTES",
     "LUFS",
-    "MAX_CACHE_BYTES",
     "MOST_SUGGESTED",
     "SHORTEST_SUGGESTED_S",
     "SOUNDS",

@@ -164,6 +164,7 @@ class StepRun:
                     on_progress=heartbeat.progressed,
                     cancelled=lambda: heartbeat.lost or self._stopping(),
                     timeout_s=time_limit_s(info, clip, step.spec),
+                    cache=self._services.cache,
                 )
             except MediaError:
                 storage.stat(upload.key)  # a storage that went away in mid-cut says so

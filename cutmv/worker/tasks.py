@@ -183,6 +183,7 @@ def backoff_s(tries: int) -> float:
 def sweep_at_start(**_: Any) -> None:
     """Delete what killed workers of this machine have left in the data directory."""
     sweep_workspace(services().settings.data_dir)
+    services().cache.trim()
 
 
 @task_success.connect(sender=cut)

@@ -156,7 +156,7 @@ class WatchedS3(ThreadingHTTPServer):
 
     def __init__(self, target: str) -> None:
         super().__init__(("127.0.0.1", 0), _Watch)
-        self.target = target
+        self.target, self.http = target, httpx.Client()
         self.client = boto3.client(
             "s3",
             endpoint_url=target,
@@ -202,7 +202,7 @@ class _Watch(BaseHTTPRequestHandler):
         server.before(len(server.given))
         names = ("Range", "If-Match")
         asked = {name: self.headers[name] for name in names if name in self.headers}
-        answer = httpx.get(server.target + self.path, headers=asked)
+        answer = server.http.get(server.target + self.path, headers=asked)
         data = answer.content
         self.send_response(answer.status_code)
         for name in ("Content-Range", "ETag"):

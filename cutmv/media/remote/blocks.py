@@ -18,6 +18,9 @@ class Blocks:
         self._remote, self._cache, self._ending = remote, cache, ending
         self._opening = threading.Lock()
         self._found: Parts | None = None
+        #: Stands for an identity that the storage does not tell: what is kept by it is not found
+        #: again.
+        self._nobodys = secrets.token_urlsafe(16)
 
     @property
     def size(self) -> int:
@@ -46,14 +49,15 @@ class Blocks:
                 break
         return b"".join(pieces)
 
+    def close(self) -> None:
+        """Delete what nobody would find again."""
+        self._cache.delete(self._nobodys)
+
     @property
     def _parts(self) -> Parts:
         with self._opening:
             if self._found is None:
-                # What nothing identifies is not found again.
-                self._found = self._cache.parts_of(
-                    self._remote.identity or secrets.token_urlsafe(16)
-                )
+                self._found = self._cache.parts_of(self._remote.identity or self._nobodys)
             return self._found
 
     def _fetch(self, first: int, past: int) -> dict[int, bytes]:

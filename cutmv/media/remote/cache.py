@@ -12,6 +12,7 @@ import os
 import shutil
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,8 +21,12 @@ from pathlib import Path
 
 #: Bytes of a block, the least that is fetched, and blocks of a segment, the most.
 BLOCK_BYTES, SEGMENT_BLOCKS = 65_536, 64
+#: Seconds for which what is not used is kept: an upload that is deleted does not live on here.
+KEPT_S = 24 * 3600.0
 #: Bytes of disk that a cache takes at most, where nobody says otherwise.
 MAX_CACHE_BYTES = 5_000_000_000
+#: Bytes that one reader adds until what is too old or too much is deleted.
+TRIM_BYTES = 64 * 1_048_576
 #: Seconds between attempts to lock a segment that another reader fetches.
 LOCKED_CHECK_S = 0.02
 
@@ -40,10 +45,18 @@ class Cache:
 
     def parts_of(self, identity: str) -> "Parts":
         """What is kept of an object."""
-        return Parts(self, self._folder / sha256(identity.encode()).hexdigest()[:32])
+        self.trim()
+        return Parts(self, self._of(identity))
+
+    def delete(self, identity: str) -> None:
+        """Delete what is kept of an object."""
+        shutil.rmtree(self._of(identity), ignore_errors=True)
 
     def trim(self) -> None:
-        """Delete the segments that were not used for longest, until the rest is small enough."""
+        """Delete the segments that were not used for longest, until the rest is small enough.
+
+        And those that were not used for a day.
+        """
         found: list[tuple[float, int, Path]] = []
         for path in self._folder.glob("*/*"):
             with suppress(OSError):  # another process may delete it
@@ -52,13 +65,17 @@ class Cache:
         used = sum(size for _, size, _ in found)
         with suppress(OSError):
             room = shutil.disk_usage(self._folder).free + used
-            for _, size, path in sorted(found):
-                if used <= min(self._max_bytes, room // 2):
+            for at, size, path in sorted(found):
+                old = time.time() - at > KEPT_S
+                if not old and used <= min(self._max_bytes, room // 2):
                     return
                 used -= size
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
                     path.parent.rmdir()
+
+    def _of(self, identity: str) -> Path:
+        return self._folder / sha256(identity.encode()).hexdigest()[:32]
 
 
 class Parts:
@@ -67,6 +84,7 @@ class Parts:
     def __init__(self, cache: Cache, folder: Path) -> None:
         self._cache, self._folder = cache, folder
         self._used: set[int] = set()
+        self._added = 0
 
     def get(self, block: int, length: int) -> bytes | None:
         """The block of that number, of `length` bytes; none where it is not there."""
@@ -96,8 +114,10 @@ class Parts:
                 pass
             found = Segment(number)
             yield found
-            if found.full or found.written:
+            self._added += found.written
+            if found.full or self._added >= TRIM_BYTES:
                 self._cache.trim()
+                self._added = 0
         finally:
             os.close(number)
 
@@ -110,8 +130,8 @@ class Segment:
 
     def __init__(self, file: int | None) -> None:
         self._file = file
-        #: Whether blocks were written, and whether there was no room for one.
-        self.written, self.full = False, file is None
+        #: Bytes that were written, and whether there was no room for more.
+        self.written, self.full = 0, file is None
 
     def has(self, place: int) -> bool:
         """Whether the block at a place in it is there."""
@@ -131,7 +151,7 @@ class Segment:
         try:
             if os.pwrite(self._file, data, place * BLOCK_BYTES) == len(data):
                 os.pwrite(self._file, checksum, _CHECKSUMS_AT + place * _CHECKSUM.size)
-                self.written = True
+                self.written += len(data)
         except OSError:
             self.full = True
 

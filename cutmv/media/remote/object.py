@@ -143,7 +143,7 @@ class RemoteObject:
 
     def _replaced(self) -> None:
         """Give up: what was read so far is of another object. Raises NotGiven."""
-        self.lost = self.trouble = "The video was replaced while it was read."
+        self.lost, self.refused = "The video was replaced while it was read.", True
         raise NotGiven
 
 

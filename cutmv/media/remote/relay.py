@@ -64,6 +64,7 @@ class Relay:
         self._server.shutdown()
         self._server.server_close()
         self.remote.close()
+        self._blocks.close()
 
     def serve(self, handler: "_Handler") -> None:
         """Answer one request of the engine."""

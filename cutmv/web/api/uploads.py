@@ -29,6 +29,7 @@ def create() -> tuple[Response, int, dict[str, str]]:
             services.storage,
             incoming,
             max_bytes=limit,
+            cache=services.cache,
             request_key=idempotency_key(request),
         )
     except EmptyUpload:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,13 +16,16 @@ from cutmv.media import (
     Cache,
     Clip,
     MediaInfo,
+    MediaUnavailable,
     OutputSpec,
     Rendered,
+    SourceUnavailable,
     ffmpeg_path,
     plan,
     probe,
     render,
 )
+from cutmv.media.remote import cache as cache_module
 from tests.support.media import frame_number, make_sample, read_frames
 from tests.support.s3 import WatchedS3
 
@@ -32,6 +38,8 @@ CONTAINERS = {
     "index at the back.mp4": (),
     "cues at the end.mkv": (),
 }
+#: That of them which stands for all where time is short.
+USUAL = "index at the back.mp4"
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +90,10 @@ def numbers(made: Path) -> list[int]:
     return [frame_number(image, SIZE) for image in read_frames(made)]
 
 
-@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name == USUAL else pytest.param(name, marks=pytest.mark.slow) for name in CONTAINERS],
+)
 def test_a_clip_costs_its_own_bytes_and_the_index_once(
     name: str, videos: dict[str, Path], watched_s3: WatchedS3, tmp_path: Path
 ) -> None:
@@ -102,3 +113,144 @@ def test_a_clip_costs_its_own_bytes_and_the_index_once(
     assert made.read_bytes == watched_s3.fetched - index
     assert made.requests <= 40
     assert index < 1_000_000
+
+
+@pytest.fixture
+def video(videos: dict[str, Path]) -> Path:
+    return videos[USUAL]
+
+
+def test_clips_of_one_video_share_what_was_read(
+    video: Path, watched_s3: WatchedS3, tmp_path: Path
+) -> None:
+    url = watched_s3.put("video", video)
+    info = probe(url, cache=Cache(tmp_path / "cache"))
+    for number, clip in enumerate(((10, 16), (14, 20), (11, 15))):
+        before = watched_s3.fetched
+        made = cut(url, info, tmp_path / f"{number}.mp4", Cache(tmp_path / "cache"), clip)
+        assert numbers(tmp_path / f"{number}.mp4") == list(range(clip[0] * 30, clip[1] * 30))
+        assert made.read_bytes == watched_s3.fetched - before
+    # The third lies in the first two: all that is asked is whether the object is the same.
+    assert (made.read_bytes, made.requests) == (1, 1)
+    assert watched_s3.fetched - watched_s3.distinct <= 4
+
+
+@pytest.mark.slow
+def test_two_processes_share_what_was_read(
+    video: Path, watched_s3: WatchedS3, tmp_path: Path
+) -> None:
+    url = watched_s3.put("video", video)
+    script = tmp_path / "cut.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom tests.integration.media.test_reading import *\n"
+        "url, made, cache = sys.argv[1:]\n"
+        "kept = Cache(Path(cache))\n"
+        "cut(url, probe(url, cache=kept), Path(made), kept, (10, 16))\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, script, url, tmp_path / f"{number}.mp4", tmp_path / "cache"],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        )
+        for number in range(2)
+    ]
+    assert [each.wait(60) for each in started] == [0, 0]
+
+    assert (tmp_path / "0.mp4").read_bytes() == (tmp_path / "1.mp4").read_bytes()
+    assert numbers(tmp_path / "0.mp4") == list(range(300, 480))
+    # Each of four times it was asked whether the object is the same.
+    assert watched_s3.fetched - watched_s3.distinct <= 4
+
+
+@pytest.mark.slow
+def test_a_download_that_breaks_off_is_resumed(
+    video: Path, watched_s3: WatchedS3, tmp_path: Path
+) -> None:
+    url = watched_s3.put("video", video)
+    watched_s3.drops, watched_s3.drop_after = 8, 50_000
+    cache = Cache(tmp_path / "cache")
+
+    cut(url, probe(url, cache=cache), tmp_path / "made.mp4", cache)
+
+    assert numbers(tmp_path / "made.mp4") == list(range(START * 30, END * 30))
+    assert watched_s3.drops == 0
+    assert watched_s3.fetched - watched_s3.distinct <= 2
+
+
+@pytest.mark.slow
+def test_what_was_read_before_a_failure_is_not_read_again(
+    video: Path, watched_s3: WatchedS3, tmp_path: Path
+) -> None:
+    url = watched_s3.put("video", video)
+    cache = Cache(tmp_path / "cache")
+    info = probe(url, cache=cache)
+
+    def away(_: int) -> None:
+        if watched_s3.fetched > 2_500_000:
+            raise ConnectionError
+
+    watched_s3.before = away
+    with pytest.raises(SourceUnavailable, match="can't be read from localhost"):
+        cut(url, info, tmp_path / "made.mp4", cache)
+    assert not (tmp_path / "made.mp4").exists()
+    watched_s3.before = lambda _: None
+
+    cut(url, info, tmp_path / "made.mp4", cache)
+
+    assert numbers(tmp_path / "made.mp4") == list(range(START * 30, END * 30))
+    assert watched_s3.fetched - watched_s3.distinct <= 3
+
+
+def test_an_object_that_is_replaced_is_not_mixed_with_the_other(
+    video: Path, videos: dict[str, Path], watched_s3: WatchedS3, tmp_path: Path
+) -> None:
+    url = watched_s3.put("video", video)
+    cache = Cache(tmp_path / "cache")
+    info = probe(url, cache=cache)
+    other = videos["index in front.mp4"]
+
+    def replace(_: int) -> None:
+        if watched_s3.fetched > 2_500_000:
+            watched_s3.before = lambda _: None
+            watched_s3.put("video", other)
+
+    watched_s3.before = replace
+    with pytest.raises(MediaUnavailable, match="was replaced while it was read"):
+        cut(url, info, tmp_path / "made.mp4", cache)
+    assert not (tmp_path / "made.mp4").exists()
+
+    cut(url, probe(url, cache=cache), tmp_path / "made.mp4", cache)
+
+    assert numbers(tmp_path / "made.mp4") == list(range(START * 30, END * 30))
+
+
+@pytest.mark.slow
+def test_a_full_disk_keeps_nothing_and_the_cut_goes_on(
+    video: Path, watched_s3: WatchedS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    url = watched_s3.put("video", video)
+    monkeypatch.setattr(cache_module.os, "pwrite", full)
+
+    cut(url, probe(url), tmp_path / "made.mp4", Cache(tmp_path / "cache"), (10, 12))
+
+    assert numbers(tmp_path / "made.mp4") == list(range(300, 360))
+
+
+@pytest.mark.slow
+def test_a_block_that_was_damaged_is_read_again(
+    video: Path, watched_s3: WatchedS3, tmp_path: Path
+) -> None:
+    url = watched_s3.put("video", video)
+    cache = Cache(tmp_path / "cache")
+    info = probe(url, cache=cache)
+    cut(url, info, tmp_path / "1.mp4", cache, (10, 12))
+    for path in (tmp_path / "cache").glob("*/*"):
+        with path.open("r+b") as file:
+            file.write(bytes(path.stat().st_size - 256))
+
+    cut(url, info, tmp_path / "2.mp4", cache, (10, 12))
+
+    assert (tmp_path / "1.mp4").read_bytes() == (tmp_path / "2.mp4").read_bytes()

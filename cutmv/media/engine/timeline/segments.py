@@ -53,8 +53,9 @@ def decide(timeline: Timeline, start: int, end: int, *, smallest_run: int = 1) -
     if best is None or len(best.pictures) < smallest_run:
         return [Encoded(tuple(wanted))]
     shown = [picture.pts for picture in best.pictures if picture.shown]
-    head = tuple(picture for picture in wanted if picture.pts < min(shown))
-    tail = tuple(picture for picture in wanted if picture.pts > max(shown))
+    first, last = min(shown), max(shown)
+    head = tuple(picture for picture in wanted if picture.pts < first)
+    tail = tuple(picture for picture in wanted if picture.pts > last)
     return [
         *([Encoded(head)] if head else []),
         best,
