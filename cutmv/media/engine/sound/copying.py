@@ -5,9 +5,11 @@ Times in this module are samples of the sound, counted from the clip's start.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from statistics import median
 
+import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
@@ -22,35 +24,66 @@ PREROLL = 2
 
 def copied(
     container: InputContainer, stream: AudioStream, start_s: Fraction, end_s: Fraction
-) -> list[Heard] | None:
+) -> Iterator[Heard] | None:
     """Return the packets of the sound from `start_s` to `end_s`, none where copying is not exact.
 
     It is exact for AAC whose packets follow each other without a hole over the whole clip. The
-    first packets are not heard, and of the last only a part may be.
+    first packets are not heard, and of the last only a part may be. They are read twice, since
+    those of hours are too many to be held.
     """
     rate = stream.rate
     if stream.codec_context.name != "aac" or not rate or stream.codec_context.profile != "LC":
         return None
-    tick = tick_of(stream)
-    found: list[tuple[Fraction, bytes]] = []
-    headers: set[bytes] = set()
-    begin = start_s - PREROLL_S - Fraction(PREROLL * AAC_SAMPLES, rate)
-    seek(container, stream, begin)
-    for packet in container.demux(stream):
+    times, headers = array("q"), set[bytes]()
+    for packet in _packets(container, stream, start_s, end_s):
         if packet.pts is None:
-            if packet.size:
-                return None
-            continue
-        at = packet.pts * tick
-        if at >= end_s:
-            break
-        if at >= begin and packet.size:
-            data = bytes(packet)
-            found.append((at, data))
-            headers.add(_adts(data))
-    if len(headers) > 1:
+            return None
+        times.append(packet.pts)
+        headers.add(_adts(bytes(packet)))
+    first_s = _first_s(times, tick_of(stream), rate)
+    if len(headers) > 1 or first_s is None:
         return None
-    return _placed(found, rate, start_s, end_s)
+    first, end = round((first_s - start_s) * rate), round((end_s - start_s) * rate)
+    if first > 0 or first + len(times) * AAC_SAMPLES < end:
+        return None
+    return _heard(_packets(container, stream, start_s, end_s), first, end)
+
+
+def _packets(
+    container: InputContainer, stream: AudioStream, start_s: Fraction, end_s: Fraction
+) -> Iterator[av.Packet[AudioStream]]:
+    tick = tick_of(stream)
+    begin_s = start_s - PREROLL_S - Fraction(PREROLL * AAC_SAMPLES, stream.rate)
+    begin, end = begin_s / tick, end_s / tick
+    seek(container, stream, begin_s)
+    for packet in container.demux(stream):
+        if packet.pts is not None and packet.pts >= end:
+            return
+        if packet.size and (packet.pts is None or packet.pts >= begin):
+            yield packet
+
+
+def _heard(packets: Iterator[av.Packet[AudioStream]], first: int, end: int) -> Iterator[Heard]:
+    """Yield those packets that are heard, and those that a decoder needs for them."""
+    for number, packet in enumerate(packets):
+        pts = first + number * AAC_SAMPLES
+        if -(PREROLL + 1) * AAC_SAMPLES < pts < end:
+            yield Heard(bytes(packet), pts, min(AAC_SAMPLES, end - pts))
+
+
+def _first_s(times: Sequence[int], tick: Fraction, rate: int) -> Fraction | None:
+    """Return when the first packet begins (s), by the times of all; none where there is a hole."""
+    # In parts of a second that both clocks have: fractions would take as long as the cut.
+    parts = tick.denominator * rate
+    length, scale = AAC_SAMPLES * tick.denominator, tick.numerator * rate
+    offsets = sorted(at * scale - number * length for number, at in enumerate(times))
+    if not offsets:
+        return None
+    zero = Fraction(offsets[(len(offsets) - 1) // 2] + offsets[len(offsets) // 2], 2)
+    jitter = JITTER_S * parts
+    if zero - offsets[0] > jitter or offsets[-1] - zero > jitter:
+        return None
+    return zero / parts
 
 
 def _adts(data: bytes) -> bytes:
@@ -61,24 +94,3 @@ def _adts(data: bytes) -> bytes:
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xF0 != 0xF0:
         return b""
     return bytes((data[2] & 0xFD, data[3] & 0xC0))
-
-
-def _placed(
-    found: list[tuple[Fraction, bytes]], rate: int, start_s: Fraction, end_s: Fraction
-) -> list[Heard] | None:
-    if not found:
-        return None
-    length = Fraction(AAC_SAMPLES, rate)
-    offsets = [at - number * length for number, (at, _) in enumerate(found)]
-    zero = median(offsets)
-    if any(abs(offset - zero) > JITTER_S for offset in offsets):
-        return None
-    first = round((zero - start_s) * rate)
-    end = round((end_s - start_s) * rate)
-    heard = []
-    for number, (_, data) in enumerate(found):
-        pts = first + number * AAC_SAMPLES
-        if pts > -(PREROLL + 1) * AAC_SAMPLES and pts < end:
-            heard.append(Heard(data, pts, min(AAC_SAMPLES, end - pts)))
-    whole = heard and heard[0].pts <= 0 and heard[-1].pts + AAC_SAMPLES >= end
-    return heard if whole else None
