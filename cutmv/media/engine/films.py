@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -202,7 +203,9 @@ class _Outputs:
         try:
             with av.open(str(beside), format="nut") as file:
                 video = file.streams.video[0]
-                packets = [packet for packet in file.demux(video) if packet.size]
+                times = array("q", (each.pts or 0 for each in file.demux(video) if each.size))
+            with av.open(str(beside), format="nut") as file:
+                video = file.streams.video[0]
                 size = (video.codec_context.width, video.codec_context.height)
                 with (
                     self._stages.within("write"),
@@ -210,15 +213,15 @@ class _Outputs:
                 ):
                     writer.add_picture(video, None)
                     told = None if output.silent else self._hear(writer, output)
-                    for seen in self._timed(video, packets, self._length(output)):
+                    for seen in self._timed(file, times, self._length(output)):
                         writer.put(seen)
                     writer.finish(self._length(output))
             self._check(output, writer, told is not None)
         finally:
             beside.unlink(missing_ok=True)
-        if len(packets) != (output.pictures or self._clip.count_before(self._length(output))):
+        if len(times) != (output.pictures or self._clip.count_before(self._length(output))):
             raise SourceError("Pictures are missing in the result.")
-        return self._made(output, len(packets), size, sound=told, reason=reason)
+        return self._made(output, len(times), size, sound=told, reason=reason)
 
     def _hear(self, writer: Writer, output: Output) -> str | None:
         with self._stages.within("sound"):
@@ -230,19 +233,19 @@ class _Outputs:
             return self._clip.until(output.end)
         return round(output.length_s / self._tick)
 
-    def _timed(
-        self, video: VideoStream, packets: list[av.Packet[VideoStream]], end: int
-    ) -> Iterator[Seen]:
-        """Yield a program's packets with the clip's times: its own may be shifted.
+    def _timed(self, file: InputContainer, own: Sequence[int], end: int) -> Iterator[Seen]:
+        """Yield a program's packets with the clip's times: their `own` may be shifted.
 
         Each is shown until the next, the last until the `end`.
         """
+        video = file.streams.video[0]
         ratio = tick_of(video) / self._tick
-        first = min(packet.pts or 0 for packet in packets)
-        times = [round(((packet.pts or 0) - first) * ratio) for packet in packets]
+        first = min(own)
+        times = [round((at - first) * ratio) for at in own]
         shown = sorted(times)
         durations = dict(zip(shown, [b - a for a, b in pairwise([*shown, end])], strict=True))
         placed = with_dts([Picture(pts, None) for pts in times])
+        packets = (packet for packet in file.demux(video) if packet.size)
         for packet, picture in zip(packets, placed, strict=True):
             pts, dts = picture.pts, picture.dts or 0
             yield Seen(bytes(packet), pts, dts, durations[pts], packet.is_keyframe)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -63,10 +65,7 @@ class Clip:
         #: When pictures are shown that turned out to be damaged, in the source's ticks.
         self.damaged: set[int] = set()
         # The first is there from the first instant, whether it began earlier or later.
-        shown = [0, *(self.time(picture.pts) for picture in self.pictures[1:])]
-        self._pts = dict(zip((picture.pts for picture in self.pictures), shown, strict=True))
-        ends = [*shown[1:], span.length]
-        self._durations = {pts: after - pts for pts, after in zip(shown, ends, strict=True)}
+        self._shown = array("q", [0, *(self.time(each.pts) for each in self.pictures[1:])])
 
     def time(self, of_source: int) -> int:
         """Return a time of the source as one of the clip."""
@@ -74,7 +73,7 @@ class Clip:
 
     def pts(self, of_source: int) -> int:
         """Return when in the clip a picture is shown."""
-        return self._pts.get(of_source, self.time(of_source))
+        return 0 if of_source == self.pictures[0].pts else self.time(of_source)
 
     def until(self, end_s: Fraction | None) -> int:
         """Return an end, in seconds on the file's clock, as a time of the clip; none is its own."""
@@ -88,7 +87,10 @@ class Clip:
 
     def duration(self, pts: int) -> int:
         """Return for how long the picture at `pts` of the clip is shown."""
-        return self._durations.get(pts, 0)
+        after = bisect_right(self._shown, pts)
+        if not after or self._shown[after - 1] != pts:
+            return 0
+        return (self._shown[after] if after < len(self._shown) else self.span.length) - pts
 
     def packets_from(self, first: int) -> Iterator[Packet]:
         """Yield the packets from one of the timeline on, the same as when it was made.
