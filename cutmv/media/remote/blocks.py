@@ -27,12 +27,15 @@ class Blocks:
         """Its bytes. Raises NotGiven."""
         return self._remote.size
 
-    def read(self, first: int, past: int, *, least: int, run: int) -> bytes:
+    def read(
+        self, first: int, past: int, *, least: int, run: int, until: int | None = None
+    ) -> bytes:
         """Its bytes from `first` on: `least` at least, and what is there up to before `past`.
 
-        `run` bytes before them were read by the same reader. Raises NotGiven.
+        `run` bytes before them were read by the same reader, who may go on to before `until`.
+        Raises NotGiven.
         """
-        past = min(past, self.size)
+        until, past = self.size if until is None else until, min(past, self.size)
         needed = min(first + least, past)
         fetched: dict[int, bytes] = {}
         pieces: list[bytes] = []
@@ -44,7 +47,8 @@ class Blocks:
                 pieces.append(data[offset : offset + past - at])
                 at += len(pieces[-1])
             elif at < needed:
-                fetched |= self._fetch(block, max(needed, at + (at - first + run) // AHEAD))
+                ahead = min(until, at + (at - first + run) // AHEAD)
+                fetched |= self._fetch(block, max(needed, ahead))
             else:
                 break
         return b"".join(pieces)

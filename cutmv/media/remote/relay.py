@@ -32,7 +32,8 @@ class Relay:
     """A server on 127.0.0.1 that gives parts of the video at a URL, and keeps them in a cache.
 
     GET takes a closed range, and the header `Least`: so many bytes of it are given at least; the
-    rest as far as it is in the cache. What a connection reads on and on is fetched ahead.
+    rest as far as it is in the cache. What a connection reads on and on is fetched ahead, to before
+    the byte that the header `Until` names.
 
     >>> with Relay("https://files.example/video.mp4?signature=…", Cache(folder)) as relay:
     ...     make(relay.url)
@@ -69,8 +70,8 @@ class Relay:
     def serve(self, handler: "_Handler") -> None:
         """Answer one request of the engine."""
         asked = _RANGE.match(handler.headers.get("Range", ""))
-        least = handler.headers.get("Least", "1")
-        if handler.path != self._path or asked is None or not least.isdecimal():
+        least, until = (handler.headers.get(name, "") for name in ("Least", "Until"))
+        if handler.path != self._path or asked is None:
             handler.send_error(HTTPStatus.NOT_FOUND)
             return
         first, past = int(asked[1]), int(asked[2]) + 1
@@ -81,7 +82,12 @@ class Relay:
                 return
             past = min(past, first + ANSWER_BYTES)
             run = handler.runs.before(first)
-            data = self._blocks.read(first, past, least=max(1, int(least)), run=run)
+            data = self._blocks.read(
+                *(first, past),
+                least=int(least) if least.isdecimal() else 1,
+                run=run,
+                until=int(until) if until.isdecimal() else None,
+            )
         except NotGiven:
             handler.send_error(HTTPStatus.BAD_GATEWAY)
             return

@@ -15,7 +15,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Packet
-from cutmv.media.engine.source.reader import reader
+from cutmv.media.engine.source.reader import Reader, expect_index, reader
+
+#: Containers whose index tells where packets are, before these are read.
+INDEXED = frozenset({"mov", "matroska", "avi"})
 
 #: FFmpeg's decoders that can skip pictures from any packet on; others ask when they are opened.
 SPARING = ("h264", "hevc", "mpeg2video")
@@ -42,6 +45,8 @@ def opened(name: str, demuxer: str) -> Iterator[InputContainer]:
     # No protocol is called "none": the libraries open nothing by themselves.
     options = {"protocol_whitelist": "none", "format_whitelist": demuxer}
     with closing(reader(name)) as source:
+        if demuxer == "mov":
+            expect_index(source)
         try:
             container = av.open(
                 source, "r", format=demuxer, options=options, metadata_errors="replace"
@@ -107,3 +112,20 @@ def rewind(
             container.seek(place, stream=stream)
             return
     raise SourceError("The file can't be read from its start again.")
+
+
+def expect(
+    container: InputContainer, stream: VideoStream | AudioStream, start: int, end: int
+) -> None:
+    """Have what lies between two times, in ticks, read at once, as far as the index tells."""
+    file: Any = container.file
+    source: Reader = file.file
+    if container.format.name in INDEXED:
+        index = stream.index_entries
+        first, last = (index.search_timestamp(at, any_frame=at == end) for at in (start, end))
+        if first >= 0 and last >= 0:
+            source.expect(index[first].pos, index[last].pos + index[last].size)
+    elif container.duration:
+        # As many bytes as the file has on the mean for so long, from where it was found to begin.
+        part = (end - start) * tick_of(stream) * av.time_base / container.duration
+        source.expect(source.tell(), source.tell() + int(part * container.size), sure=False)

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 SILENCE_S = 240
 #: Bytes asked of a relay at once, at most: who reads on and on asks for twice as many each time.
 MOST = 1_048_576
+#: Bytes asked of a relay at once where it is known that they will be read, and how many such parts
+#: of a source are known at once: the index, the picture, the sound.
+MOST_EXPECTED, EXPECTED = 4 * 1_048_576, 4
+#: Bytes after such a part in which little more is expected, and what is fetched ahead there, as a
+#: part of what was read of them.
+MOST_BEYOND, BEYOND = 16 * 1_048_576, 4
+#: Boxes of an MP4 before its index, at most.
+MOST_BOXES = 16
 
 
 class Reader(Protocol):
@@ -29,6 +37,12 @@ class Reader(Protocol):
 
     def tell(self) -> int:
         """Return the place of the next byte."""
+
+    def expect(self, first: int, past: int, *, sure: bool = True) -> None:
+        """Note that what is from byte `first` to before `past` will be read, and little after it.
+
+        What is not `sure` is no more than a guess.
+        """
 
     def close(self) -> None:
         """Close what it reads from."""
@@ -60,6 +74,9 @@ class _OfFile:
     def tell(self) -> int:
         return self._file.tell()
 
+    def expect(self, first: int, past: int, *, sure: bool = True) -> None:
+        del first, past, sure  # they are here
+
     def close(self) -> None:
         self._file.close()
 
@@ -74,6 +91,7 @@ class _OfRelay:
         self._connection = client.HTTPConnection(parts.netloc, timeout=SILENCE_S)
         self._at, self._size = 0, -1
         self._held, self._held_at, self._next = b"", 0, 0
+        self._expected: list[tuple[int, int, bool]] = []
 
     def read(self, size: int) -> bytes:
         offset = self._at - self._held_at
@@ -94,6 +112,9 @@ class _OfRelay:
     def tell(self) -> int:
         return self._at
 
+    def expect(self, first: int, past: int, *, sure: bool = True) -> None:
+        self._expected = [*self._expected[1 - EXPECTED :], (first, past, sure)]
+
     def close(self) -> None:
         self._connection.close()
 
@@ -101,7 +122,15 @@ class _OfRelay:
         """Get the bytes from here on: `least`, and what more the relay has of what was asked."""
         goes_on = self._held and self._at == self._held_at + len(self._held)
         self._next = min(MOST, 2 * max(least, self._next)) if goes_on else least
-        asked = {"Range": f"bytes={self._at}-{self._at + self._next - 1}", "Least": str(least)}
+        asked: dict[str, str] = {}
+        for first, past, sure in self._expected:
+            if first <= self._at < past + MOST_BEYOND:
+                beyond = max(0, self._at - past)
+                if sure and not beyond:
+                    least = max(least, min(MOST_EXPECTED, past - self._at))
+                asked["Until"] = str(max(past, self._at + least + beyond // BEYOND))
+        self._next = max(self._next, least)
+        asked |= {"Range": f"bytes={self._at}-{self._at + self._next - 1}", "Least": str(least)}
         try:
             self._connection.request("GET", self._path, headers=asked)
             answer = self._connection.getresponse()
@@ -118,3 +147,19 @@ class _OfRelay:
             self._size = int(answer.headers["Content-Range"].rpartition("/")[2])
             return b""
         raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def expect_index(source: Reader) -> None:
+    """Have the index of an MP4 read at once, wherever it is. ISO 14496-12, 4.2: boxes."""
+    at = 0
+    for _ in range(MOST_BOXES):
+        source.seek(at)
+        head = source.read(16)
+        size, kind = int.from_bytes(head[:4]), head[4:8]
+        size = int.from_bytes(head[8:16]) if size == 1 else size
+        if kind == b"moov":
+            source.expect(at, at + size)
+        if kind == b"moov" or size < 8:
+            break
+        at += size
+    source.seek(0)

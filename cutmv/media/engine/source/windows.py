@@ -10,7 +10,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs import Codec, Opaque, Uncopyable, codec_of
-from cutmv.media.engine.source.file import SourceError, Times, decode, rewind, tick_of
+from cutmv.media.engine.source.file import SourceError, Times, decode, expect, rewind, tick_of
 from cutmv.media.engine.timeline.pictures import Entry, Picture, Timeline, with_dts
 
 #: Seconds before a clip at which reading begins, one for each attempt: a demuxer may find the
@@ -64,6 +64,7 @@ def _window(
     if container.format.name == "avi":
         return _window_by_decoding(container, stream, seek_to, start, end)
     rewind(container, stream, seek_to)
+    expect(container, stream, start if seek_to is None else seek_to, end)
     codec = codec_of(stream)
     pictures: list[Picture] = []
     skipped, over = 0, False
@@ -101,6 +102,7 @@ def _window_by_decoding(
 ) -> Window | None:
     """Return the window of an AVI, which tells only when pictures are decoded."""
     rewind(container, stream, seek_to)
+    expect(container, stream, start if seek_to is None else seek_to, end)
     times = Times()
     shown: list[int] = []
     for packet in container.demux(stream):
