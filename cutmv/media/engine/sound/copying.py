@@ -55,7 +55,7 @@ def _packets(
     tick = tick_of(stream)
     begin_s = start_s - PREROLL_S - Fraction(PREROLL * AAC_SAMPLES, stream.rate)
     begin, end = begin_s / tick, end_s / tick
-    seek(container, stream, begin_s)
+    seek(container, stream, begin_s, end_s)
     for packet in container.demux(stream):
         if packet.pts is not None and packet.pts >= end:
             return

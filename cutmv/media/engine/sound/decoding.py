@@ -15,7 +15,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.source.file import SourceError, rewind, tick_of
+from cutmv.media.engine.source.file import SourceError, expect, rewind, tick_of
 
 #: The format of all samples: numbers of which 1 is the loudest, the channels side by side. PyAV
 #: can't hold eight channels or more apart.
@@ -99,7 +99,7 @@ def _frames(
     container: InputContainer, stream: AudioStream, start_s: Fraction, end_s: Fraction
 ) -> Iterator[AudioFrame]:
     context, tick = stream.codec_context, tick_of(stream)
-    seek(container, stream, start_s - PREROLL_S)
+    seek(container, stream, start_s - PREROLL_S, end_s)
     if context.is_open:
         context.flush_buffers()
     for packet in container.demux(stream):
@@ -120,10 +120,14 @@ def silence(count: int, layout: str, rate: int) -> Iterator[AudioFrame]:
         yield frame
 
 
-def seek(container: InputContainer, stream: AudioStream, at: Fraction) -> None:
-    """Have the next packets come from `at` (s) on, or a little before."""
+def seek(
+    container: InputContainer, stream: AudioStream, start_s: Fraction, end_s: Fraction
+) -> None:
+    """Have the next packets come from `start_s` on, or a little before; `end_s` ends them."""
     by: VideoStream | AudioStream = stream
     if container.format.name.startswith("matroska") and container.streams.video:
         # Its index has the picture alone: by the sound it would be read from its start.
         by = container.streams.video[0]
-    rewind(container, by, int(max(at, Fraction(-1)) / tick_of(by)))
+    start, end = (int(max(at, Fraction(-1)) / tick_of(by)) for at in (start_s, end_s))
+    rewind(container, by, start)
+    expect(container, by, start, end)
