@@ -98,7 +98,7 @@ def _analysis(info: MediaInfo, found: dict[str, Any], rough: bool) -> Analysis:
         first=pictures["first"],
         end=pictures["end"],
         scenes=tuple(pictures["scenes"]),
-        black=tuple((start, end) for start, end in pictures["black"]),
+        black=tuple((start, end) for start, end in found["black"]["spans"]),
         movement=tuple(pictures["movement"]),
         half_pictures=tuple(found["found"]["halves"]),
         sound=sound is not None,

@@ -186,3 +186,52 @@ def test_a_damaged_video_gives_what_is_there_or_one_line(tmp_path: Path) -> None
         assert "\n" not in str(error)
     else:
         assert 0 < found.end <= found.length_s
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_one_still_under_a_song_is_cut_on_the_beat(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"still{suffix}"
+    last = 20 * 25 - 1
+    film = Film(20, dropped=frozenset(range(1, last)))
+    make_film(path, film, clicks(120, 20))
+
+    found = suggest(analysed(path), clips=2, length_s=5)
+
+    assert found.notes[0].startswith("About 120 beats a minute")
+    assert len(found.clips) == 2
+    for each in found.clips:
+        assert each.start % 0.5 == pytest.approx(0, abs=0.05) or each.start % 0.5 > 0.45
+
+
+@pytest.mark.slow
+def test_clips_of_a_file_that_is_cut_short_lie_in_what_is_there(tmp_path: Path) -> None:
+    whole = make_sample(tmp_path / "whole.mp4", seconds=12)
+    fast = tmp_path / "short.mp4"
+    with (
+        av.open(str(whole)) as source,
+        av.open(str(fast), "w", options={"movflags": "faststart"}) as made,
+    ):
+        streams = {each.index: made.add_stream_from_template(each) for each in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                made.mux(packet)
+    fast.write_bytes(fast.read_bytes()[: fast.stat().st_size // 2])
+
+    found = analysed(fast)
+    clips = suggest(found, clips=3, length_s=1).clips
+
+    assert found.end < 9
+    assert max(each.end for each in clips) <= found.end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [Fraction(1, 5), Fraction(2), Fraction(240), Fraction(1000)])
+def test_slow_and_fast_pictures_are_looked_at(tmp_path: Path, rate: Fraction) -> None:
+    seconds = max(2.0, float(12 / rate)) if rate < 5 else 2.0
+    path = make_film(tmp_path / "odd.mkv", Film(seconds, rate), clicks(120, seconds))
+
+    found = suggest(analysed(path), clips=2, length_s=1)
+
+    assert found.clips

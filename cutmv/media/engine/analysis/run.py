@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine.analysis.hearing import Hearing
 from cutmv.media.engine.analysis.request import Analyse
-from cutmv.media.engine.analysis.seeing import STRIDE_S, Seeing
+from cutmv.media.engine.analysis.seeing import Seeing
 from cutmv.media.engine.source.file import SourceError, Times, decode, opened, tick_of
 
 Told = Callable[[str, dict[str, Any]], None]
@@ -34,15 +34,29 @@ def analyse(wanted: Analyse, progressed: Callable[[int, int], None], tell: Told)
         seeing, heard = _read(container, wanted, video, audio, progressed)
     if not seeing.shown:
         raise SourceError("The file has no picture that can be decoded.")
-    end_s = min(seeing.shown[-1] + float(1 / wanted.rate), float(wanted.length))
-    tell("pictures", seeing.finish(max(end_s, seeing.shown[-1])))
+    end_s = _end(wanted, video, seeing)
+    tell("pictures", seeing.finish(end_s))
+    tell("black", {"spans": seeing.black(end_s)})
     if heard is not None:
         found = heard.finish()
         tell("sound", found)
     beats = found["beats"] if heard is not None else []
     tell("starts", {"beats": [seeing.nearest(each) for each in beats]})
-    halves = {int(at / STRIDE_S): at for at in reversed(seeing.shown)}
-    tell("found", {"halves": sorted(round(at, 6) for at in halves.values())})
+    tell("found", {"halves": seeing.halves(end_s)})
+
+
+def _end(wanted: Analyse, video: VideoStream, seeing: Seeing) -> float:
+    """Return until when the last picture is shown: as the file says, unless it is cut short."""
+    length, tick = float(wanted.length), tick_of(video)
+    finish = min(length, seeing.shown[-1] + float(1 / wanted.rate))
+    if video.duration is None:
+        return length
+    promised = float(((video.start_time or 0) + video.duration) * tick - wanted.start)
+    # A header that promises far more than the longest picture tells of pictures that are not there.
+    longest = max(seeing.longest_s, float(1 / wanted.rate))
+    if promised - seeing.shown[-1] > 2 * longest:
+        return finish
+    return max(finish, min(length, promised))
 
 
 def _read(

@@ -14,6 +14,7 @@ from scenedetect.common import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector
 
 from cutmv.media.engine.analysis.spans import Spans
+from cutmv.media.engine.source.file import SourceError
 
 #: Pixels of the longer side of the small pictures that are looked at.
 SIDE = 128
@@ -24,6 +25,10 @@ SHORTEST_SCENE_S = 0.25
 BLACK_LIGHT, BLACK_PART = 0.10 * 255, 0.98
 #: Seconds of the shortest black that is told of.
 SHORTEST_BLACK_S = 0.1
+#: Black spans that are told of at most.
+MOST_BLACK = 20_000
+#: Seconds within which a picture that begins is near.
+NEAR_S = 0.1
 #: Seconds for which one figure of movement stands.
 STRIDE_S = 0.5
 
@@ -40,6 +45,8 @@ class Seeing:
         self._black = Spans(SHORTEST_BLACK_S)
         self._moving: list[list[float]] = []
         self._last: np.ndarray[Any, Any] | None = None
+        #: The longest time for which one is shown, in seconds.
+        self.longest_s = 0.0
         #: When each picture is shown, in seconds from the file's start.
         self.shown = array("d")
 
@@ -48,6 +55,8 @@ class Seeing:
         if self.shown and at <= self.shown[-1]:
             return  # a time that jumps back: what comes after it is shown over what was
         small = self._small(frame)
+        if self.shown:
+            self.longest_s = max(self.longest_s, at - self.shown[-1])
         place = FrameTimecode(len(self.shown), fps=self._rate)
         self._scenes += [each.frame_num for each in self._detector.process_frame(place, small)]
         self._black.note(at, bool((small.max(axis=2) <= BLACK_LIGHT).mean() >= BLACK_PART))
@@ -66,17 +75,29 @@ class Seeing:
         return {
             "first": self.shown[0] if self.shown else None,
             "end": round(end_s, 6),
-            "count": len(self.shown),
             "scenes": sorted(round(each, 6) for each in scenes),
-            "black": [[round(a, 6), round(b, 6)] for a, b in self._black.end(end_s)],
             "movement": [round(sum(each) / len(each), 1) if each else 0.0 for each in self._moving],
         }
 
+    def black(self, end_s: float) -> list[tuple[float, float]]:
+        """Return the spans that are black. Raises SourceError."""
+        spans = self._black.end(end_s)
+        if len(spans) > MOST_BLACK:
+            raise SourceError("The picture flickers between black and light all the time.")
+        return [(round(a, 6), round(b, 6)) for a, b in spans]
+
+    def halves(self, end_s: float) -> list[float]:
+        """Return when the first picture of each half second is shown; one that is held, always."""
+        first = {int(at / STRIDE_S): at for at in reversed(self.shown)}
+        begun, past = int(self.shown[0] / STRIDE_S), int(end_s / STRIDE_S)
+        halves = (first.get(half, half * STRIDE_S) for half in range(begun, past + 1))
+        return [round(at, 6) for at in halves]
+
     def nearest(self, at: float) -> float:
-        """Return when the picture is shown that begins nearest to `at`. There must be one."""
+        """Return when a picture is shown first near `at`; where one is held there, `at` itself."""
         place = bisect_left(self.shown, at)
         found = min(self.shown[max(0, place - 1) : place + 1], key=lambda each: abs(each - at))
-        return round(found, 6)
+        return round(found if abs(found - at) <= NEAR_S else at, 6)
 
     def _small(self, frame: VideoFrame) -> np.ndarray[Any, Any]:
         scale = min(1.0, SIDE / max(frame.width, frame.height))
