@@ -64,9 +64,16 @@ class Film:
 
 
 def make_film(
-    path: Path, film: Film, sound: Samples | None = None, silent: Sequence[Span] = ()
+    path: Path,
+    film: Film,
+    sound: Samples | None = None,
+    silent: Sequence[Span] = (),
+    missing: Sequence[Span] = (),
 ) -> Path:
-    """Write a film with its sound, which is silent in the spans `silent` (s)."""
+    """Write a film with its sound, which is silent in some spans (s) and has no packets in others.
+
+    What is missing is missing in whole seconds.
+    """
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=film.rate)
         video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
@@ -87,6 +94,8 @@ def make_film(
             for start, end in silent:
                 heard[round(start * RATE) : round(end * RATE)] = 0
             for start in range(0, len(heard), RATE):
+                if any(a <= start / RATE < b for a, b in missing):
+                    continue
                 piece = av.AudioFrame.from_ndarray(
                     heard[None, start : start + RATE], format="fltp", layout="mono"
                 )

@@ -235,3 +235,20 @@ def test_slow_and_fast_pictures_are_looked_at(tmp_path: Path, rate: Fraction) ->
     found = suggest(analysed(path), clips=2, length_s=1)
 
     assert found.clips
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+def test_sound_that_begins_late_and_has_a_hole_is_heard_at_its_time(
+    tmp_path: Path, suffix: str
+) -> None:
+    missing = ((0.0, 3.0), (15.0, 18.0))
+    path = make_film(tmp_path / f"holes{suffix}", Film(30), clicks(120, 30), missing=missing)
+
+    found = analysed(path)
+
+    assert [each[0] for each in found.silence] == pytest.approx([0, 15], abs=0.15)
+    assert [each[1] for each in found.silence] == pytest.approx([3, 18], abs=0.15)
+    for start, end in ((3.5, 14.5), (18.5, 29)):
+        true = np.arange(start, end, 0.5)
+        assert share_within(found.beats, true, 0.05) >= 0.9

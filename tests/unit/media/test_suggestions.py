@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from cutmv.media import FileTimes, MediaError, parse_clip_list
-from cutmv.media.suggestions import Analysis, Suggestion, clip_list, suggest
+from cutmv.media.suggestions import Analysis, Suggestion, analysing, clip_list, suggest
+from tests.support.jobs import video_info
 
 LENGTH_S, BEAT_S, BAR_S = 60.0, 0.5, 2.0
 BEATS = tuple(np.arange(0, LENGTH_S, BEAT_S).round(3).tolist())
@@ -201,3 +202,17 @@ def test_an_analysis_is_the_same_after_json() -> None:
 
     assert Analysis.from_json(kept) == replace(MUSIC, black=((1.0, 2.0),))
     assert Analysis.from_json(kept | {"version": 0}) is None
+
+
+def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysing, "missing_packages", lambda packages: list(packages))
+
+    with pytest.raises(MediaError) as refused:
+        analysing.analyse("song.mp4", video_info())
+
+    assert str(refused.value) == "Suggestions need more packages: pip install '.[suggest]'"
+
+
+def test_a_video_of_many_hours_is_refused() -> None:
+    with pytest.raises(MediaError, match="longer than 3 hours"):
+        analysing.analyse("song.mp4", video_info(4 * 3600.0))
