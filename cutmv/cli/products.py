@@ -78,6 +78,7 @@ _OPTIONS = (
     _option(
         "--centre", "centre", metavar="X,Y", callback=_centre, default="0.5,0.5", show_default=True
     ),
+    _option("--remove-bars", "remove_bars"),
     _option("--fade", "fade_s", metavar="SECONDS"),
     _option("--loudness", "loudness"),
     _option("--preset", "presets", metavar="NAME"),

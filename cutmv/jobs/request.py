@@ -57,6 +57,7 @@ def outputs_of(wanted: Wanted) -> list[OutputSpec]:
         replace(
             spec,
             centre=wanted.centre,
+            remove_bars=wanted.remove_bars,
             exact_copy=wanted.exact_copy,
             loudness=wanted.loudness if spec.kind in ("cutdown", *SOUNDS) else None,
         )

@@ -60,6 +60,13 @@ class Wanted:
             "What a crop keeps in its middle, in parts of the picture from its left and top.",
         ),
     ] = (0.5, 0.5)
+    remove_bars: Annotated[
+        bool,
+        Asked(
+            "Remove black bars",
+            "Remove the black bars around the picture, where they are sure, before it is shaped.",
+        ),
+    ] = False
     fade_s: Annotated[
         float,
         Asked("Fade", "Fade picture and sound in and out, each in so many seconds.", least=0),

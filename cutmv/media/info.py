@@ -1,6 +1,6 @@
 """What is in a video file."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any, Self
 
@@ -18,7 +18,8 @@ class VideoStream:
     `mirrored`; `interlaced` says which field is shown first, "tff" or "bff", if there are two.
     `time_base` is the length in seconds of one tick of the container's clock; `variable` says that
     frames are not evenly spaced, and `frame_rate` is then their average. `start_s` and `duration_s`
-    are on the file's own clock, in seconds.
+    are on the file's own clock, in seconds. `inside` is what is left of the decoded picture where
+    its black bars are removed: left, top, width, height; the other sizes are of that then.
     """
 
     index: int
@@ -40,6 +41,22 @@ class VideoStream:
     color_space: str | None
     mirrored: bool = False
     interlaced: str | None = None
+    inside: tuple[int, int, int, int] | None = None
+
+    def without_bars(self, inside: tuple[int, int, int, int]) -> Self:
+        """This picture where its black bars are removed."""
+        _, _, width, height = inside
+        turned = self.rotation % 180
+        across = self.height if turned else self.width
+        shown = (round(width * Fraction(across, self.coded_width)), height)
+        return replace(
+            self,
+            inside=inside,
+            coded_width=width,
+            coded_height=height,
+            width=shown[1] if turned else shown[0],
+            height=shown[0] if turned else shown[1],
+        )
 
     @property
     def hdr(self) -> bool:

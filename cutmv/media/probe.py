@@ -1,6 +1,7 @@
 """Probe a video: have the engine look at what is in it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from cutmv.media.engine.protocol import Look
 from cutmv.media.engine_process import look_at
 from cutmv.media.errors import MediaError
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
+from cutmv.media.plan import RenderPlan
+from cutmv.media.plan import plan as plan_of
+from cutmv.media.products.animations import LADDER
+from cutmv.media.products.spec import SOUNDS
 from cutmv.media.remote.cache import Cache
 from cutmv.media.source import demuxer_of, readable
 from cutmv.media.times import is_timecode
@@ -88,6 +93,26 @@ def entries(
         wanted = Look(opened.name, info.container, near=tuple(str(at) for at in near))
         found = look_at(wanted, cancelled=cancelled, timeout_s=timeout_s)
     return [Fraction(at) for at in found.get("near", ())]
+
+
+def without_bars(
+    name: str, plan: RenderPlan, cancelled: Callable[[], bool] | None = None
+) -> RenderPlan:
+    """The plan of an output without its black bars, where that is wanted and they are sure.
+
+    `name` is an opened source. Raises as `probe` does, and as `plan`.
+    """
+    info, spec = plan.info, plan.spec
+    if not spec.remove_bars or spec.kind in SOUNDS or plan.video.inside:
+        return plan
+    start = plan.start - (plan.part[0] if plan.part else 0)
+    span = (str(start), str(start + plan.clip.end - plan.clip.start))
+    wanted = Look(name, info.container, bars=span)
+    inside = look_at(wanted, cancelled=cancelled, timeout_s=ALL_PACKETS_TIMEOUT_S)["inside"]
+    if inside is None:
+        return plan
+    found = replace(info, video=plan.video.without_bars(tuple(inside)))
+    return plan_of(found, plan.clip, spec, plan.animation or LADDER[0], plan.part)
 
 
 def keyframes(source: str | Path, *, timeout_s: float = ALL_PACKETS_TIMEOUT_S) -> list[float]:

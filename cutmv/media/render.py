@@ -18,6 +18,7 @@ from cutmv.media.engine_request import output_of, reason_of, sound_of
 from cutmv.media.errors import CUT_FAILED, MediaError, MediaUnavailable
 from cutmv.media.plan import RenderPlan
 from cutmv.media.plan import plan as plan_of
+from cutmv.media.probe import without_bars
 from cutmv.media.products.animations import smaller
 from cutmv.media.products.containers import container_named
 from cutmv.media.products.memory import held_bytes
@@ -137,6 +138,8 @@ def render_together(
         every = [_Making(each, _folder_beside(each.destination, stack)) for each in orders]
         try:
             with readable(source, cache) as opened:
+                for each in every:
+                    each.plan = without_bars(opened.name, each.plan, cancelled)
                 while making := [each for each in every if each.wanted()]:
                     report, errors = run_engine(
                         _request(opened.name, making, threads),

@@ -15,6 +15,14 @@ def of_output(plan: RenderPlan, *, copied: bool) -> list[str]:
     if spec.kind in SOUNDS:
         return []
     found = []
+    if video.inside:
+        left, top, _, _ = video.inside
+        found.append(
+            f"Black bars were removed: {video.width}×{video.height} pixels are left"
+            f" ({left} were left of them, and {top} above)."
+        )
+    elif spec.remove_bars:
+        found.append("No black bars were found beyond doubt: the picture is left whole.")
     if spec.kind in FILMS and video.variable:
         what = "each keeps its own time"
         if plan.pictures:

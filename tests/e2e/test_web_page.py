@@ -402,6 +402,7 @@ def test_the_form_asks_for_each_product(page: Page, video: Path) -> None:
         "centre": [0.3, 0.5],
         "fade_s": 0.5,
         "exact_copy": "auto",
+        "remove_bars": False,
     }
 
 

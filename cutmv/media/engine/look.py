@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import TOP_FIRST
 from cutmv.media.engine.protocol import Look
+from cutmv.media.engine.source.bars import inside_bars
 from cutmv.media.engine.source.entries import entries_near
 from cutmv.media.engine.source.file import Times, decode, opened, side_data, tick_of
 
@@ -50,6 +51,9 @@ def look(wanted: Look) -> Found:
         first = _first(container, video)
         if first is not None:
             found["video"] |= _of_picture(video, *first)
+        if wanted.bars:
+            begin, end = (Fraction(at) for at in wanted.bars)
+            return found | {"inside": inside_bars(container, video, begin, end)}
         if wanted.near:
             times = entries_near(container, video, [Fraction(at) for at in wanted.near])
             found["near"] = [str(at) for at in times]

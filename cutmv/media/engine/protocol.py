@@ -15,13 +15,15 @@ class Look:
     """A look at what is in `source`.
 
     With `keyframes` it tells when each keyframe is shown, with `near` when those before some times
-    are, all in seconds on the file's own clock; fractions are "NUMERATOR/DENOMINATOR".
+    are, and with `bars` what lies inside the black bars from one time to another; all are in
+    seconds on the file's own clock, and fractions are "NUMERATOR/DENOMINATOR".
     """
 
     source: str
     demuxer: str
     keyframes: bool = False
     near: tuple[str, ...] = ()
+    bars: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,8 @@ def why_encoded(video: VideoStream, spec: OutputSpec) -> str | None:
         return None
     if spec.aspect != "source" or spec.size is not None:
         return "its shape is not the source's"
+    if video.inside:
+        return "its black bars are removed"
     if spec.fade_s:
         return "the picture fades"
     if steady_rate(video, spec) is not None:

@@ -33,10 +33,13 @@ def size_of(video: VideoStream, spec: OutputSpec, animated: int) -> tuple[int, i
 
 
 def upright(video: VideoStream, spec: OutputSpec) -> list[str]:
-    """The filters that make a decoded picture whole, and turn it as it is shown."""
+    """The filters that make a decoded picture whole, without bars, and turn it as it is shown."""
     whole = [f"setfield={video.interlaced}", "bwdif=mode=send_frame"] if video.interlaced else []
     mirrored = ["hflip"] if video.mirrored else []
     turns = {90: ["transpose=clock"], 180: ["hflip", "vflip"], 270: ["transpose=cclock"]}
+    if video.inside:
+        left, top, width, height = video.inside
+        whole += [f"crop={width}:{height}:{left}:{top}"]
     return [_told(video, spec), *whole, *mirrored, *turns.get(video.rotation, [])]
 
 

@@ -46,7 +46,8 @@ class OutputSpec:
     loud as it was, or has a `loudness`; a preset may ask for a rate in `hertz`, and two channels at
     most, and for no more than `bit_rate` bits a second of picture. `exact_copy` says whether the
     source's packets are copied into a cutdown: wherever they can be, never, or always, so that one
-    where they can't be is refused.
+    where they can't be is refused. With `remove_bars` the picture is what lies inside its
+    black bars.
     """
 
     kind: Kind
@@ -65,6 +66,7 @@ class OutputSpec:
     hertz: int | None = None
     bit_rate: int | None = None
     exact_copy: Copying = "auto"
+    remove_bars: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """This as JSON has it."""
