@@ -13,6 +13,7 @@ import click
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
+from cutmv.cli.archive import write_zip
 from cutmv.cli.clip_lists import read_clips
 from cutmv.cli.output import printable, progress_bars
 from cutmv.cli.products import WithProducts, product_options
@@ -64,9 +65,24 @@ from cutmv.media import Progress as RenderProgress
     show_default="this one",
     help="The folder for the results, made if missing.",
 )
+@click.option(
+    "--zip",
+    "archive",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also put all results into one ZIP, unless one fails.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
-def cut(*, source: str, folder: str, overwrite: bool, as_json: bool, **wanted: Any) -> None:
+def cut(
+    *,
+    source: str,
+    folder: str,
+    archive: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    **wanted: Any,
+) -> None:
     """Cut clips of INPUT here and now, without a server.
 
     Results are named INPUT-LABEL-SHAPE, or INPUT-NN-SHAPE for clips without a label. The outputs of
@@ -85,7 +101,8 @@ def cut(*, source: str, folder: str, overwrite: bool, as_json: bool, **wanted: A
         # All are planned before the first is cut: a mistake in the last must not waste the others.
         cuts = _plan(source, Path(folder), cancelled, **wanted)
         if not overwrite:
-            _refuse_to_replace(cuts)
+            results = [one.path for one in chain.from_iterable(cuts)]
+            _refuse_to_replace([*results, *([archive] if archive else [])])
         Path(folder).mkdir(parents=True, exist_ok=True)
         with progress_bars() as bars:
             tasks = [[bars.add_task(escape(o.title), total=100.0) for o in each] for each in cuts]
@@ -98,6 +115,8 @@ def cut(*, source: str, folder: str, overwrite: bool, as_json: bool, **wanted: A
                         made.append({**one.to_dict(), **result.to_dict()})
                 if any(isinstance(result, MediaUnavailable) for result in found):
                     break  # the others would fail by it, too
+        if archive and made and not failed:
+            write_zip([Path(each["path"]) for each in made], archive, overwrite=overwrite)
     except (MediaError, MediaUnavailable) as error:
         failure = str(error)
     except Cancelled:
@@ -187,9 +206,9 @@ def _plan(
     return cuts
 
 
-def _refuse_to_replace(cuts: list[list[Cut]]) -> None:
+def _refuse_to_replace(paths: list[Path]) -> None:
     """Raise MediaError when a result is there already."""
-    there = [one.path for one in chain.from_iterable(cuts) if os.path.lexists(one.path)]
+    there = [path for path in paths if os.path.lexists(path)]
     if there:
         others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise MediaError(

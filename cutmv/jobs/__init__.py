@@ -2,11 +2,12 @@
 
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
 `store`, `claims` and `backlog` keep all of it in a SQL database. `keys` makes the keys of stored
-objects, `uploads` accepts an upload, and `analyses` keeps what was seen and heard in it. The
-package may import `cutmv.media` and `cutmv.storage`.
+objects, `uploads` accepts an upload, `analyses` keeps what was seen and heard in it, and `archive`
+makes a ZIP. The package may import `cutmv.media` and `cutmv.storage`.
 """
 
 from cutmv.jobs.analyses import Analyses, AnalysisRecord, AnalysisState
+from cutmv.jobs.archive import ArchivedFile, zipped
 from cutmv.jobs.backlog import Backlog, Report, report
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended
 from cutmv.jobs.keys import (
@@ -48,6 +49,7 @@ __all__ = [
     "Analyses",
     "AnalysisRecord",
     "AnalysisState",
+    "ArchivedFile",
     "Backlog",
     "Busy",
     "Claimed",
@@ -83,4 +85,5 @@ __all__ = [
     "probe_stored",
     "report",
     "upload_key_of",
+    "zipped",
 ]

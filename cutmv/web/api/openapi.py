@@ -82,6 +82,7 @@ OPERATIONS = {
     "jobs.show": Operation(200, models.JobOut, errors=(404, 503)),
     "jobs.cancel": Operation(200, models.JobOut, errors=(403, 404, 503)),
     "jobs.output": Operation(200, ANY, query=_OutputQuery, **_FILE),  # type: ignore[arg-type]
+    "jobs.archive": Operation(200, "application/zip", errors=(404, 503)),
     "live.watch": Operation(101, None, errors=(400, 403, 404)),
     "queue.status": Operation(200, models.QueueStatus),
     "queue.progress": Operation(204, None, body=models.ProgressBody, errors=(400, 401, 409, 413)),

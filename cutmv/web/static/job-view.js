@@ -38,6 +38,8 @@ export class JobView {
     this.#find("#job-state").dataset.state = job.state;
     this.#find("#job-file").textContent = job.upload.filename;
     this.#find("#cancel").hidden = isFinal(job);
+    this.#find("#all").hidden = !isFinal(job) || job.steps.filter(({ output }) => output).length < 2;
+    this.#find("#all").href = `/api/jobs/${job.id}/outputs.zip`;
     raise(this.#find("#job-bar"), job.percent);
     line(this.#find("#job-error"), job.error);
     for (const step of job.steps) this.#showStep(step);

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,23 @@ def test_no_result_is_replaced_unasked(video: Path, tmp_path: Path) -> None:
     assert there == ["song-02-source.mp4"]
     assert asked.returncode == 0, asked.stderr
     assert len(read_frames(tmp_path / "song-02-source.mp4")) == 15
+
+
+def test_results_come_in_a_zip_too(video: Path, tmp_path: Path) -> None:
+    argv = ("cut", str(video), "--clip", "0-0.5 a", "--clip", "1-1.5 b", "--zip", "to/all.zip")
+
+    assert cutmv_process(*argv, cwd=tmp_path).returncode == 0
+    with zipfile.ZipFile(tmp_path / "to" / "all.zip") as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["song-a-source.mp4", "song-b-source.mp4"]
+        first = (tmp_path / "song-a-source.mp4").read_bytes()
+        assert archive.read("song-a-source.mp4") == first
+    for made in tmp_path.glob("*.mp4"):
+        made.unlink()
+    refused = cutmv_process(*argv, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "to/all.zip is there already" in refused.stderr
+    assert not list(tmp_path.glob("*.mp4"))
 
 
 def test_a_file_that_appears_while_it_is_cut_is_not_replaced_either(

@@ -1,0 +1,36 @@
+"""Puts the results of `cutmv cut` into one ZIP."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cutmv.jobs import ArchivedFile, zipped
+from cutmv.media import MediaError
+
+#: Bytes of a file that are read at once.
+BLOCK_BYTES = 1 << 20
+
+
+def write_zip(results: Sequence[Path], archive: Path, *, overwrite: bool) -> None:
+    """Put files into a ZIP, which appears whole or not at all.
+
+    Raises OSError, and MediaError where there is a file of its name that is not to be replaced.
+    """
+    files = [ArchivedFile(path.name, partial(_blocks, path)) for path in results]
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}.") as own:
+        partial_zip = Path(own, "made.zip")
+        with partial_zip.open("wb") as out:
+            out.writelines(zipped(files, time.time()))
+        if archive.exists() and not overwrite:
+            raise MediaError(f"There is a file named {archive.name!r} already.")
+        partial_zip.replace(archive)
+
+
+@contextmanager
+def _blocks(path: Path) -> Iterator[Iterator[bytes]]:
+    with path.open("rb") as file:
+        yield iter(partial(file.read, BLOCK_BYTES), b"")
