@@ -54,12 +54,14 @@ def _list_presets(ctx: click.Context, _param: Any, asked: bool) -> None:
 def _option(flag: str, name: str, **more: Any) -> Callable[..., Any]:
     """An option of the command line for a field of `Wanted`; `more` is what is said otherwise."""
     asked = OPTIONS[name]
-    told = asked.asked.told + (" May be repeated." if asked.form == "many" else "")
+    told = asked.asked.told + (" May be repeated." if asked.form in ("many", "words") else "")
     usual: dict[str, Any] = {"help": told}
     match asked.form:
         case "many" | "one":
             usual |= {"type": click.Choice(list(asked.values)), "multiple": asked.form == "many"}
             usual |= {} if asked.form == "many" else {"default": asked.default}
+        case "words":
+            usual |= {"multiple": True}
         case "flag":
             usual |= {"is_flag": True}
         case "number":
@@ -103,6 +105,7 @@ _OPTIONS = (
     ),
     _option("--canvas", "canvas", is_flag=False, flag_value="dissolve"),
     _option("--sound", "sounds", type=click.Choice(list(_SOUNDS))),
+    _option("--audio", "audio", metavar="TRACK"),
     _option("--exact-copy", "exact_copy", show_default=True),
 )
 

@@ -59,6 +59,7 @@ def outputs_of(wanted: Wanted) -> list[OutputSpec]:
             centre=wanted.centre,
             remove_bars=wanted.remove_bars,
             exact_copy=wanted.exact_copy,
+            audio=wanted.audio,
             loudness=wanted.loudness if spec.kind in ("cutdown", *SOUNDS) else None,
         )
         for spec in specs

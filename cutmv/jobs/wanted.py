@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cutmv.media import LUFS, Aspect, Copying, Fit, Loop, Loudness, Sound, presets
 
-#: How an option is asked for: some of its values, one or none of them, yes or no, a number, or a
-#: point of the picture.
-Form = Literal["many", "one", "flag", "number", "point"]
+#: How an option is asked for: some of its values, one or none of them, words of any kind, yes or
+#: no, a number, or a point of the picture.
+Form = Literal["many", "one", "words", "flag", "number", "point"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,14 @@ class Wanted:
         tuple[Sound, ...],
         Asked("Sound alone", "Make the sound alone, copied into an M4A or encoded.", _SOUNDS),
     ] = ()
+    audio: Annotated[
+        tuple[str, ...],
+        Asked(
+            "Sound tracks",
+            "The sound tracks to keep, by number from 1 or by language (deu), all or none; else the"
+            " one that a player plays.",
+        ),
+    ] = ()
     exact_copy: Annotated[
         Copying,
         Asked(
@@ -145,9 +153,11 @@ def _literals(hint: Any) -> tuple[str, ...]:
     return get_args(of)
 
 
-def _form(hint: Any) -> Form:
+def _form(hint: Any, asked: Asked) -> Form:
     if get_origin(hint) is tuple:
-        return "point" if float in get_args(hint) else "many"
+        if float in get_args(hint):
+            return "point"
+        return "many" if asked.values else "words"
     if hint is bool:
         return "flag"
     return "one" if _literals(hint) else "number"
@@ -157,7 +167,7 @@ def _options() -> dict[str, Option]:
     hints, found = get_type_hints(Wanted, include_extras=True), {}
     for each in fields(Wanted):
         hint, asked = get_args(hints[each.name])
-        found[each.name] = Option(each.name, hint, _form(hint), each.default, asked)
+        found[each.name] = Option(each.name, hint, _form(hint, asked), each.default, asked)
     return found
 
 

@@ -13,12 +13,11 @@ from cutmv.media.products.spec import LUFS, SOUNDS
 WEBP_QUALITY = 75
 
 
-def sound_of(plan: RenderPlan) -> tuple[int, ...]:
-    """The indices of the streams that are heard: none, one, or a left and a right channel."""
-    audio = plan.info.audio
-    if audio is None:
-        return ()
-    return (audio.index,) if audio.right is None else (audio.index, audio.right)
+def tracks_of(plan: RenderPlan) -> tuple[tuple[int, ...], ...]:
+    """The indices of the streams of each track that is heard: one, or a left and a right."""
+    return tuple(
+        (each.index,) if each.right is None else (each.index, each.right) for each in plan.sounds
+    )
 
 
 def output_of(plan: RenderPlan, path: Path) -> Output:
@@ -49,6 +48,7 @@ def output_of(plan: RenderPlan, path: Path) -> Output:
         pictures=plan.pictures,
         length_s=float(plan.length_s) if spec.kind == "canvas" else None,
         silent=spec.kind == "canvas" or plan.part is not None,
+        with_texts=spec.kind == "cutdown" and spec.aspect == "source" and plan.part is None,
     )
 
 

@@ -76,9 +76,9 @@ class VideoStream:
 
 @dataclass(frozen=True)
 class AudioStream:
-    """The sound; `sample_rate` in hertz. `right` is the track of the right channel, if two are.
+    """A track of sound; `sample_rate` in hertz.
 
-    The others of a file are left out.
+    `right` is the track of the right channel, if two are.
     """
 
     index: int
@@ -86,6 +86,7 @@ class AudioStream:
     channels: int
     sample_rate: int
     right: int | None = None
+    language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class MediaInfo:
 
     `start_s` is the file's earliest timestamp that is not negative (in a transport stream and in
     AVI, the first picture's); times that people give count from it. `timecode` is that of the first
-    frame, if the file tells one.
+    frame, if the file tells one. `audio` is what a player plays of the tracks `sounds`, or two of
+    these that are left and right.
     """
 
     container: str
@@ -104,6 +106,7 @@ class MediaInfo:
     video: VideoStream | None
     audio: AudioStream | None
     timecode: str | None = None
+    sounds: tuple[AudioStream, ...] = ()
 
     @property
     def length(self) -> Fraction:
@@ -137,7 +140,9 @@ class MediaInfo:
         if video:
             fractions = {name: Fraction(video[name]) for name in ("frame_rate", "time_base")}
             video = VideoStream(**{**video, **fractions})
-        return cls(**{**plain, "video": video, "audio": AudioStream(**audio) if audio else None})
+        sounds = tuple(AudioStream(**each) for each in plain.get("sounds", ()))
+        audio = AudioStream(**audio) if audio else None
+        return cls(**{**plain, "video": video, "audio": audio, "sounds": sounds})
 
 
 def _text(value: Fraction) -> str:

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cutmv.media.errors import MediaError
-from cutmv.media.info import MediaInfo, VideoStream
+from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.products.animations import LADDER, LONGEST_S, Animation
 from cutmv.media.products.containers import steady_rate, why_encoded
 from cutmv.media.products.loops import looped
 from cutmv.media.products.shapes import Part, fading, sampled, shaped, size_of, upright
 from cutmv.media.products.spec import ANIMATIONS, SOUNDS, OutputSpec
 from cutmv.media.times import Clip
+from cutmv.media.tracks import chosen
 
 #: Seconds of a clip in which its best picture is looked for.
 BEST_MAX_S = 10
@@ -32,7 +33,7 @@ class RenderPlan:
     `length_s` seconds where that is not each of the clip's, none for a still. `reason` says why no
     packets are copied where the shape is the source's. `animation` is how a GIF or WebP is made.
     A plan may be that of one `part` of a film, since when and until when of it (s), which has no
-    sound.
+    sound; `sounds` are the tracks of others.
     """
 
     info: MediaInfo
@@ -49,6 +50,7 @@ class RenderPlan:
     reason: str | None
     animation: Animation | None
     part: Part | None
+    sounds: tuple[AudioStream, ...] = ()
 
 
 def plan(
@@ -73,7 +75,8 @@ def plan(
         raise MediaError(f"The clip {shown} starts past the end of the video, {float(last):.3f} s.")
     if clip.end > last + max(END_GRACE_S, 1 / video.frame_rate):
         raise MediaError(f"The clip {shown} ends past the end of the video, {float(last):.3f} s.")
-    if info.audio is None and spec.kind in SOUNDS:
+    sounds = chosen(info, spec.audio)
+    if not sounds and spec.kind in SOUNDS:
         raise MediaError("The file has no sound.")
     given = clip.end - clip.start
     _refuse_by_preset(shown, given, spec)
@@ -108,6 +111,7 @@ def plan(
         reason=reason,
         animation=animation if spec.kind in ANIMATIONS else None,
         part=part,
+        sounds=sounds,
     )
 
 

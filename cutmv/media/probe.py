@@ -72,6 +72,7 @@ def probe(
         start_s=float(start),
         video=_video(video, rate, variable, float(begins), float(ends - begins)),
         audio=AudioStream(**audio) if audio else None,
+        sounds=tuple(AudioStream(**each) for each in found["sounds"]),
         timecode=timecode if timecode and is_timecode(timecode, rate) else None,
     )
 

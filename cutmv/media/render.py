@@ -14,7 +14,7 @@ from typing import Any, Self
 from cutmv.media.binaries import ffmpeg_path
 from cutmv.media.engine.protocol import Made, Output, Part, Report, Request
 from cutmv.media.engine_process import run_engine
-from cutmv.media.engine_request import output_of, reason_of, sound_of
+from cutmv.media.engine_request import output_of, reason_of, tracks_of
 from cutmv.media.errors import CUT_FAILED, MediaError, MediaUnavailable
 from cutmv.media.plan import RenderPlan
 from cutmv.media.plan import plan as plan_of
@@ -261,7 +261,7 @@ def _request(source: str, making: Sequence[_Making], threads: int | None) -> Req
         start=plan.start,
         end=max(each.plan.end for each in making),
         video=plan.video.index,
-        audio=sound_of(plan),
+        tracks=tracks_of(plan),
         program=ffmpeg_path(),
         outputs=tuple(each.output for each in making),
         threads=threads,
@@ -288,5 +288,9 @@ def _rendered(plan: RenderPlan, made: Made, report: Report, path: Path) -> Rende
         reason=reason,
         sound=made.sound,
         read_bytes=report.read_bytes,
-        warnings=(*of_output(plan, copied=made.copied > 0), *report.warnings),
+        warnings=(
+            *of_output(plan, copied=made.copied > 0),
+            *report.warnings,
+            *([made.left_out] if made.left_out else []),
+        ),
     )

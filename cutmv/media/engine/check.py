@@ -36,7 +36,9 @@ def film(path: Path, *, packets: int, last: float, sound: bool) -> None:
                 raise SourceError("The last picture of the result can't be decoded.")
         if sound:
             with av.open(str(path)) as file:
-                _decode_sound(file, file.streams.audio[0])
+                for track in file.streams.audio:
+                    file.seek(0)
+                    _decode_sound(file, track)
     except (av.FFmpegError, IndexError) as error:
         raise SourceError(f"The result can't be decoded: {error}.") from error
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from cutmv.media.engine import check, feed, findings, quality
+from cutmv.media.engine import check, feed, findings, quality, tracks
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import rate_of
 from cutmv.media.engine.joining import Joined
@@ -38,8 +38,11 @@ def make(request: Request, progressed: Progressed) -> Report:
     results, stages = Results(request.outputs, progressed), Stages()
     with ExitStack() as stack:
         with stages.within("open"):
-            container, of_sound = (
-                stack.enter_context(opened(request.source, request.demuxer)) for _ in range(2)
+            # Picture and tracks are read at once, each from a place of its own.
+            heard_tracks = request.tracks or ((),)
+            container, *of_sound = (
+                stack.enter_context(opened(request.source, request.demuxer))
+                for _ in (request.video, *heard_tracks)
             )
         stream = container.streams[request.video]
         if not isinstance(stream, VideoStream):
@@ -47,34 +50,40 @@ def make(request: Request, progressed: Progressed) -> Report:
         stream.codec_context.options = quality.TELL_QUANTIZERS
         stream.codec_context.thread_type = "AUTO"
         clock = tick_of(stream)
-        hearing = Hearing(request, of_sound, Span.of(request.start, request.end, clock))
+        span = Span.of(request.start, request.end, clock)
+        hearings = [
+            Hearing(request, place, span, track)
+            for place, track in zip(of_sound, heard_tracks, strict=True)
+        ]
         for each in request.outputs:
             if each.alone:
                 with results.trying(each), stages.within("sound"):
-                    results.put(write_sound(each, each.alone, hearing, stages))
+                    results.put(write_sound(each, each.alone, hearings[0], stages))
         told: list[str] = []
         while results.left:
             # What ends earlier can perhaps be made where what ends last can't.
             end = max(each.end or request.end for each in results.left)
             clips = _clips(container, stream, Span.of(request.start, end, clock), stages)
             try:
-                told = _made_of(request, clips, hearing, results, stages)
+                told = _made_of(request, clips, hearings, results, stages)
             except FAILURES as error:
                 for each in results.left:
                     if (each.end or request.end) == end:
                         results.fail(each, error)
     seconds = {name: each for name, each in stages.seconds.items() if each > LEAST_S}
-    return results.report(told + _of_sound(hearing), seconds)
+    return results.report(told + _of_sound(hearings), seconds)
 
 
-def _of_sound(hearing: Hearing) -> list[str]:
-    return findings.of_sound(hearing.silent_s) + hearing.warnings
+def _of_sound(hearings: list[Hearing]) -> list[str]:
+    silent_s = max(each.silent_s for each in hearings)
+    told = [warning for each in hearings for warning in each.warnings]
+    return findings.of_sound(silent_s) + list(dict.fromkeys(told))
 
 
 def _made_of(
     request: Request,
     clips: Iterator[Clip],
-    hearing: Hearing,
+    hearings: list[Hearing],
     results: Results,
     stages: Stages,
 ) -> list[str]:
@@ -82,7 +91,7 @@ def _made_of(
     failure: Undecoded | None = None
     for clip in clips:
         try:
-            _Outputs(request, clip, hearing, results, stages).make()
+            _Outputs(request, clip, hearings, results, stages).make()
             return findings.of_pictures(clip)
         except Undecoded as error:
             failure = error
@@ -117,12 +126,12 @@ class _Outputs:
         self,
         request: Request,
         clip: Clip,
-        hearing: Hearing,
+        hearings: list[Hearing],
         results: Results,
         stages: Stages,
     ) -> None:
         self._request, self._clip, self._tick = request, clip, clip.span.tick
-        self._hearing, self._results, self._stages = hearing, results, stages
+        self._hearings, self._results, self._stages = hearings, results, stages
 
     def make(self) -> None:
         """Make all outputs that are left. Raises Undecoded."""
@@ -224,8 +233,16 @@ class _Outputs:
         return self._made(output, len(times), size, sound=told, reason=reason)
 
     def _hear(self, writer: Writer, output: Output) -> str | None:
+        """Add what is heard and read; return how the sound was added, none where there is none."""
         with self._stages.within("sound"):
-            return self._hearing.add_to(writer, output, self._stages)
+            told = [each.add_to(writer, output, self._stages) for each in self._hearings]
+        if output.with_texts:
+            span, container = self._clip.span, self._clip.container
+            bounds = (span.start * span.tick, (span.start + span.length) * span.tick)
+            tracks.add_texts(writer, container, *bounds)
+            tracks.add_chapters(writer, container, *bounds)
+        # One word for several: what is encoded is not the source's own.
+        return "encoded" if "encoded" in told else told[0]
 
     def _length(self, output: Output) -> int:
         """Return how long an output is shown, in ticks."""
@@ -266,4 +283,9 @@ class _Outputs:
         reason: str | None = None,
     ) -> Made:
         length_s = float(self._length(output) * self._tick)
-        return Made(output.path, pictures, copied, length_s, *size, sound, reason)
+        left_out = None
+        if output.muxer and not output.silent:
+            kept = {self._request.video, *chain.from_iterable(self._request.tracks)}
+            with_texts = output.with_texts
+            left_out = tracks.left_out(self._clip.container, kept, with_texts=with_texts)
+        return Made(output.path, pictures, copied, length_s, *size, sound, reason, left_out)

@@ -72,6 +72,7 @@ def _of_container(container: InputContainer) -> Found:
         "video": None,
         "timecode": None,
         "audio": _of_sound(list(container.streams.audio)),
+        "sounds": [_of_track(each) for each in container.streams.audio],
     }
 
 
@@ -88,13 +89,18 @@ def _of_sound(streams: list[AudioStream]) -> Found | None:
     mono = all(each.codec_context.layout.nb_channels == 1 for each in streams)
     pcm = all(name.startswith("pcm_") for name, _ in shapes)
     pair = len(streams) == 2 and len(shapes) == 1 and mono and pcm
-    left = streams[0] if pair else chosen
+    if pair:
+        return _of_track(streams[0]) | {"channels": 2, "right": streams[1].index}
+    return _of_track(chosen)
+
+
+def _of_track(stream: AudioStream) -> Found:
     return {
-        "index": left.index,
-        "codec": left.codec_context.name,
-        "channels": 2 if pair else left.codec_context.layout.nb_channels,
-        "sample_rate": left.rate or 0,
-        "right": streams[1].index if pair else None,
+        "index": stream.index,
+        "codec": stream.codec_context.name,
+        "channels": stream.codec_context.layout.nb_channels,
+        "sample_rate": stream.rate or 0,
+        "language": None if stream.language == "und" else stream.language,
     }
 
 

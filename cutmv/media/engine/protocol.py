@@ -52,7 +52,7 @@ class Output:
     sharpest picture stands for all. Where there are `parts` they are joined, and no picture is
     encoded. What is made of the clip's beginning alone is made of what comes before its `end`, in
     seconds on the file's own clock. `holds` are the bytes of memory that it takes to make it,
-    about.
+    about. A film `with_texts` has the source's texts and chapters.
     """
 
     path: str
@@ -68,6 +68,7 @@ class Output:
     hertz: int | None = None
     alone: str | None = None
     sharpest: bool = False
+    with_texts: bool = False
     parts: tuple[Part, ...] = ()
     end: Fraction | None = None
     holds: int = 0
@@ -77,8 +78,9 @@ class Output:
 class Request:
     """A clip of `source`, from `start` to before `end` in seconds on the file's own clock.
 
-    `video` is the index of the picture's stream, `audio` those of the sound's: none, one, or one of
-    the left channel and one of the right.
+    `video` is the index of the picture's stream, `tracks` those of each track of the sound: one, or
+    one of the left channel and one of the right. A film has all tracks, what is sound alone the
+    first.
     `program` is the FFmpeg that filters and encodes.
     """
 
@@ -87,7 +89,7 @@ class Request:
     start: Fraction
     end: Fraction
     video: int
-    audio: tuple[int, ...]
+    tracks: tuple[tuple[int, ...], ...]
     program: str
     outputs: tuple[Output, ...]
     threads: int | None = None
@@ -116,8 +118,8 @@ class Request:
             for each in plain["outputs"]
         )
         times = {name: Fraction(plain[name]) for name in ("start", "end")}
-        audio = tuple(plain["audio"])
-        return cls(**{**plain, **times, "outputs": outputs, "audio": audio})
+        tracks = tuple(map(tuple, plain["tracks"]))
+        return cls(**{**plain, **times, "outputs": outputs, "tracks": tracks})
 
 
 def _parts(output: dict[str, Any]) -> tuple[Part, ...]:
@@ -129,7 +131,7 @@ class Made:
     """An output that is finished: pictures in it, how many of them are copied, its length (s).
 
     `sound` is "copied" or "encoded", none where there is none; `reason` says why nothing is copied
-    where that was asked for.
+    where that was asked for. `left_out` is a sentence about what else the source has, if it has.
     """
 
     path: str
@@ -140,6 +142,7 @@ class Made:
     height: int
     sound: str | None = None
     reason: str | None = None
+    left_out: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

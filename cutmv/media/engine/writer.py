@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,10 +13,27 @@ import av
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.packet import PacketSideData
+from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
 #: Codecs whose tag in QuickTime follows from how parameter sets are held, or from the muxer.
 RETAGGED = frozenset({"h264", "hevc", "mpeg2video"})
+#: The tags of a track that name it.
+NAMES = ("language", "title")
+#: How texts look that have no style, as FFmpeg's encoders want to be told.
+PLAIN_STYLE = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, \
+Italic, Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, \
+Alignment, MarginL, MarginR, MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
 #: The coarsest clock of a track, in ticks a second.
 COARSEST = 10_000
 
@@ -85,16 +102,37 @@ class Writer:
     def add_sound(self, like: AudioStream, heard: Iterator[Heard]) -> None:
         """Add a track of sound, for packets like those of another."""
         track = self._container.add_stream_from_template(like, opaque=True)
+        _name(track, like)
         self._sounds.append(_Sound(track, heard, like.rate))
 
-    def add_encoded_sound(self, encoder: AudioCodecContext, heard: Iterator[Heard]) -> None:
-        """Add a track of sound, for the packets of an encoder."""
+    def add_encoded_sound(
+        self, encoder: AudioCodecContext, heard: Iterator[Heard], like: AudioStream
+    ) -> None:
+        """Add a track of sound, for the packets of an encoder, named as another."""
         track = self._container.add_stream(
             encoder.name, rate=encoder.sample_rate, layout=encoder.layout.name
         )
         track.codec_context.bit_rate = encoder.bit_rate
         track.codec_context.format = encoder.format.name
+        _name(track, like)
         self._sounds.append(_Sound(track, heard, encoder.sample_rate))
+
+    def add_texts(
+        self, like: SubtitleStream, codec: str, texts: Sequence[Heard], ticks: int
+    ) -> None:
+        """Add a track of texts, named as another; their times are in so many `ticks` a second."""
+        track = self._container.add_stream(codec)
+        track.codec_context.subtitle_header = PLAIN_STYLE
+        _name(track, like)
+        self._sounds.append(_Sound(track, iter(texts), ticks))
+
+    def add_chapters(self, chapters: Sequence[tuple[int, int, dict[str, str]]], ticks: int) -> None:
+        """Add chapters: when each begins and ends, in so many `ticks` a second, and its tags."""
+        self._container.set_chapters([
+            {"id": number, "start": start, "end": end, "time_base": Fraction(1, ticks),
+             "metadata": tags}
+            for number, (start, end, tags) in enumerate(chapters, start=1)
+        ])  # fmt: skip
 
     def put(self, packet: Seen) -> None:
         """Write a packet of the picture; its DTS may be moved so that each is later than before."""
@@ -147,6 +185,13 @@ def _tagged(like: VideoStream) -> bool:
     name = like.codec_context.name
     of_quicktime = like.container.format.name.startswith("mov")
     return name == "prores" or (of_quicktime and name not in RETAGGED)
+
+
+def _name(track: Any, like: Stream) -> None:
+    """Give a track the language, the title and the purpose of another."""
+    named = {name: like.metadata[name] for name in NAMES if name in like.metadata}
+    track.metadata.update(named)
+    track.disposition = like.disposition
 
 
 class _Sound:

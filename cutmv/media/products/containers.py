@@ -6,6 +6,7 @@ from fractions import Fraction
 from cutmv.media.info import MediaInfo, VideoStream
 from cutmv.media.products.loops import rate_of
 from cutmv.media.products.spec import SOUNDS, OutputSpec
+from cutmv.media.tracks import chosen
 
 #: Codecs whose every packet is a whole picture, that QuickTime files hold; by FFmpeg's names.
 _OF_QUICKTIME = {"prores", "dnxhd", "mjpeg", "cfhd", "png", "jpeg2000", "v210", "dvvideo", "hap"}
@@ -45,12 +46,12 @@ def output_extension(info: MediaInfo, spec: OutputSpec) -> str:
     """
     if spec.kind != "cutdown":
         return _EXTENSIONS.get(spec.kind, spec.kind)
-    video, sound = info.video, info.audio.codec if info.audio else ""
+    video, sounds = info.video, {each.codec for each in chosen(info, spec.audio)}
     if video is None or info.container == "avi" or why_encoded(video, spec):
         return "mp4"
     # Sound that is not compressed has no place in MP4 and WebM; what is made for WebM stays there.
-    names = ["mov", "mkv"] if sound.startswith("pcm_") else list(CONTAINERS)
-    if sound in ("opus", "vorbis"):
+    names = ["mov", "mkv"] if any(each.startswith("pcm_") for each in sounds) else list(CONTAINERS)
+    if sounds & {"opus", "vorbis"}:
         names.insert(0, "webm")
     return next((each for each in names if video.codec in CONTAINERS[each].pictures), "mp4")
 

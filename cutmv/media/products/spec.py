@@ -47,7 +47,8 @@ class OutputSpec:
     most, and for no more than `bit_rate` bits a second of picture. `exact_copy` says whether the
     source's packets are copied into a cutdown: wherever they can be, never, or always, so that one
     where they can't be is refused. With `remove_bars` the picture is what lies inside its
-    black bars.
+    black bars. `audio` are the sound tracks that it has, by number from 1 or by language,
+    "all" or "none"; without a wish it is what a player plays.
     """
 
     kind: Kind
@@ -67,6 +68,7 @@ class OutputSpec:
     bit_rate: int | None = None
     exact_copy: Copying = "auto"
     remove_bars: bool = False
+    audio: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """This as JSON has it."""
@@ -77,7 +79,7 @@ class OutputSpec:
         """The inverse of `to_dict`; what an earlier version did not know has its default."""
         size = plain.get("size")
         pairs = {"centre": tuple(plain.get("centre", (0.5, 0.5))), "size": size and tuple(size)}
-        return cls(**{**plain, **pairs})
+        return cls(**{**plain, **pairs, "audio": tuple(plain.get("audio", ()))})
 
     @property
     def named(self) -> str:

@@ -13,6 +13,7 @@ MAX_CLIP_CHARS, MAX_CLIP_LIST_CHARS = 200, 50_000
 DEFAULT_PAGE_JOBS, MAX_PAGE_JOBS = 20, 100
 
 Seconds = Annotated[float, Field(ge=0)]
+Word = Annotated[str, Field(min_length=1, max_length=20)]
 Part = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -53,7 +54,8 @@ def _field(option: Option) -> tuple[Any, Any]:
         ge=option.asked.least,
         strict=True if option.form == "flag" else None,
     )
-    return (tuple[Part, Part] if option.form == "point" else option.hint), told
+    bounded = {"point": tuple[Part, Part], "words": tuple[Word, ...]}
+    return bounded.get(option.form, option.hint), told
 
 
 _WANTED: dict[str, Any] = {name: _field(option) for name, option in OPTIONS.items()}

@@ -3,6 +3,7 @@
 const READ = {
   many: (element) => checked(element).map((input) => input.value),
   one: (element) => checked(element)[0]?.value || null,
+  words: (element) => element.querySelector("input").value.split(/[\s,]+/).filter(Boolean),
   flag: (element) => checked(element).length > 0,
   number: (element) => numbers(element)[0] ?? null,
   point: (element) => numbers(element),

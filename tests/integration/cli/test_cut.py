@@ -38,7 +38,7 @@ def test_cut_does_the_whole_job_and_prints_the_paths(video: Path, tmp_path: Path
         f"song-0{n}-{shape}" for n in (1, 2) for shape in ("9x16.mp4", "source.mp4", "gif.gif")
     ]
     assert done.stdout.split() == [f"cuts/{name}" for name in names]
-    assert "\n  30 frames encoded; sound copied\n" in done.stderr
+    assert "\n  30 frames encoded (its shape is not the source's); sound copied\n" in done.stderr
     why = "no key picture of it lies in the clip"
     assert f"\n  15 frames encoded ({why}); sound copied\n" in done.stderr
     assert sorted(path.name for path in (tmp_path / "cuts").iterdir()) == sorted(names)

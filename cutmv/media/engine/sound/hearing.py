@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from av.audio.frame import AudioFrame
@@ -22,12 +22,12 @@ from cutmv.media.engine.writer import Writer
 class Hearing:
     """What is heard in a span: a track, or two that are its left and its right channel."""
 
-    def __init__(self, request: Request, container: InputContainer, span: Span) -> None:
-        self._request, self._container = request, container
+    def __init__(
+        self, request: Request, container: InputContainer, span: Span, track: Sequence[int]
+    ) -> None:
+        self._request, self._container, self._track = request, container, track
         self._heard = [
-            each
-            for index in request.audio
-            if isinstance(each := container.streams[index], AudioStream)
+            each for index in track if isinstance(each := container.streams[index], AudioStream)
         ]
         #: The span, in seconds on the file's clock.
         self.start_s = span.start * span.tick
@@ -83,7 +83,7 @@ class Hearing:
         encoder = encoding.encoder(form, layout, rate)
         frames = self.frames(layout, rate, output)
         heard = encoding.encoded(encoder, frames, self._length(rate))
-        writer.add_encoded_sound(encoder, stages.each("sound", heard))
+        writer.add_encoded_sound(encoder, stages.each("sound", heard), left)
         return "copied" if as_is and same and forms.lossless(form, codec) else "encoded"
 
     def frames(self, layout: str, rate: int, output: Output) -> Iterator[AudioFrame]:
@@ -139,7 +139,7 @@ class Hearing:
         """Yield stereo of a left channel and of the right one, which is another track."""
         left = self._decoded(self._container, self._heard[0], "mono", rate)
         with opened(self._request.source, self._request.demuxer) as container:
-            stream = container.streams[self._request.audio[1]]
+            stream = container.streams[self._track[1]]
             if not isinstance(stream, AudioStream):
                 raise SourceError("The file's right channel is none.")
             yield from shaping.stereo(left, self._decoded(container, stream, "mono", rate))

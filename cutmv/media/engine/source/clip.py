@@ -59,7 +59,7 @@ class Clip:
     def __init__(
         self, container: InputContainer, stream: VideoStream, window: Window, span: Span
     ) -> None:
-        self._container = container
+        self.container = container
         self.stream, self.window, self.span = stream, window, span
         self.pictures = window.timeline.between(span.first, span.past)
         #: When pictures are shown that turned out to be damaged, in the source's ticks.
@@ -97,7 +97,7 @@ class Clip:
 
         Raises SourceError where they are not.
         """
-        packets = packets_from(self._container, self.stream, self.window, first)
+        packets = packets_from(self.container, self.stream, self.window, first)
         if self.window.by_decoding:
             yield from packets
             return

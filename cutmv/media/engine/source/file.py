@@ -11,6 +11,7 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -99,9 +100,7 @@ def tick_of(stream: VideoStream | AudioStream) -> Fraction:
     return stream.time_base
 
 
-def rewind(
-    container: InputContainer, stream: VideoStream | AudioStream, seek_to: int | None
-) -> None:
+def rewind(container: InputContainer, stream: Stream, seek_to: int | None) -> None:
     """Have the next packets come from the entry before `seek_to`, or from the file's start.
 
     Raises SourceError where a demuxer can't go back.
