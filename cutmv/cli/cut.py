@@ -18,17 +18,21 @@ from cutmv.cli.clip_lists import read_clips
 from cutmv.cli.output import printable, progress_bars
 from cutmv.cli.products import WithProducts, product_options
 from cutmv.cli.signals import note_signals
-from cutmv.jobs import Wanted, clip_stems, output_name, outputs_of
+from cutmv.jobs import FILM, Wanted, clip_stems, film_text, output_name, outputs_of
 from cutmv.media import (
     Cancelled,
+    FilmPlan,
     LabelledClip,
     MediaError,
+    MediaInfo,
     MediaUnavailable,
     Order,
     OutputSpec,
     RenderPlan,
     Result,
+    join,
     plan,
+    plan_film,
     probe,
     render_together,
     time_limit_s,
@@ -162,7 +166,7 @@ class Cut:
 
     clip: LabelledClip
     spec: OutputSpec
-    plan: RenderPlan
+    plan: RenderPlan | FilmPlan
     path: Path
     limit_s: float
 
@@ -194,6 +198,8 @@ def _plan(
         found = read_clips(clips, lists, info.times)
     except MediaError as error:
         raise click.UsageError(str(error)) from error
+    if wanted.join:
+        return [_films(source, folder, found, info, wanted)]
     cuts = []
     stems = clip_stems(source, [each.label for each in found])
     for each, stem in zip(found, stems, strict=True):
@@ -204,6 +210,20 @@ def _plan(
             of_clip.append(Cut(each, spec, plan(info, each.clip, spec), path, limit_s))
         cuts.append(of_clip)
     return cuts
+
+
+def _films(
+    source: str, folder: Path, found: list[LabelledClip], info: MediaInfo, wanted: Wanted
+) -> list[Cut]:
+    """One film of all clips in each shape."""
+    [stem] = clip_stems(source, [FILM])
+    films = []
+    for spec in outputs_of(wanted):
+        film = plan_film(info, [each.clip for each in found], spec)
+        clips = LabelledClip(found[0].clip, film_text(found), FILM)
+        path = folder / output_name(stem, spec, info)
+        films.append(Cut(clips, spec, film, path, film.limit_s))
+    return films
 
 
 def _refuse_to_replace(paths: list[Path]) -> None:
@@ -230,9 +250,30 @@ def _make(
     def shown(task: TaskID) -> Callable[[RenderProgress], None]:
         return lambda now: bars.update(task, completed=now.percent)
 
+    orders: list[Order] = []
+    films: list[Result] = []
+    for one, task in zip(together, tasks, strict=True):
+        if isinstance(one.plan, RenderPlan):
+            orders.append(Order(one.plan, one.path, shown(task)))
+            continue
+        try:
+            films.append(
+                join(
+                    source,
+                    one.plan,
+                    one.path,
+                    on_progress=shown(task),
+                    cancelled=cancelled,
+                    overwrite=overwrite,
+                )
+            )
+        except (MediaError, MediaUnavailable) as error:
+            films.append(error)
+    if films:
+        return films
     return render_together(
         source,
-        [Order(one.plan, one.path, shown(task)) for one, task in zip(together, tasks, strict=True)],
+        orders,
         cancelled=cancelled,
         timeout_s=sum(one.limit_s for one in together),
         overwrite=overwrite,

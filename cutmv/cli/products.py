@@ -106,6 +106,7 @@ _OPTIONS = (
     _option("--canvas", "canvas", is_flag=False, flag_value="dissolve"),
     _option("--sound", "sounds", type=click.Choice(list(_SOUNDS))),
     _option("--audio", "audio", metavar="TRACK"),
+    _option("--join", "join"),
     _option("--exact-copy", "exact_copy", show_default=True),
 )
 

@@ -17,7 +17,7 @@ from cutmv.app import app
 from cutmv.dispatch.circuit_breaker import CircuitBreaker
 from cutmv.dispatch.local_runner import LocalRunner
 from cutmv.jobs import Backlog, Job, JobRequest, State, Step, Upload, plan_job
-from cutmv.media import analysis_limit_s, parse_clip, time_limit_s
+from cutmv.media import analysis_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
 from cutmv.transports.cloudflare import MAX_PUSHED, publish_batch
@@ -180,8 +180,7 @@ class Dispatcher:
         with publish_batch(app):
             for step in steps:
                 # The step may first wait for a neighbour that is away.
-                clip = parse_clip(step.clip, info.times)
-                soft_s = PATIENCE_S + time_limit_s(info, clip, step.spec)
+                soft_s = PATIENCE_S + step.limit_s(info)
                 limit_s = soft_s + HARD_LIMIT_GRACE_S
                 cut.signature(
                     (step.id,),

@@ -33,7 +33,7 @@ from cutmv.jobs.model import (
     new_id,
 )
 from cutmv.jobs.names import clip_stems, output_name
-from cutmv.jobs.request import JobRequest, clips_of, outputs_of, plan_job
+from cutmv.jobs.request import FILM, JobRequest, clips_of, film_text, outputs_of, plan_job
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import DATABASE_AWAY, metadata
 from cutmv.jobs.uploads import EmptyUpload, NoVideo, accept_upload, probe_stored
@@ -41,6 +41,7 @@ from cutmv.jobs.wanted import OPTIONS, Option, Wanted
 
 __all__ = [
     "DATABASE_AWAY",
+    "FILM",
     "OPTIONS",
     "UPLOADS_PREFIX",
     "WAITS_FOR_ROOM",
@@ -75,6 +76,7 @@ __all__ = [
     "clip_stems",
     "clips_of",
     "doctor_key",
+    "film_text",
     "job_prefix",
     "metadata",
     "new_id",

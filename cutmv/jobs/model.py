@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
-from cutmv.media import MediaInfo, OutputSpec, Rendered
+from cutmv.media import Clip, MediaInfo, OutputSpec, Rendered, parse_clip, time_limit_s
 
 #: The stages of a step that waits for something else than its turn: the storage, room on its
 #: worker's machine, its next try.
@@ -103,6 +103,7 @@ class Output:
 class Step:
     """One output to make: the clip as the user wrote it and in seconds, its kind and shape.
 
+    Of one film of many clips `clip` has a line for each, and the seconds are the film's own.
     `name` is the file name that people see. `route` is how the step came to its worker: a mode.
     `stage` is what its worker does, or why it waits where that is not for its turn. `attempts` are
     its starts, `failures` those of them that failed.
@@ -128,6 +129,14 @@ class Step:
     route: str | None = None
     error: str | None = None
     output: Output | None = None
+
+    def clips(self, info: MediaInfo) -> list[Clip]:
+        """The clips that it is of."""
+        return [parse_clip(line, info.times) for line in self.clip.split("\n")]
+
+    def limit_s(self, info: MediaInfo) -> float:
+        """Seconds after which making it is stopped."""
+        return sum(time_limit_s(info, clip, self.spec) for clip in self.clips(info))
 
     @property
     def shown_percent(self) -> float:

@@ -15,9 +15,12 @@ from cutmv.media import (
     parse_clip_list,
     parse_labelled_clip,
     plan,
+    plan_film,
     preset,
 )
 
+#: What the film of many clips is called, where a clip has its label.
+FILM = "film"
 #: Outputs of one job: enough for every line of a long song, and still one screen of a page.
 MAX_OUTPUTS = 200
 
@@ -60,6 +63,7 @@ def outputs_of(wanted: Wanted) -> list[OutputSpec]:
             remove_bars=wanted.remove_bars,
             exact_copy=wanted.exact_copy,
             audio=wanted.audio,
+            join=wanted.join,
             loudness=wanted.loudness if spec.kind in ("cutdown", *SOUNDS) else None,
         )
         for spec in specs
@@ -84,6 +88,8 @@ def plan_job(upload: Upload, request: JobRequest, key: str | None = None) -> Job
     clips = clips_of(request.clips, lists, upload.info.times)
     if not clips:
         raise MediaError("Nothing to cut: give at least one clip, as START-END.")
+    if request.join:
+        return _film_job(upload, clips, specs, id_for("job", key))
     if len(clips) * len(specs) > MAX_OUTPUTS:
         raise MediaError(f"One job makes at most {MAX_OUTPUTS} outputs: split it into several.")
     stems = clip_stems(upload.filename, [each.label for each in clips])
@@ -104,3 +110,31 @@ def plan_job(upload: Upload, request: JobRequest, key: str | None = None) -> Job
                 )
             )
     return Job(id=job_id, upload=upload, steps=tuple(steps), created_at=0.0)
+
+
+def _film_job(
+    upload: Upload, clips: list[LabelledClip], specs: list[OutputSpec], job_id: str
+) -> Job:
+    """The job of one film of many clips in each shape. Raises MediaError."""
+    [stem] = clip_stems(upload.filename, [FILM])
+    steps = []
+    for position, spec in enumerate(specs):
+        film = plan_film(upload.info, [each.clip for each in clips], spec)
+        steps.append(
+            Step(
+                id=new_id(),
+                job_id=job_id,
+                position=position,
+                name=output_name(stem, spec, upload.info),
+                clip=film_text(clips),
+                start_s=0.0,
+                end_s=film.length_s,
+                spec=spec,
+            )
+        )
+    return Job(id=job_id, upload=upload, steps=tuple(steps), created_at=0.0)
+
+
+def film_text(clips: Sequence[LabelledClip]) -> str:
+    """The clips of a film in one text, a line each."""
+    return "\n".join(" ".join(each.text.split()) for each in clips)

@@ -112,6 +112,10 @@ class Wanted:
         tuple[Sound, ...],
         Asked("Sound alone", "Make the sound alone, copied into an M4A or encoded.", _SOUNDS),
     ] = ()
+    join: Annotated[
+        bool,
+        Asked("One film", "Join the clips into one film, in their order, and make none of each."),
+    ] = False
     audio: Annotated[
         tuple[str, ...],
         Asked(

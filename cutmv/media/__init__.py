@@ -23,6 +23,7 @@ from cutmv.media.errors import (
     no_room,
 )
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
+from cutmv.media.montage import FilmPlan, join, plan_film
 from cutmv.media.plan import RenderPlan, plan, time_limit_s
 from cutmv.media.probe import entries, keyframes, probe
 from cutmv.media.products.containers import output_extension
@@ -85,6 +86,7 @@ __all__ = [
     "Copying",
     "CostModel",
     "FileTimes",
+    "FilmPlan",
     "Fit",
     "Kind",
     "LabelledClip",
@@ -116,6 +118,7 @@ __all__ = [
     "divide",
     "entries",
     "ffmpeg_path",
+    "join",
     "keyframes",
     "no_room",
     "output_extension",
@@ -125,6 +128,7 @@ __all__ = [
     "parse_time",
     "part_count",
     "plan",
+    "plan_film",
     "preset",
     "presets",
     "probe",

@@ -9,6 +9,7 @@ from typing import Any
 
 from cutmv.media.child import Limits, run
 from cutmv.media.engine.analysis.request import Analyse
+from cutmv.media.engine.montage.request import Montage
 from cutmv.media.engine.protocol import Look, Report, Request
 from cutmv.media.errors import (
     CUT_FAILED,
@@ -67,6 +68,21 @@ def analyse(
     asked = {"analyse": wanted.to_json()}
     ask = _Asking(wanted.source, PROBE_FAILED)
     return ask.answer(asked, limits, cancelled, on_progress=on_progress)
+
+
+def join(
+    wanted: Montage,
+    *,
+    on_progress: Callable[[dict[str, Any]], None],
+    cancelled: Cancelling,
+    timeout_s: float,
+) -> dict[str, Any]:
+    """Write one film of many clips; return what was made. Raises as `render` does."""
+    limits = Limits(CUT_MEMORY_BYTES, OUTPUT_BYTES, timeout_s)
+    asked = {"montage": wanted.to_json()}
+    ask = _Asking(wanted.source, CUT_FAILED)
+    found: dict[str, Any] = ask.answer(asked, limits, cancelled, on_progress=on_progress)["found"]
+    return found
 
 
 class _Asking:

@@ -39,6 +39,7 @@ def output_of(plan: RenderPlan, path: Path) -> Output:
         )
         return Output(str(path), filters, ("-loop", "0", "-f", "gif"))
     spec, container = plan.spec, container_named(path.suffix)
+    silent = spec.kind == "canvas" or plan.part is not None or plan.joined
     return replace(
         _heard(plan, path),
         filters=plan.filters,
@@ -47,8 +48,9 @@ def output_of(plan: RenderPlan, path: Path) -> Output:
         copying=_copying(plan, container),
         pictures=plan.pictures,
         length_s=float(plan.length_s) if spec.kind == "canvas" else None,
-        silent=spec.kind == "canvas" or plan.part is not None,
-        with_texts=spec.kind == "cutdown" and spec.aspect == "source" and plan.part is None,
+        silent=silent,
+        with_texts=not silent and spec.aspect == "source",
+        joined=plan.joined,
     )
 
 

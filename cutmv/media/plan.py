@@ -33,7 +33,8 @@ class RenderPlan:
     `length_s` seconds where that is not each of the clip's, none for a still. `reason` says why no
     packets are copied where the shape is the source's. `animation` is how a GIF or WebP is made.
     A plan may be that of one `part` of a film, since when and until when of it (s), which has no
-    sound; `sounds` are the tracks of others.
+    sound; `sounds` are the tracks of others. What is `joined` is the picture of one clip of a film
+    of many.
     """
 
     info: MediaInfo
@@ -51,6 +52,7 @@ class RenderPlan:
     animation: Animation | None
     part: Part | None
     sounds: tuple[AudioStream, ...] = ()
+    joined: bool = False
 
 
 def plan(

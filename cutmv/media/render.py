@@ -220,7 +220,7 @@ class _Making:
             if overwrite:
                 self.path.replace(self._destination)
             else:
-                _appear(self.path, self._destination)
+                appear(self.path, self._destination)
         except MediaError as error:
             return error
         other = time.monotonic() - self._started - sum(self._spent.values())
@@ -233,7 +233,7 @@ class _Making:
         )
 
 
-def _appear(partial: Path, destination: Path) -> None:
+def appear(partial: Path, destination: Path) -> None:
     """Give a finished file its name, unless another has it. Raises MediaError."""
     try:
         os.link(partial, destination)
@@ -271,7 +271,7 @@ def _request(source: str, making: Sequence[_Making], threads: int | None) -> Req
 def _rendered(plan: RenderPlan, made: Made, report: Report, path: Path) -> Rendered:
     if (
         plan.spec.kind not in SOUNDS
-        and not made.copied
+        and not (made.copied or plan.joined)
         and (made.width, made.height) != (plan.width, plan.height)
     ):
         raise MediaError(f"{CUT_FAILED}: the result is {made.width}×{made.height} pixels.")

@@ -21,11 +21,13 @@ from cutmv.jobs import (
 from cutmv.media import (
     Cancelled,
     MediaError,
+    MediaInfo,
     Progress,
-    parse_clip,
+    Rendered,
+    join,
     plan,
+    plan_film,
     render,
-    time_limit_s,
 )
 from cutmv.progress import ProgressEvent
 from cutmv.services import Services
@@ -152,20 +154,11 @@ class StepRun:
         except ObjectNotFound:
             raise MediaError("The upload is no longer kept: upload the video again.") from None
         info = upload.info
-        clip = parse_clip(step.clip, info.times)
         with work_folder(settings.data_dir) as folder:
             made = folder / f"output.{extension}"
             heartbeat.stage = CUTTING
             try:
-                told = render(
-                    storage.source(upload.key),
-                    plan(info, clip, step.spec),
-                    made,
-                    on_progress=heartbeat.progressed,
-                    cancelled=lambda: heartbeat.lost or self._stopping(),
-                    timeout_s=time_limit_s(info, clip, step.spec),
-                    cache=self._services.cache,
-                )
+                told = self._cut(step, info, storage.source(upload.key), made, heartbeat)
             except MediaError:
                 storage.stat(upload.key)  # a storage that went away in mid-cut says so
                 raise
@@ -175,6 +168,27 @@ class StepRun:
                 STORAGE, lambda: self._keep(output, made, heartbeat), heartbeat.waits
             )
             return output
+
+    def _cut(
+        self, step: Step, info: MediaInfo, source: str, made: Path, heartbeat: Heartbeat
+    ) -> Rendered:
+        def cancelled() -> bool:
+            return heartbeat.lost or self._stopping()
+
+        clips, told = step.clips(info), heartbeat.progressed
+        if step.spec.join:
+            film = plan_film(info, clips, step.spec)
+            cache = self._services.cache
+            return join(source, film, made, on_progress=told, cancelled=cancelled, cache=cache)
+        return render(
+            source,
+            plan(info, clips[0], step.spec),
+            made,
+            on_progress=told,
+            cancelled=cancelled,
+            timeout_s=step.limit_s(info),
+            cache=self._services.cache,
+        )
 
     def _keep(self, output: Output, made: Path, heartbeat: Heartbeat) -> None:
         heartbeat.stage = "storing"

@@ -166,7 +166,7 @@ class _Outputs:
     def _copied(self, output: Output, muxer: str) -> Made:
         clip, stages = self._clip, self._stages
         with stages.within("find"):
-            smart = Smart(clip)
+            smart = Smart(clip, joined=output.joined and output.copying != "always")
         with Writer(Path(output.path), muxer, self._tick) as writer:
             with stages.within("edges"):
                 copied, encoded = smart.add_to(writer)

@@ -41,6 +41,11 @@ def main() -> None:
             from cutmv.media.engine.analysis.run import analyse
 
             analyse(Analyse.from_json(asked["analyse"]), partial(pace.tell, 0), _tell)
+        elif "montage" in asked:
+            from cutmv.media.engine.montage.film import make
+            from cutmv.media.engine.montage.request import Montage
+
+            _tell("found", make(Montage.from_json(asked["montage"]), partial(pace.tell, 0)))
         else:
             request = Request.from_json(asked["cut"])
             places = {each.path: place for place, each in enumerate(request.outputs)}

@@ -52,7 +52,8 @@ class Output:
     sharpest picture stands for all. Where there are `parts` they are joined, and no picture is
     encoded. What is made of the clip's beginning alone is made of what comes before its `end`, in
     seconds on the file's own clock. `holds` are the bytes of memory that it takes to make it,
-    about. A film `with_texts` has the source's texts and chapters.
+    about. A film `with_texts` has the source's texts and chapters. What will be
+    `joined` with others has edges even where nothing lies between them.
     """
 
     path: str
@@ -69,6 +70,7 @@ class Output:
     alone: str | None = None
     sharpest: bool = False
     with_texts: bool = False
+    joined: bool = False
     parts: tuple[Part, ...] = ()
     end: Fraction | None = None
     holds: int = 0

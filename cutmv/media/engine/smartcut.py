@@ -19,20 +19,23 @@ LOOKED_AT = 12
 
 
 class Smart:
-    """The packets of a clip's picture, copied and encoded. Raises Uncopyable."""
+    """The packets of a clip's picture, copied and encoded. Raises Uncopyable.
 
-    def __init__(self, clip: Clip) -> None:
+    What will be `joined` to others is encoded to match them even where nothing is copied.
+    """
+
+    def __init__(self, clip: Clip, *, joined: bool = False) -> None:
         self._clip, self._codec = clip, clip.window.codec
         self._segments: list[Segment] = decide(
             clip.window.timeline, clip.span.first, clip.span.past
         )
         copied = [each for each in self._segments if isinstance(each, Copied)]
-        if not copied:
+        if not copied and not joined:
             raise Uncopyable("no key picture of it lies in the clip")
-        first, last = copied[0].pictures[0], copied[0].pictures[-1]
+        ends = [each for run in copied for each in (run.pictures[0], run.pictures[-1])]
         #: Ticks by which pictures are decoded before they are shown, on both sides of a join; as
         #: many at the track's start as at its end, or it would not be as long as the clip.
-        delay = max(each.pts - (each.dts or 0) for each in (first, last))
+        delay = max((each.pts - (each.dts or 0) for each in ends), default=0)
         self._delay = delay * clip.span.parts
 
     def add_to(self, writer: Writer) -> tuple[int, int]:

@@ -48,7 +48,8 @@ class OutputSpec:
     source's packets are copied into a cutdown: wherever they can be, never, or always, so that one
     where they can't be is refused. With `remove_bars` the picture is what lies inside its
     black bars. `audio` are the sound tracks that it has, by number from 1 or by language,
-    "all" or "none"; without a wish it is what a player plays.
+    "all" or "none"; without a wish it is what a player plays. It is one film of
+    many clips where these are to `join`.
     """
 
     kind: Kind
@@ -69,6 +70,7 @@ class OutputSpec:
     exact_copy: Copying = "auto"
     remove_bars: bool = False
     audio: tuple[str, ...] = ()
+    join: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """This as JSON has it."""

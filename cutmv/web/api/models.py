@@ -109,7 +109,10 @@ class JobUploadOut(_Answer):
 
 
 class ClipOut(_Answer):
-    """The frames from `start` up to `end`, in seconds, which is not among them."""
+    """The frames from `start` up to `end`, in seconds, which is not among them.
+
+    Of a film of many clips `text` has a line for each, and the seconds are the film's own.
+    """
 
     text: str
     start: Seconds

@@ -194,6 +194,18 @@ def test_results_come_in_a_zip_too(video: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.mp4"))
 
 
+def test_clips_are_joined_into_one_film(video: Path, tmp_path: Path) -> None:
+    argv = ("cut", str(video), "--clip", "2-3", "--clip", "0-0.5", "--join", "--json")
+
+    document = json.loads(cutmv_process(*argv, cwd=tmp_path).stdout)
+
+    [output] = document["outputs"]
+    assert (output["path"], output["frames"]) == ("song-film-source.mp4", 45)
+    frames = read_frames(tmp_path / "song-film-source.mp4")
+    numbers = [frame_number(frame, SIZE) for frame in frames]
+    assert numbers == [*range(60, 90), *range(15)]
+
+
 def test_a_file_that_appears_while_it_is_cut_is_not_replaced_either(
     video: Path, tmp_path: Path
 ) -> None:

@@ -118,7 +118,8 @@ class Hearing:
             frames = self._decoded(self._container, self._heard[0], layout, rate)
         # Channels that are mixed are each as loud as before, so that their sum may be too loud.
         frames = filtered(frames, [limiter(1.0)])
-        return shaping.faded(frames, self._length(rate), round(fade_s * rate))
+        count = round(fade_s * rate)
+        return shaping.faded(frames, self._length(rate), count, count)
 
     @property
     def _two(self) -> bool:

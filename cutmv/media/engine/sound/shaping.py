@@ -27,21 +27,26 @@ def stereo(left: Iterator[AudioFrame], right: Iterator[AudioFrame]) -> Iterator[
             yield _like(pair[0], "stereo", both)
 
 
-def faded(frames: Iterator[AudioFrame], length: int, count: int) -> Iterator[AudioFrame]:
-    """Yield sound of `length` samples that rises from silence in `count` of them, and falls so."""
+def faded(frames: Iterator[AudioFrame], length: int, rise: int, fall: int) -> Iterator[AudioFrame]:
+    """Yield sound of `length` samples that rises from silence in so many of them, and falls so."""
     at = 0
     for frame in frames:
         begin, at = at, at + frame.samples
-        if begin >= count and at <= length - count:
+        if begin >= rise and at <= length - fall:
             yield frame
             continue
         channels = frame.layout.nb_channels
         gains = (
-            min(1.0, (place + 0.5) / count, (length - place - 0.5) / count)
+            _gain(place, rise) * _gain(length - 1 - place, fall)
             for place in range(begin, at)
             for _ in range(channels)
         )
         yield _like(frame, frame.layout.name, array("f", map(mul, _samples(frame), gains)))
+
+
+def _gain(place: int, count: int) -> float:
+    """Return how loud a sample is that is so many after silence, of a rise of `count`."""
+    return min(1.0, (place + 0.5) / count) if count else 1.0
 
 
 def _samples(frame: AudioFrame) -> array[float]:

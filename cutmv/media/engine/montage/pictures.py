@@ -1,0 +1,104 @@
+"""The pictures of many clips, one after the other, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import accumulate, pairwise
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from cutmv.media.engine.headers import hevc, nal
+from cutmv.media.engine.headers.bits import Malformed
+from cutmv.media.engine.headers.h264 import read_avcc
+from cutmv.media.engine.joining import Unjoinable
+from cutmv.media.engine.montage.request import Piece
+from cutmv.media.engine.source.file import tick_of
+from cutmv.media.engine.timeline.pictures import Picture, with_dts
+from cutmv.media.engine.writer import Seen, Writer
+
+
+class Pictures:
+    """The packets of all pieces. Raises Unjoinable where they are not of one kind."""
+
+    def __init__(self, pieces: Sequence[Piece], muxer: str) -> None:
+        self._pieces, self._muxer = pieces, muxer
+        #: When each piece begins in the film, in seconds, and when the last ends.
+        self.begins_s = [Fraction(0), *accumulate(each.end - each.start for each in pieces)]
+        self._times: list[int] = []
+        headers: list[bytes] = []
+        shapes = set()
+        for piece, begin_s in zip(pieces, self.begins_s, strict=False):
+            with self._opened(piece) as (file, video):
+                context, tick = video.codec_context, tick_of(video)
+                shapes.add((context.name, context.width, context.height, context.pix_fmt, tick))
+                headers.append(bytes(context.extradata or b""))
+                zero = round(begin_s / tick)
+                self._times += [zero + (each.pts or 0) for each in _packets(file, video)]
+                self.tick = tick
+                self._codec = context.name
+        units = [_units(self._codec, header) for header in headers]
+        most = max(units, key=len)
+        if len(shapes) > 1 or not all(each <= most for each in units):
+            raise Unjoinable("the clips are not encoded alike")
+        self._header = headers[units.index(most)]
+        #: How many there are.
+        self.count = len(self._times)
+
+    @property
+    def length(self) -> int:
+        """The film's length, in ticks."""
+        return round(self.begins_s[-1] / self.tick)
+
+    def add_to(self, writer: Writer) -> None:
+        """Add the track."""
+        with self._opened(self._pieces[0]) as (_, video):
+            writer.add_picture(video, self._header or None)
+
+    def packets(self) -> Iterator[Seen]:
+        """Yield the packets; each picture is shown until the next, the last until the end."""
+        shown = sorted(self._times)
+        durations = dict(
+            zip(shown, [b - a for a, b in pairwise([*shown, self.length])], strict=True)
+        )
+        placed = with_dts([Picture(pts, None) for pts in self._times])
+        for (data, key), picture in zip(self._read(), placed, strict=True):
+            yield Seen(data, picture.pts, picture.dts or 0, durations[picture.pts], key)
+
+    def _read(self) -> Iterator[tuple[bytes, bool]]:
+        # Nothing after a join may be taken to follow what is before it.
+        after = nal.with_lengths([hevc.END_OF_SEQUENCE_UNIT]) if self._codec == "hevc" else b""
+        for place, piece in enumerate(self._pieces, start=1):
+            last = place == len(self._pieces)
+            with self._opened(piece) as (file, video):
+                packets = [(bytes(each), each.is_keyframe) for each in _packets(file, video)]
+            for number, (data, key) in enumerate(packets, start=1):
+                ends = number == len(packets) and not last
+                yield (data + after if ends and not data.endswith(after) else data), key
+
+    @contextmanager
+    def _opened(self, piece: Piece) -> Iterator[tuple[InputContainer, VideoStream]]:
+        # A muxer's name may be that of one kind of what a demuxer reads.
+        name = {"webm": "matroska"}.get(self._muxer, self._muxer)
+        with av.open(piece.path, format=name) as file:
+            yield file, file.streams.video[0]
+
+
+def _packets(file: InputContainer, video: VideoStream) -> Iterator[av.Packet[VideoStream]]:
+    return (packet for packet in file.demux(video) if packet.size)
+
+
+def _units(codec: str, header: bytes) -> frozenset[bytes]:
+    """Return the parameter sets of a header; of other codecs the header, which is one."""
+    try:
+        if codec == "h264":
+            sets, _ = read_avcc(header)
+            return frozenset([*sets.sps, *sets.pps])
+        if codec == "hevc":
+            return frozenset(read for read in hevc.read_hvcc(header).units)
+    except Malformed as error:
+        raise Unjoinable(f"a header of it can't be read ({error})") from error
+    return frozenset([header])
