@@ -201,7 +201,9 @@ def check(kind: Kind, source: Path, wanted: Clip, folder: Path) -> tuple[Path, R
         offset_s = audio_offset_s(made, source, float(start) - start_s(source))
         # WebM's and AVI's own clocks tell the sound's start to some milliseconds.
         assert abs(offset_s) <= (0.007 if source.suffix in (".webm", ".avi") else 0.001)
-    argv = [ffmpeg_path(), "-v", "error", "-i", str(made), "-f", "null", "-"]
+    # Rounded to a rate's ticks, as FFmpeg does it, milliseconds may be the same twice.
+    own_times = ["-fps_mode", "passthrough", "-enc_time_base", "demux"]
+    argv = [ffmpeg_path(), "-v", "error", "-i", str(made), *own_times, "-f", "null", "-"]
     complaints = subprocess.run(argv, check=False, capture_output=True, text=True).stderr
     assert complaints == ""
     return made, told
