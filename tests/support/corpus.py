@@ -5,6 +5,7 @@ Each frame shows its number, and the sound tells its time (see `tests.support.me
 
 from __future__ import annotations
 
+import random
 import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
@@ -114,6 +115,59 @@ KINDS = {
                          "-c:a", "libvorbis")),
     "avi": Kind("avi", ("-c:v", "mpeg4", "-q:v", "3", "-bf", "2"), copied=False),
 }  # fmt: skip
+
+
+#: What a random source is made of: for each container its pictures' codecs and its sounds'.
+CONTAINERS = {
+    "mp4": (("h264", "hevc", "vp9", "av1"), ("aac", "libmp3lame", "ac3", "libopus")),
+    "mov": (("h264", "hevc", "prores", "mpeg2"), ("aac", "pcm_s16le", "pcm_s24le", "ac3")),
+    "mkv": (
+        ("h264", "hevc", "vp9", "av1", "mpeg2"),
+        ("aac", "flac", "libopus", "ac3", "pcm_s16le"),
+    ),
+    "webm": (("vp9", "av1"), ("libopus", "libvorbis")),
+    "ts": (("h264", "hevc", "mpeg2"), ("aac", "mp2", "ac3")),
+}
+RATES = ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")
+
+
+def random_kind(dice: random.Random) -> Kind:
+    """A kind of source that nobody chose."""
+    suffix = dice.choice(tuple(CONTAINERS))
+    codecs, sounds = CONTAINERS[suffix]
+    codec, sound = dice.choice((codecs[0], *codecs)), dice.choice(sounds)
+    group, b_frames = dice.choice((1, 12, 50, 97, 250, 1000)), dice.randint(0, 4)
+    picture = {
+        "h264": x264(
+            *("-g", str(group), "-bf", str(b_frames), "-x264-params"),
+            f"open-gop={dice.randint(0, 1)}:b-pyramid={dice.choice(('none', 'normal'))}"
+            f":ref={dice.randint(1, 4)}:slices={dice.choice((1, 1, 4))}",
+            preset=dice.choice(("ultrafast", "fast")),
+        ),
+        "hevc": x265(
+            f"keyint={group}:min-keyint={group}:bframes={b_frames}:open-gop={dice.randint(0, 1)}",
+            *(HVC1 if suffix in ("mp4", "mov") else ()),
+        ),
+        "vp9": (*VP9, dice.choice(("realtime", "good")), "-g", str(group)),
+        "av1": ("-c:v", "libsvtav1", "-preset", "10", "-g", str(min(group, 250))),
+        "mpeg2": ("-c:v", "mpeg2video", "-g", str(min(group, 15)), "-bf", str(min(b_frames, 2)),
+                  "-q:v", "3"),
+        "prores": ("-c:v", "prores_ks", "-profile:v", "1"),
+    }[codec]  # fmt: skip
+    hertz = "48000" if sound == "libopus" else dice.choice(("44100", "48000"))
+    heard = ("-c:a", sound, "-ar", hertz, "-ac", dice.choice(("1", "2")))
+    rates = RATES[:5] if codec == "mpeg2" else RATES
+    # Each of these is written by a container of QuickTime's kind.
+    special = dice.choice((None, None, "turned", "trimmed")) if suffix in ("mp4", "mov") else None
+    return Kind(
+        suffix,
+        (*picture, *heard),
+        rate=dice.choice(rates),
+        vfr=codec not in ("mpeg2", "av1") and suffix != "ts" and dice.random() < 0.25,
+        rotation=dice.choice((90, 180, 270)) if special == "turned" else 0,
+        trimmed_s=dice.choice((0.4, 1.7)) if special == "trimmed" else 0.0,
+        audio_delay_s=dice.choice((0.0, 0.0, 0.0, 0.7)),
+    )
 
 
 def make(kind: Kind, path: Path, seconds: int = SECONDS) -> Path:
@@ -242,3 +296,11 @@ def payloads(path: Path) -> Counter[bytes]:
             if data:
                 found[data] += 1
     return found
+
+
+def joins(path: Path, copied: Counter[bytes]) -> list[int]:
+    """The places, in the order of showing, at which copied pictures follow encoded ones, or end."""
+    with av.open(str(path)) as file:
+        packets = [packet for packet in file.demux(video=0) if packet.size]
+    shown = [bytes(each) in copied for each in sorted(packets, key=lambda each: each.pts or 0)]
+    return [place for place in range(1, len(shown)) if shown[place] != shown[place - 1]]

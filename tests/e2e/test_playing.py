@@ -1,0 +1,80 @@
+"""Chromium plays what is cut, past the joins of copied and encoded pictures."""
+
+from __future__ import annotations
+
+import base64
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser
+
+from cutmv.media import Clip
+from tests.support import corpus
+from tests.support.corpus import KINDS
+from tests.support.media import frame_number, frame_times
+
+#: Frames at each side of a join that are looked at.
+AROUND = 4
+#: Loads a video; and shows it at a time, whose picture is returned as grey bytes.
+LOAD = """async (data) => {
+    const video = document.createElement("video");
+    video.muted = true;
+    document.body.replaceChildren(video);
+    video.src = URL.createObjectURL(await (await fetch(data)).blob());
+    await new Promise((done, failed) => {
+        video.oncanplaythrough = done;
+        video.onerror = () => failed(new Error(video.error.message));
+    });
+    return [video.videoWidth, video.videoHeight, video.duration];
+}"""
+SHOW = """async (at) => {
+    const video = document.querySelector("video");
+    const shown = new Promise(done => video.requestVideoFrameCallback(done));
+    video.currentTime = at;
+    await shown;
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+    const context = canvas.getContext("2d");
+    context.drawImage(video, 0, 0);
+    const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+    return Array.from({ length: data.length / 4 }, (_, at) => data[4 * at + 1]);
+}"""
+PLAY = """async (at) => {
+    const video = document.querySelector("video");
+    video.currentTime = at;
+    const ended = new Promise((done, failed) => {
+        video.onended = done;
+        video.onerror = () => failed(new Error(video.error.message));
+    });
+    await video.play();
+    await ended;
+    return video.currentTime;
+}"""
+
+
+@pytest.mark.parametrize(
+    "name", ["pyramid", "29.97", "variable rate", "av1", "vp9, hidden pictures"]
+)
+def test_a_clip_plays_past_its_joins(browser: Browser, tmp_path: Path, name: str) -> None:
+    kind = KINDS[name]
+    source = corpus.make(kind, tmp_path / f"source.{kind.suffix}", seconds=7)
+    made, told = corpus.check(kind, source, Clip(Fraction("0.715"), Fraction("5.55")), tmp_path)
+    assert 0 < told.copied < told.frames
+    copied = corpus.payloads(source)
+    times, numbers = frame_times(made), corpus.seen(made).numbers
+    joins = {0, len(times) - 1, *corpus.joins(made, copied)}
+    near = {at for join in joins for at in range(join - AROUND, join + AROUND + 1)}
+    page = browser.new_page()
+    data = base64.b64encode(made.read_bytes()).decode()
+    page.goto("about:blank")
+    width, height, length_s = page.evaluate(LOAD, f"data:video/mp4;base64,{data}")
+    assert abs(length_s - 4.835) < 0.03
+    for place in sorted(near & set(range(len(times)))):
+        ends = times[place + 1] if place + 1 < len(times) else length_s
+        shown = page.evaluate(SHOW, (float(times[place]) + float(ends)) / 2)
+        image = np.array(shown, np.uint8).reshape(height, width)
+        assert frame_number(image, corpus.SIZE) == numbers[place], place
+    assert page.evaluate(PLAY, float(times[max(0, min(joins - {0}) - 5)])) >= length_s - 0.05
+    page.close()
