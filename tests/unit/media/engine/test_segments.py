@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +39,16 @@ def test_whole_groups_are_copied_and_the_edges_encoded() -> None:
         ("Copied", [6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
         ("Encoded", [16]),
     ]
+
+
+def test_a_clip_of_hours_is_decided_in_proportion_to_its_length() -> None:
+    def seconds(groups: int) -> float:
+        found = timeline(*(group(6 * number, SHOWN) for number in range(groups)))
+        began = process_time()
+        decide(found, 2, 6 * groups - 1)
+        return process_time() - began
+
+    assert seconds(2_000) < 30 * seconds(250) + 0.1
 
 
 def test_a_clip_that_begins_at_an_entry_has_no_head() -> None:
