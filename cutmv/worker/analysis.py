@@ -51,7 +51,11 @@ class AnalysisRun:
         try:
             self._still_there()
             found = analyse(
-                source, self._upload.info, on_progress=self._progressed, cancelled=self._cancelled
+                source,
+                self._upload.info,
+                on_progress=self._progressed,
+                cancelled=self._cancelled,
+                cache=self._services.cache,
             )
         except Cancelled:
             if self._wanted:  # this process ends; whoever still wants it asks again

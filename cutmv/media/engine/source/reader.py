@@ -135,7 +135,7 @@ class _OfRelay:
             self._connection.request("GET", self._path, headers=asked)
             answer = self._connection.getresponse()
             self._held, self._held_at = self._taken(answer), self._at
-        except self._failure as error:
+        except (OSError, self._failure) as error:
             raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
 
     def _taken(self, answer: HTTPResponse) -> bytes:
