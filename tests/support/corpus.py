@@ -105,7 +105,7 @@ KINDS = {
     "mpeg2, quicktime": Kind("mov", (*MPEG2, "-c:a", "pcm_s16be"), rate="30000/1001"),
     "mpeg2, interlaced": Kind("ts", (*MPEG2, "-flags", "+ildct+ilme", "-c:a", "ac3"), rate="25"),
     "prores": Kind("mov", ("-c:v", "prores_ks", "-profile:v", "1")),
-    "prores, wav": Kind("mov", ("-c:v", "prores_ks", "-profile:v", "3", "-c:a", "pcm_s24le")),
+    "prores, wav": Kind("mov", ("-c:v", "prores_ks", "-profile:v", "0", "-c:a", "pcm_s24le")),
     "dnxhr": Kind("mov", ("-c:v", "dnxhd", "-profile:v", "dnxhr_lb", "-pix_fmt", "yuv422p",
                           "-c:a", "pcm_s24le"), rate="25"),
     "mjpeg": Kind("mov", ("-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p")),

@@ -124,7 +124,9 @@ function resultOf({ output, kind, clip }) {
   link.className = "button";
   link.dataset.testid = "download";
   link.textContent = `Download ${output.name}`;
-  return made ? [shown, link, howMade(made)] : [shown, link];
+  // No browser plays a ProRes in a MOV: it is there to be saved.
+  const plays = element === "img" || shown.canPlayType(output.content_type) !== "";
+  return [...(plays ? [shown] : []), link, ...(made ? [howMade(made)] : [])];
 }
 
 /** How an output was made, folded. */

@@ -99,6 +99,23 @@ def test_each_kind_of_output_is_made_and_told_of(services: Services, video: Path
     ]
 
 
+def test_clips_become_one_film_of_a_job(services: Services, video: Path) -> None:
+    job = a_job(services, video, clips=("4-5", "0:01-0:01.5"), join=True)
+    [step] = job.steps
+    events: list[dict[str, Any]] = []
+
+    ended = a_run(services, step.id, events).run()
+
+    assert ended.output is not None
+    assert (step.name, ended.output.content_type) == ("song-film-source.mp4", "video/mp4")
+    made = services.storage.source(ended.output.key)
+    numbers = [frame_number(frame, SIZE) for frame in read_frames(Path(made))]
+    assert numbers == [*range(120, 150), *range(30, 45)]
+    percents = [event["percent"] for event in events]
+    assert percents == sorted(percents)
+    assert services.store.job(job.id).state is State.DONE
+
+
 @pytest.fixture
 def small_disk(services: Services) -> Iterator[Callable[[str], None]]:
     """Make the work folder a disk of its own, with the options of mount(8)."""

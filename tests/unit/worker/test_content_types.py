@@ -1,0 +1,17 @@
+"""Every output has a media type."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from cutmv.media import Kind, OutputSpec, output_extension
+from cutmv.media.products.containers import CONTAINERS
+from cutmv.worker.step import CONTENT_TYPES
+from tests.support.jobs import video_info
+
+
+def test_every_output_has_a_media_type() -> None:
+    specs = [OutputSpec(kind, "source", "crop") for kind in get_args(Kind)]
+    extensions = {output_extension(video_info(), spec) for spec in specs}
+
+    assert extensions | CONTAINERS.keys() == CONTENT_TYPES.keys()
