@@ -110,6 +110,8 @@ KINDS = {
                           "-c:a", "pcm_s24le"), rate="25"),
     "mjpeg": Kind("mov", ("-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p")),
     "ffv1": Kind("mkv", ("-c:v", "ffv1", "-level", "3", "-g", "1", "-c:a", "flac")),
+    "ffv1, groups": Kind("mkv", ("-c:v", "ffv1", "-level", "3", "-g", "12", "-c:a", "flac")),
+    "ffv1, version 1": Kind("mkv", ("-c:v", "ffv1", "-level", "1", "-g", "12", "-c:a", "flac")),
     "ffv1, wav": Kind("mkv", ("-c:v", "ffv1", "-level", "3", "-g", "1", "-c:a", "pcm_f32le")),
     "vp8": Kind("webm", ("-c:v", "libvpx", "-cpu-used", "8", "-deadline", "realtime", "-g", "40",
                          "-c:a", "libvorbis")),

@@ -24,7 +24,9 @@ CLIP = Clip(Fraction("0.513"), Fraction("2.271"))
     [
         ("mpeg2", ".mp4"),
         ("prores, wav", ".mov"),
-        ("ffv1", ".mkv"),
+        ("ffv1, groups", ".mkv"),
+        pytest.param("ffv1, version 1", ".mkv", marks=pytest.mark.slow),
+        pytest.param("ffv1", ".mkv", marks=pytest.mark.slow),
         pytest.param("mpeg2, quicktime", ".mov", marks=pytest.mark.slow),
         pytest.param("mjpeg", ".mov", marks=pytest.mark.slow),
         pytest.param("vp8", ".webm", marks=pytest.mark.slow),

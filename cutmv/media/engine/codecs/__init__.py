@@ -5,6 +5,7 @@ from __future__ import annotations
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Codec, Edge, Uncopyable
+from cutmv.media.engine.codecs.ffv1 import Ffv1
 from cutmv.media.engine.codecs.h264 import H264
 from cutmv.media.engine.codecs.hevc import Hevc
 from cutmv.media.engine.codecs.intra import INTRA, Intra
@@ -24,6 +25,8 @@ def codec_of(stream: VideoStream) -> Codec:
             return Hevc(stream)
     except Uncopyable as reason:
         return Opaque(str(reason))
+    if name == "ffv1":
+        return Ffv1(stream)
     if name in INTRA:
         return Intra(stream)
     if name in PLAIN:

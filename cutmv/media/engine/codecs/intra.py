@@ -9,7 +9,7 @@ from cutmv.media.engine.timeline.pictures import Entry
 
 #: FFmpeg's names of them.
 INTRA = frozenset({
-    "prores", "mjpeg", "dnxhd", "cfhd", "png", "jpeg2000", "v210", "dvvideo", "hap", "ffv1"
+    "prores", "mjpeg", "dnxhd", "cfhd", "png", "jpeg2000", "v210", "dvvideo", "hap"
 })  # fmt: skip
 
 
@@ -22,7 +22,7 @@ class Intra:
         del stream
 
     def entry(self, packet: Packet) -> Entry:
-        """FFV1 may have pictures that need those before, where it was told to."""
+        """See `base.Codec`."""
         return Entry.CLEAN if packet.is_keyframe else Entry.NONE
 
     def data(self, packet: Packet) -> bytes:

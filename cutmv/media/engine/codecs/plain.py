@@ -45,18 +45,17 @@ class Plain:
 
     def edge(self) -> Edge:
         """See `base.Codec`."""
-        return _Edge(self._stream)
+        return PlainEdge(self._stream, *PLAIN[self._stream.codec_context.name])
 
     def header(self, *, edges: bool, crf: float | None) -> None:
         """See `base.Codec`."""
         del edges, crf
 
 
-class _Edge:
+class PlainEdge:
     """Encodes a picture each tick, since some codecs know no other times, and maps these back."""
 
-    def __init__(self, stream: VideoStream) -> None:
-        name, options = PLAIN[stream.codec_context.name]
+    def __init__(self, stream: VideoStream, name: str, options: dict[str, str]) -> None:
         self._tick = 1 / rate_of(stream)
         self._context = encoder(stream, name, dict(options), self._tick)
         self._times: list[int] = []
