@@ -63,6 +63,13 @@ COMMANDS = {
         "emulator",
         ("starlette", "uvicorn"),
     ),
+    "probe": LazyCommand(
+        "cutmv.cli.probe",
+        "probe",
+        "Show what is in FILE, or in the video at URL, as cutting sees it.",
+        "app",
+        ("rich",),
+    ),
     "provision": LazyCommand(
         "cutmv.cli.provision", "provision", "Create or correct queues, consumers and the bucket."
     ),

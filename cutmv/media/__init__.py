@@ -25,7 +25,7 @@ from cutmv.media.errors import (
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.montage import FilmPlan, join, plan_film
 from cutmv.media.plan import RenderPlan, plan, time_limit_s
-from cutmv.media.probe import entries, keyframes, probe
+from cutmv.media.probe import entries, keyframes, probe, survey
 from cutmv.media.products.containers import output_extension
 from cutmv.media.products.presets import Preset, preset, presets
 from cutmv.media.products.spec import (
@@ -136,6 +136,7 @@ __all__ = [
     "render_together",
     "shortcomings",
     "suggest",
+    "survey",
     "time_limit_s",
     "version_of",
     "wanted_starts",

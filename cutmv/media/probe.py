@@ -16,6 +16,7 @@ from cutmv.media.products.animations import LADDER
 from cutmv.media.products.spec import SOUNDS
 from cutmv.media.remote.cache import Cache
 from cutmv.media.source import demuxer_of, readable
+from cutmv.media.source_warnings import of_file
 from cutmv.media.times import is_timecode
 
 #: Seconds that looking at a file may take, over a slow network too.
@@ -44,6 +45,50 @@ def probe(
     with readable(source, cache) as opened:
         demuxer = demuxer_of(opened.name)
         found = look_at(Look(opened.name, demuxer), cancelled=cancelled, timeout_s=timeout_s)
+    return _info(found, demuxer)
+
+
+def survey(source: str | Path, *, timeout_s: float = ALL_PACKETS_TIMEOUT_S) -> dict[str, Any]:
+    """All that a look at `source` shows, as JSON has it, for people. Raises as `probe` does.
+
+    `picture` and `sound` are what is cut, `streams` all there is; of what only packets tell the
+    first seconds are read. `refused` says why no clip can be cut, none where one can.
+    """
+    with readable(source) as opened:
+        demuxer = demuxer_of(opened.name)
+        wanted = Look(opened.name, demuxer, streams=True)
+        found = look_at(wanted, cancelled=None, timeout_s=timeout_s)
+    info, refused = None, None
+    try:
+        info = _info(found, demuxer)
+    except MediaError as error:
+        refused = str(error)
+    plain = info.to_dict() if info else {}
+    picture = plain.get("video")
+    if info and info.video and picture:
+        picture |= {"hdr": info.video.hdr}
+    uncopyable = refused or found["uncopyable"]
+    return {
+        "container": demuxer,
+        "size_bytes": int(found["size"] or 0),
+        "duration_s": info.duration_s if info else float(_time(found["duration"]) or 0),
+        "start_s": info.start_s if info else float(_time(found["start"]) or 0),
+        "bit_rate": found["bit_rate"],
+        "timecode": found["timecode"],
+        "picture": picture,
+        "sound": plain.get("audio"),
+        "streams": found["streams"],
+        "keyframes": found["keyframes"],
+        "open_groups": found["open_groups"],
+        "smart_cut": {"possible": uncopyable is None, "reason": uncopyable},
+        "chapters": found["chapters"],
+        "refused": refused,
+        "warnings": of_file(info, found),
+    }
+
+
+def _info(found: dict[str, Any], demuxer: str) -> MediaInfo:
+    """What a look has found, as cutting uses it. Raises MediaError where nothing can be cut."""
     video, audio = found["video"], found["audio"]
     if video is None:
         raise MediaError("The file has no picture: send a video.")

@@ -19,6 +19,7 @@ from cutmv.media.engine.protocol import Look
 from cutmv.media.engine.source.bars import inside_bars
 from cutmv.media.engine.source.entries import entries_near
 from cutmv.media.engine.source.file import Times, decode, opened, side_data, tick_of
+from cutmv.media.engine.survey import survey
 
 #: Packets of the picture in which the first that can be decoded is searched: a minute of any video.
 SEARCHED = 3600
@@ -45,7 +46,7 @@ def look(wanted: Look) -> Found:
             None,
         )
         if video is None:
-            return found
+            return found | (survey(container, None) if wanted.streams else {})
         found["video"] = _of_header(video)
         found["timecode"] = _timecode(container, video)
         first = _first(container, video)
@@ -61,7 +62,7 @@ def look(wanted: Look) -> Found:
         unknown = not container.duration or not video.average_rate
         if unknown or wanted.keyframes:
             found["video"] |= _of_packets(container, video, wanted.keyframes)
-        return found
+        return found | (survey(container, video) if wanted.streams else {})
 
 
 def _of_container(container: InputContainer) -> Found:

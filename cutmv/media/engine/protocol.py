@@ -16,7 +16,8 @@ class Look:
 
     With `keyframes` it tells when each keyframe is shown, with `near` when those before some times
     are, and with `bars` what lies inside the black bars from one time to another; all are in
-    seconds on the file's own clock, and fractions are "NUMERATOR/DENOMINATOR".
+    seconds on the file's own clock, and fractions are "NUMERATOR/DENOMINATOR". With `streams` it
+    tells of each stream and chapter.
     """
 
     source: str
@@ -24,6 +25,7 @@ class Look:
     keyframes: bool = False
     near: tuple[str, ...] = ()
     bars: tuple[str, str] | None = None
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)
