@@ -8,6 +8,8 @@ from cutmv.media.times import FileTimes
 
 #: Lines of a picture from which on its colours, when untold, are those of high definition.
 HD_LINES = 720
+#: How FFmpeg's names of pixel formats with an alpha channel begin.
+ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class VideoStream:
     `time_base` is the length in seconds of one tick of the container's clock; `variable` says that
     frames are not evenly spaced, and `frame_rate` is then their average. `start_s` and `duration_s`
     are on the file's own clock, in seconds. `inside` is what is left of the decoded picture where
-    its black bars are removed: left, top, width, height; the other sizes are of that then.
+    its black bars are removed: left, top, width, height; the other sizes are of that then. A
+    `transparent` picture has an alpha channel.
     """
 
     index: int
@@ -42,6 +45,7 @@ class VideoStream:
     mirrored: bool = False
     interlaced: str | None = None
     inside: tuple[int, int, int, int] | None = None
+    transparent: bool = False
 
     def without_bars(self, inside: tuple[int, int, int, int]) -> Self:
         """This picture where its black bars are removed."""
@@ -57,6 +61,11 @@ class VideoStream:
             width=shown[1] if turned else shown[0],
             height=shown[0] if turned else shown[1],
         )
+
+    @property
+    def alpha(self) -> bool:
+        """Whether pictures are decoded with their alpha channel."""
+        return self.transparent and self.pix_fmt.startswith(ALPHA_FORMATS)
 
     @property
     def hdr(self) -> bool:
@@ -96,7 +105,7 @@ class MediaInfo:
     `start_s` is the file's earliest timestamp that is not negative (in a transport stream and in
     AVI, the first picture's); times that people give count from it. `timecode` is that of the first
     frame, if the file tells one. `audio` is what a player plays of the tracks `sounds`, or two of
-    these that are left and right.
+    these that are left and right. With `unknown_sound` nothing here decodes any of its sound.
     """
 
     container: str
@@ -107,6 +116,7 @@ class MediaInfo:
     audio: AudioStream | None
     timecode: str | None = None
     sounds: tuple[AudioStream, ...] = ()
+    unknown_sound: bool = False
 
     @property
     def length(self) -> Fraction:

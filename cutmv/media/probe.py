@@ -91,9 +91,16 @@ def _info(found: dict[str, Any], demuxer: str) -> MediaInfo:
     """What a look has found, as cutting uses it. Raises MediaError where nothing can be cut."""
     video, audio = found["video"], found["audio"]
     if video is None:
-        raise MediaError("The file has no picture: send a video.")
-    # No player shows what an encoder puts before zero to start up.
-    start = max(Fraction(0), _time(found["start"]) or Fraction(0))
+        if found["undecodable"]:
+            raise MediaError("The video's codec is not supported: convert it to H.264.")
+        only = (
+            "The file's only picture is its cover" if found["cover"] else "The file has no picture"
+        )
+        raise MediaError(f"{only}: send a video.")
+    start = _time(found["start"]) or Fraction(0)
+    if demuxer not in CLOCKS_OF_THEIR_OWN:
+        # No player shows what an encoder puts before zero to start up.
+        start = max(Fraction(0), start)
     duration = _time(found["duration"]) or Fraction(0)
     first, last = _time(video.get("first_packet")), _time(video.get("last_packet"))
     rate, variable = _rate(video, first, last)
@@ -118,6 +125,7 @@ def _info(found: dict[str, Any], demuxer: str) -> MediaInfo:
         video=_video(video, rate, variable, float(begins), float(ends - begins)),
         audio=AudioStream(**audio) if audio else None,
         sounds=tuple(AudioStream(**each) for each in found["sounds"]),
+        unknown_sound=bool(found["unknown_sound"]),
         timecode=timecode if timecode and is_timecode(timecode, rate) else None,
     )
 
@@ -199,7 +207,7 @@ def _video(
     pixel = _time(video["pixel"]) or Fraction(1)
     shown = (round(width * pixel), height)
     turned = video["rotation"] % 180
-    same = ("index", "codec", "rotation", "mirrored", "interlaced")
+    same = ("index", "codec", "rotation", "mirrored", "interlaced", "transparent")
     colours = ("color_range", "color_primaries", "color_transfer", "color_space")
     return VideoStream(
         **{name: video[name] for name in (*same, *colours)},

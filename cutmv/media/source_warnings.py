@@ -30,11 +30,16 @@ def of_output(plan: RenderPlan, *, copied: bool) -> list[str]:
         )
     elif spec.remove_bars:
         found.append("No black bars were found beyond doubt: the picture is left whole.")
+    if plan.info.unknown_sound and spec.kind == "cutdown":
+        found.append("Nothing here decodes the source's sound: the output has none.")
     if spec.kind in FILMS and video.variable:
         what = "each keeps its own time"
         if plan.pictures:
             what = f"{float(plan.pictures / plan.length_s):.4g} a second are made of them"
         found.append(f"The source's frames are not evenly spaced: {what}.")
+    if video.transparent and not (video.alpha and copied):
+        what = "is shown before black" if video.alpha else "loses its transparency"
+        found.append(f"The source is partly transparent: the output {what}.")
     return found if copied else [*found, *_of_encoded(video, film=spec.kind in FILMS)]
 
 
@@ -61,6 +66,8 @@ def _of_picture(info: MediaInfo, video: VideoStream) -> list[str]:
     if video.color_space is None and not video.rgb:
         matrix = _MATRICES[video.assumed_matrix]
         told.append(f"The picture does not tell its colours: most players show those of {matrix}.")
+    if video.transparent:
+        told.append("The picture is partly transparent, and clips that are encoded are not.")
     if info.audio is None:
         told.append("There is no sound.")
     late = video.start_s - info.start_s

@@ -22,7 +22,8 @@ from cutmv.media.engine.source.file import SourceError
 #: Pixel formats that the pipe carries as they are; others become the first, or one of their kind.
 CARRIED = frozenset({
     "yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le",
-    "yuv422p12le", "yuv444p12le", "yuva420p", "yuva444p", "gbrp", "gray", "rgb24", "bgr24", "rgba",
+    "yuv422p12le", "yuv444p12le", "yuva420p", "yuva444p", "yuva444p10le", "gbrp", "gray",
+    "rgb24", "bgr24", "rgba",
 })  # fmt: skip
 #: Bytes of a program's complaints that are kept, the latest.
 LONGEST = 4000
@@ -111,7 +112,10 @@ class _Shape:
     def of(cls, frame: VideoFrame) -> _Shape:
         name = FULL_RANGE.get(frame.format.name, frame.format.name)
         deep = any(component.bits > 8 for component in frame.format.components)
-        if name not in CARRIED:
+        alpha = any(component.is_alpha for component in frame.format.components)
+        if name not in CARRIED and alpha:
+            name = "yuva444p10le" if deep else "rgba" if frame.format.is_rgb else "yuva444p"
+        elif name not in CARRIED:
             name = "yuv444p10le" if deep else "yuv444p" if frame.format.is_rgb else "yuv420p"
         return cls(frame.width, frame.height, name)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from fractions import Fraction
 from math import atan2, degrees
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -18,11 +19,15 @@ from cutmv.media.engine.codecs.base import TOP_FIRST
 from cutmv.media.engine.protocol import Look
 from cutmv.media.engine.source.bars import inside_bars
 from cutmv.media.engine.source.entries import entries_near
-from cutmv.media.engine.source.file import Times, decode, opened, side_data, tick_of
+from cutmv.media.engine.source.fields import rate_of_pairs
+from cutmv.media.engine.source.file import Times, decode, opened, rewind, side_data, tick_of
+from cutmv.media.engine.source.joins import Joined
 from cutmv.media.engine.survey import survey
 
 #: Packets of the picture in which the first that can be decoded is searched: a minute of any video.
 SEARCHED = 3600
+#: The part by which a rate that was measured may differ from the one that a header tells.
+NEAR = Fraction(1, 50)
 #: FFmpeg's numbers of colours (libavutil/pixfmt.h, after ITU-T H.273), and its filters' names.
 PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film",
              9: "bt2020", 10: "smpte428", 11: "smpte431", 12: "smpte432"}  # fmt: skip
@@ -35,26 +40,28 @@ MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "sm
 RANGES = {1: "tv", 2: "pc"}
 
 Found = dict[str, Any]
+S = TypeVar("S", AudioStream, VideoStream)
 
 
 def look(wanted: Look) -> Found:
     """Return what is in a source, as JSON has it. Raises SourceError."""
     with opened(wanted.source, wanted.demuxer) as container:
         found = _of_container(container)
-        video = next(
-            (s for s in container.streams.video if not s.disposition & Disposition.attached_pic),
-            None,
-        )
+        video = next(iter(_usable(_pictures(container))), None)
         if video is None:
             return found | (survey(container, None) if wanted.streams else {})
         found["video"] = _of_header(video)
         found["timecode"] = _timecode(container, video)
+        if isinstance(container, Joined):
+            found["video"]["duration"] = None  # that of a stream is the first recording's
         first = _first(container, video)
         if first is not None:
             found["video"] |= _of_picture(video, *first)
         if wanted.bars:
             begin, end = (Fraction(at) for at in wanted.bars)
             return found | {"inside": inside_bars(container, video, begin, end)}
+        if found["video"]["interlaced"] and video.codec_context.name == "h264":
+            found["video"] |= _of_fields(container, video)
         if wanted.near:
             times = entries_near(container, video, [Fraction(at) for at in wanted.near])
             found["near"] = [str(at) for at in times]
@@ -72,9 +79,38 @@ def _of_container(container: InputContainer) -> Found:
         "duration": _seconds(container.duration),
         "video": None,
         "timecode": None,
-        "audio": _of_sound(list(container.streams.audio)),
-        "sounds": [_of_track(each) for each in container.streams.audio],
+        "audio": _of_sound(_heard(container, _usable(container.streams.audio))),
+        "sounds": [_of_track(each) for each in _usable(container.streams.audio)],
+        "unknown_sound": bool(container.streams.audio) and not _usable(container.streams.audio),
+        "cover": bool(container.streams.video) and not _pictures(container),
+        "undecodable": bool(_pictures(container)),
     }
+
+
+def _pictures(container: InputContainer) -> list[VideoStream]:
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def _heard(container: InputContainer, streams: list[AudioStream]) -> list[AudioStream]:
+    """Return those of several tracks that have packets, as far as a look at the file shows."""
+    if len(streams) < 2 or any(each.frames for each in streams):
+        return streams
+    seen = set()
+    for count, packet in enumerate(container.demux(streams)):
+        if packet.size:
+            seen.add(packet.stream_index)
+        if len(seen) == len(streams) or count >= SEARCHED:
+            break
+    found = [each for each in streams if each.index in seen]
+    if found:
+        rewind(container, found[0], None)
+    return found or streams
+
+
+def _usable(streams: Sequence[S]) -> list[S]:
+    """Return those of the streams that hold what can be decoded, as far as headers tell."""
+    known = [each for each in streams if cast("object | None", each.codec_context) is not None]
+    return [each for each in known if each.frames] or known
 
 
 def _of_sound(streams: list[AudioStream]) -> Found | None:
@@ -133,6 +169,8 @@ def _of_header(stream: VideoStream) -> Found:
         "pix_fmt": context.pix_fmt,
         "rotation": 0,
         "mirrored": False,
+        # Of VP8 and VP9 (WebM's `AlphaMode`), which are decoded without it.
+        "transparent": stream.metadata.get("alpha_mode") == "1",
         "interlaced": None,
         "color_range": RANGES.get(context.color_range),
         "color_primaries": PRIMARIES.get(context.color_primaries),
@@ -158,9 +196,23 @@ def _of_picture(stream: VideoStream, frame: VideoFrame, at: int) -> Found:
     rotation, mirrored = _turned(frame)
     told: Found = {"first": _times(at, tick_of(stream)), "pix_fmt": frame.format.name}
     told |= {"rotation": rotation, "mirrored": mirrored}
+    if any(component.is_alpha for component in frame.format.components):
+        told["transparent"] = True
     if frame.interlaced_frame:
         told["interlaced"] = "tff" if stream.codec_context.field_order in TOP_FIRST else "bff"
     return told
+
+
+def _of_fields(container: InputContainer, stream: VideoStream) -> Found:
+    """Return the rate of pictures where packets are fields, of which a header tells the rate."""
+    rewind(container, stream, None)
+    measured = rate_of_pairs(container, stream)
+    if measured is None:
+        return {}
+    told = stream.average_rate or measured
+    exact = [each for each in (told, told / 2) if abs(each / measured - 1) < NEAR]
+    rate = _text(exact[0] if exact else measured)
+    return {"average_rate": rate, "base_rate": rate}
 
 
 def _turned(frame: VideoFrame) -> tuple[int, bool]:

@@ -40,7 +40,9 @@ def upright(video: VideoStream, spec: OutputSpec) -> list[str]:
     if video.inside:
         left, top, width, height = video.inside
         whole += [f"crop={width}:{height}:{left}:{top}"]
-    return [_told(video, spec), *whole, *mirrored, *turns.get(video.rotation, [])]
+    # What is transparent is shown before black.
+    blended = ["premultiply=inplace=1"] if video.alpha else []
+    return [_told(video, spec), *blended, *whole, *mirrored, *turns.get(video.rotation, [])]
 
 
 def shaped(video: VideoStream, spec: OutputSpec, width: int, height: int) -> list[str]:

@@ -56,6 +56,7 @@ def test_a_screen_shows_what_is_in_a_file(tmp_path: Path) -> None:
         assert told in done.stdout
 
 
+@pytest.mark.slow
 def test_open_groups_and_interlaced_hdr_are_told(tmp_path: Path) -> None:
     hdr = "-pix_fmt yuv420p10le -c:v libx265 -x265-params log-level=error:transfer=smpte2084"
     ffmpeg(f"{PICTURE} {hdr}:keyint=24:min-keyint=24:bframes=3:open-gop=1 {tmp_path}/hdr.mkv")
@@ -71,6 +72,7 @@ def test_open_groups_and_interlaced_hdr_are_told(tmp_path: Path) -> None:
     assert "There is no sound." in found["warnings"]
 
 
+@pytest.mark.slow
 def test_why_a_file_is_encoded_whole_is_told(tmp_path: Path) -> None:
     ffmpeg(f"{PICTURE} -c:v mpeg4 {tmp_path}/old.avi")
 

@@ -49,6 +49,7 @@ def test_a_smart_cut_tells_what_it_copied_and_where_its_time_went(plain: Path) -
     assert "encode" not in told.seconds
 
 
+@pytest.mark.slow
 def test_a_cut_that_encodes_all_tells_so(plain: Path) -> None:
     told = cut(plain, "1-2", WIDE)
 
@@ -94,6 +95,7 @@ def test_what_is_done_to_pictures_is_told_where_they_are_encoded_alone(tmp_path:
     assert told == "The source is interlaced: its fields are made whole frames."
 
 
+@pytest.mark.slow
 def test_hdr_that_is_mapped_is_told_of(tmp_path: Path) -> None:
     source = tmp_path / "hdr.mp4"
     options = "-pix_fmt yuv420p10le -c:v libx265 -x265-params log-level=error:transfer=smpte2084"
@@ -104,6 +106,7 @@ def test_hdr_that_is_mapped_is_told_of(tmp_path: Path) -> None:
     assert told.startswith("The source is HDR (PQ), and told in part, so that BT.2020 is assumed")
 
 
+@pytest.mark.slow
 def test_frames_that_are_damaged_are_told_of(tmp_path: Path) -> None:
     source = tmp_path / "damaged.ts"
     ffmpeg(f"-f lavfi -i testsrc2=s=320x180:r=30:d=3 {X264} {source}")

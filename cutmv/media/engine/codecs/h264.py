@@ -96,8 +96,11 @@ class H264:
         sets = self._sets
         if not sets.sps or not sets.pps:
             raise Uncopyable("it has no parameter sets")
-        if len({read_sps(unit).sps_id for unit in sets.sps}) < len(sets.sps):
-            raise Uncopyable("its parameter sets change")
+        try:
+            if len({read_sps(unit).sps_id for unit in sets.sps}) < len(sets.sps):
+                raise Uncopyable("its parameter sets change")
+        except Malformed as error:
+            raise Uncopyable(f"its header can't be read ({error})") from error
         return sets
 
 

@@ -13,6 +13,8 @@ from cutmv.media.engine.headers.bits import BitReader, BitWriter, Malformed, esc
 
 #: Types of NAL units (table 7-1).
 SLICE, SLICE_A, IDR, SEI, SPS, PPS, END_OF_SEQUENCE = 1, 2, 5, 6, 7, 8, 10
+#: Bytes of a slice in which all stands that is read of its header.
+SLICE_HEADER_BYTES = 32
 #: Ids of parameter sets that x264 can be told to use, by table 7.4.2.1.
 MAX_SPS_ID = 31
 #: Profiles whose SPS tells the format of its chroma (7.3.2.1.1).
@@ -33,8 +35,9 @@ class Reordering:
 class Sps:
     """What is read of a sequence parameter set.
 
-    `vui_at` and `restriction_at` are the bits at which the flags of the VUI and of its bitstream
-    restriction stand; the second is none without a VUI.
+    `frame_bits` are those of a frame's number in slices; with `planes` each colour has slices of
+    its own. `vui_at` and `restriction_at` are the bits at which the flags of the VUI and of its
+    bitstream restriction stand; the second is none without a VUI.
     """
 
     profile: int
@@ -44,6 +47,8 @@ class Sps:
     chroma: int
     luma_bits: int
     chroma_bits: int
+    planes: bool
+    frame_bits: int
     progressive: bool
     references: int
     reordering: Reordering | None
@@ -59,8 +64,10 @@ def read_sps(unit: bytes) -> Sps:
         raise Malformed("no sequence parameter set")
     profile, constraints, level = r.u(8), r.u(8), r.u(8)
     sps_id = r.ue(MAX_SPS_ID)
-    chroma, luma_bits, chroma_bits = _formats(r) if profile in HIGH_PROFILES else (1, 8, 8)
-    r.ue(12)
+    chroma, planes, luma_bits, chroma_bits = 1, False, 8, 8
+    if profile in HIGH_PROFILES:
+        chroma, planes, luma_bits, chroma_bits = _formats(r)
+    frame_bits = r.ue(12) + 4
     _skip_order(r)
     references = r.ue(16)
     r.skip(1)
@@ -91,6 +98,8 @@ def read_sps(unit: bytes) -> Sps:
         chroma,
         luma_bits,
         chroma_bits,
+        planes,
+        frame_bits,
         progressive,
         references,
         reordering,
@@ -99,18 +108,47 @@ def read_sps(unit: bytes) -> Sps:
     )
 
 
-def _formats(r: BitReader) -> tuple[int, int, int]:
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One of the two fields of a frame: the frame's number, and whether it is the lower field."""
+
+    frame: int
+    lower: bool
+
+    def completes(self, first: Field) -> bool:
+        """Whether it is the second field of a frame of which another is the first (7.4.1.2.4)."""
+        return self.frame == first.frame and self.lower != first.lower
+
+
+def field_of(unit: bytes, sps: Sps) -> Field | None:
+    """Return the field that a slice is of, none where it is of a whole frame (7.3.3).
+
+    Raises Malformed.
+    """
+    if sps.progressive:
+        return None
+    r = BitReader(unescaped(unit[:SLICE_HEADER_BYTES]))
+    r.skip(8)
+    r.ue()
+    r.ue(9)
+    r.ue(255)
+    if sps.planes:
+        r.skip(2)
+    frame = r.u(sps.frame_bits)
+    return Field(frame, r.flag()) if r.flag() else None
+
+
+def _formats(r: BitReader) -> tuple[int, bool, int, int]:
     """Read the format of the chroma, and the depths of luma and chroma (7.3.2.1.1)."""
     chroma = r.ue(3)
-    if chroma == 3:
-        r.skip(1)
+    planes = chroma == 3 and r.flag()
     depths = 8 + r.ue(6), 8 + r.ue(6)
     r.skip(1)
     if r.flag():
         for number in range(8 if chroma != 3 else 12):
             if r.flag():
                 _skip_scaling_list(r, 16 if number < 6 else 64)
-    return (chroma, *depths)
+    return (chroma, planes, *depths)
 
 
 def _skip_order(r: BitReader) -> None:

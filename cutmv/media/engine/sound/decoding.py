@@ -128,6 +128,6 @@ def seek(
     if container.format.name.startswith("matroska") and container.streams.video:
         # Its index has the picture alone: by the sound it would be read from its start.
         by = container.streams.video[0]
-    start, end = (int(max(at, Fraction(-1)) / tick_of(by)) for at in (start_s, end_s))
+    start, end = (int(at / tick_of(by)) for at in (start_s, end_s))
     rewind(container, by, start)
     expect(container, by, start, end)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 import av
 from av.audio.stream import AudioStream
@@ -16,6 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Packet
+from cutmv.media.engine.source.joins import Joined, Joins, joins_of, may_be_joined
 from cutmv.media.engine.source.reader import Reader, expect_index, reader
 
 #: Containers whose index tells where packets are, before these are read.
@@ -41,8 +43,24 @@ class Undecoded(SourceError):
 def opened(name: str, demuxer: str) -> Iterator[InputContainer]:
     """Open `name`, a path or the address of a relay, in one container format and no other.
 
-    Raises Unopened, OSError.
+    A transport stream of recordings that were joined has one clock. Raises Unopened, OSError.
     """
+    joins = _joins(name, demuxer) if demuxer == "mpegts" else None
+    with _as_it_is(name, demuxer) as container:
+        yield container if joins is None else cast("InputContainer", Joined(container, joins))
+
+
+@lru_cache(maxsize=1)
+def _joins(name: str, demuxer: str) -> Joins | None:
+    with closing(reader(name)) as source:
+        if not may_be_joined(source):
+            return None
+    with _as_it_is(name, demuxer) as container:
+        return joins_of(container)
+
+
+@contextmanager
+def _as_it_is(name: str, demuxer: str) -> Iterator[InputContainer]:
     # No protocol is called "none": the libraries open nothing by themselves.
     options = {"protocol_whitelist": "none", "format_whitelist": demuxer}
     with closing(reader(name)) as source:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs import Codec, Opaque, Uncopyable, codec_of
+from cutmv.media.engine.source.fields import pictures_of
 from cutmv.media.engine.source.file import SourceError, Times, decode, expect, rewind, tick_of
-from cutmv.media.engine.timeline.pictures import Entry, Picture, Timeline, with_dts
+from cutmv.media.engine.timeline.pictures import (
+    Entry,
+    Picture,
+    Timeline,
+    with_dts,
+    without_overlap,
+)
 
 #: Seconds before a clip at which reading begins, one for each attempt: a demuxer may find the
 #: entry before a time only roughly. The last attempt reads from the start.
 PREROLLS_S = (0, 2, 6, 20, None)
+#: Seconds by which a clock may step back in a clip, where recordings were joined.
+STEP_BACK_S = 1
 #: Packets of a clip's pictures at most: a day at 240 pictures a second.
 MAX_PICTURES = 24 * 3600 * 240
 
@@ -68,7 +78,7 @@ def _window(
     codec = codec_of(stream)
     pictures: list[Picture] = []
     skipped, over = 0, False
-    for packet in container.demux(stream):
+    for packet in pictures_of(container, stream):
         if not packet.size:
             continue  # the end
         if packet.pts is None:
@@ -87,6 +97,10 @@ def _window(
             break
         if len(pictures) > MAX_PICTURES:
             raise SourceError("The clip has too many pictures.")
+    pictures, back = without_overlap(pictures)
+    if back:
+        _refuse_step_back(back * tick_of(stream))
+        codec = Opaque("its clock steps back in the clip")
     timeline = _trimmed(Timeline(with_dts(pictures)), start, end)
     if timeline is None:
         return None
@@ -95,6 +109,11 @@ def _window(
     skipped += len(pictures) - len(timeline.pictures)
     finish = None if over else max(picture.pts for picture in pictures)
     return Window(seek_to, skipped, Timeline(timeline.pictures, finish), codec)
+
+
+def _refuse_step_back(back_s: Fraction) -> None:
+    if back_s > STEP_BACK_S:
+        raise SourceError(f"the file's clock steps back by {float(back_s):.3f} s there.")
 
 
 def _window_by_decoding(
@@ -135,7 +154,7 @@ def packets_from(
     """Yield a window's packets from its `first` picture on, in decoding order."""
     rewind(container, stream, found.seek_to)
     place = -found.skipped
-    for packet in container.demux(stream):
+    for packet in pictures_of(container, stream):
         if not packet.size:
             return
         if place >= first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -76,6 +77,29 @@ class Timeline:
         inside = [picture for picture in shown if picture.pts < end] or shown[:1]
         begun = sum(picture.pts <= start for picture in inside)
         return inside[max(0, begun - 1) :]
+
+
+def without_overlap(pictures: Sequence[Picture]) -> tuple[list[Picture], int]:
+    """Return pictures, in decoding order, of which none is shown after a later key picture.
+
+    That is so within any stream, but not where two were joined and the clock steps back: from
+    there on the second is shown. Returns, too, by how many ticks it does at most.
+    """
+    found, latest, most = list(pictures), -math.inf, 0
+    for place, picture in enumerate(pictures):
+        if picture.entry is not Entry.NONE and picture.shown and picture.pts <= latest:
+            most = max(most, int(latest) - picture.pts)
+            for at in range(place - 1, -1, -1):
+                before = found[at]
+                whole = before.entry is not Entry.NONE and before.pts < picture.pts
+                if whole or not before.shown:
+                    break  # and so are all before it
+                if before.pts >= picture.pts:
+                    found[at] = replace(before, shown=False)
+            latest = picture.pts
+        if picture.shown:
+            latest = max(latest, picture.pts)
+    return found, most
 
 
 def with_dts(pictures: Sequence[Picture]) -> list[Picture]:

@@ -1,0 +1,29 @@
+"""What packets say of pictures where two recordings were joined."""
+
+from __future__ import annotations
+
+from cutmv.media.engine.timeline.pictures import Entry, Picture, without_overlap
+
+
+def of(*times: int, keys: tuple[int, ...]) -> list[Picture]:
+    return [
+        Picture(pts, pts, Entry.CLEAN if place in keys else Entry.NONE)
+        for place, pts in enumerate(times)
+    ]
+
+
+def test_one_recording_is_as_it_was() -> None:
+    pictures = of(0, 3, 1, 2, 4, 7, 5, 6, keys=(0, 4))
+    assert without_overlap(pictures) == (pictures, 0)
+
+
+def test_from_a_step_back_on_the_second_recording_is_shown() -> None:
+    found, back = without_overlap(of(0, 3, 1, 2, 2, 5, 3, 4, keys=(0, 4)))
+    assert [picture.pts for picture in found if picture.shown] == [0, 1, 2, 5, 3, 4]
+    assert back == 1
+
+
+def test_each_of_many_steps_back_is_one() -> None:
+    found, back = without_overlap(of(*range(1000, 0, -1), keys=tuple(range(1000))))
+    assert [picture.pts for picture in found if picture.shown] == [1]
+    assert back == 1
