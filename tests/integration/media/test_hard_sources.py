@@ -317,3 +317,99 @@ def test_what_is_transparent_is_shown_before_black(tmp_path: Path, codec: str, p
     assert np.abs(image[:, :600] - 255).max() < 4
     assert image[:, 680:].max() < 4
     assert "The source is partly transparent: the output is shown before black." in told.warnings
+
+
+@slow
+@pytest.mark.parametrize("suffix", ["mp4", "ts", "mkv"])
+def test_the_last_second_of_three_hours_is_cut_at_once(tmp_path: Path, suffix: str) -> None:
+    # A key picture each ten minutes, so that an index is of little help.
+    whole, source = tmp_path / "whole.mp4", tmp_path / f"hours.{suffix}"
+    codec = x264("-g", "300", "-bf", "2")
+    make_sample(whole, seconds=3 * 3600, size=SIZE, rate="1/2", audio=False, codec=codec)
+    ffmpeg("-i", whole, "-c", "copy", source)
+
+    last, told = cut(source, "10799", "10800")
+    late, _ = cut(source, "10001", "10009")
+
+    assert seen(last).numbers == [5399]
+    assert seen(late).numbers == [5000, 5001, 5002, 5003, 5004]
+    assert duration_s(last, "v:0") == pytest.approx(1, abs=0.001)
+    assert told.read_bytes is not None
+    if suffix == "mp4":  # others have no index of all packets
+        assert told.read_bytes < source.stat().st_size / 2
+
+
+@slow
+def test_of_dolby_vision_the_base_layer_is_cut(tmp_path: Path, sample: Make) -> None:
+    parameters = "keyint=25:bframes=2:colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc"
+    codec = (*x265(parameters), "-pix_fmt", "yuv420p10le", "-tag:v", "hvc1")
+    source = tmp_path / "vision.mp4"
+    source.write_bytes(with_dolby_vision(sample("mp4", codec).read_bytes()))
+
+    made, told = cut(source, "0.5", "3.3")
+    wide, mapped = cut(source, "0.5", "1", WIDE)
+
+    assert seen(made).numbers == list(range(12, 83))
+    assert told.copied >= 50
+    assert mapped.warnings == ("The source is HDR (HLG): it is mapped to BT.709.",)
+    video = probe(wide).video
+    assert video is not None
+    assert (video.color_space, video.color_transfer) == ("bt709", "bt709")
+
+
+def with_dolby_vision(data: bytes) -> bytes:
+    """An MP4 that tells of Dolby Vision, profile 8.4: with a base layer that is HLG.
+
+    Its index comes last. The box is that of "Dolby Vision Streams Within the ISO Base Media File
+    Format", 2.2: version, profile 8, level 3, with metadata and a base layer, like HLG.
+    """
+    told = bytes((1, 0, 8 << 1, 3 << 3 | 0b101, 4 << 4)) + bytes(19)
+    box = (8 + len(told)).to_bytes(4) + b"dvvC" + told
+    changed, start, end = bytearray(data), 0, len(data)
+    # From each box to the one in it: its name, and how many of its bytes come before others.
+    inward = {b"moov": 8, b"trak": 8, b"mdia": 8, b"minf": 8, b"stbl": 8, b"stsd": 16, b"hvc1": 86}
+    for name, head in inward.items():
+        at = start
+        while bytes(changed[at + 4 : at + 8]) != name:
+            at += int.from_bytes(changed[at : at + 4])
+        size = int.from_bytes(changed[at : at + 4])
+        changed[at : at + 4] = (size + len(box)).to_bytes(4)
+        start, end = at + head, at + size
+    changed[end:end] = box
+    return bytes(changed)
+
+
+@slow
+@pytest.mark.parametrize("suffix", ["mp4", "ts"])
+def test_sound_from_before_the_start_is_where_it_was(
+    tmp_path: Path, sample: Make, suffix: str
+) -> None:
+    whole, source = sample("mp4"), tmp_path / f"early.{suffix}"
+    maps = ("-map", "1:v", "-map", "0:a", "-c", "copy")
+    ffmpeg("-itsoffset", "-0.5", "-i", whole, "-i", whole, *maps, source)
+
+    info = probe(source)
+    made, _ = cut(source, "1", "3")
+
+    assert info.video is not None
+    assert seen(made).numbers == list(range(25, 75))
+    for stream in ("v:0", "a:0"):
+        assert duration_s(made, stream) == pytest.approx(2, abs=0.001)
+    assert abs(audio_offset_s(made, whole, 1.5)) < 0.001
+
+
+@slow
+def test_a_picture_without_a_time_is_one_line(tmp_path: Path, sample: Make) -> None:
+    data = bytearray(sample().read_bytes())
+    begins = bytes((0x41, 0x00))  # a packet in which a picture begins
+    starts = [at for at in range(0, len(data), 188) if data[at + 1 : at + 3] == begins]
+    for at in starts[4::2]:
+        header = at + 4 + (1 + data[at + 4] if data[at + 3] & 0x20 else 0)
+        data[header + 7] &= 0x3F  # neither time (ISO 13818-1, 2.4.3.7)
+        length = data[header + 8]
+        data[header + 9 : header + 9 + length] = b"\xff" * length
+    source = tmp_path / "untimed.ts"
+    source.write_bytes(data)
+
+    with pytest.raises(MediaError, match="picture of the file has no time"):
+        cut(source, "1", "3")
