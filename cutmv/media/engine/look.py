@@ -22,7 +22,7 @@ from cutmv.media.engine.source.entries import entries_near
 from cutmv.media.engine.source.fields import rate_of_pairs
 from cutmv.media.engine.source.file import Times, decode, opened, rewind, side_data, tick_of
 from cutmv.media.engine.source.joins import Joined
-from cutmv.media.engine.survey import survey
+from cutmv.media.engine.source.survey import survey
 
 #: Packets of the picture in which the first that can be decoded is searched: a minute of any video.
 SEARCHED = 3600
