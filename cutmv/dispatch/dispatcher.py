@@ -16,12 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from cutmv.app import app
 from cutmv.dispatch.circuit_breaker import CircuitBreaker
 from cutmv.dispatch.local_runner import LocalRunner
-from cutmv.jobs import Backlog, Job, JobRequest, State, Step, Upload, plan_job
+from cutmv.jobs import Backlog, Costs, Job, JobRequest, State, Step, Upload, plan_job
 from cutmv.media import analysis_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
-from cutmv.transports.cloudflare import MAX_PUSHED, publish_batch
-from cutmv.worker import HARD_LIMIT_GRACE_S, PATIENCE_S, analyse_upload, cut
+from cutmv.worker import HARD_LIMIT_GRACE_S, analyse_upload, publish, queue_for
 
 #: Seconds for which the broker's status is answered again without asking the broker.
 STATUS_MAX_AGE_S = 3.0
@@ -83,7 +82,7 @@ class Dispatcher:
                     (upload.id,),
                     soft_time_limit=limit_s + HARD_LIMIT_GRACE_S,
                     time_limit=limit_s + 2 * HARD_LIMIT_GRACE_S,
-                    queue=self._queue_for(limit_s + 2 * HARD_LIMIT_GRACE_S),
+                    queue=queue_for(self.services.settings, limit_s + 2 * HARD_LIMIT_GRACE_S),
                 ).apply_async()
             except Exception as error:  # it must be made, whatever the broker raises
                 reason = _one_line(error)
@@ -100,10 +99,11 @@ class Dispatcher:
         """
         reason = self._why_not()
         if reason is None:
+            costs = Costs(self.services.store).model()
             broker = BROKER_NAMES[self._mode]
             log.info("🚀 Attempting to enqueue job %s to %s...", job.id, broker)
             try:
-                self._publish(job, steps)
+                publish(self.services.settings, job, steps, costs)
             except Exception as error:  # the job must run, whatever the broker raises
                 log.debug("enqueueing job %s failed", job.id, exc_info=True)
                 reason = _one_line(error)
@@ -170,31 +170,6 @@ class Dispatcher:
         if self._mode == "eager":
             return "Queue not configured"
         return self.breaker.reason
-
-    def _publish(self, job: Job, steps: Sequence[Step]) -> None:
-        info = job.upload.info
-        # The tasks share a group id and make no `group`, which would ask Redis for each result
-        # first. They need no chord: the step that ends last ends its job, in one transaction of
-        # the job store, which a crash can't split and a second delivery can't repeat.
-        # They are published in one batch, since Cloudflare limits calls, not messages.
-        with publish_batch(app):
-            for step in steps:
-                # The step may first wait for a neighbour that is away.
-                soft_s = PATIENCE_S + step.limit_s(info)
-                limit_s = soft_s + HARD_LIMIT_GRACE_S
-                cut.signature(
-                    (step.id,),
-                    task_id=step.id,
-                    group_id=job.id,
-                    soft_time_limit=soft_s,
-                    time_limit=limit_s,
-                    queue=self._queue_for(limit_s),
-                ).apply_async()
-
-    def _queue_for(self, limit_s: float) -> str:
-        """The queue of a task that may take so many seconds: a push has a limit of its own."""
-        settings = self.services.settings
-        return settings.long_queue_name if limit_s > MAX_PUSHED else settings.queue_name
 
     def _ask_depths(self) -> dict[str, int]:
         if self._why_not() is not None:

@@ -15,7 +15,15 @@ from itertools import groupby
 from cutmv.app import app
 from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX
 from cutmv.dispatch.dispatcher import Dispatcher
-from cutmv.jobs import DATABASE_AWAY, UPLOADS_PREFIX, analysis_key, job_prefix, upload_key_of
+from cutmv.jobs import (
+    DATABASE_AWAY,
+    UPLOADS_PREFIX,
+    Parts,
+    analysis_key,
+    job_prefix,
+    part_key,
+    upload_key_of,
+)
 from cutmv.logs import Outage
 from cutmv.storage import StorageError
 from cutmv.transports.cloudflare import note_trouble
@@ -65,6 +73,8 @@ class Janitor:
             self._probed_at = time.monotonic()
             dispatcher.probe_broker()
         if time.monotonic() >= self._no_reclaim_before:
+            for step in Parts(self._services.store).settle():
+                log.warning("step %s was left when its parts had ended; it goes on", step.id)
             for step_id in backlog.reclaim():
                 log.warning("step %s was left by its worker; it is queued again", step_id)
             self._outage.ended()
@@ -73,6 +83,16 @@ class Janitor:
         steps = [step for step in steps if not dispatcher.runs(step)]
         for job_id, of_job in groupby(steps, key=lambda step: step.job_id):
             dispatcher.send(self._services.store.job(job_id), list(of_job))
+        self.delete_parts()
+
+    def delete_parts(self) -> None:
+        """Delete the parts of steps that have ended, or that are made whole."""
+        parts = Parts(self._services.store)
+        for part in parts.needless():
+            with _errors_logged():
+                key = part_key(part.job_id, part.parent_id or "", part.id)
+                self._services.storage.delete(key)
+                parts.forget(part)
 
     def _broker_may_be_gone(self) -> bool:
         dispatcher = self._dispatcher

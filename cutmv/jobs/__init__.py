@@ -1,27 +1,31 @@
 """The domain: what an upload, a job and a step are, where they are kept, and who may run a step.
 
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
-`store`, `claims` and `backlog` keep all of it in a SQL database. `keys` makes the keys of stored
-objects, `uploads` accepts an upload, `analyses` keeps what was seen and heard in it, and `archive`
-makes a ZIP. The package may import `cutmv.media` and `cutmv.storage`.
+`rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database. `keys`
+makes the keys of stored objects, `uploads` accepts an upload, `analyses` keeps what was seen and
+heard in it, and `archive` makes a ZIP. The package may import `cutmv.media` and `cutmv.storage`.
 """
 
 from cutmv.jobs.analyses import Analyses, AnalysisRecord, AnalysisState
 from cutmv.jobs.archive import ArchivedFile, zipped
 from cutmv.jobs.backlog import Backlog, Report, report
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended
+from cutmv.jobs.costs import Costs
 from cutmv.jobs.keys import (
     UPLOADS_PREFIX,
     analysis_key,
     doctor_key,
     job_prefix,
     output_key,
+    part_key,
     upload_key_of,
 )
 from cutmv.jobs.model import (
+    MAX_RUNNING_PERCENT,
     WAITS_FOR_ROOM,
     WAITS_FOR_STORAGE,
     WAITS_TO_RETRY,
+    Division,
     Job,
     KeyReused,
     Output,
@@ -33,6 +37,7 @@ from cutmv.jobs.model import (
     new_id,
 )
 from cutmv.jobs.names import clip_stems, output_name
+from cutmv.jobs.parts import Parts, Span
 from cutmv.jobs.request import FILM, JobRequest, clips_of, film_text, outputs_of, plan_job
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import DATABASE_AWAY, metadata
@@ -42,6 +47,7 @@ from cutmv.jobs.wanted import OPTIONS, Option, Wanted
 __all__ = [
     "DATABASE_AWAY",
     "FILM",
+    "MAX_RUNNING_PERCENT",
     "OPTIONS",
     "UPLOADS_PREFIX",
     "WAITS_FOR_ROOM",
@@ -55,6 +61,8 @@ __all__ = [
     "Busy",
     "Claimed",
     "Claims",
+    "Costs",
+    "Division",
     "EmptyUpload",
     "Ended",
     "Job",
@@ -64,7 +72,9 @@ __all__ = [
     "NoVideo",
     "Option",
     "Output",
+    "Parts",
     "Report",
+    "Span",
     "State",
     "Step",
     "UnknownJob",
@@ -83,6 +93,7 @@ __all__ = [
     "output_key",
     "output_name",
     "outputs_of",
+    "part_key",
     "plan_job",
     "probe_stored",
     "report",

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cutmv.jobs.model import WAITS_FOR_ROOM, WAITS_FOR_STORAGE, WAITS_TO_RETRY, State, Step
-from cutmv.jobs.store import JobStore, settle, to_step
+from cutmv.jobs.rows import to_step
+from cutmv.jobs.store import JobStore, settle
 from cutmv.jobs.tables import jobs, now, steps
 
 #: Steps that the janitor sends in one pass; the next takes more.
@@ -161,7 +162,7 @@ class Backlog:
             sa.select(steps)
             .join(jobs)
             .where(steps.c.state == State.QUEUED, condition)
-            .order_by(jobs.c.created_at, steps.c.job_id, steps.c.position)
+            .order_by(jobs.c.created_at, steps.c.job_id, steps.c.position, steps.c.id)
         )
 
 
@@ -172,7 +173,9 @@ def report(db: sa.Connection) -> Report:
     held = sa.and_(steps.c.state == State.RUNNING, steps.c.stage.in_(REASONS))
     reason = sa.case(REASONS, value=steps.c.stage, else_=TURN)
     age_s = now() - _waits_since
-    runs = sa.exists().where(steps.c.state == State.RUNNING).correlate(None)
+    # A step whose parts are being made is run by nobody.
+    owned = sa.and_(steps.c.state == State.RUNNING, steps.c.owner.is_not(None))
+    runs = sa.exists().where(owned).correlate(None)
     rows = db.execute(
         sa.select(reason, sa.func.count(), sa.func.max(age_s))
         .select_from(steps.join(jobs))

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cutmv.jobs.model import WAITS_FOR_ROOM, WAITS_FOR_STORAGE, Output, State, Step, UnknownJob
-from cutmv.jobs.store import JobStore, settle, to_step
+from cutmv.jobs.rows import to_step
+from cutmv.jobs.store import JobStore, settle
 from cutmv.jobs.tables import now, steps
 from cutmv.media import Progress
 
@@ -41,7 +42,7 @@ class Busy:
 
 @dataclass(frozen=True)
 class Ended:
-    """There is nothing left to do: the step is in a final state."""
+    """There is nothing to do: the step is in a final state, or its parts are being made."""
 
     step: Step
 
@@ -66,6 +67,8 @@ class Claims:
                 raise UnknownJob(f"There is no step {step_id}; its job may have expired.")
             step = to_step(row)
             if step.state.final:
+                return Ended(step)
+            if step.state is State.RUNNING and row.owner is None:
                 return Ended(step)
             if step.state is State.RUNNING and row.owner == self.owner:
                 return Claimed(step)  # the answer to our first call was lost

@@ -3,6 +3,7 @@
     uploads/UPLOAD/source     an uploaded video
     uploads/UPLOAD/analysis   what was seen and heard in it (`cutmv.jobs.analyses`)
     jobs/JOB/STEP/NAME        an output of a step
+    jobs/JOB/STEP/parts/PART  a part of one, until all are joined
     doctor/ID                 what `cutmv doctor` writes to see whether it can, and deletes
     results/…                 Celery's results (`cutmv.config.RESULTS_PREFIX`)
     celery/…                  the transport's lease ledger and large messages
@@ -37,6 +38,11 @@ def job_prefix(job_id: str) -> str:
 def output_key(job_id: str, step_id: str, name: str) -> str:
     """The key of the output `name` of a step; it is the same for each attempt at the step."""
     return f"{job_prefix(job_id)}{step_id}/{name}"
+
+
+def part_key(job_id: str, step_id: str, part_id: str) -> str:
+    """The key of a part of a step; it is the same for each attempt at it."""
+    return f"{job_prefix(job_id)}{step_id}/parts/{part_id}"
 
 
 def doctor_key(check_id: str) -> str:

@@ -12,8 +12,9 @@ a cancelled job stays so.
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,9 @@ from cutmv.media import Clip, MediaInfo, OutputSpec, Rendered, parse_clip, time_
 #: worker's machine, its next try.
 WAITS_FOR_STORAGE, WAITS_FOR_ROOM = "waits for storage", "waits for room"
 WAITS_TO_RETRY = "waits to retry"
+
+#: Percent of a step at most while it runs: it is at 100 once its output is stored.
+MAX_RUNNING_PERCENT = 99.9
 
 #: Bytes of randomness in an id: 120 bits, so that an id can't be guessed.
 ID_BYTES = 15
@@ -41,6 +45,13 @@ class State(StrEnum):
     def final(self) -> bool:
         """Whether nothing comes after this state."""
         return self in (State.DONE, State.FAILED, State.CANCELLED)
+
+
+class Division(StrEnum):
+    """How a step that takes long is made."""
+
+    PARTS = "parts"
+    WHOLE = "whole"
 
 
 class UnknownJob(Exception):
@@ -106,7 +117,9 @@ class Step:
     Of one film of many clips `clip` has a line for each, and the seconds are the film's own.
     `name` is the file name that people see. `route` is how the step came to its worker: a mode.
     `stage` is what its worker does, or why it waits where that is not for its turn. `attempts` are
-    its starts, `failures` those of them that failed.
+    its starts, `failures` those of them that failed. A step that takes long may be divided: a part
+    is a step whose `parent_id` is that of the whole, and `part` says since when and until when of
+    the clip it is, in seconds.
     """
 
     id: str
@@ -129,6 +142,9 @@ class Step:
     route: str | None = None
     error: str | None = None
     output: Output | None = None
+    parent_id: str | None = None
+    part: tuple[Fraction, Fraction] | None = None
+    division: Division | None = None
 
     def clips(self, info: MediaInfo) -> list[Clip]:
         """The clips that it is of."""
@@ -213,6 +229,31 @@ class Job:
             },
             "steps": [step.to_json() for step in self.steps],
         }
+
+
+def with_parts(step: Step, parts: Sequence[Step]) -> Step:
+    """A step as it is with its parts: how far they are together, and how fast.
+
+    Its time left is theirs, shared by those that run now.
+    """
+    if step.state.final or step.division is not Division.PARTS or not parts:
+        return step
+    lengths = [part.end_s - part.start_s for part in parts]
+    whole_s = sum(lengths) or 1.0
+    made = sum(s * part.percent for s, part in zip(lengths, parts, strict=True)) / whole_s
+    percent = max(step.percent, min(made, MAX_RUNNING_PERCENT))
+    left = [part for part in parts if not part.state.final]
+    if not left:
+        return replace(step, percent=percent)
+    running = [part for part in left if part.state is State.RUNNING]
+    return replace(
+        step,
+        percent=percent,
+        fps=sum(part.fps or 0.0 for part in running),
+        speed=sum(part.speed or 0.0 for part in running),
+        eta_s=round(sum(part.eta_s or 0.0 for part in left) / max(1, len(running)), 1),
+        out_time_s=round(made / 100 * whole_s, 3),
+    )
 
 
 def job_state(steps: Sequence[State]) -> State:

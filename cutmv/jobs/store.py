@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from cutmv.jobs.model import (
     Job,
     KeyReused,
-    Output,
     State,
     Step,
     UnknownJob,
@@ -21,8 +20,8 @@ from cutmv.jobs.model import (
     Upload,
     job_state,
 )
+from cutmv.jobs.rows import load_jobs, to_step, to_upload
 from cutmv.jobs.tables import jobs, now, open_engine, steps, uploads
-from cutmv.media import MediaInfo, OutputSpec, Rendered
 
 #: The states a step can still leave.
 OPEN_STATES = (State.QUEUED, State.RUNNING)
@@ -89,7 +88,7 @@ class JobStore:
             row = db.execute(sa.select(uploads).where(uploads.c.id == upload_id)).one_or_none()
         if row is None:
             raise UnknownUpload(f"There is no upload {upload_id}; it may have expired.")
-        return _upload(row)
+        return to_upload(row)
 
     def has_uploads(self) -> bool:
         """Whether there is any upload."""
@@ -153,10 +152,18 @@ class JobStore:
     def job(self, job_id: str) -> Job:
         """The job of this id with its steps. Raises UnknownJob."""
         with self.reading() as db:
-            found = _load(db, jobs.c.id == job_id)
+            found = load_jobs(db, jobs.c.id == job_id)
         if not found:
             raise UnknownJob(f"There is no job {job_id}; it may have expired.")
         return found[0]
+
+    def step(self, step_id: str) -> Step:
+        """The step of this id, which may be a part. Raises UnknownJob."""
+        with self.reading() as db:
+            row = db.execute(sa.select(steps).where(steps.c.id == step_id)).one_or_none()
+        if row is None:
+            raise UnknownJob(f"There is no step {step_id}; its job may have expired.")
+        return to_step(row)
 
     def jobs(self, limit: int, before: float | None = None) -> list[Job]:
         """The latest jobs, newest first; those created before `before` when given.
@@ -169,7 +176,7 @@ class JobStore:
         with self.reading() as db:
             last = db.scalar(newest.offset(limit - 1).limit(1))
             page = older if last is None else sa.and_(older, jobs.c.created_at >= last)
-            return _load(db, page)
+            return load_jobs(db, page)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel the steps that have not ended; their workers find out at the next heartbeat.
@@ -191,9 +198,12 @@ class JobStore:
         with self.reading() as db:
             return {
                 (kind, state): count
-                for kind, table in (("job", jobs), ("step", steps))
+                for kind, table, own in (
+                    ("job", jobs, sa.true()),
+                    ("step", steps, steps.c.parent_id.is_(None)),
+                )
                 for state, count in db.execute(
-                    sa.select(table.c.state, sa.func.count()).group_by(table.c.state)
+                    sa.select(table.c.state, sa.func.count()).where(own).group_by(table.c.state)
                 )
             }
 
@@ -231,7 +241,7 @@ class JobStore:
             used = sa.select(jobs.c.id).where(jobs.c.upload_id == uploads.c.id).exists()
             old = uploads.c.created_at < now() - age_s
             return [
-                _upload(row)
+                to_upload(row)
                 for row in db.execute(sa.select(uploads).where(old, ~used).limit(limit))
             ]
 
@@ -259,7 +269,7 @@ def settle(db: sa.Connection, job_id: str) -> None:
     db.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
     rows = db.execute(
         sa.select(steps.c.state, steps.c.error)
-        .where(steps.c.job_id == job_id)
+        .where(steps.c.job_id == job_id, steps.c.parent_id.is_(None))
         .order_by(steps.c.position)
     ).all()
     state = job_state([State(row.state) for row in rows])
@@ -270,75 +280,3 @@ def settle(db: sa.Connection, job_id: str) -> None:
         values["finished_at"] = sa.func.coalesce(jobs.c.finished_at, now())
         values["error"] = next((row.error for row in rows if row.error), None)
     db.execute(jobs.update().where(jobs.c.id == job_id).values(values))
-
-
-def _load(db: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Job]:
-    rows = db.execute(
-        sa.select(jobs).where(condition).order_by(jobs.c.created_at.desc(), jobs.c.id)
-    ).all()
-    upload_ids = {row.upload_id for row in rows}
-    sent = db.execute(sa.select(uploads).where(uploads.c.id.in_(upload_ids)))
-    upload_of = {row.id: _upload(row) for row in sent}
-    of_job: dict[str, list[Step]] = {row.id: [] for row in rows}
-    for row in db.execute(
-        sa.select(steps).where(steps.c.job_id.in_(of_job)).order_by(steps.c.position)
-    ):
-        of_job[row.job_id].append(to_step(row))
-    return [
-        Job(
-            id=row.id,
-            upload=upload_of[row.upload_id],
-            steps=tuple(of_job[row.id]),
-            created_at=row.created_at,
-            state=State(row.state),
-            route=row.route,
-            error=row.error,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-        )
-        for row in rows
-    ]
-
-
-def _upload(row: sa.Row[Any]) -> Upload:
-    return Upload(
-        id=row.id,
-        filename=row.filename,
-        size=row.size,
-        content_type=row.content_type,
-        key=row.key,
-        info=MediaInfo.from_dict(row.info),
-        created_at=row.created_at,
-    )
-
-
-def to_step(row: sa.Row[Any]) -> Step:
-    """A row of the steps table as a Step."""
-    output = None
-    if row.output_key is not None:
-        made = Rendered.from_dict(row.output_made) if row.output_made else None
-        output = Output(row.output_key, row.output_size, row.output_type, made)
-    return Step(
-        id=row.id,
-        job_id=row.job_id,
-        position=row.position,
-        name=row.name,
-        clip=row.clip,
-        start_s=row.start_s,
-        end_s=row.end_s,
-        spec=OutputSpec.from_dict(
-            row.spec or {"kind": row.kind, "aspect": row.aspect, "fit": row.fit}
-        ),
-        state=State(row.state),
-        stage=row.stage,
-        percent=row.percent,
-        fps=row.fps,
-        speed=row.speed,
-        eta_s=row.eta_s,
-        out_time_s=row.out_time_s,
-        attempts=row.attempts,
-        failures=row.failures,
-        route=row.route,
-        error=row.error,
-        output=output,
-    )

@@ -97,8 +97,23 @@ steps = sa.Table(
     sa.Column("resends", sa.Integer, nullable=False, server_default="0"),
     # Since when it waits, when that is not since its job was made.
     sa.Column("queued_at", sa.Double),
+    # A part: the step that it is of, and since when and until when of that it is, as fractions.
+    sa.Column("parent_id", sa.String(40), index=True),
+    sa.Column("part", sa.JSON(none_as_null=True)),
+    # How it is made where that was decided: in "parts", or "whole" since parts failed.
+    sa.Column("division", sa.String(10)),
     sa.Index("steps_by_state", "state", "lease_until"),
     sa.Index("steps_by_claim", "claimed_at"),
+)
+
+# What encodings took, by which the next are estimated.
+costs = sa.Table(
+    "costs",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("expected_s", sa.Double, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cutmv.jobs import Claims, Step
+from cutmv.jobs import MAX_RUNNING_PERCENT, Claims, Step
 from cutmv.media import Progress
 from cutmv.progress import ProgressEvent
 from cutmv.transports.cloudflare import keep_going
@@ -15,12 +15,10 @@ from cutmv.worker.patience import DATABASE, STAGES, answered, missed
 
 #: Seconds between heartbeats, which carry the progress: 4 a second is what a person can follow.
 HEARTBEAT_INTERVAL_S = 0.25
-#: Percent of a step at most while it runs: it is at 100 once its output is stored.
-MAX_RUNNING_PERCENT = 99.9
 #: Seconds of the longest pause after an error: far less than a claim lasts.
 MAX_PAUSE_S = 2.0
-#: The stage of a step that FFmpeg is at work on.
-CUTTING = "cutting"
+#: The stages of a step that FFmpeg is at work on, and whose parts are put together.
+CUTTING, JOINING = "cutting", "joining"
 
 #: Takes a progress event and returns at once.
 Listener = Callable[[ProgressEvent], None]

@@ -5,7 +5,7 @@ See `cutmv.jobs.claims` for what happens when the process dies in between.
 
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePath
+from dataclasses import replace
 from typing import TypeVar
 
 from cutmv.jobs import (
@@ -14,42 +14,17 @@ from cutmv.jobs import (
     Claims,
     Ended,
     Output,
+    Parts,
     State,
     Step,
-    output_key,
+    UnknownJob,
 )
-from cutmv.media import (
-    Cancelled,
-    MediaError,
-    MediaInfo,
-    Progress,
-    Rendered,
-    join,
-    plan,
-    plan_film,
-    render,
-)
+from cutmv.media import Cancelled, MediaError, Progress
 from cutmv.progress import ProgressEvent
 from cutmv.services import Services
-from cutmv.storage import ObjectNotFound
-from cutmv.worker.heartbeat import CUTTING, Heartbeat, Listener
+from cutmv.worker.heartbeat import Heartbeat, Listener
+from cutmv.worker.making import Divided, Making
 from cutmv.worker.patience import DATABASE, PATIENCE_S, STORAGE, Patience
-from cutmv.worker.workspace import work_folder
-
-#: The media type of each output, by the extension of its name.
-CONTENT_TYPES = {
-    "mp4": "video/mp4",
-    "mov": "video/quicktime",
-    "mkv": "video/x-matroska",
-    "webm": "video/webm",
-    "gif": "image/gif",
-    "webp": "image/webp",
-    "jpg": "image/jpeg",
-    "m4a": "audio/mp4",
-    "mp3": "audio/mpeg",
-    "wav": "audio/wav",
-    "flac": "audio/flac",
-}
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -73,7 +48,9 @@ class StepRun:
     Each of `listeners` is given a progress event at most four times a second, and one at the end;
     it must return at once, since the same thread renews the claim. `stopping` says that this
     process wants to end. `route` is the mode by which the step came here. While a neighbour is away
-    the run waits for it, `patience_s` seconds at most.
+    the run waits for it, `patience_s` seconds at most. `send` brings steps to workers that are to
+    be run now; a step that takes long is divided only if there is one. What it does not send the
+    janitor does.
     """
 
     def __init__(
@@ -86,10 +63,12 @@ class StepRun:
         listeners: Sequence[Listener],
         stopping: Callable[[], bool] = lambda: False,
         patience_s: float = PATIENCE_S,
+        send: Callable[[Sequence[Step]], None] | None = None,
     ) -> None:
         self._services, self._step_id, self._route = services, step_id, route
         self._patience = Patience(patience_s, stopping=stopping)
-        self._claims = Claims(services.store, owner)
+        self._claims, self._parts = Claims(services.store, owner), Parts(services.store)
+        self._send = send
         self._listeners, self._stopping = listeners, stopping
         #: The step as it was when we claimed it; None before that.
         self.step: Step | None = None
@@ -110,10 +89,20 @@ class StepRun:
                 self.step = step
         log.info("step %s of job %s: attempt %d", step.id, step.job_id, step.attempts)
         try:
-            with Heartbeat(self._claims, step, self._listeners) as heartbeat:
-                output = self._patience.call(
-                    STORAGE, lambda: self._make(step, heartbeat), heartbeat.waits
+            # Who watches a job knows no parts: the job store tells how far they are together.
+            listeners = () if step.parent_id else self._listeners
+            with Heartbeat(self._claims, step, listeners) as heartbeat:
+                making = Making(
+                    self._services,
+                    step,
+                    heartbeat,
+                    self._patience,
+                    stopping=self._stopping,
+                    divides=self._send is not None,
                 )
+                output = self._patience.call(STORAGE, making.output, heartbeat.waits)
+                if isinstance(output, Divided):
+                    return self._divided(step, output)
                 finished = self._ask(lambda: self._claims.finish(step, output))
         except Cancelled:
             return self._interrupted(step)
@@ -123,6 +112,7 @@ class StepRun:
         if not finished:
             return self._superseded(step, output)
         self._tell(step, State.DONE)
+        self._settle(step)
         return self._stored(step)
 
     def fail(self, error: str) -> None:
@@ -130,6 +120,7 @@ class StepRun:
         step = self.step
         if step and self._ask(lambda: self._claims.fail(step, error)):
             self._tell(step, State.FAILED)
+            self._settle(step)
 
     def release(self, *, failed: bool, stage: str | None, due_s: float | None) -> bool:
         """Queue the step again, if it is ours; see Claims.release."""
@@ -137,66 +128,22 @@ class StepRun:
             return False
         return self._claims.release(self.step, failed=failed, stage=stage, due_s=due_s)
 
-    def _make(self, step: Step, heartbeat: Heartbeat) -> Output:
-        storage, settings = self._services.storage, self._services.settings
-        if heartbeat.lost:
-            raise Cancelled("Cancelled.")
-        key = output_key(step.job_id, step.id, step.name)
-        extension = PurePath(step.name).suffix.removeprefix(".")
-        content_type = CONTENT_TYPES[extension]
-        try:
-            return Output(key, storage.stat(key).size, content_type)
-        except ObjectNotFound:
-            pass
-        upload = self._services.store.job(step.job_id).upload
-        try:
-            storage.stat(upload.key)
-        except ObjectNotFound:
-            raise MediaError("The upload is no longer kept: upload the video again.") from None
-        info = upload.info
-        with work_folder(settings.data_dir) as folder:
-            made = folder / f"output.{extension}"
-            heartbeat.stage = CUTTING
-            try:
-                told = self._cut(step, info, storage.source(upload.key), made, heartbeat)
-            except MediaError:
-                storage.stat(upload.key)  # a storage that went away in mid-cut says so
-                raise
-            output = Output(key, made.stat().st_size, content_type, told)
-            # What was cut need not be cut again.
-            self._patience.call(
-                STORAGE, lambda: self._keep(output, made, heartbeat), heartbeat.waits
-            )
-            return output
+    def _divided(self, step: Step, divided: Divided) -> Step:
+        """Give up the step, and have its parts run."""
+        owner, store = self._claims.owner, self._parts
+        parts = self._ask(lambda: store.divide(step, owner, divided.spans, divided.seconds))
+        log.info("step %s is made in %d parts", step.id, len(parts))
+        self._bring(parts)
+        return self._stored(step)
 
-    def _cut(
-        self, step: Step, info: MediaInfo, source: str, made: Path, heartbeat: Heartbeat
-    ) -> Rendered:
-        def cancelled() -> bool:
-            return heartbeat.lost or self._stopping()
+    def _settle(self, step: Step) -> None:
+        """Have the step go on whose part has ended, if it was the last."""
+        if step.parent_id:
+            self._bring(self._ask(lambda: self._parts.settle(step.parent_id)))
 
-        clips, told = step.clips(info), heartbeat.progressed
-        if step.spec.join:
-            film = plan_film(info, clips, step.spec)
-            cache = self._services.cache
-            return join(source, film, made, on_progress=told, cancelled=cancelled, cache=cache)
-        return render(
-            source,
-            plan(info, clips[0], step.spec),
-            made,
-            on_progress=told,
-            cancelled=cancelled,
-            timeout_s=step.limit_s(info),
-            cache=self._services.cache,
-        )
-
-    def _keep(self, output: Output, made: Path, heartbeat: Heartbeat) -> None:
-        heartbeat.stage = "storing"
-        if heartbeat.lost:
-            raise Cancelled("Cancelled.")
-        self._services.storage.put_file(
-            output.key, made, content_type=output.content_type, if_absent=True
-        )
+    def _bring(self, steps: Sequence[Step]) -> None:
+        if steps and self._send:
+            self._send(steps)
 
     def _interrupted(self, step: Step) -> Step:
         if self._stopping() and self._claims.release(step, failed=False):
@@ -214,14 +161,20 @@ class StepRun:
         return stored
 
     def _stored(self, step: Step) -> Step:
-        job = self._ask(lambda: self._services.store.job(step.job_id))
-        return next(s for s in job.steps if s.id == step.id)
+        try:
+            return self._ask(lambda: self._services.store.step(step.id))
+        except UnknownJob:
+            if step.parent_id:  # its step has ended
+                return replace(step, state=State.CANCELLED)
+            raise
 
     def _ask(self, question: Callable[[], T]) -> T:
         """What the job store answers, which is waited for."""
         return self._patience.call(DATABASE, question)
 
     def _tell(self, step: Step, state: State) -> None:
+        if step.parent_id:
+            return
         progress = Progress(100.0 if state is State.DONE else step.shown_percent)
         event = ProgressEvent.of_render(step, state.value, progress)
         for listener in self._listeners:

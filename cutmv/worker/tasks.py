@@ -28,6 +28,7 @@ from cutmv.storage import StorageError
 from cutmv.worker.heartbeat import Listener
 from cutmv.worker.outboxes import process_outboxes
 from cutmv.worker.patience import STAGES, missed, neighbour_away
+from cutmv.worker.sending import CUT, send_or_leave
 from cutmv.worker.step import StepBusy, StepRun, Stopped
 from cutmv.worker.workspace import sweep_workspace
 
@@ -43,8 +44,6 @@ PASSING_ERRORS = (
 BACKOFF_S, MAX_BACKOFF_S = 2, 60
 #: Seconds, with jitter, until a step is tried again whose neighbour is still away.
 WAIT_S = 5.0
-#: Seconds between the soft time limit, which the task can answer, and the hard one.
-HARD_LIMIT_GRACE_S = 30.0
 #: Seconds after the end of another worker's lease before a busy step is tried again.
 BUSY_MARGIN_S = 1.0
 
@@ -73,7 +72,7 @@ local_context: ContextVar[LocalContext | None] = ContextVar("local_context", def
 # decide what becomes of its message: so Celery writes nothing; `keep_success` and `keep_failure` do
 # at the end. It counts no retries either, since waiting for a neighbour is no failure.
 @app.task(
-    name="cutmv.cut",
+    name=CUT,
     bind=True,
     ignore_result=True,
     max_retries=None,
@@ -112,6 +111,7 @@ def _prepared(task: "Task[Any, Any]", step_id: str, local: LocalContext | None) 
         route="eager" if local else services().settings.mode,
         listeners=[local.listener] if local else [outbox.send for outbox in outboxes],
         stopping=local.stopping.is_set if local else lambda: False,
+        send=None if local else lambda steps: send_or_leave(services(), steps),
     )
 
 

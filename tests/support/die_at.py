@@ -13,6 +13,7 @@ from typing import Any
 
 from cutmv.jobs import Claims
 from cutmv.services import services
+from cutmv.worker import making
 from cutmv.worker import step as running
 
 #: After each of these the process is gone; `("object", "method")` and whether the call is made.
@@ -34,7 +35,7 @@ def main() -> None:
     where, name, call_it = POINTS[point]
     owner: Any = {
         "claims": Claims,
-        "module": running,
+        "module": making,
         "storage": type(services().storage),
     }[where]
     setattr(owner, name, deadly(getattr(owner, name), call_it))

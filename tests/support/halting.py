@@ -23,6 +23,7 @@ from cutmv.jobs import Backlog, Claims, Job
 from cutmv.jobs.tables import steps
 from cutmv.services import services
 from cutmv.storage import LocalStorage, R2Storage
+from cutmv.worker import making
 from cutmv.worker import step as running
 
 __all__ = ["POINTS", "WEB_POINTS", "app", "halt", "web"]
@@ -119,7 +120,7 @@ def _patch(owner: Any, name: str, halting: Callable[..., Any]) -> None:
 
 _patch(running.StepRun, "run", _run(running.StepRun.run))
 _patch(Claims, "claim", _around(Claims.claim, None, "after the claim"))
-_patch(running, "render", _render(running.render))
+_patch(making, "render", _render(making.render))
 for storage in (LocalStorage, R2Storage):
     _patch(storage, "put_file", _around(storage.put_file, "before the output is stored"))
 _patch(

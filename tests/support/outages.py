@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from cutmv.jobs import JobStore
 from cutmv.jobs.tables import steps
-from cutmv.worker import PATIENCE_S
+from cutmv.worker.patience import PATIENCE_S
 from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
 from tests.support.halting import POINTS, WEB_POINTS

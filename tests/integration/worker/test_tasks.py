@@ -16,7 +16,7 @@ import pytest
 
 from cutmv.jobs import JobStore
 from cutmv.jobs.claims import Claimed, Claims
-from cutmv.worker.tasks import HARD_LIMIT_GRACE_S
+from cutmv.worker.sending import HARD_LIMIT_GRACE_S
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
 from tests.support.media import SLOW_TO_CUT, make_sample

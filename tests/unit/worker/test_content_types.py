@@ -6,7 +6,7 @@ from typing import get_args
 
 from cutmv.media import Kind, OutputSpec, output_extension
 from cutmv.media.products.containers import CONTAINERS
-from cutmv.worker.step import CONTENT_TYPES
+from cutmv.worker.making import CONTENT_TYPES
 from tests.support.jobs import video_info
 
 

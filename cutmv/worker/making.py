@@ -1,0 +1,226 @@
+"""Make the output of one step, or a part of it; or tell in which parts it is to be made."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from cutmv.jobs import (
+    DATABASE_AWAY,
+    Costs,
+    Division,
+    Output,
+    Parts,
+    Span,
+    Step,
+    output_key,
+    part_key,
+)
+from cutmv.media import (
+    Cancelled,
+    CostModel,
+    FilmPlan,
+    MediaError,
+    Part,
+    Progress,
+    Rendered,
+    RenderPlan,
+    Unjoinable,
+    divide,
+    entries,
+    join,
+    part_count,
+    plan,
+    plan_film,
+    render,
+    wanted_starts,
+    work_of,
+)
+from cutmv.services import Services
+from cutmv.storage import ObjectNotFound
+from cutmv.worker.heartbeat import CUTTING, JOINING, Heartbeat
+from cutmv.worker.patience import STORAGE, Patience
+from cutmv.worker.workspace import work_folder
+
+#: The media type of each output, by the extension of its name.
+CONTENT_TYPES = {
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "mkv": "video/x-matroska",
+    "webm": "video/webm",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "jpg": "image/jpeg",
+    "m4a": "audio/mp4",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Divided:
+    """The parts in which a step is to be made, and the seconds that each will take."""
+
+    spans: Sequence[Span]
+    seconds: Sequence[float]
+
+
+class Making:
+    """Makes the output of a step that is ours while its heartbeat goes on.
+
+    `divides` says that a step may be divided that takes long. While the storage is away the
+    `patience` of its run waits.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        step: Step,
+        heartbeat: Heartbeat,
+        patience: Patience,
+        *,
+        stopping: Callable[[], bool],
+        divides: bool,
+    ) -> None:
+        self._services, self._step, self._heartbeat = services, step, heartbeat
+        self._storage, self._patience = services.storage, patience
+        self._stopping, self._divides = stopping, divides
+        extension = PurePath(step.name).suffix.removeprefix(".")
+        self._key = output_key(step.job_id, step.id, step.name)
+        if step.parent_id:
+            self._key = part_key(step.job_id, step.parent_id, step.id)
+        self._content_type, self._file_name = CONTENT_TYPES[extension], f"output.{extension}"
+
+    def output(self) -> Output | Divided:
+        """The output, stored, which may be there already; or the parts of which it is to be made.
+
+        Raises MediaError, Cancelled, and the errors of `render` and the storage.
+        """
+        self._refuse_if_lost()
+        try:
+            return Output(self._key, self._storage.stat(self._key).size, self._content_type)
+        except ObjectNotFound:
+            pass
+        step, upload = self._step, self._services.store.job(self._step.job_id).upload
+        try:
+            self._storage.stat(upload.key)
+        except ObjectNotFound:
+            raise MediaError("The upload is no longer kept: upload the video again.") from None
+        clips, info = step.clips(upload.info), upload.info
+        planned = None if step.spec.join else plan(info, clips[0], step.spec, part=step.part)
+        costs = Costs(self._services.store).model()
+        try:
+            if planned and (divided := self._divided(planned, upload.key, costs)):
+                return divided
+            with work_folder(self._services.settings.data_dir) as folder:
+                made = folder / self._file_name
+                if planned:
+                    told = self._made(planned, upload.key, made, costs)
+                else:
+                    told = self._film(plan_film(info, clips, step.spec), upload.key, made)
+                output = Output(self._key, made.stat().st_size, self._content_type, told)
+                # What was cut need not be cut again.
+                keep = self._keep
+                self._patience.call(STORAGE, lambda: keep(output, made), self._heartbeat.waits)
+                return output
+        except MediaError:
+            self._storage.stat(upload.key)  # a storage that went away in mid-cut says so
+            raise
+
+    def _divided(self, planned: RenderPlan, key: str, costs: CostModel) -> Divided | None:
+        """The parts in which a step is made that takes long; none where it is made in one."""
+        if not self._divides or self._step.division is not None:
+            return None
+        count = part_count(planned, costs.estimate(work_of(planned)).seconds)
+        if not count:
+            return None
+        source, near = self._storage.source(key), wanted_starts(planned, count)
+        spans: Sequence[Span] = ()
+        with contextlib.suppress(MediaError):  # a file that can't be read at any place
+            found = entries(
+                source, planned.info, near, cancelled=self._cancelled, cache=self._services.cache
+            )
+            spans = divide(planned, count, found)
+        if not spans:
+            return None
+        clip, spec = planned.clip, planned.spec
+        plans = [plan(planned.info, clip, spec, part=span) for span in spans]
+        return Divided(spans, [costs.estimate(work_of(each)).seconds for each in plans])
+
+    def _made(self, planned: RenderPlan, key: str, made: Path, costs: CostModel) -> Rendered:
+        if self._step.division is Division.PARTS:
+            self._heartbeat.stage = JOINING
+            with contextlib.suppress(Unjoinable, ObjectNotFound):
+                return self._render(planned, key, made, costs, self._parts(planned, made.parent))
+            log.warning("step %s: its parts can't be joined; it is made whole", self._step.id)
+        self._heartbeat.stage = CUTTING
+        work = work_of(planned)
+        films = planned.spec.kind == "cutdown"
+        if films:
+            eta_s = round(costs.estimate(work).seconds, 1)
+            self._heartbeat.progressed(Progress(eta_s=eta_s))
+        told = self._render(planned, key, made, costs)
+        if films and not told.copied:
+            with contextlib.suppress(*DATABASE_AWAY):  # the next run tells as much
+                Costs(self._services.store).note(work, sum(told.seconds.values()))
+        return told
+
+    def _film(self, planned: FilmPlan, key: str, made: Path) -> Rendered:
+        self._heartbeat.stage = CUTTING
+        return join(
+            self._storage.source(key),
+            planned,
+            made,
+            on_progress=self._heartbeat.progressed,
+            cancelled=self._cancelled,
+            cache=self._services.cache,
+        )
+
+    def _render(
+        self,
+        planned: RenderPlan,
+        key: str,
+        made: Path,
+        costs: CostModel,
+        parts: Sequence[Part] = (),
+    ) -> Rendered:
+        return render(
+            self._storage.source(key),
+            planned,
+            made,
+            on_progress=self._heartbeat.progressed,
+            cancelled=self._cancelled,
+            timeout_s=costs.limit_s(planned),
+            cache=self._services.cache,
+            parts=parts,
+        )
+
+    def _parts(self, whole: RenderPlan, folder: Path) -> list[Part]:
+        """The parts, on this machine. Raises ObjectNotFound."""
+        found = []
+        for part in Parts(self._services.store).of(self._step.id):
+            key = part_key(part.job_id, self._step.id, part.id)
+            path = self._storage.source(key)
+            if path.startswith(("http://", "https://")):
+                path = str(folder / part.id)
+                with self._storage.open_range(key) as chunks, Path(path).open("wb") as file:
+                    file.writelines(chunks)
+            since = part.part[0] if part.part else 0
+            found.append(Part(path, whole.start + since))
+        return found
+
+    def _keep(self, output: Output, made: Path) -> None:
+        self._heartbeat.stage = "storing"
+        self._refuse_if_lost()
+        self._storage.put_file(output.key, made, content_type=output.content_type, if_absent=True)
+
+    def _cancelled(self) -> bool:
+        return self._heartbeat.lost or self._stopping()
+
+    def _refuse_if_lost(self) -> None:
+        if self._heartbeat.lost:
+            raise Cancelled("Cancelled.")

@@ -1,0 +1,68 @@
+"""Gives steps to the broker, each as one task. The web server does so, and workers with parts."""
+
+import logging
+from collections.abc import Sequence
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from cutmv.app import app
+from cutmv.config import Settings
+from cutmv.jobs import Backlog, Costs, Job, Step
+from cutmv.media import CostModel, MediaInfo, plan
+from cutmv.services import Services
+from cutmv.transports.cloudflare import MAX_PUSHED, publish_batch
+from cutmv.worker.patience import PATIENCE_S
+
+#: The name of the task that runs a step.
+CUT = "cutmv.cut"
+#: Seconds between the soft time limit, which the task can answer, and the hard one.
+HARD_LIMIT_GRACE_S = 30.0
+
+log = logging.getLogger(__name__)
+
+
+def publish(settings: Settings, job: Job, steps: Sequence[Step], costs: CostModel) -> None:
+    """Publish steps of a job, with time limits by `costs`. Raises whatever the broker raises."""
+    info = job.upload.info
+    # The tasks share a group id and make no `group`, which would ask Redis for each result
+    # first. They need no chord: the step that ends last ends its job, in one transaction of
+    # the job store, which a crash can't split and a second delivery can't repeat.
+    # They are published in one batch, since Cloudflare limits calls, not messages.
+    with publish_batch(app):
+        for step in steps:
+            # The step may first wait for a neighbour that is away.
+            soft_s = PATIENCE_S + _limit_s(info, step, costs)
+            limit_s = soft_s + HARD_LIMIT_GRACE_S
+            app.signature(
+                CUT,
+                (step.id,),
+                task_id=step.id,
+                group_id=job.id,
+                soft_time_limit=soft_s,
+                time_limit=limit_s,
+                queue=queue_for(settings, limit_s),
+            ).apply_async()
+
+
+def _limit_s(info: MediaInfo, step: Step, costs: CostModel) -> float:
+    """Seconds that the making of a step may take."""
+    if step.spec.join:
+        return step.limit_s(info)
+    return costs.limit_s(plan(info, step.clips(info)[0], step.spec, part=step.part))
+
+
+def queue_for(settings: Settings, limit_s: float) -> str:
+    """The queue of a task that may take so many seconds: a push has a limit of its own."""
+    return settings.long_queue_name if limit_s > MAX_PUSHED else settings.queue_name
+
+
+def send_or_leave(services: Services, steps: Sequence[Step]) -> None:
+    """Send steps of one job; leave them to the janitor when the broker or the store is away."""
+    store, settings = services.store, services.settings
+    try:
+        publish(settings, store.job(steps[0].job_id), steps, Costs(store).model())
+        Backlog(store).sent([step.id for step in steps], settings.mode)
+    except SQLAlchemyError as error:
+        log.warning("steps are left to the janitor: %s", type(error).__name__)
+    except Exception as error:  # whatever the broker raises
+        log.warning("steps could not be sent, and are left to the janitor: %s", error)
