@@ -1,7 +1,8 @@
 """How fast a clip is cut by copying, beside what FFmpeg and `smartcut` take for the same clip.
 
 A clip of 45 s out of 60 s of 1080p, whose ends are far from key pictures. Times are of whole
-processes, medians of some runs in turn, so that all have the same machine.
+processes, medians of some runs in turn, so that all have the same machine. A whole encoding of the
+source in another shape is made by one worker, and shared by two, each pinned to a core.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import media_shared
 from media_reads import reads
 from targets import Target, most, table
 
@@ -47,12 +49,17 @@ def main() -> None:
                 source, Path(folder), 1 if asked.quick else asked.runs, asked.quick
             )
         read = reads(source, Path(folder))  # whose groups are short
+        # A clip of a few seconds is shared where the workers are told that they are slow.
+        clip, multiple = ("0-12", 5.0) if asked.quick else (f"0-{SECONDS}", None)
+        shared = media_shared.measure(source, Path(folder), clip, multiple)
     print(rows_table(rows))
     print()
     targets = [each for group, row in rows.items() for each in judge(group, row)] + read
+    targets.append(media_shared.judge(shared))
     print(table(targets))
     document = {"bench": "media", "at": time.strftime("%FT%TZ", time.gmtime())}
     document |= {"cores": os.cpu_count(), "load": os.getloadavg()[0], "seconds": rows}
+    document |= {"shared": shared}
     document |= {"read": {each.what: float(each.measured) for each in read}}
     print()
     print(json.dumps(document | {"met": all(each.met for each in targets)}))
