@@ -2,7 +2,8 @@
 
 A clip of 45 s out of 60 s of 1080p, whose ends are far from key pictures. Times are of whole
 processes, medians of some runs in turn, so that all have the same machine. A whole encoding of the
-source in another shape is made by one worker, and shared by two, each pinned to a core.
+source in another shape is made by one worker, and shared by two, each pinned to a core. Then three
+shapes of a clip of 8 s, by one decode and by three.
 """
 
 from __future__ import annotations
@@ -23,7 +24,17 @@ import media_shared
 from media_reads import reads
 from targets import Target, most, table
 
-from cutmv.media import Clip, OutputSpec, ffmpeg_path, plan, probe, render
+from cutmv.media import (
+    Clip,
+    Order,
+    OutputSpec,
+    Rendered,
+    ffmpeg_path,
+    plan,
+    probe,
+    render,
+    render_together,
+)
 
 #: Seconds of a source, and where the clip begins and ends.
 SECONDS, START, END = 60, Fraction("4.7"), Fraction("49.9")
@@ -33,6 +44,9 @@ PICTURE = "testsrc2=s=1920x1080:r=30:d={seconds},noise=alls=6:allf=t"
 COPY = "stream copy from the key picture (inexact)"
 EDGES = "edge pictures alone, decoded and encoded, veryfast"
 SPEC = OutputSpec("cutdown", "source", "crop")
+#: Shapes that are made by one decode and by three, and of which clip.
+SHAPES = ("16:9", "9:16", "1:1")
+SHAPED = Clip(Fraction("4.7"), Fraction("12.7"))
 
 
 def main() -> None:
@@ -52,15 +66,21 @@ def main() -> None:
         # A clip of a few seconds is shared where the workers are told that they are slow.
         clip, multiple = ("0-12", 5.0) if asked.quick else (f"0-{SECONDS}", None)
         shared = media_shared.measure(source, Path(folder), clip, multiple)
+        together = outputs_together(source, Path(folder), 1 if asked.quick else asked.runs)
     print(rows_table(rows))
+    print()
+    print(f"Three shapes of 8 s, seconds: one decode {together[0]:.2f}, three {together[1]:.2f}")
     print()
     targets = [each for group, row in rows.items() for each in judge(group, row)] + read
     targets.append(media_shared.judge(shared))
+    ratio = round(together[0] / together[1], 2)
+    targets.append(most("three outputs by one decode, of three runs", ratio, 0.75))
     print(table(targets))
     document = {"bench": "media", "at": time.strftime("%FT%TZ", time.gmtime())}
     document |= {"cores": os.cpu_count(), "load": os.getloadavg()[0], "seconds": rows}
     document |= {"shared": shared}
     document |= {"read": {each.what: float(each.measured) for each in read}}
+    document |= {"together": together}
     print()
     print(json.dumps(document | {"met": all(each.met for each in targets)}))
 
@@ -121,6 +141,29 @@ def measure(source: Path, folder: Path, runs: int, quick: bool) -> dict[str, flo
             taken[name].append(time.monotonic() - began)
     found: dict[str, float | None] = {name: statistics.median(each) for name, each in taken.items()}
     return {"pictures at the edges": float(sum(count for _, count in parts)), **found}
+
+
+def outputs_together(source: Path, folder: Path, runs: int) -> tuple[float, float]:
+    """Return the seconds that three shapes of a clip take by one decode, and by three."""
+    info = probe(source)
+    orders = [
+        Order(
+            plan(info, SHAPED, OutputSpec("cutdown", shape, "crop")),
+            folder / f"{shape.replace(':', 'x')}.mp4",
+        )
+        for shape in SHAPES
+    ]
+    one, three = [], []
+    for _ in range(runs):
+        began = time.monotonic()
+        found = render_together(source, orders, timeout_s=600)
+        one.append(time.monotonic() - began)
+        assert all(isinstance(each, Rendered) for each in found), found
+        began = time.monotonic()
+        for order in orders:
+            render(source, order.plan, order.destination, timeout_s=600)
+        three.append(time.monotonic() - began)
+    return statistics.median(one), statistics.median(three)
 
 
 def edges_of(source: Path) -> list[tuple[Fraction, int]]:

@@ -20,7 +20,7 @@ from cutmv.jobs import Backlog, Costs, Job, JobRequest, State, Step, Upload, pla
 from cutmv.media import analysis_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
-from cutmv.worker import HARD_LIMIT_GRACE_S, analyse_upload, publish, queue_for
+from cutmv.worker import HARD_LIMIT_GRACE_S, analyse_upload, publish, queue_for, tasks_of
 
 #: Seconds for which the broker's status is answered again without asking the broker.
 STATUS_MAX_AGE_S = 3.0
@@ -122,8 +122,8 @@ class Dispatcher:
         log.warning("⚠️ %s not available: %s", BROKER_NAMES[self._mode], reason)
         log.info("🔄 Falling back to direct processing... (job %s)", job.id)
         self.backlog.sent([step.id for step in steps], "eager")
-        for step in steps:
-            self._runner.run(step.id)
+        for together in tasks_of(job, steps, Costs(self.services.store).model()):
+            self._runner.run(*(step.id for step in together))
 
     def runs(self, step: Step) -> bool:
         """Whether a step waits or runs in this process."""

@@ -2,6 +2,7 @@
 
 import contextvars
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from cutmv.progress import ProgressFeed
@@ -14,7 +15,7 @@ MAX_STEPS_AT_ONCE = 2
 
 
 class LocalRunner:
-    """Runs `cutmv.cut` by Celery's eager `apply`, in a bounded executor, by the step's id."""
+    """Runs `cutmv.cut` by Celery's eager `apply`, in a bounded executor, by the steps' ids."""
 
     def __init__(self, services: Services, feed: ProgressFeed) -> None:
         self._context = LocalContext(services, feed.publish, self._retry_later, threading.Event())
@@ -25,15 +26,16 @@ class LocalRunner:
         self._retries: dict[str, float] = {}
         self._timers: dict[str, threading.Timer] = {}
 
-    def run(self, step_id: str) -> None:
-        """Run a step soon, unless it waits or runs here already; returns at once."""
+    def run(self, *step_ids: str) -> None:
+        """Run steps soon, together, but those that wait or run here already; returns at once."""
         with self._lock:
-            if step_id in self._accepted or self._context.stopping.is_set():
+            new = [step_id for step_id in step_ids if step_id not in self._accepted]
+            if not new or self._context.stopping.is_set():
                 return
             context = contextvars.Context()
-            self._executor.submit(context.run, self._apply, step_id)
+            self._executor.submit(context.run, self._apply, new)
             # Only now: what could not be submitted is left to the janitor.
-            self._accepted.add(step_id)
+            self._accepted.update(new)
 
     def analyse(self, upload_id: str) -> None:
         """Analyse an upload soon; returns at once."""
@@ -59,15 +61,16 @@ class LocalRunner:
         with self._lock:
             self._retries[step_id] = seconds
 
-    def _apply(self, step_id: str) -> None:
+    def _apply(self, step_ids: Sequence[str]) -> None:
         local_context.set(self._context)
         try:
             # The job store has the errors, where people look; Celery has logged them.
-            cut.apply((step_id,), task_id=step_id, throw=False)
+            cut.apply(tuple(step_ids), task_id=step_ids[0], throw=False)
         except BaseException as error:  # the janitor sends the step again
             note_trouble("local-runner", error, "the janitor sends the step again")
         try:
-            self._ended(step_id)
+            for step_id in step_ids:
+                self._ended(step_id)
         except Exception as error:
             note_trouble("local-runner", error, "the janitor sends the step again")
 

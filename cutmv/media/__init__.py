@@ -24,7 +24,7 @@ from cutmv.media.errors import (
 )
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.montage import FilmPlan, join, plan_film
-from cutmv.media.plan import RenderPlan, plan, time_limit_s
+from cutmv.media.plan import LIMIT_BASE_S, RenderPlan, plan, time_limit_s
 from cutmv.media.probe import entries, keyframes, probe, survey
 from cutmv.media.products.containers import output_extension
 from cutmv.media.products.presets import Preset, preset, presets
@@ -43,6 +43,7 @@ from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import Cache
 from cutmv.media.render import Order, Rendered, Result, render, render_together
 from cutmv.media.sharing.costs import CostModel, Work, work_of
+from cutmv.media.sharing.groups import groups
 from cutmv.media.sharing.parts import divide, part_count, wanted_starts
 from cutmv.media.source import HEAD_BYTES, container_of
 from cutmv.media.suggestions import (
@@ -70,6 +71,7 @@ from cutmv.media.times import (
 
 __all__ = [
     "HEAD_BYTES",
+    "LIMIT_BASE_S",
     "LUFS",
     "MOST_SUGGESTED",
     "SHORTEST_SUGGESTED_S",
@@ -118,6 +120,7 @@ __all__ = [
     "divide",
     "entries",
     "ffmpeg_path",
+    "groups",
     "join",
     "keyframes",
     "no_room",

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 
 from cutmv.jobs import (
@@ -14,13 +15,13 @@ from cutmv.jobs import (
     Parts,
     Span,
     Step,
+    Upload,
     output_key,
     part_key,
 )
 from cutmv.media import (
     Cancelled,
     CostModel,
-    FilmPlan,
     MediaError,
     Part,
     Progress,
@@ -69,6 +70,19 @@ class Divided:
     seconds: Sequence[float]
 
 
+@dataclass(frozen=True)
+class Cutting:
+    """What is to be cut of `source`, in `limit_s` seconds at most."""
+
+    source: str
+    plan: RenderPlan
+    limit_s: float
+
+
+#: Cuts what is wanted, to a path. Raises as `render`.
+Cut = Callable[[Cutting, Path], Rendered]
+
+
 class Making:
     """Makes the output of a step that is ours while its heartbeat goes on.
 
@@ -93,7 +107,9 @@ class Making:
         self._key = output_key(step.job_id, step.id, step.name)
         if step.parent_id:
             self._key = part_key(step.job_id, step.parent_id, step.id)
-        self._content_type, self._file_name = CONTENT_TYPES[extension], f"output.{extension}"
+        #: What cuts the output, where it is not joined of parts.
+        self.cut: Cut = self._render
+        self._content_type, self.file_name = CONTENT_TYPES[extension], f"output.{extension}"
 
     def output(self) -> Output | Divided:
         """The output, stored, which may be there already; or the parts of which it is to be made.
@@ -101,48 +117,78 @@ class Making:
         Raises MediaError, Cancelled, and the errors of `render` and the storage.
         """
         self._refuse_if_lost()
+        if found := self._stored():
+            return found
+        make = self._film
+        if not self._step.spec.join:
+            wanted, costs = self._wanted()
+            if divided := self._divided(wanted, costs):
+                return divided
+            make = partial(self._made, wanted, costs)
+        with work_folder(self._services.settings.data_dir) as folder:
+            made = folder / self.file_name
+            try:
+                told = make(made)
+            except MediaError:
+                self._upload()  # a storage that went away in mid-cut says so
+                raise
+            output = Output(self._key, made.stat().st_size, self._content_type, told)
+            # What was cut need not be cut again.
+            keep = self._keep
+            self._patience.call(STORAGE, lambda: keep(output, made), self._heartbeat.waits)
+            return output
+
+    def cutting(self) -> Cutting | None:
+        """What is to be cut, by itself or with others; none where nothing is, or in parts.
+
+        Raises MediaError when it can't be cut.
+        """
+        step = self._step
+        if step.division is not None or step.parent_id or step.spec.join or self._stored():
+            return None
+        wanted, costs = self._wanted()
+        estimate_s = costs.estimate(work_of(wanted.plan)).seconds
+        return None if self._divides and part_count(wanted.plan, estimate_s) else wanted
+
+    def _stored(self) -> Output | None:
         try:
             return Output(self._key, self._storage.stat(self._key).size, self._content_type)
         except ObjectNotFound:
-            pass
-        step, upload = self._step, self._services.store.job(self._step.job_id).upload
+            return None
+
+    def _upload(self) -> Upload:
+        """The upload, which is there. Raises MediaError."""
+        upload = self._services.store.job(self._step.job_id).upload
         try:
             self._storage.stat(upload.key)
         except ObjectNotFound:
             raise MediaError("The upload is no longer kept: upload the video again.") from None
-        clips, info = step.clips(upload.info), upload.info
-        planned = None if step.spec.join else plan(info, clips[0], step.spec, part=step.part)
-        costs = Costs(self._services.store).model()
-        try:
-            if planned and (divided := self._divided(planned, upload.key, costs)):
-                return divided
-            with work_folder(self._services.settings.data_dir) as folder:
-                made = folder / self._file_name
-                if planned:
-                    told = self._made(planned, upload.key, made, costs)
-                else:
-                    told = self._film(plan_film(info, clips, step.spec), upload.key, made)
-                output = Output(self._key, made.stat().st_size, self._content_type, told)
-                # What was cut need not be cut again.
-                keep = self._keep
-                self._patience.call(STORAGE, lambda: keep(output, made), self._heartbeat.waits)
-                return output
-        except MediaError:
-            self._storage.stat(upload.key)  # a storage that went away in mid-cut says so
-            raise
+        return upload
 
-    def _divided(self, planned: RenderPlan, key: str, costs: CostModel) -> Divided | None:
+    def _wanted(self) -> tuple[Cutting, CostModel]:
+        step, upload = self._step, self._upload()
+        [clip] = step.clips(upload.info)
+        planned = plan(upload.info, clip, step.spec, part=step.part)
+        costs = Costs(self._services.store).model()
+        return Cutting(self._storage.source(upload.key), planned, costs.limit_s(planned)), costs
+
+    def _divided(self, wanted: Cutting, costs: CostModel) -> Divided | None:
         """The parts in which a step is made that takes long; none where it is made in one."""
         if not self._divides or self._step.division is not None:
             return None
+        planned = wanted.plan
         count = part_count(planned, costs.estimate(work_of(planned)).seconds)
         if not count:
             return None
-        source, near = self._storage.source(key), wanted_starts(planned, count)
+        near = wanted_starts(planned, count)
         spans: Sequence[Span] = ()
         with contextlib.suppress(MediaError):  # a file that can't be read at any place
             found = entries(
-                source, planned.info, near, cancelled=self._cancelled, cache=self._services.cache
+                wanted.source,
+                planned.info,
+                near,
+                cancelled=self._cancelled,
+                cache=self._services.cache,
             )
             spans = divide(planned, count, found)
         if not spans:
@@ -151,50 +197,45 @@ class Making:
         plans = [plan(planned.info, clip, spec, part=span) for span in spans]
         return Divided(spans, [costs.estimate(work_of(each)).seconds for each in plans])
 
-    def _made(self, planned: RenderPlan, key: str, made: Path, costs: CostModel) -> Rendered:
+    def _made(self, wanted: Cutting, costs: CostModel, made: Path) -> Rendered:
         if self._step.division is Division.PARTS:
             self._heartbeat.stage = JOINING
             with contextlib.suppress(Unjoinable, ObjectNotFound):
-                return self._render(planned, key, made, costs, self._parts(planned, made.parent))
+                return self._render(wanted, made, self._parts(wanted.plan, made.parent))
             log.warning("step %s: its parts can't be joined; it is made whole", self._step.id)
         self._heartbeat.stage = CUTTING
-        work = work_of(planned)
-        films = planned.spec.kind == "cutdown"
+        work = work_of(wanted.plan)
+        films = wanted.plan.spec.kind == "cutdown"
         if films:
             eta_s = round(costs.estimate(work).seconds, 1)
             self._heartbeat.progressed(Progress(eta_s=eta_s))
-        told = self._render(planned, key, made, costs)
-        if films and not told.copied:
+        told = self.cut(wanted, made)
+        alone = self.cut == self._render  # what was cut with others tells the seconds of all
+        if films and alone and not told.copied:
             with contextlib.suppress(*DATABASE_AWAY):  # the next run tells as much
                 Costs(self._services.store).note(work, sum(told.seconds.values()))
         return told
 
-    def _film(self, planned: FilmPlan, key: str, made: Path) -> Rendered:
+    def _film(self, made: Path) -> Rendered:
+        step, upload = self._step, self._upload()
         self._heartbeat.stage = CUTTING
         return join(
-            self._storage.source(key),
-            planned,
+            self._storage.source(upload.key),
+            plan_film(upload.info, step.clips(upload.info), step.spec),
             made,
             on_progress=self._heartbeat.progressed,
             cancelled=self._cancelled,
             cache=self._services.cache,
         )
 
-    def _render(
-        self,
-        planned: RenderPlan,
-        key: str,
-        made: Path,
-        costs: CostModel,
-        parts: Sequence[Part] = (),
-    ) -> Rendered:
+    def _render(self, wanted: Cutting, made: Path, parts: Sequence[Part] = ()) -> Rendered:
         return render(
-            self._storage.source(key),
-            planned,
+            wanted.source,
+            wanted.plan,
             made,
             on_progress=self._heartbeat.progressed,
             cancelled=self._cancelled,
-            timeout_s=costs.limit_s(planned),
+            timeout_s=wanted.limit_s,
             cache=self._services.cache,
             parts=parts,
         )

@@ -1,4 +1,7 @@
-"""Gives steps to the broker, each as one task. The web server does so, and workers with parts."""
+"""Gives steps to the broker; the web server does so, and workers with parts.
+
+Those of one clip are one task where they share a decode, all others are one each.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -8,7 +11,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from cutmv.app import app
 from cutmv.config import Settings
 from cutmv.jobs import Backlog, Costs, Job, Step
-from cutmv.media import CostModel, MediaInfo, plan
+from cutmv.media import (
+    LIMIT_BASE_S,
+    CostModel,
+    MediaError,
+    MediaInfo,
+    RenderPlan,
+    groups,
+    plan,
+    work_of,
+)
 from cutmv.services import Services
 from cutmv.transports.cloudflare import MAX_PUSHED, publish_batch
 from cutmv.worker.patience import PATIENCE_S
@@ -23,20 +35,20 @@ log = logging.getLogger(__name__)
 
 def publish(settings: Settings, job: Job, steps: Sequence[Step], costs: CostModel) -> None:
     """Publish steps of a job, with time limits by `costs`. Raises whatever the broker raises."""
-    info = job.upload.info
     # The tasks share a group id and make no `group`, which would ask Redis for each result
     # first. They need no chord: the step that ends last ends its job, in one transaction of
     # the job store, which a crash can't split and a second delivery can't repeat.
     # They are published in one batch, since Cloudflare limits calls, not messages.
     with publish_batch(app):
-        for step in steps:
-            # The step may first wait for a neighbour that is away.
-            soft_s = PATIENCE_S + _limit_s(info, step, costs)
+        for together in tasks_of(job, steps, costs):
+            # The steps may first wait for a neighbour that is away.
+            soft_s = PATIENCE_S - (len(together) - 1) * LIMIT_BASE_S
+            soft_s += sum(_limit_s(job.upload.info, step, costs) for step in together)
             limit_s = soft_s + HARD_LIMIT_GRACE_S
             app.signature(
                 CUT,
-                (step.id,),
-                task_id=step.id,
+                tuple(step.id for step in together),
+                task_id=together[0].id,
                 group_id=job.id,
                 soft_time_limit=soft_s,
                 time_limit=limit_s,
@@ -54,6 +66,28 @@ def _limit_s(info: MediaInfo, step: Step, costs: CostModel) -> float:
 def queue_for(settings: Settings, limit_s: float) -> str:
     """The queue of a task that may take so many seconds: a push has a limit of its own."""
     return settings.long_queue_name if limit_s > MAX_PUSHED else settings.queue_name
+
+
+def tasks_of(job: Job, steps: Sequence[Step], costs: CostModel) -> list[list[Step]]:
+    """The steps of each task: those of one clip that share a decode."""
+    alone, shared, outputs = [], [], []
+    for step in steps:
+        single = not (step.parent_id or step.spec.join or step.division is not None)
+        planned = _plan(job.upload.info, step) if single else None
+        if planned is None:
+            alone.append([step])
+        else:
+            shared.append(step)
+            outputs.append((planned, costs.estimate(work_of(planned)).seconds))
+    return [[shared[place] for place in places] for places in groups(outputs)] + alone
+
+
+def _plan(info: MediaInfo, step: Step) -> RenderPlan | None:
+    """How a step is made; none where it can't be, as its run will tell."""
+    try:
+        return plan(info, step.clips(info)[0], step.spec)
+    except MediaError:
+        return None
 
 
 def send_or_leave(services: Services, steps: Sequence[Step]) -> None:

@@ -23,7 +23,7 @@ from cutmv.media import Cancelled, MediaError, Progress
 from cutmv.progress import ProgressEvent
 from cutmv.services import Services
 from cutmv.worker.heartbeat import Heartbeat, Listener
-from cutmv.worker.making import Divided, Making
+from cutmv.worker.making import Cut, Divided, Making
 from cutmv.worker.patience import DATABASE, PATIENCE_S, STORAGE, Patience
 
 T = TypeVar("T")
@@ -70,8 +70,12 @@ class StepRun:
         self._claims, self._parts = Claims(services.store, owner), Parts(services.store)
         self._send = send
         self._listeners, self._stopping = listeners, stopping
-        #: The step as it was when we claimed it; None before that.
+        #: The step as it was when we claimed it, and what makes its output; None before that.
         self.step: Step | None = None
+        self.making: Making | None = None
+        self._heartbeat: Heartbeat | None = None
+        #: What cuts its output where that is not its own `making`.
+        self.cut: Cut | None = None
 
     def run(self) -> Step:
         """Run the step and return it as it ended, by us or by another worker.
@@ -80,30 +84,18 @@ class StepRun:
         error of a neighbour that is away (`patience.neighbour_away`), and any other for a failure
         that may pass: then the step is still ours, and the caller must `release` or `fail` it.
         """
-        match self._ask(lambda: self._claims.claim(self._step_id, self._route)):
-            case Busy(remaining_s):
-                raise StepBusy(remaining_s)
-            case Ended(step):
-                return step
-            case Claimed(step):
-                self.step = step
-        log.info("step %s of job %s: attempt %d", step.id, step.job_id, step.attempts)
+        ended = self.claim()
+        if ended is not None:
+            return ended
+        step, heartbeat, making = self._ours()
         try:
-            # Who watches a job knows no parts: the job store tells how far they are together.
-            listeners = () if step.parent_id else self._listeners
-            with Heartbeat(self._claims, step, listeners) as heartbeat:
-                making = Making(
-                    self._services,
-                    step,
-                    heartbeat,
-                    self._patience,
-                    stopping=self._stopping,
-                    divides=self._send is not None,
-                )
+            try:
                 output = self._patience.call(STORAGE, making.output, heartbeat.waits)
                 if isinstance(output, Divided):
                     return self._divided(step, output)
                 finished = self._ask(lambda: self._claims.finish(step, output))
+            finally:
+                self.stop()
         except Cancelled:
             return self._interrupted(step)
         except MediaError as error:
@@ -114,6 +106,52 @@ class StepRun:
         self._tell(step, State.DONE)
         self._settle(step)
         return self._stored(step)
+
+    def claim(self) -> Step | None:
+        """Claim the step, and keep the claim until `stop`; return the step where it has ended.
+
+        Raises StepBusy, UnknownJob.
+        """
+        if self.step is not None:
+            return None
+        match self._ask(lambda: self._claims.claim(self._step_id, self._route)):
+            case Busy(remaining_s):
+                raise StepBusy(remaining_s)
+            case Ended(step):
+                return step
+            case Claimed(step):
+                self.step = step
+        log.info("step %s of job %s: attempt %d", step.id, step.job_id, step.attempts)
+        # Who watches a job knows no parts: the job store tells how far they are together.
+        listeners = () if step.parent_id else self._listeners
+        heartbeat = Heartbeat(self._claims, step, listeners)
+        self.making = Making(
+            self._services,
+            step,
+            heartbeat,
+            self._patience,
+            stopping=self._stopping,
+            divides=self._send is not None,
+        )
+        self.making.cut = self.cut or self.making.cut
+        self._heartbeat = heartbeat
+        heartbeat.__enter__()
+        return None
+
+    def stop(self) -> None:
+        """Renew the claim no more."""
+        if self._heartbeat is not None:
+            self._heartbeat.__exit__()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the step is no longer ours."""
+        return self._heartbeat is not None and self._heartbeat.lost
+
+    def progressed(self, progress: Progress) -> None:
+        """Note how far the cut is; the next heartbeat tells it."""
+        if self._heartbeat is not None:
+            self._heartbeat.progressed(progress)
 
     def fail(self, error: str) -> None:
         """Mark the step as failed for good, with one line for people."""
@@ -127,6 +165,11 @@ class StepRun:
         if self.step is None:
             return False
         return self._claims.release(self.step, failed=failed, stage=stage, due_s=due_s)
+
+    def _ours(self) -> tuple[Step, Heartbeat, Making]:
+        if self.step is None or self._heartbeat is None or self.making is None:
+            raise AssertionError("the step is claimed first")
+        return self.step, self._heartbeat, self.making
 
     def _divided(self, step: Step, divided: Divided) -> Step:
         """Give up the step, and have its parts run."""

@@ -30,6 +30,7 @@ from cutmv.worker.outboxes import process_outboxes
 from cutmv.worker.patience import STAGES, missed, neighbour_away
 from cutmv.worker.sending import CUT, send_or_leave
 from cutmv.worker.step import StepBusy, StepRun, Stopped
+from cutmv.worker.together import Together
 from cutmv.worker.workspace import sweep_workspace
 
 #: Failures whose message is for people; that of any other is for the log alone.
@@ -46,6 +47,9 @@ BACKOFF_S, MAX_BACKOFF_S = 2, 60
 WAIT_S = 5.0
 #: Seconds after the end of another worker's lease before a busy step is tried again.
 BUSY_MARGIN_S = 1.0
+
+#: What is said of a step that Celery has stopped.
+TOO_LONG = "The cut took longer than its time limit and was stopped."
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +82,15 @@ local_context: ContextVar[LocalContext | None] = ContextVar("local_context", def
     max_retries=None,
     throws=(MediaError, UnknownJob),
 )
-def cut(self: "Task[Any, Any]", step_id: str) -> dict[str, Any]:
-    """Make the output of one step, once, however often it is delivered; returns the step."""
-    local, run = local_context.get(), None
+def cut(self: "Task[Any, Any]", *step_ids: str) -> dict[str, Any]:
+    """Make the output of one step, once, however often it is delivered; returns the step.
+
+    Of several steps, which are of one clip, what is encoded shares a decode; returns all.
+    """
+    local = local_context.get()
+    if len(step_ids) > 1:
+        return _cut_together(self, step_ids, local)
+    [step_id], run = step_ids, None
     try:
         run = _prepared(self, step_id, local)
         return run.run().to_json()
@@ -89,17 +99,96 @@ def cut(self: "Task[Any, Any]", step_id: str) -> dict[str, Any]:
         # claim. An owner that has renewed it until then ends the step, or the janitor brings it.
         if local or self.request.retries:
             return {"id": step_id, "state": "running"}
-        return _publish_again(self, step_id, busy.remaining_s + BUSY_MARGIN_S, busy, needed=False)
+        due_s = busy.remaining_s + BUSY_MARGIN_S
+        return _publish_again(self, (step_id,), due_s, busy, needed=False)
     except Stopped:
         return {"id": step_id, "state": "queued"}
     except SoftTimeLimitExceeded:
         if run:
-            run.fail("The cut took longer than its time limit and was stopped.")
+            run.fail(TOO_LONG)
         raise
     except (MediaError, UnknownJob):
         raise
     except Exception as error:
-        return _again(self, step_id, run, local, error)
+        due_s, released = _postponed(self, step_id, run, local, error)
+        if local:  # Celery runs an eager retry at once, whatever its countdown
+            local.retry_later(step_id, due_s)
+            return {"id": step_id, "state": "queued"}
+        return _publish_again(self, (step_id,), due_s, error, needed=not released)
+
+
+def _cut_together(
+    task: "Task[Any, Any]", step_ids: tuple[str, ...], local: LocalContext | None
+) -> dict[str, Any]:
+    """Run steps of one clip, each in its turn; those that are to run again come in one message."""
+    runs = {step_id: _prepared(task, step_id, local) for step_id in step_ids}
+    found: dict[str, dict[str, Any]] = {}
+    again: dict[str, _Again] = {}
+    try:
+        with Together(
+            local.services if local else services(), list(runs.values()), _stopping(local)
+        ):
+            for step_id, run in runs.items():
+                outcome = _in_turn(task, step_id, run, local)
+                if isinstance(outcome, _Again):
+                    again[step_id] = outcome
+                else:
+                    found[step_id] = outcome
+    except SoftTimeLimitExceeded:
+        for run in runs.values():
+            run.fail(TOO_LONG)
+        raise
+    for step_id, each in found.items():
+        if each["state"] == "failed":
+            _keep_result(task, step_id, MediaError(each["error"]), FAILURE)
+        elif each["state"] in ("done", "cancelled"):
+            _keep_result(task, step_id, each, SUCCESS)
+    if local:
+        for step_id, each_again in again.items():
+            local.retry_later(step_id, each_again.due_s)
+    elif again:
+        due_s = max(each.due_s for each in again.values())
+        needed = any(each.needed for each in again.values())
+        error = next(iter(again.values())).error
+        _publish_again(task, tuple(again), due_s, error, needed=needed)
+    return {"steps": list(found.values())}
+
+
+@dataclass(frozen=True)
+class _Again:
+    """A step that is to run again in `due_s` seconds; `needed` as in `_publish_again`."""
+
+    due_s: float
+    error: Exception
+    needed: bool
+
+
+def _in_turn(
+    task: "Task[Any, Any]", step_id: str, run: StepRun, local: LocalContext | None
+) -> dict[str, Any] | _Again:
+    """Run one of several steps: what became of it, or when it is to run again."""
+    try:
+        return run.run().to_json()
+    except StepBusy as busy:
+        if local or task.request.retries:
+            return {"id": step_id, "state": "running"}
+        return _Again(busy.remaining_s + BUSY_MARGIN_S, busy, needed=False)
+    except Stopped:
+        return {"id": step_id, "state": "queued"}
+    except SoftTimeLimitExceeded:
+        raise
+    except (MediaError, UnknownJob) as error:
+        return {"id": step_id, "state": "failed", "error": str(error)}
+    except Exception as error:
+        try:
+            due_s, released = _postponed(task, step_id, run, local, error)
+        except Exception as last:  # it has failed for the last time
+            return {"id": step_id, "state": "failed", "error": str(last)}
+        return _Again(due_s, error, needed=not released)
+
+
+def _stopping(local: LocalContext | None) -> Callable[[], bool]:
+    return local.stopping.is_set if local else lambda: False
 
 
 def _prepared(task: "Task[Any, Any]", step_id: str, local: LocalContext | None) -> StepRun:
@@ -110,21 +199,22 @@ def _prepared(task: "Task[Any, Any]", step_id: str, local: LocalContext | None) 
         owner=f"{task.request.hostname}/{os.getpid()}/{uuid.uuid4().hex}",
         route="eager" if local else services().settings.mode,
         listeners=[local.listener] if local else [outbox.send for outbox in outboxes],
-        stopping=local.stopping.is_set if local else lambda: False,
+        stopping=_stopping(local),
         send=None if local else lambda steps: send_or_leave(services(), steps),
     )
 
 
-def _again(
+def _postponed(
     task: "Task[Any, Any]",
     step_id: str,
     run: StepRun | None,
     local: LocalContext | None,
     error: Exception,
-) -> dict[str, Any]:
-    """Have a step run once more, later: because a neighbour is away, or because it failed.
+) -> tuple[float, bool]:
+    """Release a step that is to run once more: because a neighbour is away, or since it failed.
 
-    Raises `error` when it has failed for the last time, else as `_publish_again`.
+    Returns in how many seconds, and whether the job store knows. Raises `error` when it has failed
+    for the last time.
     """
     away = neighbour_away(error)
     if away:
@@ -150,27 +240,29 @@ def _again(
         released = run is not None and run.release(
             failed=not away, stage=stage, due_s=None if local else due_s
         )
-    if local:  # Celery runs an eager retry at once, whatever its countdown
-        local.retry_later(step_id, due_s)
-        return {"id": step_id, "state": "queued"}
-    return _publish_again(task, step_id, due_s, error, needed=not released)
+    return due_s, released
 
 
 def _publish_again(
-    task: "Task[Any, Any]", step_id: str, due_s: float, error: Exception, *, needed: bool
+    task: "Task[Any, Any]",
+    step_ids: tuple[str, ...],
+    due_s: float,
+    error: Exception,
+    *,
+    needed: bool,
 ) -> dict[str, Any]:
-    """Raise Celery's Retry once the step's task is published again, to come in `due_s` seconds.
+    """Raise Celery's Retry once a task for the steps is published again, due in `due_s` seconds.
 
-    When the broker is away too the janitor brings the step; where the job store says nothing of
+    When the broker is away too the janitor brings the steps; where the job store says nothing of
     that (`needed`), the message at hand must stay: Reject is raised, which requeues it.
     """
     try:
-        retry = task.retry(countdown=due_s, exc=error, throw=False)
+        retry = task.retry(args=step_ids, countdown=due_s, exc=error, throw=False)
     except Reject:
-        log.warning("step %s could not be sent again, since the broker is away too", step_id)
+        log.warning("step %s could not be sent again, since the broker is away too", step_ids[0])
         if needed:
             raise Reject(error, requeue=True) from error
-        return {"id": step_id, "state": "queued"}
+        return {"id": step_ids[0], "state": "queued"}
     raise retry from error
 
 
@@ -189,13 +281,17 @@ def sweep_at_start(**_: Any) -> None:
 @task_success.connect(sender=cut)
 def keep_success(sender: "Task[Any, Any]", result: Any, **_: Any) -> None:
     """Tell Celery's result backend of a step that has ended; see `_keep_result`."""
-    _keep_result(sender, str(sender.request.id), result, SUCCESS)
+    if "steps" not in result:  # of several steps the results are kept one by one
+        _keep_result(sender, str(sender.request.id), result, SUCCESS)
 
 
 @task_failure.connect(sender=cut)
-def keep_failure(sender: "Task[Any, Any]", task_id: str, exception: Any, **_: Any) -> None:
-    """Tell Celery's result backend of a step that has failed; see `_keep_result`."""
-    _keep_result(sender, task_id, exception, FAILURE)
+def keep_failure(
+    sender: "Task[Any, Any]", task_id: str, exception: Any, args: Any = (), **_: Any
+) -> None:
+    """Tell Celery's result backend of steps that have failed; see `_keep_result`."""
+    for step_id in args or (task_id,):
+        _keep_result(sender, step_id, exception, FAILURE)
 
 
 def _keep_result(task: "Task[Any, Any]", task_id: str, result: Any, state: str) -> None:
@@ -209,12 +305,15 @@ def _keep_result(task: "Task[Any, Any]", task_id: str, result: Any, state: str) 
 
 
 @task_failure.connect(sender=cut)
-def fail_at_hard_limit(sender: "Task[Any, Any]", task_id: str, exception: Any, **_: Any) -> None:
-    """Mark the step of a task as failed that Celery has killed, which could not do so itself.
+def fail_at_hard_limit(
+    sender: "Task[Any, Any]", task_id: str, exception: Any, args: Any = (), **_: Any
+) -> None:
+    """Mark the steps of a task as failed that Celery has killed, which could not do so itself.
 
-    Celery calls this in the worker's main process. The step is left alone when its owner is not of
+    Celery calls this in the worker's main process. A step is left alone when its owner is not of
     this worker: another has claimed it since.
     """
     if isinstance(exception, TimeLimitExceeded):
         error = "The cut took far longer than its time limit and was killed."
-        services().store.fail_running(task_id, f"{sender.request.hostname}/", error)
+        for step_id in args or (task_id,):
+            services().store.fail_running(step_id, f"{sender.request.hostname}/", error)

@@ -14,6 +14,7 @@ from cutmv.media import Clip, CostModel, OutputSpec, RenderPlan, Work, plan, tim
 from cutmv.media.engine.protocol import Output, Part, Request
 from cutmv.media.plan import LIMIT_BASE_S
 from cutmv.media.sharing.costs import LIMIT_TIMES
+from cutmv.media.sharing.groups import groups
 from cutmv.media.sharing.parts import (
     MOST_PARTS,
     SHARED_FROM_S,
@@ -196,3 +197,20 @@ def test_a_part_s_limit_is_shorter_than_the_whole_s() -> None:
     part = plan(INFO, clip, SHAPE, part=(Fraction(0), Fraction(30)))
     model = CostModel.of([])
     assert model.limit_s(part) == time_limit_s(INFO, Clip(Fraction(0), Fraction(30)), SHAPE)
+
+
+def test_outputs_of_a_clip_are_made_in_one_task_as_long_as_it_is_short() -> None:
+    tall, square = planned(end="8"), planned(replace(SHAPE, aspect="1:1"), end="8")
+    copied, other = planned(replace(SHAPE, aspect="source"), end="8"), planned(end="9")
+    copied_too = planned(OutputSpec("cutdown", "source", "pad"), end="8")
+
+    assert groups([(tall, 10.0), (square, 10.0), (other, 10.0)]) == [[0, 1], [2]]
+    # What needs no decode waits for nothing that does.
+    assert groups([(tall, 10.0), (copied, 10.0), (square, 10.0), (copied_too, 1.0)]) == [
+        [0, 2],
+        [1, 3],
+    ]
+    assert groups([(tall, 30.0), (square, 30.0), (tall, 10.0)]) == [[0], [1, 2]]
+    # What is divided among workers is left alone.
+    assert groups([(tall, 10.0), (square, SHARED_FROM_S), (tall, 10.0)]) == [[0, 2], [1]]
+    assert [len(each) for each in groups([(tall, 0.1)] * 20)] == [16, 4]

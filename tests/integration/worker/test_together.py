@@ -1,0 +1,159 @@
+"""Several steps of one clip in one task: they share a decode, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cutmv.config import Settings
+from cutmv.jobs import Backlog, Claims, Job, State
+from cutmv.media import Order
+from cutmv.progress import ProgressEvent
+from cutmv.services import Services
+from cutmv.worker import together
+from cutmv.worker.step import StepBusy, StepRun
+from cutmv.worker.together import Together
+from tests.integration.worker.test_step import SIZE, a_job, a_run, end_leases, stored
+from tests.support.media import frame_number, make_sample, read_frames
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sample(tmp_path_factory.mktemp("video") / "song.mp4", seconds=3.0, size=SIZE)
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    services = Services.open(Settings.from_env({"CUTMV_DATA_DIR": str(tmp_path / "data")}))
+    yield services
+    services.store.close()
+
+
+@pytest.fixture
+def cut_together(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The kinds of outputs that each run of the engine made."""
+    ran: list[list[str]] = []
+    render = together.render_together
+
+    def counted(source: str, orders: list[Order], **rest: Any) -> Any:
+        ran.append([order.plan.spec.kind for order in orders])
+        return render(source, orders, **rest)
+
+    monkeypatch.setattr(together, "render_together", counted)
+    return ran
+
+
+def run_all(services: Services, runs: list[StepRun]) -> list[Any]:
+    """What became of each run, in its turn."""
+    found: list[Any] = []
+    with Together(services, runs, lambda: False):
+        for run in runs:
+            try:
+                found.append(run.run().state)
+            except Exception as error:
+                found.append(error)
+    return found
+
+
+def three(services: Services, video: Path, **wanted: Any) -> Job:
+    return a_job(services, video, **{"aspects": ("1:1",), "gif": True, "still": True, **wanted})
+
+
+def test_they_are_cut_at_once_and_told_of_and_stored_each_by_itself(
+    services: Services, video: Path, cut_together: list[list[str]]
+) -> None:
+    job = three(services, video)
+    events: list[dict[str, Any]] = []
+
+    states = run_all(services, [a_run(services, step.id, events) for step in job.steps])
+
+    assert states == [State.DONE] * 3
+    assert cut_together == [["cutdown", "gif", "still"]]
+    done = services.store.job(job.id)
+    assert [step.attempts for step in done.steps] == [1, 1, 1]
+    assert all(step.output and step.output.made for step in done.steps)
+    assert len(stored(services, job)) == 3
+    for step in job.steps:
+        told = [event for event in events if event["uuid"] == step.id]
+        assert told[-1]["stage"] == "done"
+    film = services.storage.source(stored_of(services, job, 0))
+    assert [frame_number(image, SIZE) for image in read_frames(Path(film))] == list(range(30))
+
+
+def stored_of(services: Services, job: Job, position: int) -> str:
+    output = services.store.job(job.id).steps[position].output
+    assert output
+    return output.key
+
+
+def test_one_that_fails_voids_no_other(services: Services, video: Path) -> None:
+    job = three(services, video, gif_max_bytes=1)
+
+    film, gif, still = run_all(services, [a_run(services, step.id) for step in job.steps])
+
+    assert (film, still) == (State.DONE, State.DONE)
+    assert "the smallest is" in str(gif)
+    steps = services.store.job(job.id).steps
+    assert [step.state for step in steps] == [State.DONE, State.FAILED, State.DONE]
+    assert len(stored(services, job)) == 2
+
+
+def test_a_cancel_in_mid_cut_ends_all(services: Services, video: Path) -> None:
+    job = three(services, video, clips=("0-3",), aspects=("9:16", "1:1", "4:5"))
+
+    def cancel(event: ProgressEvent) -> None:
+        if event.to_wire()["stage"] == "cutting":
+            services.store.cancel(job.id)
+
+    runs = [
+        StepRun(services, step.id, owner=f"one/{n}", route="redis", listeners=[cancel])
+        for n, step in enumerate(job.steps)
+    ]
+    states = run_all(services, runs)
+
+    assert states == [State.CANCELLED] * len(job.steps)
+    assert stored(services, job) == []
+
+
+def test_after_a_kill_what_is_stored_is_not_made_again(
+    services: Services,
+    video: Path,
+    cut_together: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = three(services, video)
+    child = os.fork()
+    if not child:  # it dies when the first output is stored, and before its step is done
+        monkeypatch.setattr(Claims, "finish", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        run_all(services, [a_run(services, step.id) for step in job.steps])
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    [kept] = stored(services, job)
+    before = services.storage.stat(kept)
+    end_leases(services)
+    Backlog(services.store).reclaim()
+
+    states = run_all(services, [a_run(services, step.id) for step in job.steps])
+
+    assert states == [State.DONE] * 3
+    assert cut_together == [["gif", "still"]]
+    assert services.storage.stat(kept) == before
+    assert len(stored(services, job)) == 3
+
+
+def test_one_that_another_worker_runs_is_left_to_it(
+    services: Services, video: Path, cut_together: list[list[str]]
+) -> None:
+    job = three(services, video)
+    Claims(services.store, "another").claim(job.steps[1].id, "redis")
+
+    film, gif, still = run_all(services, [a_run(services, step.id) for step in job.steps])
+
+    assert (film, still) == (State.DONE, State.DONE)
+    assert isinstance(gif, StepBusy)
+    assert cut_together == [["cutdown", "still"]]
