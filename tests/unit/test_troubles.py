@@ -161,6 +161,7 @@ def test_the_janitor(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureF
     resume = Once()
     monkeypatch.setattr(Janitor, "resume", resume)
     monkeypatch.setattr(Janitor, "sweep", lambda _: None)
+    monkeypatch.setattr(Janitor, "delete_parts", lambda _: None)
     cleaner = Janitor(cast(Any, SimpleNamespace(services=None)))
     cleaner.start()
     wait_until(lambda: resume.calls > 2, 10, "it goes on")
