@@ -1,9 +1,9 @@
 """Fixtures that many test modules share; each has a module of its own."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A busy machine is no failure of an example.
-settings.register_profile("busy", deadline=None)
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
 pytest_plugins = [

@@ -51,7 +51,7 @@ def output_extension(info: MediaInfo, spec: OutputSpec) -> str:
         return "mp4"
     # Sound that is not compressed has no place in MP4 and WebM; what is made for WebM stays there.
     names = ["mov", "mkv"] if any(each.startswith("pcm_") for each in sounds) else list(CONTAINERS)
-    if sounds & {"opus", "vorbis"}:
+    if info.container == "matroska" and sounds & {"opus", "vorbis"}:
         names.insert(0, "webm")
     return next((each for each in names if video.codec in CONTAINERS[each].pictures), "mp4")
 

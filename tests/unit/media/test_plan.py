@@ -166,8 +166,7 @@ def test_each_kind_of_output_has_its_extension() -> None:
         ("h264", "pcm_s16le", "mov"),
         ("hevc", None, "mp4"),
         ("vp9", "aac", "mp4"),
-        ("vp9", "opus", "webm"),
-        ("av1", "vorbis", "webm"),
+        ("vp9", "opus", "mp4"),
         ("av1", "pcm_s24le", "mkv"),
         ("vp8", None, "webm"),
         ("mpeg2video", "mp2", "mp4"),
@@ -191,6 +190,12 @@ def test_a_film_is_what_holds_the_sources_packets(
     for encoded in (replace(CUT, aspect="9:16"), replace(CUT, fade_s=1), COPY_NONE):
         assert output_extension(found, encoded) == "mp4"
     assert output_extension(replace(found, container="avi"), CUT) == "mp4"
+
+
+@pytest.mark.parametrize(("picture", "sound"), [("vp9", "opus"), ("av1", "vorbis")])
+def test_what_is_made_for_webm_stays_there(picture: str, sound: str) -> None:
+    found = replace(info(codec=picture), audio=AudioStream(1, sound, 2, 48000))
+    assert output_extension(replace(found, container="matroska"), CUT) == "webm"
 
 
 @pytest.mark.parametrize(
