@@ -37,7 +37,8 @@ def output_of(plan: RenderPlan, path: Path) -> Output:
             f"{plan.filters},split[a][b];[a]palettegen=stats_mode=diff:max_colors={colours}[p];"
             "[b][p]paletteuse=dither=bayer:bayer_scale=5"
         )
-        return Output(str(path), filters, ("-loop", "0", "-f", "gif"))
+        arguments = ["-loop", "0", "-f", "gif"]
+        return Output(str(path), filters, tuple(arguments), pictures=plan.pictures)
     spec, container = plan.spec, container_named(path.suffix)
     silent = spec.kind == "canvas" or plan.part is not None or plan.joined
     return replace(

@@ -7,7 +7,7 @@ from typing import Any, Self
 from cutmv.media.times import FileTimes
 
 #: Lines of a picture from which on its colours, when untold, are those of high definition.
-HD_LINES = 720
+HD_LINES, HD_COLUMNS = 720, 1280
 #: How FFmpeg's names of pixel formats with an alpha channel begin.
 ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya")
 
@@ -75,7 +75,8 @@ class VideoStream:
     @property
     def assumed_matrix(self) -> str:
         """The matrix of its colours where it tells none: what its size is usually made in."""
-        return "bt709" if min(self.width, self.height) >= HD_LINES else "smpte170m"
+        short, long = sorted((self.width, self.height))
+        return "bt709" if short >= HD_LINES or long >= HD_COLUMNS else "smpte170m"
 
     @property
     def rgb(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from cutmv.media.info import MediaInfo, VideoStream
 from cutmv.media.plan import RenderPlan
+from cutmv.media.products.shapes import assumes_matrix
 from cutmv.media.products.spec import FILMS, SOUNDS
 
 #: What people call the two curves of light of HDR.
@@ -40,7 +41,7 @@ def of_output(plan: RenderPlan, *, copied: bool) -> list[str]:
     if video.transparent and not (video.alpha and copied):
         what = "is shown before black" if video.alpha else "loses its transparency"
         found.append(f"The source is partly transparent: the output {what}.")
-    return found if copied else [*found, *_of_encoded(video, film=spec.kind in FILMS)]
+    return found if copied else [*found, *_of_encoded(video, untold=assumes_matrix(video, spec))]
 
 
 def of_file(info: MediaInfo | None, found: dict[str, Any]) -> list[str]:
@@ -97,18 +98,18 @@ def _of_stream(stream: dict[str, Any]) -> list[str]:
     return told
 
 
-def _of_encoded(video: VideoStream, *, film: bool) -> list[str]:
+def _of_encoded(video: VideoStream, *, untold: bool) -> list[str]:
     found = []
     if video.interlaced:
         found.append("The source is interlaced: its fields are made whole frames.")
     if video.hdr:
-        untold = None in (video.color_primaries, video.color_space)
-        assumed = ", and told in part, so that BT.2020 is assumed" if untold else ""
+        in_part = None in (video.color_primaries, video.color_space)
+        assumed = ", and told in part, so that BT.2020 is assumed" if in_part else ""
         curve = _HDR[str(video.color_transfer)]
         found.append(f"The source is HDR ({curve}){assumed}: it is mapped to BT.709.")
     elif video.rgb:
         found.append("The source's pixels are red, green and blue: they are made BT.709.")
-    elif video.color_space is None and not film:  # a film tells no more than its source
+    elif untold:
         matrix = _MATRICES[video.assumed_matrix]
         found.append(f"The source does not tell its colours: those of {matrix} are assumed.")
     return found

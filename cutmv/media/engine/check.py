@@ -16,6 +16,8 @@ from cutmv.media.engine.source.file import SPARING, SourceError
 UNFILTERED = {"skip_loop_filter": "all"}
 #: Seconds before a film's end from which its sound is decoded.
 END_S = 1
+#: How a file ends that is whole: the GIF trailer, the JPEG end of image.
+ENDS = {".gif": b";", ".jpg": b"\xff\xd9"}
 
 
 def film(path: Path, *, packets: int, last: float, sound: bool) -> None:
@@ -50,6 +52,25 @@ def sound(path: Path) -> None:
             _decode_sound(file, file.streams.audio[0])
     except (av.FFmpegError, IndexError) as error:
         raise SourceError(f"The result can't be decoded: {error}.") from error
+
+
+def pictures(path: Path, count: int) -> tuple[int, int]:
+    """Decode a still or a GIF, which has so many pictures; return its size in pixels.
+
+    Raises SourceError where there are not so many that can be decoded.
+    """
+    try:
+        with av.open(str(path)) as file:
+            video = file.streams.video[0]
+            sizes = [(frame.width, frame.height) for frame in file.decode(video)]
+    except (av.FFmpegError, IndexError) as error:
+        raise SourceError(f"The result can't be decoded: {error}.") from error
+    with path.open("rb") as written:
+        written.seek(-len(ENDS[path.suffix]), os.SEEK_END)
+        whole = written.read() == ENDS[path.suffix]
+    if not whole or len(sizes) != count or len(set(sizes)) != 1:
+        raise SourceError("A picture of the result is missing, or can't be decoded.")
+    return sizes[0]
 
 
 def webp(path: Path) -> tuple[int, tuple[int, int]]:

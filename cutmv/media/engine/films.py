@@ -203,10 +203,8 @@ class _Outputs:
             count, size = check.webp(Path(output.path))
             return self._made(output, count, size, reason=reason)
         if output.muxer is None:
-            with av.open(output.path) as file:
-                video = file.streams.video[0]
-                count = sum(1 for packet in file.demux(video) if packet.size)
-                size = (video.codec_context.width, video.codec_context.height)
+            count = output.pictures or 1
+            size = check.pictures(Path(output.path), count)
             return self._made(output, count, size, reason=reason)
         beside = picture_of(output)
         try:

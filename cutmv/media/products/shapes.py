@@ -105,6 +105,16 @@ def sampled(rate: Fraction, part: Part, rounding: str) -> tuple[list[str], int]:
     return [f"fps={rate}:round={rounding}", held, f"trim=end_frame={count}"], count
 
 
+def assumes_matrix(video: VideoStream, spec: OutputSpec) -> bool:
+    """Whether a picture that does not tell its colours is taken to have those usual for its size.
+
+    A film of the same size tells its players no more than the source does. Of another size it would
+    be taken to have other colours, and a JPEG or a GIF has to be right.
+    """
+    same = spec.kind in FILMS and spec.aspect == "source" and spec.size is None
+    return not same and not video.rgb and video.color_space in (None, "unknown")
+
+
 def _told(video: VideoStream, spec: OutputSpec) -> str:
     """The filter that says which colours a decoded picture has: a pipe carries none of that."""
     primaries, matrix, transfer = (
@@ -114,8 +124,7 @@ def _told(video: VideoStream, spec: OutputSpec) -> str:
     )
     if video.hdr:  # told in part, it is what HDR is made in
         primaries, matrix = primaries or "bt2020", matrix or "bt2020nc"
-    elif spec.kind not in FILMS and not video.rgb and matrix in (None, "unknown"):
-        # A film tells its players no more than the source does; a JPEG or a GIF has to be right.
+    elif assumes_matrix(video, spec):
         matrix = video.assumed_matrix
     told = {
         "range": video.color_range,

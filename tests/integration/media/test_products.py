@@ -276,6 +276,60 @@ def test_what_is_no_film_has_the_picture_s_own_colours(
     assert middle == pytest.approx((200, 30, 60), abs=4)
 
 
+def colour(made: Path, across: float) -> Any:
+    """Red, green and blue of a picture at its middle line, by the matrix that the file tells."""
+    if made.suffix != ".mp4":
+        with Image.open(made) as image:
+            return image.convert("RGB").getpixel((int(image.width * across), image.height // 2))
+    told = probe(made).video
+    assert told
+    matrix = {"smpte170m": "bt601", "bt709": "bt709"}[str(told.color_space)]
+    argv = [ffmpeg_path(), "-v", "error", "-i", str(made), "-frames:v", "1", "-vf"]
+    argv += [f"scale=in_color_matrix={matrix},format=rgb24", "-f", "rawvideo", "-"]
+    raw = subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout
+    image = np.frombuffer(raw, np.uint8).reshape(told.height, told.width, 3)
+    return tuple(int(each) for each in image[told.height // 2, int(told.width * across)])
+
+
+@pytest.mark.parametrize(
+    ("codec", "kind"),
+    [
+        (("qtrle", "argb"), "gif"),
+        (("qtrle", "argb"), "cutdown"),
+        pytest.param(("qtrle", "argb"), "webp", marks=pytest.mark.slow),
+        pytest.param(("prores_ks", "yuva444p10le"), "still", marks=pytest.mark.slow),
+        pytest.param(("prores_ks", "yuva444p10le"), "cutdown", marks=pytest.mark.slow),
+        pytest.param(("png", "rgba"), "still", marks=pytest.mark.slow),
+    ],
+)
+def test_what_is_transparent_is_black(tmp_path: Path, codec: tuple[str, str], kind: Any) -> None:
+    source, (name, pixels) = tmp_path / "half.mov", codec
+    shown = "color=s=160x90:r=10,format=rgba,geq=r=200:g=30:b=60:a='if(lt(X,W/2),255,0)'"
+    shown += f",scale=out_color_matrix=bt709:out_range=tv,format={pixels}"
+    argv = [ffmpeg_path(), "-v", "error", "-y", "-f", "lavfi", "-i", shown, "-t", "0.3"]
+    subprocess.run([*argv, "-c:v", name, "-colorspace", "bt709", str(source)], check=True)
+    aspect, size = ("1:1", (90, 90)) if kind == "cutdown" else ("source", None)
+
+    made, told = cut(source, tmp_path, "0", "0.3", OutputSpec(kind, aspect, "crop", size=size))
+
+    assert colour(made, 0.25) == pytest.approx((200, 30, 60), abs=4)
+    assert colour(made, 0.75) == pytest.approx((0, 0, 0), abs=3)
+    assert any("is shown before black" in warning for warning in told.warnings)
+
+
+def test_a_small_film_that_tells_no_colours_has_them_in_a_large_one(tmp_path: Path) -> None:
+    of_sd = "format=rgb24,scale=out_color_matrix=bt601:out_range=tv,format=yuv420p"
+    untold = "setparams=colorspace=unknown:color_primaries=unknown:color_trc=unknown"
+    source = picture(
+        tmp_path / "red.mp4", f"color=0xC81E3C:s=320x180,{of_sd},{untold}", colours="unknown"
+    )
+
+    made, _ = cut(source, tmp_path, "0", "0.1", OutputSpec("cutdown", "16:9", "crop"))
+
+    # Players take what is as large and tells nothing to have the colours of high definition.
+    assert colour(made, 0.5) == pytest.approx((200, 30, 60), abs=4)
+
+
 def test_a_gif_is_made_to_fit_into_bytes(video: Path, tmp_path: Path) -> None:
     gif = OutputSpec("gif", "source", "crop")
     made, usual = cut(video, tmp_path, "1", "3", gif)
