@@ -34,7 +34,13 @@ from cutmv.jobs.tables import jobs, now, steps, uploads
 from cutmv.media import Progress, Rendered
 from tests.support.jobs import add_job, add_upload
 
-MADE = Rendered(2.0, 60, 1234, 320, 180, 50, None, "copied", 99, {"copy": 0.5}, ("It is odd.",))
+MADE = Rendered(
+    *(2.0, 60, 1234, 320, 180, 50, None, "copied"),
+    read_bytes=99,
+    requests=3,
+    seconds={"copy": 0.5},
+    warnings=("It is odd.",),
+)
 OUTPUT = Output("jobs/x/y/z.mp4", 1234, "video/mp4", MADE)
 
 
