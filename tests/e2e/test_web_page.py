@@ -382,6 +382,8 @@ def test_the_form_asks_for_each_product(page: Page, video: Path) -> None:
         "fade_s": 0.5,
         "exact_copy": "auto",
         "remove_bars": False,
+        "audio": [],
+        "join": False,
     }
 
 
