@@ -43,6 +43,18 @@ def validated(model: type[Model], data: Any) -> Model:
         raise Problem(422, detail, errors=errors) from None
 
 
+def json_body() -> Any:
+    """The request's JSON, whatever it says.
+
+    Raises BadRequest or UnsupportedMediaType, as Flask does, and Problem 400 for one whose lists
+    lie in one another so deep that Python's parser gives up (RecursionError, no ValueError).
+    """
+    try:
+        return request.get_json()
+    except RecursionError:
+        raise Problem(400, "The JSON is nested too deeply.") from None
+
+
 def register(app: Flask) -> None:
     """Answer every error of `app` with a problem."""
     app.before_request(_refuse_nul)
