@@ -22,7 +22,13 @@ from cutmv.media.engine.single.sound import write as write_sound
 from cutmv.media.engine.smartcut import Smart
 from cutmv.media.engine.sound.hearing import Hearing
 from cutmv.media.engine.source.clip import Clip, Span
-from cutmv.media.engine.source.file import SourceError, Undecoded, opened, tick_of
+from cutmv.media.engine.source.file import (
+    SourceError,
+    Undecoded,
+    is_cut_short,
+    opened,
+    tick_of,
+)
 from cutmv.media.engine.source.windows import Window, windows
 from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.pictures import Picture, with_dts
@@ -103,16 +109,23 @@ def _clips(
 ) -> Iterator[Clip]:
     """Yield the clip as it is when reading begins ever earlier. Raises SourceError."""
     for window in stages.each("find", windows(container, stream, span.first, span.past)):
-        _refuse_cut_short(stream, window, span.past)
+        _refuse_cut_short(container, stream, window, span.past)
         yield Clip(container, stream, window, span)
 
 
-def _refuse_cut_short(stream: VideoStream, window: Window, end: int) -> None:
+def _refuse_cut_short(
+    container: InputContainer, stream: VideoStream, window: Window, end: int
+) -> None:
     """Raise SourceError where the file's header promises pictures there that the file lacks."""
     finish, tick = window.timeline.end, tick_of(stream)
-    if finish is None or stream.duration is None:
+    if finish is None:
         return
-    promised = (stream.start_time or 0) + stream.duration
+    if stream.duration is not None:
+        promised = (stream.start_time or 0) + stream.duration
+    elif is_cut_short(container):
+        promised = end  # which is no later than the length that the header tells
+    else:
+        return
     missing = (min(promised, end) - finish) * tick
     gaps = [b.pts - a.pts for a, b in pairwise(window.timeline.shown())]
     longest = max(gaps, default=0) * tick

@@ -405,6 +405,14 @@ def test_of_a_truncated_video_what_is_there_is_cut(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["short.mp4", "w.mp4"]
 
 
+def test_of_a_truncated_matroska_no_picture_is_held_for_those_that_are_lost(tmp_path: Path) -> None:
+    whole = make_sample(tmp_path / "w.mkv", seconds=4, size=SIZE)
+    short = tmp_path / "short.mkv"
+    short.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(MediaError, match=r"cut short, and its picture ends at [12]\.\d+ s"):
+        cut(short, clip("3", "3.5"))
+
+
 def test_a_video_whose_index_is_lost_is_refused(tmp_path: Path) -> None:
     whole = make_sample(tmp_path / "w.mp4", seconds=2, size=SIZE)
     short = tmp_path / "short.mp4"

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Packet
 from cutmv.media.engine.source.joins import Joined, Joins, joins_of, may_be_joined
-from cutmv.media.engine.source.reader import Reader, expect_index, reader
+from cutmv.media.engine.source.reader import Reader, expect_index, promised_size, reader
 
 #: Containers whose index tells where packets are, before these are read.
 INDEXED = frozenset({"mov", "matroska", "avi"})
@@ -129,6 +129,18 @@ def rewind(container: InputContainer, stream: Stream, seek_to: int | None) -> No
             container.seek(place, stream=stream)
             return
     raise SourceError("The file can't be read from its start again.")
+
+
+def is_cut_short(container: InputContainer) -> bool:
+    """Say whether a Matroska or WebM ends before its own header says so."""
+    if not container.format.name.startswith("matroska"):
+        return False
+    file: Any = container.file
+    source: Reader = file.file
+    at = source.tell()
+    promised = promised_size(source)
+    source.seek(at)
+    return promised is not None and promised > container.size
 
 
 def expect(

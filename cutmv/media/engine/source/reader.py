@@ -24,6 +24,8 @@ MOST_EXPECTED, EXPECTED = 4 * 1_048_576, 4
 MOST_BEYOND, BEYOND = 16 * 1_048_576, 4
 #: Boxes of an MP4 before its index, at most.
 MOST_BOXES = 16
+#: The ids of a Matroska's two outermost elements. RFC 8794, 11.2.1; RFC 9559, 5.1.
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 class Reader(Protocol):
@@ -163,3 +165,22 @@ def expect_index(source: Reader) -> None:
             break
         at += size
     source.seek(0)
+
+
+def promised_size(source: Reader) -> int | None:
+    """Return how many bytes a Matroska has by its own header; none where that does not tell.
+
+    RFC 8794, 4: a size has as many bytes as its first has zeros in front, and one; all ones tell
+    none.
+    """
+    at = 0
+    for name in (EBML, SEGMENT):
+        source.seek(at)
+        head = source.read(12)
+        width = 9 - head[4].bit_length() if len(head) == 12 else 9
+        bits = 7 * width
+        size = int.from_bytes(head[4 : 4 + width]) & (1 << bits) - 1
+        if head[:4] != name or width > 8 or size == (1 << bits) - 1:
+            return None
+        at += 4 + width + size
+    return at
