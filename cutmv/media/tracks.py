@@ -12,7 +12,8 @@ ALL, NONE = "all", "none"
 def chosen(info: MediaInfo, wanted: Sequence[str]) -> tuple[AudioStream, ...]:
     """The tracks that are `wanted`: by number from 1, by language, "all" or "none".
 
-    Without a wish it is the one that a player plays. Raises MediaError that names those there are.
+    Without a wish it is the one that a player plays. Raises MediaError that names those there are,
+    or says that they are not known: what earlier versions noted of an upload has no `sounds`.
     """
     if not wanted:
         return (info.audio,) if info.audio else ()
@@ -20,7 +21,11 @@ def chosen(info: MediaInfo, wanted: Sequence[str]) -> tuple[AudioStream, ...]:
         if len(wanted) > 1:
             raise MediaError("No sound track and others can't both be wanted.")
         return ()
-    tracks = info.sounds or ((info.audio,) if info.audio else ())
+    tracks = info.sounds
+    if not tracks and info.audio:
+        raise MediaError(
+            "An earlier version took this video in, and noted one sound track alone: send it again."
+        )
     if not tracks:
         raise MediaError("The file has no sound.")
     found: list[AudioStream] = []

@@ -1,5 +1,6 @@
 """Choose clips by an analysis: those with the best scores that do not overlap."""
 
+import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
@@ -69,7 +70,7 @@ def suggest(
     """
     if not 1 <= clips <= MOST_SUGGESTED:
         raise MediaError(f"{clips} clips can't be suggested: ask for 1 to {MOST_SUGGESTED}.")
-    if length_s < SHORTEST_SUGGESTED_S:
+    if not length_s >= SHORTEST_SUGGESTED_S:  # nor is "not a number"
         raise MediaError(
             f"{length_s:g} s is too short for a clip: ask for {SHORTEST_SUGGESTED_S:g} s."
         )
@@ -107,7 +108,8 @@ def _whole_pictures(analysis: Analysis, length_s: float) -> float:
     """The length of a clip that ends with a whole picture, and is not longer than asked."""
     if analysis.rate is None:
         return length_s
-    return max(1, int(length_s * analysis.rate + 1e-3)) / analysis.rate
+    pictures = length_s * analysis.rate + 1e-3
+    return max(1, int(pictures)) / analysis.rate if math.isfinite(pictures) else length_s
 
 
 def _starts(analysis: Analysis, on: BeginOn) -> tuple[list[Start], list[str]]:

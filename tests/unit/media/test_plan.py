@@ -219,3 +219,12 @@ def test_a_still_beside_an_exact_copy_is_no_copy() -> None:
     still = replace(COPY_ALL, kind="still")
     assert plan(info(), clip("1", "2"), still).reason is None
     assert plan(info(), clip("1", "2"), COPY_NONE).reason == "that was asked for"
+
+
+@pytest.mark.parametrize("wish", ["all", "1", "deu"])
+def test_tracks_that_an_earlier_version_did_not_note_are_refused(wish: str) -> None:
+    earlier = info().to_dict()
+    del earlier["sounds"], earlier["unknown_sound"]
+
+    with pytest.raises(MediaError, match="send it again"):
+        plan(MediaInfo.from_dict(earlier), clip("1", "2"), replace(CUT, audio=(wish,)))

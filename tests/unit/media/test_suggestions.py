@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -216,3 +217,9 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.Mon
 def test_a_video_of_many_hours_is_refused() -> None:
     with pytest.raises(MediaError, match="longer than 3 hours"):
         analysing.analyse("song.mp4", video_info(4 * 3600.0))
+
+
+@pytest.mark.parametrize("length_s", [math.inf, 1e308, math.nan])
+def test_a_length_that_is_no_length_is_refused_in_a_line(length_s: float) -> None:
+    with pytest.raises(MediaError):
+        suggest(MUSIC, clips=1, length_s=length_s)
