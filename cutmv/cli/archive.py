@@ -1,7 +1,7 @@
 """Puts the results of `cutmv cut` into one ZIP."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,13 @@ def write_zip(results: Sequence[Path], archive: Path, *, overwrite: bool) -> Non
         if archive.exists() and not overwrite:
             raise MediaError(f"There is a file named {archive.name!r} already.")
         partial_zip.replace(archive)
+
+
+def refuse_zip_over(archive: Path, files: Iterable[Path]) -> None:
+    """Raise MediaError when a ZIP has the place of the video, or of a result: it would be lost."""
+    place = archive.resolve()
+    if any(path.resolve() == place for path in files):
+        raise MediaError(f"{archive} is the video or a result: name another file by --zip.")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import click
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
-from cutmv.cli.archive import write_zip
+from cutmv.cli.archive import refuse_zip_over, write_zip
 from cutmv.cli.clip_lists import read_clips
 from cutmv.cli.output import printable, progress_bars
 from cutmv.cli.products import WithProducts, product_options
@@ -104,8 +104,10 @@ def cut(
     try:
         # All are planned before the first is cut: a mistake in the last must not waste the others.
         cuts = _plan(source, Path(folder), cancelled, **wanted)
+        results = [one.path for one in chain.from_iterable(cuts)]
+        if archive:
+            refuse_zip_over(archive, [Path(source), *results])
         if not overwrite:
-            results = [one.path for one in chain.from_iterable(cuts)]
             _refuse_to_replace([*results, *([archive] if archive else [])])
         Path(folder).mkdir(parents=True, exist_ok=True)
         with progress_bars() as bars:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,6 +193,21 @@ def test_results_come_in_a_zip_too(video: Path, tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "to/all.zip is there already" in refused.stderr
     assert not list(tmp_path.glob("*.mp4"))
+
+
+@pytest.mark.parametrize("name", ["song.mp4", "cuts/../cuts/song-01-sound.wav"])
+def test_a_zip_takes_the_place_of_neither_the_video_nor_a_result(
+    video: Path, tmp_path: Path, name: str
+) -> None:
+    source = Path(shutil.copy(video, tmp_path / "song.mp4"))
+    argv = ("--clip", "0-0.5", "--sound", "wav", "-o", "cuts", "--overwrite", "--zip", name)
+
+    done = cutmv_process("cut", str(source), *argv, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: {name} is the video or a result: name another file by --zip.\n"
+    assert source.read_bytes() == video.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["song.mp4"]
 
 
 def test_clips_are_joined_into_one_film(video: Path, tmp_path: Path) -> None:
