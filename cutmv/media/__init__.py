@@ -10,7 +10,6 @@ The engine uses FFmpeg's libraries, and a program that `binaries` finds. Nothing
 rest of CUTMV.
 """
 
-from cutmv.media.binaries import ffmpeg_path, shortcomings, version_of
 from cutmv.media.engine.protocol import Copying, Part
 from cutmv.media.errors import (
     Cancelled,
@@ -42,6 +41,7 @@ from cutmv.media.products.spec import (
 from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import Cache
 from cutmv.media.render import Order, Rendered, Result, render, render_together
+from cutmv.media.running.binaries import ffmpeg_path, shortcomings, version_of
 from cutmv.media.sharing.costs import CostModel, Work, work_of
 from cutmv.media.sharing.groups import groups
 from cutmv.media.sharing.parts import divide, part_count, wanted_starts

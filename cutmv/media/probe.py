@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from cutmv.media.engine.protocol import Look
-from cutmv.media.engine_process import look_at
 from cutmv.media.errors import MediaError
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.plan import RenderPlan
@@ -15,6 +14,7 @@ from cutmv.media.plan import plan as plan_of
 from cutmv.media.products.animations import LADDER
 from cutmv.media.products.spec import SOUNDS
 from cutmv.media.remote.cache import Cache
+from cutmv.media.running.engine_process import look_at
 from cutmv.media.source import demuxer_of, readable
 from cutmv.media.source_warnings import of_file
 from cutmv.media.times import is_timecode

@@ -11,9 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from cutmv.media.binaries import ffmpeg_path
 from cutmv.media.engine.protocol import Made, Output, Part, Report, Request
-from cutmv.media.engine_process import run_engine
 from cutmv.media.engine_request import output_of, reason_of, tracks_of
 from cutmv.media.errors import CUT_FAILED, MediaError, MediaUnavailable
 from cutmv.media.plan import RenderPlan
@@ -25,6 +23,8 @@ from cutmv.media.products.memory import held_bytes
 from cutmv.media.products.spec import SOUNDS
 from cutmv.media.progress import Progress, ProgressReader
 from cutmv.media.remote.cache import Cache
+from cutmv.media.running.binaries import ffmpeg_path
+from cutmv.media.running.engine_process import run_engine
 from cutmv.media.source import Readable, readable
 from cutmv.media.source_warnings import of_output
 

@@ -26,7 +26,7 @@ from cutmv.media import (
     probe,
     render,
 )
-from cutmv.media.engine.headers import nal
+from cutmv.media.engine.codecs.headers import nal
 from tests.support.media import audio_offset_s, duration_s, frame_number, make_sample, start_s
 
 SECONDS = 10

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutmv.media import ffmpeg_path
-from cutmv.media.child import FIXED_ENVIRONMENT
+from cutmv.media.running.child import FIXED_ENVIRONMENT
 
 Frames = NDArray[np.uint8]
 

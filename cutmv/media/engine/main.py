@@ -15,10 +15,10 @@ from typing import Any
 
 import av
 
-from cutmv.media.engine import films
 from cutmv.media.engine.look import look
+from cutmv.media.engine.outputs import films
+from cutmv.media.engine.outputs.results import FAILURES, failed
 from cutmv.media.engine.protocol import Look, Request
-from cutmv.media.engine.results import FAILURES, failed
 from cutmv.media.engine.source.reader import Total
 
 #: Seconds between two lines of progress.
@@ -42,8 +42,8 @@ def main() -> None:
 
             analyse(Analyse.from_json(asked["analyse"]), partial(pace.tell, 0), _tell)
         elif "montage" in asked:
-            from cutmv.media.engine.montage.film import make
-            from cutmv.media.engine.montage.request import Montage
+            from cutmv.media.engine.outputs.montage.film import make
+            from cutmv.media.engine.outputs.montage.request import Montage
 
             _tell("found", make(Montage.from_json(asked["montage"]), partial(pace.tell, 0)))
         else:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cutmv.media.engine.montage.request import Montage, Piece
-from cutmv.media.engine_process import join as join_pieces
+from cutmv.media.engine.outputs.montage.request import Montage, Piece
 from cutmv.media.engine_request import tracks_of
 from cutmv.media.errors import MediaError, Unjoinable
 from cutmv.media.info import AudioStream, MediaInfo
@@ -19,6 +18,7 @@ from cutmv.media.products.spec import LUFS, OutputSpec
 from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import Cache
 from cutmv.media.render import Rendered, appear, render
+from cutmv.media.running.engine_process import join as join_pieces
 from cutmv.media.source import readable
 from cutmv.media.times import Clip
 

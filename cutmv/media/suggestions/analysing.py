@@ -7,10 +7,10 @@ from typing import Any
 
 from cutmv.install import install_command, missing_packages
 from cutmv.media.engine.analysis.request import Analyse
-from cutmv.media.engine_process import analyse as have_analysed
 from cutmv.media.errors import MediaError
 from cutmv.media.info import MediaInfo
 from cutmv.media.remote.cache import Cache
+from cutmv.media.running.engine_process import analyse as have_analysed
 from cutmv.media.source import readable
 from cutmv.media.suggestions.analysis import Analysis
 

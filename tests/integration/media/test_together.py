@@ -26,10 +26,10 @@ from cutmv.media import (
     render,
     render_together,
 )
-from cutmv.media.engine import feed, films
+from cutmv.media.engine.outputs import feed, films
+from cutmv.media.engine.outputs.together import shares
 from cutmv.media.engine.protocol import Output
 from cutmv.media.engine.source import clip as of_engine
-from cutmv.media.engine.together import shares
 from cutmv.media.render import _Making, _request
 from tests.support.media import frame_number, make_sample, read_frames
 

@@ -13,8 +13,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.headers import nal
-from cutmv.media.engine.headers.bits import Malformed
+from cutmv.media.engine.codecs.headers import nal
+from cutmv.media.engine.codecs.headers.bits import Malformed
 from cutmv.media.engine.timeline.pictures import Entry
 
 #: FFmpeg's fields of colour, which a decoder and an encoder call the same.

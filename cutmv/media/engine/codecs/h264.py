@@ -16,9 +16,9 @@ from cutmv.media.engine.codecs.base import (
     encoder,
     units_of,
 )
-from cutmv.media.engine.headers import nal
-from cutmv.media.engine.headers.bits import Malformed
-from cutmv.media.engine.headers.h264 import (
+from cutmv.media.engine.codecs.headers import nal
+from cutmv.media.engine.codecs.headers.bits import Malformed
+from cutmv.media.engine.codecs.headers.h264 import (
     IDR,
     SLICE,
     ParameterSets,

@@ -15,8 +15,8 @@ from cutmv.media.engine.codecs.base import (
     encoder,
     units_of,
 )
-from cutmv.media.engine.headers import hevc, nal
-from cutmv.media.engine.headers.bits import Malformed
+from cutmv.media.engine.codecs.headers import hevc, nal
+from cutmv.media.engine.codecs.headers.bits import Malformed
 from cutmv.media.engine.timeline.pictures import Entry
 
 #: x265's quality where the source's is not known, which FFmpeg's decoder does not tell.

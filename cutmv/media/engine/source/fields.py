@@ -14,9 +14,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Packet, Uncopyable, units_of
-from cutmv.media.engine.headers import nal
-from cutmv.media.engine.headers.bits import Malformed
-from cutmv.media.engine.headers.h264 import (
+from cutmv.media.engine.codecs.headers import nal
+from cutmv.media.engine.codecs.headers.bits import Malformed
+from cutmv.media.engine.codecs.headers.h264 import (
     IDR,
     SLICE,
     SLICE_A,

@@ -12,8 +12,14 @@ from av.codec.context import Flags
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutmv.media.engine.headers import h264, hevc, nal
-from cutmv.media.engine.headers.bits import BitReader, BitWriter, Malformed, escaped, unescaped
+from cutmv.media.engine.codecs.headers import h264, hevc, nal
+from cutmv.media.engine.codecs.headers.bits import (
+    BitReader,
+    BitWriter,
+    Malformed,
+    escaped,
+    unescaped,
+)
 
 
 def header(name: str, **options: str) -> list[bytes]:

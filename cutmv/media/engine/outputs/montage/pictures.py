@@ -11,11 +11,11 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.headers import hevc, nal
-from cutmv.media.engine.headers.bits import Malformed
-from cutmv.media.engine.headers.h264 import read_avcc
-from cutmv.media.engine.joining import Unjoinable
-from cutmv.media.engine.montage.request import Piece
+from cutmv.media.engine.codecs.headers import hevc, nal
+from cutmv.media.engine.codecs.headers.bits import Malformed
+from cutmv.media.engine.codecs.headers.h264 import read_avcc
+from cutmv.media.engine.outputs.joining import Unjoinable
+from cutmv.media.engine.outputs.montage.request import Piece
 from cutmv.media.engine.source.file import tick_of
 from cutmv.media.engine.timeline.pictures import Picture, with_dts
 from cutmv.media.engine.writer import Seen, Writer

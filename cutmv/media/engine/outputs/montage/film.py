@@ -13,8 +13,8 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 
 from cutmv.media.engine import check, findings, tracks
-from cutmv.media.engine.montage.pictures import Pictures
-from cutmv.media.engine.montage.request import Montage
+from cutmv.media.engine.outputs.montage.pictures import Pictures
+from cutmv.media.engine.outputs.montage.request import Montage
 from cutmv.media.engine.protocol import Output, Request
 from cutmv.media.engine.sound import encoding, forms, shaping
 from cutmv.media.engine.sound.filtering import filtered

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import av
 
 from cutmv.media.engine.codecs import Uncopyable
-from cutmv.media.engine.feed import ProgramFailed
-from cutmv.media.engine.joining import Unjoinable
+from cutmv.media.engine.outputs.feed import ProgramFailed
+from cutmv.media.engine.outputs.joining import Unjoinable
 from cutmv.media.engine.protocol import Failed, Made, Output, Report
 from cutmv.media.engine.source.file import SourceError, Undecoded, Unopened
 

@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cutmv.media.child import Limits, run
 from cutmv.media.engine.analysis.request import Analyse
-from cutmv.media.engine.montage.request import Montage
+from cutmv.media.engine.outputs.montage.request import Montage
 from cutmv.media.engine.protocol import Look, Report, Request
 from cutmv.media.errors import (
     CUT_FAILED,
@@ -19,6 +18,7 @@ from cutmv.media.errors import (
     Unjoinable,
     explain,
 )
+from cutmv.media.running.child import Limits, run
 
 #: Bytes of memory (address space) that a cut may take: 8K pictures and their references fit. And a
 #: look.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cutmv.media.engine.headers.bits import Malformed
+from cutmv.media.engine.codecs.headers.bits import Malformed
 
 #: NAL units of one packet at most; the specifications allow fewer slices.
 MAX_UNITS = 4096

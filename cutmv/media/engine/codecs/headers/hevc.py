@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cutmv.media.engine.headers.bits import BitReader, BitWriter, Malformed, escaped, unescaped
+from cutmv.media.engine.codecs.headers.bits import (
+    BitReader,
+    BitWriter,
+    Malformed,
+    escaped,
+    unescaped,
+)
 
 #: Types of NAL units (table 7-1).
 BLA_FIRST, BLA_LAST, IDR_W_RADL, IDR_N_LP, CRA, IRAP_LAST = 16, 18, 19, 20, 21, 23

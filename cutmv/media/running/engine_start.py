@@ -11,7 +11,7 @@ from types import ModuleType
 
 def main() -> None:
     """Run `cutmv.media.engine` without its parents."""
-    media = Path(__file__).parent
+    media = Path(__file__).parent.parent
     for name, folder in (("cutmv", media.parent), ("cutmv.media", media)):
         package = ModuleType(name)
         package.__path__ = [str(folder)]

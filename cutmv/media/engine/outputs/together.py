@@ -7,10 +7,10 @@ from pathlib import Path
 
 from av.video.frame import VideoFrame
 
-from cutmv.media.engine import feed
+from cutmv.media.engine.outputs import feed
+from cutmv.media.engine.outputs.results import Results
+from cutmv.media.engine.outputs.single.picture import Sharpest
 from cutmv.media.engine.protocol import Output
-from cutmv.media.engine.results import Results
-from cutmv.media.engine.single.picture import Sharpest
 from cutmv.media.engine.source.clip import Clip
 from cutmv.media.engine.source.file import SourceError
 

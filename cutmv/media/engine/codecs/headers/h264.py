@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cutmv.media.engine.headers.bits import BitReader, BitWriter, Malformed, escaped, unescaped
+from cutmv.media.engine.codecs.headers.bits import (
+    BitReader,
+    BitWriter,
+    Malformed,
+    escaped,
+    unescaped,
+)
 
 #: Types of NAL units (table 7-1).
 SLICE, SLICE_A, IDR, SEI, SPS, PPS, END_OF_SEQUENCE = 1, 2, 5, 6, 7, 8, 10

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
 
-from cutmv.media.engine import quality
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import EdgePacket
+from cutmv.media.engine.outputs import quality
 from cutmv.media.engine.source.clip import Clip
 from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.segments import Copied, Encoded, Segment, decide

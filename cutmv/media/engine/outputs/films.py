@@ -12,14 +12,16 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from cutmv.media.engine import check, feed, findings, quality, tracks
+from cutmv.media.engine import check, findings, tracks
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import rate_of
-from cutmv.media.engine.joining import Joined
+from cutmv.media.engine.outputs import feed, quality
+from cutmv.media.engine.outputs.joining import Joined
+from cutmv.media.engine.outputs.results import FAILURES, Progressed, Results
+from cutmv.media.engine.outputs.single.sound import write as write_sound
+from cutmv.media.engine.outputs.smartcut import Smart
+from cutmv.media.engine.outputs.together import Together, picture_of
 from cutmv.media.engine.protocol import Made, Output, Report, Request
-from cutmv.media.engine.results import FAILURES, Progressed, Results
-from cutmv.media.engine.single.sound import write as write_sound
-from cutmv.media.engine.smartcut import Smart
 from cutmv.media.engine.sound.hearing import Hearing
 from cutmv.media.engine.source.clip import Clip, Span
 from cutmv.media.engine.source.file import (
@@ -32,7 +34,6 @@ from cutmv.media.engine.source.file import (
 from cutmv.media.engine.source.windows import Window, windows
 from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.pictures import Picture, with_dts
-from cutmv.media.engine.together import Together, picture_of
 from cutmv.media.engine.writer import Seen, Writer
 
 #: Seconds of a stage under which it is not told of.
