@@ -173,7 +173,7 @@ def _ended_with_us(argv: list[str]) -> list[str]:
     It has the limits that this process has.
     """
     unlimited = str(2**63 - 1)
-    sandbox = str(Path(__file__).parents[1] / "sandbox.py")
+    sandbox = str(Path(__file__).parents[2] / "running" / "sandbox.py")
     return [sys.executable, "-I", "-S", sandbox, str(os.getpid()), *[unlimited] * 3, *argv]
 
 

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from cutmv.media.engine import check, findings, tracks
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import rate_of
-from cutmv.media.engine.outputs import feed, quality
+from cutmv.media.engine.outputs import feed
 from cutmv.media.engine.outputs.joining import Joined
 from cutmv.media.engine.outputs.results import FAILURES, Progressed, Results
 from cutmv.media.engine.outputs.single.sound import write as write_sound
@@ -54,7 +54,6 @@ def make(request: Request, progressed: Progressed) -> Report:
         stream = container.streams[request.video]
         if not isinstance(stream, VideoStream):
             raise SourceError("The file's picture is none.")
-        stream.codec_context.options = quality.TELL_QUANTIZERS
         stream.codec_context.thread_type = "AUTO"
         clock = tick_of(stream)
         span = Span.of(request.start, request.end, clock)

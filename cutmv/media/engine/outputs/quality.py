@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from statistics import fmean
+from typing import Any
 
+import av
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Packet
-from cutmv.media.engine.source.file import decode, forget, side_data
+from cutmv.media.engine.source.file import side_data
 
-#: The option by which a decoder tells the quantizers of its pictures.
-TELL_QUANTIZERS = {"export_side_data": "venc_params"}
+#: Decoders that tell quantizers on the scale of the CRF of their encoders, by FFmpeg's names.
+TELLING = ("h264",)
 #: The quality at edges, so much below the mean quantizer of the source: that leaves a step of under
 #: 1 dB where a copied picture follows. And the least.
 BELOW, LEAST = 8.0, 1.0
@@ -23,17 +26,21 @@ BELOW, LEAST = 8.0, 1.0
 def quality(stream: VideoStream, packets: Iterable[Packet]) -> float | None:
     """Return the quality at which edges beside these packets are encoded, as x264's CRF.
 
-    None stands for a codec whose decoder does not tell its quantizers.
+    None stands for a codec whose decoder does not tell them.
     """
-    forget(stream)
+    source = stream.codec_context
+    if source.name not in TELLING:
+        return None
+    # One thread: with more, a picture may be given while its last quantizers are being decoded.
+    context: Any = av.CodecContext.create(source.name, "r")
+    context.extradata, context.thread_count = source.extradata, 1
+    context.options = {"export_side_data": "venc_params"}
     found = []
     for packet in packets:
-        for frame in decode(stream, packet):
-            quantizer = _quantizer(frame)
-            if quantizer is not None:
-                found.append(quantizer)
-    forget(stream)
-    return max(LEAST, fmean(found) - BELOW) if found else None
+        with suppress(av.FFmpegError):
+            found += [_quantizer(frame) for frame in context.decode(packet)]
+    known = [each for each in found if each is not None]
+    return max(LEAST, fmean(known) - BELOW) if known else None
 
 
 def _quantizer(frame: VideoFrame) -> float | None:
