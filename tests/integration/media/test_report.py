@@ -91,8 +91,8 @@ def test_what_is_done_to_pictures_is_told_where_they_are_encoded_alone(tmp_path:
     ffmpeg(f"{fields} {X264} -flags +ildct+ilme -x264opts tff=1", "-vf", filters, str(source))
 
     assert cut(source, "0-1.5").warnings == ()
-    (told,) = cut(source, "0-1.5", WIDE).warnings
-    assert told == "The source is interlaced: its fields are made whole frames."
+    told = cut(source, "0-1.5", WIDE).warnings
+    assert "The source is interlaced: its fields are made whole frames." in told
 
 
 @pytest.mark.slow
