@@ -157,12 +157,14 @@ class Making:
             return None
 
     def _upload(self) -> Upload:
-        """The upload, which is there. Raises MediaError."""
+        """The upload, which is there, and of its size. Raises MediaError."""
         upload = self._services.store.job(self._step.job_id).upload
         try:
-            self._storage.stat(upload.key)
+            size = self._storage.stat(upload.key).size
         except ObjectNotFound:
             raise MediaError("The upload is no longer kept: upload the video again.") from None
+        if size != upload.size:
+            raise MediaError("The upload's file was replaced: upload the video again.")
         return upload
 
     def _wanted(self) -> tuple[Cutting, CostModel]:

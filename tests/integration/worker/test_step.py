@@ -183,8 +183,12 @@ def test_a_video_that_can_not_be_cut_fails_its_step_in_one_line(
     services: Services, video: Path
 ) -> None:
     job = a_job(services, video)
+    size = job.upload.size
     services.storage.put_stream(
-        job.upload.key, io.BytesIO(b"no video"), content_type="video/mp4", max_bytes=8
+        job.upload.key,
+        io.BytesIO(b"no video".ljust(size)),
+        content_type="video/mp4",
+        max_bytes=size,
     )
 
     with pytest.raises(MediaError):
@@ -198,6 +202,17 @@ def test_a_video_that_can_not_be_cut_fails_its_step_in_one_line(
         and str(services.settings.data_dir) not in failed.error
     )
     assert stored(services, job) == []
+
+
+def test_a_file_that_another_took_the_place_of_is_not_cut(services: Services, video: Path) -> None:
+    job = a_job(services, video)
+    Path(services.storage.source(job.upload.key)).write_bytes(video.read_bytes() + bytes(8))
+
+    with pytest.raises(MediaError, match="was replaced: upload the video again"):
+        a_run(services, job.steps[0].id).run()
+
+    assert services.store.job(job.id).state is State.FAILED
+    assert not stored(services, job)
 
 
 def test_a_run_whose_process_wants_to_end_gives_its_step_back(
