@@ -101,6 +101,12 @@ def test_a_file_that_is_cut_short_is_told_of(tmp_path: Path) -> None:
     assert float(told.split()[-2]) == pytest.approx(2, abs=0.3)
 
 
+def test_pictures_that_are_shown_in_another_order_are_no_jump(tmp_path: Path) -> None:
+    ffmpeg(f"{PICTURE} {X264} -bf 3 -frames:v 20 {tmp_path}/a.mkv")  # which tells no decoding times
+
+    assert not [each for each in probed(tmp_path / "a.mkv")["warnings"] if "jumps" in each]
+
+
 def test_what_is_no_video_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "page.mp4").write_text("<html>")
 

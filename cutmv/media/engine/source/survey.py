@@ -58,6 +58,8 @@ class _Looked:
     damaged: int = 0
     untimed: int = 0
     latest: int | None = None
+    #: When the packet before is decoded: times of decoding alone never go back.
+    decoded: int | None = None
     jumps: list[tuple[int, int]] = field(default_factory=list)
     #: When pictures are shown at which decoding can begin, and of what kinds these are.
     entries: list[int] = field(default_factory=list)
@@ -77,10 +79,11 @@ class _Looked:
                 self.shown = packet.pts if self.shown is None else min(self.shown, packet.pts)
         if at is None:
             return
-        by = 0 if self.latest is None else at - self.latest
+        self.latest = at
+        by = 0 if packet.dts is None or self.decoded is None else packet.dts - self.decoded
         if not -JUMP_BACK_S <= by * self.tick <= JUMP_AHEAD_S:
             self.jumps.append((at, by))
-        self.latest = at
+        self.decoded = packet.dts
 
 
 def _looked(container: InputContainer, picture: VideoStream | None) -> dict[int, _Looked]:
