@@ -168,7 +168,8 @@ def random_kind(dice: random.Random) -> Kind:
         vfr=codec not in ("mpeg2", "av1") and suffix != "ts" and dice.random() < 0.25,
         rotation=dice.choice((90, 180, 270)) if special == "turned" else 0,
         trimmed_s=dice.choice((0.4, 1.7)) if special == "trimmed" else 0.0,
-        audio_delay_s=dice.choice((0.0, 0.0, 0.0, 0.7)),
+        # How FFmpeg plays the late sound of a transport stream is no measure: it begins too early.
+        audio_delay_s=dice.choice((0.0, 0.0, 0.7)) if suffix != "ts" else 0.0,
     )
 
 
