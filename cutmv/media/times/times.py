@@ -91,6 +91,10 @@ def parse_clip(text: str, file: FileTimes) -> Clip:
         clip = Clip(begins, begins + _length(end, file))
     else:
         clip = Clip(begins, parse_time(end, file))
+    if file.length is not None and clip.end == file.length < clip.start:
+        raise MediaError(
+            f"The clip {shown(text)} starts past the end of the video, {float(file.length):.3f} s."
+        )
     if clip.end < clip.start:
         raise MediaError(f"The clip {shown(text)} ends before it starts.")
     if clip.end == clip.start:

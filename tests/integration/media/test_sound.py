@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cutmv.media import Clip, OutputSpec, ffmpeg_path, output_extension, plan, probe, render
+from cutmv.media import (
+    Clip,
+    MediaError,
+    OutputSpec,
+    ffmpeg_path,
+    output_extension,
+    plan,
+    probe,
+    render,
+)
 
 #: Pictures that are quickly made.
 PICTURES = (
@@ -135,6 +144,19 @@ def test_what_is_no_plain_layout_is_cut(tmp_path: Path) -> None:
         stereo = heard(made(video, kind, "0.25", fade_s=0.02), 2)
         amplitudes = stereo[2400:9600].std(axis=0) * 2**0.5
         assert amplitudes == pytest.approx([0, 1], abs=0.08)
+
+
+def test_sound_alone_is_refused_where_the_file_has_none(tmp_path: Path) -> None:
+    video = tmp_path / "video.mp4"
+    tone = ["-f", "lavfi", "-i", "sine=440:d=1:r=48000"]
+    argv = [ffmpeg_path(), "-v", "error", "-y", *tone, *PICTURES, "-t", "4", str(video)]
+    subprocess.run(argv, check=True)
+    info = probe(video)
+    for kind in ("wav", "m4a"):
+        wanted = plan(info, Clip(Fraction(2), Fraction(3)), OutputSpec(kind, "source", "crop"))
+        with pytest.raises(MediaError, match="the file has no sound there"):
+            render(video, wanted, tmp_path / f"made.{kind}", timeout_s=60)
+        assert not (tmp_path / f"made.{kind}").exists()
 
 
 def song(seconds: float, amplitude: float, peaks: float) -> NDArray[np.float32]:

@@ -222,6 +222,7 @@ def test_however_a_clip_is_written_it_is_the_same(
         ("5-", "must be START-END"),
         ("-5", "must be START-END"),
         ("5-3", "ends before it starts"),
+        ("1:12-end", "starts past the end of the video, 60.000 s"),
         ("5-5.000", "is empty"),
         ("1-2-3", "not one we read"),
         ("soon-later", "'soon'"),

@@ -18,6 +18,8 @@ from cutmv.media.engine.writer import Writer
 
 #: The muxer and the form of each kind of file.
 FORMS = {"mp3": ("mp3", forms.MP3), "wav": ("wav", forms.WAV), "flac": ("flac", forms.FLAC)}
+#: Seconds of sound at least, without which there is none.
+LEAST_S = Fraction(1, 1000)
 
 
 def write(output: Output, form: str, hearing: Hearing, stages: Stages) -> Made:
@@ -31,8 +33,11 @@ def write(output: Output, form: str, hearing: Hearing, stages: Stages) -> Made:
             writer.finish(0)
     else:
         told = _encode(path, *FORMS[form], hearing, output)
+    length_s = hearing.end_s - hearing.start_s
+    if hearing.silent_s > length_s - LEAST_S:
+        raise SourceError("the file has no sound there.")
     check.sound(path)
-    return Made(output.path, 0, 0, float(hearing.end_s - hearing.start_s), 0, 0, told)
+    return Made(output.path, 0, 0, float(length_s), 0, 0, told)
 
 
 def _encode(path: Path, muxer: str, form: forms.Form, hearing: Hearing, output: Output) -> str:
