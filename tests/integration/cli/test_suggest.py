@@ -21,6 +21,7 @@ def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[
     return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_what_is_suggested_can_be_piped_to_cut(tmp_path: Path) -> None:
     song = make_film(tmp_path / "song.mp4", Film(12, cuts=(100, 200)), clicks(120, 12))
 

@@ -26,7 +26,7 @@ CLIPS = [Clip(Fraction(start), Fraction(end)) for start, end in TIMES]
     ("name", "copies"),
     [
         ("pyramid", True),
-        ("hevc", True),
+        pytest.param("hevc", True, marks=pytest.mark.slow),
         *(
             pytest.param(name, copies, marks=pytest.mark.slow)
             for name, copies in {
@@ -97,6 +97,7 @@ def samples(path: Path) -> NDArray[np.int16]:
     return np.concatenate(frames, axis=1)[0]
 
 
+@pytest.mark.slow
 def test_the_sound_of_a_film_is_one_piece_without_a_click(tmp_path: Path) -> None:
     kind = KINDS["quicktime, wav"]
     source = corpus.make(kind, tmp_path / "source.mov", seconds=3)

@@ -90,6 +90,7 @@ def test_a_film_of_parts_is_the_one_of_one_piece(
     assert subprocess.run(argv, check=True, capture_output=True, text=True).stderr == ""
 
 
+@pytest.mark.slow
 def test_parts_that_are_not_those_of_the_film_are_refused(tmp_path: Path) -> None:
     source = make(KINDS["groups of 12"], tmp_path / "source.mp4")
     info = probe(source)

@@ -194,7 +194,9 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
     return [flat[:height], chroma[0], chroma[1]]
 
 
-@pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
+@pytest.mark.parametrize(
+    "transfer", ["smpte2084", pytest.param("arib-std-b67", marks=pytest.mark.slow)]
+)
 def test_hdr_whose_colours_are_told_in_part_is_mapped(tmp_path: Path, transfer: str) -> None:
     source = tmp_path / "hdr.mp4"
     options = f"-pix_fmt yuv420p10le -c:v libx265 -x265-params log-level=error:transfer={transfer}"
@@ -206,7 +208,7 @@ def test_hdr_whose_colours_are_told_in_part_is_mapped(tmp_path: Path, transfer: 
     assert pixels(found).std() > 20
 
 
-@pytest.mark.parametrize("first", ["tff", "bff"])
+@pytest.mark.parametrize("first", ["tff", pytest.param("bff", marks=pytest.mark.slow)])
 def test_interlaced_pictures_are_made_whole_where_they_are_encoded(
     tmp_path: Path, first: str
 ) -> None:
