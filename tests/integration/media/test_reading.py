@@ -130,7 +130,8 @@ def test_a_clip_costs_its_own_bytes_and_the_index_once(
     # Where the index tells where the packets are, they are asked for at once.
     assert made.requests is not None
     assert made.requests <= (50 if name == "no index.ts" else 15)
-    assert index < 1_000_000
+    # A transport stream has none: two dozen places of it tell whether its clock jumps.
+    assert index < (5_000_000 if name == "no index.ts" else 1_000_000)
 
 
 @pytest.fixture
