@@ -15,7 +15,7 @@ from cutmv.media.engine.timeline.segments import Copied, Encoded, Segment, decid
 from cutmv.media.engine.writer import Seen, Writer
 
 #: Pictures at the start of a clip whose quantizers tell its quality.
-LOOKED_AT = 12
+LOOKED_AT = 6
 
 
 class Smart:
