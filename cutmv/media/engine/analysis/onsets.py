@@ -68,8 +68,8 @@ class Onsets:
         before = bands[:1] if self._before is None else self._before
         rises = np.maximum(np.diff(bands, axis=0, prepend=before), 0)
         self._before = bands[-1:]
-        self._all.append(rises.mean(axis=1))
-        self._low.append(rises[:, self._is_low].mean(axis=1))
+        self._all.append(rises.mean(axis=1).astype(np.float32))
+        self._low.append(rises[:, self._is_low].mean(axis=1).astype(np.float32))
         rest = heard[count * HOP :]
         self._waiting, self._count = [rest], len(rest)
 
