@@ -1,11 +1,14 @@
-"""Jobs to keep in a store, without a video behind them."""
+"""Jobs and uploads to keep in a store."""
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
+from pathlib import Path
 
 from cutmv.jobs import Job, JobRequest, JobStore, Upload, new_id, plan_job
-from cutmv.media import MediaInfo, VideoStream
+from cutmv.media import MediaInfo, VideoStream, probe
+from cutmv.services import Services
 
 
 def video_info(duration_s: float = 60.0) -> MediaInfo:
@@ -33,11 +36,22 @@ def video_info(duration_s: float = 60.0) -> MediaInfo:
 
 
 def add_upload(store: JobStore, filename: str = "song.mp4") -> Upload:
-    """Keep an upload."""
+    """Keep an upload, without a video behind it."""
     upload_id = new_id()
     key = f"uploads/{upload_id}/source"
     upload = Upload(upload_id, filename, 1_000_000, "video/mp4", key, video_info(), 0.0)
     return store.add_upload(upload)
+
+
+def add_video(services: Services, video: Path) -> Upload:
+    """Keep a video as an upload, in the storage too."""
+    upload_id = new_id()
+    key, content = f"uploads/{upload_id}/source", video.read_bytes()
+    services.storage.put_stream(
+        key, io.BytesIO(content), content_type="video/mp4", max_bytes=len(content)
+    )
+    upload = Upload(upload_id, video.name, len(content), "video/mp4", key, probe(video), 0.0)
+    return services.store.add_upload(upload)
 
 
 def add_job(store: JobStore, *clips: str) -> Job:

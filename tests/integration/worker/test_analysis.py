@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from cutmv.config import Settings
-from cutmv.jobs import Analyses, AnalysisRecord, AnalysisState, Upload, new_id
-from cutmv.media import MediaError, probe
+from cutmv.jobs import Analyses, AnalysisRecord, AnalysisState, Upload
+from cutmv.media import MediaError
 from cutmv.services import Services
 from cutmv.worker import analysis
 from cutmv.worker.analysis import AnalysisBusy, AnalysisRun
+from tests.support.jobs import add_video
 from tests.support.music import Film, clicks, make_film
 from tests.support.processes import wait_for
 from tests.support.s3 import BUCKET, KEY_ID, SECRET
@@ -30,21 +29,8 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    services = Services.open(Settings.from_env({"CUTMV_DATA_DIR": str(tmp_path / "data")}))
-    yield services
-    services.store.close()
-
-
-@pytest.fixture
 def upload(services: Services, video: Path) -> Upload:
-    upload_id = new_id()
-    key, content = f"uploads/{upload_id}/source", video.read_bytes()
-    services.storage.put_stream(
-        key, io.BytesIO(content), content_type="video/mp4", max_bytes=len(content)
-    )
-    kept = Upload(upload_id, video.name, len(content), "video/mp4", key, probe(video), 0.0)
-    return services.store.add_upload(kept)
+    return add_video(services, video)
 
 
 @pytest.fixture

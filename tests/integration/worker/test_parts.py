@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import av
 import pytest
 
-from cutmv.config import Settings
 from cutmv.dispatch import Dispatcher, Janitor
 from cutmv.jobs import (
     Backlog,
@@ -22,15 +20,15 @@ from cutmv.jobs import (
     Parts,
     State,
     Step,
-    Upload,
     new_id,
     plan_job,
 )
-from cutmv.media import MediaError, Rendered, RenderPlan, Work, probe
+from cutmv.media import MediaError, Rendered, RenderPlan, Work
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
 from cutmv.worker import making
 from cutmv.worker.step import StepRun
+from tests.support.jobs import add_video
 from tests.support.media import duration_s, frame_number, make_sample, read_frames
 
 SIZE = (320, 180)
@@ -44,13 +42,11 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    services = Services.open(Settings.from_env({"CUTMV_DATA_DIR": str(tmp_path / "data")}))
-    # Such slow workers that three seconds of a small picture are made in four parts.
+def services(services: Services) -> Services:
+    """Of such slow workers that three seconds of a small picture are made in four parts."""
     for _ in range(5):
         Costs(services.store).note(Work("h264", 1.0), 70.0)
-    yield services
-    services.store.close()
+    return services
 
 
 @pytest.fixture
@@ -62,13 +58,7 @@ def janitor(services: Services) -> Iterator[Janitor]:
 
 @pytest.fixture
 def job(services: Services, video: Path) -> Job:
-    upload_id = new_id()
-    key, content = f"uploads/{upload_id}/source", video.read_bytes()
-    services.storage.put_stream(
-        key, io.BytesIO(content), content_type="video/mp4", max_bytes=len(content)
-    )
-    upload = Upload(upload_id, video.name, len(content), "video/mp4", key, probe(video), 0.0)
-    services.store.add_upload(upload)
+    upload = add_video(services, video)
     request = JobRequest(upload_id=upload.id, clips=("0.5-3.5",), aspects=("1:1",))
     planned = plan_job(upload, request)
     small = replace(planned.steps[0].spec, size=(180, 180))

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from cutmv.config import Settings
-from cutmv.jobs import Backlog, Job, JobRequest, State, Upload, new_id, plan_job
+from cutmv.jobs import Backlog, Job, JobRequest, State, new_id, plan_job
 from cutmv.jobs.tables import steps
-from cutmv.media import MediaError, probe
+from cutmv.media import MediaError
 from cutmv.progress import ProgressEvent
 from cutmv.services import Services
 from cutmv.worker import patience
@@ -23,6 +22,7 @@ from cutmv.worker.step import StepBusy, StepRun, Stopped
 from cutmv.worker.workspace import WORKSPACE_FOLDER
 from tests.support.die_at import POINTS
 from tests.support.fork_server import run_python
+from tests.support.jobs import add_video
 from tests.support.media import frame_number, make_sample, read_frames
 from tests.support.processes import clean_env, wait_for
 
@@ -34,24 +34,8 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sample(tmp_path_factory.mktemp("video") / "song.mp4", seconds=8.0, size=SIZE)
 
 
-@pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    services = Services.open(Settings.from_env({"CUTMV_DATA_DIR": str(tmp_path / "data")}))
-    yield services
-    services.store.close()
-
-
 def a_job(services: Services, video: Path, **wanted: Any) -> Job:
-    upload_id = new_id()
-    key = f"uploads/{upload_id}/source"
-    content = video.read_bytes()
-    services.storage.put_stream(
-        key, io.BytesIO(content), content_type="video/mp4", max_bytes=len(content)
-    )
-    info = probe(video)
-    upload = services.store.add_upload(
-        Upload(upload_id, video.name, len(content), "video/mp4", key, info, 0.0)
-    )
+    upload = add_video(services, video)
     request = JobRequest(upload_id=upload.id, **{"clips": ("0-1",), **wanted})
     return services.store.add_job(plan_job(upload, request))
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cutmv.config import Settings
 from cutmv.jobs import Backlog, Claims, Job, State
 from cutmv.media import Order
 from cutmv.progress import ProgressEvent
@@ -25,13 +23,6 @@ from tests.support.media import frame_number, make_sample, read_frames
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sample(tmp_path_factory.mktemp("video") / "song.mp4", seconds=3.0, size=SIZE)
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    services = Services.open(Settings.from_env({"CUTMV_DATA_DIR": str(tmp_path / "data")}))
-    yield services
-    services.store.close()
 
 
 @pytest.fixture
