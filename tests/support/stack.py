@@ -14,6 +14,7 @@ import simple_websocket
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
 from tests.support.processes import Process, clean_env, free_port, wait_for
+from tests.support.s3 import BUCKET, KEY_ID, SECRET
 from tests.support.websocket import Client
 
 #: Seconds that a job of these tests may take on a busy machine of two cores.
@@ -165,6 +166,26 @@ def check_done_once(stack: Stack, job: dict[str, Any]) -> None:
     names = [step["output"]["name"] for step in job["steps"]]
     kept = [path for path in outputs(stack) if job["id"] in path.parts]
     assert sorted(path.name for path in kept) == sorted(names)
+
+
+def check_messages(messages: list[dict[str, Any]], moves: int = 5) -> None:
+    """A snapshot first and last, and percentages that only grow, through real steps."""
+    assert messages[0]["type"] == messages[-1]["type"] == "snapshot"
+    seen: dict[str, list[float]] = {}
+    for message in messages:
+        of_job = message["type"] == "snapshot"
+        for step in message["job"]["steps"] if of_job else [message]:
+            seen.setdefault(step["id" if of_job else "step_id"], []).append(step["percent"])
+    assert all(percents == sorted(percents) for percents in seen.values())
+    between = {(step, p) for step, percents in seen.items() for p in percents if 0.0 < p < 100.0}
+    assert len(between) >= moves, "the bars did not move"
+
+
+def on_r2(stack: Stack, url: str) -> Stack:
+    """Have a deployment keep its files in the S3 server at `url`."""
+    r2 = {"R2_ACCESS_KEY_ID": KEY_ID, "R2_SECRET_ACCESS_KEY": SECRET, "R2_BUCKET": BUCKET}
+    stack.env |= {**r2, "R2_ENDPOINT_URL": url}
+    return stack
 
 
 @pytest.fixture

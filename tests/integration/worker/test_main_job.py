@@ -20,7 +20,7 @@ from tests.support.media import (
     read_frames,
     shown_size,
 )
-from tests.support.stack import Stack
+from tests.support.stack import Stack, check_messages
 
 RATE = Fraction(30_000, 1001)
 SIZE = (1920, 1080)
@@ -78,19 +78,6 @@ def test_a_job_of_ten_steps_is_published_by_one_call(
     stats = emulator.stats()
     assert stats["published"] == len(CLIPS)  # the shapes of a clip are one task
     assert stats["calls"]["batch"] == {"200": 1}
-
-
-def check_messages(messages: list[dict[str, Any]], moves: int = 5) -> None:
-    """A snapshot first and last, and percentages that only grow, through real steps."""
-    assert messages[0]["type"] == messages[-1]["type"] == "snapshot"
-    seen: dict[str, list[float]] = {}
-    for message in messages:
-        of_job = message["type"] == "snapshot"
-        for step in message["job"]["steps"] if of_job else [message]:
-            seen.setdefault(step["id" if of_job else "step_id"], []).append(step["percent"])
-    assert all(percents == sorted(percents) for percents in seen.values())
-    between = {(step, p) for step, percents in seen.items() for p in percents if 0.0 < p < 100.0}
-    assert len(between) >= moves, "the bars did not move"
 
 
 def check_output(

@@ -11,7 +11,7 @@ import pytest
 from tests.support.media import frame_number, make_sample, read_frames
 from tests.support.processes import wait_for
 from tests.support.s3 import BUCKET, KEY_ID, SECRET, Line
-from tests.support.stack import Stack
+from tests.support.stack import Stack, on_r2
 
 SIZE = (640, 360)
 
@@ -19,12 +19,6 @@ SIZE = (640, 360)
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sample(tmp_path_factory.mktemp("video") / "song.mp4", seconds=6.0, size=SIZE)
-
-
-def _on_r2(stack: Stack, url: str) -> Stack:
-    r2 = {"R2_ACCESS_KEY_ID": KEY_ID, "R2_SECRET_ACCESS_KEY": SECRET, "R2_BUCKET": BUCKET}
-    stack.env |= {**r2, "R2_ENDPOINT_URL": url}
-    return stack
 
 
 def _keys(url: str, prefix: str) -> list[str]:
@@ -39,7 +33,7 @@ def _keys(url: str, prefix: str) -> list[str]:
 def test_uploads_outputs_and_results_are_kept_in_r2(
     make_stack: Callable[[str], Stack], video: Path, s3_url: str, tmp_path: Path
 ) -> None:
-    stack = _on_r2(make_stack("cloudflare"), s3_url)
+    stack = on_r2(make_stack("cloudflare"), s3_url)
     stack.start_worker("-l", "DEBUG")
     stack.start_web()
 
@@ -63,7 +57,7 @@ def test_uploads_outputs_and_results_are_kept_in_r2(
 def test_a_step_whose_r2_is_away_says_so_and_uses_up_no_try(
     make_stack: Callable[[str], Stack], video: Path, s3_line: Line
 ) -> None:
-    stack = _on_r2(make_stack("cloudflare"), s3_line.url)
+    stack = on_r2(make_stack("cloudflare"), s3_line.url)
     worker = stack.start_worker()
     stack.start_web()
     upload = stack.upload(video)

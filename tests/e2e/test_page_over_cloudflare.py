@@ -1,0 +1,84 @@
+"""The page while workers make its job: tasks over Cloudflare Queues, files in R2."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.media import duration_s, frame_number, make_sample, read_frames
+from tests.support.stack import Stack, check_messages, on_r2
+
+#: Milliseconds for what takes FFmpeg some time on a busy machine.
+PATIENCE_MS = 240_000
+SIZE = (640, 360)
+#: What is made of the clip from 1.5 s to 3.5 s, and the frames of the source that each shows.
+MADE = {
+    "song-01-source.mp4": [*range(45, 105)],
+    "song-01-1x1.mp4": [*range(45, 105)],
+    "song-01-canvas.mp4": [*range(45, 105), *range(103, 45, -1)],
+    "song-01-gif.gif": [*range(45, 105, 3)],
+    "song-01-still.jpg": [45],
+}
+
+
+@pytest.mark.slow
+def test_a_job_on_the_page_is_made_by_workers_over_cloudflare_and_r2(
+    browser: Browser, make_stack: Callable[[str], Stack], s3_url: str, tmp_path: Path
+) -> None:
+    video = make_sample(tmp_path / "song.mp4", seconds=5.0, size=SIZE)
+    stack = on_r2(make_stack("cloudflare"), s3_url)
+    for _ in range(2):
+        stack.start_worker("-c", "1")
+    stack.start_web()
+    context = browser.new_context(accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    told: list[dict[str, Any]] = []
+    page.on(
+        "websocket",
+        lambda line: line.on("framereceived", lambda text: told.append(json.loads(text))),
+    )
+
+    page.goto(stack.url)
+    expect(page.get_by_test_id("mode-badge")).to_have_text("cloudflare")
+    page.get_by_test_id("file-input").set_input_files(video)
+    expect(page.get_by_test_id("upload-state")).to_have_text("ready")
+    page.get_by_test_id("clip-start").fill("0:01.5")
+    page.get_by_test_id("clip-end").fill("0:03.5")
+    for name in ("aspect-1:1", "gif", "still"):
+        page.get_by_test_id(name).check()
+    page.get_by_label("Rebound").check()
+    page.get_by_label("FLAC").check()
+    page.get_by_test_id("start").click()
+    expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
+
+    check_messages(told)
+    job = told[-1]["job"]
+    assert [step["route"] for step in job["steps"]] == ["cloudflare"] * 6, stack.logs
+    for worker in stack.workers:
+        assert "cutmv.cut" in worker.log.split(" ready.")[1], "one worker did it all"
+    assert not (stack.folder / "data" / "files").exists()
+    files = _downloaded(page, tmp_path / "downloaded")
+    assert sorted(files) == sorted([*MADE, "song-01-sound.flac"])
+    for name, numbers in MADE.items():
+        assert [frame_number(each, SIZE) for each in read_frames(files[name])] == numbers, name
+    for name, stream in (("song-01-source.mp4", "a:0"), ("song-01-sound.flac", "a:0")):
+        assert duration_s(files[name], stream) == pytest.approx(2.0, abs=0.001)
+    context.close()
+
+
+def _downloaded(page: Page, folder: Path) -> dict[str, Path]:
+    """The results that the page has, downloaded by its links, by their names."""
+    found = {}
+    for link in page.get_by_test_id("download").all():
+        with page.expect_download() as downloading:
+            link.click()
+        name = downloading.value.suggested_filename
+        found[name] = folder / name
+        downloading.value.save_as(found[name])
+    return found
