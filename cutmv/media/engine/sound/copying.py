@@ -13,13 +13,15 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from cutmv.media.engine.sound.decoding import JITTER_S, PREROLL_S, seek
+from cutmv.media.engine.sound.decoding import PREROLL_S, seek
 from cutmv.media.engine.sound.encoding import AAC_SAMPLES
 from cutmv.media.engine.source.file import tick_of
 from cutmv.media.engine.writer import Heard
 
 #: Packets of AAC before the first that is heard: a decoder needs them to be exact there.
 PREROLL = 2
+#: Seconds that packets may be beside their places when these are counted: clocks are coarse.
+BESIDE_S = Fraction(1, 1000)
 
 
 def copied(
@@ -80,8 +82,8 @@ def _first_s(times: Sequence[int], tick: Fraction, rate: int) -> Fraction | None
     if not offsets:
         return None
     zero = Fraction(offsets[(len(offsets) - 1) // 2] + offsets[len(offsets) // 2], 2)
-    jitter = JITTER_S * parts
-    if zero - offsets[0] > jitter or offsets[-1] - zero > jitter:
+    most = BESIDE_S * parts
+    if zero - offsets[0] > most or offsets[-1] - zero > most:
         return None
     return zero / parts
 

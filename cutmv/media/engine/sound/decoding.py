@@ -15,13 +15,10 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from cutmv.media.engine.sound.filtering import FORMAT
+from cutmv.media.engine.sound.steadying import steady
 from cutmv.media.engine.source.file import SourceError, expect, rewind, tick_of
 
-#: The format of all samples: numbers of which 1 is the loudest, the channels side by side. PyAV
-#: can't hold eight channels or more apart.
-FORMAT = "flt"
-#: Seconds that a packet's time may differ from those before it: clocks are coarse.
-JITTER_S = Fraction(1, 500)
 #: Seconds before a clip at which the reading of its sound begins.
 PREROLL_S = Fraction(1, 5)
 
@@ -40,7 +37,8 @@ def decoded(
     layout, rate = form
     end, given, silent = round((end_s - start_s) * rate), 0, 0
     frames = _frames(container, stream, start_s, end_s)
-    for place, frame in _resampled(frames, tick_of(stream), start_s, layout, rate):
+    pieces = _resampled(frames, tick_of(stream), start_s, layout, rate)
+    for place, frame in steady(pieces, rate):
         if place > given:
             yield from silence(min(place, end) - given, layout, rate)
             silent += min(place, end) - given
@@ -58,10 +56,9 @@ def decoded(
 
 def _resampled(
     frames: Iterator[AudioFrame], tick: Fraction, start_s: Fraction, layout: str, rate: int
-) -> Iterator[tuple[int, AudioFrame]]:
-    """Yield where in the clip each piece of the sound begins, in samples, and the piece."""
+) -> Iterator[tuple[int | None, AudioFrame]]:
+    """Yield each piece of the sound, and where it begins by its clock, if that is told."""
     resampler, form = None, None
-    expected: int | None = None
     for frame in frames:
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if resampler is None or shape != form:
@@ -70,13 +67,8 @@ def _resampled(
         for each in resampler.resample(frame):
             if each.pts is not None and each.time_base is not None:
                 at = each.pts * each.time_base
-            place = expected if at is None else round((at - start_s) * rate)
-            if place is None:
-                continue
-            if expected is not None and abs(place - expected) <= JITTER_S * rate:
-                place = expected
-            expected, at = place + each.samples, None
-            yield place, each
+            yield None if at is None else round((at - start_s) * rate), each
+            at = None
 
 
 def _part(frame: AudioFrame, skipped: int, taken: int) -> AudioFrame:

@@ -10,8 +10,9 @@ import av
 from av.audio.frame import AudioFrame
 from av.filter import Graph
 
-from cutmv.media.engine.sound.decoding import FORMAT
-
+#: The format of all samples: numbers of which 1 is the loudest, the channels side by side. PyAV
+#: can't hold eight channels or more apart.
+FORMAT = "flt"
 #: A filter's name and its options.
 Filter = tuple[str, str]
 #: Thousandths of a second in which a limiter turns the sound down before a peak, and up after it.
@@ -34,17 +35,18 @@ def filtered(frames: Iterator[AudioFrame], filters: list[Filter]) -> Iterator[Au
     graph, at = None, 0
     for frame in frames:
         if graph is None:
-            graph = _graph(frame, filters)
+            graph = graph_like(frame, filters)
         frame.pts, frame.time_base = at, Fraction(1, frame.sample_rate)
         at += frame.samples
         graph.push(frame)
-        yield from _pulled(graph)
+        yield from pulled(graph)
     if graph is not None:
         graph.push(None)
-        yield from _pulled(graph)
+        yield from pulled(graph)
 
 
-def _graph(like: AudioFrame, filters: list[Filter]) -> Graph:
+def graph_like(like: AudioFrame, filters: list[Filter]) -> Graph:
+    """Return a graph of filters that takes sound like a piece of it, and gives as much."""
     graph = Graph()
     before = graph.add_abuffer(format=FORMAT, sample_rate=like.sample_rate, layout=like.layout.name)
     for name, options in [*filters, ("aformat", f"sample_fmts={FORMAT}"), ("abuffersink", "")]:
@@ -55,7 +57,8 @@ def _graph(like: AudioFrame, filters: list[Filter]) -> Graph:
     return graph
 
 
-def _pulled(graph: Graph) -> Iterator[AudioFrame]:
+def pulled(graph: Graph) -> Iterator[AudioFrame]:
+    """Yield the sound that a graph has ready."""
     with suppress(av.BlockingIOError, av.EOFError):
         while True:
             frame = graph.pull()

@@ -9,7 +9,7 @@ from operator import mul
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 
-from cutmv.media.engine.sound.decoding import FORMAT
+from cutmv.media.engine.sound.filtering import FORMAT
 
 
 def stereo(left: Iterator[AudioFrame], right: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
