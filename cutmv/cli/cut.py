@@ -151,6 +151,8 @@ def _tell(
         for output in made:
             click.echo(output["path"])
             click.echo(f"  {_how(output)}", err=True)
+            if output["encoder"]:
+                click.echo(f"  {output['encoder']} at {output['quality']}", err=True)
             for warning in output["warnings"]:
                 click.echo(f"  {warning}", err=True)
     for error in errors:

@@ -96,6 +96,7 @@ def _picture(stream: dict[str, Any], picture: dict[str, Any]) -> list[str | None
         "/".join(each or "untold" for each in colours) if any(colours) else "colours untold",
         picture["color_range"] and f"range {picture['color_range']}",
         "HDR" if picture["hdr"] else None,
+        picture["quantizer"] and f"mean quantizer {picture['quantizer']:.3g}",
     ]
 
 

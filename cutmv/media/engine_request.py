@@ -7,6 +7,7 @@ from cutmv.media.engine.protocol import Copying, Output
 from cutmv.media.errors import CUT_FAILED, MediaError
 from cutmv.media.plan import RenderPlan
 from cutmv.media.products.containers import Container, container_named, output_extension
+from cutmv.media.products.quality import quality_of
 from cutmv.media.products.spec import LUFS, SOUNDS
 
 #: The quality of a WebP, of 100.
@@ -40,11 +41,12 @@ def output_of(plan: RenderPlan, path: Path) -> Output:
         arguments = ["-loop", "0", "-f", "gif"]
         return Output(str(path), filters, tuple(arguments), pictures=plan.pictures)
     spec, container = plan.spec, container_named(path.suffix)
+    crf = quality_of(plan.info, plan.video, spec).crf
     silent = spec.kind == "canvas" or plan.part is not None or plan.joined
     return replace(
         _heard(plan, path),
         filters=plan.filters,
-        arguments=(*container.encoder, *_bounded(spec.bit_rate), "-f", "nut"),
+        arguments=(*container.encoder.arguments(crf), *_bounded(spec.bit_rate), "-f", "nut"),
         muxer=container.muxer,
         copying=_copying(plan, container),
         pictures=plan.pictures,

@@ -22,7 +22,8 @@ class VideoStream:
     frames are not evenly spaced, and `frame_rate` is then their average. `start_s` and `duration_s`
     are on the file's own clock, in seconds. `inside` is what is left of the decoded picture where
     its black bars are removed: left, top, width, height; the other sizes are of that then. A
-    `transparent` picture has an alpha channel.
+    `transparent` picture has an alpha channel. `quantizer` is the mean of a few pictures, on the
+    scale of H.264, where their decoder tells it; earlier versions did not note it.
     """
 
     index: int
@@ -46,6 +47,7 @@ class VideoStream:
     interlaced: str | None = None
     inside: tuple[int, int, int, int] | None = None
     transparent: bool = False
+    quantizer: float | None = None
 
     def without_bars(self, inside: tuple[int, int, int, int]) -> Self:
         """This picture where its black bars are removed."""

@@ -207,7 +207,7 @@ def _video(
     pixel = _time(video["pixel"]) or Fraction(1)
     shown = (round(width * pixel), height)
     turned = video["rotation"] % 180
-    same = ("index", "codec", "rotation", "mirrored", "interlaced", "transparent")
+    same = ("index", "codec", "rotation", "mirrored", "interlaced", "transparent", "quantizer")
     colours = ("color_range", "color_primaries", "color_transfer", "color_space")
     return VideoStream(
         **{name: video[name] for name in (*same, *colours)},

@@ -20,6 +20,7 @@ from cutmv.media.probe import without_bars
 from cutmv.media.products.animations import smaller
 from cutmv.media.products.containers import container_named
 from cutmv.media.products.memory import held_bytes
+from cutmv.media.products.quality import quality_of
 from cutmv.media.products.spec import SOUNDS
 from cutmv.media.progress import Progress, ProgressReader
 from cutmv.media.remote.cache import Cache
@@ -34,11 +35,13 @@ class Rendered:
     """A finished output: seconds, frames, bytes, pixels.
 
     `copied` frames are the source's own, bit for bit; `reason` says why none are where all could
-    have been. `sound` is "copied" or "encoded", none where there is none. `seconds` are those of
-    each stage (see `engine.protocol.Report`), and "other" those of starting and ending the engine;
-    `read_bytes` are those of the source that came from the storage, by so many `requests`; of a
-    file on this machine, for which there are none, those that were read. All of these are of the
-    outputs that were made together. `warnings` are sentences about the source and the sound.
+    have been. Of a film that is encoded whole `encoder` is FFmpeg's name of what encoded it, and
+    `quality` says how finely, and why. `sound` is "copied" or "encoded", none where there is none.
+    `seconds` are those of each stage (see `engine.protocol.Report`), and "other" those of starting
+    and ending the engine; `read_bytes` are those of the source that came from the storage, by so
+    many `requests`; of a file on this machine, for which there are none, those that were read. All
+    of these are of the outputs that were made together. `warnings` are sentences about the source
+    and the sound.
     """
 
     duration_s: float
@@ -48,6 +51,8 @@ class Rendered:
     height: int
     copied: int = 0
     reason: str | None = None
+    encoder: str | None = None
+    quality: str | None = None
     sound: str | None = None
     read_bytes: int | None = None
     requests: int | None = None
@@ -276,8 +281,10 @@ def _rendered(plan: RenderPlan, made: Made, report: Report, path: Path) -> Rende
     ):
         raise MediaError(f"{CUT_FAILED}: the result is {made.width}×{made.height} pixels.")
     duration_s = 0.0 if plan.spec.kind == "still" else made.length_s
-    told = None if made.copied else reason_of(plan, container_named(path.suffix))
+    container = container_named(path.suffix)
+    told = None if made.copied else reason_of(plan, container)
     reason = made.reason or told
+    whole = plan.spec.kind == "canvas" or (plan.spec.kind == "cutdown" and reason is not None)
     return Rendered(
         duration_s=duration_s,
         frames=made.pictures,
@@ -286,6 +293,8 @@ def _rendered(plan: RenderPlan, made: Made, report: Report, path: Path) -> Rende
         height=made.height,
         copied=made.copied,
         reason=reason,
+        encoder=container.encoder.name if whole else None,
+        quality=quality_of(plan.info, plan.video, plan.spec).told if whole else None,
         sound=made.sound,
         read_bytes=report.read_bytes,
         warnings=(

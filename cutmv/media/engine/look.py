@@ -22,6 +22,8 @@ from cutmv.media.engine.source.entries import entries_near
 from cutmv.media.engine.source.fields import rate_of_pairs
 from cutmv.media.engine.source.file import Times, decode, opened, rewind, side_data, tick_of
 from cutmv.media.engine.source.joins import Joined
+from cutmv.media.engine.source.quantizers import quantizer_of
+from cutmv.media.engine.source.reader import is_relay
 from cutmv.media.engine.source.survey import survey
 
 #: Packets of the picture in which the first that can be decoded is searched: a minute of any video.
@@ -66,6 +68,9 @@ def look(wanted: Look) -> Found:
             times = entries_near(container, video, [Fraction(at) for at in wanted.near])
             found["near"] = [str(at) for at in times]
             return found
+        if not wanted.keyframes:
+            all_over = not is_relay(wanted.source)
+            found["video"]["quantizer"] = quantizer_of(container, video, all_over=all_over)
         unknown = not container.duration or not video.average_rate
         if unknown or wanted.keyframes:
             found["video"] |= _of_packets(container, video, wanted.keyframes)

@@ -187,6 +187,8 @@ class _Run:
             height=pieces[0].height,
             copied=sum(each.copied for each in pieces),
             reason=next((each.reason for each in pieces if each.reason), None),
+            encoder=next((each.encoder for each in pieces if each.encoder), None),
+            quality=next((each.quality for each in pieces if each.quality), None),
             sound=found["sound"],
             read_bytes=sum(each.read_bytes or 0 for each in pieces) + found["read_bytes"],
             warnings=(*told, *found["warnings"]),

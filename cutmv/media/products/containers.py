@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cutmv.media.info import MediaInfo, VideoStream
+from cutmv.media.products.encoders import VP9, X264, Encoder
 from cutmv.media.products.loops import rate_of
 from cutmv.media.products.spec import SOUNDS, OutputSpec
 from cutmv.media.tracks import chosen
@@ -16,23 +17,19 @@ _OF_QUICKTIME = {"prores", "dnxhd", "mjpeg", "cfhd", "png", "jpeg2000", "v210", 
 class Container:
     """A kind of film file: its muxer, by FFmpeg's name, and the codecs of which it holds packets.
 
-    `encoder` is what FFmpeg is told where a picture is encoded.
+    `encoder` is what encodes a picture.
     """
 
     muxer: str
     pictures: frozenset[str]
-    encoder: tuple[str, ...]
+    encoder: Encoder
 
-
-#: x264: near-transparent, at a third of the default preset's time.
-X264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20")
-_VP9 = ("-c:v", "libvpx-vp9", "-deadline", "good", "-cpu-used", "5", "-row-mt", "1", "-b:v", "0")
 
 #: By the extension of a file's name; the first that holds a source's packets is taken.
 CONTAINERS = {
     "mp4": Container("mp4", frozenset({"h264", "hevc", "av1", "vp9", "mpeg2video"}), X264),
     "mov": Container("mov", frozenset({"h264", "hevc", "mpeg2video", *_OF_QUICKTIME}), X264),
-    "webm": Container("webm", frozenset({"vp8", "vp9", "av1"}), (*_VP9, "-crf", "24")),
+    "webm": Container("webm", frozenset({"vp8", "vp9", "av1"}), VP9),
     "mkv": Container("matroska", frozenset({"vp9", "av1", "ffv1"}), X264),
 }
 #: The extensions of kinds that are not named by theirs.

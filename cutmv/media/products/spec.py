@@ -44,7 +44,8 @@ class OutputSpec:
     `preset` is the name of the one it is made by, which bounds the length (s) and the pictures a
     second, and may have a size of its own. A GIF or WebP has `max_bytes` at most. The sound is as
     loud as it was, or has a `loudness`; a preset may ask for a rate in `hertz`, and two channels at
-    most, and for no more than `bit_rate` bits a second of picture. `exact_copy` says whether the
+    most, for no more than `bit_rate` bits a second of picture, and for one that is `finer` than is
+    usual, by so many steps of x264's CRF. `exact_copy` says whether the
     source's packets are copied into a cutdown: wherever they can be, never, or always, so that one
     where they can't be is refused. With `remove_bars` the picture is what lies inside its
     black bars. `audio` are the sound tracks that it has, by number from 1 or by language,
@@ -67,6 +68,7 @@ class OutputSpec:
     loudness: Loudness | None = None
     hertz: int | None = None
     bit_rate: int | None = None
+    finer: int = 0
     exact_copy: Copying = "auto"
     remove_bars: bool = False
     audio: tuple[str, ...] = ()

@@ -126,6 +126,10 @@ class MadeOut(_Answer):
     frames: int
     copied: int = Field(description="Frames of these that are the source's own, bit for bit.")
     reason: str | None = Field(description="Why none are, where all could have been.")
+    encoder: str | None = Field(
+        description="What encoded all of the picture of a film, by FFmpeg's name."
+    )
+    quality: str | None = Field(description="At what quality it did, as x264's CRF, and why.")
     sound: Literal["copied", "encoded"] | None
     width: int
     height: int

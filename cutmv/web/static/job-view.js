@@ -142,10 +142,11 @@ function howMade(made) {
   return folded;
 }
 
-function waysOf({ frames, copied, reason, sound, size_bytes, read_bytes, seconds }) {
+function waysOf({ frames, copied, reason, encoder, quality, sound, size_bytes, read_bytes, seconds }) {
   const ways = [];
   if (copied) ways.push(`${copied} of ${frames} frames are the video's own, copied as they are.`);
   if (frames > copied) ways.push(`${frames - copied} frames are encoded${reason ? `: ${reason}` : ""}.`);
+  if (encoder) ways.push(`The encoder is ${encoder}, at ${quality}.`);
   if (sound) ways.push(sound === "copied" ? "The sound is the video's own." : "The sound is encoded.");
   const read = read_bytes === null ? "" : `${formatBytes(read_bytes)} read, `;
   ways.push(`${read}${formatBytes(size_bytes)} written.`);

@@ -40,6 +40,7 @@ def test_cut_does_the_whole_job_and_prints_the_paths(video: Path, tmp_path: Path
     ]
     assert done.stdout.split() == [f"cuts/{name}" for name in names]
     assert "\n  30 frames encoded (its shape is not the source's); sound copied\n" in done.stderr
+    assert "\n  libx264 at CRF " in done.stderr
     why = "no key picture of it lies in the clip"
     assert f"\n  15 frames encoded ({why}); sound copied\n" in done.stderr
     assert sorted(path.name for path in (tmp_path / "cuts").iterdir()) == sorted(names)
@@ -71,6 +72,8 @@ def test_json_is_one_document_on_standard_output(video: Path, tmp_path: Path) ->
         "height": 180,
         "copied": 10,
         "reason": None,
+        "encoder": None,
+        "quality": None,
         "sound": "copied",
         "read_bytes": None,
         "requests": None,

@@ -45,7 +45,7 @@ def test_a_screen_shows_what_is_in_a_file(tmp_path: Path) -> None:
     for told in (
         "file      MP4 or QuickTime, 4.000 s",
         "picture   #0 h264 Main, level 1.3, 180×320 (coded 320×180), turned by ",
-        "30 frames/s, progressive, yuv420p, colours untold",
+        "30 frames/s, progressive, yuv420p, colours untold, mean quantizer ",
         "a keyframe each 1.600 s; closed groups",
         "can be smart-cut",
         "sound     #1 aac LC, 48000 Hz, mono, 4.000 s, ",

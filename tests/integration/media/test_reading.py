@@ -118,6 +118,8 @@ def test_a_clip_costs_its_own_bytes_and_the_index_once(
     cache = Cache(tmp_path / "cache")
     info = probe(url, cache=cache)
     index = watched_s3.fetched
+    assert info.video is not None
+    assert info.video.quantizer is not None
 
     made = cut(url, info, tmp_path / "made.mp4", cache)
 

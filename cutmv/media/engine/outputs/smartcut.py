@@ -8,14 +8,17 @@ from itertools import chain, islice
 
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import EdgePacket
-from cutmv.media.engine.outputs import quality
 from cutmv.media.engine.source.clip import Clip
+from cutmv.media.engine.source.quantizers import mean_quantizer
 from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.segments import Copied, Encoded, Segment, decide
 from cutmv.media.engine.writer import Seen, Writer
 
 #: Pictures at the start of a clip whose quantizers tell its quality.
 LOOKED_AT = 6
+#: The quality at edges, so much below the mean quantizer of the source: that leaves a step of under
+#: 1 dB where a copied picture follows. And the least.
+BELOW, LEAST = 8.0, 1.0
 
 
 class Smart:
@@ -43,7 +46,8 @@ class Smart:
         encoded = [each for each in self._segments if isinstance(each, Encoded)]
         stream = self._clip.stream
         looked_at = islice(self._clip.packets_from(0), LOOKED_AT)
-        crf = quality.quality(stream, looked_at) if encoded else None
+        quantizer = mean_quantizer(stream, looked_at) if encoded else None
+        crf = None if quantizer is None else max(LEAST, quantizer - BELOW)
         writer.add_picture(stream, self._codec.header(edges=bool(encoded), crf=crf))
         edge = sum(len(each.pictures) for each in encoded)
         return len(self._clip.pictures) - edge, edge

@@ -58,7 +58,12 @@ class Total:
 
 def reader(name: str) -> Reader:
     """Return a reader of `name`, a path or the address of a relay. Raises OSError."""
-    return _OfRelay(name) if name.startswith("http://") else _OfFile(name)
+    return _OfRelay(name) if is_relay(name) else _OfFile(name)
+
+
+def is_relay(name: str) -> bool:
+    """Say whether `name` is the address of a relay, whose bytes come from afar."""
+    return name.startswith("http://")
 
 
 class _OfFile:
