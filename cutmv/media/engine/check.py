@@ -10,7 +10,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.source.file import SPARING, SourceError
+from cutmv.media.engine.source.file import SourceError, sparing, tick_of
 
 #: A decoder's options where a picture must decode, and need not look right: a third of the time.
 UNFILTERED = {"skip_loop_filter": "all"}
@@ -38,9 +38,10 @@ def film(path: Path, *, packets: int, last: float, sound: bool) -> None:
                 raise SourceError("The last picture of the result can't be decoded.")
         if sound:
             with av.open(str(path)) as file:
-                for track in file.streams.audio:
-                    file.seek(0)
-                    _decode_sound(file, track)
+                tracks = len(file.streams.audio)
+            for track in range(tracks):  # each from the start, which may be before zero
+                with av.open(str(path)) as file:
+                    _decode_sound(file, file.streams.audio[track])
     except (av.FFmpegError, IndexError) as error:
         raise SourceError(f"The result can't be decoded: {error}.") from error
 
@@ -109,20 +110,24 @@ def _last_picture(file: InputContainer, video: VideoStream, last: float) -> floa
         return None
     end = (video.start_time or 0) + (video.duration or 0)
     file.seek(end, stream=video)
-    latest = 0.0
-    for packet in file.demux(video):
-        at_s = float((packet.pts or 0) * (packet.time_base or 0))
-        if video.codec_context.name in SPARING:
-            video.codec_context.skip_frame = "NONREF" if at_s < last - 1 / 500 else "DEFAULT"
+    latest, tick = 0.0, tick_of(video)
+    last_packets = sparing(
+        video, file.demux(video), lambda packet: (packet.pts or 0) * tick >= last - 1 / 500
+    )
+    for packet in last_packets:
         latest = max([latest, *(frame.time for frame in packet.decode() if frame.time is not None)])
     return latest
 
 
 def _decode_sound(file: InputContainer, sound: AudioStream) -> None:
     """Decode the first sound and the last. Raises SourceError where there is none."""
-    if next(file.decode(sound), None) is None:
+    frames = file.decode(sound)
+    if next(frames, None) is None:
         raise SourceError("The sound of the result can't be decoded.")
     end_s = float(((sound.start_time or 0) + (sound.duration or 0)) * (sound.time_base or 0))
-    file.seek(max(0, int((end_s - END_S) * av.time_base)))
+    if end_s <= END_S:
+        sum(frame.samples for frame in frames)
+        return
+    file.seek(int((end_s - END_S) * av.time_base))
     if sum(frame.samples for frame in file.decode(sound)) == 0:
         raise SourceError("The end of the result's sound can't be decoded.")

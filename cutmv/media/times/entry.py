@@ -20,8 +20,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Entry:
-    """A clip of a list, as `parse_clip` reads it, and its label, perhaps empty."""
+    """A clip of a list, as `parse_clip` reads it, and its label, perhaps empty.
+
+    A chapter ends where the `next` line's begins.
+    """
 
     line: Line
     clip: str
     label: str = ""
+    next: Line | None = None

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cutmv.media.times.entry import Entry, Line
 from cutmv.media.times.times import BETWEEN, DASHES, END, SIGNS, START, UNITS
@@ -54,11 +55,10 @@ def entries_of(lines: Sequence[Line]) -> list[Entry]:
         if each.chapter is None:
             raise each.line.wrong(EXPECTED)
     chapters = [each.chapter for each in readings if each.chapter]
-    ends = [*(chapter.clip for chapter in chapters[1:]), "end"]
     return [
-        Entry(chapter.line, f"{chapter.clip}-{end}", chapter.label)
-        for chapter, end in zip(chapters, ends, strict=True)
-    ]
+        Entry(chapter.line, f"{chapter.clip}-{after.clip}", chapter.label, after.line)
+        for chapter, after in pairwise(chapters)
+    ] + [Entry(last.line, f"{last.clip}-end", last.label) for last in chapters[-1:]]
 
 
 def _read(line: Line) -> _Reading:

@@ -8,13 +8,14 @@ from cutmv.media.times import edl, lines
 from cutmv.media.times.entry import Entry, Line
 from cutmv.media.times.table import table_of
 from cutmv.media.times.timecode import FileTimes
-from cutmv.media.times.times import Clip, parse_clip
+from cutmv.media.times.times import Backwards, Clip, parse_clip
 
 #: Characters of a line at most: more is no line that a person wrote.
 MAX_LINE_CHARS = 1_000
 #: Clips of a list at most.
 MAX_CLIPS = 2_000
 
+NO_ORDER = "its chapter begins no later than the one before it: write them in their order."
 NO_CLIPS = "There is no clip in the list: write one a line, as START-END."
 
 
@@ -71,6 +72,10 @@ def _entries(written: list[Line]) -> list[Entry]:
 def _labelled(entry: Entry, file: FileTimes) -> LabelledClip:
     try:
         clip = parse_clip(entry.clip, file)
+    except Backwards as error:
+        if entry.next is None:
+            raise entry.line.wrong(str(error)) from error
+        raise entry.next.wrong(NO_ORDER) from error
     except MediaError as error:
         raise entry.line.wrong(str(error)) from error
     return LabelledClip(clip, entry.clip, entry.label)

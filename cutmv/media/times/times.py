@@ -79,10 +79,15 @@ def parse_time(text: str, file: FileTimes) -> Fraction:
     return file.length - before_end
 
 
+class Backwards(MediaError):
+    """A clip does not end after its start."""
+
+
 def parse_clip(text: str, file: FileTimes) -> Clip:
     """The clip that "START-END" or "START+LENGTH" names; "to", "–" and ".." are dashes, too.
 
-    Raises MediaError with one line that says what is wrong.
+    Raises MediaError with one line that says what is wrong, Backwards where its times are in the
+    wrong order.
     """
     text = text.strip()
     start, between, end = _parted(text)
@@ -96,9 +101,9 @@ def parse_clip(text: str, file: FileTimes) -> Clip:
             f"The clip {shown(text)} starts past the end of the video, {float(file.length):.3f} s."
         )
     if clip.end < clip.start:
-        raise MediaError(f"The clip {shown(text)} ends before it starts.")
+        raise Backwards(f"The clip {shown(text)} ends before it starts.")
     if clip.end == clip.start:
-        raise MediaError(f"The clip {shown(text)} is empty: its end must be after its start.")
+        raise Backwards(f"The clip {shown(text)} is empty: its end must be after its start.")
     return clip
 
 

@@ -13,15 +13,27 @@ import av
 import numpy as np
 import pytest
 
-from cutmv.media import Clip, MediaError, OutputSpec, Rendered, ffmpeg_path, plan, probe, render
+from cutmv.media import (
+    Clip,
+    MediaError,
+    OutputSpec,
+    Rendered,
+    ffmpeg_path,
+    plan,
+    probe,
+    render,
+    survey,
+)
 from cutmv.media.engine.source.joins import may_be_joined
 from tests.support.corpus import SIZE, seen, x264, x265
 from tests.support.media import (
     audio_offset_s,
     duration_s,
     frame_number,
+    frame_times,
     make_sample,
     read_frames,
+    start_s,
 )
 from tests.support.paff import paff
 
@@ -398,18 +410,68 @@ def test_sound_from_before_the_start_is_where_it_was(
     assert abs(audio_offset_s(made, whole, 1.5)) < 0.001
 
 
-@slow
-def test_a_picture_without_a_time_is_one_line(tmp_path: Path, sample: Make) -> None:
-    data = bytearray(sample().read_bytes())
-    begins = bytes((0x41, 0x00))  # a packet in which a picture begins
-    starts = [at for at in range(0, len(data), 188) if data[at + 1 : at + 3] == begins]
-    for at in starts[4::2]:
-        header = at + 4 + (1 + data[at + 4] if data[at + 3] & 0x20 else 0)
-        data[header + 7] &= 0x3F  # neither time (ISO 13818-1, 2.4.3.7)
-        length = data[header + 8]
-        data[header + 9 : header + 9 + length] = b"\xff" * length
-    source = tmp_path / "untimed.ts"
-    source.write_bytes(data)
+def without_times(path: Path, source: Path, every: int, since: int = 4) -> Path:
+    """Write a transport stream that tells no times of each second picture and sound, or third."""
+    data = bytearray(source.read_bytes())
+    for begins in (bytes((0x41, 0x00)), bytes((0x41, 0x01))):
+        starts = [at for at in range(0, len(data), 188) if data[at + 1 : at + 3] == begins]
+        for at in starts[since::every]:
+            header = at + 4 + (1 + data[at + 4] if data[at + 3] & 0x20 else 0)
+            data[header + 7] &= 0x3F  # neither time (ISO 13818-1, 2.4.3.7)
+            length = data[header + 8]
+            data[header + 9 : header + 9 + length] = b"\xff" * length
+    path.write_bytes(data)
+    return path
 
-    with pytest.raises(MediaError, match="picture of the file has no time"):
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        CODEC,
+        pytest.param(x265("keyint=25:bframes=2"), marks=slow),
+        pytest.param(("-c:v", "mpeg2video", "-g", "15", "-bf", "2", "-q:v", "3"), marks=slow),
+    ],
+    ids=["h264", "hevc", "mpeg2"],
+)
+def test_pictures_and_sound_without_times_have_those_between_the_others(
+    tmp_path: Path, sample: Make, codec: tuple[str, ...]
+) -> None:
+    whole = sample(codec=codec)
+    source = without_times(tmp_path / "untimed.ts", whole, 2)
+
+    for start, end in (("1", "3"), ("0", "0.6")):
+        made, told = cut(source, start, end)
+
+        assert seen(made).numbers == list(range(int(25 * float(start)), int(25 * float(end))))
+        for stream in ("v:0", "a:0"):
+            assert duration_s(made, stream) == pytest.approx(float(end) - float(start), abs=0.001)
+        first = frame_times(whole)[0] - Fraction(start_s(whole))
+        assert abs(audio_offset_s(made, whole, float(start) + float(first))) < 0.001
+        if "mpeg2video" not in codec:
+            assert (told.copied, told.reason) == (0, "some of its pictures have no time")
+
+
+@slow
+def test_pictures_whose_times_can_not_be_told_are_one_line(tmp_path: Path, sample: Make) -> None:
+    uneven = tmp_path / "uneven.ts"
+    # Nobody knows where the pictures belong between which some are missing.
+    ffmpeg("-i", sample(), "-vf", "select='not(between(n,40,47)+between(n,60,62))'",
+           "-fps_mode", "passthrough", *CODEC, uneven)  # fmt: skip
+    source = without_times(tmp_path / "untimed.ts", uneven, 2)
+
+    with pytest.raises(MediaError, match="pictures of the file have no time, and others don't"):
         cut(source, "1", "3")
+
+
+def test_recordings_that_are_joined_are_not_told_as_damaged(tmp_path: Path, sample: Make) -> None:
+    whole, second = sample(), tmp_path / "second.ts"
+    ffmpeg("-i", whole, "-c", "copy", "-output_ts_offset", 4, second)
+    data = whole.read_bytes()
+    last = max(at for at in range(0, len(data), 188) if data[at + 1 : at + 3] == b"\x41\x00")
+    cut_off = tmp_path / "cut off.ts"
+    cut_off.write_bytes(data[: last - 3 * 188])
+
+    for first, damaged in ((whole, False), (cut_off, True)):
+        source = joined(tmp_path / "joined.ts", first, second)
+        for warnings in (cut(source, "3", "5")[1].warnings, survey(source)["warnings"]):
+            assert any("damaged" in each for each in warnings) == damaged

@@ -352,3 +352,38 @@ def test_an_animated_webp_has_the_clip_s_pictures(video: Path, tmp_path: Path) -
             image.seek(place)
             shown.append(frame_number(np.asarray(image.convert("L")), SIZE))
     assert shown == list(range(30, 54, 3))
+
+
+@pytest.mark.parametrize(
+    "suffix", ["mp4", *(pytest.param(each, marks=pytest.mark.slow) for each in ("webm", "mkv"))]
+)
+def test_a_clip_shorter_than_a_packet_of_sound_has_both(tmp_path: Path, suffix: str) -> None:
+    codec = {
+        "mp4": (*X264, "-g", "120"),
+        "webm": (
+            "-c:v",
+            "libvpx-vp9",
+            "-cpu-used",
+            "8",
+            "-deadline",
+            "realtime",
+            "-c:a",
+            "libopus",
+        ),
+        "mkv": (*X264, "-g", "120", "-c:a", "libmp3lame"),
+    }[suffix]
+    source = make_sample(tmp_path / f"fast.{suffix}", seconds=1, size=SIZE, rate="120", codec=codec)
+    for start in ("0.5", "0.6", "0.7"):
+        end = str(float(start) + 0.008)
+
+        made, told = cut(source, tmp_path, start, end, CUT)
+        alone, _ = cut(source, tmp_path, start, end, OutputSpec("m4a", "source", "crop"))
+
+        assert (numbers(made), told.frames) == ([round(float(start) * 120)], 1)
+        if suffix == "webm":  # which has no less than what is left of its first packet
+            assert len(sound(made)) == 648
+        else:
+            assert duration_s(made, "a:0") == pytest.approx(0.008, abs=0.001)
+        assert duration_s(alone, "a:0") == pytest.approx(0.008, abs=0.001)
+    with pytest.raises(MediaError, match="it is shorter than a tick of the file's clock"):
+        cut(source, tmp_path, "0.5", "0.50001", CUT)

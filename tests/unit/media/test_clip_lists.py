@@ -138,7 +138,11 @@ def test_an_edl_of_the_sound_alone_is_cut_too() -> None:
         ("0:10-0:20 and 0:30-0:40", "Line 1 can't be read"),
         ("0:00 4:33", "Line 1 can't be read"),
         ("5", "Line 1 can't be read, '5'"),
-        ("1:00 Verse\n0:30 Intro", "Line 1 .*ends before it starts"),
+        (
+            "1:00 Verse\n0:30 Intro",
+            "Line 2 can't be read, '0:30 Intro': its chapter begins no later",
+        ),
+        ("0:00 A\n1:00 B\n\n1:00 C\n1:10 D", "Line 4 can't be read, '1:00 C': its chapter begins"),
         ("start,end\n1,2\n5,3\n", "Line 3 can't be read, '5,3': .* ends before it starts"),
         ("1,2\nsoon,3\n", "Line 2 can't be read, 'soon,3': The time 'soon'"),
         ("1,2\n,,Nothing\n", "Line 2 can't be read, ',,Nothing': it has no time"),

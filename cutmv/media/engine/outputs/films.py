@@ -31,7 +31,7 @@ from cutmv.media.engine.source.file import (
     opened,
     tick_of,
 )
-from cutmv.media.engine.source.windows import Window, windows
+from cutmv.media.engine.source.windows import NO_PICTURE, Window, windows
 from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.pictures import Picture, with_dts
 from cutmv.media.engine.writer import Seen, Writer
@@ -57,6 +57,8 @@ def make(request: Request, progressed: Progressed) -> Report:
         stream.codec_context.thread_type = "AUTO"
         clock = tick_of(stream)
         span = Span.of(request.start, request.end, clock)
+        if span.length < 1:
+            raise SourceError("it is shorter than a tick of the file's clock.")
         hearings = [
             Hearing(request, place, span, track)
             for place, track in zip(of_sound, heard_tracks, strict=True)
@@ -101,7 +103,7 @@ def _made_of(
             return findings.of_pictures(clip)
         except Undecoded as error:
             failure = error
-    raise failure or SourceError("The file has no picture there that can be decoded.")
+    raise failure or SourceError(NO_PICTURE)
 
 
 def _clips(

@@ -34,6 +34,7 @@ class Smart:
         )
         copied = [each for each in self._segments if isinstance(each, Copied)]
         if not copied and not joined:
+            self._codec.header(edges=False, crf=None)  # which may know better why
             raise Uncopyable("no key picture of it lies in the clip")
         ends = [each for run in copied for each in (run.pictures[0], run.pictures[-1])]
         #: Ticks by which pictures are decoded before they are shown, on both sides of a join; as

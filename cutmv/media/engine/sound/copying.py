@@ -29,9 +29,9 @@ def copied(
 ) -> Iterator[Heard] | None:
     """Return the packets of the sound from `start_s` to `end_s`, none where copying is not exact.
 
-    It is exact for AAC whose packets follow each other without a hole over the whole clip. The
-    first packets are not heard, and of the last only a part may be. They are read twice, since
-    those of hours are too many to be held.
+    It is exact for AAC whose packets follow each other without a hole over the whole clip, which
+    lies in two of them at least. The first packets are not heard, and of the last only a part may
+    be. They are read twice, since those of hours are too many to be held.
     """
     rate = stream.rate
     if stream.codec_context.name != "aac" or not rate or stream.codec_context.profile != "LC":
@@ -48,6 +48,8 @@ def copied(
     first, end = round((first_s - start_s) * rate), round((end_s - start_s) * rate)
     if first > 0 or first + len(times) * AAC_SAMPLES < end:
         return None
+    if -first % AAC_SAMPLES + end <= AAC_SAMPLES:
+        return None  # an edit list with a part of one packet is read as one with none
     return _heard(_packets(container, stream, start_s, end_s), first, end)
 
 

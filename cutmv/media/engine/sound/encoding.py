@@ -61,6 +61,8 @@ def _stamp(frame: AudioFrame, at: int) -> int:
 def _heard(packets: list[av.Packet[AudioStream]], end: int) -> Iterator[Heard]:
     for packet in packets:
         if packet.pts is not None and packet.pts < end:
-            dropped = packet.get_sidedata(_DROPPED) if packet.has_sidedata(_DROPPED) else None
+            # A packet tells what is dropped of its end, or of its start, as the first does.
+            ends = packet.pts >= 0 and packet.has_sidedata(_DROPPED)
+            dropped = packet.get_sidedata(_DROPPED) if ends else None
             length = min(packet.duration or AAC_SAMPLES, end - packet.pts)
             yield Heard(bytes(packet), packet.pts, length, dropped)

@@ -14,7 +14,8 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Packet
-from cutmv.media.engine.source.file import SPARING, SourceError, Times, Undecoded, decode, forget
+from cutmv.media.engine.source.file import SourceError, Undecoded, decode, forget, sparing
+from cutmv.media.engine.source.joins import is_whole
 from cutmv.media.engine.source.windows import Window, packets_from
 from cutmv.media.engine.timeline.pictures import Picture
 
@@ -105,7 +106,7 @@ class Clip:
         for picture, packet in zip(pictures, packets, strict=False):
             if (packet.pts, packet.size) != (picture.pts, picture.size):
                 raise SourceError("The file reads otherwise the second time.")
-            if packet.is_corrupt:
+            if packet.is_corrupt and not is_whole(self.container, packet):
                 self.damaged.add(picture.pts)
             yield packet
 
@@ -113,9 +114,11 @@ class Clip:
         """Yield pictures of the clip, decoded, with their times in it. Raises Undecoded."""
         wanted = {picture.pts for picture in pictures}
         first = self.window.timeline.entry_before(pictures[0].pts) or 0
-        time_of = Times().of if self.window.by_decoding else _own_time
+        time_of = self._in_turn() if self.window.by_decoding else _own_time
         packets = self.packets_from(first)
-        for frame in _decoded(self.stream, self._sparing(packets, wanted), wanted, time_of):
+        if not self.window.by_decoding:
+            packets = sparing(self.stream, packets, lambda packet: packet.pts in wanted)
+        for frame in _decoded(self.stream, packets, wanted, time_of):
             if frame.pts is not None:
                 if frame.is_corrupt:
                     self.damaged.add(frame.pts)
@@ -127,21 +130,10 @@ class Clip:
             at_s = float(max(0, self.time(min(wanted))) * self.span.tick)
             raise Undecoded(f"{len(wanted)} pictures of it can't be decoded, from {at_s:.3f} s on.")
 
-    def _sparing(self, packets: Iterator[Packet], wanted: set[int]) -> Iterator[Packet]:
-        """Yield packets, and have the decoder skip those that no wanted picture needs."""
-        context = self.stream.codec_context
-        able = context.name in SPARING and not self.window.by_decoding
-        skipping = False
-        try:
-            for packet in packets:
-                unwanted = able and packet.pts not in wanted
-                if unwanted != skipping:
-                    skipping = unwanted
-                    context.skip_frame = "NONREF" if skipping else "DEFAULT"
-                yield packet
-        finally:
-            if skipping:
-                context.skip_frame = "DEFAULT"
+    def _in_turn(self) -> Callable[[VideoFrame], int | None]:
+        """Return what tells when each picture is shown that the decoder gives, from the first."""
+        times = iter([picture.pts for picture in self.window.timeline.pictures])
+        return lambda _: next(times, None)
 
 
 def _own_time(frame: VideoFrame) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from functools import lru_cache
@@ -94,6 +94,23 @@ def decode(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
         return stream.decode(packet)
     except av.FFmpegError:
         return []
+
+
+def sparing(
+    stream: VideoStream, packets: Iterable[Packet], needed: Callable[[Packet], bool]
+) -> Iterator[Packet]:
+    """Yield packets, and have the decoder skip each picture that no `needed` one can refer to."""
+    context = stream.codec_context
+    able, skipping = context.name in SPARING, False
+    try:
+        for packet in packets:
+            if able and skipping == needed(packet):
+                skipping = not skipping
+                context.skip_frame = "NONREF" if skipping else "DEFAULT"
+            yield packet
+    finally:
+        if skipping:
+            context.skip_frame = "DEFAULT"
 
 
 def forget(stream: VideoStream) -> None:

@@ -18,6 +18,7 @@ from cutmv.media.engine.timeline.pictures import (
     Picture,
     Timeline,
     with_dts,
+    without_holes,
     without_overlap,
 )
 
@@ -26,6 +27,8 @@ from cutmv.media.engine.timeline.pictures import (
 PREROLLS_S = (0, 2, 6, 20, None)
 #: Seconds by which a clock may step back in a clip, where recordings were joined.
 STEP_BACK_S = 1
+#: What is said of a clip without any.
+NO_PICTURE = "The file has no picture there that can be decoded."
 #: Packets of a clip's pictures at most: a day at 240 pictures a second.
 MAX_PICTURES = 24 * 3600 * 240
 
@@ -36,8 +39,8 @@ class Window:
 
     `seek_to` is the time, in ticks of the picture's clock, at which the demuxer is asked for the
     entry before; none for the file's start. `skipped` packets of the picture come before the
-    timeline's first. With `by_decoding` the container does not tell when pictures are shown, and
-    the timeline holds what the decoder gives, in its order.
+    timeline's first. With `by_decoding` packets do not tell when pictures are shown, and the
+    timeline holds what the decoder gives, in its order.
     """
 
     seek_to: int | None
@@ -64,7 +67,7 @@ def windows(
             places.add(found.timeline.pictures[0].pts)
             yield found
     if not places:
-        raise SourceError("The file has no picture there that can be decoded.")
+        raise SourceError(NO_PICTURE)
 
 
 def _window(
@@ -82,7 +85,7 @@ def _window(
         if not packet.size:
             continue  # the end
         if packet.pts is None:
-            raise SourceError("A picture of the file has no time.")
+            return _window_by_decoding(container, stream, seek_to, start, end)
         try:
             entry = codec.entry(packet)
         except Uncopyable as reason:
@@ -117,26 +120,35 @@ def _refuse_step_back(back_s: Fraction) -> None:
 
 
 def _window_by_decoding(
-    container: InputContainer, stream: VideoStream, seek_to: int | None, start: int, end: int
+    container: InputContainer,
+    stream: VideoStream,
+    seek_to: int | None,
+    start: int,
+    end: int,
 ) -> Window | None:
-    """Return the window of an AVI, which tells only when pictures are decoded."""
+    """Return the window of what is known by decoding alone, and so is not copied."""
     rewind(container, stream, seek_to)
     expect(container, stream, start if seek_to is None else seek_to, end)
-    times = Times()
-    shown: list[int] = []
+    times, why = None, "some of its pictures have no time"
+    if container.format.name == "avi":
+        times, why = Times(), "its container does not tell when pictures are shown"
+    found: list[int | None] = []
     for packet in container.demux(stream):
-        shown += [times.of(frame) for frame in decode(stream, packet if packet.size else None)]
-        if shown and shown[-1] > end:
+        for frame in decode(stream, packet if packet.size else None):
+            found.append(frame.pts if times is None else times.of(frame))
+        if any(at is not None and at > end for at in found[-1:]):
             break
     stream.codec_context.flush_buffers()
+    shown = without_holes(found)
+    if shown is None:
+        raise SourceError("pictures of the file have no time, and others don't tell it.")
     if not shown or (seek_to is not None and shown[0] > start):
         return None
     # Decoding begins at the first alone, since which packet is which picture is not known.
     entries = [Entry.ROUGH, *[Entry.NONE] * (len(shown) - 1)]
     pictures = [Picture(at, at, entry) for at, entry in zip(shown, entries, strict=True)]
-    codec = Opaque("its container does not tell when pictures are shown")
     finish = None if shown[-1] > end else shown[-1]
-    return Window(seek_to, 0, Timeline(pictures, finish), codec, by_decoding=True)
+    return Window(seek_to, 0, Timeline(pictures, finish), Opaque(why), by_decoding=True)
 
 
 def _trimmed(timeline: Timeline, start: int, end: int) -> Timeline | None:

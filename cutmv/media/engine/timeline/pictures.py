@@ -6,6 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from fractions import Fraction
+from itertools import pairwise
+from statistics import median
+
+#: The part by which pictures may be nearer or farther apart than elsewhere to be evenly spaced.
+EVEN = Fraction(1, 10)
 
 
 class Entry(Enum):
@@ -100,6 +106,30 @@ def without_overlap(pictures: Sequence[Picture]) -> tuple[list[Picture], int]:
         if picture.shown:
             latest = max(latest, picture.pts)
     return found, most
+
+
+def without_holes(times: Sequence[int | None]) -> list[int] | None:
+    """Return when pictures are shown, in the order of showing, of which some have no time.
+
+    These stand evenly between those that have one. None where that would not be as far apart as
+    pictures are elsewhere, by `EVEN` of it: then it is not known.
+    """
+    known = [(place, at) for place, at in enumerate(times) if at is not None]
+    if len(known) == len(times):
+        return [at for _, at in known]
+    steps = [Fraction(b - a, after - place) for (place, a), (after, b) in pairwise(known)]
+    if not steps:
+        return None
+    usual = median(steps)
+    found: list[int] = []
+    for (place, at), (after, _), step in zip(known, known[1:], steps, strict=False):
+        if after - place > 1 and abs(step - usual) > usual * EVEN:
+            return None
+        found += [at + round(step * number) for number in range(after - place)]
+    first, last = known[0], known[-1]
+    before = [first[1] - round(usual * number) for number in range(first[0], 0, -1)]
+    rest = [last[1] + round(usual * number) for number in range(len(times) - last[0])]
+    return before + found + rest
 
 
 def with_dts(pictures: Sequence[Picture]) -> list[Picture]:

@@ -1,8 +1,10 @@
-"""What packets say of pictures where two recordings were joined."""
+"""What packets say of pictures where two recordings were joined, or that have no time."""
 
 from __future__ import annotations
 
-from cutmv.media.engine.timeline.pictures import Entry, Picture, without_overlap
+import pytest
+
+from cutmv.media.engine.timeline.pictures import Entry, Picture, without_holes, without_overlap
 
 
 def of(*times: int, keys: tuple[int, ...]) -> list[Picture]:
@@ -27,3 +29,20 @@ def test_each_of_many_steps_back_is_one() -> None:
     found, back = without_overlap(of(*range(1000, 0, -1), keys=tuple(range(1000))))
     assert [picture.pts for picture in found if picture.shown] == [1]
     assert back == 1
+
+
+@pytest.mark.parametrize(
+    ("times", "found"),
+    [
+        ([0, 3, 6], [0, 3, 6]),
+        ([None, 3, None, None, 12, 15, None], [0, 3, 6, 9, 12, 15, 18]),
+        ([0, None, 7, None, None, 17], [0, 4, 7, 10, 14, 17]),  # a clock that is coarse
+        ([0, 3, 6, None, 16], None),  # who knows where
+        ([0, 3, 9, 12], [0, 3, 9, 12]),
+        ([None, 3, None], None),
+    ],
+)
+def test_times_that_are_missing_are_those_between_the_others_if_that_is_sure(
+    times: list[int | None], found: list[int] | None
+) -> None:
+    assert without_holes(times) == found

@@ -34,7 +34,7 @@ def write(output: Output, form: str, hearing: Hearing, stages: Stages) -> Made:
     else:
         told = _encode(path, *FORMS[form], hearing, output)
     length_s = hearing.end_s - hearing.start_s
-    if hearing.silent_s > length_s - LEAST_S:
+    if hearing.silent_s > max(Fraction(0), length_s - LEAST_S):
         raise SourceError("the file has no sound there.")
     check.sound(path)
     return Made(output.path, 0, 0, float(length_s), 0, 0, told)
