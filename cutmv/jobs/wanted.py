@@ -129,7 +129,8 @@ class Wanted:
         Asked(
             "Exact copies",
             "Copy the source's own frames into films, and encode only the edges: never, where that"
-            " can be, or always, so that a film which can't have them is refused.",
+            " can be, or always, so that a film which can't have them is refused, and sound is"
+            " copied that browsers are silent at.",
             {"auto": "Where they can be", "never": "Never", "always": "Always"},
         ),
     ] = "auto"

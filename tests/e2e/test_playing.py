@@ -78,3 +78,40 @@ def test_a_clip_plays_past_its_joins(browser: Browser, tmp_path: Path, name: str
         assert frame_number(image, corpus.SIZE) == numbers[place], place
     assert page.evaluate(PLAY, float(times[max(0, min(joins - {0}) - 5)])) >= length_s - 0.05
     page.close()
+
+
+HEAR = """async ([data, codec]) => {
+    const claimed = document.createElement("video").canPlayType(`audio/mp4; codecs="${codec}"`);
+    const bytes = await (await fetch(data)).arrayBuffer();
+    const heard = await new AudioContext({ sampleRate: 48000 }).decodeAudioData(bytes);
+    return [claimed, Array.from(heard.getChannelData(0))];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("sound", "codec"), [("libmp3lame", "mp4a.6B"), ("libopus", "opus"), ("flac", "flac")]
+)
+def test_copied_sound_plays_where_it_belongs(
+    browser: Browser, tmp_path: Path, sound: str, codec: str
+) -> None:
+    picture = (*corpus.x264("-g", "30"), "-c:a", sound)
+    source = corpus.make(corpus.Kind("mkv", picture), tmp_path / "source.mkv", seconds=4)
+    clip = Clip(Fraction("0.715"), Fraction("3.155"))
+    made, told = corpus.check(corpus.Kind("mkv", picture), source, clip, tmp_path)
+    assert told.sound == "copied"
+    page = browser.new_page()
+    data = f"data:video/mp4;base64,{base64.b64encode(made.read_bytes()).decode()}"
+    page.goto("about:blank")
+
+    claimed, samples = page.evaluate(HEAR, [data, codec])
+    page.evaluate(LOAD, data)
+    assert page.evaluate(PLAY, 1.0) >= 2.39
+    played = page.evaluate("document.querySelector('video').webkitAudioDecodedByteCount")
+
+    assert claimed == "probably"
+    assert played > 0
+    heard, rate, near = np.array(samples), 48_000, 240
+    at = float(clip.start) + np.arange(rate) / rate
+    wanted = np.sin(2 * np.pi * (200 * at + 30 * at * at))[near:-near]
+    alike = [float(heard[at : at + len(wanted)] @ wanted) for at in range(2 * near)]
+    assert abs(int(np.argmax(alike)) - near) <= rate // 1000

@@ -99,9 +99,11 @@ class Writer:
         if extradata is not None:
             self._picture.codec_context.extradata = extradata
 
-    def add_sound(self, like: AudioStream, heard: Iterator[Heard]) -> None:
-        """Add a track of sound, for packets like those of another."""
+    def add_sound(self, like: AudioStream, heard: Iterator[Heard], header: bytes) -> None:
+        """Add a track of sound, for packets like those of another, with a header of their own."""
         track = self._container.add_stream_from_template(like, opaque=True)
+        if header:
+            track.codec_context.extradata = header
         _name(track, like)
         self._sounds.append(_Sound(track, heard, like.rate))
 

@@ -158,7 +158,7 @@ def test_sound_tracks_are_chosen_by_number_and_language(tmp_path: Path) -> None:
 
 
 def test_tracks_that_are_encoded_side_by_side_are_each_whole(tmp_path: Path) -> None:
-    source = made_of(tmp_path, "b.mkv", "subrip", X264, "libmp3lame")
+    source = made_of(tmp_path, "b.mkv", "subrip", X264, "ac3")
     made, told = cut(source, "all")
 
     assert (told.sound, told.warnings) == ("encoded", ())

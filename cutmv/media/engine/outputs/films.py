@@ -22,6 +22,7 @@ from cutmv.media.engine.outputs.single.sound import write as write_sound
 from cutmv.media.engine.outputs.smartcut import Smart
 from cutmv.media.engine.outputs.together import Together, picture_of
 from cutmv.media.engine.protocol import Made, Output, Report, Request
+from cutmv.media.engine.sound.copying import EVERYWHERE, HELD, PLAYED
 from cutmv.media.engine.sound.hearing import Hearing
 from cutmv.media.engine.source.clip import Clip, Span
 from cutmv.media.engine.source.file import (
@@ -136,6 +137,12 @@ def _refuse_cut_short(
         raise SourceError(f"the file is cut short, and its picture ends at {at_s:.3f} s.")
 
 
+def _known(muxer: str, output: Output) -> frozenset[str]:
+    """Return the codecs of sound that is copied beside pictures that are."""
+    played, held = PLAYED.get(muxer, EVERYWHERE), HELD.get(muxer, EVERYWHERE)
+    return played | held if output.copying == "always" else played
+
+
 class _Outputs:
     def __init__(
         self,
@@ -185,7 +192,7 @@ class _Outputs:
         with Writer(Path(output.path), muxer, self._tick) as writer:
             with stages.within("edges"):
                 copied, encoded = smart.add_to(writer)
-            told = self._hear(writer, output)
+            told = self._hear(writer, output, _known(muxer, output))
             with stages.within("copy"):
                 for count, packet in enumerate(smart.packets(stages), start=1):
                     writer.put(packet)
@@ -245,10 +252,15 @@ class _Outputs:
             raise SourceError("Pictures are missing in the result.")
         return self._made(output, len(times), size, sound=told, reason=reason)
 
-    def _hear(self, writer: Writer, output: Output) -> str | None:
-        """Add what is heard and read; return how the sound was added, none where there is none."""
+    def _hear(
+        self, writer: Writer, output: Output, known: frozenset[str] = EVERYWHERE
+    ) -> str | None:
+        """Add what is heard and read; return how the sound was added, none where there is none.
+
+        Sound of the codecs that are `known` is copied.
+        """
         with self._stages.within("sound"):
-            told = [each.add_to(writer, output, self._stages) for each in self._hearings]
+            told = [each.add_to(writer, output, self._stages, known) for each in self._hearings]
         if output.with_texts:
             span, container = self._clip.span, self._clip.container
             bounds = (span.start * span.tick, (span.start + span.length) * span.tick)

@@ -118,8 +118,11 @@ def seek(
     """Have the next packets come from `start_s` on, or a little before; `end_s` ends them."""
     by: VideoStream | AudioStream = stream
     if container.format.name.startswith("matroska") and container.streams.video:
-        # Its index has the picture alone: by the sound it would be read from its start.
-        by = container.streams.video[0]
+        # Its index has the picture alone: by the sound it would be read from its start. That is
+        # right only there, since packets that come before the first picture are passed over else.
+        picture = container.streams.video[0]
+        if start_s > (picture.start_time or 0) * tick_of(picture):
+            by = picture
     start, end = (int(at / tick_of(by)) for at in (start_s, end_s))
     rewind(container, by, start)
     expect(container, by, start, end)

@@ -17,10 +17,9 @@ from av.audio.stream import AudioStream
 from av.codec.context import Flags
 
 from cutmv.media.engine.sound.forms import Form
+from cutmv.media.engine.sound.packets import AAC_SAMPLES
 from cutmv.media.engine.writer import Heard
 
-#: Samples of an AAC packet, as MP4 and MPEG-TS have it; and of others that may have any number.
-AAC_SAMPLES = 1024
 #: What a packet carries where a decoder shall drop a part of its samples.
 _DROPPED: Literal["skip_samples"] = "skip_samples"
 

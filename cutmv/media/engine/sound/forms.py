@@ -66,18 +66,25 @@ WAV = Form("pcm_s16le", "s16", deep=("pcm_s24le", "s32"))
 _FLOAT = Form("pcm_f32le", "flt")
 #: Muxers of files that may hold sound which is not compressed.
 _WITH_PCM = ("mov", "matroska")
+#: Codecs without loss, by FFmpeg's names.
+_LOSSLESS = ("flac", "alac")
 
 
-def form_for(muxer: str, codec: str) -> Form:
+def form_for(muxer: str, codec: str, *, copied: bool = False) -> Form:
     """Return the form of sound of a codec in a film that a muxer writes.
 
-    Matroska has no edit list, by which what AAC needs before its first sample is hidden.
+    Beside pictures that are `copied`, sound without loss stays so. Matroska has no edit list, by
+    which what AAC needs before its first sample is hidden.
     """
     if codec.startswith("pcm_") and muxer in _WITH_PCM:
         return _FLOAT if codec.startswith("pcm_f") else WAV
+    if codec in _LOSSLESS and copied and muxer in ("mp4", "mov"):
+        return FLAC if muxer == "mp4" else WAV
     return {"webm": OPUS, "matroska": FLAC}.get(muxer, AAC)
 
 
 def lossless(form: Form, codec: str) -> bool:
-    """Return whether a form has each sample of uncompressed sound of a codec as it is."""
+    """Return whether a form has each sample of sound of a codec without loss as it is."""
+    if codec in _LOSSLESS:
+        return form.codec == "flac" or form.codec.startswith("pcm_s")
     return form.codec[:7] == codec[:7] and codec[4:7] in ("s16", "s24", "f32")

@@ -59,26 +59,31 @@ class Hearing:
         context = self._heard[0].codec_context
         return context.codec.lossless and not context.codec.lossy and context.format.bits > 16
 
-    def add_to(self, writer: Writer, output: Output, stages: Stages) -> str | None:
+    def add_to(
+        self, writer: Writer, output: Output, stages: Stages, known: frozenset[str]
+    ) -> str | None:
         """Add the sound of an output; return whether it is "copied" or "encoded", none without.
 
-        Its making is the stage "sound".
+        Packets are copied of the codecs that are `known`. Its making is the stage "sound".
         """
         if not self._heard:
             return None
         left = self._heard[0]
         codec = left.codec_context.name
-        form = forms.form_for(writer.muxer, codec).holding(deep=self.deep)
+        if output.hertz:
+            known = copying.EVERYWHERE  # and on platforms
+        whole = known != copying.EVERYWHERE
+        form = forms.form_for(writer.muxer, codec, copied=whole).holding(deep=self.deep)
         if output.hertz:
             form = form.of_platforms(output.hertz)
         layout, rate = form.of(self.layout, self.rate)
         level = self._level(layout, rate, output)
         same = (layout, rate) == (self.layout, self.rate)
         as_is = not output.fade_s and level is None and (same or not output.hertz)
-        if as_is and writer.has_edit_lists and not self._two:
-            packets = copying.copied(self._container, left, self.start_s, self.end_s)
-            if packets is not None:
-                writer.add_sound(left, iter(packets))
+        if as_is and writer.has_edit_lists and not self._two and copying.codec_of(left) in known:
+            copy = copying.copied(self._container, left, self.start_s, self.end_s)
+            if copy is not None:
+                writer.add_sound(left, copy.packets, copy.header)
                 return "copied"
         encoder = encoding.encoder(form, layout, rate)
         frames = self.frames(layout, rate, output)

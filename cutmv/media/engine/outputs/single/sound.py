@@ -11,6 +11,7 @@ import av
 from cutmv.media.engine import check
 from cutmv.media.engine.protocol import Made, Output
 from cutmv.media.engine.sound import forms
+from cutmv.media.engine.sound.copying import PLAYED
 from cutmv.media.engine.sound.hearing import Hearing
 from cutmv.media.engine.source.file import SourceError
 from cutmv.media.engine.stages import Stages
@@ -29,7 +30,7 @@ def write(output: Output, form: str, hearing: Hearing, stages: Stages) -> Made:
     path = Path(output.path)
     if form == "m4a":
         with Writer(path, "ipod", Fraction(1, hearing.rate)) as writer:
-            told = hearing.add_to(writer, output, stages)
+            told = hearing.add_to(writer, output, stages, PLAYED[writer.muxer])
             writer.finish(0)
     else:
         told = _encode(path, *FORMS[form], hearing, output)
