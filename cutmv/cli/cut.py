@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from cutmv.media import (
     MediaUnavailable,
     Order,
     OutputSpec,
+    Rendered,
     RenderPlan,
     Result,
     join,
@@ -93,7 +95,7 @@ def cut(
     a clip are made by one decode; one that fails voids no other. Exit codes: 0 done, 1 failed, 2
     bad usage.
     """
-    made: list[dict[str, Any]] = []
+    made: dict[Path, dict[str, Any]] = {}
     failed: list[dict[str, Any]] = []
     failure: str | None = None
     received = note_signals()
@@ -101,6 +103,10 @@ def cut(
     def cancelled() -> bool:
         return bool(received)
 
+    def there(one: Cut, rendered: Rendered) -> None:
+        made[one.path] = {**one.to_dict(), **rendered.to_dict()}
+
+    results: list[Path] = []
     try:
         # All are planned before the first is cut: a mistake in the last must not waste the others.
         cuts = _plan(source, Path(folder), cancelled, **wanted)
@@ -113,23 +119,30 @@ def cut(
         with progress_bars() as bars:
             tasks = [[bars.add_task(escape(o.title), total=100.0) for o in each] for each in cuts]
             for together, of_clip in zip(cuts, tasks, strict=True):
-                found = _make(source, together, bars, of_clip, cancelled, overwrite=overwrite)
+                found = _make(
+                    source,
+                    together,
+                    bars,
+                    of_clip,
+                    cancelled=cancelled,
+                    there=there,
+                    overwrite=overwrite,
+                )
                 for one, result in zip(together, found, strict=True):
                     if isinstance(result, Exception):
                         failed.append({**one.to_dict(), "error": str(result)})
-                    else:
-                        made.append({**one.to_dict(), **result.to_dict()})
                 if any(isinstance(result, MediaUnavailable) for result in found):
                     break  # the others would fail by it, too
         if archive and made and not failed:
-            write_zip([Path(each["path"]) for each in made], archive, overwrite=overwrite)
+            write_zip(results, archive, overwrite=overwrite)
     except (MediaError, MediaUnavailable) as error:
         failure = str(error)
     except Cancelled:
         failure = f"Ended by {received[0].name} before all was cut."
     except OSError as error:
         failure = f"{error.filename or folder}: {error.strerror}"
-    _tell(source, made, failed, failure, as_json=as_json)
+    in_order = [made[path] for path in results if path in made]
+    _tell(source, in_order, failed, failure, as_json=as_json)
 
 
 def _tell(
@@ -245,11 +258,12 @@ def _make(
     together: list[Cut],
     bars: Progress,
     tasks: list[TaskID],
-    cancelled: Callable[[], bool],
     *,
+    cancelled: Callable[[], bool],
+    there: Callable[[Cut, Rendered], None],
     overwrite: bool,
 ) -> list[Result]:
-    """Make the outputs of one clip, each of which has a progress bar."""
+    """Make the outputs of one clip, each of which has a progress bar; `there` is told of each."""
 
     def shown(task: TaskID) -> Callable[[RenderProgress], None]:
         return lambda now: bars.update(task, completed=now.percent)
@@ -258,19 +272,19 @@ def _make(
     films: list[Result] = []
     for one, task in zip(together, tasks, strict=True):
         if isinstance(one.plan, RenderPlan):
-            orders.append(Order(one.plan, one.path, shown(task)))
+            orders.append(Order(one.plan, one.path, shown(task), on_made=partial(there, one)))
             continue
         try:
-            films.append(
-                join(
-                    source,
-                    one.plan,
-                    one.path,
-                    on_progress=shown(task),
-                    cancelled=cancelled,
-                    overwrite=overwrite,
-                )
+            film = join(
+                source,
+                one.plan,
+                one.path,
+                on_progress=shown(task),
+                cancelled=cancelled,
+                overwrite=overwrite,
             )
+            there(one, film)
+            films.append(film)
         except (MediaError, MediaUnavailable) as error:
             films.append(error)
     if films:

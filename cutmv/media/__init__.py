@@ -42,7 +42,7 @@ from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import Cache
 from cutmv.media.render import Order, Rendered, Result, render, render_together
 from cutmv.media.running.binaries import ffmpeg_path, shortcomings, version_of
-from cutmv.media.sharing.costs import CostModel, Work, work_of
+from cutmv.media.sharing.costs import CostModel, Work, work_of, works_of
 from cutmv.media.sharing.groups import groups
 from cutmv.media.sharing.parts import divide, part_count, wanted_starts
 from cutmv.media.source import HEAD_BYTES, container_of
@@ -144,4 +144,5 @@ __all__ = [
     "version_of",
     "wanted_starts",
     "work_of",
+    "works_of",
 ]

@@ -27,7 +27,9 @@ def output_of(plan: RenderPlan, path: Path) -> Output:
         return replace(_heard(plan, path), alone=plan.spec.kind)
     if plan.spec.kind == "still":
         arguments = ["-frames:v", "1", "-c:v", "mjpeg", "-q:v", "2", "-f", "mjpeg"]
-        return Output(str(path), plan.filters, tuple(arguments), sharpest=plan.spec.best)
+        return Output(
+            str(path), plan.filters, tuple(arguments), pictures=1, sharpest=plan.spec.best
+        )
     if plan.spec.kind == "webp":
         arguments = ["-c:v", "libwebp_anim", "-quality", str(WEBP_QUALITY), "-loop", "0"]
         return Output(str(path), plan.filters, (*arguments, "-f", "webp"))

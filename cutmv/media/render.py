@@ -3,15 +3,13 @@
 import os
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from cutmv.media.engine.protocol import Made, Output, Part, Report, Request
+from cutmv.media.engine.protocol import Made, Output, Part, Request
 from cutmv.media.engine_request import output_of, reason_of, tracks_of
 from cutmv.media.errors import CUT_FAILED, MediaError, MediaUnavailable
 from cutmv.media.plan import RenderPlan
@@ -26,6 +24,7 @@ from cutmv.media.progress import Progress, ProgressReader
 from cutmv.media.remote.cache import Cache
 from cutmv.media.running.binaries import ffmpeg_path
 from cutmv.media.running.engine_process import run_engine
+from cutmv.media.sharing.costs import weight_of
 from cutmv.media.source import Readable, readable
 from cutmv.media.source_warnings import of_output
 
@@ -37,11 +36,12 @@ class Rendered:
     `copied` frames are the source's own, bit for bit; `reason` says why none are where all could
     have been. Of a film that is encoded whole `encoder` is FFmpeg's name of what encoded it, and
     `quality` says how finely, and why. `sound` is "copied" or "encoded", none where there is none.
-    `seconds` are those of each stage (see `engine.protocol.Report`), and "other" those of starting
-    and ending the engine; `read_bytes` are those of the source that came from the storage, by so
-    many `requests`; of a file on this machine, for which there are none, those that were read. All
-    of these are of the outputs that were made together. `warnings` are sentences about the source
-    and the sound.
+    `seconds` are those of each stage (see `engine.protocol.Made`), and of what outputs that were
+    made together shared a part: time is divided among those that were in the making then, by what
+    each is expected to take, so that all add up to what was spent. `read_bytes` are those of the
+    source that came from the storage, by so many `requests`; of a file on this machine, for which
+    there are none, those that were read: until it was finished, and for those beside it, too.
+    `warnings` are sentences about the source and the sound.
     """
 
     duration_s: float
@@ -72,7 +72,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Order:
-    """One output to make at `destination`, and who is told of its progress.
+    """One output to make at `destination`, and who is told of its progress, and when it is there.
 
     The picture is joined of `parts` where there are some, and encoded where there are none.
     """
@@ -81,6 +81,7 @@ class Order:
     destination: Path
     on_progress: Callable[[Progress], None] = lambda _progress: None
     parts: tuple[Part, ...] = ()
+    on_made: Callable[[Rendered], None] = lambda _rendered: None
 
 
 #: An output that is made, or why it could not be.
@@ -135,36 +136,27 @@ def render_together(
 ) -> list[Result]:
     """Make several outputs of one clip by one decode; one that fails voids no other.
 
-    What becomes of each is returned in the same order; all else is as in `render`, and what it
-    raises is of all.
+    Each appears as soon as it is finished. What becomes of each is returned in the same order; all
+    else is as in `render`, and what it raises is of all that are not there yet.
     """
-    deadline = time.monotonic() + timeout_s
     with ExitStack() as stack:
         every = [_Making(each, _folder_beside(each.destination, stack)) for each in orders]
+        run = _Run(every, cancelled, timeout_s, threads, overwrite=overwrite)
         try:
             with readable(source, cache) as opened:
-                for each in every:
-                    each.plan = without_bars(opened.name, each.plan, cancelled)
-                while making := [each for each in every if each.wanted()]:
-                    report, errors = run_engine(
-                        _request(opened.name, making, threads),
-                        on_progress=partial(_progress, making),
-                        cancelled=cancelled,
-                        timeout_s=max(0.0, deadline - time.monotonic()),
-                    )
-                    for each in making:
-                        each.take(report, errors)
+                run.make(opened)
                 for each in every:
                     if isinstance(each.result, Exception):
                         raise each.result  # the source may be what failed
         except (MediaError, MediaUnavailable) as error:
             if not any(each.result is error for each in every):
-                raise
-        return [each.finished(opened, overwrite=overwrite) for each in every]
-
-
-def _progress(making: "Sequence[_Making]", told: dict[str, Any]) -> None:
-    making[told["output"]].reader.take(told)
+                if not any(each.there for each in every):
+                    raise
+                for each in every:
+                    if not (each.there or isinstance(each.result, Exception)):
+                        each.result = error
+        run.finish(opened)
+        return [each.result or MediaError(f"{CUT_FAILED}.") for each in every]
 
 
 def _folder_beside(destination: Path, stack: ExitStack) -> Path:
@@ -177,38 +169,43 @@ class _Making:
     """An output in the making, in a folder of its own; without a result it is to be made (anew)."""
 
     def __init__(self, order: Order, folder: Path) -> None:
-        self.plan, self.parts, self._destination = order.plan, order.parts, order.destination
+        self.plan, self._order = order.plan, order
         self.path = folder / f"made{order.destination.suffix}"
         self.output = Output(str(self.path), "", ())
         self.result: Result | None = None
+        #: Whether it has appeared.
+        self.there = False
         self.reader = ProgressReader(float(order.plan.length_s), order.on_progress)
-        self._started, self._spent, self._read = time.monotonic(), Counter[str](), 0
+        self._spent: dict[str, float] = {}
+        self._read = 0
 
     def wanted(self) -> bool:
         """Whether the engine is to make it; what is asked for is its `output` then."""
         if self.result is not None:
             return False
         plan = self.plan
-        holds = held_bytes(plan.spec, plan.width, plan.height, plan.pictures)
         try:
             output = output_of(plan, self.path)
         except MediaError as error:
             self.result = error
             return False
-        self.output = replace(output, parts=self.parts, end=plan.end, holds=holds)
+        self.output = replace(
+            output,
+            parts=self._order.parts,
+            end=plan.end,
+            holds=held_bytes(plan.spec, plan.width, plan.height, plan.pictures),
+            weight=weight_of(plan),
+        )
         return True
 
-    def take(self, report: Report, errors: dict[str, MediaError | MediaUnavailable]) -> None:
-        """Take what became of it, unless it is too large: then it is to be made anew, smaller."""
-        self._spent.update(report.seconds)
-        self._read += report.read_bytes or 0
-        made = next((each for each in report.outputs if each.path == str(self.path)), None)
-        if made is None:
-            self.result = errors[str(self.path)]
-            return
+    def take(self, made: Made) -> None:
+        """Take what is made of it, unless it is too large: then it is to be made anew, smaller."""
+        for name, each in made.seconds.items():
+            self._spent[name] = self._spent.get(name, 0.0) + each
+        self._read += made.read_bytes
         most = self.plan.spec.max_bytes
         try:
-            rendered = _rendered(self.plan, made, report, self.path)
+            rendered = _rendered(self.plan, made, self.path)
             if most is None or rendered.size_bytes <= most:
                 self.result = rendered
             else:
@@ -216,26 +213,82 @@ class _Making:
         except MediaError as error:
             self.result = error
 
-    def finished(self, source: Readable, *, overwrite: bool) -> Result:
-        """Have it appear, if it is made."""
+    def appear(self, source: Readable, *, overwrite: bool, other_s: float = 0.0) -> None:
+        """Have it appear, if it is made; the engine's end took `other_s` seconds of its time."""
         if not isinstance(self.result, Rendered):
-            return self.result or MediaError(f"{CUT_FAILED}.")
+            return
         self.reader.finish(self.result.frames)
         try:
             if overwrite:
-                self.path.replace(self._destination)
+                self.path.replace(self._order.destination)
             else:
-                appear(self.path, self._destination)
+                appear(self.path, self._order.destination)
         except MediaError as error:
-            return error
-        other = time.monotonic() - self._started - sum(self._spent.values())
-        seconds = {**self._spent, "other": max(0.0, other)}
-        return replace(
+            self.result = error
+            return
+        self._spent["other"] = self._spent.get("other", 0.0) + other_s
+        self.result = replace(
             self.result,
             read_bytes=self._read if source.fetched is None else source.fetched,
             requests=source.requests,
-            seconds={name: round(each, 3) for name, each in seconds.items()},
+            seconds={name: round(each, 3) for name, each in self._spent.items()},
         )
+        self.there = True
+        self._order.on_made(self.result)
+
+
+class _Run:
+    """Has the engine make outputs until each is made, or has failed."""
+
+    def __init__(
+        self,
+        every: Sequence[_Making],
+        cancelled: Callable[[], bool] | None,
+        timeout_s: float,
+        threads: int | None,
+        *,
+        overwrite: bool,
+    ) -> None:
+        self._every, self._cancelled, self._threads = every, cancelled, threads
+        self._overwrite = overwrite
+        #: Until when outputs have accounted for the time.
+        self._counted = time.monotonic()
+        self._deadline = self._counted + timeout_s
+
+    def make(self, source: Readable) -> None:
+        """Make them. All but the last appear as soon as they are made."""
+        for each in self._every:
+            each.plan = without_bars(source.name, each.plan, self._cancelled)
+        while making := [each for each in self._every if each.wanted()]:
+            left = {str(each.path): each for each in making}
+
+            def progressed(told: dict[str, Any], making: Sequence[_Making] = making) -> None:
+                making[told["output"]].reader.take(told)
+
+            def made(told: Made, left: dict[str, _Making] = left) -> None:
+                self._counted = time.monotonic()
+                each = left.pop(told.path)
+                each.take(told)
+                if any(other.result is None for other in self._every):
+                    each.appear(source, overwrite=self._overwrite)
+
+            failed = run_engine(
+                _request(source.name, making, self._threads, self._counted),
+                on_progress=progressed,
+                on_made=made,
+                cancelled=self._cancelled,
+                timeout_s=max(0.0, self._deadline - time.monotonic()),
+            )
+            for path, each in left.items():
+                each.result = failed.get(path) or MediaError(f"{CUT_FAILED}.")
+
+    def finish(self, source: Readable) -> None:
+        """Have the last appear, whose engine's end was waited for."""
+        made = [each for each in self._every if isinstance(each.result, Rendered)]
+        last = [each for each in made if not each.there]
+        for each in last:
+            other_s = (time.monotonic() - self._counted) / len(last)
+            each.appear(source, overwrite=self._overwrite, other_s=other_s)
 
 
 def appear(partial: Path, destination: Path) -> None:
@@ -258,7 +311,7 @@ def _smaller(plan: RenderPlan, size: int, most: int) -> RenderPlan:
     return plan_of(plan.info, plan.clip, plan.spec, found)
 
 
-def _request(source: str, making: Sequence[_Making], threads: int | None) -> Request:
+def _request(source: str, making: Sequence[_Making], threads: int | None, since: float) -> Request:
     plan = making[0].plan
     return Request(
         source=source,
@@ -270,10 +323,11 @@ def _request(source: str, making: Sequence[_Making], threads: int | None) -> Req
         program=ffmpeg_path(),
         outputs=tuple(each.output for each in making),
         threads=threads,
+        since=since,
     )
 
 
-def _rendered(plan: RenderPlan, made: Made, report: Report, path: Path) -> Rendered:
+def _rendered(plan: RenderPlan, made: Made, path: Path) -> Rendered:
     if (
         plan.spec.kind not in SOUNDS
         and not (made.copied or plan.joined)
@@ -296,10 +350,9 @@ def _rendered(plan: RenderPlan, made: Made, report: Report, path: Path) -> Rende
         encoder=container.encoder.name if whole else None,
         quality=quality_of(plan.info, plan.video, plan.spec).told if whole else None,
         sound=made.sound,
-        read_bytes=report.read_bytes,
         warnings=(
             *of_output(plan, copied=made.copied > 0),
-            *report.warnings,
+            *made.warnings,
             *([made.left_out] if made.left_out else []),
         ),
     )

@@ -36,7 +36,7 @@ class Heartbeat:
         self._claims, self._step, self._listeners = claims, step, listeners
         self.stage = CUTTING
         self.lost = False
-        self._progress = Progress()
+        self.progress = Progress()
         self._told: tuple[str, Progress] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"heartbeat-{step.id}", daemon=True)
@@ -44,7 +44,7 @@ class Heartbeat:
     def progressed(self, progress: Progress) -> None:
         """Note where FFmpeg is; the next heartbeat carries it."""
         percent = round(min(progress.percent, MAX_RUNNING_PERCENT), 1)
-        self._progress = replace(progress, percent=percent)
+        self.progress = replace(progress, percent=percent)
 
     def waits(self, neighbour: str) -> None:
         """Note that the step waits for a neighbour; without the database nobody can be told."""
@@ -63,7 +63,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while True:
-            stage, progress = self.stage, self._progress
+            stage, progress = self.stage, self.progress
             try:
                 if not self._claims.beat(self._step, stage, progress):
                     self.lost = True

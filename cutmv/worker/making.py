@@ -28,6 +28,7 @@ from cutmv.media import (
     Rendered,
     RenderPlan,
     Unjoinable,
+    Work,
     divide,
     entries,
     join,
@@ -79,8 +80,8 @@ class Cutting:
     limit_s: float
 
 
-#: Cuts what is wanted, to a path. Raises as `render`.
-Cut = Callable[[Cutting, Path], Rendered]
+#: Cuts what is wanted, to a path; tells what its encoding was. Raises as `render`.
+Cut = Callable[[Cutting, Path], tuple[Rendered, Work]]
 
 
 class Making:
@@ -108,7 +109,7 @@ class Making:
         if step.parent_id:
             self._key = part_key(step.job_id, step.parent_id, step.id)
         #: What cuts the output, where it is not joined of parts.
-        self.cut: Cut = self._render
+        self.cut: Cut = self._alone
         self._content_type, self.file_name = CONTENT_TYPES[extension], f"output.{extension}"
 
     def output(self) -> Output | Divided:
@@ -206,17 +207,18 @@ class Making:
                 return self._render(wanted, made, self._parts(wanted.plan, made.parent))
             log.warning("step %s: its parts can't be joined; it is made whole", self._step.id)
         self._heartbeat.stage = CUTTING
-        work = work_of(wanted.plan)
         films = wanted.plan.spec.kind == "cutdown"
-        if films:
-            eta_s = round(costs.estimate(work).seconds, 1)
+        if films and not self._heartbeat.progress.frame:  # it may have been begun with others
+            eta_s = round(costs.estimate(work_of(wanted.plan)).seconds, 1)
             self._heartbeat.progressed(Progress(eta_s=eta_s))
-        told = self.cut(wanted, made)
-        alone = self.cut == self._render  # what was cut with others tells the seconds of all
-        if films and alone and not told.copied:
+        told, work = self.cut(wanted, made)
+        if films and not told.copied:
             with contextlib.suppress(*DATABASE_AWAY):  # the next run tells as much
                 Costs(self._services.store).note(work, sum(told.seconds.values()))
         return told
+
+    def _alone(self, wanted: Cutting, made: Path) -> tuple[Rendered, Work]:
+        return self._render(wanted, made), work_of(wanted.plan)
 
     def _film(self, made: Path) -> Rendered:
         step, upload = self._step, self._upload()

@@ -121,28 +121,27 @@ def _cut_together(
     task: "Task[Any, Any]", step_ids: tuple[str, ...], local: LocalContext | None
 ) -> dict[str, Any]:
     """Run steps of one clip, each in its turn; those that are to run again come in one message."""
-    runs = {step_id: _prepared(task, step_id, local) for step_id in step_ids}
-    found: dict[str, dict[str, Any]] = {}
+    ids = {_prepared(task, step_id, local): step_id for step_id in step_ids}
+    found: list[dict[str, Any]] = []
     again: dict[str, _Again] = {}
     try:
         with Together(
-            local.services if local else services(), list(runs.values()), _stopping(local)
-        ):
-            for step_id, run in runs.items():
-                outcome = _in_turn(task, step_id, run, local)
+            local.services if local else services(), list(ids), _stopping(local)
+        ) as together:
+            for run in together.turns():
+                outcome = _in_turn(task, ids[run], run, local)
                 if isinstance(outcome, _Again):
-                    again[step_id] = outcome
-                else:
-                    found[step_id] = outcome
+                    again[ids[run]] = outcome
+                    continue
+                found.append(outcome)
+                if outcome["state"] == "failed":
+                    _keep_result(task, ids[run], MediaError(outcome["error"]), FAILURE)
+                elif outcome["state"] in ("done", "cancelled"):
+                    _keep_result(task, ids[run], outcome, SUCCESS)
     except SoftTimeLimitExceeded:
-        for run in runs.values():
+        for run in ids:
             run.fail(TOO_LONG)
         raise
-    for step_id, each in found.items():
-        if each["state"] == "failed":
-            _keep_result(task, step_id, MediaError(each["error"]), FAILURE)
-        elif each["state"] in ("done", "cancelled"):
-            _keep_result(task, step_id, each, SUCCESS)
     if local:
         for step_id, each_again in again.items():
             local.retry_later(step_id, each_again.due_s)
@@ -151,7 +150,7 @@ def _cut_together(
         needed = any(each.needed for each in again.values())
         error = next(iter(again.values())).error
         _publish_again(task, tuple(again), due_s, error, needed=needed)
-    return {"steps": list(found.values())}
+    return {"steps": found}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The engine as a process: a request on standard input, progress and a report on standard output.
 
 `engine_start` runs it. Each line that it prints is a JSON object with one key:
-"progress", "found", "report" or "error".
+"progress", "made", "failed", and at the end "found" or "error".
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -18,8 +18,7 @@ import av
 from cutmv.media.engine.look import look
 from cutmv.media.engine.outputs import films
 from cutmv.media.engine.outputs.results import FAILURES, failed
-from cutmv.media.engine.protocol import Look, Request
-from cutmv.media.engine.source.reader import Total
+from cutmv.media.engine.protocol import Failed, Look, Made, Request
 
 #: Seconds between two lines of progress.
 EVERY_S = 0.2
@@ -49,8 +48,8 @@ def main() -> None:
         else:
             request = Request.from_json(asked["cut"])
             places = {each.path: place for place, each in enumerate(request.outputs)}
-            report = films.make(request, lambda each, *far: pace.tell(places[each.path], *far))
-            _tell("report", replace(report, read_bytes=Total.bytes).to_json())
+            films.make(request, lambda each, *far: pace.tell(places[each.path], *far), _tell_end)
+            _tell("found", {})
     except FAILURES as error:
         why = failed("", error)
         _tell("error", {"kind": why.kind, "message": why.message})
@@ -71,6 +70,10 @@ class Pace:
             seconds = round(now - self._started, 3)
             said = {"output": output, "pictures": pictures, "of": of, "seconds": seconds}
             _tell("progress", said)
+
+
+def _tell_end(output: Made | Failed) -> None:
+    _tell("made" if isinstance(output, Made) else "failed", asdict(output))
 
 
 def _tell(what: str, value: dict[str, Any]) -> None:

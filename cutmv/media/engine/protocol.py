@@ -54,7 +54,8 @@ class Output:
     sharpest picture stands for all. Where there are `parts` they are joined, and no picture is
     encoded. What is made of the clip's beginning alone is made of what comes before its `end`, in
     seconds on the file's own clock. `holds` are the bytes of memory that it takes to make it,
-    about. A film `with_texts` has the source's texts and chapters. What will be
+    about, and `weight` is how long that takes beside others, by which they share time. A film
+    `with_texts` has the source's texts and chapters. What will be
     `joined` with others has edges even where nothing lies between them.
     """
 
@@ -76,6 +77,7 @@ class Output:
     parts: tuple[Part, ...] = ()
     end: Fraction | None = None
     holds: int = 0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class Request:
     `video` is the index of the picture's stream, `tracks` those of each track of the sound: one, or
     one of the left channel and one of the right. A film has all tracks, what is sound alone the
     first.
-    `program` is the FFmpeg that filters and encodes.
+    `program` is the FFmpeg that filters and encodes. The outputs account for all time `since` then,
+    in seconds of the system's monotonic clock.
     """
 
     source: str
@@ -97,6 +100,7 @@ class Request:
     program: str
     outputs: tuple[Output, ...]
     threads: int | None = None
+    since: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """This as JSON has it; fractions as "NUMERATOR/DENOMINATOR"."""
@@ -135,7 +139,12 @@ class Made:
     """An output that is finished: pictures in it, how many of them are copied, its length (s).
 
     `sound` is "copied" or "encoded", none where there is none; `reason` says why nothing is copied
-    where that was asked for. `left_out` is a sentence about what else the source has, if it has.
+    where that was asked for. `left_out` is a sentence about what else the source has, if it has;
+    `warnings` are others about the source, as far as the clip reaches. `seconds` are those of each
+    stage: "open" the source, "find" the clip in it, "copy", decode and encode the "edges", decode
+    and "encode" whole outputs, "sound", "write", "check", and all "other"; what several share is
+    divided. `read_bytes` are those of the source that the engine had read when it was finished,
+    again where it read them again.
     """
 
     path: str
@@ -147,6 +156,18 @@ class Made:
     sound: str | None = None
     reason: str | None = None
     left_out: str | None = None
+    warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    read_bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """This as JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**{**plain, "warnings": tuple(plain["warnings"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,32 +181,3 @@ class Failed:
     path: str
     kind: Literal["source", "uncopyable", "unjoinable", "program", "libraries"]
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of a request: its outputs, made or failed, each in the order of the request.
-
-    `warnings` are sentences about the source, as far as the clip reaches. `seconds` are those of
-    each stage: "open" the source, "find" the clip in it, "copy", decode and encode the "edges",
-    decode and "encode" whole outputs, "sound", "write", "check". `read_bytes` are those of the
-    source that the engine read, again where it read them again.
-    """
-
-    outputs: tuple[Made, ...]
-    failures: tuple[Failed, ...] = ()
-    warnings: tuple[str, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
-    read_bytes: int | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """This as JSON has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Self:
-        """The inverse of `to_json`."""
-        outputs = tuple(Made(**each) for each in plain["outputs"])
-        failures = tuple(Failed(**each) for each in plain["failures"])
-        told = {"outputs": outputs, "failures": failures, "warnings": tuple(plain["warnings"])}
-        return cls(**{**plain, **told})

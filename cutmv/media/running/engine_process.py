@@ -2,14 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cutmv.media.engine.analysis.request import Analyse
 from cutmv.media.engine.outputs.montage.request import Montage
-from cutmv.media.engine.protocol import Look, Report, Request
+from cutmv.media.engine.protocol import Look, Made, Request
 from cutmv.media.errors import (
     CUT_FAILED,
     PROBE_FAILED,
@@ -29,13 +29,15 @@ OUTPUT_BYTES = 20 * 10**9
 _ENGINE = [sys.executable, "-I", str(Path(__file__).with_name("engine_start.py"))]
 
 Cancelling = Callable[[], bool] | None
+#: Who hears what the engine tells before its end, by the name of that.
+Hearers = Mapping[str, Callable[[Any], None]]
 
 
 def look_at(wanted: Look, *, cancelled: Cancelling, timeout_s: float) -> dict[str, Any]:
     """What the engine finds in a source. Raises as `probe` does."""
     limits = Limits(LOOK_MEMORY_BYTES, 0, timeout_s)
     asked = {"look": asdict(wanted)}
-    said = _Asking(wanted.source, PROBE_FAILED).answer(asked, limits, cancelled)
+    said = _Asking(wanted.source, PROBE_FAILED).answer(asked, limits, cancelled, {})
     found: dict[str, Any] = said["found"]
     return found
 
@@ -44,16 +46,25 @@ def run_engine(
     request: Request,
     *,
     on_progress: Callable[[dict[str, Any]], None],
+    on_made: Callable[[Made], None],
     cancelled: Cancelling,
     timeout_s: float,
-) -> tuple[Report, dict[str, MediaError | MediaUnavailable]]:
-    """Do what a request asks; what failed of it is told by its path. Raises as `render` does."""
+) -> dict[str, MediaError | MediaUnavailable]:
+    """Do what a request asks; return what failed of it, by its path. Raises as `render` does.
+
+    `on_made` is called with each output as soon as it is finished.
+    """
     limits = Limits(CUT_MEMORY_BYTES, OUTPUT_BYTES, timeout_s)
     asked = {"cut": request.to_json()}
     ask = _Asking(request.source, CUT_FAILED)
-    said = ask.answer(asked, limits, cancelled, on_progress=on_progress)
-    report = Report.from_json(said["report"])
-    return report, {each.path: ask.why(each.kind, each.message) for each in report.failures}
+    failed: list[dict[str, str]] = []
+    hearers: Hearers = {
+        "progress": on_progress,
+        "made": lambda made: on_made(Made.from_json(made)),
+        "failed": failed.append,
+    }
+    ask.answer(asked, limits, cancelled, hearers)
+    return {each["path"]: ask.why(each["kind"], each["message"]) for each in failed}
 
 
 def analyse(
@@ -67,7 +78,7 @@ def analyse(
     limits = Limits(CUT_MEMORY_BYTES, 0, timeout_s)
     asked = {"analyse": wanted.to_json()}
     ask = _Asking(wanted.source, PROBE_FAILED)
-    return ask.answer(asked, limits, cancelled, on_progress=on_progress)
+    return ask.answer(asked, limits, cancelled, {"progress": on_progress})
 
 
 def join(
@@ -81,7 +92,7 @@ def join(
     limits = Limits(CUT_MEMORY_BYTES, OUTPUT_BYTES, timeout_s)
     asked = {"montage": wanted.to_json()}
     ask = _Asking(wanted.source, CUT_FAILED)
-    found: dict[str, Any] = ask.answer(asked, limits, cancelled, on_progress=on_progress)["found"]
+    found: dict[str, Any] = ask.answer(asked, limits, cancelled, {"progress": on_progress})["found"]
     return found
 
 
@@ -96,9 +107,9 @@ class _Asking:
         asked: dict[str, Any],
         limits: Limits,
         cancelled: Cancelling,
-        *,
-        on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+        hearers: Hearers,
     ) -> dict[str, Any]:
+        """What it says; what somebody hears at once is not kept."""
         said: dict[str, Any] = {}
 
         def take(line: str) -> None:
@@ -106,15 +117,16 @@ class _Asking:
                 told = json.loads(line)
             except ValueError:
                 return
-            if isinstance(told, dict):
-                said.update(told)
-                if "progress" in told:
-                    on_progress(told["progress"])
+            for name, value in told.items() if isinstance(told, dict) else ():
+                if name in hearers:
+                    hearers[name](value)
+                else:
+                    said[name] = value
 
         question = json.dumps(asked).encode()
         ended = run(_ENGINE, limits=limits, on_line=take, cancelled=cancelled, stdin=question)
         self._stderr = ended.stderr
-        if "report" in said or "found" in said:
+        if "found" in said:
             return said
         if "error" not in said:
             raise explain(self._what, ended.code, ended.stderr, self._source)

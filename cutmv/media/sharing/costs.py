@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Self
 
+from cutmv.media.engine_request import may_copy
 from cutmv.media.plan import LIMIT_BASE_S, RenderPlan, time_limit_s
+from cutmv.media.products.spec import SOUNDS
 from cutmv.media.times import Clip
 
 #: The prior, in seconds of one core of 2020: for any run; to decode a million pixels of H.264, and
@@ -45,21 +47,42 @@ class Estimate:
 
 
 def work_of(plan: RenderPlan) -> Work:
-    """What a film's encoding is."""
+    """What an output's encoding is, by itself."""
     video, spec = plan.video, plan.spec
     seen, made = (
         width * height / 1e6
         for width, height in ((video.coded_width, video.coded_height), (plan.width, plan.height))
     )
     blurred = spec.fit == "blur" and spec.aspect != "source"
-    each_s = seen * (
-        DECODE_S * DECODE_FACTORS.get(video.codec, 1.0)
-        + TONE_MAP_S * video.hdr
-        + FIELDS_S * (video.interlaced is not None)
-    ) + made * (SCALE_S + ENCODE_S + BLUR_S * blurred)
     pictures = plan.pictures or float((plan.end - plan.start) * video.frame_rate)
+    own_s = (
+        seen * (TONE_MAP_S * video.hdr + FIELDS_S * (video.interlaced is not None))
+        + made * (SCALE_S + ENCODE_S + BLUR_S * blurred)
+    ) * pictures
     words = [video.codec, "hdr" * video.hdr, "fields" * bool(video.interlaced), "blur" * blurred]
-    return Work(" ".join(filter(None, words)), START_S + pictures * each_s)
+    return Work(" ".join(filter(None, words)), START_S + _decode_s(plan) + own_s)
+
+
+def works_of(plans: Sequence[RenderPlan]) -> list[Work]:
+    """What the encoding of each output is, where they are made by one decode, which they share."""
+    alone = [work_of(each) for each in plans]
+    decodes = [_decode_s(each) for each in plans]
+    saved_s = sum(decodes) - max(decodes) + START_S * (len(plans) - 1)
+    part = 1 - saved_s / sum(each.expected_s for each in alone)
+    return [Work(each.kind, each.expected_s * part) for each in alone]
+
+
+def weight_of(plan: RenderPlan) -> float:
+    """How long an output takes to make, beside others that share time with it."""
+    copied = plan.spec.kind in SOUNDS or may_copy(plan)
+    return START_S if copied else work_of(plan).expected_s
+
+
+def _decode_s(plan: RenderPlan) -> float:
+    video = plan.video
+    pictures = float((plan.end - plan.start) * video.frame_rate)
+    seen = video.coded_width * video.coded_height / 1e6
+    return pictures * seen * DECODE_S * DECODE_FACTORS.get(video.codec, 1.0)
 
 
 class CostModel:

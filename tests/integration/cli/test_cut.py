@@ -299,11 +299,12 @@ def test_a_cut_that_is_told_to_end_says_so_and_leaves_no_partial_file(
     if signal.getsignal(number) is signal.SIG_IGN:
         pytest.skip("ignored by whoever runs the tests, and so by what they start")
     clips = ["--clip", "0-0.1", "--clip", "0-0.2", *["--clip", "0-4"] * 20]
-    argv = [sys.executable, "-m", "cutmv", "cut", str(video), *clips, "--aspect", "9:16", "--json"]
+    wanted = ["--aspect", "9:16", "--sound", "wav", "--json"]
+    argv = [sys.executable, "-m", "cutmv", "cut", str(video), *clips, *wanted]
     with subprocess.Popen(
         argv, cwd=tmp_path, env=clean_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as cut:
-        wait_for(lambda: list(tmp_path.glob(".song-03-*")), what="the third clip is under way")
+        wait_for((tmp_path / "song-03-sound.wav").exists, what="the third clip's sound is there")
         cut.send_signal(number)
         sent_at = time.monotonic()
         stdout, stderr = cut.communicate(timeout=30)
@@ -315,4 +316,5 @@ def test_a_cut_that_is_told_to_end_says_so_and_leaves_no_partial_file(
     assert b"Traceback" not in stderr
     made = [output["path"] for output in document["outputs"]]
     assert made[0] == "song-01-9x16.mp4"
+    assert "song-03-sound.wav" in made, "what was whole by then is told of"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(made)

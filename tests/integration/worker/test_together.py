@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from cutmv.jobs import Backlog, Claims, Job, State
+from cutmv.jobs.tables import costs
 from cutmv.media import Order
 from cutmv.progress import ProgressEvent
 from cutmv.services import Services
@@ -41,14 +44,14 @@ def cut_together(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def run_all(services: Services, runs: list[StepRun]) -> list[Any]:
     """What became of each run, in its turn."""
-    found: list[Any] = []
-    with Together(services, runs, lambda: False):
-        for run in runs:
+    found: dict[StepRun, Any] = {}
+    with Together(services, runs, lambda: False) as together:
+        for run in together.turns():
             try:
-                found.append(run.run().state)
+                found[run] = run.run().state
             except Exception as error:
-                found.append(error)
-    return found
+                found[run] = error
+    return [found[run] for run in runs]
 
 
 def three(services: Services, video: Path, **wanted: Any) -> Job:
@@ -61,11 +64,21 @@ def test_they_are_cut_at_once_and_told_of_and_stored_each_by_itself(
     job = three(services, video)
     events: list[dict[str, Any]] = []
 
+    began = time.monotonic()
     states = run_all(services, [a_run(services, step.id, events) for step in job.steps])
+    took_s = time.monotonic() - began
 
     assert states == [State.DONE] * 3
     assert cut_together == [["cutdown", "gif", "still"]]
     done = services.store.job(job.id)
+    ends = [event["uuid"] for event in events if event["stage"] == "done"]
+    assert ends[0] == job.steps[2].id, "the still is there as soon as it is whole"
+    # What they tell adds up to what was spent, and what the film's encoding took is noted.
+    spent = [sum(step.output.made.seconds.values()) for step in done.steps if step.output]  # type: ignore[union-attr]
+    assert sum(spent) < took_s
+    with services.store.reading() as db:
+        [(kind, seconds)] = db.execute(sa.select(costs.c.kind, costs.c.seconds)).all()
+    assert (kind, seconds) == ("h264", pytest.approx(spent[0]))
     assert [step.attempts for step in done.steps] == [1, 1, 1]
     assert all(step.output and step.output.made for step in done.steps)
     assert len(stored(services, job)) == 3
@@ -132,7 +145,7 @@ def test_after_a_kill_what_is_stored_is_not_made_again(
     states = run_all(services, [a_run(services, step.id) for step in job.steps])
 
     assert states == [State.DONE] * 3
-    assert cut_together == [["gif", "still"]]
+    assert cut_together == [["cutdown", "gif"]]
     assert services.storage.stat(kept) == before
     assert len(stored(services, job)) == 3
 

@@ -7,12 +7,12 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self, cast
 
 import av
 from av.video.frame import PictureType, VideoFrame
@@ -44,60 +44,115 @@ class ProgramFailed(Exception):
     """FFmpeg ended with an error; the message is the end of what it said."""
 
 
-def run(
-    program: str,
-    targets: Sequence[Target],
-    frames: Iterable[VideoFrame],
-    tick: Fraction,
-    *,
-    threads: int | None,
-    fed: Callable[[int], None],
-) -> str:
-    """Run `program` on `frames`, whose times are ticks from the clip's start.
+class Program:
+    """FFmpeg, which filters the pictures that it is given, and encodes them, while a block runs.
 
-    `fed` is called with the number of pictures given so far. Returns what the program complained
-    about, if it did: of a full disk it says so and ends as if all were well. Raises ProgramFailed.
+    The pictures' times are ticks from the clip's start. `fed` is called with the number of pictures
+    given so far.
     """
-    frames = iter(frames)
-    first = next(frames, None)
-    if first is None:
-        raise SourceError("The clip has no picture that can be decoded.")
-    shape = _Shape.of(first)
-    argv = [program, "-hide_banner", "-nostdin", "-v", "error", "-y"]
-    argv += ["-protocol_whitelist", "pipe,file", "-f", "nut", "-i", "pipe:0"]
-    argv += _graph(targets)
-    for number, target in enumerate(targets):
-        argv += ["-map", f"[v{number}]", "-map_metadata", "-1", *target.arguments]
-        argv += ["-threads", str(threads)] if threads else []
-        argv += [f"file:{target.path}"]
-    # A file and no pipe: nobody reads while pictures are written.
-    with tempfile.TemporaryFile() as said, _started(argv, said) as child:
-        stdin: Any = child.stdin
-        count = 0
-        try:
-            with av.open(_Pipe(stdin), "w", format="nut") as out:
-                track: Any = out.add_stream("rawvideo", rate=25)
-                track.width, track.height = shape.width, shape.height
-                track.pix_fmt = shape.pixels
-                track.time_base = track.codec_context.time_base = tick
-                for frame in _all(first, frames):
-                    carried = shape.fitted(frame)
-                    carried.pts, carried.time_base = frame.pts, tick
-                    carried.pict_type = PictureType.NONE
-                    out.mux(track.encode(carried))
-                    count += 1
-                    fed(count)
-                out.mux(track.encode(None))
-        except (BrokenPipeError, av.FFmpegError, OSError):
-            pass  # the program says why it ended
-        finally:
-            _close(stdin)
-        return _end(child, said)
+
+    def __init__(
+        self,
+        program: str,
+        targets: Sequence[Target],
+        tick: Fraction,
+        *,
+        threads: int | None,
+        fed: Callable[[int], None],
+    ) -> None:
+        self._argv = [program, "-hide_banner", "-nostdin", "-v", "error", "-y"]
+        self._argv += ["-protocol_whitelist", "pipe,file", "-f", "nut", "-i", "pipe:0"]
+        self._argv += _graph(targets)
+        for number, target in enumerate(targets):
+            self._argv += ["-map", f"[v{number}]", "-map_metadata", "-1", *target.arguments]
+            self._argv += ["-threads", str(threads)] if threads else []
+            self._argv += [f"file:{target.path}"]
+        self._tick, self._fed, self._count = tick, fed, 0
+        self._running: _Running | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._running:
+            self._running.kill()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended: since it gets no more, or by itself."""
+        return self._running is not None and self._running.child.poll() is not None
+
+    def give(self, frame: VideoFrame) -> None:
+        """Give it a picture; where it has ended, its end tells why."""
+        if self._running is None:
+            self._running = _Running(self._argv, _Shape.of(frame), self._tick)
+        self._running.give(frame)
+        self._count += 1
+        self._fed(self._count)
+
+    def finish(self) -> None:
+        """Let it write what is left, and end: it gets no more."""
+        if self._running:
+            self._running.finish()
+
+    def complaints(self) -> str:
+        """Wait for its end; return what it complained about, if it did.
+
+        Of a full disk it says so and ends as if all were well. Raises ProgramFailed, SourceError.
+        """
+        if self._running is None:
+            raise SourceError("The clip has no picture that can be decoded.")
+        code, text = self._running.end()
+        if code != 0:
+            raise ProgramFailed(text)
+        return text
 
 
-def _all(first: VideoFrame, rest: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    yield first
-    yield from rest
+class _Running:
+    """A program that runs, and the pipe to it."""
+
+    def __init__(self, argv: list[str], shape: _Shape, tick: Fraction) -> None:
+        self._shape, self._tick = shape, tick
+        # A file and no pipe: nobody reads while pictures are written.
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `kill`
+        self.child = _started(argv, self._said)
+        self._stdin = cast(IO[bytes], self.child.stdin)
+        self._pipe: Any = av.open(_Pipe(self._stdin), "w", format="nut")
+        self._track: Any = self._pipe.add_stream("rawvideo", rate=25)
+        self._track.width, self._track.height = shape.width, shape.height
+        self._track.pix_fmt = shape.pixels
+        self._track.time_base = self._track.codec_context.time_base = tick
+
+    def give(self, frame: VideoFrame) -> None:
+        carried = self._shape.fitted(frame)
+        carried.pts, carried.time_base = frame.pts, self._tick
+        carried.pict_type = PictureType.NONE
+        with suppress(av.FFmpegError, OSError):
+            self._pipe.mux(self._track.encode(carried))
+
+    def finish(self) -> None:
+        if self._pipe is None:
+            return
+        with suppress(av.FFmpegError, OSError):
+            self._pipe.mux(self._track.encode(None))
+        with suppress(av.FFmpegError, OSError):
+            self._pipe.close()
+        self._pipe = None
+        with suppress(OSError):
+            self._stdin.close()
+
+    def end(self) -> tuple[int, str]:
+        self.finish()
+        code = self.child.wait()
+        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - LONGEST))
+        return code, self._said.read().decode("utf-8", "replace")
+
+    def kill(self) -> None:
+        if self.child.poll() is None:
+            self.child.kill()
+        self.finish()
+        self.child.wait()
+        self._said.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +212,6 @@ def _started(argv: list[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
     )
 
 
-def _end(child: subprocess.Popen[bytes], said: IO[bytes]) -> str:
-    """Wait for the program's end; return what it said. Raises ProgramFailed."""
-    code = child.wait()
-    said.seek(max(0, said.seek(0, os.SEEK_END) - LONGEST))
-    text = said.read().decode("utf-8", "replace")
-    if code != 0:
-        raise ProgramFailed(text)
-    return text
-
-
 def _ended_with_us(argv: list[str]) -> list[str]:
     """The command line of a program that the kernel ends should this process be killed.
 
@@ -175,8 +220,3 @@ def _ended_with_us(argv: list[str]) -> list[str]:
     unlimited = str(2**63 - 1)
     sandbox = str(Path(__file__).parents[2] / "running" / "sandbox.py")
     return [sys.executable, "-I", "-S", sandbox, str(os.getpid()), *[unlimited] * 3, *argv]
-
-
-def _close(file: IO[bytes]) -> None:
-    with suppress(OSError):
-        file.close()

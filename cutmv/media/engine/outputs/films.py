@@ -17,11 +17,11 @@ from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import rate_of
 from cutmv.media.engine.outputs import feed
 from cutmv.media.engine.outputs.joining import Joined
-from cutmv.media.engine.outputs.results import FAILURES, Progressed, Results
+from cutmv.media.engine.outputs.results import FAILURES, Ended, Progressed, Results
 from cutmv.media.engine.outputs.single.sound import write as write_sound
 from cutmv.media.engine.outputs.smartcut import Smart
 from cutmv.media.engine.outputs.together import Together, picture_of
-from cutmv.media.engine.protocol import Made, Output, Report, Request
+from cutmv.media.engine.protocol import Made, Output, Request
 from cutmv.media.engine.sound.copying import EVERYWHERE, HELD, PLAYED
 from cutmv.media.engine.sound.hearing import Hearing
 from cutmv.media.engine.source.clip import Clip, Span
@@ -37,13 +37,11 @@ from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.pictures import Picture, with_dts
 from cutmv.media.engine.writer import Seen, Writer
 
-#: Seconds of a stage under which it is not told of.
-LEAST_S = 0.0005
 
-
-def make(request: Request, progressed: Progressed) -> Report:
+def make(request: Request, progressed: Progressed, ended: Ended) -> None:
     """Make a request's outputs; one that fails voids no other. Raises Unopened, FFmpegError."""
-    results, stages = Results(request.outputs, progressed), Stages()
+    results = Results(request, progressed, ended)
+    stages = results.stages
     with ExitStack() as stack:
         with stages.within("open"):
             # Picture and tracks are read at once, each from a place of its own.
@@ -67,20 +65,18 @@ def make(request: Request, progressed: Progressed) -> Report:
         for each in request.outputs:
             if each.alone:
                 with results.trying(each), stages.within("sound"):
-                    results.put(write_sound(each, each.alone, hearings[0], stages))
-        told: list[str] = []
+                    made = write_sound(each, each.alone, hearings[0], stages)
+                    results.put(made, _of_sound(hearings))
         while results.left:
             # What ends earlier can perhaps be made where what ends last can't.
             end = max(each.end or request.end for each in results.left)
             clips = _clips(container, stream, Span.of(request.start, end, clock), stages)
             try:
-                told = _made_of(request, clips, hearings, results, stages)
+                _make_of(request, clips, hearings, results)
             except FAILURES as error:
                 for each in results.left:
                     if (each.end or request.end) == end:
                         results.fail(each, error)
-    seconds = {name: each for name, each in stages.seconds.items() if each > LEAST_S}
-    return results.report(told + _of_sound(hearings), seconds)
 
 
 def _of_sound(hearings: list[Hearing]) -> list[str]:
@@ -89,19 +85,15 @@ def _of_sound(hearings: list[Hearing]) -> list[str]:
     return findings.of_sound(silent_s) + list(dict.fromkeys(told))
 
 
-def _made_of(
-    request: Request,
-    clips: Iterator[Clip],
-    hearings: list[Hearing],
-    results: Results,
-    stages: Stages,
-) -> list[str]:
-    """Make the outputs that are left; return what is to be told of the clip's pictures."""
+def _make_of(
+    request: Request, clips: Iterator[Clip], hearings: list[Hearing], results: Results
+) -> None:
+    """Make the outputs that are left."""
     failure: Undecoded | None = None
     for clip in clips:
         try:
-            _Outputs(request, clip, hearings, results, stages).make()
-            return findings.of_pictures(clip)
+            _Outputs(request, clip, hearings, results).make()
+            return
         except Undecoded as error:
             failure = error
     raise failure or SourceError(NO_PICTURE)
@@ -150,40 +142,45 @@ class _Outputs:
         clip: Clip,
         hearings: list[Hearing],
         results: Results,
-        stages: Stages,
     ) -> None:
         self._request, self._clip, self._tick = request, clip, clip.span.tick
-        self._hearings, self._results, self._stages = hearings, results, stages
+        self._hearings, self._results, self._stages = hearings, results, results.stages
+        #: Why the pictures of an output are not copied, by its path.
+        self._reasons: dict[str, str] = {}
 
     def make(self) -> None:
         """Make all outputs that are left. Raises Undecoded."""
-        reasons: dict[str, str] = {}
         for output in self._results.left:
             if output.parts and output.muxer:
                 with self._results.trying(output):
-                    self._results.put(self._joined(output, output.muxer))
+                    self._put(self._joined(output, output.muxer))
         for output in self._results.left:
             if output.copying == "never" or output.muxer is None:
                 continue
             with self._results.trying(output):
                 try:
-                    self._results.put(self._copied(output, output.muxer))
+                    self._put(self._copied(output, output.muxer))
                 except Uncopyable as reason:
                     if output.copying == "always":
                         raise
-                    reasons[output.path] = str(reason)
+                    self._reasons[output.path] = str(reason)
         request = self._request
-        together = Together(request.program, request.threads, self._clip, self._results)
+        together = Together(
+            request.program, request.threads, self._clip, self._results, self._finish
+        )
         with self._stages.within("encode"):
-            said = together.run(self._results.left)
-        for output in self._results.left:
-            with self._results.trying(output):
-                try:
-                    made = self._finished(output, reasons.get(output.path))
-                except (SourceError, av.FFmpegError, ValueError) as error:
-                    complaint = said.get(output.path)
-                    raise feed.ProgramFailed(complaint) if complaint else error from error
-                self._results.put(made)
+            together.run(self._results.left)
+
+    def _put(self, made: Made) -> None:
+        self._results.put(made, findings.of_pictures(self._clip) + _of_sound(self._hearings))
+
+    def _finish(self, output: Output, complaint: str) -> None:
+        """Finish an output that the program has written, and complained about, if it did."""
+        with self._results.trying(output):
+            try:
+                self._put(self._finished(output, self._reasons.get(output.path)))
+            except (SourceError, av.FFmpegError, ValueError) as error:
+                raise feed.ProgramFailed(complaint) if complaint else error from error
 
     def _copied(self, output: Output, muxer: str) -> Made:
         clip, stages = self._clip, self._stages

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import av
 
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.outputs.feed import ProgramFailed
 from cutmv.media.engine.outputs.joining import Unjoinable
-from cutmv.media.engine.protocol import Failed, Made, Output, Report
+from cutmv.media.engine.protocol import Failed, Made, Output, Request
 from cutmv.media.engine.source.file import SourceError, Undecoded, Unopened
+from cutmv.media.engine.source.reader import Total
+from cutmv.media.engine.stages import Stages
 
 #: What an output may fail by. Pictures that can't be decoded may be from an earlier entry.
 FAILURES = (
@@ -28,52 +31,60 @@ FAILURES = (
 
 #: Called with an output, its pictures made so far, and how many there will be.
 Progressed = Callable[[Output, int, int], None]
+#: Called with what became of an output, once.
+Ended = Callable[[Made | Failed], None]
+
+#: Seconds of a stage under which it is not told of.
+LEAST_S = 0.0005
 
 
 class Results:
-    """The outputs of a request: made, failed, or left to make; `progressed` is told how far."""
+    """The outputs of a request: made, failed, or left to make; who asked is told at once."""
 
-    def __init__(self, outputs: tuple[Output, ...], progressed: Progressed) -> None:
-        self._outputs, self.progressed = outputs, progressed
-        self._made: dict[str, Made] = {}
-        self._failed: dict[str, Failed] = {}
+    def __init__(self, request: Request, progressed: Progressed, ended: Ended) -> None:
+        self._outputs, self.progressed, self._ended = request.outputs, progressed, ended
+        self._done: set[str] = set()
+        self.stages = Stages(lambda: {each.path: each.weight for each in self.left}, request.since)
 
     @property
     def left(self) -> list[Output]:
         """Those that are neither made nor failed."""
-        return [
-            each
-            for each in self._outputs
-            if each.path not in self._made and each.path not in self._failed
-        ]
+        return [each for each in self._outputs if each.path not in self._done]
 
-    def put(self, made: Made) -> None:
-        """Note that an output is made."""
-        self._made[made.path] = made
+    def put(self, made: Made, warnings: Iterable[str]) -> None:
+        """Tell that an output is made, and what is to be told of its source."""
+        self.stages.count()
+        seconds = self.stages.seconds.get(made.path, {})
+        told = {name: each for name, each in seconds.items() if each > LEAST_S}
+        self._done.add(made.path)
+        self._ended(
+            replace(
+                made,
+                warnings=tuple(dict.fromkeys(warnings)),
+                seconds=told,
+                read_bytes=Total.bytes,
+            )
+        )
 
     def fail(self, output: Output, error: Exception) -> None:
-        """Note why an output can't be made."""
-        self._failed[output.path] = failed(output.path, error)
+        """Tell why an output can't be made."""
+        self.stages.count()
+        self._done.add(output.path)
+        self._ended(failed(output.path, error))
 
     @contextmanager
     def trying(self, output: Output) -> Iterator[None]:
-        """Have an output fail by the block's error, and go on. Raises Undecoded."""
+        """Have an output fail by the block's error, and go on. Raises Undecoded.
+
+        The block's time is that of this output alone.
+        """
         try:
-            yield
+            with self.stages.of(output.path):
+                yield
         except Undecoded:
             raise
         except FAILURES as error:
             self.fail(output, error)
-
-    def report(self, warnings: list[str], seconds: dict[str, float]) -> Report:
-        """Return what became of all, what is to be told of the source, each stage's seconds."""
-        paths = [each.path for each in self._outputs]
-        return Report(
-            tuple(self._made[path] for path in paths if path in self._made),
-            tuple(self._failed[path] for path in paths if path in self._failed),
-            tuple(dict.fromkeys(warnings)),
-            seconds,
-        )
 
 
 def failed(path: str, error: Exception) -> Failed:

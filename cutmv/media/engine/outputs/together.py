@@ -1,8 +1,9 @@
-"""Runs the program for many outputs of one clip, which share a decode, within some memory."""
+"""Makes many outputs of one clip by one decode, within some memory; each is told of when it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from av.video.frame import VideoFrame
@@ -16,6 +17,8 @@ from cutmv.media.engine.source.file import SourceError
 
 #: Bytes that outputs of one decode may hold together, about; one alone may hold more.
 HELD_BYTES = 2 * 2**30
+#: Pictures that the first one's filters look at, at most: fields are brought together with others'.
+LOOKED_AT = 4
 
 
 def shares(outputs: Sequence[Output], most: int = HELD_BYTES) -> list[list[Output]]:
@@ -42,73 +45,108 @@ def picture_of(output: Output) -> Path:
 
 
 class Together:
-    """Makes outputs of one clip by one decode; where that fails, each by one of its own."""
+    """Makes outputs of one clip by one decode.
 
-    def __init__(self, program: str, threads: int | None, clip: Clip, results: Results) -> None:
+    Those that end together are made by one program, where these are written; `finish` is called
+    with each that is written, and with what the program complained about. Where a program of
+    several fails, each is made again by a decode of its own.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        threads: int | None,
+        clip: Clip,
+        results: Results,
+        finish: Callable[[Output, str], None],
+    ) -> None:
         self._program, self._threads, self._clip = program, threads, clip
-        self._results = results
+        self._results, self._finish = results, finish
 
-    def run(self, outputs: Sequence[Output]) -> dict[str, str]:
-        """Have the program make outputs; return what it complained about, by their paths.
-
-        Those that it failed to make are missing, and noted. Raises Undecoded.
-        """
-        told: dict[str, str] = {}
+    def run(self, outputs: Sequence[Output]) -> None:
+        """Make outputs; those that the program fails to make are noted. Raises Undecoded."""
         for group in shares(outputs):
-            told |= self._made(group)
-        return told
+            # Which of several it was that failed is not known; all others can be made.
+            for output in self._decoded(group):
+                self._decoded([output])
 
-    def _made(self, outputs: list[Output]) -> dict[str, str]:
-        try:
-            return self._decoded(outputs)
-        except feed.ProgramFailed as error:
-            if len(outputs) == 1:
-                self._results.fail(outputs[0], error)
-                return {}
-        # Which of them it was is not known; all others can be made.
-        told: dict[str, str] = {}
+    def _decoded(self, outputs: Sequence[Output]) -> list[Output]:
+        """Make outputs by one decode; return those of programs that failed. Raises Undecoded."""
+        doubtful: list[Output] = []
+        of_end: dict[int, list[Output]] = {}
         for output in outputs:
-            told |= self._made([output])
-        return told
-
-    def _decoded(self, outputs: list[Output]) -> dict[str, str]:
-        """Make outputs by one decode. Raises feed.ProgramFailed, Undecoded."""
-        chosen = {each.path: Sharpest() for each in outputs if each.sharpest}
-        choosing = [
-            (self._clip.until(each.end), chosen[each.path]) for each in outputs if each.sharpest
-        ]
-        frames = self._frames(choosing)
-        filtered = [each for each in outputs if not each.sharpest]
-        told: dict[str, str] = {}
-        if filtered:
-            said = self._run(filtered, frames)
-            told = {each.path: said for each in filtered}
-        last = max((end for end, _ in choosing), default=0)
-        if last:  # the program may need fewer
-            any(frame.pts is not None and frame.pts >= last for frame in frames)
-        for output in outputs:
-            if output.sharpest:
-                told |= self._best(output, chosen[output.path].picture)
-        return told
-
-    def _frames(self, choosing: Sequence[tuple[int, Sharpest]]) -> Iterator[VideoFrame]:
-        """Yield the clip's pictures, and show those before an end (ticks) to who chooses."""
-        for frame in self._clip.decoded(self._clip.pictures):
-            for end, sharpest in choosing:
-                if frame.pts is not None and frame.pts < end:
+            if not output.sharpest:
+                of_end.setdefault(self._end(output), []).append(output)
+        choosing = [(output, Sharpest()) for output in outputs if output.sharpest]
+        with ExitStack() as stack:
+            running = [
+                (end, each, stack.enter_context(self._started(each)))
+                for end, each in of_end.items()
+            ]
+            for frame in self._clip.decoded(self._clip.pictures):
+                at = frame.pts or 0
+                choosing = self._chosen(choosing, at)
+                for _, sharpest in choosing:
                     sharpest.see(frame)
-            yield frame
+                for end, of_program, program in tuple(running):
+                    if at < end:
+                        program.give(frame)
+                    else:
+                        program.finish()
+                    if program.ended:
+                        running.remove((end, of_program, program))
+                        doubtful += self._ended(of_program, program)
+                if not running and not choosing:
+                    break
+            for _, _, program in running:
+                program.finish()
+            for _, of_program, program in running:
+                doubtful += self._ended(of_program, program)
+        self._chosen(choosing, self._clip.span.length)
+        return doubtful
 
-    def _best(self, output: Output, picture: VideoFrame | None) -> dict[str, str]:
+    def _end(self, output: Output) -> int:
+        """Return when pictures come of which an output is made no more, in ticks of the clip."""
+        pictures = self._clip.pictures
+        if output.pictures == 1 and len(pictures) > LOOKED_AT:
+            return self._clip.pts(pictures[LOOKED_AT].pts)
+        return self._clip.until(output.end)
+
+    def _ended(self, outputs: Sequence[Output], program: feed.Program) -> list[Output]:
+        """Finish what a program has written; where it failed return its outputs, if several."""
+        try:
+            said = program.complaints()
+        except (feed.ProgramFailed, SourceError) as error:
+            if len(outputs) > 1:
+                return list(outputs)
+            self._results.fail(outputs[0], error)
+            return []
+        for output in outputs:
+            self._finish(output, said)
+        return []
+
+    def _chosen(
+        self, choosing: list[tuple[Output, Sharpest]], at: int
+    ) -> list[tuple[Output, Sharpest]]:
+        """Make the stills whose pictures all came before `at` (ticks); return the others."""
+        for output, sharpest in choosing:
+            if at >= self._clip.until(output.end):
+                self._best(output, sharpest.picture)
+        return [each for each in choosing if at < self._clip.until(each[0].end)]
+
+    def _best(self, output: Output, picture: VideoFrame | None) -> None:
         with self._results.trying(output):
             if picture is None:
                 length_s = float(self._clip.until(output.end) * self._clip.span.tick)
                 raise SourceError(f"all pictures are black in its {length_s:g} s.")
             picture.pts = 0
-            return {output.path: self._run([output], iter([picture]))}
-        return {}
+            with self._started([output]) as program:
+                program.give(picture)
+                program.finish()
+                said = program.complaints()
+            self._finish(output, said)
 
-    def _run(self, outputs: list[Output], frames: Iterator[VideoFrame]) -> str:
+    def _started(self, outputs: Sequence[Output]) -> feed.Program:
         targets = [
             feed.Target(
                 picture_of(output),
@@ -117,15 +155,14 @@ class Together:
             )
             for output in outputs
         ]
-        whole = [self._clip.count_before(self._clip.until(output.end)) for output in outputs]
+        whole = [self._clip.count_before(self._end(output)) for output in outputs]
 
         def fed(count: int) -> None:
             for output, of in zip(outputs, whole, strict=True):
                 self._results.progressed(output, min(count, of), of)
 
-        return feed.run(
-            self._program, targets, frames, self._clip.span.tick, threads=self._threads, fed=fed
-        )
+        tick = self._clip.span.tick
+        return feed.Program(self._program, targets, tick, threads=self._threads, fed=fed)
 
     def _own_times(self) -> tuple[str, ...]:
         """The options by which each picture keeps its own time."""
