@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cutmv.app import app
 from cutmv.dispatch.circuit_breaker import CircuitBreaker
 from cutmv.dispatch.local_runner import LocalRunner
-from cutmv.jobs import Backlog, Costs, Job, JobRequest, State, Step, Upload, plan_job
+from cutmv.jobs import Backlog, Costs, Job, JobRequest, State, Step, Upload, current, plan_job
 from cutmv.media import analysis_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
@@ -51,10 +51,13 @@ class Dispatcher:
     def submit(self, request: JobRequest, key: str | None = None) -> Job:
         """Accept a job and send its steps; of one `key` of the client's there is one job.
 
-        Raises UnknownUpload, KeyReused, and MediaError for a bad clip.
+        Raises UnknownUpload, KeyReused, MediaError for a bad clip, and as a look at the upload
+        where an earlier version's told less.
         """
-        store = self.services.store
-        job = store.add_job(plan_job(store.upload(request.upload_id), request, key))
+        store, services = self.services.store, self.services
+        upload = store.upload(request.upload_id)
+        upload = current(store, services.storage, upload, services.cache)
+        job = store.add_job(plan_job(upload, request, key))
         if job.route is not None or job.state is not State.QUEUED:
             return job  # the request came before, and its steps were sent
         try:

@@ -41,7 +41,14 @@ from cutmv.jobs.parts import Parts, Span
 from cutmv.jobs.request import FILM, JobRequest, clips_of, film_text, outputs_of, plan_job
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import DATABASE_AWAY, metadata
-from cutmv.jobs.uploads import EmptyUpload, NoVideo, accept_upload, probe_stored
+from cutmv.jobs.uploads import (
+    EmptyUpload,
+    NoVideo,
+    accept_upload,
+    current,
+    probe_stored,
+    require_stored,
+)
 from cutmv.jobs.wanted import OPTIONS, Option, Wanted
 
 __all__ = [
@@ -85,6 +92,7 @@ __all__ = [
     "analysis_key",
     "clip_stems",
     "clips_of",
+    "current",
     "doctor_key",
     "film_text",
     "job_prefix",
@@ -97,6 +105,7 @@ __all__ = [
     "plan_job",
     "probe_stored",
     "report",
+    "require_stored",
     "upload_key_of",
     "zipped",
 ]

@@ -86,7 +86,10 @@ def id_for(kind: str, key: str | None) -> str:
 
 @dataclass(frozen=True)
 class Upload:
-    """A video somebody sent: where it is stored (`key`), its size in bytes, what is in it."""
+    """A video somebody sent: where it is stored (`key`), its size in bytes, what is in it.
+
+    It is `outdated` where an earlier version looked, which did not tell all of that.
+    """
 
     id: str
     filename: str
@@ -95,6 +98,7 @@ class Upload:
     key: str
     info: MediaInfo
     created_at: float
+    outdated: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,12 +214,18 @@ class Job:
         done = sum(w * s.percent for w, s in zip(weights, self.steps, strict=True))
         return done / sum(weights) if weights else 100.0
 
+    @property
+    def shown_percent(self) -> float:
+        """The percent as people are shown it: 100 only when every step is done."""
+        done = all(step.state is State.DONE for step in self.steps)
+        return round(self.percent if done else min(self.percent, MAX_RUNNING_PERCENT), 1)
+
     def to_json(self) -> dict[str, Any]:
         """The job as the HTTP API and the WebSocket show it."""
         return {
             "id": self.id,
             "state": self.state.value,
-            "percent": round(self.percent, 1),
+            "percent": self.shown_percent,
             "mode": self.route,
             "error": self.error,
             "created_at": self.created_at,

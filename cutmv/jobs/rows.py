@@ -54,6 +54,7 @@ def to_upload(row: sa.Row[Any]) -> Upload:
         key=row.key,
         info=MediaInfo.from_dict(row.info),
         created_at=row.created_at,
+        outdated=not MediaInfo.tells_all(row.info),
     )
 
 

@@ -22,6 +22,7 @@ from cutmv.jobs.model import (
 )
 from cutmv.jobs.rows import load_jobs, to_step, to_upload
 from cutmv.jobs.tables import jobs, now, open_engine, steps, uploads
+from cutmv.media import MediaInfo
 
 #: The states a step can still leave.
 OPEN_STATES = (State.QUEUED, State.RUNNING)
@@ -89,6 +90,13 @@ class JobStore:
         if row is None:
             raise UnknownUpload(f"There is no upload {upload_id}; it may have expired.")
         return to_upload(row)
+
+    def renew_upload(self, upload: Upload, info: MediaInfo) -> Upload:
+        """Keep what was found in an upload by another look."""
+        with self.engine.begin() as db:
+            own = uploads.c.id == upload.id
+            db.execute(uploads.update().where(own).values(info=info.to_dict()))
+        return replace(upload, info=info, outdated=False)
 
     def has_uploads(self) -> bool:
         """Whether there is any upload."""

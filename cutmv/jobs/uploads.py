@@ -9,7 +9,7 @@ from cutmv.jobs.model import Upload, id_for, new_id
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import DATABASE_AWAY
 from cutmv.media import HEAD_BYTES, Cache, MediaError, MediaInfo, container_of, probe
-from cutmv.storage import Storage, StorageError
+from cutmv.storage import ObjectNotFound, Storage, StorageError
 
 #: The media type of each container, by FFmpeg's name for it. The client's own is never used: the
 #: media type decides what a browser does with the file.
@@ -105,6 +105,23 @@ def probe_stored(storage: Storage, key: str, cache: Cache | None = None) -> Medi
     """
     storage.stat(key)
     return probe(storage.source(key), cache=cache)
+
+
+def current(store: JobStore, storage: Storage, upload: Upload, cache: Cache | None) -> Upload:
+    """The upload, looked at anew where an earlier version told less of it. Raises as the probe."""
+    if not upload.outdated:
+        return upload
+    return store.renew_upload(upload, probe_stored(storage, upload.key, cache))
+
+
+def require_stored(storage: Storage, upload: Upload) -> None:
+    """Raise MediaError unless the upload's file is there, and of its size."""
+    try:
+        size = storage.stat(upload.key).size
+    except ObjectNotFound:
+        raise MediaError("The upload is no longer kept: upload the video again.") from None
+    if size != upload.size:
+        raise MediaError("The upload's file was replaced: upload the video again.")
 
 
 def _content_type(body: IncomingBody) -> str:

@@ -1,6 +1,6 @@
 """What is in a video file."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, Self
 
@@ -147,8 +147,22 @@ class MediaInfo:
         return plain
 
     @classmethod
+    def tells_all(cls, plain: dict[str, Any]) -> bool:
+        """Whether what `to_dict` made is this version's: an earlier one's tells less."""
+        every: list[tuple[Any, list[Any]]] = [
+            (cls, [plain]),
+            (VideoStream, [plain["video"]]),
+            (AudioStream, [plain["audio"], *plain.get("sounds", ())]),
+        ]
+        return all(
+            each is None or each.keys() >= {field.name for field in fields(kind)}
+            for kind, told in every
+            for each in told
+        )
+
+    @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; what an earlier version did not tell has its default."""
         video, audio = plain["video"], plain["audio"]
         if video:
             fractions = {name: Fraction(video[name]) for name in ("frame_rate", "time_base")}

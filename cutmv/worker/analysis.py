@@ -5,10 +5,10 @@ import logging
 import time
 from collections.abc import Callable
 
-from cutmv.jobs import Analyses, AnalysisRecord, AnalysisState, Upload
+from cutmv.jobs import Analyses, AnalysisRecord, AnalysisState, Upload, require_stored
 from cutmv.media import Cancelled, MediaError, analyse
 from cutmv.services import Services
-from cutmv.storage import ObjectNotFound, StorageError
+from cutmv.storage import StorageError
 
 #: Seconds between two looks at whether it is still wanted, with which the progress is told.
 TOLD_EVERY_S = 2.0
@@ -49,7 +49,7 @@ class AnalysisRun:
         self._keep(AnalysisRecord(AnalysisState.RUNNING))
         source = self._services.storage.source(self._upload.key)
         try:
-            self._still_there()
+            require_stored(self._services.storage, self._upload)
             found = analyse(
                 source,
                 self._upload.info,
@@ -74,12 +74,6 @@ class AnalysisRun:
     def release(self) -> None:
         """Let another process begin at once."""
         self._keep(AnalysisRecord(AnalysisState.QUEUED))
-
-    def _still_there(self) -> None:
-        try:
-            self._services.storage.stat(self._upload.key)
-        except ObjectNotFound:
-            raise MediaError("The upload is no longer kept: upload the video again.") from None
 
     def _keep(self, record: AnalysisRecord) -> None:
         self._analyses.keep(self._upload, record)

@@ -18,6 +18,7 @@ from cutmv.jobs import (
     Upload,
     output_key,
     part_key,
+    require_stored,
 )
 from cutmv.media import (
     Cancelled,
@@ -160,12 +161,7 @@ class Making:
     def _upload(self) -> Upload:
         """The upload, which is there, and of its size. Raises MediaError."""
         upload = self._services.store.job(self._step.job_id).upload
-        try:
-            size = self._storage.stat(upload.key).size
-        except ObjectNotFound:
-            raise MediaError("The upload is no longer kept: upload the video again.") from None
-        if size != upload.size:
-            raise MediaError("The upload's file was replaced: upload the video again.")
+        require_stored(self._storage, upload)
         return upload
 
     def _wanted(self) -> tuple[Cutting, CostModel]:

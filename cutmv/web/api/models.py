@@ -20,7 +20,7 @@ Part = Annotated[float, Field(ge=0, le=1)]
 class _Clips(BaseModel):
     """What to make of an upload."""
 
-    model_config = ConfigDict(extra="forbid", title="JobRequest")
+    model_config = ConfigDict(extra="forbid", title="JobRequest", allow_inf_nan=False)
 
     upload_id: str = Field(
         description="The id that POST /api/uploads answered.", pattern="^[0-9a-z-]{1,64}$"
@@ -66,7 +66,7 @@ JobBody = create_model("JobBody", __base__=_Clips, **_WANTED)
 class PageQuery(BaseModel):
     """Which jobs to list."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     limit: int = Field(default=DEFAULT_PAGE_JOBS, ge=1, le=MAX_PAGE_JOBS)
     before: float | None = Field(default=None, description="`next_before` of the page before.")
@@ -210,6 +210,8 @@ class QueueStatus(BaseModel):
 
 class ProgressEventIn(BaseModel):
     """A `task-progress` event (`cutmv.progress.ProgressEvent` in its wire form)."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     uuid: str
     job_id: str

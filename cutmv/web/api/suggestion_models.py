@@ -16,7 +16,7 @@ from cutmv.web.api.models import Seconds
 class SuggestionsQuery(BaseModel):
     """Which clips to suggest."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     clips: int = Field(default=SUGGESTED_CLIPS, ge=1, le=MOST_SUGGESTED)
     length_s: float = Field(

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 
+from cutmv.config import Settings
+from cutmv.dispatch import Dispatcher
+from cutmv.jobs import JobRequest
+from cutmv.jobs.tables import uploads
+from cutmv.progress import ProgressFeed
+from cutmv.services import Services
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
+from tests.support.jobs import add_video
+from tests.support.media import make_sample
 from tests.support.processes import wait_for
 from tests.support.stack import Stack
 
@@ -104,3 +114,20 @@ def test_a_job_of_an_upload_that_is_gone_is_refused(
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
     assert io.StringIO(answer.json()["detail"]).readline()
+
+
+def test_an_upload_of_an_earlier_version_is_looked_at_anew(tmp_path: Path) -> None:
+    here = Services.open(Settings.from_env({"CUTMV_DATA_DIR": str(tmp_path / "data")}))
+    upload = add_video(here, make_sample(tmp_path / "song.mp4", seconds=0.5, size=(320, 180)))
+    told = upload.info.to_dict()
+    del told["unknown_sound"], told["video"]["transparent"]
+    with here.store.engine.begin() as db:
+        db.execute(uploads.update().values(info=told))
+    assert here.store.upload(upload.id).outdated
+    dispatcher = Dispatcher(here, ProgressFeed())
+
+    dispatcher.submit(JobRequest(upload_id=upload.id, clips=("0-0.1",)))
+
+    dispatcher.close()
+    assert here.store.upload(upload.id) == replace(upload, outdated=False)
+    here.store.close()

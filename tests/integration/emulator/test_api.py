@@ -7,7 +7,6 @@ import base64
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -18,6 +17,7 @@ import httpx
 import pytest
 
 from tests.support.emulator import EmulatorProcess
+from tests.support.processes import wait_for
 
 
 class Api:
@@ -90,14 +90,6 @@ def faults_url(api: Api) -> str:
 def rules(api: Api) -> list[dict[str, Any]]:
     """The fault rules in force."""
     return httpx.get(faults_url(api)).json()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.01)
 
 
 # --- who may call

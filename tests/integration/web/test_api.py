@@ -444,6 +444,9 @@ def test_an_output_that_is_not_there_says_so(
         ("PUT", "/api/jobs", 405),
         ("GET", "/api/jobs?limit=0", 422),
         ("GET", "/api/jobs?page=2", 422),
+        ("GET", "/api/jobs?before=nan", 422),
+        ("GET", "/api/jobs?before=-inf", 422),
+        ("GET", "/api/uploads/unknown/suggestions?length_s=inf", 422),
         ("GET", "/ws/jobs/unknown", 400),
         ("GET", "/static/../state.py", 404),
     ],
@@ -454,6 +457,16 @@ def test_each_error_is_a_problem(client: httpx.Client, method: str, path: str, s
     assert answer.status_code == status
     problem(answer)
     assert ("Allow" in answer.headers) == (status == 405)
+
+
+def test_a_number_that_is_none_is_refused(client: httpx.Client, upload: dict[str, Any]) -> None:
+    body = f'{{"upload_id": "{upload["id"]}", "clips": ["0-1"], "fade_s": Infinity}}'
+    kind = {"Content-Type": "application/json"}
+
+    answer = client.post("/api/jobs", content=body, headers=kind)
+
+    assert answer.status_code == 422
+    assert problem(answer)["detail"].startswith("fade_s: ")
 
 
 def test_a_body_that_is_no_json_is_refused(client: httpx.Client) -> None:

@@ -120,12 +120,16 @@ def test_what_is_wrong_with_a_video_is_kept(
     )
 
 
-def test_the_analysis_of_an_upload_that_is_gone_says_so(
-    services: Services, upload: Upload, analyses: Analyses
+@pytest.mark.parametrize("what", ["no longer kept", "was replaced"])
+def test_the_analysis_of_an_upload_whose_file_is_gone_says_so(
+    services: Services, upload: Upload, analyses: Analyses, what: str
 ) -> None:
-    services.storage.delete(upload.key)
+    if what == "was replaced":
+        Path(services.storage.source(upload.key)).write_bytes(b"another")
+    else:
+        services.storage.delete(upload.key)
 
-    with pytest.raises(MediaError, match="no longer kept"):
+    with pytest.raises(MediaError, match=what):
         AnalysisRun(services, upload.id).run()
 
     assert state_of(analyses, upload) is AnalysisState.FAILED
