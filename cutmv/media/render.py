@@ -1,7 +1,6 @@
 """Render the outputs of a clip: have the engine make them by their plans."""
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from cutmv.media.progress import Progress, ProgressReader
 from cutmv.media.remote.cache import Cache
 from cutmv.media.running.binaries import ffmpeg_path
 from cutmv.media.running.engine_process import run_engine
+from cutmv.media.running.files import appear, folder_beside
 from cutmv.media.sharing.costs import weight_of
 from cutmv.media.source import Readable, readable
 from cutmv.media.source_warnings import of_output
@@ -140,7 +140,7 @@ def render_together(
     else is as in `render`, and what it raises is of all that are not there yet.
     """
     with ExitStack() as stack:
-        every = [_Making(each, _folder_beside(each.destination, stack)) for each in orders]
+        every = [_Making(each, folder_beside(each.destination, stack)) for each in orders]
         run = _Run(every, cancelled, timeout_s, threads, overwrite=overwrite)
         try:
             with readable(source, cache) as opened:
@@ -157,12 +157,6 @@ def render_together(
                         each.result = error
         run.finish(opened)
         return [each.result or MediaError(f"{CUT_FAILED}.") for each in every]
-
-
-def _folder_beside(destination: Path, stack: ExitStack) -> Path:
-    """A folder beside an output, which also has what is written beside it, until the stack ends."""
-    folder = tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.")
-    return Path(stack.enter_context(folder))
 
 
 class _Making:
@@ -193,7 +187,9 @@ class _Making:
             output,
             parts=self._order.parts,
             end=plan.end,
-            holds=held_bytes(plan.spec, plan.width, plan.height, plan.pictures),
+            holds=held_bytes(
+                plan.spec, plan.width, plan.height, plan.pictures, os.cpu_count() or 1
+            ),
             weight=weight_of(plan),
         )
         return True
@@ -289,18 +285,6 @@ class _Run:
         for each in last:
             other_s = (time.monotonic() - self._counted) / len(last)
             each.appear(source, overwrite=self._overwrite, other_s=other_s)
-
-
-def appear(partial: Path, destination: Path) -> None:
-    """Give a finished file its name, unless another has it. Raises MediaError."""
-    try:
-        os.link(partial, destination)
-    except FileExistsError:
-        raise MediaError(f"There is a file named {destination.name!r} already.") from None
-    except OSError:  # the file system has no links, or not here
-        if destination.exists():
-            raise MediaError(f"There is a file named {destination.name!r} already.") from None
-        partial.replace(destination)
 
 
 def _smaller(plan: RenderPlan, size: int, most: int) -> RenderPlan:

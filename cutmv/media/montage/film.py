@@ -17,8 +17,9 @@ from cutmv.media.products.containers import container_named
 from cutmv.media.products.spec import LUFS, OutputSpec
 from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import Cache
-from cutmv.media.render import Rendered, appear, render
+from cutmv.media.render import Rendered, render
 from cutmv.media.running.engine_process import join as join_pieces
+from cutmv.media.running.files import appear
 from cutmv.media.source import readable
 from cutmv.media.times import Clip
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from cutmv.media import (
@@ -31,6 +35,7 @@ from cutmv.media.engine.outputs import feed, films
 from cutmv.media.engine.outputs.together import shares
 from cutmv.media.engine.protocol import Failed, Made, Output
 from cutmv.media.engine.source import clip as of_engine
+from cutmv.media.products.memory import held_bytes
 from cutmv.media.render import _Making, _request
 from tests.support.media import frame_number, make_sample, read_frames
 from tests.support.processes import wait_for
@@ -225,3 +230,31 @@ def test_outputs_that_hold_much_have_a_decode_of_their_own() -> None:
     groups = [[each.holds for each in group] for group in shares(outputs, 10)]
 
     assert groups == [[3, 4], [5], [12], [1, 0]]
+
+
+@pytest.mark.slow
+def test_no_more_memory_is_held_than_was_told(video: Path, tmp_path: Path) -> None:
+    specs = [OutputSpec("cutdown", "9:16", "crop"), replace(SPECS["rebound"], size=(720, 1280))]
+    wanted = [
+        Order(planned(video, spec, end="4.5"), tmp_path / f"{spec.kind}.mp4") for spec in specs
+    ]
+    told = sum(
+        held_bytes(spec, plan.width, plan.height, plan.pictures, os.cpu_count() or 1)
+        for spec, plan in zip(specs, (each.plan for each in wanted), strict=True)
+    )
+    highest = 0
+
+    def measured() -> bool:
+        nonlocal highest
+        programs = []
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                programs += [child.memory_info().rss] if "ffmpeg" in child.name() else []
+        highest = max(highest, sum(programs))
+        return made.done()
+
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(render_together, video, wanted, timeout_s=120)
+        wait_for(measured, 120, "they are made")
+    assert all(isinstance(each, Rendered) for each in made.result())
+    assert told / 2 < highest < told
