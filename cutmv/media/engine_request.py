@@ -6,10 +6,21 @@ from pathlib import Path
 from cutmv.media.engine.protocol import Copying, Output
 from cutmv.media.errors import CUT_FAILED, MediaError
 from cutmv.media.plan import RenderPlan
-from cutmv.media.products.containers import Container, container_named, output_extension
+from cutmv.media.products.containers import (
+    Container,
+    container_named,
+    output_extension,
+    why_not_held,
+)
 from cutmv.media.products.quality import quality_of
+from cutmv.media.products.shapes import keeps_alpha
 from cutmv.media.products.spec import LUFS, SOUNDS
 
+#: How a still is encoded.
+JPEG = ("-frames:v", "1", "-c:v", "mjpeg", "-q:v", "2", "-f", "mjpeg")
+PNG = ("-frames:v", "1", "-c:v", "png", "-f", "image2pipe")
+#: The filters by which a transparent picture becomes that of a JPEG.
+BEFORE_BLACK = "premultiply=inplace=1,scale=out_range=full:out_color_matrix=bt601,format=yuvj420p"
 #: The quality of a WebP, of 100.
 WEBP_QUALITY = 75
 
@@ -26,10 +37,10 @@ def output_of(plan: RenderPlan, path: Path) -> Output:
     if plan.spec.kind in SOUNDS:
         return replace(_heard(plan, path), alone=plan.spec.kind)
     if plan.spec.kind == "still":
-        arguments = ["-frames:v", "1", "-c:v", "mjpeg", "-q:v", "2", "-f", "mjpeg"]
-        return Output(
-            str(path), plan.filters, tuple(arguments), pictures=1, sharpest=plan.spec.best
-        )
+        filters, encoder = plan.filters, PNG if path.suffix == ".png" else JPEG
+        if encoder is JPEG and keeps_alpha(plan.video, plan.spec):
+            filters += f",{BEFORE_BLACK}"
+        return Output(str(path), filters, encoder, pictures=1, sharpest=plan.spec.best)
     if plan.spec.kind == "webp":
         arguments = ["-c:v", "libwebp_anim", "-quality", str(WEBP_QUALITY), "-loop", "0"]
         return Output(str(path), plan.filters, (*arguments, "-f", "webp"))
@@ -90,7 +101,6 @@ def _copying(plan: RenderPlan, container: Container) -> Copying:
 
 def reason_of(plan: RenderPlan, container: Container) -> str | None:
     """Why no packets are copied, where that is known before the engine looks at them."""
-    codec = plan.video.codec
-    if plan.reason or plan.spec.kind != "cutdown" or codec in container.pictures:
+    if plan.reason or plan.spec.kind != "cutdown":
         return plan.reason
-    return f"its codec, {codec}, is not one that we copy into a film of this kind"
+    return why_not_held(plan.video, container)

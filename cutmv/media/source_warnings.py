@@ -5,7 +5,7 @@ from typing import Any
 
 from cutmv.media.info import MediaInfo, VideoStream
 from cutmv.media.plan import RenderPlan
-from cutmv.media.products.shapes import assumes_matrix
+from cutmv.media.products.shapes import assumes_matrix, keeps_alpha
 from cutmv.media.products.spec import FILMS, SOUNDS
 
 #: What people call the two curves of light of HDR.
@@ -38,7 +38,7 @@ def of_output(plan: RenderPlan, *, copied: bool) -> list[str]:
         if plan.pictures:
             what = f"{float(plan.pictures / plan.length_s):.4g} a second are made of them"
         found.append(f"The source's frames are not evenly spaced: {what}.")
-    if video.transparent and not (video.alpha and copied):
+    if video.transparent and not copied and not keeps_alpha(video, spec):
         what = "is shown before black" if video.alpha else "loses its transparency"
         found.append(f"The source is partly transparent: the output {what}.")
     return found if copied else [*found, *_of_encoded(video, untold=assumes_matrix(video, spec))]
@@ -68,7 +68,7 @@ def _of_picture(info: MediaInfo, video: VideoStream) -> list[str]:
         matrix = _MATRICES[video.assumed_matrix]
         told.append(f"The picture does not tell its colours: most players show those of {matrix}.")
     if video.transparent:
-        told.append("The picture is partly transparent, and clips that are encoded are not.")
+        told.append("The picture is partly transparent, and films that are encoded are not.")
     if info.audio is None:
         told.append("There is no sound.")
     late = video.start_s - info.start_s

@@ -55,6 +55,7 @@ CONTENT_TYPES = {
     "gif": "image/gif",
     "webp": "image/webp",
     "jpg": "image/jpeg",
+    "png": "image/png",
     "m4a": "audio/mp4",
     "mp3": "audio/mpeg",
     "wav": "audio/wav",

@@ -16,8 +16,8 @@ from cutmv.media.engine.source.file import SourceError, sparing, tick_of
 UNFILTERED = {"skip_loop_filter": "all"}
 #: Seconds before a film's end from which its sound is decoded.
 END_S = 1
-#: How a file ends that is whole: the GIF trailer, the JPEG end of image.
-ENDS = {".gif": b";", ".jpg": b"\xff\xd9"}
+#: How a file ends that is whole: the GIF trailer, the JPEG end of image, the PNG trailer.
+ENDS = {".gif": b";", ".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
 
 
 def film(path: Path, *, packets: int, last: float, sound: bool) -> None:

@@ -15,7 +15,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.codecs.base import TOP_FIRST
+from cutmv.media.engine.codecs.base import TOP_FIRST, has_alpha_beside
 from cutmv.media.engine.protocol import Look
 from cutmv.media.engine.source.bars import inside_bars
 from cutmv.media.engine.source.entries import entries_near
@@ -174,8 +174,7 @@ def _of_header(stream: VideoStream) -> Found:
         "pix_fmt": context.pix_fmt,
         "rotation": 0,
         "mirrored": False,
-        # Of VP8 and VP9 (WebM's `AlphaMode`), which are decoded without it.
-        "transparent": stream.metadata.get("alpha_mode") == "1",
+        "transparent": has_alpha_beside(stream),
         "interlaced": None,
         "color_range": RANGES.get(context.color_range),
         "color_primaries": PRIMARIES.get(context.color_primaries),

@@ -17,6 +17,8 @@ from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
+from cutmv.media.engine.codecs.base import has_alpha_beside
+
 #: Codecs whose tag in QuickTime follows from how parameter sets are held, or from the muxer.
 RETAGGED = frozenset({"h264", "hevc", "mpeg2video"})
 #: The tags of a track that name it.
@@ -53,13 +55,17 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One packet of a clip's picture; times are ticks from the clip's start."""
+    """One packet of a clip's picture; times are ticks from the clip's start.
+
+    `beside` tells how transparent it is, where that does not stand in it.
+    """
 
     data: bytes
     pts: int
     dts: int
     duration: int
     key: bool
+    beside: PacketSideData | None = None
 
 
 class Writer:
@@ -96,6 +102,8 @@ class Writer:
         self._picture.time_base = self._tick
         if self.muxer == "mov" and _tagged(like):
             self._picture.codec_context.codec_tag = like.codec_context.codec_tag
+        if has_alpha_beside(like):
+            self._picture.metadata["alpha_mode"] = "1"
         if extradata is not None:
             self._picture.codec_context.extradata = extradata
 
@@ -179,6 +187,8 @@ class Writer:
         packet: Any = av.Packet(seen.data)
         packet.pts, packet.dts, packet.duration = seen.pts, seen.dts, seen.duration
         packet.time_base, packet.stream, packet.is_keyframe = self._tick, self._picture, seen.key
+        if seen.beside is not None:
+            packet.set_sidedata(seen.beside)
         self._container.mux_one(packet)
 
 

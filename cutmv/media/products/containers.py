@@ -6,6 +6,7 @@ from fractions import Fraction
 from cutmv.media.info import MediaInfo, VideoStream
 from cutmv.media.products.encoders import VP9, X264, Encoder
 from cutmv.media.products.loops import rate_of
+from cutmv.media.products.shapes import keeps_alpha
 from cutmv.media.products.spec import SOUNDS, OutputSpec
 from cutmv.media.tracks import chosen
 
@@ -41,14 +42,16 @@ def output_extension(info: MediaInfo, spec: OutputSpec) -> str:
 
     A film that may hold the source's packets is what holds them, picture and sound.
     """
+    video, sounds = info.video, {each.codec for each in chosen(info, spec.audio)}
+    if spec.kind == "still" and video is not None and keeps_alpha(video, spec):
+        return "png"
     if spec.kind != "cutdown":
         return _EXTENSIONS.get(spec.kind, spec.kind)
-    video, sounds = info.video, {each.codec for each in chosen(info, spec.audio)}
     if video is None or info.container == "avi" or why_encoded(video, spec):
         return "mp4"
     # Sound that is not compressed has no place in MP4 and WebM; what is made for WebM stays there.
     names = ["mov", "mkv"] if any(each.startswith("pcm_") for each in sounds) else list(CONTAINERS)
-    if info.container == "matroska" and sounds & {"opus", "vorbis"}:
+    if info.container == "matroska" and (sounds & {"opus", "vorbis"} or _alpha_beside(video)):
         names.insert(0, "webm")
     return next((each for each in names if video.codec in CONTAINERS[each].pictures), "mp4")
 
@@ -56,6 +59,20 @@ def output_extension(info: MediaInfo, spec: OutputSpec) -> str:
 def container_named(extension: str) -> Container:
     """The kind of film that an extension stands for."""
     return CONTAINERS.get(extension.removeprefix(".").lower(), CONTAINERS["mp4"])
+
+
+def why_not_held(video: VideoStream, container: Container) -> str | None:
+    """Why a film of a kind does not hold packets of a picture; none where it does."""
+    if video.codec not in container.pictures:
+        return f"its codec, {video.codec}, is not one that we copy into a film of this kind"
+    if _alpha_beside(video) and container.muxer not in ("webm", "matroska"):
+        return "how transparent it is has no place in a film of this kind"
+    return None
+
+
+def _alpha_beside(video: VideoStream) -> bool:
+    """Whether it stands beside the packets of a picture how transparent it is."""
+    return video.transparent and video.codec in ("vp8", "vp9")
 
 
 def why_encoded(video: VideoStream, spec: OutputSpec) -> str | None:

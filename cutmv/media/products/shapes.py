@@ -17,6 +17,12 @@ _TONE_MAP = (
     "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,"
     "tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv"
 )
+#: FFmpeg's names of the pixels of what is no film, by its kind and whether it is transparent.
+_PIXELS = {
+    ("gif", False): "rgb24", ("gif", True): "rgba",
+    ("webp", True): "yuva420p",
+    ("still", False): "yuvj420p", ("still", True): "rgba",
+}  # fmt: skip
 #: What the standard range of today's screens is called.
 _BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 
@@ -40,7 +46,7 @@ def upright(video: VideoStream, spec: OutputSpec) -> list[str]:
     if video.inside:
         left, top, width, height = video.inside
         whole += [f"crop={width}:{height}:{left}:{top}"]
-    # What is transparent is shown before black.
+    # What is transparent is shown before black, or no part of what is scaled.
     blended = ["premultiply=inplace=1"] if video.alpha else []
     return [_told(video, spec), *blended, *whole, *mirrored, *turns.get(video.rotation, [])]
 
@@ -71,12 +77,21 @@ def shaped(video: VideoStream, spec: OutputSpec, width: int, height: int) -> lis
     else:
         filters += [_before_blur(video, width, height)]
         filters += [f"scale={levels}"] if spec.kind in ("still", "webp") else []
-    pixels = "yuvj420p" if spec.kind == "still" else "rgb24" if spec.kind == "gif" else "yuv420p"
+    transparent = keeps_alpha(video, spec)
+    pixels = _PIXELS.get((spec.kind, transparent), "yuv420p")
+    filters += ["unpremultiply=inplace=1"] if transparent else []
     # Scaling after the tone mapping drops the matrix, which a player needs to know.
     matrix = ["setparams=colorspace=bt709"] if video.hdr and film else []
     if video.rgb and film:
         matrix = [_BT709]
     return [*filters, "setsar=1", f"format={pixels}", *matrix]
+
+
+def keeps_alpha(video: VideoStream, spec: OutputSpec) -> bool:
+    """Whether an output that is no film is as transparent as its source."""
+    blurred = spec.fit == "blur" and spec.aspect != "source"
+    kinds = (*ANIMATIONS, "still")
+    return spec.kind in kinds and video.alpha and not blurred and not video.hdr
 
 
 def fading(fade_s: float, length_s: Fraction, part: Part) -> list[str]:

@@ -308,29 +308,6 @@ def test_music_with_a_cover_is_one_line(tmp_path: Path) -> None:
         probe(source)
 
 
-@pytest.mark.parametrize(
-    ("codec", "pixels"),
-    [
-        ("qtrle", "argb"),
-        pytest.param("prores_ks", "yuva444p10le", marks=slow),
-        pytest.param("png", "rgba", marks=slow),
-    ],
-)
-def test_what_is_transparent_is_shown_before_black(tmp_path: Path, codec: str, pixels: str) -> None:
-    source = tmp_path / "glass.mov"
-    half = "geq=r=255:g=255:b=255:a='if(lt(X,160),255,0)'"
-    picture = ["-f", "lavfi", "-i", f"color=white:s=320x180:r=25:d=1,format=rgba,{half}"]
-    ffmpeg(*picture, "-c:v", codec, "-pix_fmt", pixels, source)
-
-    made, told = cut(source, "0", "0.4", WIDE)
-
-    with av.open(str(made)) as file:
-        image = next(file.decode(video=0)).to_ndarray(format="gray").astype(int)
-    assert np.abs(image[:, :600] - 255).max() < 4
-    assert image[:, 680:].max() < 4
-    assert "The source is partly transparent: the output is shown before black." in told.warnings
-
-
 @slow
 @pytest.mark.parametrize("suffix", ["mp4", "ts", "mkv"])
 def test_the_last_second_of_three_hours_is_cut_at_once(tmp_path: Path, suffix: str) -> None:

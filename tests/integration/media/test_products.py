@@ -291,32 +291,6 @@ def colour(made: Path, across: float) -> Any:
     return tuple(int(each) for each in image[told.height // 2, int(told.width * across)])
 
 
-@pytest.mark.parametrize(
-    ("codec", "kind"),
-    [
-        (("qtrle", "argb"), "gif"),
-        (("qtrle", "argb"), "cutdown"),
-        pytest.param(("qtrle", "argb"), "webp", marks=pytest.mark.slow),
-        pytest.param(("prores_ks", "yuva444p10le"), "still", marks=pytest.mark.slow),
-        pytest.param(("prores_ks", "yuva444p10le"), "cutdown", marks=pytest.mark.slow),
-        pytest.param(("png", "rgba"), "still", marks=pytest.mark.slow),
-    ],
-)
-def test_what_is_transparent_is_black(tmp_path: Path, codec: tuple[str, str], kind: Any) -> None:
-    source, (name, pixels) = tmp_path / "half.mov", codec
-    shown = "color=s=160x90:r=10,format=rgba,geq=r=200:g=30:b=60:a='if(lt(X,W/2),255,0)'"
-    shown += f",scale=out_color_matrix=bt709:out_range=tv,format={pixels}"
-    argv = [ffmpeg_path(), "-v", "error", "-y", "-f", "lavfi", "-i", shown, "-t", "0.3"]
-    subprocess.run([*argv, "-c:v", name, "-colorspace", "bt709", str(source)], check=True)
-    aspect, size = ("1:1", (90, 90)) if kind == "cutdown" else ("source", None)
-
-    made, told = cut(source, tmp_path, "0", "0.3", OutputSpec(kind, aspect, "crop", size=size))
-
-    assert colour(made, 0.25) == pytest.approx((200, 30, 60), abs=4)
-    assert colour(made, 0.75) == pytest.approx((0, 0, 0), abs=3)
-    assert any("is shown before black" in warning for warning in told.warnings)
-
-
 def test_a_small_film_that_tells_no_colours_has_them_in_a_large_one(tmp_path: Path) -> None:
     of_sd = "format=rgb24,scale=out_color_matrix=bt601:out_range=tv,format=yuv420p"
     untold = "setparams=colorspace=unknown:color_primaries=unknown:color_trc=unknown"

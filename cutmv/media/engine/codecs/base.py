@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import av
 from av.codec.context import Flags
+from av.packet import PacketSideData
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -24,6 +25,11 @@ TOP_FIRST = (2, 4)
 #: Pictures a second of a stream that does not tell: only encoders' choices depend on it.
 UNKNOWN_RATE = Fraction(25)
 
+#: FFmpeg's decoders of what is transparent, by the names of those that leave that out.
+DECODERS_OF_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+#: What Matroska adds to a packet (RFC 9559, 5.1.3.5.2.2).
+ADDED: Literal["matroska_block_additional"] = "matroska_block_additional"
+
 #: PyAV knows its packets' streams only where types are checked.
 Packet: TypeAlias = "av.Packet[VideoStream]"
 
@@ -34,11 +40,15 @@ class Uncopyable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EdgePacket:
-    """A packet of an encoded edge: its time in ticks, whether it is a key, and its bytes."""
+    """A packet of an encoded edge: its time in ticks, whether it is a key, and its bytes.
+
+    `beside` is what tells how transparent the picture is, where that stands beside it.
+    """
 
     pts: int
     key: bool
     data: bytes
+    beside: PacketSideData | None = None
 
 
 class Edge(Protocol):
@@ -76,6 +86,20 @@ class Codec(Protocol):
         """Return an encoder whose packets match the stream's. Raises Uncopyable."""
 
 
+def beside(packet: Packet) -> PacketSideData | None:
+    """Return what tells beside a packet of VP8 or VP9 how transparent its picture is, if it does.
+
+    https://wiki.webmproject.org/alpha-channel
+    """
+    return packet.get_sidedata(ADDED) if packet.has_sidedata(ADDED) else None
+
+
+def has_alpha_beside(stream: VideoStream) -> bool:
+    """Return whether a stream is one of VP8 or VP9 that tells how transparent pictures are."""
+    told = {name.lower(): value for name, value in stream.metadata.items()}
+    return told.get("alpha_mode") == "1" and stream.codec_context.name in DECODERS_OF_ALPHA
+
+
 def units_of(packet: Packet, length_size: int) -> list[bytes]:
     """Return a packet's NAL units, each after a length of so many bytes; 0: after a start code.
 
@@ -103,7 +127,7 @@ def encoder(
     source = stream.codec_context
     context: Any = av.CodecContext.create(name, "w")
     context.width, context.height = source.width, source.height
-    context.pix_fmt = source.pix_fmt
+    context.pix_fmt = "yuva420p" if has_alpha_beside(stream) else source.pix_fmt
     context.time_base = tick or stream.time_base
     context.framerate = rate_of(stream)
     if source.sample_aspect_ratio:

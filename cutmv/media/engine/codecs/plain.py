@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.codecs.base import Edge, EdgePacket, Packet, encoder, rate_of
+from cutmv.media.engine.codecs.base import Edge, EdgePacket, Packet, beside, encoder, rate_of
 from cutmv.media.engine.timeline.pictures import Entry
 
 #: The encoder of each codec, by FFmpeg's names, and its options; `{crf}` is the quality.
@@ -67,4 +67,5 @@ class PlainEdge:
             frame.pts, frame.time_base = len(self._times) - 1, self._tick
         for packet in self._context.encode(frame):
             if packet.pts is not None:
-                yield EdgePacket(self._times[packet.pts], packet.is_keyframe, bytes(packet))
+                data, at = bytes(packet), self._times[packet.pts]
+                yield EdgePacket(at, packet.is_keyframe, data, beside(packet))

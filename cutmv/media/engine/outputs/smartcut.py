@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain, islice
 
 from cutmv.media.engine.codecs import Uncopyable
-from cutmv.media.engine.codecs.base import EdgePacket
+from cutmv.media.engine.codecs.base import EdgePacket, beside
 from cutmv.media.engine.source.clip import Clip
 from cutmv.media.engine.source.quantizers import mean_quantizer
 from cutmv.media.engine.stages import Stages
@@ -73,7 +73,8 @@ class Smart:
                 dts = max(clip.time(picture.dts or 0), -self._delay)
                 dts = -self._delay if pts == 0 else dts
                 key = picture.entry.exact
-                yield Seen(self._codec.data(packet), pts, dts, clip.duration(pts), key)
+                data = self._codec.data(packet)
+                yield Seen(data, pts, dts, clip.duration(pts), key, beside(packet))
 
     def _encoded(self, segment: Encoded, after: bytes) -> Iterator[Seen]:
         edge = self._codec.edge()
@@ -88,4 +89,5 @@ class Smart:
 
     def _seen(self, packet: EdgePacket) -> Seen:
         pts = packet.pts
-        return Seen(packet.data, pts, pts - self._delay, self._clip.duration(pts), packet.key)
+        duration = self._clip.duration(pts)
+        return Seen(packet.data, pts, pts - self._delay, duration, packet.key, packet.beside)

@@ -13,10 +13,11 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
 from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cutmv.media.engine.codecs.base import Packet
+from cutmv.media.engine.codecs.base import DECODERS_OF_ALPHA, Packet, has_alpha_beside
 from cutmv.media.engine.source.joins import Joined, Joins, joins_of, may_be_joined
 from cutmv.media.engine.source.reader import Reader, expect_index, promised_size, reader
 
@@ -88,10 +89,21 @@ class Times:
         return self._latest
 
 
+@lru_cache(maxsize=8)
+def decoder_of(stream: VideoStream) -> VideoCodecContext:
+    """Return the decoder of a stream: its own, or one that decodes what is transparent, too."""
+    if not has_alpha_beside(stream):
+        return stream.codec_context
+    name = DECODERS_OF_ALPHA[stream.codec_context.name]
+    decoder: Any = av.CodecContext.create(name, "r")
+    decoder.extradata = stream.codec_context.extradata
+    return decoder  # type: ignore[no-any-return]
+
+
 def decode(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
     """Decode a packet; one that can't be decoded gives no picture."""
     try:
-        return stream.decode(packet)
+        return decoder_of(stream).decode(packet)
     except av.FFmpegError:
         return []
 
@@ -115,8 +127,8 @@ def sparing(
 
 def forget(stream: VideoStream) -> None:
     """Empty a decoder, which then takes packets from anywhere."""
-    if stream.codec_context.is_open:
-        stream.codec_context.flush_buffers()
+    if decoder_of(stream).is_open:
+        decoder_of(stream).flush_buffers()
 
 
 def side_data(frame: VideoFrame, kind: Type) -> bytes | None:

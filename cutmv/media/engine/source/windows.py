@@ -12,7 +12,15 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs import Codec, Opaque, Uncopyable, codec_of
 from cutmv.media.engine.source.fields import pictures_of
-from cutmv.media.engine.source.file import SourceError, Times, decode, expect, rewind, tick_of
+from cutmv.media.engine.source.file import (
+    SourceError,
+    Times,
+    decode,
+    expect,
+    forget,
+    rewind,
+    tick_of,
+)
 from cutmv.media.engine.timeline.pictures import (
     Entry,
     Picture,
@@ -138,7 +146,7 @@ def _window_by_decoding(
             found.append(frame.pts if times is None else times.of(frame))
         if any(at is not None and at > end for at in found[-1:]):
             break
-    stream.codec_context.flush_buffers()
+    forget(stream)
     shown = without_holes(found)
     if shown is None:
         raise SourceError("pictures of the file have no time, and others don't tell it.")

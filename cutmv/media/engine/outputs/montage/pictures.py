@@ -9,8 +9,10 @@ from itertools import accumulate, pairwise
 
 import av
 from av.container import InputContainer
+from av.packet import PacketSideData
 from av.video.stream import VideoStream
 
+from cutmv.media.engine.codecs.base import beside
 from cutmv.media.engine.codecs.headers import hevc, nal
 from cutmv.media.engine.codecs.headers.bits import Malformed
 from cutmv.media.engine.codecs.headers.h264 import read_avcc
@@ -65,19 +67,22 @@ class Pictures:
             zip(shown, [b - a for a, b in pairwise([*shown, self.length])], strict=True)
         )
         placed = with_dts([Picture(pts, None) for pts in self._times])
-        for (data, key), picture in zip(self._read(), placed, strict=True):
-            yield Seen(data, picture.pts, picture.dts or 0, durations[picture.pts], key)
+        for (data, key, alpha), picture in zip(self._read(), placed, strict=True):
+            pts, dts = picture.pts, picture.dts or 0
+            yield Seen(data, pts, dts, durations[pts], key, alpha)
 
-    def _read(self) -> Iterator[tuple[bytes, bool]]:
+    def _read(self) -> Iterator[tuple[bytes, bool, PacketSideData | None]]:
         # Nothing after a join may be taken to follow what is before it.
         after = nal.with_lengths([hevc.END_OF_SEQUENCE_UNIT]) if self._codec == "hevc" else b""
         for place, piece in enumerate(self._pieces, start=1):
             last = place == len(self._pieces)
             with self._opened(piece) as (file, video):
-                packets = [(bytes(each), each.is_keyframe) for each in _packets(file, video)]
-            for number, (data, key) in enumerate(packets, start=1):
+                packets = [
+                    (bytes(each), each.is_keyframe, beside(each)) for each in _packets(file, video)
+                ]
+            for number, (data, key, alpha) in enumerate(packets, start=1):
                 ends = number == len(packets) and not last
-                yield (data + after if ends and not data.endswith(after) else data), key
+                yield (data + after if ends and not data.endswith(after) else data), key, alpha
 
     @contextmanager
     def _opened(self, piece: Piece) -> Iterator[tuple[InputContainer, VideoStream]]:
