@@ -67,6 +67,7 @@ def output_of(plan: RenderPlan, path: Path) -> Output:
         silent=silent,
         with_texts=not silent and spec.aspect == "source",
         joined=plan.joined,
+        neighbours=_neighbours(plan),
     )
 
 
@@ -74,6 +75,14 @@ def may_copy(plan: RenderPlan) -> bool:
     """Whether the source's own packets may be in an output."""
     container = container_named(output_extension(plan.info, plan.spec))
     return plan.spec.kind == "cutdown" and reason_of(plan, container) is None
+
+
+def _neighbours(plan: RenderPlan) -> tuple[bool, bool]:
+    """Whether pictures next to a part are looked at: where it has fields, and is in the clip."""
+    if plan.part is None or not plan.video.interlaced:
+        return False, False
+    since, until = plan.part
+    return since > 0, until < plan.clip.end - plan.clip.start
 
 
 def _heard(plan: RenderPlan, path: Path) -> Output:

@@ -128,6 +128,11 @@ def _filters(
 ) -> tuple[Fraction, Fraction, int | None, list[str]]:
     """Seconds used of a clip of `given`, seconds made, pictures made, and the filters for it."""
     before, shape = upright(video, spec), shaped(video, spec, *size)
+    if video.interlaced and part != (
+        Fraction(0),
+        given,
+    ):  # what is next to it made it whole, and is no part
+        before += [f"trim=start=0:end={float(part[1] - part[0]):.6f}"]
     if spec.kind == "canvas":
         loop = looped(video, given, spec.loop)
         each, _ = sampled(loop.rate, (Fraction(0), loop.used), "near")

@@ -56,7 +56,9 @@ class Output:
     seconds on the file's own clock. `holds` are the bytes of memory that it takes to make it,
     about, and `weight` is how long that takes beside others, by which they share time. A film
     `with_texts` has the source's texts and chapters. What will be
-    `joined` with others has edges even where nothing lies between them.
+    `joined` with others has edges even where nothing lies between them. With `neighbours` the
+    picture right before the clip goes through the filters, too, and the one right after, and they
+    drop these.
     """
 
     path: str
@@ -78,6 +80,7 @@ class Output:
     end: Fraction | None = None
     holds: int = 0
     weight: float = 1.0
+    neighbours: tuple[bool, bool] = (False, False)
 
 
 @dataclass(frozen=True, slots=True)

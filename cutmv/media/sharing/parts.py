@@ -22,14 +22,13 @@ FARTHEST = 1001
 def part_count(plan: RenderPlan, estimate_s: float) -> int:
     """In how many parts an encoding of `estimate_s` seconds is made; 0 for one piece.
 
-    Films are divided whose picture is encoded whole, and each picture by itself: de-interlacing
-    looks at neighbours, and a loop at all. AVI does not tell when its pictures are shown.
+    Films are divided whose picture is encoded whole: a loop looks at all. AVI does not tell when
+    its pictures are shown.
     """
     shareable = (
         plan.spec.kind == "cutdown"
         and plan.part is None
         and not may_copy(plan)
-        and plan.video.interlaced is None
         and plan.info.container != "avi"
     )
     if not shareable or estimate_s < SHARED_FROM_S:

@@ -26,6 +26,8 @@ from cutmv.media import (
     render,
     wanted_starts,
 )
+from cutmv.media.products.containers import CONTAINERS
+from cutmv.media.products.encoders import Encoder
 from tests.support.corpus import KINDS, SIZE, make
 from tests.support.media import duration_s, frame_number, frame_times, read_frames
 
@@ -55,7 +57,8 @@ SLOW = [
     pytest.param(kind, change, marks=pytest.mark.slow)
     for kind in (
         "groups of 12", "29.97", "milliseconds", "variable rate", "transport stream", "turned",
-        "trimmed", "hevc, open", "vp9, hidden pictures", "prores",
+        "trimmed", "hevc, open", "vp9, hidden pictures", "prores", "interlaced",
+        "mpeg2, interlaced",
     )
     for change in ({}, {"fade_s": 1.0}, {"fastest": 15})
 ][1:]  # fmt: skip
@@ -88,6 +91,36 @@ def test_a_film_of_parts_is_the_one_of_one_piece(
         assert duration_s(joined, stream) == duration_s(whole, stream)
     argv = [ffmpeg_path(), "-v", "error", "-i", str(joined), "-f", "null", "-"]
     assert subprocess.run(argv, check=True, capture_output=True, text=True).stderr == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fade_s", [0.0, 0.5])
+@pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
+def test_fields_at_the_seams_are_made_whole_as_within_a_part(
+    codec: str, fade_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = replace(CONTAINERS["mp4"], encoder=Encoder("libx264", "-preset ultrafast -qp 0"))
+    monkeypatch.setitem(CONTAINERS, "mp4", exact)
+    # Each field has a time of its own.
+    moving = "testsrc2=s=160x90:r=50:d=10,scale=160:96,tinterlace=interleave_top,fieldorder=tff"
+    source = tmp_path / "fields.ts"
+    argv = [ffmpeg_path(), "-v", "error", "-f", "lavfi", "-i", moving, "-c:v", codec, "-g", "25"]
+    tff = ["-x264-params", "tff=1"] if codec == "libx264" else []
+    subprocess.run([*argv, "-flags", "+ildct+ilme", *tff, "-q:v", "2", str(source)], check=True)
+    info = probe(source)
+    spec = OutputSpec("cutdown", "9:16", "pad", size=(90, 160), fade_s=fade_s)
+
+    parts, _ = in_parts(source, info, spec, tmp_path)
+    render(source, plan(info, CLIP, spec), tmp_path / "made.mp4", timeout_s=60, parts=parts)
+    render(source, plan(info, CLIP, spec), tmp_path / "whole.mp4", timeout_s=60)
+
+    assert info.video
+    assert info.video.interlaced
+    assert len(parts) > 2
+    joined, whole = (read_frames(tmp_path / f"{name}.mp4") for name in ("made", "whole"))
+    assert len(joined) == len(whole)
+    assert [place for place, pair in enumerate(zip(joined, whole, strict=True))
+            if (pair[0] != pair[1]).any()] == []  # fmt: skip
 
 
 @pytest.mark.slow

@@ -55,12 +55,9 @@ def test_what_is_not_encoded_picture_by_picture_is_not_divided(spec: OutputSpec)
     assert part_count(planned(spec), 300) == 0
 
 
-def test_a_loop_and_fields_are_not_divided() -> None:
+def test_a_loop_and_avi_are_not_divided() -> None:
     canvas = planned(OutputSpec("canvas", "9:16", "crop"), end="8")
     assert part_count(canvas, 300) == 0
-    assert INFO.video
-    fields = replace(INFO, video=replace(INFO.video, interlaced="tff"))
-    assert part_count(plan(fields, Clip(Fraction(0), Fraction(600)), SHAPE), 300) == 0
     assert part_count(replace(planned(), info=replace(INFO, container="avi")), 300) == 0
     part = plan(INFO, Clip(Fraction(0), Fraction(600)), SHAPE, part=(Fraction(0), Fraction(300)))
     assert part_count(part, 300) == 0

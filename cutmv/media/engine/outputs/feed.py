@@ -47,8 +47,8 @@ class ProgramFailed(Exception):
 class Program:
     """FFmpeg, which filters the pictures that it is given, and encodes them, while a block runs.
 
-    The pictures' times are ticks from the clip's start. `fed` is called with the number of pictures
-    given so far.
+    The pictures' times are ticks from the clip's start, the first `lead` before it. `fed` is called
+    with the number of pictures given so far.
     """
 
     def __init__(
@@ -59,15 +59,16 @@ class Program:
         *,
         threads: int | None,
         fed: Callable[[int], None],
+        lead: int = 0,
     ) -> None:
         self._argv = [program, "-hide_banner", "-nostdin", "-v", "error", "-y"]
         self._argv += ["-protocol_whitelist", "pipe,file", "-f", "nut", "-i", "pipe:0"]
-        self._argv += _graph(targets)
+        self._argv += _graph(targets, lead * tick)
         for number, target in enumerate(targets):
             self._argv += ["-map", f"[v{number}]", "-map_metadata", "-1", *target.arguments]
             self._argv += ["-threads", str(threads)] if threads else []
             self._argv += [f"file:{target.path}"]
-        self._tick, self._fed, self._count = tick, fed, 0
+        self._tick, self._lead, self._fed, self._count = tick, lead, fed, 0
         self._running: _Running | None = None
 
     def __enter__(self) -> Self:
@@ -86,7 +87,8 @@ class Program:
         """Give it a picture; where it has ended, its end tells why."""
         if self._running is None:
             self._running = _Running(self._argv, _Shape.of(frame), self._tick)
-        self._running.give(frame)
+        # A pipe carries no time before zero.
+        self._running.give(frame, (frame.pts or 0) + self._lead)
         self._count += 1
         self._fed(self._count)
 
@@ -123,9 +125,9 @@ class _Running:
         self._track.pix_fmt = shape.pixels
         self._track.time_base = self._track.codec_context.time_base = tick
 
-    def give(self, frame: VideoFrame) -> None:
+    def give(self, frame: VideoFrame, at: int) -> None:
         carried = self._shape.fitted(frame)
-        carried.pts, carried.time_base = frame.pts, self._tick
+        carried.pts, carried.time_base = at, self._tick
         carried.pict_type = PictureType.NONE
         with suppress(av.FFmpegError, OSError):
             self._pipe.mux(self._track.encode(carried))
@@ -182,9 +184,11 @@ class _Shape:
         return frame.reformat(self.width, self.height, self.pixels)
 
 
-def _graph(targets: Sequence[Target]) -> list[str]:
+def _graph(targets: Sequence[Target], lead_s: Fraction) -> list[str]:
     split = "".join(f"[s{number}]" for number in range(len(targets)))
-    parts = [f"[0:v]split={len(targets)}{split}"]
+    # The program counts in ticks of its own.
+    led = f"setpts=round(PTS-{lead_s}/TB)," if lead_s else ""
+    parts = [f"[0:v]{led}split={len(targets)}{split}"]
     for number, target in enumerate(targets):
         # Labels are those of one graph, and each target has named its own.
         filters = re.sub(r"\[(\w+)\]", rf"[\1_{number}]", target.filters)

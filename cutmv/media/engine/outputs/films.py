@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from fractions import Fraction
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -36,6 +37,9 @@ from cutmv.media.engine.source.windows import NO_PICTURE, Window, windows
 from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.pictures import Picture, with_dts
 from cutmv.media.engine.writer import Seen, Writer
+
+#: Seconds beside a clip in which is looked for the pictures next to it, where these are needed.
+BESIDE_S = Fraction(1, 2)
 
 
 def make(request: Request, progressed: Progressed, ended: Ended) -> None:
@@ -70,7 +74,8 @@ def make(request: Request, progressed: Progressed, ended: Ended) -> None:
         while results.left:
             # What ends earlier can perhaps be made where what ends last can't.
             end = max(each.end or request.end for each in results.left)
-            clips = _clips(container, stream, Span.of(request.start, end, clock), stages)
+            beside = round(BESIDE_S / clock) if any(any(e.neighbours) for e in results.left) else 0
+            clips = _clips(container, stream, Span.of(request.start, end, clock), beside, stages)
             try:
                 _make_of(request, clips, hearings, results)
             except FAILURES as error:
@@ -100,10 +105,14 @@ def _make_of(
 
 
 def _clips(
-    container: InputContainer, stream: VideoStream, span: Span, stages: Stages
+    container: InputContainer, stream: VideoStream, span: Span, beside: int, stages: Stages
 ) -> Iterator[Clip]:
-    """Yield the clip as it is when reading begins ever earlier. Raises SourceError."""
-    for window in stages.each("find", windows(container, stream, span.first, span.past)):
+    """Yield the clip as it is when reading begins ever earlier. Raises SourceError.
+
+    So many ticks `beside` it are looked at, too.
+    """
+    found = windows(container, stream, span.first - beside, span.past + beside)
+    for window in stages.each("find", found):
         _refuse_cut_short(container, stream, window, span.past)
         yield Clip(container, stream, window, span)
 

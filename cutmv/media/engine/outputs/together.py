@@ -14,6 +14,7 @@ from cutmv.media.engine.outputs.single.picture import Sharpest
 from cutmv.media.engine.protocol import Output
 from cutmv.media.engine.source.clip import Clip
 from cutmv.media.engine.source.file import SourceError
+from cutmv.media.engine.timeline.pictures import Picture
 
 #: Bytes that outputs of one decode may hold together, about; one alone may hold more.
 HELD_BYTES = 2 * 2**30
@@ -24,12 +25,14 @@ LOOKED_AT = 4
 def shares(outputs: Sequence[Output], most: int = HELD_BYTES) -> list[list[Output]]:
     """Return the outputs in groups that share a decode, each of which holds `most` bytes at most.
 
-    They keep their order; one that holds more has a decode of its own.
+    They keep their order; one that holds more has a decode of its own, as has one whose filters get
+    the pictures next to the clip.
     """
     groups: list[list[Output]] = []
     held = 0
     for output in outputs:
-        if groups and held + output.holds <= most:
+        alone = any(any(each.neighbours) for each in (output, *(groups[-1] if groups else ())))
+        if groups and held + output.holds <= most and not alone:
             groups[-1].append(output)
             held += output.holds
         else:
@@ -83,7 +86,7 @@ class Together:
                 (end, each, stack.enter_context(self._started(each)))
                 for end, each in of_end.items()
             ]
-            for frame in self._clip.decoded(self._clip.pictures):
+            for frame in self._clip.decoded(self._pictures(outputs[0])):
                 at = frame.pts or 0
                 choosing = self._chosen(choosing, at)
                 for _, sharpest in choosing:
@@ -105,9 +108,16 @@ class Together:
         self._chosen(choosing, self._clip.span.length)
         return doubtful
 
+    def _pictures(self, output: Output) -> list[Picture]:
+        """Return the pictures that an output's filters get, as others of its decode do."""
+        before, after = output.neighbours
+        return self._clip.beside(before=before, after=after)
+
     def _end(self, output: Output) -> int:
         """Return when pictures come of which an output is made no more, in ticks of the clip."""
         pictures = self._clip.pictures
+        if any(output.neighbours):
+            return self._clip.pts(self._pictures(output)[-1].pts) + 1
         if output.pictures == 1 and len(pictures) > LOOKED_AT:
             return self._clip.pts(pictures[LOOKED_AT].pts)
         return self._clip.until(output.end)
@@ -162,7 +172,8 @@ class Together:
                 self._results.progressed(output, min(count, of), of)
 
         tick = self._clip.span.tick
-        return feed.Program(self._program, targets, tick, threads=self._threads, fed=fed)
+        lead = max(0, -self._clip.pts(self._pictures(outputs[0])[0].pts))
+        return feed.Program(self._program, targets, tick, threads=self._threads, fed=fed, lead=lead)
 
     def _own_times(self) -> tuple[str, ...]:
         """The options by which each picture keeps its own time."""

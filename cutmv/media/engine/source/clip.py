@@ -93,6 +93,17 @@ class Clip:
             return 0
         return (self._shown[after] if after < len(self._shown) else self.span.length) - pts
 
+    def beside(self, *, before: bool, after: bool) -> list[Picture]:
+        """Return its pictures, and with them that right before and that right after it.
+
+        Raises SourceError where these are not known.
+        """
+        shown = self.window.timeline.shown()
+        first, last = (shown.index(self.pictures[place]) for place in (0, -1))
+        if (before and not first) or (after and last + 1 == len(shown)):
+            raise SourceError("The picture beside a part of the clip is not there.")
+        return shown[first - before : last + 1 + after]
+
     def packets_from(self, first: int) -> Iterator[Packet]:
         """Yield the packets from one of the timeline on, the same as when it was made.
 
