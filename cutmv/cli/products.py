@@ -108,6 +108,7 @@ _OPTIONS = (
     _option("--audio", "audio", metavar="TRACK"),
     _option("--join", "join"),
     _option("--exact-copy", "exact_copy", show_default=True),
+    _option("--encoder", "encoder", show_default=True),
 )
 
 

@@ -7,6 +7,7 @@ janitor does.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import sqlalchemy as sa
@@ -36,7 +37,8 @@ class Parts:
     ) -> list[Step]:
         """Divide the step that `owner` runs; returns its parts, none when it is not theirs.
 
-        Each part has a span of the step, and the seconds that it is going to take.
+        Each part has a span of the step, and the seconds that it is going to take. All are encoded
+        by software, which is the same on each worker.
         """
         with self._store.engine.begin() as db:
             ours = sa.and_(
@@ -61,7 +63,7 @@ class Parts:
                     "kind": step.spec.kind,
                     "aspect": step.spec.aspect,
                     "fit": step.spec.fit,
-                    "spec": step.spec.to_dict(),
+                    "spec": replace(step.spec, encoded_by="software").to_dict(),
                     "state": State.QUEUED,
                     "eta_s": seconds_of,
                     "queued_at": queued_at,

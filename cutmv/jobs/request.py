@@ -64,6 +64,7 @@ def outputs_of(wanted: Wanted) -> list[OutputSpec]:
             exact_copy=wanted.exact_copy,
             audio=wanted.audio,
             join=wanted.join,
+            encoded_by=wanted.encoder,
             loudness=wanted.loudness if spec.kind in ("cutdown", *SOUNDS) else None,
         )
         for spec in specs

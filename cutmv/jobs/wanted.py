@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from cutmv.media import LUFS, Aspect, Copying, Fit, Loop, Loudness, Sound, presets
+from cutmv.media import LUFS, Aspect, Copying, EncodedBy, Fit, Loop, Loudness, Sound, presets
 
 #: How an option is asked for: some of its values, one or none of them, words of any kind, yes or
 #: no, a number, or a point of the picture.
@@ -134,6 +134,14 @@ class Wanted:
             {"auto": "Where they can be", "never": "Never", "always": "Always"},
         ),
     ] = "auto"
+    encoder: Annotated[
+        EncodedBy,
+        Asked(
+            "Encoder",
+            "Encode pictures by software, or by the hardware that is there; what that can't encode,"
+            " or fails at, software encodes.",
+        ),
+    ] = "software"
 
 
 @dataclass(frozen=True)

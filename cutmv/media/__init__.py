@@ -31,6 +31,7 @@ from cutmv.media.products.spec import (
     LUFS,
     SOUNDS,
     Aspect,
+    EncodedBy,
     Fit,
     Kind,
     Loop,
@@ -42,6 +43,7 @@ from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import Cache
 from cutmv.media.render import Order, Rendered, Result, render, render_together
 from cutmv.media.running.binaries import ffmpeg_path, shortcomings, version_of
+from cutmv.media.running.hardware import hardware_encoder
 from cutmv.media.sharing.costs import CostModel, Work, work_of, works_of
 from cutmv.media.sharing.groups import groups
 from cutmv.media.sharing.parts import divide, part_count, wanted_starts
@@ -87,6 +89,7 @@ __all__ = [
     "Clip",
     "Copying",
     "CostModel",
+    "EncodedBy",
     "FileTimes",
     "FilmPlan",
     "Fit",
@@ -121,6 +124,7 @@ __all__ = [
     "entries",
     "ffmpeg_path",
     "groups",
+    "hardware_encoder",
     "join",
     "keyframes",
     "no_room",

@@ -12,6 +12,7 @@ from cutmv.media.products.containers import (
     output_extension,
     why_not_held,
 )
+from cutmv.media.products.encoders import X264, Encoder
 from cutmv.media.products.quality import quality_of
 from cutmv.media.products.shapes import keeps_alpha
 from cutmv.media.products.spec import LUFS, SOUNDS
@@ -32,8 +33,11 @@ def tracks_of(plan: RenderPlan) -> tuple[tuple[int, ...], ...]:
     )
 
 
-def output_of(plan: RenderPlan, path: Path) -> Output:
-    """What the engine is asked to write at `path`. Raises MediaError for what can't be."""
+def output_of(plan: RenderPlan, path: Path, by: Encoder | None = None) -> Output:
+    """What the engine is asked to write at `path`. Raises MediaError for what can't be.
+
+    What is encoded whole is encoded `by` its container's encoder, unless another is named.
+    """
     if plan.spec.kind in SOUNDS:
         return replace(_heard(plan, path), alone=plan.spec.kind)
     if plan.spec.kind == "still":
@@ -54,12 +58,13 @@ def output_of(plan: RenderPlan, path: Path) -> Output:
         arguments = ["-loop", "0", "-f", "gif"]
         return Output(str(path), filters, tuple(arguments), pictures=plan.pictures)
     spec, container = plan.spec, container_named(path.suffix)
+    encoding = by or container.encoder
     crf = quality_of(plan.info, plan.video, spec).crf
     silent = spec.kind == "canvas" or plan.part is not None or plan.joined
     return replace(
         _heard(plan, path),
-        filters=plan.filters,
-        arguments=(*container.encoder.arguments(crf), *_bounded(spec.bit_rate), "-f", "nut"),
+        filters=",".join(filter(None, (plan.filters, encoding.filters))),
+        arguments=(*encoding.arguments(crf), *_bounded(spec.bit_rate), "-f", "nut"),
         muxer=container.muxer,
         copying=_copying(plan, container),
         pictures=plan.pictures,
@@ -83,6 +88,15 @@ def _neighbours(plan: RenderPlan) -> tuple[bool, bool]:
         return False, False
     since, until = plan.part
     return since > 0, until < plan.clip.end - plan.clip.start
+
+
+def why_by_software(plan: RenderPlan, path: Path) -> str | None:
+    """Why a film can't be encoded by hardware, whatever there is, as the end of a sentence."""
+    if container_named(path.suffix).encoder is not X264:
+        return "films of this kind have no hardware encoder"
+    if plan.spec.bit_rate is not None:
+        return "hardware at a constant quality does not bound the bits a second"
+    return None
 
 
 def _heard(plan: RenderPlan, path: Path) -> Output:

@@ -24,6 +24,7 @@ from cutmv.media.remote.cache import Cache
 from cutmv.media.running.binaries import ffmpeg_path
 from cutmv.media.running.engine_process import run_engine
 from cutmv.media.running.files import appear, folder_beside
+from cutmv.media.running.hardware import ByHardware
 from cutmv.media.sharing.costs import weight_of
 from cutmv.media.source import Readable, readable
 from cutmv.media.source_warnings import of_output
@@ -167,6 +168,7 @@ class _Making:
         self.path = folder / f"made{order.destination.suffix}"
         self.output = Output(str(self.path), "", ())
         self.result: Result | None = None
+        self.hardware = ByHardware(self.plan, self.path, in_parts=bool(order.parts))
         #: Whether it has appeared.
         self.there = False
         self.reader = ProgressReader(float(order.plan.length_s), order.on_progress)
@@ -179,7 +181,7 @@ class _Making:
             return False
         plan = self.plan
         try:
-            output = output_of(plan, self.path)
+            output = output_of(plan, self.path, self.hardware.encoder)
         except MediaError as error:
             self.result = error
             return False
@@ -201,13 +203,17 @@ class _Making:
         self._read += made.read_bytes
         most = self.plan.spec.max_bytes
         try:
-            rendered = _rendered(self.plan, made, self.path)
+            rendered = _rendered(self.plan, made, self.path, self.hardware)
             if most is None or rendered.size_bytes <= most:
                 self.result = rendered
             else:
                 self.plan = _smaller(self.plan, rendered.size_bytes, most)
         except MediaError as error:
-            self.result = error
+            self.fail(error)
+
+    def fail(self, error: MediaError | MediaUnavailable) -> None:
+        """Note why it failed, unless it is to be made anew, by software."""
+        self.result = None if self.hardware.failed(error) else error
 
     def appear(self, source: Readable, *, overwrite: bool, other_s: float = 0.0) -> None:
         """Have it appear, if it is made; the engine's end took `other_s` seconds of its time."""
@@ -274,9 +280,10 @@ class _Run:
                 on_made=made,
                 cancelled=self._cancelled,
                 timeout_s=max(0.0, self._deadline - time.monotonic()),
+                by_hardware=any(each.hardware.encoder for each in making),
             )
             for path, each in left.items():
-                each.result = failed.get(path) or MediaError(f"{CUT_FAILED}.")
+                each.fail(failed.get(path) or MediaError(f"{CUT_FAILED}."))
 
     def finish(self, source: Readable) -> None:
         """Have the last appear, whose engine's end was waited for."""
@@ -311,7 +318,7 @@ def _request(source: str, making: Sequence[_Making], threads: int | None, since:
     )
 
 
-def _rendered(plan: RenderPlan, made: Made, path: Path) -> Rendered:
+def _rendered(plan: RenderPlan, made: Made, path: Path, hardware: ByHardware) -> Rendered:
     if (
         plan.spec.kind not in SOUNDS
         and not (made.copied or plan.joined)
@@ -331,12 +338,13 @@ def _rendered(plan: RenderPlan, made: Made, path: Path) -> Rendered:
         height=made.height,
         copied=made.copied,
         reason=reason,
-        encoder=container.encoder.name if whole else None,
+        encoder=(hardware.encoder or container.encoder).name if whole else None,
         quality=quality_of(plan.info, plan.video, plan.spec).told if whole else None,
         sound=made.sound,
         warnings=(
             *of_output(plan, copied=made.copied > 0),
             *made.warnings,
             *([made.left_out] if made.left_out else []),
+            *(hardware.warnings if whole else ()),
         ),
     )

@@ -32,6 +32,7 @@ from cutmv.media import (
     Work,
     divide,
     entries,
+    hardware_encoder,
     join,
     part_count,
     plan,
@@ -178,7 +179,8 @@ class Making:
             return None
         planned = wanted.plan
         count = part_count(planned, costs.estimate(work_of(planned)).seconds)
-        if not count:
+        # What encodes by hardware here makes the whole of it: others may have another, or none.
+        if not count or (planned.spec.encoded_by == "hardware" and hardware_encoder()):
             return None
         near = wanted_starts(planned, count)
         spans: Sequence[Span] = ()

@@ -95,13 +95,16 @@ def join(
         except Unjoinable:
             if film.spec.exact_copy == "always":
                 raise
-            encoded = replace(film.spec, exact_copy="never", loudness=None)
+            encoded = replace(film.spec, exact_copy="never", loudness=None, encoded_by="software")
             pieces = [
                 replace(plan(film.info, each.clip, encoded), sounds=(), joined=True)
                 for each in film.pieces
             ]
             rendered = run.make(made, pieces)
-            rendered = replace(rendered, reason="its clips' pictures can't follow one another")
+            reason, told = "its clips' pictures can't follow one another", rendered.warnings
+            if film.spec.encoded_by == "hardware":
+                told += (f"The picture was encoded by software: {reason} as hardware made them.",)
+            rendered = replace(rendered, reason=reason, warnings=told)
         if overwrite:
             made.replace(destination)
         else:

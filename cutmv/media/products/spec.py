@@ -11,6 +11,7 @@ Sound = Literal["m4a", "mp3", "wav", "flac"]
 Fit = Literal["crop", "pad", "blur"]
 Loop = Literal["dissolve", "rebound", "hard"]
 Loudness = Literal["streaming", "podcast", "broadcast"]
+EncodedBy = Literal["software", "hardware"]
 
 #: The integrated loudness in LUFS (EBU R 128) that each is played at: what music services bring
 #: songs to, what podcasts have, and what European broadcasters take.
@@ -50,7 +51,8 @@ class OutputSpec:
     where they can't be is refused. With `remove_bars` the picture is what lies inside its
     black bars. `audio` are the sound tracks that it has, by number from 1 or by language,
     "all" or "none"; without a wish it is what a player plays. It is one film of
-    many clips where these are to `join`.
+    many clips where these are to `join`. A film that is encoded whole is `encoded_by` software, or
+    by hardware where that can be.
     """
 
     kind: Kind
@@ -73,6 +75,7 @@ class OutputSpec:
     remove_bars: bool = False
     audio: tuple[str, ...] = ()
     join: bool = False
+    encoded_by: EncodedBy = "software"
 
     def to_dict(self) -> dict[str, Any]:
         """This as JSON has it."""

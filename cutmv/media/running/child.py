@@ -23,6 +23,8 @@ KILL_GRACE_S = 10.0
 MAX_STDERR_BYTES = 16_384
 #: Bytes of one line of standard output at which it is cut; no output that we use is as long.
 MAX_LINE_BYTES = 1_048_576
+#: Bytes of memory of a program that reads nothing of a stranger's.
+UNLIMITED = 2**63 - 1
 #: The variables of our environment that the child gets: it reads hostile files, so no secrets.
 PASSED_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
 #: A static FFmpeg crashes when its C library loads the system's character sets, which it does for
@@ -34,11 +36,16 @@ _SANDBOX = str(Path(__file__).with_name("sandbox.py"))
 
 @dataclass(frozen=True)
 class Limits:
-    """What one run may use: address space and largest file in bytes, and seconds."""
+    """What one run may use: address space and largest file in bytes, and seconds.
+
+    Where the memory is `soft` a program that it starts may have more: a driver of graphics reserves
+    many times the address space that it uses.
+    """
 
     memory_bytes: int
     output_bytes: int
     time_s: float
+    soft: bool = False
 
     @property
     def cpu_s(self) -> int:
@@ -147,5 +154,6 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 
 def sandboxed(argv: Sequence[str], limits: Limits) -> list[str]:
     """The command line that runs `argv` in the sandbox, and ends it with this process."""
-    numbers = (os.getpid(), limits.memory_bytes, limits.output_bytes, limits.cpu_s)
+    memory, soft = limits.memory_bytes, int(limits.soft)
+    numbers = (os.getpid(), memory, limits.output_bytes, limits.cpu_s, soft)
     return [sys.executable, "-I", "-S", _SANDBOX, *(str(number) for number in numbers), *argv]

@@ -49,12 +49,13 @@ def run_engine(
     on_made: Callable[[Made], None],
     cancelled: Cancelling,
     timeout_s: float,
+    by_hardware: bool = False,
 ) -> dict[str, MediaError | MediaUnavailable]:
     """Do what a request asks; return what failed of it, by its path. Raises as `render` does.
 
     `on_made` is called with each output as soon as it is finished.
     """
-    limits = Limits(CUT_MEMORY_BYTES, OUTPUT_BYTES, timeout_s)
+    limits = Limits(CUT_MEMORY_BYTES, OUTPUT_BYTES, timeout_s, soft=by_hardware)
     asked = {"cut": request.to_json()}
     ask = _Asking(request.source, CUT_FAILED)
     failed: list[dict[str, str]] = []

@@ -60,6 +60,7 @@ def work_of(plan: RenderPlan) -> Work:
         + made * (SCALE_S + ENCODE_S + BLUR_S * blurred)
     ) * pictures
     words = [video.codec, "hdr" * video.hdr, "fields" * bool(video.interlaced), "blur" * blurred]
+    words += ["hardware" * (spec.encoded_by == "hardware")]
     return Work(" ".join(filter(None, words)), START_S + _decode_s(plan) + own_s)
 
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 
 from cutmv.config import Settings
-from cutmv.media import MediaUnavailable, ffmpeg_path, shortcomings, version_of
+from cutmv.media import MediaUnavailable, ffmpeg_path, hardware_encoder, shortcomings, version_of
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
 from cutmv.transports.cloudflare.options import Options
 
@@ -68,8 +68,11 @@ def ffmpeg() -> Iterator[Finding]:
         return
     if missing:
         yield problem(what, f"{version} at {path} lacks {', '.join(missing)}", advice)
-    else:
-        yield ok(what, f"{version} at {path}")
+        return
+    yield ok(what, f"{version} at {path}")
+    hardware = hardware_encoder()
+    told = f"{hardware.name} works" if hardware else "none works here, and software does it"
+    yield ok("encoder", f"libx264; where hardware is asked for, {told}")
 
 
 def push_server(options: Options | None) -> Iterator[Finding]:

@@ -670,7 +670,10 @@ def test_too_little_space_for_an_upload_is_a_warning(eager: Site) -> None:
 
 
 def test_an_ffmpeg_of_the_path_is_not_needed(eager: Site) -> None:
-    assert eager.line("FFmpeg", PATH="/nowhere")[0] == "ok"  # the wheel's
+    findings = eager.findings(PATH="/nowhere")
+
+    assert findings["FFmpeg"]["mark"] == "ok"  # the wheel's
+    assert findings["encoder"]["found"].startswith("libx264; where hardware is asked for, ")
 
 
 def test_an_ffmpeg_that_is_missing_or_too_old_is_found(eager: Site, tmp_path: Path) -> None:

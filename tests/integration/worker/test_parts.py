@@ -24,6 +24,7 @@ from cutmv.jobs import (
     plan_job,
 )
 from cutmv.media import MediaError, Rendered, RenderPlan, Work
+from cutmv.media.products.encoders import HARDWARE, Encoder
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
 from cutmv.worker import making
@@ -58,8 +59,12 @@ def janitor(services: Services) -> Iterator[Janitor]:
 
 @pytest.fixture
 def job(services: Services, video: Path) -> Job:
+    return added(services, video)
+
+
+def added(services: Services, video: Path, **wanted: Any) -> Job:
     upload = add_video(services, video)
-    request = JobRequest(upload_id=upload.id, clips=("0.5-3.5",), aspects=("1:1",))
+    request = JobRequest(upload_id=upload.id, clips=("0.5-3.5",), aspects=("1:1",), **wanted)
     planned = plan_job(upload, request)
     small = replace(planned.steps[0].spec, size=(180, 180))
     return services.store.add_job(replace(planned, steps=(replace(planned.steps[0], spec=small),)))
@@ -159,6 +164,25 @@ def test_a_step_that_takes_long_is_made_in_parts_and_joined(
     assert Parts(services.store).of(step_id) == []
     assert step.output
     assert stored(services, job) == [step.output.key]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("there", [HARDWARE[0], None])
+def test_hardware_makes_a_step_in_one_piece_and_parts_are_made_by_software(
+    there: Encoder | None,
+    services: Services,
+    video: Path,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(making, "hardware_encoder", lambda: there)
+    job = added(services, video, encoder="hardware")
+
+    state = broker.run(job.steps[0].id).state
+
+    parts = Parts(services.store).of(job.steps[0].id)
+    assert (state, len(parts)) == ((State.DONE, 0) if there else (State.RUNNING, 4))
+    assert {part.spec.encoded_by for part in parts} <= {"software"}
 
 
 @pytest.mark.usefixtures("quick")

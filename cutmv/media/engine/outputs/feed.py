@@ -223,4 +223,4 @@ def _ended_with_us(argv: list[str]) -> list[str]:
     """
     unlimited = str(2**63 - 1)
     sandbox = str(Path(__file__).parents[2] / "running" / "sandbox.py")
-    return [sys.executable, "-I", "-S", sandbox, str(os.getpid()), *[unlimited] * 3, *argv]
+    return [sys.executable, "-I", "-S", sandbox, str(os.getpid()), *[unlimited] * 3, "0", *argv]
