@@ -30,18 +30,18 @@ def film(path: Path, *, packets: int, last: float, sound: bool) -> None:
             video = file.streams.video[0]
             video.codec_context.options = UNFILTERED
             video.codec_context.thread_type = "AUTO"
-            counted = sum(1 for packet in file.demux(video) if packet.size)
-            if counted != packets:
+            # The index of an MP4 is what a demuxer reads its packets by.
+            index = video.index_entries if file.format.name.startswith("mov") else None
+            counted = len(index or ()) or sum(1 for packet in file.demux(video) if packet.size)
+            if counted != packets or (index and index[-1].pos + index[-1].size > file.size):
                 raise SourceError(f"{packets - counted} pictures are missing in the result.")
             shown = _last_picture(file, video, last)
             if shown is None or abs(shown - last) > 1 / 500:
                 raise SourceError("The last picture of the result can't be decoded.")
-        if sound:
+            tracks = len(file.streams.audio) if sound else 0
+        for track in range(tracks):  # each from the start, which may be before zero
             with av.open(str(path)) as file:
-                tracks = len(file.streams.audio)
-            for track in range(tracks):  # each from the start, which may be before zero
-                with av.open(str(path)) as file:
-                    _decode_sound(file, file.streams.audio[track])
+                _decode_sound(file, file.streams.audio[track])
     except (av.FFmpegError, IndexError) as error:
         raise SourceError(f"The result can't be decoded: {error}.") from error
 

@@ -22,6 +22,9 @@ from cutmv.media.engine.protocol import Failed, Look, Made, Request
 
 #: Seconds between two lines of progress.
 EVERY_S = 0.2
+#: Seconds at most that a thread keeps the interpreter while another waits for it. Those that decode
+#: need it often and shortly.
+SWITCH_S = 0.0005
 
 
 def main() -> None:
@@ -30,6 +33,7 @@ def main() -> None:
     # interpreter's lock, which the thread that ends the decoder holds.
     av.logging.set_libav_level(av.logging.ERROR)
     av.logging.restore_default_callback()
+    sys.setswitchinterval(SWITCH_S)
     asked, pace = json.load(sys.stdin), Pace()
     try:
         if "look" in asked:

@@ -144,7 +144,7 @@ class Made:
     `sound` is "copied" or "encoded", none where there is none; `reason` says why nothing is copied
     where that was asked for. `left_out` is a sentence about what else the source has, if it has;
     `warnings` are others about the source, as far as the clip reaches. `seconds` are those of each
-    stage: "open" the source, "find" the clip in it, "copy", decode and encode the "edges", decode
+    stage: "open" the source, "find" the clip in it, "copy", wait for the "edges", decode
     and "encode" whole outputs, "sound", "write", "check", and all "other"; what several share is
     divided. `read_bytes` are those of the source that the engine had read when it was finished,
     again where it read them again.

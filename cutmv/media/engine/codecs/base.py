@@ -75,15 +75,18 @@ class Codec(Protocol):
     def data(self, packet: Packet) -> bytes:
         """Return a packet's bytes as MP4 holds them. Raises Uncopyable."""
 
-    def header(self, *, edges: bool, crf: float | None) -> bytes | None:
+    def header(self, *, edges: bool) -> bytes | None:
         """Return the header of a file with the stream's packets, and with `edges` those of edges.
 
-        `crf` is the quality of these where it is known. None stands for the source's own header.
-        Called before `edge`, when all packets have been seen. Raises Uncopyable.
+        None stands for the source's own header. Called before `edge`, when all packets have been
+        seen. Raises Uncopyable.
         """
 
-    def edge(self) -> Edge:
-        """Return an encoder whose packets match the stream's. Raises Uncopyable."""
+    def edge(self, crf: float | None) -> Edge:
+        """Return an encoder whose packets match the stream's. Raises Uncopyable.
+
+        `crf` is the quality, on the scale of the encoder, where it is known.
+        """
 
 
 def beside(packet: Packet) -> PacketSideData | None:

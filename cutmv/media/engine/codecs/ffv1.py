@@ -39,13 +39,13 @@ class Ffv1:
         """See `base.Codec`."""
         return bytes(packet)
 
-    def edge(self) -> Edge:
-        """See `base.Codec`."""
-        return PlainEdge(self._stream, "ffv1", self._matching())
-
-    def header(self, *, edges: bool, crf: float | None) -> None:
+    def edge(self, crf: float | None) -> Edge:
         """See `base.Codec`."""
         del crf
+        return PlainEdge(self._stream, "ffv1", self._matching())
+
+    def header(self, *, edges: bool) -> None:
+        """See `base.Codec`."""
         if edges:
             self._matching()
 

@@ -48,9 +48,6 @@ class H264:
         self._stream = stream
         self._length_size = 0
         self._sets, self._of_edges = ParameterSets(), ParameterSets()
-        self._crf: float | None = None
-        #: Opened for its header, and not used yet.
-        self._unused: _Edge | None = None
         extradata = bytes(stream.codec_context.extradata or b"")
         try:
             if extradata[:1] == b"\1":
@@ -72,24 +69,23 @@ class H264:
         """See `base.Codec`."""
         return bytes(packet) if self._length_size else nal.with_lengths(units_of(packet, 0))
 
-    def edge(self) -> Edge:
+    def edge(self, crf: float | None) -> Edge:
         """See `base.Codec`."""
-        edge, self._unused = self._unused or self._edge(), None
+        edge = self._edge(crf)
         if edge.sets != self._of_edges:
             raise Uncopyable("its edges would differ from each other")
         return edge
 
-    def header(self, *, edges: bool, crf: float | None) -> bytes:
+    def header(self, *, edges: bool) -> bytes:
         """See `base.Codec`."""
-        sets, self._crf = self._checked(), crf
+        sets = self._checked()
         if edges:
-            self._unused = self._edge()
-            self._of_edges = self._unused.sets
+            self._of_edges = self._edge(None).sets
             sets = sets.and_of([*self._of_edges.sps, *self._of_edges.pps])
         return write_avcc(sets, self._length_size or 4)
 
-    def _edge(self) -> _Edge:
-        return _Edge(self._stream, self._checked(), self._length_size or 4, self._crf)
+    def _edge(self, crf: float | None) -> _Edge:
+        return _Edge(self._stream, self._checked(), self._length_size or 4, crf)
 
     def _checked(self) -> ParameterSets:
         """Return the source's parameter sets. Raises Uncopyable where one id stands for two."""

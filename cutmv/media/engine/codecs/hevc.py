@@ -33,9 +33,6 @@ class Hevc:
         self._box: hevc.Hvcc | None = None
         self._sets = hevc.ParameterSets()
         self._of_edges: list[bytes] = []
-        self._crf: float | None = None
-        #: Opened for its header, and not used yet.
-        self._unused: _Edge | None = None
         extradata = bytes(stream.codec_context.extradata or b"")
         try:
             if extradata[:1] == b"\1":
@@ -64,20 +61,19 @@ class Hevc:
         """See `base.Codec`."""
         return bytes(packet) if self._box else nal.with_lengths(units_of(packet, 0))
 
-    def edge(self) -> Edge:
+    def edge(self, crf: float | None) -> Edge:
         """See `base.Codec`."""
-        edge, self._unused = self._unused or self._edge(), None
+        edge = self._edge(crf)
         if edge.sets != self._of_edges:
             raise Uncopyable("its edges would differ from each other")
         return edge
 
-    def header(self, *, edges: bool, crf: float | None) -> bytes:
+    def header(self, *, edges: bool) -> bytes:
         """See `base.Codec`."""
         self._checked()
-        sets, self._crf = self._sets, crf
+        sets = self._sets
         if edges:
-            self._unused = self._edge()
-            self._of_edges = self._unused.sets
+            self._of_edges = self._edge(None).sets
             sets = sets.and_of(self._of_edges)
         fixed = self._box.fixed if self._box else hevc.fixed_part(self._sets.of(hevc.SPS)[0])
         others = [
@@ -87,8 +83,8 @@ class Hevc:
         ]
         return hevc.write_hvcc(fixed, [*sets.units, *others])
 
-    def _edge(self) -> _Edge:
-        return _Edge(self._stream, *self._checked(), self._crf)
+    def _edge(self, crf: float | None) -> _Edge:
+        return _Edge(self._stream, *self._checked(), crf)
 
     def _checked(self) -> tuple[hevc.Sps, hevc.Ids]:
         """Return the source's parameter set, and ids that are free. Raises Uncopyable."""

@@ -29,10 +29,11 @@ class Intra:
         """See `base.Codec`."""
         return bytes(packet)
 
-    def edge(self) -> Edge:
+    def edge(self, crf: float | None) -> Edge:
         """See `base.Codec`."""
+        del crf
         raise Uncopyable("it begins between two key pictures, and its codec has no edges")
 
-    def header(self, *, edges: bool, crf: float | None) -> None:
+    def header(self, *, edges: bool) -> None:
         """See `base.Codec`."""
-        del edges, crf
+        del edges

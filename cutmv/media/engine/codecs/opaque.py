@@ -22,11 +22,12 @@ class Opaque:
         """See `base.Codec`."""
         return bytes(packet)
 
-    def edge(self) -> Edge:
+    def edge(self, crf: float | None) -> Edge:
         """See `base.Codec`."""
+        del crf
         raise Uncopyable(self._reason)
 
-    def header(self, *, edges: bool, crf: float | None) -> bytes | None:
+    def header(self, *, edges: bool) -> bytes | None:
         """See `base.Codec`."""
-        del edges, crf
+        del edges
         raise Uncopyable(self._reason)

@@ -43,13 +43,14 @@ class Plain:
         """See `base.Codec`."""
         return bytes(packet)
 
-    def edge(self) -> Edge:
+    def edge(self, crf: float | None) -> Edge:
         """See `base.Codec`."""
+        del crf
         return PlainEdge(self._stream, *PLAIN[self._stream.codec_context.name])
 
-    def header(self, *, edges: bool, crf: float | None) -> None:
+    def header(self, *, edges: bool) -> None:
         """See `base.Codec`."""
-        del edges, crf
+        del edges
 
 
 class PlainEdge:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from fractions import Fraction
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -25,16 +26,16 @@ from cutmv.media.engine.outputs.together import Together, picture_of
 from cutmv.media.engine.protocol import Made, Output, Request
 from cutmv.media.engine.sound.copying import EVERYWHERE, HELD, PLAYED
 from cutmv.media.engine.sound.hearing import Hearing
-from cutmv.media.engine.source.clip import Clip, Span
+from cutmv.media.engine.source.clip import Again, Clip, Span
 from cutmv.media.engine.source.file import (
     SourceError,
     Undecoded,
     is_cut_short,
     opened,
     tick_of,
+    video_of,
 )
 from cutmv.media.engine.source.windows import NO_PICTURE, Window, windows
-from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.pictures import Picture, with_dts
 from cutmv.media.engine.writer import Seen, Writer
 
@@ -54,10 +55,7 @@ def make(request: Request, progressed: Progressed, ended: Ended) -> None:
                 stack.enter_context(opened(request.source, request.demuxer))
                 for _ in (request.video, *heard_tracks)
             )
-        stream = container.streams[request.video]
-        if not isinstance(stream, VideoStream):
-            raise SourceError("The file's picture is none.")
-        stream.codec_context.thread_type = "AUTO"
+        stream = video_of(container, request.video)
         clock = tick_of(stream)
         span = Span.of(request.start, request.end, clock)
         if span.length < 1:
@@ -75,7 +73,10 @@ def make(request: Request, progressed: Progressed, ended: Ended) -> None:
             # What ends earlier can perhaps be made where what ends last can't.
             end = max(each.end or request.end for each in results.left)
             beside = round(BESIDE_S / clock) if any(any(e.neighbours) for e in results.left) else 0
-            clips = _clips(container, stream, Span.of(request.start, end, clock), beside, stages)
+            span = Span.of(request.start, end, clock)
+            found = windows(container, stream, span.first - beside, span.past + beside)
+            again = partial(opened, request.source, request.demuxer)
+            clips = _clips(stages.each("find", found), container, stream, span, again)
             try:
                 _make_of(request, clips, hearings, results)
             except FAILURES as error:
@@ -105,16 +106,16 @@ def _make_of(
 
 
 def _clips(
-    container: InputContainer, stream: VideoStream, span: Span, beside: int, stages: Stages
+    found: Iterator[Window],
+    container: InputContainer,
+    stream: VideoStream,
+    span: Span,
+    again: Again,
 ) -> Iterator[Clip]:
-    """Yield the clip as it is when reading begins ever earlier. Raises SourceError.
-
-    So many ticks `beside` it are looked at, too.
-    """
-    found = windows(container, stream, span.first - beside, span.past + beside)
-    for window in stages.each("find", found):
+    """Yield the clip as it is when reading begins ever earlier. Raises SourceError."""
+    for window in found:
         _refuse_cut_short(container, stream, window, span.past)
-        yield Clip(container, stream, window, span)
+        yield Clip(container, stream, window, span, again)
 
 
 def _refuse_cut_short(
@@ -195,7 +196,7 @@ class _Outputs:
         clip, stages = self._clip, self._stages
         with stages.within("find"):
             smart = Smart(clip, joined=output.joined and output.copying != "always")
-        with Writer(Path(output.path), muxer, self._tick) as writer:
+        with closing(smart), Writer(Path(output.path), muxer, self._tick) as writer:
             with stages.within("edges"):
                 copied, encoded = smart.add_to(writer)
             told = self._hear(writer, output, _known(muxer, output))

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain, islice
 
 from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import EdgePacket, beside
+from cutmv.media.engine.outputs.edges import Edges
 from cutmv.media.engine.source.clip import Clip
-from cutmv.media.engine.source.quantizers import mean_quantizer
 from cutmv.media.engine.stages import Stages
 from cutmv.media.engine.timeline.segments import Copied, Encoded, Segment, decide
 from cutmv.media.engine.writer import Seen, Writer
 
-#: Pictures at the start of a clip whose quantizers tell its quality.
-LOOKED_AT = 6
-#: The quality at edges, so much below the mean quantizer of the source: that leaves a step of under
-#: 1 dB where a copied picture follows. And the least.
-BELOW, LEAST = 8.0, 1.0
-
 
 class Smart:
-    """The packets of a clip's picture, copied and encoded. Raises Uncopyable.
+    """The packets of a clip's picture, copied and encoded; to be closed. Raises Uncopyable.
 
     What will be `joined` to others is encoded to match them even where nothing is copied.
     """
@@ -34,22 +27,25 @@ class Smart:
         )
         copied = [each for each in self._segments if isinstance(each, Copied)]
         if not copied and not joined:
-            self._codec.header(edges=False, crf=None)  # which may know better why
+            self._codec.header(edges=False)  # which may know better why
             raise Uncopyable("no key picture of it lies in the clip")
         ends = [each for run in copied for each in (run.pictures[0], run.pictures[-1])]
         #: Ticks by which pictures are decoded before they are shown, on both sides of a join; as
         #: many at the track's start as at its end, or it would not be as long as the clip.
         delay = max((each.pts - (each.dts or 0) for each in ends), default=0)
         self._delay = delay * clip.span.parts
+        self._edges: Edges | None = None
+
+    def close(self) -> None:
+        """End what was begun."""
+        if self._edges is not None:
+            self._edges.close()
 
     def add_to(self, writer: Writer) -> tuple[int, int]:
         """Add the track; return how many pictures are copied and how many encoded."""
         encoded = [each for each in self._segments if isinstance(each, Encoded)]
-        stream = self._clip.stream
-        looked_at = islice(self._clip.packets_from(0), LOOKED_AT)
-        quantizer = mean_quantizer(stream, looked_at) if encoded else None
-        crf = None if quantizer is None else max(LEAST, quantizer - BELOW)
-        writer.add_picture(stream, self._codec.header(edges=bool(encoded), crf=crf))
+        writer.add_picture(self._clip.stream, self._codec.header(edges=bool(encoded)))
+        self._edges = Edges(self._clip, encoded)
         edge = sum(len(each.pictures) for each in encoded)
         return len(self._clip.pictures) - edge, edge
 
@@ -77,13 +73,13 @@ class Smart:
                 yield Seen(data, pts, dts, clip.duration(pts), key, beside(packet))
 
     def _encoded(self, segment: Encoded, after: bytes) -> Iterator[Seen]:
-        edge = self._codec.edge()
+        if self._edges is None:
+            raise AssertionError("the track is added first")
         held: EdgePacket | None = None
-        for frame in chain(self._clip.decoded(segment.pictures), (None,)):
-            for packet in edge.encode(frame):
-                if held is not None:
-                    yield self._seen(held)
-                held = packet
+        for packet in self._edges.packets(segment):
+            if held is not None:
+                yield self._seen(held)
+            held = packet
         if held is not None:
             yield self._seen(replace(held, data=held.data + after))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from typing import Self
 
 from av.container import InputContainer
@@ -14,7 +16,14 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import Packet
-from cutmv.media.engine.source.file import SourceError, Undecoded, decode, forget, sparing
+from cutmv.media.engine.source.file import (
+    SourceError,
+    Undecoded,
+    decode,
+    forget,
+    sparing,
+    video_of,
+)
 from cutmv.media.engine.source.joins import is_whole
 from cutmv.media.engine.source.windows import Window, packets_from
 from cutmv.media.engine.timeline.pictures import Picture
@@ -24,6 +33,9 @@ FINEST = Fraction(1, 10_000)
 #: The coarsest clock (s) on which a clip's times are rounded to ticks. A coarser one counts
 #: pictures, and a clip that begins between two of them has ticks of a part of its own.
 COARSEST = Fraction(1, 500)
+
+#: Opens the clip's source once more.
+Again = Callable[[], AbstractContextManager[InputContainer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +70,29 @@ class Clip:
     """
 
     def __init__(
-        self, container: InputContainer, stream: VideoStream, window: Window, span: Span
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        window: Window,
+        span: Span,
+        again: Again,
     ) -> None:
-        self.container = container
+        self.container, self._again = container, again
         self.stream, self.window, self.span = stream, window, span
         self.pictures = window.timeline.between(span.first, span.past)
         #: When pictures are shown that turned out to be damaged, in the source's ticks.
         self.damaged: set[int] = set()
         # The first is there from the first instant, whether it began earlier or later.
         self._shown = array("q", [0, *(self.time(each.pts) for each in self.pictures[1:])])
+
+    @contextmanager
+    def apart(self) -> Iterator[Self]:
+        """Yield the clip with a container and a decoder of its own, for another thread."""
+        with self._again() as container:
+            stream = video_of(container, self.stream.index)
+            clip = type(self)(container, stream, self.window, self.span, self._again)
+            clip.damaged = self.damaged
+            yield clip
 
     def time(self, of_source: int) -> int:
         """Return a time of the source as one of the clip."""
@@ -124,10 +150,12 @@ class Clip:
     def decoded(self, pictures: Sequence[Picture]) -> Iterator[VideoFrame]:
         """Yield pictures of the clip, decoded, with their times in it. Raises Undecoded."""
         wanted = {picture.pts for picture in pictures}
-        first = self.window.timeline.entry_before(pictures[0].pts) or 0
-        time_of = self._in_turn() if self.window.by_decoding else _own_time
+        timeline = self.window.timeline
+        first = timeline.entry_before(pictures[0].pts) or 0
         packets = self.packets_from(first)
+        time_of = self._in_turn() if self.window.by_decoding else _own_time
         if not self.window.by_decoding:
+            packets = islice(packets, timeline.last_of(wanted) + 1 - first)
             packets = sparing(self.stream, packets, lambda packet: packet.pts in wanted)
         for frame in _decoded(self.stream, packets, wanted, time_of):
             if frame.pts is not None:

@@ -140,6 +140,15 @@ def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
         return None
 
 
+def video_of(container: InputContainer, index: int) -> VideoStream:
+    """Return a stream of pictures, by its place, to be decoded by all cores. Raises SourceError."""
+    stream = container.streams[index]
+    if not isinstance(stream, VideoStream):
+        raise SourceError("The file's picture is none.")
+    stream.codec_context.thread_type = "AUTO"
+    return stream
+
+
 def tick_of(stream: VideoStream | AudioStream) -> Fraction:
     """Return the length (s) of a tick of a stream's clock. Raises SourceError."""
     if stream.time_base is None:

@@ -122,7 +122,7 @@ def _looked(container: InputContainer, picture: VideoStream | None) -> dict[int,
 def _refusal(codec: Codec) -> str | None:
     """Return why no packet of a picture can be copied beside encoded ones; none where it can."""
     try:
-        codec.header(edges=True, crf=None)
+        codec.header(edges=True)
     except Uncopyable as reason:
         return str(reason)
     return None

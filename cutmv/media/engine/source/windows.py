@@ -37,6 +37,8 @@ PREROLLS_S = (0, 2, 6, 20, None)
 STEP_BACK_S = 1
 #: What is said of a clip without any.
 NO_PICTURE = "The file has no picture there that can be decoded."
+#: Containers by whose index a picture is found at once, though not always the one that is wanted.
+NEAR = frozenset({"mov", "matroska"})
 #: Packets of a clip's pictures at most: a day at 240 pictures a second.
 MAX_PICTURES = 24 * 3600 * 240
 
@@ -172,6 +174,15 @@ def packets_from(
     container: InputContainer, stream: VideoStream, found: Window, first: int
 ) -> Iterator[av.Packet[VideoStream]]:
     """Yield a window's packets from its `first` picture on, in decoding order."""
+    wanted = found.timeline.pictures[first]
+    if first and container.format.name in NEAR and wanted.entry is not Entry.NONE:
+        rewind(container, stream, wanted.dts)
+        packets = (packet for packet in pictures_of(container, stream) if packet.size)
+        packet = next(packets, None)
+        if packet is not None and (packet.pts, packet.size) == (wanted.pts, wanted.size):
+            yield packet
+            yield from packets
+            return
     rewind(container, stream, found.seek_to)
     place = -found.skipped
     for packet in pictures_of(container, stream):

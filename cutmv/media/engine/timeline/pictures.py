@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
@@ -72,6 +72,11 @@ class Timeline:
             if picture.entry is not Entry.NONE and picture.pts <= pts
         )
         return max(entries, default=None)
+
+    def last_of(self, wanted: Container[int]) -> int:
+        """Return the place of the last picture that is shown at one of the times `wanted`."""
+        places = range(len(self.pictures) - 1, -1, -1)
+        return next(place for place in places if self.pictures[place].pts in wanted)
 
     def between(self, start: int, end: int) -> list[Picture]:
         """Return the pictures that are seen from `start` to before `end`, in order.
