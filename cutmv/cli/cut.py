@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,11 +15,11 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from cutmv.cli.archive import refuse_zip_over, write_zip
-from cutmv.cli.clip_lists import read_clips
+from cutmv.cli.clip_lists import read_clips, read_film
 from cutmv.cli.output import printable, progress_bars
 from cutmv.cli.products import WithProducts, product_options
 from cutmv.cli.signals import note_signals
-from cutmv.jobs import FILM, Wanted, clip_stems, film_text, output_name, outputs_of
+from cutmv.jobs import FILM, Wanted, clip_stems, film_clip, film_text, output_name, outputs_of
 from cutmv.media import (
     Cancelled,
     FilmPlan,
@@ -43,7 +43,13 @@ from cutmv.media import Progress as RenderProgress
 
 
 @click.command(cls=WithProducts)
-@click.argument("source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False))
+@click.argument(
+    "sources",
+    metavar="INPUT...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False),
+)
 @click.option(
     "--clip",
     "clips",
@@ -82,7 +88,7 @@ from cutmv.media import Progress as RenderProgress
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 def cut(
     *,
-    source: str,
+    sources: tuple[str, ...],
     folder: str,
     archive: Path | None,
     overwrite: bool,
@@ -92,8 +98,9 @@ def cut(
     """Cut clips of INPUT here and now, without a server.
 
     Results are named INPUT-LABEL-SHAPE, or INPUT-NN-SHAPE for clips without a label. The outputs of
-    a clip are made by one decode; one that fails voids no other. Exit codes: 0 done, 1 failed, 2
-    bad usage.
+    a clip are made by one decode; one that fails voids no other. With --join there may be several
+    INPUTs: each is in the film whole, or by clips that begin with its name ("B.mov 0:10-0:25").
+    Exit codes: 0 done, 1 failed, 2 bad usage.
     """
     made: dict[Path, dict[str, Any]] = {}
     failed: list[dict[str, Any]] = []
@@ -109,10 +116,10 @@ def cut(
     results: list[Path] = []
     try:
         # All are planned before the first is cut: a mistake in the last must not waste the others.
-        cuts = _plan(source, Path(folder), cancelled, **wanted)
+        cuts = _plan(sources, Path(folder), cancelled, **wanted)
         results = [one.path for one in chain.from_iterable(cuts)]
         if archive:
-            refuse_zip_over(archive, [Path(source), *results])
+            refuse_zip_over(archive, [*map(Path, sources), *results])
         if not overwrite:
             _refuse_to_replace([*results, *([archive] if archive else [])])
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -120,7 +127,7 @@ def cut(
             tasks = [[bars.add_task(escape(o.title), total=100.0) for o in each] for each in cuts]
             for together, of_clip in zip(cuts, tasks, strict=True):
                 found = _make(
-                    source,
+                    sources,
                     together,
                     bars,
                     of_clip,
@@ -142,7 +149,7 @@ def cut(
     except OSError as error:
         failure = f"{error.filename or folder}: {error.strerror}"
     in_order = [made[path] for path in results if path in made]
-    _tell(source, in_order, failed, failure, as_json=as_json)
+    _tell(", ".join(sources), in_order, failed, failure, as_json=as_json)
 
 
 def _tell(
@@ -199,7 +206,7 @@ class Cut:
 
 
 def _plan(
-    source: str,
+    sources: tuple[str, ...],
     folder: Path,
     cancelled: Callable[[], bool],
     *,
@@ -208,15 +215,22 @@ def _plan(
     wanted: Wanted,
 ) -> list[list[Cut]]:
     """The outputs to make of each clip."""
-    if not clips and not lists:
+    source, several = sources[0], len(sources) > 1
+    if several and not wanted.join:
+        raise click.UsageError("Several files can only be joined: give one, or --join.")
+    if not clips and not lists and not several:
         raise click.UsageError("Missing option '--clip' or '--clips'.")
-    info = probe(source, cancelled=cancelled)
+    infos = [probe(each, cancelled=cancelled) for each in sources]
+    info = infos[0]
     try:
+        if several:
+            of_several = read_film(clips, lists, sources, [each.times for each in infos])
+            return [_films(sources, folder, of_several, infos, wanted)]
         found = read_clips(clips, lists, info.times)
     except MediaError as error:
         raise click.UsageError(str(error)) from error
     if wanted.join:
-        return [_films(source, folder, found, info, wanted)]
+        return [_films(sources, folder, [(0, each) for each in found], infos, wanted)]
     cuts = []
     stems = clip_stems(source, [each.label for each in found])
     for each, stem in zip(found, stems, strict=True):
@@ -230,15 +244,25 @@ def _plan(
 
 
 def _films(
-    source: str, folder: Path, found: list[LabelledClip], info: MediaInfo, wanted: Wanted
+    sources: tuple[str, ...],
+    folder: Path,
+    found: list[tuple[int, LabelledClip]],
+    infos: list[MediaInfo],
+    wanted: Wanted,
 ) -> list[Cut]:
-    """One film of all clips in each shape."""
-    [stem] = clip_stems(source, [FILM])
+    """One film of all clips, each of a source by its place, in each shape."""
+    first, clip = found[0]
+    [stem] = clip_stems(sources[first], [FILM])
     films = []
+    of_film = [film_clip(each, place) for place, each in found]
+    if len(sources) > 1:  # what has no label is called by its file
+        of_film = [
+            replace(each, text=f"{Path(sources[each.source]).stem} {each.text}") for each in of_film
+        ]
     for spec in outputs_of(wanted):
-        film = plan_film(info, [each.clip for each in found], spec)
-        clips = LabelledClip(found[0].clip, film_text(found), FILM)
-        path = folder / output_name(stem, spec, info)
+        film = plan_film(infos, of_film, spec)
+        clips = LabelledClip(clip.clip, film_text([each for _, each in found]), FILM)
+        path = folder / output_name(stem, spec, infos[first])
         films.append(Cut(clips, spec, film, path, film.limit_s))
     return films
 
@@ -254,7 +278,7 @@ def _refuse_to_replace(paths: list[Path]) -> None:
 
 
 def _make(
-    source: str,
+    sources: tuple[str, ...],
     together: list[Cut],
     bars: Progress,
     tasks: list[TaskID],
@@ -276,7 +300,7 @@ def _make(
             continue
         try:
             film = join(
-                source,
+                sources,
                 one.plan,
                 one.path,
                 on_progress=shown(task),
@@ -290,7 +314,7 @@ def _make(
     if films:
         return films
     return render_together(
-        source,
+        sources[0],
         orders,
         cancelled=cancelled,
         timeout_s=sum(one.limit_s for one in together),

@@ -38,7 +38,15 @@ from cutmv.jobs.model import (
 )
 from cutmv.jobs.names import clip_stems, output_name
 from cutmv.jobs.parts import Parts, Span
-from cutmv.jobs.request import FILM, JobRequest, clips_of, film_text, outputs_of, plan_job
+from cutmv.jobs.request import (
+    FILM,
+    JobRequest,
+    clips_of,
+    film_clip,
+    film_text,
+    outputs_of,
+    plan_job,
+)
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import DATABASE_AWAY, metadata
 from cutmv.jobs.uploads import (
@@ -94,6 +102,7 @@ __all__ = [
     "clips_of",
     "current",
     "doctor_key",
+    "film_clip",
     "film_text",
     "job_prefix",
     "metadata",

@@ -18,7 +18,15 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import quote
 
-from cutmv.media import Clip, MediaInfo, OutputSpec, Rendered, parse_clip, time_limit_s
+from cutmv.media import (
+    Clip,
+    FilmClip,
+    MediaInfo,
+    OutputSpec,
+    Rendered,
+    parse_clip,
+    time_limit_s,
+)
 
 #: The stages of a step that waits for something else than its turn: the storage, room on its
 #: worker's machine, its next try.
@@ -27,6 +35,9 @@ WAITS_TO_RETRY = "waits to retry"
 
 #: Percent of a step at most while it runs: it is at 100 once its output is stored.
 MAX_RUNNING_PERCENT = 99.9
+
+#: What parts a clip of a film from its label, in the text of its step.
+LABELLED = "\t"
 
 #: Bytes of randomness in an id: 120 bits, so that an id can't be guessed.
 ID_BYTES = 15
@@ -151,8 +162,17 @@ class Step:
     division: Division | None = None
 
     def clips(self, info: MediaInfo) -> list[Clip]:
-        """The clips that it is of."""
-        return [parse_clip(line, info.times) for line in self.clip.split("\n")]
+        """The clips that it is of; of a film of many each has a line, and perhaps a label."""
+        lines = [line.partition(LABELLED) for line in self.clip.split("\n")]
+        return [parse_clip(text, info.times) for text, _, _ in lines]
+
+    def film_clips(self, info: MediaInfo) -> list[FilmClip]:
+        """The clips of a film of many, with their labels."""
+        lines = [line.partition(LABELLED) for line in self.clip.split("\n")]
+        return [
+            FilmClip(clip, label, text)
+            for clip, (text, _, label) in zip(self.clips(info), lines, strict=True)
+        ]
 
     def limit_s(self, info: MediaInfo) -> float:
         """Seconds after which making it is stopped."""

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cutmv.jobs.model import Job, Step, Upload, id_for, new_id
+from cutmv.jobs.model import LABELLED, Job, Step, Upload, id_for, new_id
 from cutmv.jobs.names import clip_stems, output_name
 from cutmv.jobs.wanted import Wanted
 from cutmv.media import (
     SOUNDS,
     FileTimes,
+    FilmClip,
     LabelledClip,
     MediaError,
     OutputSpec,
@@ -120,7 +121,7 @@ def _film_job(
     [stem] = clip_stems(upload.filename, [FILM])
     steps = []
     for position, spec in enumerate(specs):
-        film = plan_film(upload.info, [each.clip for each in clips], spec)
+        film = plan_film([upload.info], [film_clip(each) for each in clips], spec)
         steps.append(
             Step(
                 id=new_id(),
@@ -136,6 +137,12 @@ def _film_job(
     return Job(id=job_id, upload=upload, steps=tuple(steps), created_at=0.0)
 
 
+def film_clip(clip: LabelledClip, source: int = 0) -> FilmClip:
+    """A clip as one of a film of many, of a source by its place."""
+    return FilmClip(clip.clip, clip.label, " ".join(clip.text.split()), source)
+
+
 def film_text(clips: Sequence[LabelledClip]) -> str:
-    """The clips of a film in one text, a line each."""
-    return "\n".join(" ".join(each.text.split()) for each in clips)
+    """The clips of a film in one text, a line each, with their labels."""
+    lines = [(" ".join(each.text.split()), " ".join(each.label.split())) for each in clips]
+    return "\n".join(LABELLED.join(filter(None, line)) for line in lines)

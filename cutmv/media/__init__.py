@@ -22,7 +22,7 @@ from cutmv.media.errors import (
     no_room,
 )
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
-from cutmv.media.montage import FilmPlan, join, plan_film
+from cutmv.media.montage import FilmClip, FilmPlan, join, plan_film
 from cutmv.media.plan import LIMIT_BASE_S, RenderPlan, plan, time_limit_s
 from cutmv.media.probe import entries, keyframes, probe, survey
 from cutmv.media.products.containers import output_extension
@@ -91,6 +91,7 @@ __all__ = [
     "CostModel",
     "EncodedBy",
     "FileTimes",
+    "FilmClip",
     "FilmPlan",
     "Fit",
     "Kind",

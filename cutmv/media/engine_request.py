@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from cutmv.media.engine.protocol import Copying, Output
+from cutmv.media.engine.protocol import Copying, Like, Output
 from cutmv.media.errors import CUT_FAILED, MediaError
 from cutmv.media.plan import RenderPlan
 from cutmv.media.products.containers import (
@@ -22,6 +22,8 @@ JPEG = ("-frames:v", "1", "-c:v", "mjpeg", "-q:v", "2", "-f", "mjpeg")
 PNG = ("-frames:v", "1", "-c:v", "png", "-f", "image2pipe")
 #: The filters by which a transparent picture becomes that of a JPEG.
 BEFORE_BLACK = "premultiply=inplace=1,scale=out_range=full:out_color_matrix=bt601,format=yuvj420p"
+#: How a picture is encoded that is encoded again like another: so that nothing of it is lost.
+BEFORE_LIKE = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "6", "-f", "nut")
 #: The quality of a WebP, of 100.
 WEBP_QUALITY = 75
 
@@ -33,10 +35,13 @@ def tracks_of(plan: RenderPlan) -> tuple[tuple[int, ...], ...]:
     )
 
 
-def output_of(plan: RenderPlan, path: Path, by: Encoder | None = None) -> Output:
+def output_of(
+    plan: RenderPlan, path: Path, by: Encoder | None = None, like: Like | None = None
+) -> Output:
     """What the engine is asked to write at `path`. Raises MediaError for what can't be.
 
-    What is encoded whole is encoded `by` its container's encoder, unless another is named.
+    What is encoded whole is encoded `by` its container's encoder, unless another is named, or
+    `like` another picture.
     """
     if plan.spec.kind in SOUNDS:
         return replace(_heard(plan, path), alone=plan.spec.kind)
@@ -64,7 +69,9 @@ def output_of(plan: RenderPlan, path: Path, by: Encoder | None = None) -> Output
     return replace(
         _heard(plan, path),
         filters=",".join(filter(None, (plan.filters, encoding.filters))),
-        arguments=(*encoding.arguments(crf), *_bounded(spec.bit_rate), "-f", "nut"),
+        arguments=BEFORE_LIKE
+        if like
+        else (*encoding.arguments(crf), *_bounded(spec.bit_rate), "-f", "nut"),
         muxer=container.muxer,
         copying=_copying(plan, container),
         pictures=plan.pictures,
@@ -72,6 +79,7 @@ def output_of(plan: RenderPlan, path: Path, by: Encoder | None = None) -> Output
         silent=silent,
         with_texts=not silent and spec.aspect == "source",
         joined=plan.joined,
+        like=like,
         neighbours=_neighbours(plan),
     )
 

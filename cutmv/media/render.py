@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from cutmv.media.engine.protocol import Made, Output, Part, Request
+from cutmv.media.engine.protocol import Like, Made, Output, Part, Request
 from cutmv.media.engine_request import output_of, reason_of, tracks_of
 from cutmv.media.errors import CUT_FAILED, MediaError, MediaUnavailable
 from cutmv.media.plan import RenderPlan
@@ -75,7 +75,7 @@ class Rendered:
 class Order:
     """One output to make at `destination`, and who is told of its progress, and when it is there.
 
-    The picture is joined of `parts` where there are some, and encoded where there are none.
+    The picture is joined of `parts` where there are some, or encoded, perhaps `like` another.
     """
 
     plan: RenderPlan
@@ -83,6 +83,7 @@ class Order:
     on_progress: Callable[[Progress], None] = lambda _progress: None
     parts: tuple[Part, ...] = ()
     on_made: Callable[[Rendered], None] = lambda _rendered: None
+    like: Like | None = None
 
 
 #: An output that is made, or why it could not be.
@@ -101,19 +102,21 @@ def render(
     overwrite: bool = True,
     cache: Cache | None = None,
     parts: Sequence[Part] = (),
+    like: Like | None = None,
 ) -> Rendered:
     """Make one output at `destination`, which appears whole or not at all.
 
     `source` is a path or an HTTP URL, whose bytes `cache` keeps. `threads` bounds FFmpeg's
     (default: one a core). Without `overwrite` no file is replaced, nor one that appears meanwhile.
-    The picture is joined of `parts` where there are some, and encoded where there are none. Raises
-    MediaError when the source or the result is wrong, Unjoinable when the parts are not this
+    The picture is joined of `parts` where there are some, or encoded, perhaps `like` another.
+    Raises MediaError when the source or the result is wrong, Unjoinable when the parts are not this
     plan's, RenderTimeout after `timeout_s` seconds, MediaUnavailable when the network failed,
     Cancelled within a second of `cancelled()`.
     """
+    order = Order(plan, destination, on_progress, tuple(parts), like=like)
     [result] = render_together(
         source,
-        [Order(plan, destination, on_progress, tuple(parts))],
+        [order],
         cache=cache,
         cancelled=cancelled,
         timeout_s=timeout_s,
@@ -181,7 +184,7 @@ class _Making:
             return False
         plan = self.plan
         try:
-            output = output_of(plan, self.path, self.hardware.encoder)
+            output = output_of(plan, self.path, self.hardware.encoder, self._order.like)
         except MediaError as error:
             self.result = error
             return False
@@ -319,11 +322,8 @@ def _request(source: str, making: Sequence[_Making], threads: int | None, since:
 
 
 def _rendered(plan: RenderPlan, made: Made, path: Path, hardware: ByHardware) -> Rendered:
-    if (
-        plan.spec.kind not in SOUNDS
-        and not (made.copied or plan.joined)
-        and (made.width, made.height) != (plan.width, plan.height)
-    ):
+    any_size = plan.spec.kind in SOUNDS or made.copied or plan.joined
+    if not any_size and (made.width, made.height) != (plan.width, plan.height):
         raise MediaError(f"{CUT_FAILED}: the result is {made.width}×{made.height} pixels.")
     duration_s = 0.0 if plan.spec.kind == "still" else made.length_s
     container = container_named(path.suffix)

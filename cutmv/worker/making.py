@@ -223,8 +223,8 @@ class Making:
         step, upload = self._step, self._upload()
         self._heartbeat.stage = CUTTING
         return join(
-            self._storage.source(upload.key),
-            plan_film(upload.info, step.clips(upload.info), step.spec),
+            [self._storage.source(upload.key)],
+            plan_film([upload.info], step.film_clips(upload.info), step.spec),
             made,
             on_progress=self._heartbeat.progressed,
             cancelled=self._cancelled,

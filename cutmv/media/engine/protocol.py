@@ -40,6 +40,15 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Like:
+    """A picture in a file, as a `Request` has it, that another is encoded like."""
+
+    source: str
+    demuxer: str
+    video: int
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """One output of a clip, at `path`.
 
@@ -56,7 +65,8 @@ class Output:
     seconds on the file's own clock. `holds` are the bytes of memory that it takes to make it,
     about, and `weight` is how long that takes beside others, by which they share time. A film
     `with_texts` has the source's texts and chapters. What will be
-    `joined` with others has edges even where nothing lies between them. With `neighbours` the
+    `joined` with others has edges even where nothing lies between them; what comes of another
+    source is encoded `like` their picture. With `neighbours` the
     picture right before the clip goes through the filters, too, and the one right after, and they
     drop these.
     """
@@ -76,6 +86,7 @@ class Output:
     sharpest: bool = False
     with_texts: bool = False
     joined: bool = False
+    like: Like | None = None
     parts: tuple[Part, ...] = ()
     end: Fraction | None = None
     holds: int = 0
@@ -123,6 +134,7 @@ class Request:
                     **each,
                     "arguments": tuple(each["arguments"]),
                     "parts": _parts(each),
+                    "like": each["like"] and Like(**each["like"]),
                     "end": each["end"] and Fraction(each["end"]),
                 }
             )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from av.container import InputContainer
@@ -15,6 +17,8 @@ from av.subtitles.stream import SubtitleStream
 from cutmv.media.engine.source.file import rewind
 from cutmv.media.engine.writer import Heard, Writer
 
+#: Since when and until when (s), and its title.
+Chapter = tuple[Fraction, Fraction, str]
 #: Codecs of subtitles that are text, by FFmpeg's names.
 TEXTS = frozenset({"mov_text", "subrip", "srt", "text", "ass", "ssa", "webvtt"})
 #: The codec of texts in each container.
@@ -33,32 +37,76 @@ def texts(container: InputContainer) -> list[SubtitleStream]:
     return [each for each in container.streams.subtitles if _codec(each) in TEXTS]
 
 
-def add_texts(
-    writer: Writer, container: InputContainer, start_s: Fraction, end_s: Fraction
-) -> None:
-    """Add each track of texts, as far as they are shown in a clip, without their styles."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A span of a source, in seconds on its clock, that begins at `at_s` of a film."""
+
+    container: InputContainer
+    start_s: Fraction
+    end_s: Fraction
+    at_s: Fraction = Fraction(0)
+
+
+def add_texts(writer: Writer, parts: Sequence[Part]) -> None:
+    """Add each track of texts, as far as they are shown in a film's parts, without their styles.
+
+    Tracks of one language are one in the film, the first those of each source, and so on.
+    """
     codec = TEXT_CODECS[writer.muxer]
-    for stream in texts(container):
-        shown = [
-            Heard(_packed(text, codec), round(begin * TICKS), round((end - begin) * TICKS))
-            for begin, end, text in _shown(container, stream, start_s, end_s)
-        ]
+    tracks: dict[tuple[str, int], tuple[SubtitleStream, list[Heard]]] = {}
+    for part in parts:
+        found = Counter[str]()
+        for stream in texts(part.container):
+            language = stream.language or ""
+            _, shown = tracks.setdefault((language, found[language]), (stream, []))
+            found[language] += 1
+            shown += [
+                Heard(
+                    _packed(text, codec),
+                    round((part.at_s + begin) * TICKS),
+                    round((end - begin) * TICKS),
+                )
+                for begin, end, text in _shown(part.container, stream, part.start_s, part.end_s)
+            ]
+    for stream, shown in tracks.values():
         if shown:
             writer.add_texts(stream, codec, shown, TICKS)
 
 
-def add_chapters(
-    writer: Writer, container: InputContainer, start_s: Fraction, end_s: Fraction
-) -> None:
-    """Add the chapters of a source, as far as they lie in a clip, with their titles."""
-    found: list[tuple[int, int, dict[str, str]]] = []
-    for each in container.chapters():
+def chapters(part: Part) -> list[Chapter]:
+    """Return the chapters of a source, as far as they lie in a part, with their titles."""
+    found = []
+    for each in part.container.chapters():
         tick = each["time_base"] or Fraction(1)
-        begin, end = (min(max(each[name] * tick, start_s), end_s) for name in ("start", "end"))
+        begin, end = (
+            min(max(each[name] * tick, part.start_s), part.end_s) - part.start_s + part.at_s
+            for name in ("start", "end")
+        )
         if begin < end:
-            ticks = [round((at - start_s) * TICKS) for at in (begin, end)]
-            found.append((ticks[0], ticks[1], {"title": each["metadata"].get("title", "")}))
-    writer.add_chapters(found, TICKS)
+            found.append((begin, end, each["metadata"].get("title", "")))
+    return found
+
+
+def add_chapters(writer: Writer, found: Sequence[Chapter]) -> None:
+    """Add chapters to a film."""
+    told = [
+        (round(begin * TICKS), round(end * TICKS), {"title": title}) for begin, end, title in found
+    ]
+    writer.add_chapters(told, TICKS)
+
+
+def named(part: Part, label: str, text: str) -> list[Chapter]:
+    """Return the chapters of a part that is a clip: the first is the clip, then the source's own.
+
+    A clip without a label is called as the source's chapter at its start, or by its `text`.
+    """
+    end_s = part.at_s + part.end_s - part.start_s
+    own = sorted(chapters(part))
+    at_start = [title for begin, _, title in own if begin == part.at_s]
+    begins = {begin: title for begin, _, title in own} | {
+        part.at_s: label or next(iter(at_start), "") or text
+    }
+    return [(begin, end, begins[begin]) for begin, end in pairwise([*sorted(begins), end_s])]
 
 
 def left_out(container: InputContainer, kept: set[int], *, with_texts: bool) -> str | None:

@@ -1,5 +1,10 @@
-"""One film of many clips of a source: each clip's picture is cut by itself, then all are joined."""
+"""One film of many clips: each clip's picture is cut by itself, then all are joined.
 
-from cutmv.media.montage.film import FilmPlan, join, plan_film
+`film_plan` plans the pieces, `matching` says how those of several sources follow one another, and
+`film` makes them.
+"""
 
-__all__ = ["FilmPlan", "join", "plan_film"]
+from cutmv.media.montage.film import join
+from cutmv.media.montage.film_plan import FilmClip, FilmPlan, plan_film
+
+__all__ = ["FilmClip", "FilmPlan", "join", "plan_film"]

@@ -4,76 +4,32 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from cutmv.media.engine.outputs.montage.request import Montage, Piece
+from cutmv.media.engine.outputs.montage.request import Montage, Piece, Source
+from cutmv.media.engine.protocol import Like
 from cutmv.media.engine_request import tracks_of
-from cutmv.media.errors import MediaError, Unjoinable
-from cutmv.media.info import AudioStream, MediaInfo
-from cutmv.media.plan import RenderPlan, plan, time_limit_s
+from cutmv.media.errors import CUT_FAILED, MediaError, Unjoinable
+from cutmv.media.montage.film_plan import FilmPlan
+from cutmv.media.montage.matching import Way, difference, ways
 from cutmv.media.products.containers import container_named
-from cutmv.media.products.spec import LUFS, OutputSpec
+from cutmv.media.products.spec import LUFS
 from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import Cache
 from cutmv.media.render import Rendered, render
 from cutmv.media.running.engine_process import join as join_pieces
 from cutmv.media.running.files import appear
 from cutmv.media.source import readable
-from cutmv.media.times import Clip
 
 #: The part of the work that is the cutting of the clips; the rest joins them.
 CUTTING = 0.95
-#: Clips of one film at most.
-MOST_CLIPS = 500
-
-
-@dataclass(frozen=True)
-class FilmPlan:
-    """A film of many clips: how each one's picture is made, and the tracks of its sound.
-
-    `limit_s` is its time limit in seconds.
-    """
-
-    info: MediaInfo
-    spec: OutputSpec
-    pieces: tuple[RenderPlan, ...]
-    sounds: tuple[AudioStream, ...]
-    limit_s: float
-
-    @property
-    def length_s(self) -> float:
-        """How long it is, in seconds."""
-        return float(sum(each.length_s for each in self.pieces))
-
-
-def plan_film(info: MediaInfo, clips: Sequence[Clip], spec: OutputSpec) -> FilmPlan:
-    """How to make one film of clips, in their order. Raises MediaError when that can't be."""
-    if spec.kind != "cutdown":
-        raise MediaError(f"Clips are joined into films, and {spec.named} is none.")
-    if spec.fade_s:
-        raise MediaError("A film of many clips can't fade: leave out the fade, or the joining.")
-    if not 1 <= len(clips) <= MOST_CLIPS:
-        raise MediaError(f"A film has 1 to {MOST_CLIPS} clips.")
-    length = sum(clip.end - clip.start for clip in clips)
-    if spec.longest_s is not None and length > spec.longest_s:
-        raise MediaError(
-            f"The film is {float(length):g} s long, and the preset {spec.preset} takes"
-            f" {spec.longest_s:g} s."
-        )
-    plans = [plan(info, clip, replace(spec, loudness=None)) for clip in clips]
-    return FilmPlan(
-        info,
-        spec,
-        tuple(replace(each, sounds=(), joined=True) for each in plans),
-        plans[0].sounds,
-        sum(time_limit_s(info, clip, spec) for clip in clips),
-    )
 
 
 def join(
-    source: str | Path,
+    sources: Sequence[str | Path],
     film: FilmPlan,
     destination: Path,
     *,
@@ -84,27 +40,13 @@ def join(
 ) -> Rendered:
     """Make one film of many clips, which appears whole or not at all. Raises as `render` does.
 
-    Whole groups of pictures are copied, as in each clip. Where the clips' pictures can't follow one
-    another so, all of them are encoded.
+    Whole groups of pictures are copied, as in each clip. Pictures of a source that can't follow
+    those of the first clip's are encoded to match; where that can't be, all of them are encoded.
     """
-    run = _Run(source, film, on_progress, cancelled, cache)
+    run = _Run(sources, film, on_progress, cancelled, cache)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as own:
         made = Path(own, f"made{destination.suffix}")
-        try:
-            rendered = run.make(made, film.pieces)
-        except Unjoinable:
-            if film.spec.exact_copy == "always":
-                raise
-            encoded = replace(film.spec, exact_copy="never", loudness=None, encoded_by="software")
-            pieces = [
-                replace(plan(film.info, each.clip, encoded), sounds=(), joined=True)
-                for each in film.pieces
-            ]
-            rendered = run.make(made, pieces)
-            reason, told = "its clips' pictures can't follow one another", rendered.warnings
-            if film.spec.encoded_by == "hardware":
-                told += (f"The picture was encoded by software: {reason} as hardware made them.",)
-            rendered = replace(rendered, reason=reason, warnings=told)
+        rendered = run.make(made)
         if overwrite:
             made.replace(destination)
         else:
@@ -113,24 +55,56 @@ def join(
     return rendered
 
 
+@dataclass(frozen=True)
+class _Made:
+    """The picture of a clip that is made, at `path`, by a way's plan for it."""
+
+    path: Path
+    rendered: Rendered
+
+
 class _Run:
     def __init__(
         self,
-        source: str | Path,
+        sources: Sequence[str | Path],
         film: FilmPlan,
         on_progress: Callable[[Progress], None],
         cancelled: Callable[[], bool] | None,
         cache: Cache | None,
     ) -> None:
-        self._source, self._film, self._on_progress = source, film, on_progress
+        self._sources, self._film, self._on_progress = sources, film, on_progress
         self._cancelled, self._cache = cancelled, cache
         self._deadline = time.monotonic() + film.limit_s
 
-    def make(self, made: Path, plans: Sequence[RenderPlan]) -> Rendered:
-        """Cut each clip's picture, and join them."""
-        whole_s = float(sum(each.length_s for each in plans))
-        done_s, pieces, rendered = 0.0, list[Piece](), list[Rendered]()
-        for number, each in enumerate(plans):
+    def make(self, made: Path) -> Rendered:
+        """Make the film by the first way that does. Raises Unjoinable, MediaError."""
+        failure: Unjoinable | None = None
+        for way in ways(self._film):
+            try:
+                pieces = self._cut(made, way)
+                found = self._join(made, way, [each.path for each in pieces])
+            except Unjoinable as error:
+                failure = error
+                continue
+            rendered = self._rendered(found, [each.rendered for each in pieces], made, way)
+            if way.of_made:
+                rendered = self._encoded(rendered, failed=failure is not None)
+            return rendered
+        raise failure or MediaError(f"{CUT_FAILED} exactly as it is: {self._differences()[0]}")
+
+    def _encoded(self, rendered: Rendered, *, failed: bool) -> Rendered:
+        """Say why all is encoded, and by software."""
+        reason = "its clips' pictures can't follow one another"
+        if self._film.spec.encoded_by == "hardware":
+            told = f"The picture was encoded by software: {reason} as hardware made them."
+            rendered = replace(rendered, warnings=(*rendered.warnings, told))
+        return replace(rendered, reason=reason) if failed else rendered
+
+    def _cut(self, made: Path, way: Way) -> list[_Made]:
+        """Cut each clip's picture."""
+        whole_s = float(sum(each.length_s for each in way.pieces))
+        done_s, pieces = 0.0, list[_Made]()
+        for number, (clip, each) in enumerate(zip(self._film.clips, way.pieces, strict=True)):
             path = made.with_name(f"{number}{made.suffix}")
             length_s, before_s = float(each.length_s), done_s
 
@@ -140,34 +114,55 @@ class _Run:
                 share = (before_s + own * now.percent / 100) / whole_s
                 self._on_progress(replace(now, percent=100 * CUTTING * share, eta_s=None))
 
-            rendered.append(
-                render(
-                    self._source,
+            with ExitStack() as stack:
+                rendered = render(
+                    self._sources[clip.source],
                     each,
                     path,
                     on_progress=progressed,
                     cancelled=self._cancelled,
-                    timeout_s=max(0.0, self._deadline - time.monotonic()),
+                    timeout_s=self._left_s(),
                     cache=self._cache,
+                    like=self._like(way, made, stack) if way.alike[number] else None,
                 )
-            )
-            pieces.append(Piece(str(path), each.start, each.end))
+            pieces.append(_Made(path, rendered))
             done_s += length_s
-        found = self._join(made, pieces)
-        return self._rendered(found, rendered, made)
+        return pieces
 
-    def _join(self, made: Path, pieces: list[Piece]) -> dict[str, Any]:
+    def _like(self, way: Way, made: Path, stack: ExitStack) -> Like:
+        """What the pictures of other sources are encoded like."""
+        if way.of_made:
+            muxer = container_named(made.suffix).muxer
+            demuxer = "matroska" if muxer in ("webm", "matroska") else "mov"
+            return Like(str(made.with_name(f"0{made.suffix}")), demuxer, 0)
+        source = self._sources[self._film.first]
+        opened = stack.enter_context(readable(source, self._cache))
+        piece = self._film.pieces[0]
+        return Like(opened.name, piece.info.container, piece.video.index)
+
+    def _join(self, made: Path, way: Way, paths: Sequence[Path]) -> dict[str, Any]:
         film = self._film
         lufs = LUFS[film.spec.loudness] if film.spec.loudness else None
-        with readable(self._source, self._cache) as opened:
+        pieces = [
+            Piece(str(path), each.start, each.end, clip.source, clip.label, clip.text)
+            for path, each, clip in zip(paths, way.pieces, film.clips, strict=True)
+        ]
+        with ExitStack() as stack:
+            # A source without a clip is not opened.
+            used = sorted({each.source for each in film.clips})
+            sources = []
+            for place in used:
+                opened = stack.enter_context(readable(self._sources[place], self._cache))
+                planned = film.pieces[[each.source for each in film.clips].index(place)]
+                tracks = tracks_of(replace(planned, sounds=film.sounds[place]))
+                container = planned.info.container
+                sources.append(Source(opened.name, container, planned.video.index, tracks))
             wanted = Montage(
-                source=opened.name,
-                demuxer=film.info.container,
+                sources=tuple(sources),
                 path=str(made),
                 muxer=container_named(made.suffix).muxer,
-                pieces=tuple(pieces),
-                video=film.pieces[0].video.index,
-                tracks=tracks_of(replace(film.pieces[0], sounds=film.sounds)),
+                pieces=tuple(replace(each, source=used.index(each.source)) for each in pieces),
+                with_texts=film.spec.aspect == "source",
                 loudness=lufs,
                 hertz=film.spec.hertz,
             )
@@ -175,14 +170,38 @@ class _Run:
                 wanted,
                 on_progress=lambda _: None,
                 cancelled=self._cancelled,
-                timeout_s=max(0.0, self._deadline - time.monotonic()),
+                timeout_s=self._left_s(),
             )
 
-    def _rendered(self, found: dict[str, Any], pieces: list[Rendered], made: Path) -> Rendered:
+    def _left_s(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def _differences(self) -> list[str]:
+        """A sentence about each source whose picture differs from that of the first clip's."""
+        film, told = self._film, dict[int, str]()
+        first = film.pieces[0].video
+        for clip, piece in zip(film.clips, film.pieces, strict=True):
+            if clip.source != film.first:
+                why = difference(first, piece.video) or "its headers are others"
+                told[clip.source] = (
+                    f"{self._name(clip.source)} differs from {self._name(film.first)}: {why}."
+                )
+        return list(told.values())
+
+    def _name(self, source: int) -> str:
+        given = str(self._sources[source])
+        return f"Source {source + 1}" if given.startswith("http") else PurePath(given).name
+
+    def _rendered(
+        self, found: dict[str, Any], pieces: list[Rendered], made: Path, way: Way
+    ) -> Rendered:
         seconds = Counter[str]()
         for each in pieces:
             seconds.update(each.seconds)
         told = dict.fromkeys(warning for each in pieces for warning in each.warnings)
+        copies = any(each.copied for each in pieces)
+        if any(way.alike) and copies:
+            told |= {f"{each[:-1]}; it is encoded to match.": None for each in self._differences()}
         return Rendered(
             duration_s=found["length_s"],
             frames=found["pictures"],
@@ -190,11 +209,11 @@ class _Run:
             width=pieces[0].width,
             height=pieces[0].height,
             copied=sum(each.copied for each in pieces),
-            reason=next((each.reason for each in pieces if each.reason), None),
-            encoder=next((each.encoder for each in pieces if each.encoder), None),
-            quality=next((each.quality for each in pieces if each.quality), None),
+            reason=None if copies else next((each.reason for each in pieces if each.reason), None),
             sound=found["sound"],
             read_bytes=sum(each.read_bytes or 0 for each in pieces) + found["read_bytes"],
             warnings=(*told, *found["warnings"]),
             seconds=dict(seconds),
+            encoder=next((each.encoder for each in pieces if each.encoder), None),
+            quality=next((each.quality for each in pieces if each.quality), None),
         )

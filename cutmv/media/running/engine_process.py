@@ -92,7 +92,7 @@ def join(
     """Write one film of many clips; return what was made. Raises as `render` does."""
     limits = Limits(CUT_MEMORY_BYTES, OUTPUT_BYTES, timeout_s)
     asked = {"montage": wanted.to_json()}
-    ask = _Asking(wanted.source, CUT_FAILED)
+    ask = _Asking(wanted.sources[0].name, CUT_FAILED)
     found: dict[str, Any] = ask.answer(asked, limits, cancelled, {"progress": on_progress})["found"]
     return found
 

@@ -12,6 +12,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import av
 import pytest
 
 from cutmv.media import MediaError, OutputSpec, parse_clip, plan, probe, render
@@ -223,6 +224,29 @@ def test_clips_are_joined_into_one_film(video: Path, tmp_path: Path) -> None:
     frames = read_frames(tmp_path / "song-film-source.mp4")
     numbers = [frame_number(frame, SIZE) for frame in frames]
     assert numbers == [*range(60, 90), *range(15)]
+
+
+def test_clips_of_several_files_are_joined_by_their_names(video: Path, tmp_path: Path) -> None:
+    other = make_sample(tmp_path / "other.mp4", seconds=1, size=SIZE)
+    (tmp_path / "list.txt").write_text("# the film\nsong.mp4 2-3 Verse\n\nother.mp4\n")
+    argv = ("cut", str(video), str(other), "--join", "--json")
+
+    done = cutmv_process(*argv, "--clips", "list.txt", cwd=tmp_path)
+
+    [output] = json.loads(done.stdout)["outputs"]
+    assert (output["path"], output["frames"]) == ("song-film-source.mp4", 60)
+    with av.open(str(tmp_path / "song-film-source.mp4")) as file:
+        assert [each["metadata"]["title"] for each in file.chapters()] == ["Verse", "other 0-end"]
+    for wrong, why in {
+        ("--clip", "2-3"): "'2-3' must begin with the name of its file, like 'other.mp4'.",
+        ("--clip", "other.mp4 7-8"): "The clip 7-8 starts past the end",
+        ("--clip", "other.mp4 x"): "'x'",
+    }.items():
+        done = cutmv_process(*argv[:-1], *wrong, "--overwrite", cwd=tmp_path)
+        assert done.returncode in (1, 2)
+        assert why in done.stderr
+    done = cutmv_process(*argv[:3], "--clip", "0-1", cwd=tmp_path)
+    assert "Several files can only be joined: give one, or --join." in done.stderr
 
 
 def test_a_file_that_appears_while_it_is_cut_is_not_replaced_either(

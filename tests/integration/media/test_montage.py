@@ -12,14 +12,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cutmv.media import Clip, MediaError, ffmpeg_path, join, output_extension, plan_film, probe
+from cutmv.media import (
+    Clip,
+    FilmClip,
+    MediaError,
+    ffmpeg_path,
+    join,
+    output_extension,
+    plan_film,
+    probe,
+)
 from tests.support import corpus
 from tests.support.corpus import CUT, KINDS
 from tests.support.media import duration_s, frame_number, read_frames, start_s
 
 #: Backward and forward, one twice, one without a key picture.
 TIMES = (("2.013", "2.922"), ("0.5", "1.95"), ("1.1", "1.3"), ("2.013", "2.922"))
-CLIPS = [Clip(Fraction(start), Fraction(end)) for start, end in TIMES]
+CLIPS = [FilmClip(Clip(Fraction(start), Fraction(end))) for start, end in TIMES]
 
 
 @pytest.mark.parametrize(
@@ -57,13 +66,13 @@ def test_a_film_shows_each_clip_in_its_place(name: str, copies: bool, tmp_path: 
     info = probe(source)
     made = tmp_path / f"film.{output_extension(info, CUT)}"
 
-    told = join(source, plan_film(info, CLIPS, CUT), made)
+    told = join([source], plan_film([info], CLIPS, CUT), made)
 
     whole = corpus.truth(source)
     own_clock = source.suffix in (".ts", ".avi")
     zero = whole.times[0] if own_clock else max(Fraction(0), Fraction(start_s(source)))
     expected, begins = [], Fraction(0)
-    for clip in CLIPS:
+    for clip in (each.clip for each in CLIPS):
         start, end = zero + clip.start, zero + clip.end
         begun = sum(at <= start for at in whole.times)
         expected += [
@@ -103,11 +112,11 @@ def test_the_sound_of_a_film_is_one_piece_without_a_click(tmp_path: Path) -> Non
     source = corpus.make(kind, tmp_path / "source.mov", seconds=3)
     info, made = probe(source), tmp_path / "film.mov"
 
-    join(source, plan_film(info, CLIPS, CUT), made)
+    join([source], plan_film([info], CLIPS, CUT), made)
 
     rate, dip = 48_000, 150
     given, whole, at = samples(made), samples(source), 0
-    for place, clip in enumerate(CLIPS):
+    for place, clip in enumerate(each.clip for each in CLIPS):
         first, length = round(clip.start * rate), round((clip.end - clip.start) * rate)
         wanted, part = whole[first : first + length], given[at : at + length]
         begin, end = (dip if place else 0), (length - dip if place < 3 else length)
@@ -133,7 +142,7 @@ def test_clips_are_joined_in_another_shape_too(tmp_path: Path) -> None:
     source = corpus.make(KINDS["groups of 12"], tmp_path / "source.mp4", seconds=3)
     made, spec = tmp_path / "film.mp4", replace(CUT, aspect="1:1")
 
-    told = join(source, plan_film(probe(source), CLIPS[:2], spec), made)
+    told = join([source], plan_film([probe(source)], CLIPS[:2], spec), made)
 
     assert (told.copied, told.width, told.height) == (0, 1080, 1080)
     numbers = [frame_number(image, corpus.SIZE) for image in read_frames(made)]
@@ -142,7 +151,7 @@ def test_clips_are_joined_in_another_shape_too(tmp_path: Path) -> None:
 
 def test_what_can_not_be_one_film_is_refused(tmp_path: Path) -> None:
     source = corpus.make(KINDS["every picture a key"], tmp_path / "source.mp4", seconds=1)
-    info, clip = probe(source), [Clip(Fraction(0), Fraction(1, 2))]
+    info, clip = probe(source), [FilmClip(Clip(Fraction(0), Fraction(1, 2)))]
 
     for spec, why in (
         (replace(CUT, kind="gif"), "joined into films, and gif is none"),
@@ -150,4 +159,4 @@ def test_what_can_not_be_one_film_is_refused(tmp_path: Path) -> None:
         (replace(CUT, longest_s=0.9, preset="x"), "the preset x takes 0.9 s"),
     ):
         with pytest.raises(MediaError, match=why):
-            plan_film(info, clip * 2, spec)
+            plan_film([info], clip * 2, spec)

@@ -182,7 +182,7 @@ def test_a_film_of_many_clips_is_one_step_in_each_shape() -> None:
         "My_Song_live-film-9x16.mp4",
     ]
     for step in job.steps:
-        assert (step.clip, step.start_s, step.end_s) == ("0:01-0:02\n4+1.5", 0.0, 2.5)
+        assert (step.clip, step.start_s, step.end_s) == ("0:01-0:02\ta\n4+1.5", 0.0, 2.5)
         assert [float(each.start) for each in step.clips(UPLOAD.info)] == [1.0, 4.0]
         assert step.spec.join
     with pytest.raises(MediaError, match="joined into films, and gif is none"):

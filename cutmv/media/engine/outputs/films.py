@@ -19,6 +19,7 @@ from cutmv.media.engine.codecs import Uncopyable
 from cutmv.media.engine.codecs.base import rate_of
 from cutmv.media.engine.outputs import feed
 from cutmv.media.engine.outputs.joining import Joined
+from cutmv.media.engine.outputs.montage import alike
 from cutmv.media.engine.outputs.results import FAILURES, Ended, Progressed, Results
 from cutmv.media.engine.outputs.single.sound import write as write_sound
 from cutmv.media.engine.outputs.smartcut import Smart
@@ -236,6 +237,12 @@ class _Outputs:
             size = check.pictures(Path(output.path), count)
             return self._made(output, count, size, reason=reason)
         beside = picture_of(output)
+        if output.like:
+            try:
+                length_s = self._length(output) * self._tick
+                return alike.write(output, output.like, output.muxer, beside, length_s)
+            finally:
+                beside.unlink(missing_ok=True)
         try:
             with av.open(str(beside), format="nut") as file:
                 video = file.streams.video[0]
@@ -271,8 +278,9 @@ class _Outputs:
         if output.with_texts:
             span, container = self._clip.span, self._clip.container
             bounds = (span.start * span.tick, (span.start + span.length) * span.tick)
-            tracks.add_texts(writer, container, *bounds)
-            tracks.add_chapters(writer, container, *bounds)
+            part = tracks.Part(container, *bounds)
+            tracks.add_texts(writer, [part])
+            tracks.add_chapters(writer, tracks.chapters(part))
         # One word for several: what is encoded is not the source's own.
         return "encoded" if "encoded" in told else told[0]
 

@@ -14,9 +14,8 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import beside
 from cutmv.media.engine.codecs.headers import hevc, nal
-from cutmv.media.engine.codecs.headers.bits import Malformed
-from cutmv.media.engine.codecs.headers.h264 import read_avcc
 from cutmv.media.engine.outputs.joining import Unjoinable
+from cutmv.media.engine.outputs.montage.headers import joined
 from cutmv.media.engine.outputs.montage.request import Piece
 from cutmv.media.engine.source.file import tick_of
 from cutmv.media.engine.timeline.pictures import Picture, with_dts
@@ -30,23 +29,26 @@ class Pictures:
         self._pieces, self._muxer = pieces, muxer
         #: When each piece begins in the film, in seconds, and when the last ends.
         self.begins_s = [Fraction(0), *accumulate(each.end - each.start for each in pieces)]
-        self._times: list[int] = []
+        clocks: list[tuple[Fraction, list[int]]] = []
         headers: list[bytes] = []
         shapes = set()
-        for piece, begin_s in zip(pieces, self.begins_s, strict=False):
+        for piece in pieces:
             with self._opened(piece) as (file, video):
-                context, tick = video.codec_context, tick_of(video)
-                shapes.add((context.name, context.width, context.height, context.pix_fmt, tick))
+                context = video.codec_context
+                shapes.add((context.name, context.width, context.height, context.pix_fmt))
                 headers.append(bytes(context.extradata or b""))
-                zero = round(begin_s / tick)
-                self._times += [zero + (each.pts or 0) for each in _packets(file, video)]
-                self.tick = tick
+                clocks.append((tick_of(video), [each.pts or 0 for each in _packets(file, video)]))
                 self._codec = context.name
-        units = [_units(self._codec, header) for header in headers]
-        most = max(units, key=len)
-        if len(shapes) > 1 or not all(each <= most for each in units):
-            raise Unjoinable("the clips are not encoded alike")
-        self._header = headers[units.index(most)]
+        if len(shapes) > 1:
+            raise Unjoinable("the clips' pictures are not of one size and kind")
+        self._header = joined(self._codec, headers)
+        #: The film's clock is the finest of all.
+        self.tick = min(tick for tick, _ in clocks)
+        self._times = [
+            round((begin_s + pts * tick) / self.tick)
+            for begin_s, (tick, times) in zip(self.begins_s, clocks, strict=False)
+            for pts in times
+        ]
         #: How many there are.
         self.count = len(self._times)
 
@@ -94,16 +96,3 @@ class Pictures:
 
 def _packets(file: InputContainer, video: VideoStream) -> Iterator[av.Packet[VideoStream]]:
     return (packet for packet in file.demux(video) if packet.size)
-
-
-def _units(codec: str, header: bytes) -> frozenset[bytes]:
-    """Return the parameter sets of a header; of other codecs the header, which is one."""
-    try:
-        if codec == "h264":
-            sets, _ = read_avcc(header)
-            return frozenset([*sets.sps, *sets.pps])
-        if codec == "hevc":
-            return frozenset(read for read in hevc.read_hvcc(header).units)
-    except Malformed as error:
-        raise Unjoinable(f"a header of it can't be read ({error})") from error
-    return frozenset([header])
