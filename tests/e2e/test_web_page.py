@@ -216,7 +216,9 @@ def test_clips_are_dragged_on_the_timeline_by_pointer_and_key(page: Page, video:
     assert end == pytest.approx(9.0, abs=0.1)
 
 
-def test_a_list_is_cut_and_its_labels_name_the_results(page: Page, video: Path) -> None:
+def test_a_list_is_cut_its_labels_name_the_results_and_its_address_opens_it_again(
+    page: Page, video: Path
+) -> None:
     upload(page, video)
     page.get_by_test_id("clip-remove").click()
     expect(page.get_by_test_id("start")).to_be_disabled()
@@ -237,6 +239,11 @@ def test_a_list_is_cut_and_its_labels_name_the_results(page: Page, video: Path) 
     expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
     for name in ("my_song-01-source.mp4", "my_song-Hooka-source.mp4"):
         expect(page.get_by_text(f"Download {name}")).to_be_visible()
+
+    page.reload()
+
+    expect(page.get_by_test_id("job-state")).to_have_text("done")
+    expect(page.get_by_test_id("step")).to_have_count(2)
 
 
 def test_a_wrong_clip_is_marked_and_can_not_be_started(page: Page, video: Path) -> None:
@@ -261,18 +268,6 @@ def test_what_the_server_refuses_is_told(page: Page, tmp_path: Path) -> None:
 
     expect(page.get_by_test_id("error")).to_contain_text("we can read: use MP4")
     expect(page.get_by_test_id("upload-state")).to_have_text("refused")
-
-
-def test_the_address_of_a_job_opens_it_again(page: Page, video: Path) -> None:
-    upload(page, video)
-    page.get_by_test_id("clip-end").fill("0:00.5")
-    page.get_by_test_id("start").click()
-    expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
-
-    page.reload()
-
-    expect(page.get_by_test_id("job-state")).to_have_text("done")
-    expect(page.get_by_test_id("step")).to_have_count(1)
 
 
 def test_a_running_job_is_cancelled_from_the_page(page: Page, video: Path) -> None:
@@ -307,8 +302,8 @@ def test_a_broken_line_comes_back_by_itself(page: Page, video: Path) -> None:
     )
     page.reload()
     upload(page, video)
-    page.get_by_test_id("clip-end").fill("0:08")
-    page.get_by_test_id("aspect-9:16").check()
+    page.get_by_test_id("clip-end").fill("0:04")
+    page.get_by_test_id("aspect-1:1").check()
     page.get_by_test_id("start").click()
 
     expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)

@@ -316,7 +316,14 @@ def test_a_clip_past_the_end_costs_no_work_on_the_others(video: Path, tmp_path: 
     assert list(tmp_path.glob("*.mp4")) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_a_cut_that_is_told_to_end_says_so_and_leaves_no_partial_file(
     video: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -107,15 +108,21 @@ def test_outputs_made_together_are_those_made_alone(
     for order, result in zip(wanted, found, strict=True):
         assert isinstance(result, Rendered)
         assert latest[order.destination.name].percent == 100
-        if result.copied or order.destination.stem == "rebound":  # two encodings may differ
+        if result.copied:  # two encodings of its edges may differ
             numbers = [frame_number(image, SIZE) for image in read_frames(order.destination)]
-            assert numbers[0] == 15
-            assert numbers in (list(range(15, 225)), [*range(15, 136), *range(134, 15, -1)])
+            assert numbers == list(range(15, 225))
             continue
         alone = tmp_path / order.destination.name
         again = render(video, order.plan, alone, timeout_s=60)
-        assert replace(again, seconds={}, read_bytes=0) == replace(result, seconds={}, read_bytes=0)
-        assert alone.read_bytes() == order.destination.read_bytes(), alone.name
+        same = {"seconds": {}, "read_bytes": 0, "size_bytes": 0}
+        assert replace(again, **same) == replace(result, **same)
+        if (
+            alone.suffix == ".mp4"
+        ):  # with several threads, x264 writes some bytes otherwise at times
+            shown, expected = read_frames(order.destination), read_frames(alone)
+            assert np.abs(shown.astype(int) - expected).mean(axis=(1, 2)).max() < 1.0
+        else:
+            assert alone.read_bytes() == order.destination.read_bytes(), alone.name
     made = sorted(path.name for path in (tmp_path / "together").iterdir())
     assert made == sorted(order.destination.name for order in wanted)
 

@@ -199,7 +199,10 @@ def status_of_handshake(server: WebServer, path: str, **headers: str) -> int:
         return int(connection.recv(65536).split()[1])
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+@pytest.mark.parametrize(
+    "signals",
+    [[signal.SIGTERM], pytest.param([signal.SIGINT, signal.SIGINT], marks=pytest.mark.slow)],
+)
 def test_a_server_told_to_stop_sends_its_watchers_away(
     tmp_path: Path, video: Path, signals: list[signal.Signals]
 ) -> None:

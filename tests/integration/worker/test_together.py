@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cutmv.jobs import Backlog, Claims, Job, State
+from cutmv.jobs import Backlog, Claims, Job, Output, State, Step
 from cutmv.jobs.tables import costs
 from cutmv.media import Order
 from cutmv.progress import ProgressEvent
@@ -131,22 +131,32 @@ def test_after_a_kill_what_is_stored_is_not_made_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = three(services, video)
+    still = job.steps[2]
     child = os.fork()
-    if not child:  # it dies when the first output is stored, and before its step is done
-        monkeypatch.setattr(Claims, "finish", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    if not child:  # it dies when the second output is stored, and before its step is done
+        finish = Claims.finish
+
+        def or_die(claims: Claims, step: Step, output: Output) -> bool:
+            if step.id != still.id:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return finish(claims, step, output)
+
+        monkeypatch.setattr(Claims, "finish", or_die)
         run_all(services, [a_run(services, step.id) for step in job.steps])
         os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
-    [kept] = stored(services, job)
-    before = services.storage.stat(kept)
+    assert services.store.step(still.id).state is State.DONE, "the first is finished"
+    before = {key: services.storage.stat(key) for key in stored(services, job)}
+    assert len(before) == 2
     end_leases(services)
     Backlog(services.store).reclaim()
 
     states = run_all(services, [a_run(services, step.id) for step in job.steps])
 
     assert states == [State.DONE] * 3
-    assert cut_together == [["cutdown", "gif"]]
-    assert services.storage.stat(kept) == before
+    assert [len(each) for each in cut_together] == [1]
+    assert {key: services.storage.stat(key) for key in before} == before
+    assert services.store.step(still.id).attempts == 1
     assert len(stored(services, job)) == 3
 
 

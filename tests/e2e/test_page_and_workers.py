@@ -1,4 +1,4 @@
-"""The page while workers make its job: tasks over Cloudflare Queues, files in R2."""
+"""The page while workers make its job: over Redis, and over Cloudflare Queues and R2."""
 
 from __future__ import annotations
 
@@ -27,11 +27,19 @@ MADE = {
 
 
 @pytest.mark.slow
-def test_a_job_on_the_page_is_made_by_workers_over_cloudflare_and_r2(
-    browser: Browser, make_stack: Callable[[str], Stack], s3_url: str, tmp_path: Path
+@pytest.mark.parametrize(("mode", "in_r2"), [("redis", False), ("cloudflare", True)])
+def test_a_job_on_the_page_is_made_by_workers(
+    mode: str,
+    in_r2: bool,
+    browser: Browser,
+    make_stack: Callable[[str], Stack],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
     video = make_sample(tmp_path / "song.mp4", seconds=5.0, size=SIZE)
-    stack = on_r2(make_stack("cloudflare"), s3_url)
+    stack = make_stack(mode)
+    if in_r2:
+        on_r2(stack, request.getfixturevalue("s3_url"))
     for _ in range(2):
         stack.start_worker("-c", "1")
     stack.start_web()
@@ -45,7 +53,7 @@ def test_a_job_on_the_page_is_made_by_workers_over_cloudflare_and_r2(
     )
 
     page.goto(stack.url)
-    expect(page.get_by_test_id("mode-badge")).to_have_text("cloudflare")
+    expect(page.get_by_test_id("mode-badge")).to_have_text(mode)
     page.get_by_test_id("file-input").set_input_files(video)
     expect(page.get_by_test_id("upload-state")).to_have_text("ready")
     page.get_by_test_id("clip-start").fill("0:01.5")
@@ -59,10 +67,15 @@ def test_a_job_on_the_page_is_made_by_workers_over_cloudflare_and_r2(
 
     check_messages(told)
     job = told[-1]["job"]
-    assert [step["route"] for step in job["steps"]] == ["cloudflare"] * 6, stack.logs
+    assert [step["route"] for step in job["steps"]] == [mode] * 6, stack.logs
+    still, film = (
+        next(step["id"] for step in job["steps"] if step["output"]["name"] == name)
+        for name in ("song-01-still.jpg", "song-01-1x1.mp4")
+    )
+    assert any(_done(each) >= {still} and film not in _done(each) for each in told)
     for worker in stack.workers:
         assert "cutmv.cut" in worker.log.split(" ready.")[1], "one worker did it all"
-    assert not (stack.folder / "data" / "files").exists()
+    assert (stack.folder / "data" / "files").exists() != in_r2
     files = _downloaded(page, tmp_path / "downloaded")
     assert sorted(files) == sorted([*MADE, "song-01-sound.flac"])
     for name, numbers in MADE.items():
@@ -70,6 +83,12 @@ def test_a_job_on_the_page_is_made_by_workers_over_cloudflare_and_r2(
     for name, stream in (("song-01-source.mp4", "a:0"), ("song-01-sound.flac", "a:0")):
         assert duration_s(files[name], stream) == pytest.approx(2.0, abs=0.001)
     context.close()
+
+
+def _done(message: dict[str, Any]) -> set[str]:
+    """The steps that a message shows as done."""
+    steps = message["job"]["steps"] if message["type"] == "snapshot" else ()
+    return {step["id"] for step in steps if step["state"] == "done"}
 
 
 def _downloaded(page: Page, folder: Path) -> dict[str, Path]:
