@@ -37,6 +37,16 @@ def refuse_zip_over(archive: Path, files: Iterable[Path]) -> None:
         raise MediaError(f"{archive} is the video or a result: name another file by --zip.")
 
 
+def refuse_unwritable(archive: Path) -> None:
+    """Raise MediaError when no ZIP can be written there; its folder is made if missing."""
+    try:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}."):
+            pass
+    except OSError as error:
+        raise MediaError(f"{archive} can't be written: {error.strerror}.") from error
+
+
 @contextmanager
 def _blocks(path: Path) -> Iterator[Iterator[bytes]]:
     with path.open("rb") as file:

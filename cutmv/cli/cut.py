@@ -14,7 +14,7 @@ import click
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
-from cutmv.cli.archive import refuse_zip_over, write_zip
+from cutmv.cli.archive import refuse_unwritable, refuse_zip_over, write_zip
 from cutmv.cli.clip_lists import read_clips, read_film
 from cutmv.cli.output import printable, progress_bars
 from cutmv.cli.products import WithProducts, product_options
@@ -122,6 +122,8 @@ def cut(
             refuse_zip_over(archive, [*map(Path, sources), *results])
         if not overwrite:
             _refuse_to_replace([*results, *([archive] if archive else [])])
+        if archive:
+            refuse_unwritable(archive)
         Path(folder).mkdir(parents=True, exist_ok=True)
         with progress_bars() as bars:
             tasks = [[bars.add_task(escape(o.title), total=100.0) for o in each] for each in cuts]

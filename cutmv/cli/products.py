@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cutmv.jobs import OPTIONS, Wanted
+from cutmv.jobs import OPTIONS, Wanted, usual_aspects
 from cutmv.media import Sound, presets
 
 _SOUNDS: dict[str, Sound] = {"copy": "m4a", "mp3": "mp3", "wav": "wav", "flac": "flac"}
@@ -128,10 +128,10 @@ def product_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _wanted(
     *, aspects: tuple[Any, ...], sounds: tuple[str, ...], still: str, **rest: Any
 ) -> Wanted:
-    alone = rest["presets"] or rest["canvas"] or sounds
+    alone = tuple(_SOUNDS[name] for name in sounds)
     return Wanted(
-        aspects=aspects or (() if alone else ("source",)),
-        sounds=tuple(_SOUNDS[name] for name in sounds),
+        aspects=aspects or usual_aspects(rest["presets"], rest["canvas"], alone),
+        sounds=alone,
         still=still is not None,
         best=still == "best",
         **rest,

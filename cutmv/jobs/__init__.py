@@ -57,7 +57,7 @@ from cutmv.jobs.uploads import (
     probe_stored,
     require_stored,
 )
-from cutmv.jobs.wanted import OPTIONS, Option, Wanted
+from cutmv.jobs.wanted import OPTIONS, Option, Wanted, usual_aspects
 
 __all__ = [
     "DATABASE_AWAY",
@@ -116,5 +116,6 @@ __all__ = [
     "report",
     "require_stored",
     "upload_key_of",
+    "usual_aspects",
     "zipped",
 ]

@@ -4,7 +4,7 @@ The options of `cutmv cut`, the fields of the API and the form of the page are a
 `OPTIONS`, which are the fields of `Wanted`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -39,7 +39,13 @@ class Wanted:
     """What to make of each clip: it in each shape, by presets, as a GIF, a still, a loop, sound."""
 
     aspects: Annotated[
-        tuple[Aspect, ...], Asked("Shapes", "The shapes to cut each clip in.", _SHAPES)
+        tuple[Aspect, ...],
+        Asked(
+            "Shapes",
+            "The shapes to cut each clip in: its own, unless a preset, a canvas or sound is asked"
+            " for.",
+            _SHAPES,
+        ),
     ] = ("source",)
     presets: Annotated[
         tuple[str, ...],
@@ -142,6 +148,13 @@ class Wanted:
             " or fails at, software encodes.",
         ),
     ] = "software"
+
+
+def usual_aspects(
+    presets: Sequence[str], canvas: Loop | None, sounds: Sequence[Sound]
+) -> tuple[Aspect, ...]:
+    """The shapes that are made where nobody said which: the source's, unless others are wanted."""
+    return () if presets or canvas or sounds else ("source",)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cutmv.media.engine.protocol import Copying, Like, Output
-from cutmv.media.errors import CUT_FAILED, MediaError
+from cutmv.media.errors import COPY_FAILED, MediaError
 from cutmv.media.plan import RenderPlan
 from cutmv.media.products.containers import (
     Container,
@@ -126,7 +126,7 @@ def _copying(plan: RenderPlan, container: Container) -> Copying:
     """Whether packets are copied into a film. Raises MediaError: they must be, and can't."""
     reason = reason_of(plan, container)
     if reason and plan.spec.exact_copy == "always" and plan.spec.kind == "cutdown":
-        raise MediaError(f"{CUT_FAILED} exactly as it is: {reason}.")
+        raise MediaError(f"{COPY_FAILED}: {reason}.")
     return "never" if reason or plan.spec.kind != "cutdown" else plan.spec.exact_copy
 
 

@@ -21,6 +21,8 @@ MAX_DETAIL_CHARS = 200
 #: How an error begins, by what was tried.
 PROBE_FAILED = "The video can't be read"
 CUT_FAILED = "The clip can't be cut"
+#: How the refusal of an exact copy begins, as which a clip was asked for.
+COPY_FAILED = "The clip can't be copied exactly"
 
 #: FFmpeg's messages, and what each means for the person who sent the file.
 _MEANINGS = (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from cutmv.media.errors import MediaError
+from cutmv.media.errors import COPY_FAILED, MediaError
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.products.animations import LADDER, LONGEST_S, Animation
 from cutmv.media.products.containers import steady_rate, why_encoded
@@ -86,7 +86,7 @@ def plan(
         raise MediaError(f"The clip {shown} is too short to fade for {spec.fade_s:g} s twice.")
     reason = why_encoded(video, spec)
     if reason and spec.exact_copy == "always" and spec.kind == "cutdown":
-        raise MediaError(f"The clip {shown} can't be copied into {spec.named}: {reason}.")
+        raise MediaError(f"{COPY_FAILED}: {reason}.")
     width, height = size_of(video, spec, animation.width)
     used, length, pictures, filters = _filters(
         video,

@@ -12,7 +12,7 @@ from typing import Any
 from cutmv.media.engine.outputs.montage.request import Montage, Piece, Source
 from cutmv.media.engine.protocol import Like
 from cutmv.media.engine_request import tracks_of
-from cutmv.media.errors import CUT_FAILED, MediaError, Unjoinable
+from cutmv.media.errors import COPY_FAILED, MediaError, Unjoinable
 from cutmv.media.montage.film_plan import FilmPlan
 from cutmv.media.montage.matching import Way, difference, ways
 from cutmv.media.products.containers import container_named
@@ -90,7 +90,7 @@ class _Run:
             if way.of_made:
                 rendered = self._encoded(rendered, failed=failure is not None)
             return rendered
-        raise failure or MediaError(f"{CUT_FAILED} exactly as it is: {self._differences()[0]}")
+        raise failure or MediaError(f"{COPY_FAILED}: {self._differences()[0]}")
 
     def _encoded(self, rendered: Rendered, *, failed: bool) -> Rendered:
         """Say why all is encoded, and by software."""

@@ -11,6 +11,7 @@ from cutmv.media.engine.analysis.request import Analyse
 from cutmv.media.engine.outputs.montage.request import Montage
 from cutmv.media.engine.protocol import Look, Made, Request
 from cutmv.media.errors import (
+    COPY_FAILED,
     CUT_FAILED,
     PROBE_FAILED,
     MediaError,
@@ -137,7 +138,9 @@ class _Asking:
         """What a failure that the engine tells means for people."""
         if kind == "unjoinable":
             return Unjoinable(f"{self._what}: {message}.")
-        if kind in ("source", "uncopyable"):
+        if kind == "uncopyable":
+            return MediaError(f"{COPY_FAILED}: {message}.")
+        if kind == "source":
             return MediaError(f"{self._what}: {message}")
         said_before = self._stderr if kind == "libraries" else ""
         return explain(self._what, 1, f"{said_before}\n{message}", self._source)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from cutmv.jobs import OPTIONS, JobRequest, Option, State, Upload
+from cutmv.jobs import OPTIONS, JobRequest, Option, State, Upload, usual_aspects
 from cutmv.media import Aspect, Fit, Kind
 
 #: Characters of a clip and its label, and of a list of as many clips as a job may have.
@@ -43,6 +43,9 @@ class _Clips(BaseModel):
     def to_request(self) -> JobRequest:
         """The request as the dispatcher takes it."""
         given = {name: getattr(self, name) for name in type(self).model_fields}
+        if "aspects" not in self.model_fields_set:
+            others = (given[name] for name in ("presets", "canvas", "sounds"))
+            given["aspects"] = usual_aspects(*others)
         return JobRequest(**given | {"clips": tuple(self.clips)})
 
 

@@ -17,6 +17,28 @@ RETRY_AFTER_S = 10
 #: Headers of a werkzeug error that the answer keeps: what is allowed, when to come back.
 KEPT_HEADERS = ("Allow", "Retry-After", "Content-Range")
 
+#: What is said of a wrong field in place of pydantic's words, which are Python's, by its types.
+MESSAGES = {
+    ("extra_forbidden",): "there is no such field",
+    ("missing",): "the field is needed",
+    ("tuple_type", "list_type"): "it must be a list",
+    ("model_type", "dict_type", "model_attributes_type"): "it must be an object",
+    ("string_type",): "it must be a text",
+    ("bool_type", "bool_parsing"): "it must be true or false",
+    ("int_type", "int_parsing", "int_from_float"): "it must be a whole number",
+    ("float_type", "float_parsing", "finite_number"): "it must be a number",
+    ("literal_error",): "it must be {expected}",
+    ("string_too_long",): "it has more than {max_length} characters",
+    ("string_too_short",): "it has less than {min_length} characters",
+    ("string_pattern_mismatch",): "it has characters that it can't have",
+    ("too_long",): "it has more than {max_length} entries",
+    ("too_short",): "it has less than {min_length} entries",
+    ("greater_than_equal",): "it must be {ge:g} or more",
+    ("greater_than",): "it must be more than {gt:g}",
+    ("less_than_equal",): "it must be {le:g} or less",
+    ("less_than",): "it must be less than {lt:g}",
+}
+
 log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -36,7 +58,7 @@ def validated(model: type[Model], data: Any) -> Model:
     except ValidationError as error:
         errors = [
             {"field": ".".join(map(str, each["loc"])) or "body", "message": _message(each)}
-            for each in error.errors(include_url=False, include_context=False, include_input=False)
+            for each in error.errors(include_url=False, include_input=False)
         ]
         first = errors[0]
         detail = f"{first['field']}: {first['message']}."
@@ -122,9 +144,9 @@ def _bug(error: Exception) -> Response:
 
 
 def _message(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "there is no such field"
-    if error["type"] == "missing":
-        return "the field is needed"
+    told: dict[str, Any] = error.get("ctx") or {}
+    for kinds, message in MESSAGES.items():
+        if error["type"] in kinds:
+            return message.format(**told)
     text = str(error["msg"])
     return text[:1].lower() + text[1:]

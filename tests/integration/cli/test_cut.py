@@ -226,6 +226,18 @@ def test_clips_are_joined_into_one_film(video: Path, tmp_path: Path) -> None:
     assert numbers == [*range(60, 90), *range(15)]
 
 
+def test_a_zip_that_can_not_be_written_is_told_before_anything_is_cut(
+    video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    argv = ("cut", str(video), "--clip", "0-1", "--zip", "file/all.zip")
+
+    done = cutmv_process(*argv, cwd=tmp_path)
+
+    assert done.stderr == "Error: file/all.zip can't be written: File exists.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_clips_of_several_files_are_joined_by_their_names(video: Path, tmp_path: Path) -> None:
     other = make_sample(tmp_path / "other.mp4", seconds=1, size=SIZE)
     (tmp_path / "list.txt").write_text("# the film\nsong.mp4 2-3 Verse\n\nother.mp4\n")

@@ -140,7 +140,7 @@ def test_a_source_that_differs_is_encoded_to_match_the_first(
     assert why in told.warnings
     assert (corpus.payloads(a) & corpus.payloads(made)).total() > 15
     if "headers" not in why:
-        with pytest.raises(MediaError, match=r"exactly as it is: b\.mp4 differs"):
+        with pytest.raises(MediaError, match=r"The clip can't be copied exactly: b\.mp4 differs"):
             film([a, b], spec=replace(CUT, exact_copy="always"))
 
 

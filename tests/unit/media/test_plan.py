@@ -203,9 +203,9 @@ def test_what_is_made_for_webm_stays_there(picture: str, sound: str) -> None:
     [
         (
             replace(COPY_ALL, aspect="1:1"),
-            "can't be copied into 1:1: its shape is not the source's",
+            "The clip can't be copied exactly: its shape is not the source's.",
         ),
-        (replace(COPY_ALL, fade_s=0.2), "can't be copied into source: the picture fades"),
+        (replace(COPY_ALL, fade_s=0.2), "The clip can't be copied exactly: the picture fades."),
         (replace(COPY_ALL, fastest=25), "it has at most 25 frames a second"),
     ],
 )
