@@ -10,6 +10,8 @@ from cutmv.media.engine.source.clip import Clip
 
 #: Seconds, and times the usual, for which a picture stands still that is told of.
 STILL_S, STILL_TIMES = 1, 10
+#: Seconds before a clip from which on is told that so much was read for it.
+FAR_S = 30
 #: Seconds of silence that are told of: sound ends with a whole packet, rarely with the picture.
 SILENT_S = Fraction(1, 20)
 
@@ -26,6 +28,12 @@ def of_pictures(clip: Clip) -> list[str]:
         found.append(
             f"The picture begins {_seconds(late * tick)} after the clip: its first frame is shown"
             " until then."
+        )
+    lead = -clip.time(clip.window.timeline.pictures[0].pts)
+    if lead * tick > FAR_S:
+        found.append(
+            f"The nearest key picture is {_seconds(lead * tick)} before the clip: all from there on"
+            " had to be read."
         )
     ends = clip.window.timeline.end
     for at, following in pairwise([max(0, shown[0]), *shown[1:], length]):

@@ -11,7 +11,12 @@ from cutmv.media.products.spec import SOUNDS, OutputSpec
 from cutmv.media.tracks import chosen
 
 #: Codecs whose every packet is a whole picture, that QuickTime files hold; by FFmpeg's names.
-_OF_QUICKTIME = {"prores", "dnxhd", "mjpeg", "cfhd", "png", "jpeg2000", "v210", "dvvideo", "hap"}
+_OF_QUICKTIME = {
+    "prores", "dnxhd", "mjpeg", "cfhd", "png", "jpeg2000", "v210", "r210", "dvvideo", "hap",
+    "magicyuv",
+}  # fmt: skip
+#: Those whose pictures are shown in the order of their packets: AVI tells no other.
+_IN_ORDER = _OF_QUICKTIME | {"ffv1"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,9 @@ class Container:
 #: By the extension of a file's name; the first that holds a source's packets is taken.
 CONTAINERS = {
     "mp4": Container("mp4", frozenset({"h264", "hevc", "av1", "vp9", "mpeg2video"}), X264),
-    "mov": Container("mov", frozenset({"h264", "hevc", "mpeg2video", *_OF_QUICKTIME}), X264),
+    "mov": Container(
+        "mov", frozenset({"h264", "hevc", "mpeg2video", "qtrle", *_OF_QUICKTIME}), X264
+    ),
     "webm": Container("webm", frozenset({"vp8", "vp9", "av1"}), VP9),
     "mkv": Container("matroska", frozenset({"vp9", "av1", "ffv1"}), X264),
 }
@@ -47,7 +54,8 @@ def output_extension(info: MediaInfo, spec: OutputSpec) -> str:
         return "png"
     if spec.kind != "cutdown":
         return _EXTENSIONS.get(spec.kind, spec.kind)
-    if video is None or info.container == "avi" or why_encoded(video, spec):
+    told = info.container != "avi" or (video is not None and video.codec in _IN_ORDER)
+    if video is None or not told or why_encoded(video, spec):
         return "mp4"
     # Sound that is not compressed has no place in MP4 and WebM; what is made for WebM stays there.
     names = ["mov", "mkv"] if any(each.startswith("pcm_") for each in sounds) else list(CONTAINERS)

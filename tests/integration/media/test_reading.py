@@ -39,6 +39,7 @@ CONTAINERS = {
     "index at the back.mp4": (),
     "cues at the end.mkv": (),
     "no index.ts": (),
+    "index at the back.avi": ("-bsf:v", "h264_mp4toannexb"),
     "sound after all pictures.mov": (),
 }
 #: That of them which stands for all where time is short.
@@ -132,8 +133,26 @@ def test_a_clip_costs_its_own_bytes_and_the_index_once(
     # Where the index tells where the packets are, they are asked for at once.
     assert made.requests is not None
     assert made.requests <= (50 if name == "no index.ts" else 15)
-    # A transport stream has none: two dozen places of it tell whether its clock jumps.
-    assert index < (5_000_000 if name == "no index.ts" else 1_000_000)
+    # A transport stream has none: two dozen places of it tell whether its clock jumps. AVI tells no
+    # rate of such pictures, which is measured.
+    assert index < {"ts": 5_000_000, "avi": 2_000_000}.get(video.suffix[1:], 1_000_000)
+
+
+@pytest.mark.slow
+def test_a_stream_without_an_index_that_is_cut_at_a_key_picture_is_read_from_there(
+    videos: dict[str, Path], watched_s3: WatchedS3, tmp_path: Path
+) -> None:
+    video = videos["no index.ts"]
+    url = watched_s3.put("video", video)
+    cache = Cache(tmp_path / "cache")
+    info = probe(url, cache=cache)
+    index = watched_s3.fetched
+
+    cut(url, info, tmp_path / "made.mp4", cache, (20, 30))
+
+    assert numbers(tmp_path / "made.mp4") == list(range(600, 900))
+    print("RATIO", (watched_s3.fetched - index) / own_bytes(video, 20, 30))
+    assert watched_s3.fetched <= 1.3 * own_bytes(video, 20, 30) + index
 
 
 @pytest.fixture

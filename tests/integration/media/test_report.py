@@ -118,3 +118,15 @@ def test_frames_that_are_damaged_are_told_of(tmp_path: Path) -> None:
     told = cut(source, "0-2.9", WIDE).warnings
 
     assert any("damaged in the file" in each for each in told)
+
+
+@pytest.mark.slow
+def test_key_pictures_that_are_far_away_are_told_of(tmp_path: Path) -> None:
+    source = tmp_path / "endless.mp4"
+    ffmpeg(f"-f lavfi -i testsrc2=s=64x36:r=2:d=60 {X264} -g 1000 {source}")
+
+    told = cut(source, "50-52", WIDE).warnings
+
+    far = "The nearest key picture is 50.000 s before the clip: all from there on had to be read."
+    assert far in told
+    assert far not in cut(source, "20-22", WIDE).warnings

@@ -189,7 +189,10 @@ def test_a_film_is_what_holds_the_sources_packets(
     # What is encoded is played by everything.
     for encoded in (replace(CUT, aspect="9:16"), replace(CUT, fade_s=1), COPY_NONE):
         assert output_extension(found, encoded) == "mp4"
-    assert output_extension(replace(found, container="avi"), CUT) == "mp4"
+    # AVI tells when a picture is shown only where that is the order of the packets.
+    in_order = picture in ("prores", "dnxhd", "mjpeg", "ffv1")
+    in_avi = output_extension(replace(found, container="avi"), CUT)
+    assert in_avi == (extension if in_order else "mp4")
 
 
 @pytest.mark.parametrize(("picture", "sound"), [("vp9", "opus"), ("av1", "vorbis")])

@@ -9,7 +9,8 @@ from cutmv.media.engine.timeline.pictures import Entry
 
 #: FFmpeg's names of them.
 INTRA = frozenset({
-    "prores", "mjpeg", "dnxhd", "cfhd", "png", "jpeg2000", "v210", "dvvideo", "hap"
+    "prores", "mjpeg", "dnxhd", "cfhd", "png", "jpeg2000", "v210", "r210", "dvvideo", "hap",
+    "magicyuv"
 })  # fmt: skip
 
 

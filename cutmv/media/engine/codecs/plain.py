@@ -1,4 +1,4 @@
-"""Codecs whose keyframes hold all that a decoder needs: VP8, VP9, AV1, MPEG-2."""
+"""Codecs whose keyframes hold all that a decoder needs: VP8, VP9, AV1, MPEG-2, Animation."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ PLAIN: dict[str, tuple[str, dict[str, str]]] = {
                            "auto-alt-ref": "0", "lag-in-frames": "0", "row-mt": "1"}),
     "av1": ("libsvtav1", {"preset": "9", "crf": "20",
                           "svtav1-params": "pred-struct=1:lookahead=0:hierarchical-levels=2"}),
+    "qtrle": ("qtrle", {}),
     "mpeg2video": ("mpeg2video", {"qmin": "2", "qmax": "2", "bf": "0", "g": "12", "b": "50M"}),
 }  # fmt: skip
 #: FFmpeg's own names of decoders of these codecs.

@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs import Codec, Opaque, Uncopyable, codec_of
+from cutmv.media.engine.codecs.intra import INTRA
 from cutmv.media.engine.source.fields import pictures_of
 from cutmv.media.engine.source.file import (
     SourceError,
@@ -35,6 +36,8 @@ from cutmv.media.engine.timeline.pictures import (
 PREROLLS_S = (0, 2, 6, 20, None)
 #: Seconds by which a clock may step back in a clip, where recordings were joined.
 STEP_BACK_S = 1
+#: Codecs whose pictures are shown in the order of their packets, which is all that AVI tells.
+IN_ORDER = INTRA | {"ffv1"}
 #: What is said of a clip without any.
 NO_PICTURE = "The file has no picture there that can be decoded."
 #: Containers by whose index a picture is found at once, though not always the one that is wanted.
@@ -84,7 +87,7 @@ def _window(
     container: InputContainer, stream: VideoStream, seek_to: int | None, start: int, end: int
 ) -> Window | None:
     """Return the window when reading from `seek_to`; none when it begins too late."""
-    if container.format.name == "avi":
+    if container.format.name == "avi" and stream.codec_context.name not in IN_ORDER:
         return _window_by_decoding(container, stream, seek_to, start, end)
     rewind(container, stream, seek_to)
     expect(container, stream, start if seek_to is None else seek_to, end)
