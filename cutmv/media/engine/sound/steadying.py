@@ -76,7 +76,7 @@ class _Run:
             return
         self._held.append((self._count, piece))
         self._count += piece.samples
-        while self._held[0][0] + LOOK_S * self._rate <= self._count:
+        while self._held and self._held[0][0] + LOOK_S * self._rate <= self._count:
             yield from self._next()
 
     def rest(self) -> Iterator[tuple[int, AudioFrame]]:

@@ -34,6 +34,9 @@ from cutmv.media.engine.timeline.pictures import (
 #: Seconds before a clip at which reading begins, one for each attempt: a demuxer may find the
 #: entry before a time only roughly. The last attempt reads from the start.
 PREROLLS_S = (0, 2, 6, 20, None)
+#: That of the first attempt in a transport stream, which is found by when pictures are decoded, and
+#: not by when they are shown.
+DECODED_S = Fraction(1, 4)
 #: Seconds by which a clock may step back in a clip, where recordings were joined.
 STEP_BACK_S = 1
 #: Codecs whose pictures are shown in the order of their packets, which is all that AVI tells.
@@ -73,7 +76,8 @@ def windows(
     """
     tick = tick_of(stream)
     places: set[int | None] = set()
-    for preroll in PREROLLS_S:
+    least = DECODED_S if container.format.name == "mpegts" else 0
+    for preroll in (least, *PREROLLS_S[1:]):
         seek_to = None if preroll is None else start - round(preroll / tick)
         found = _window(container, stream, seek_to, start, end)
         if found is not None and found.timeline.pictures[0].pts not in places:
@@ -93,7 +97,7 @@ def _window(
     expect(container, stream, start if seek_to is None else seek_to, end)
     codec = codec_of(stream)
     pictures: list[Picture] = []
-    skipped, over = 0, False
+    skipped, over, begun = 0, False, False
     for packet in pictures_of(container, stream):
         if not packet.size:
             continue  # the end
@@ -111,6 +115,9 @@ def _window(
         if packet.dts is not None and packet.dts > end:
             over = True
             break
+        begun = begun or packet.pts <= start
+        if not begun and seek_to is not None and packet.dts is not None and packet.dts > start:
+            return None  # nor does a later one begin by then
         if len(pictures) > MAX_PICTURES:
             raise SourceError("The clip has too many pictures.")
     pictures, back = without_overlap(pictures)
