@@ -41,11 +41,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Like:
-    """A picture in a file, as a `Request` has it, that another is encoded like."""
+    """A picture in a file, as a `Request` has it, that another is encoded like.
+
+    The other has a quality of its own, as x264's CRF.
+    """
 
     source: str
     demuxer: str
     video: int
+    crf: float
 
 
 @dataclass(frozen=True, slots=True)

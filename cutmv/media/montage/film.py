@@ -15,7 +15,9 @@ from cutmv.media.engine_request import tracks_of
 from cutmv.media.errors import COPY_FAILED, MediaError, Unjoinable
 from cutmv.media.montage.film_plan import FilmPlan
 from cutmv.media.montage.matching import Way, difference, ways
+from cutmv.media.plan import RenderPlan
 from cutmv.media.products.containers import container_named
+from cutmv.media.products.quality import quality_of
 from cutmv.media.products.spec import LUFS
 from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import Cache
@@ -123,22 +125,23 @@ class _Run:
                     cancelled=self._cancelled,
                     timeout_s=self._left_s(),
                     cache=self._cache,
-                    like=self._like(way, made, stack) if way.alike[number] else None,
+                    like=self._like(way, made, stack, each) if way.alike[number] else None,
                 )
             pieces.append(_Made(path, rendered))
             done_s += length_s
         return pieces
 
-    def _like(self, way: Way, made: Path, stack: ExitStack) -> Like:
-        """What the pictures of other sources are encoded like."""
+    def _like(self, way: Way, made: Path, stack: ExitStack, piece: RenderPlan) -> Like:
+        """What the picture of another source is encoded like."""
+        crf = quality_of(piece.info, piece.video, piece.spec).crf
         if way.of_made:
             muxer = container_named(made.suffix).muxer
             demuxer = "matroska" if muxer in ("webm", "matroska") else "mov"
-            return Like(str(made.with_name(f"0{made.suffix}")), demuxer, 0)
+            return Like(str(made.with_name(f"0{made.suffix}")), demuxer, 0, crf)
         source = self._sources[self._film.first]
         opened = stack.enter_context(readable(source, self._cache))
-        piece = self._film.pieces[0]
-        return Like(opened.name, piece.info.container, piece.video.index)
+        first = self._film.pieces[0]
+        return Like(opened.name, first.info.container, first.video.index, crf)
 
     def _join(self, made: Path, way: Way, paths: Sequence[Path]) -> dict[str, Any]:
         film = self._film

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cutmv.media import (
-    Clip,
+    FilmClip,
     OutputSpec,
     Rendered,
     ffmpeg_path,
@@ -164,9 +164,10 @@ def test_all_clips_of_a_film_are_encoded_by_one_encoder(
 ) -> None:
     stand_in.with_name("how").write_text("fails second")
     info = probe(source)
-    clips: list[Clip] = [parse_clip(each, info.times) for each in ("0-0.5", "1-1.5")]
+    clips = [FilmClip(parse_clip(each, info.times)) for each in ("0-0.5", "1-1.5")]
+    film = plan_film([info], clips, replace(ASKED, join=True))
 
-    told = join(source, plan_film(info, clips, replace(ASKED, join=True)), tmp_path / "made.mp4")
+    told = join([source], film, tmp_path / "made.mp4")
 
     assert told.encoder == "libx264"
     assert shown(tmp_path / "made.mp4") == [*range(15), *range(30, 45)]

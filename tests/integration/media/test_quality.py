@@ -7,15 +7,19 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import pytest
 
 from cutmv.media import (
+    FilmClip,
     MediaInfo,
     OutputSpec,
     Rendered,
     ffmpeg_path,
+    join,
     parse_clip,
     plan,
+    plan_film,
     probe,
     render,
 )
@@ -122,6 +126,24 @@ def test_what_tells_no_quantizer_is_encoded_by_its_bits(codec: str, tmp_path: Pa
     told = cut(source, tmp_path / "made.mp4", replace(FADED, fade_s=0.1))
 
     assert re.match(r"CRF 1[6-9]: the source has [\d.]+ bits a pixel", told.quality or "")
+
+
+@pytest.mark.slow
+def test_clips_of_several_sources_have_each_its_own_quality(tmp_path: Path) -> None:
+    fine, coarse = (
+        encoded(tmp_path / f"{crf}.mp4", KINDS["grain"], f"-c:v libx264 -crf {crf}")
+        for crf in (14, 33)
+    )
+    clips = [FilmClip(parse_clip("0-2", probe(fine).times), source=place) for place in (0, 1)]
+    spec = OutputSpec("cutdown", "1:1", "crop", size=(180, 180), join=True)
+    film = plan_film([probe(fine), probe(coarse)], clips, spec)
+
+    join([fine, coarse], film, tmp_path / "made.mp4")
+
+    with av.open(str(tmp_path / "made.mp4")) as made:
+        sizes = [packet.size for packet in made.demux(video=0) if packet.size]
+    assert len(sizes) == 100
+    assert sum(sizes[50:]) < 0.3 * sum(sizes[:50])
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine import check
-from cutmv.media.engine.codecs import Codec, Uncopyable, codec_of
+from cutmv.media.engine.codecs import Edge, Uncopyable, codec_of
 from cutmv.media.engine.outputs.joining import Unjoinable
 from cutmv.media.engine.protocol import Like, Made, Output
 from cutmv.media.engine.source.file import SourceError, opened, tick_of
@@ -36,7 +36,7 @@ def write(output: Output, like: Like, muxer: str, beside: Path, length_s: Fracti
             with Writer(Path(output.path), muxer, tick) as writer:
                 writer.add_picture(stream, header)
                 frames = _placed(file.decode(video), tick_of(video) / tick, stream)
-                for seen in _packets(codec, frames, round(length_s / tick)):
+                for seen in _packets(codec.edge(like.crf), frames, round(length_s / tick)):
                     writer.put(seen)
                 writer.finish(round(length_s / tick))
         except Uncopyable as reason:
@@ -65,9 +65,8 @@ def _placed(
         yield frame
 
 
-def _packets(codec: Codec, frames: Iterator[VideoFrame], end: int) -> Iterator[Seen]:
+def _packets(edge: Edge, frames: Iterator[VideoFrame], end: int) -> Iterator[Seen]:
     """Yield the encoded pictures; each is shown until the next, the last until the end."""
-    edge = codec.edge(None)
     held: Seen | None = None
     for frame in chain(frames, (None,)):
         for packet in edge.encode(frame):
