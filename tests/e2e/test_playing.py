@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from cutmv.media import Clip
+from cutmv.media import Clip, FilmClip, join, plan_film, probe
 from tests.support import corpus
 from tests.support.corpus import KINDS
-from tests.support.media import frame_number, frame_times
+from tests.support.media import frame_number, frame_times, make_sample
 
 #: Frames at each side of a join that are looked at.
 AROUND = 4
@@ -115,3 +115,30 @@ def test_copied_sound_plays_where_it_belongs(
     wanted = np.sin(2 * np.pi * (200 * at + 30 * at * at))[near:-near]
     alike = [float(heard[at : at + len(wanted)] @ wanted) for at in range(2 * near)]
     assert abs(int(np.argmax(alike)) - near) <= rate // 1000
+
+
+@pytest.mark.parametrize("second", [(320, 180), (640, 360)])
+def test_a_film_of_two_files_plays_past_its_joins(
+    browser: Browser, tmp_path: Path, second: tuple[int, int]
+) -> None:
+    sources = [
+        corpus.make(KINDS["pyramid"], tmp_path / "a.mp4", seconds=3),
+        make_sample(tmp_path / "b.mp4", seconds=3, size=second, codec=KINDS["pyramid"].codec),
+    ]
+    clips = [FilmClip(Clip(Fraction("0.5"), Fraction("2.3")), source=n) for n in (0, 1, 0)]
+    made = tmp_path / "film.mp4"
+    told = join(sources, plan_film([probe(each) for each in sources], clips, corpus.CUT), made)
+    assert 0 < told.copied < told.frames
+    times, numbers = frame_times(made), corpus.seen(made).numbers
+    assert numbers == [*range(15, 69)] * 3
+    page = browser.new_page()
+    page.goto("about:blank")
+    data = base64.b64encode(made.read_bytes()).decode()
+    width, height, length_s = page.evaluate(LOAD, f"data:video/mp4;base64,{data}")
+    for join_at in (54, 108):
+        for place in range(join_at - AROUND, join_at + AROUND + 1):
+            middle = (float(times[place]) + float(times[place + 1])) / 2
+            image = np.array(page.evaluate(SHOW, middle), np.uint8).reshape(height, width)
+            assert frame_number(image, corpus.SIZE) == numbers[place], place
+    assert page.evaluate(PLAY, 1.0) >= length_s - 0.05
+    page.close()
