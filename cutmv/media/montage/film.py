@@ -16,7 +16,7 @@ from cutmv.media.errors import COPY_FAILED, MediaError, Unjoinable
 from cutmv.media.montage.film_plan import FilmPlan
 from cutmv.media.montage.matching import Way, difference, ways
 from cutmv.media.plan import RenderPlan
-from cutmv.media.products.containers import container_named
+from cutmv.media.products.containers import container_named, why_encoded
 from cutmv.media.products.quality import quality_of
 from cutmv.media.products.spec import LUFS
 from cutmv.media.progress import Progress
@@ -100,7 +100,9 @@ class _Run:
         if self._film.spec.encoded_by == "hardware":
             told = f"The picture was encoded by software: {reason} as hardware made them."
             rendered = replace(rendered, warnings=(*rendered.warnings, told))
-        return replace(rendered, reason=reason) if failed else rendered
+        film = self._film
+        unasked = why_encoded(film.pieces[0].video, film.spec) is None
+        return replace(rendered, reason=reason) if failed or unasked else rendered
 
     def _cut(self, made: Path, way: Way) -> list[_Made]:
         """Cut each clip's picture."""
@@ -217,6 +219,10 @@ class _Run:
             read_bytes=sum(each.read_bytes or 0 for each in pieces) + found["read_bytes"],
             warnings=(*told, *found["warnings"]),
             seconds=dict(seconds),
-            encoder=next((each.encoder for each in pieces if each.encoder), None),
-            quality=next((each.quality for each in pieces if each.quality), None),
+            encoder=None
+            if copies
+            else next((each.encoder for each in pieces if each.encoder), None),
+            quality=None
+            if copies
+            else next((each.quality for each in pieces if each.quality), None),
         )

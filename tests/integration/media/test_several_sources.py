@@ -137,6 +137,7 @@ def test_a_source_that_differs_is_encoded_to_match_the_first(
 
     check(made, told, (30, int(str(wanted["rate"]))))
     assert 0 < told.copied < told.frames
+    assert (told.encoder, told.quality) == (None, None)
     assert why in told.warnings
     assert (corpus.payloads(a) & corpus.payloads(made)).total() > 15
     if "headers" not in why:
@@ -152,7 +153,7 @@ def test_what_no_picture_can_be_made_like_has_all_encoded(tmp_path: Path) -> Non
     made, told = film([a, b])
 
     assert (told.copied, told.width, told.height) == (0, 180, 320)
-    assert told.reason
+    assert told.reason == "its clips' pictures can't follow one another"
     assert shown_size(made) == (180, 320)
     assert told.frames == len(read_frames(made)) == 108
 
