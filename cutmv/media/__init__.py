@@ -39,9 +39,8 @@ from cutmv.media.products.spec import (
     OutputSpec,
     Sound,
 )
-from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import Cache
-from cutmv.media.render import Order, Rendered, Result, render, render_together
+from cutmv.media.rendering import Order, Progress, Rendered, Result, render, render_together
 from cutmv.media.running.binaries import ffmpeg_path, shortcomings, version_of
 from cutmv.media.running.hardware import hardware_encoder
 from cutmv.media.sharing.costs import CostModel, Work, work_of, works_of

@@ -19,9 +19,8 @@ from cutmv.media.plan import RenderPlan
 from cutmv.media.products.containers import container_named, why_encoded
 from cutmv.media.products.quality import quality_of
 from cutmv.media.products.spec import LUFS
-from cutmv.media.progress import Progress
 from cutmv.media.remote.cache import Cache
-from cutmv.media.render import Rendered, render
+from cutmv.media.rendering import Progress, Rendered, render
 from cutmv.media.running.engine_process import join as join_pieces
 from cutmv.media.running.files import appear
 from cutmv.media.source import readable

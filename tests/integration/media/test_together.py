@@ -37,7 +37,8 @@ from cutmv.media.engine.outputs.together import shares
 from cutmv.media.engine.protocol import Failed, Made, Output
 from cutmv.media.engine.source import clip as of_engine
 from cutmv.media.products.memory import held_bytes
-from cutmv.media.render import _Making, _request
+from cutmv.media.rendering.making import Making
+from cutmv.media.rendering.render import _request
 from tests.support.media import frame_number, make_sample, read_frames
 from tests.support.processes import wait_for
 
@@ -160,7 +161,7 @@ def test_they_share_one_decode_and_one_run_of_the_program(
     for each in wanted:
         folder = tmp_path / f"in-{each.destination.name}"
         folder.mkdir()
-        making.append(_Making(each, folder))
+        making.append(Making(each, folder))
 
     assert all(each.wanted() for each in making)
     films.make(_request(str(video), making, None, time.monotonic()), lambda *_: None, ended.append)
