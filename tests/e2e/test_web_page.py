@@ -364,6 +364,7 @@ def test_the_form_asks_for_each_product(page: Page, video: Path) -> None:
     assert body == {
         "clips": ["0:01-0:05"],
         "clip_list": "",
+        "encoder": "software",
         "aspects": [],
         "presets": ["reels"],
         "gif": False,
