@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import chain, islice
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -42,13 +43,17 @@ class Edges:
         Raises Uncopyable, SourceError.
         """
         if self._thread is None:
-            yield from _Encoding(self._clip).packets(edge)
+            yield from self._when_asked.packets(edge)
             return
         queue = self._queues[self._edges.index(edge)]
         while (item := queue.get()) is not None:
             if isinstance(item, Exception):
                 raise item
             yield item
+
+    @cached_property
+    def _when_asked(self) -> _Encoding:
+        return _Encoding(self._clip)
 
     def close(self) -> None:
         """End the thread."""
