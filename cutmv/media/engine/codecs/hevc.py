@@ -76,11 +76,7 @@ class Hevc:
             self._of_edges = self._edge(None).sets
             sets = sets.and_of(self._of_edges)
         fixed = self._box.fixed if self._box else hevc.fixed_part(self._sets.of(hevc.SPS)[0])
-        others = [
-            unit
-            for unit in (self._box.units if self._box else ())
-            if hevc.kind(unit) not in hevc.PARAMETER_SETS
-        ]
+        others = self._box.others if self._box else []
         return hevc.write_hvcc(fixed, [*sets.units, *others])
 
     def _edge(self, crf: float | None) -> _Edge:

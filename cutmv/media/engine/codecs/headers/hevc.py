@@ -241,6 +241,11 @@ class Hvcc:
         """The bytes of a length in packets."""
         return (self.fixed[21] & 3) + 1
 
+    @property
+    def others(self) -> list[bytes]:
+        """The units that are no parameter sets."""
+        return [unit for unit in self.units if kind(unit) not in PARAMETER_SETS]
+
 
 def read_hvcc(extradata: bytes) -> Hvcc:
     """Read `hvcC`. Raises Malformed."""

@@ -17,6 +17,8 @@ from cutmv.media.engine.codecs.headers.h264 import (
 from cutmv.media.engine.outputs.joining import Unjoinable
 
 T = TypeVar("T")
+#: Why clips can't have one header.
+NOT_ALIKE = "the clips are not encoded alike"
 
 
 def joined(codec: str, headers: Sequence[bytes]) -> bytes:
@@ -33,7 +35,7 @@ def joined(codec: str, headers: Sequence[bytes]) -> bytes:
             return _hvcc(headers)
     except Malformed as error:
         raise Unjoinable(f"a header of it can't be read ({error})") from error
-    raise Unjoinable("the clips are not encoded alike")
+    raise Unjoinable(NOT_ALIKE)
 
 
 def _avcc(headers: Sequence[bytes]) -> bytes:
@@ -45,7 +47,7 @@ def _avcc(headers: Sequence[bytes]) -> bytes:
     _refuse_twice(pps_ids(unit)[0] for unit in sets.pps)
     lengths = {length_size for _, length_size in read}
     if len(lengths) > 1:
-        raise Unjoinable("the clips are not encoded alike")
+        raise Unjoinable(NOT_ALIKE)
     return write_avcc(sets, *lengths)
 
 
@@ -57,11 +59,10 @@ def _hvcc(headers: Sequence[bytes]) -> bytes:
     _refuse_twice(hevc.vps_id(unit) for unit in sets.of(hevc.VPS))
     _refuse_twice(hevc.read_sps(unit).sps_id for unit in sets.of(hevc.SPS))
     _refuse_twice(hevc.pps_ids(unit)[0] for unit in sets.of(hevc.PPS))
-    others = [unit for unit in boxes[0].units if hevc.kind(unit) not in hevc.PARAMETER_SETS]
-    return hevc.write_hvcc(boxes[0].fixed, [*sets.units, *others])
+    return hevc.write_hvcc(boxes[0].fixed, [*sets.units, *boxes[0].others])
 
 
 def _refuse_twice(ids: Iterable[T]) -> None:
     found = list(ids)
     if len(set(found)) < len(found):
-        raise Unjoinable("the clips are not encoded alike")
+        raise Unjoinable(NOT_ALIKE)
