@@ -1,6 +1,7 @@
 """What the engine is asked for: the output of a plan."""
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 from cutmv.media.engine.protocol import Copying, Like, Output
@@ -10,9 +11,11 @@ from cutmv.media.products.containers import (
     Container,
     container_named,
     output_extension,
+    steady_rate,
     why_not_held,
 )
 from cutmv.media.products.encoders import X264, Encoder
+from cutmv.media.products.loops import rate_of
 from cutmv.media.products.quality import quality_of
 from cutmv.media.products.shapes import keeps_alpha
 from cutmv.media.products.spec import LUFS, SOUNDS
@@ -71,7 +74,7 @@ def output_of(
         filters=",".join(filter(None, (plan.filters, encoding.filters))),
         arguments=BEFORE_LIKE
         if like
-        else (*encoding.arguments(crf), *_bounded(spec.bit_rate), "-f", "nut"),
+        else (*encoding.arguments(crf, _rate(plan)), *_bounded(spec.bit_rate), "-f", "nut"),
         muxer=container.muxer,
         copying=_copying(plan, container),
         pictures=plan.pictures,
@@ -113,6 +116,13 @@ def _heard(plan: RenderPlan, path: Path) -> Output:
     lufs = LUFS[loudness] if loudness else None
     told = Output(str(path), "", (), fade_s=plan.spec.fade_s, loudness=lufs)
     return replace(told, hertz=plan.spec.hertz)
+
+
+def _rate(plan: RenderPlan) -> Fraction:
+    """Pictures a second of a film, about."""
+    if plan.spec.kind == "canvas":
+        return rate_of(plan.video)
+    return steady_rate(plan.video, plan.spec) or plan.video.frame_rate
 
 
 def _bounded(bit_rate: int | None) -> tuple[str, ...]:

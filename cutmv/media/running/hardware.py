@@ -1,5 +1,6 @@
 """Finds the hardware encoder that works here: the first that encodes a few pictures."""
 
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cutmv.media.running.child import UNLIMITED, Limits, run
 
 #: What is encoded to try one: of a size that all take, and enough that none holds all back.
 TRIED = ("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30", "-frames:v", "30")
+TRIED_RATE = Fraction(30)
 #: Seconds that a trial may take.
 TRIAL_S = 20.0
 
@@ -36,7 +38,7 @@ def _works(program: str, encoder: Encoder) -> bool:
     argv += [
         "-vf",
         encoder.filters or "format=yuv420p",
-        *encoder.arguments(USUAL),
+        *encoder.arguments(USUAL, TRIED_RATE),
         "-f",
         "null",
         "-",

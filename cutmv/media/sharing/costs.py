@@ -16,8 +16,8 @@ from cutmv.media.products.spec import SOUNDS
 from cutmv.media.times import Clip
 
 #: The prior, in seconds of one core of 2020: for any run; to decode a million pixels of H.264, and
-#: of others by a factor; to scale, and to encode, a million pixels by x264 `veryfast`.
-START_S, DECODE_S, SCALE_S, ENCODE_S = 0.7, 0.003, 0.004, 0.010
+#: of others by a factor; to scale, and to encode, a million pixels by x264.
+START_S, DECODE_S, SCALE_S, ENCODE_S = 0.7, 0.003, 0.004, 0.006
 DECODE_FACTORS = {"hevc": 2.0, "av1": 2.0, "vp9": 1.5, "prores": 3.0}
 #: More for a million pixels of the source, to bring HDR to the standard range or fields together;
 #: and of the output, to put it before its blurred enlargement.

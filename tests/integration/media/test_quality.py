@@ -165,3 +165,20 @@ def test_a_master_stays_one_and_a_poor_file_costs_less(kind: str, tmp_path: Path
     assert sizes[14] > 1.15
     assert 0.85 < sizes[23] < 1.35
     assert sizes[33] < 0.85
+
+
+@pytest.mark.parametrize(("codec", "made"), [("libx264", "mp4"), ("libvpx-vp9", "webm")])
+def test_a_key_picture_comes_every_two_seconds_however_still_it_is(
+    codec: str, made: str, tmp_path: Path
+) -> None:
+    """A player seeks by these, and the check of an output decodes no more than that."""
+    told = f"-c:v {codec} -g 250" + (" -deadline realtime -cpu-used 8" if made == "webm" else "")
+    source = encoded(tmp_path / f"still.{made}", "color=teal:s=320x180:r=25:d=5", told)
+    film = tmp_path / f"film.{made}"
+    info = probe(source)
+    render(source, plan(info, parse_clip("0-5", info.times), WHOLE), film, timeout_s=60)
+    with av.open(str(film)) as file:
+        video = file.streams.video[0]
+        keys = [packet.pts for packet in file.demux(video) if packet.is_keyframe]
+        seconds = [round(float((key or 0) * (video.time_base or 0)), 3) for key in keys]
+    assert seconds == [0.0, 2.0, 4.0]
