@@ -29,6 +29,17 @@ VARIABLES = (
         "`auto`",
     ),
     Variable(
+        "CUTMV_HOSTS",
+        "names by which the web server may be reached, with commas between them, beside"
+        " `localhost` and IP addresses ([who may come in](docs/deploy.md#who-may-come-in))",
+    ),
+    Variable(
+        "CUTMV_SIGN_IN",
+        "`always`: people sign in on loopback too, as behind a proxy they must; or `auto`: on"
+        " other addresses alone",
+        "`auto`",
+    ),
+    Variable(
         "CUTMV_DATA_DIR",
         "where the database, files and work in progress are",
         "`cutmv` in `XDG_STATE_HOME`",

@@ -1,5 +1,7 @@
 """The application factory."""
 
+from collections.abc import Sequence
+
 from flask import Flask
 
 from cutmv.app import app as celery_app
@@ -9,14 +11,23 @@ from cutmv.services import Services
 from cutmv.services import services as process_services
 from cutmv.web import live, metrics, page, security
 from cutmv.web.api import health, jobs, openapi, problems, queue, suggestions, uploads
+from cutmv.web.door import Door
 from cutmv.web.state import EXTENSION, Web
 
 #: Bytes of a JSON body. Uploads set their own limit.
 MAX_BODY_BYTES = 1_000_000
 
 
-def create_app(services: Services | None = None, *, start_background: bool = False) -> Flask:
+def create_app(
+    services: Services | None = None,
+    *,
+    start_background: bool = False,
+    addresses: Sequence[str] | None = None,
+) -> Flask:
     """The web application on `services` (default: this process's, from its environment).
+
+    `addresses` are those that its server listens on. Where they are not known, people must sign in,
+    until `cutmv.web.state.listen` tells them.
 
     With `start_background`, a janitor and a receiver of progress events run beside it. The caller
     ends the application by `web_of(app).close()`. Raises ConfigError, and as `Services.open`.
@@ -30,7 +41,9 @@ def create_app(services: Services | None = None, *, start_background: bool = Fal
     background = _started(dispatcher, feed) if start_background else ()
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    app.extensions[EXTENSION] = Web(services, feed, dispatcher, figures, background)
+    app.extensions[EXTENSION] = Web(
+        services, feed, dispatcher, figures, Door.of(services.settings, addresses), background
+    )
     # Metrics come first, so that they count refused requests too.
     metrics.register(app, figures)
     security.register(app)

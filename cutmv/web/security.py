@@ -1,4 +1,4 @@
-"""Refuse requests from other sites' pages, and set the security headers of ours."""
+"""Refuse requests to other names and from other sites' pages; set the security headers of ours."""
 
 import socket
 from urllib.parse import urlsplit
@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, request
 
 from cutmv.web.api.problems import Problem
+from cutmv.web.state import web
 
 #: Everything comes from this host alone, with no inline script or style. `blob:` is the preview of
 #: a file that the person has just chosen.
@@ -32,6 +33,7 @@ IDLE_S = 60.0
 def register(app: Flask) -> None:
     """Guard each request of `app` and set the headers of each response."""
     app.before_request(_bound_the_connection)
+    app.before_request(_refuse_other_hosts)
     app.before_request(_refuse_other_origins)
     app.after_request(_set_headers)
 
@@ -40,6 +42,16 @@ def _bound_the_connection() -> None:
     connection: socket.socket | None = request.environ.get("gunicorn.socket")
     if connection is not None:
         connection.settimeout(IDLE_S)
+
+
+def _refuse_other_hosts() -> None:
+    """Refuse requests that name another host, as one does whose page has its name lead here."""
+    if not web().door.answers_to(request.host):
+        raise Problem(
+            421,
+            "The server does not go by the name of this address. Use its IP address, or have the"
+            " name added to CUTMV_HOSTS.",
+        )
 
 
 def _refuse_other_origins() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from flask import Flask
 
 from cutmv.logs import set_up_logging
-from cutmv.web.state import web_of
+from cutmv.web.state import listen, web_of
 
 worker_class = "gthread"
 workers = 1
@@ -40,12 +40,15 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Bound the wait for a request's head, and close WebSockets when the server is told to stop."""
+    """Bound the wait for a request's head; tell the application where it listens, and to stop."""
     for listener in worker.sockets:
         # Connections inherit it (socket(7)). What follows the head has a bound of its own.
         listener.sock.setsockopt(
             socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", HEAD_TIMEOUT_S, 0)
         )
+    bound = [listener.sock.getsockname() for listener in worker.sockets]
+    asked = [each[0] for each in worker.cfg.address if isinstance(each, tuple)]
+    listen(worker.wsgi, [each[0] if isinstance(each, tuple) else "" for each in bound], asked)
     stopping = web_of(worker.wsgi).stopping
     stop = signal.getsignal(signal.SIGTERM)
 

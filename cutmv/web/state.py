@@ -1,7 +1,8 @@
 """The state of one web application, kept as its only Flask extension."""
 
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from flask import Flask, current_app
@@ -9,6 +10,7 @@ from flask import Flask, current_app
 from cutmv.dispatch import Dispatcher, Janitor
 from cutmv.progress import EventReceiver, ProgressFeed, SeenIds
 from cutmv.services import Services
+from cutmv.web.door import Door
 from cutmv.web.metrics import Metrics
 
 #: The name under which Flask keeps the state.
@@ -23,6 +25,7 @@ class Web:
     feed: ProgressFeed
     dispatcher: Dispatcher
     metrics: Metrics
+    door: Door
     #: Threads that run beside the requests; started already.
     background: tuple[Janitor | EventReceiver, ...] = ()
     seen: SeenIds = field(default_factory=SeenIds)
@@ -35,6 +38,13 @@ class Web:
         for part in self.background:
             part.close()
         self.dispatcher.close()
+
+
+def listen(app: Flask, addresses: Iterable[str], names: Iterable[str]) -> None:
+    """Tell `app` on which addresses its server listens, and by which names it was asked to."""
+    here = web_of(app)
+    door = Door.of(here.services.settings, addresses, names)
+    app.extensions[EXTENSION] = replace(here, door=door)
 
 
 def web_of(app: Flask) -> Web:

@@ -30,7 +30,7 @@ def services(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Service
 
 @pytest.fixture
 def client(services: Services) -> Iterator[FlaskClient]:
-    app = create_app(services)
+    app = create_app(services, addresses=["127.0.0.1"])
     yield app.test_client()
     web_of(app).close()
 

@@ -19,7 +19,7 @@ from cutmv.web.api.openapi import OPERATIONS, describe
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Flask]:
     environment = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(tmp_path)}
-    app = create_app(Services.open(Settings.from_env(environment)))
+    app = create_app(Services.open(Settings.from_env(environment)), addresses=["127.0.0.1"])
     yield app
     web_of(app).close()
 
