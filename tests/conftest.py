@@ -9,6 +9,7 @@ settings.load_profile("busy")
 pytest_plugins = [
     "tests.support.edge_worker",
     "tests.support.emulator",
+    "tests.support.once",
     "tests.support.postgres",
     "tests.support.redis",
     "tests.support.s3",

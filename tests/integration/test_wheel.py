@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.emulator import EmulatorProcess
 from tests.support.media import frame_number, make_sample, read_frames
+from tests.support.once import GIVEN
 from tests.support.processes import Process, clean_env, free_port, wait_for
 
 SIZE = (320, 180)
@@ -30,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This tree's wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder)]
-    subprocess.run([*build, str(TREE)], check=True, timeout=120)
+    subprocess.run([*build, str(TREE)], check=True, timeout=120, env=GIVEN)
     (wheel,) = folder.glob("cutmv_cloudflare-*.whl")
     return wheel
 
@@ -40,7 +41,8 @@ def install(requirement: str, folder: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=60)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     constraint = ["--constraint", str(TREE / "requirements-dev.txt")]
-    subprocess.run([*pip, *constraint, requirement], check=True, timeout=280)
+    argv = [*pip, *constraint, requirement]
+    subprocess.run(argv, check=True, timeout=280, env=GIVEN)
     return folder / "bin"
 
 

@@ -34,6 +34,8 @@ ROOT = Path(__file__).parents[2]
 
 #: What the server imports; nothing that reads the environment when it is imported.
 PRELOAD = (
+    "boto3.session",
+    "botocore.client",
     "celery.app.amqp",
     "celery.app.control",
     "celery.app.events",
@@ -43,6 +45,7 @@ PRELOAD = (
     "celery.bin.worker",
     "celery.concurrency.prefork",
     "celery.concurrency.solo",
+    "celery.concurrency.thread",
     "celery.events.state",
     "celery.fixups.django",
     "celery.loaders.app",
@@ -50,13 +53,21 @@ PRELOAD = (
     "celery.worker.consumer",
     "celery.worker.strategy",
     "cutmv.cli",
+    "cutmv.config",
     "cutmv.emulator.cli",
     "cutmv.jobs",
-    "cutmv.transports.cloudflare",
+    "cutmv.media",
+    "cutmv.progress",
+    "cutmv.storage.r2",
+    "cutmv.transports.cloudflare.celery_hooks.worker",
+    "cutmv.transports.cloudflare.transport",
     "flask_sock",
     "gunicorn.app.wsgiapp",
+    "gunicorn.workers.gthread",
     "kombu.transport.redis",
     "kombu.transport.virtual",
+    "pydantic",
+    "rich.console",
     "uvicorn",
 )
 
