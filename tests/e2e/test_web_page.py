@@ -82,15 +82,15 @@ def test_the_page_walks_from_a_file_to_its_clips(page: Page, video: Path, tmp_pa
 
     # Clips: one typed, one marked at the player's time.
     page.get_by_test_id("clip-start").first.fill("0:01")
-    page.get_by_test_id("clip-end").first.fill("0:03.5")
+    page.get_by_test_id("clip-end").first.fill("0:02.5")
     player.evaluate("player => { player.currentTime = 5 }")
     expect(page.get_by_test_id("clock")).to_have_text("0:05.000")
     page.get_by_test_id("add-clip").click()
-    player.evaluate("player => { player.currentTime = 7 }")
-    expect(page.get_by_test_id("clock")).to_have_text("0:07.000")
+    player.evaluate("player => { player.currentTime = 6 }")
+    expect(page.get_by_test_id("clock")).to_have_text("0:06.000")
     page.get_by_test_id("mark-out").click()
     expect(page.get_by_test_id("clip-start").nth(1)).to_have_value("0:05.000")
-    expect(page.get_by_test_id("clip-end").nth(1)).to_have_value("0:07.000")
+    expect(page.get_by_test_id("clip-end").nth(1)).to_have_value("0:06.000")
     page.get_by_test_id("aspect-9:16").check()
     page.get_by_test_id("gif").check()
     page.get_by_test_id("still").check()
@@ -125,19 +125,19 @@ def test_the_page_walks_from_a_file_to_its_clips(page: Page, video: Path, tmp_pa
     result = page.get_by_test_id("result-cutdown").first
     result.scroll_into_view_if_needed()
     wait_for(lambda: ready(result) >= 2, what="the result can be played")
-    assert abs(result.evaluate("video => video.duration") - 2.5) < 0.1
+    assert abs(result.evaluate("video => video.duration") - 1.5) < 0.1
     played = result.evaluate(
         """async video => {
           video.muted = true;
           await video.play();
           await new Promise(done => video.addEventListener("timeupdate", done, { once: true }));
           video.pause();
-          video.currentTime = 2;
+          video.currentTime = 1;
           await new Promise(done => video.addEventListener("seeked", done, { once: true }));
           return video.currentTime;
         }"""
     )
-    assert played == pytest.approx(2.0, abs=0.01)
+    assert played == pytest.approx(1.0, abs=0.01)
     for kind in ("result-gif", "result-still"):
         picture = page.get_by_test_id(kind).first
         picture.scroll_into_view_if_needed()
@@ -152,7 +152,7 @@ def test_the_page_walks_from_a_file_to_its_clips(page: Page, video: Path, tmp_pa
     downloading.value.save_as(downloaded)
     assert downloaded.suffix == ".mp4"
     info = probe(str(downloaded))
-    assert float(info.duration_s) == pytest.approx(2.5, abs=0.05)
+    assert float(info.duration_s) == pytest.approx(1.5, abs=0.05)
     assert info.audio
 
     # A fresh page lists the job, opens it, and plays its source from the server to cut more.

@@ -94,7 +94,7 @@ def watchers(server: WebServer) -> float:
 def test_a_watcher_sees_a_snapshot_then_progress_then_the_end(
     server: WebServer, upload_id: str
 ) -> None:
-    job_id = submit(server, upload_id, ["0-4", "0-4"])
+    job_id = submit(server, upload_id, ["0-3", "0-2"])
 
     seen = list(messages(connect(server, job_id)))
 
