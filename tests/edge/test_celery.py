@@ -131,6 +131,7 @@ def test_no_reply_is_missed_by_one_whose_connection_breaks(site: EdgeSite) -> No
     line.close()
 
 
+@pytest.mark.slow
 def test_binding_queues_stand_in_while_the_worker_is_away(site: EdgeSite) -> None:
     site.edge_worker(sociable=True)
     assert inspect(site, "ping") == {"w0@test": {"ok": "pong"}}

@@ -256,6 +256,7 @@ def test_who_misses_too_much_gets_the_newest_and_is_told(worker: Worker, scope: 
         assert [text[0] for text in ann.texts(2)] == ["3", "4"]
 
 
+@pytest.mark.slow
 def test_who_does_not_return_is_forgotten(make_worker: Callable[..., Worker], scope: str) -> None:
     worker = make_worker(HUB_GRACE_S="1")
     late = message("x", "fanout", "", "late")
@@ -438,6 +439,7 @@ def test_a_client_has_a_thousand_bindings(worker: Worker, scope: str) -> None:
         assert client.publish("x", "direct", "1000", "hi") == 1
 
 
+@pytest.mark.slow
 def test_bindings_and_what_was_missed_survive_a_restart(
     make_worker: Callable[..., Worker], scope: str
 ) -> None:

@@ -107,7 +107,10 @@ def test_the_signature_of_one_hub_address_opens_no_other(worker: Worker) -> None
         assert refused(worker.http.get(worker.url + target, headers=headers), 401, "signature")
 
 
-@pytest.mark.parametrize("phrase", ["correct horse, battery", f"{KEY} horse"])
+@pytest.mark.parametrize(
+    "phrase",
+    ["correct horse, battery", pytest.param(f"{KEY} horse", marks=pytest.mark.slow)],
+)
 def test_a_passphrase_is_one_key(make_worker: Callable[..., Worker], phrase: str) -> None:
     worker = make_worker(EDGE_KEYS=phrase)
     assert send(worker, signed(BODY, keys=(phrase,))).status_code == 200
@@ -127,6 +130,7 @@ def test_without_keys_nothing_is_open(make_worker: Callable[..., Worker]) -> Non
     assert worker.http.get(worker.url + "/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_replay_is_known_after_a_restart(make_worker: Callable[..., Worker]) -> None:
     worker = make_worker()
     headers = signed(BODY)

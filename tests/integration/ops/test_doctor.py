@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sqlite3
 import subprocess
@@ -652,7 +653,8 @@ def test_steps_that_wait_without_a_reason_are_found(eager: Site, tmp_path: Path)
         with store.engine.begin() as db:
             db.execute(jobs.update().values(created_at=jobs.c.created_at - 300))
         mark, found, advice = eager.line("waiting steps", DATABASE_URL=url)
-        assert (mark, found) == ("problem", "2 wait, one for 300 s, and no step runs")
+        assert mark == "problem"
+        assert re.fullmatch(r"2 wait, one for 3\d\d s, and no step runs", found)
         assert "cutmv worker" in advice
 
         owner = Claims(store, "a worker")
@@ -660,7 +662,8 @@ def test_steps_that_wait_without_a_reason_are_found(eager: Site, tmp_path: Path)
         assert isinstance(claimed, Claimed)
         owner.beat(claimed.step, WAITS_FOR_STORAGE, Progress())
         mark, found, _ = eager.line("waiting steps", DATABASE_URL=url)
-        assert (mark, found) == ("warning", "1 wait for the storage, one for 300 s")
+        assert mark == "warning"
+        assert re.fullmatch(r"1 wait for the storage, one for 3\d\d s", found)
 
 
 def test_too_little_space_for_an_upload_is_a_warning(eager: Site) -> None:

@@ -84,11 +84,11 @@ def cutters(worker: Process) -> list[psutil.Process]:
 
 
 def test_a_task_s_limits_are_in_proportion_to_its_clip(
-    make_stack: MakeStack, emulator: EmulatorProcess, video: Path
+    make_stack: MakeStack, emulator: EmulatorProcess, short: Path
 ) -> None:
     stack = make_stack("cloudflare")
     stack.start_web()
-    job = stack.submit(upload_id=stack.upload(video)["id"], clips=["0-1", LONG])
+    job = stack.submit(upload_id=stack.upload(short)["id"], clips=["0-1", "0-6"])
 
     limits = {}
     with connect(emulator) as connection:
