@@ -14,16 +14,9 @@ from itertools import groupby
 
 from cutmv.app import app
 from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX
+from cutmv.database import DATABASE_AWAY
 from cutmv.dispatch.dispatcher import Dispatcher
-from cutmv.jobs import (
-    DATABASE_AWAY,
-    UPLOADS_PREFIX,
-    Parts,
-    analysis_key,
-    job_prefix,
-    part_key,
-    upload_key_of,
-)
+from cutmv.jobs import UPLOADS_PREFIX, Parts, analysis_key, job_prefix, part_key, upload_key_of
 from cutmv.logs import Outage
 from cutmv.storage import StorageError
 from cutmv.transports.cloudflare import note_trouble

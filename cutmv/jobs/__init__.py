@@ -3,7 +3,8 @@
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
 `rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database. `keys`
 makes the keys of stored objects, `uploads` accepts an upload, `analyses` keeps what was seen and
-heard in it, and `archive` makes a ZIP. The package may import `cutmv.media` and `cutmv.storage`.
+heard in it, and `archive` makes a ZIP. The package may import `cutmv.people`, `cutmv.media`,
+`cutmv.storage` and `cutmv.database`.
 """
 
 from cutmv.jobs.analyses import Analyses, AnalysisRecord, AnalysisState
@@ -48,7 +49,6 @@ from cutmv.jobs.request import (
     plan_job,
 )
 from cutmv.jobs.store import JobStore
-from cutmv.jobs.tables import DATABASE_AWAY, metadata
 from cutmv.jobs.uploads import (
     EmptyUpload,
     NoVideo,
@@ -60,7 +60,6 @@ from cutmv.jobs.uploads import (
 from cutmv.jobs.wanted import OPTIONS, Option, Wanted, usual_aspects
 
 __all__ = [
-    "DATABASE_AWAY",
     "FILM",
     "MAX_RUNNING_PERCENT",
     "OPTIONS",
@@ -105,7 +104,6 @@ __all__ = [
     "film_clip",
     "film_text",
     "job_prefix",
-    "metadata",
     "new_id",
     "output_key",
     "output_name",

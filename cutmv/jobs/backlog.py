@@ -18,10 +18,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from cutmv.database import now
 from cutmv.jobs.model import WAITS_FOR_ROOM, WAITS_FOR_STORAGE, WAITS_TO_RETRY, State, Step
 from cutmv.jobs.rows import to_step
 from cutmv.jobs.store import JobStore, settle
-from cutmv.jobs.tables import jobs, now, steps
+from cutmv.jobs.tables import jobs, steps
 
 #: Steps that the janitor sends in one pass; the next takes more.
 MAX_SENT = 100

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from cutmv.database import now
 from cutmv.jobs.model import WAITS_FOR_ROOM, WAITS_FOR_STORAGE, Output, State, Step, UnknownJob
 from cutmv.jobs.rows import to_step
 from cutmv.jobs.store import JobStore, settle
-from cutmv.jobs.tables import now, steps
+from cutmv.jobs.tables import steps
 from cutmv.media import Progress
 
 #: Seconds without a heartbeat after which another may claim the step. Heartbeats come several times

@@ -12,10 +12,11 @@ from fractions import Fraction
 
 import sqlalchemy as sa
 
+from cutmv.database import now
 from cutmv.jobs.model import Division, State, Step, with_parts
 from cutmv.jobs.rows import to_step
 from cutmv.jobs.store import OPEN_STATES, JobStore
-from cutmv.jobs.tables import now, steps
+from cutmv.jobs.tables import steps
 
 #: Since when, and until when of a step's clip, in seconds from its start.
 Span = tuple[Fraction, Fraction]

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cutmv.database import now, open_engine
 from cutmv.jobs.model import (
     Job,
     KeyReused,
@@ -21,7 +22,7 @@ from cutmv.jobs.model import (
     job_state,
 )
 from cutmv.jobs.rows import load_jobs, to_step, to_upload
-from cutmv.jobs.tables import jobs, now, open_engine, steps, uploads
+from cutmv.jobs.tables import jobs, steps, uploads
 from cutmv.media import MediaInfo
 
 #: The states a step can still leave.

@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Callable
 from typing import IO, Protocol, cast
 
+from cutmv.database import DATABASE_AWAY
 from cutmv.jobs.keys import upload_key
 from cutmv.jobs.model import Upload, id_for, new_id
 from cutmv.jobs.store import JobStore
-from cutmv.jobs.tables import DATABASE_AWAY
 from cutmv.media import HEAD_BYTES, Cache, MediaError, MediaInfo, container_of, probe
 from cutmv.storage import ObjectNotFound, Storage, StorageError
 

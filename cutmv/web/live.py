@@ -10,7 +10,8 @@ from flask import Blueprint, Flask, json, request
 from flask_sock import Sock
 from simple_websocket import ConnectionClosed, Server
 
-from cutmv.jobs import DATABASE_AWAY, Job, JobStore, UnknownJob
+from cutmv.database import DATABASE_AWAY
+from cutmv.jobs import Job, JobStore, UnknownJob
 from cutmv.progress import follow
 from cutmv.transports.cloudflare import note_trouble
 from cutmv.web.state import web

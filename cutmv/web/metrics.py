@@ -7,8 +7,9 @@ from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from cutmv.database import DATABASE_AWAY
 from cutmv.dispatch import Dispatcher
-from cutmv.jobs import DATABASE_AWAY, State
+from cutmv.jobs import State
 from cutmv.transports.cloudflare import calls_report, threads_report
 
 #: The threads of this process that have a series of their own; the transport's have one together.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
 
+from cutmv.database import DATABASE_AWAY
 from cutmv.jobs import (
-    DATABASE_AWAY,
     Costs,
     Division,
     Output,

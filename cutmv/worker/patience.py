@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from cutmv.jobs import DATABASE_AWAY, WAITS_FOR_ROOM, WAITS_FOR_STORAGE
+from cutmv.database import DATABASE_AWAY
+from cutmv.jobs import WAITS_FOR_ROOM, WAITS_FOR_STORAGE
 from cutmv.logs import Outage
 from cutmv.media import SourceUnavailable, no_room
 from cutmv.storage import StorageUnavailable

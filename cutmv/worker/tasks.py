@@ -17,11 +17,8 @@ from celery.signals import task_failure, task_success, worker_init
 from celery.states import FAILURE, SUCCESS
 
 from cutmv.app import app
-from cutmv.jobs import (
-    DATABASE_AWAY,
-    WAITS_TO_RETRY,
-    UnknownJob,
-)
+from cutmv.database import DATABASE_AWAY
+from cutmv.jobs import WAITS_TO_RETRY, UnknownJob
 from cutmv.media import MediaError, MediaUnavailable
 from cutmv.services import Services, services
 from cutmv.storage import StorageError

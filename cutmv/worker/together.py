@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from cutmv.jobs import DATABASE_AWAY, UnknownJob
+from cutmv.database import DATABASE_AWAY
+from cutmv.jobs import UnknownJob
 from cutmv.media import (
     MediaError,
     Order,

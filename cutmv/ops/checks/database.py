@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from cutmv.config import Settings
-from cutmv.jobs import Report, metadata, report
+from cutmv.database import HEAD, OtherSchema, metadata, schema_of
+from cutmv.jobs import Report, report
 from cutmv.ops.finding import Finding, ok, problem, warning
 
 #: Seconds that the database has to answer.
@@ -31,8 +32,8 @@ def database(settings: Settings) -> Iterator[Finding]:
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=timeout)
     try:
         with engine.connect() as connection:
-            if missing := _missing(connection):
-                yield missing
+            if other := _schema(connection):
+                yield other
                 return
             connection.rollback()
             # Needs the lock and the permission of a writer; deletes nothing.
@@ -64,20 +65,18 @@ def _steps(found: Report) -> Finding:
     return ok(what, f"{turn.count} wait for their turn" if turn.count else "there are none")
 
 
-def _missing(connection: sa.Connection) -> Finding | None:
-    """The finding about tables that are not this version's; None when all are."""
-    inspector = sa.inspect(connection)
-    there = set(inspector.get_table_names())
-    if not there & set(metadata.tables):
+def _schema(connection: sa.Connection) -> Finding | None:
+    """The finding about a schema that is not this version's; None when it is."""
+    try:
+        revision = schema_of(connection)
+    except OtherSchema as error:
+        return problem("database", str(error), "run the newer version here, too")
+    if revision == HEAD:
+        return None
+    if not sa.inspect(connection).has_table("jobs"):
         return ok("database", "is empty; the first start makes its tables")
-    for name, table in metadata.tables.items():
-        columns = {each["name"] for each in inspector.get_columns(name)} if name in there else set()
-        lacking = sorted(set(table.columns.keys()) - columns)
-        if lacking:
-            found = f"table {name} lacks {', '.join(lacking)}: it is of an earlier version"
-            advice = "restart `cutmv web` and the workers, which add them"
-            return problem("database", found, advice)
-    return None
+    found = f"its schema has revision {revision} of {HEAD}: it is of an earlier version"
+    return problem("database", found, "restart `cutmv web` and the workers, which migrate it")
 
 
 def _reason(error: SQLAlchemyError) -> str:

@@ -8,7 +8,8 @@ from flask import Flask, Response, json, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
 
-from cutmv.jobs import DATABASE_AWAY, KeyReused, UnknownJob, UnknownUpload
+from cutmv.database import DATABASE_AWAY
+from cutmv.jobs import KeyReused, UnknownJob, UnknownUpload
 from cutmv.media import MediaError, MediaUnavailable
 from cutmv.storage import ObjectNotFound, StorageError
 

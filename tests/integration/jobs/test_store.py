@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cutmv.database import now
 from cutmv.jobs import (
     WAITS_FOR_STORAGE,
     WAITS_TO_RETRY,
@@ -30,7 +31,7 @@ from cutmv.jobs import (
 )
 from cutmv.jobs.backlog import LOST_AFTER_S, TURNS
 from cutmv.jobs.claims import MAX_ATTEMPTS
-from cutmv.jobs.tables import jobs, now, steps, uploads
+from cutmv.jobs.tables import jobs, steps, uploads
 from cutmv.media import Progress, Rendered
 from tests.support.jobs import add_job, add_upload
 
@@ -421,42 +422,6 @@ def test_what_a_later_version_tells_of_an_output_is_left_out(store: JobStore) ->
         db.execute(steps.update().values(output_made=later))
 
     assert store.job(job.id).steps[0].output == OUTPUT
-
-
-def test_an_output_of_an_earlier_version_does_not_tell_how_it_was_made(url: str) -> None:
-    old = JobStore(url)
-    job = add_job(old, "0-1")
-    owner, claimed = claim(old, job.steps[0])
-    assert owner.finish(claimed, OUTPUT)
-    with old.engine.begin() as db:
-        db.exec_driver_sql("alter table steps drop column output_made")
-    old.close()
-
-    store = JobStore(url)
-
-    step = store.job(job.id).steps[0]
-    assert step.output == Output(OUTPUT.key, OUTPUT.size, OUTPUT.content_type, None)
-    assert step.to_json()["output"]["made"] is None
-    store.close()
-
-
-def test_a_database_of_an_earlier_version_gets_its_new_columns(url: str) -> None:
-    old = JobStore(url)
-    job = add_job(old, "0-1")
-    with old.engine.begin() as db:
-        for name in ("failures", "resends", "queued_at", "spec"):
-            db.exec_driver_sql(f"alter table steps drop column {name}")
-        db.exec_driver_sql("drop index steps_by_claim")
-        db.exec_driver_sql("alter table steps drop column claimed_at")
-    old.close()
-
-    store = JobStore(url)
-
-    assert (store.job(job.id).steps[0].failures, states(store.job(job.id))[0]) == (0, "queued")
-    assert store.job(job.id).steps[0].spec == job.steps[0].spec
-    _, claimed = claim(store, job.steps[0])
-    assert claimed.attempts == 1
-    store.close()
 
 
 def test_steps_of_the_dead_are_queued_again_and_those_of_the_living_are_not(

@@ -1,0 +1,1 @@
+"""The people who use a deployment: their accounts, API keys, sessions and quotas."""
