@@ -221,7 +221,7 @@ def test_a_run_whose_process_wants_to_end_gives_its_step_back(
 
 def test_a_run_that_was_overtaken_changes_nothing(services: Services, video: Path) -> None:
     """The owner is stopped for longer than its lease, and wakes when another has finished."""
-    job = a_job(services, video, clips=("0-3",), aspects=("9:16",))
+    job = a_job(services, video, aspects=("9:16",))
     step_id = job.steps[0].id
     overtaken: list[str | None] = []
 
