@@ -240,10 +240,18 @@ class Worker:
         except httpx.TransportError:
             return False
 
+    def _bundle(self, main: str) -> Path:
+        """All of the Worker in one file: in sources Wrangler looks for changes all the time."""
+        bundle = self.folder / "bundle" / "index.js"
+        wanted = ["--bundle", "--format=esm", "--target=es2024", "--external:cloudflare:*"]
+        done = run_tool("esbuild", str(ROOT / main), *wanted, f"--outfile={bundle}")
+        assert done.returncode == 0, done.stderr
+        return bundle
+
     def _config(self) -> dict[str, Any]:
         """wrangler.toml as it is, with more queues, and variables that are the test's."""
         config = tomllib.loads((ROOT / "wrangler.toml").read_text())
-        config["main"] = str(ROOT / config["main"])
+        config |= {"main": str(self._bundle(config["main"])), "no_bundle": True}
         del config["env"]
         config["vars"] = {"EDGE_KEYS": KEY, **config["vars"], **self.variables}
         (model,) = config["queues"]["consumers"]
