@@ -1,17 +1,22 @@
 """What a process of CUTMV holds open: its settings, the job store, the storage."""
 
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from cutmv.config import Settings
 from cutmv.jobs import JobStore
 from cutmv.media import Cache
-from cutmv.storage import LocalStorage, R2Storage, Storage
+from cutmv.storage import LocalStorage, R2Storage, Room, Storage
 
 #: The folder of the data directory that holds stored files where there is no R2.
 FILES_FOLDER = "files"
 #: The folder of the data directory that holds what was read of videos in R2.
 CACHE_FOLDER = "cache"
+#: The folder of the data directory that holds the workspace.
+WORKSPACE_FOLDER = "work"
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,23 @@ class Services:
     @property
     def cache(self) -> Cache:
         """What this machine's processes have read of videos in R2."""
-        return Cache(self.settings.data_dir / CACHE_FOLDER, self.settings.cache_bytes)
+        folder, reserve = self.settings.data_dir / CACHE_FOLDER, 0
+        with suppress(OSError):
+            reserve = self.room.reserve(folder)
+        return Cache(folder, self.settings.cache_bytes, reserve)
+
+    @property
+    def room(self) -> Room:
+        """The room on the disks that this machine's processes write: all of theirs is counted."""
+        settings = self.settings
+        files = settings.data_dir / FILES_FOLDER
+        folders = [settings.data_dir, Path(tempfile.gettempdir())]
+        folders += [settings.data_dir / name for name in (WORKSPACE_FOLDER, CACHE_FOLDER)]
+        if settings.database_url.startswith("sqlite:///"):
+            folders.append(Path(settings.database_url.removeprefix("sqlite:///")).parent)
+        if settings.uses_r2:
+            return Room(folders, settings.min_free_bytes)
+        return Room([*folders, files], settings.min_free_bytes, stored=files)
 
     @classmethod
     def open(cls, settings: Settings) -> "Services":

@@ -94,6 +94,12 @@ VARIABLES = (
         " of what is free",
         "5 GB",
     ),
+    Variable(
+        "CUTMV_MIN_FREE_BYTES",
+        "[bytes that stay free](docs/jobs.md#a-full-disk) on each disk that is written; below that,"
+        " uploads and jobs are refused, and steps wait",
+        "1 GiB, or 5 % of a disk under 20 GiB",
+    ),
     Variable("CUTMV_RETENTION_DAYS", "how many days uploads, outputs and jobs are kept", "29"),
     Variable("CUTMV_FFMPEG", "the `ffmpeg` to run", "that of `PATH`, else the one installed along"),
     Variable("PATH", "folders in which `ffmpeg` is looked for; FFmpeg gets it too"),

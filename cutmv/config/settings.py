@@ -58,7 +58,8 @@ class ConfigError(Exception):
 class Settings:
     """What the environment asks for. The repr leaves secrets out.
 
-    `pushed` says that the edge Worker pushes tasks to the worker; `retention_s` is in seconds;
+    `pushed` says that the edge Worker pushes tasks; `retention_s` is in seconds;
+    `min_free_bytes` is -1 where each disk's size tells how many.
     `hosts` are names that the web server answers to beside those it knows itself.
     """
 
@@ -86,6 +87,7 @@ class Settings:
     retention_s: float = RETENTION_DAYS * 86_400.0
     hosts: tuple[str, ...] = ()
     sign_in: SignIn = "auto"
+    min_free_bytes: int = -1
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -150,6 +152,7 @@ class Settings:
             retention_s=_number(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS) * 86_400.0,
             hosts=_hosts(env),
             sign_in=_sign_in(env),
+            min_free_bytes=_number(env, "CUTMV_MIN_FREE_BYTES", -1, least=0),
         )
 
     @property

@@ -9,12 +9,13 @@ nothing else of CUTMV.
 from cutmv.database.clock import now
 from cutmv.database.engine import metadata, open_engine
 from cutmv.database.migrating import HEAD, OtherSchema, migrate, schema_of
-from cutmv.database.troubles import DATABASE_AWAY, passes
+from cutmv.database.troubles import DATABASE_AWAY, database_full, passes
 
 __all__ = [
     "DATABASE_AWAY",
     "HEAD",
     "OtherSchema",
+    "database_full",
     "metadata",
     "migrate",
     "now",

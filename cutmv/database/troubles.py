@@ -20,6 +20,18 @@ SQLITE_PASSES = {
 #: be had in time (55P03), the statement was stopped (57014), the server ends or starts (57P).
 POSTGRES_PASSES = ("08", "40", "53300", "55P03", "57014", "57P01", "57P02", "57P03", "57P05")
 
+#: SQLite's codes for a disk without room, on which it may not even begin to read, and PostgreSQL's.
+SQLITE_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+POSTGRES_FULL = "53100"
+
+
+def database_full(error: BaseException) -> bool:
+    """Whether this error says that the database's disk has no room."""
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", None) in SQLITE_FULL
+    return getattr(cause, "sqlstate", None) == POSTGRES_FULL
+
 
 def passes(error: BaseException) -> bool:
     """Whether this error of the database passes by itself: busy, locked, the connection lost.

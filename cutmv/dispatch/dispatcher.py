@@ -51,10 +51,11 @@ class Dispatcher:
     def submit(self, request: JobRequest, key: str | None = None) -> Job:
         """Accept a job and send its steps; of one `key` of the client's there is one job.
 
-        Raises UnknownUpload, KeyReused, MediaError for a bad clip, and as a look at the upload
-        where an earlier version's told less.
+        Raises UnknownUpload, KeyReused, MediaError for a bad clip, NoSpace while this machine has
+        too little room, and as a look at the upload where an earlier version's told less.
         """
         store, services = self.services.store, self.services
+        services.room.require()
         upload = store.upload(request.upload_id)
         upload = current(store, services.storage, upload, services.cache)
         job = store.add_job(plan_job(upload, request, key))

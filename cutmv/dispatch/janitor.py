@@ -8,8 +8,9 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import groupby
 
 from cutmv.app import app
@@ -31,8 +32,8 @@ RENEWAL_S = 5.0
 #: Seconds between probes of a broker that has steps of ours: it may have died with them. Over
 #: Cloudflare that is a fortieth of the account's calls, and none when no step is queued.
 BROKER_PROBE_INTERVAL_S = 10.0
-#: Seconds between sweeps of old files.
-SWEEP_INTERVAL_S = 3600.0
+#: Seconds between sweeps of old files; while a disk is full; and of what killed processes left.
+SWEEP_INTERVAL_S, SHORT_SWEEP_INTERVAL_S, LEFTOVERS_INTERVAL_S = 3600.0, 30.0, 60.0
 #: Seconds after which a file that belongs to nothing is a crash's: far longer than any cut.
 ORPHAN_AGE_S = 2 * 86_400.0
 
@@ -48,6 +49,9 @@ class Janitor:
         self._probed_at = time.monotonic()
         self._no_reclaim_before = 0.0
         self._outage = Outage(log, "the database", "the janitor waits for it")
+        self._shortage = Outage(log, "room on this machine's disks", "uploads and jobs are refused")
+        self._holds = False
+        self._swept = self._tidied = float("-inf")
         self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
 
     def start(self) -> None:
@@ -99,15 +103,33 @@ class Janitor:
         A failure is logged and ends no other deletion; the next sweep tries again.
         """
         for part in (
+            self._tidy,
+            lambda: self._services.storage.delete_unfinished(ORPHAN_AGE_S),
             self._sweep_jobs,
             self._sweep_uploads,
             self._sweep_results,
-            lambda: self._services.storage.delete_unfinished(ORPHAN_AGE_S),
-            lambda: sweep_workspace(self._services.settings.data_dir),
-            self._services.cache.trim,
         ):
             with _errors_logged():
                 part()
+
+    def _tidy(self) -> None:
+        """Delete what is on this machine's disk for nobody."""
+        self._services.cache.trim()
+        sweep_workspace(self._services.settings.data_dir)
+
+    def _sweep_if_due(self) -> None:
+        interval_s, now = SWEEP_INTERVAL_S, time.monotonic()
+        if self._services.room.is_short():
+            self._shortage.began("too little is left")
+            interval_s = SHORT_SWEEP_INTERVAL_S
+        else:
+            self._shortage.ended()
+        if now - self._swept >= interval_s:
+            self._swept = self._tidied = now
+            self.sweep()
+        elif now - self._tidied >= LEFTOVERS_INTERVAL_S:
+            self._tidied = now
+            self._tidy()
 
     def _sweep_jobs(self) -> None:
         store, storage = self._services.store, self._services.storage
@@ -139,19 +161,27 @@ class Janitor:
                 storage.delete(stored.key)
 
     def _run(self) -> None:
-        swept = float("-inf")
-        while not self._closing.is_set():
-            try:
-                self.resume()
-                if time.monotonic() - swept >= SWEEP_INTERVAL_S:
-                    swept = time.monotonic()
-                    self.sweep()
-            except DATABASE_AWAY as error:
-                self._outage.began(type(error).__name__)
-                self._no_reclaim_before = time.monotonic() + RENEWAL_S
-            except BaseException as error:  # the thread must go on, whatever failed
-                note_trouble("janitor", error, "it goes on")
-            self._closing.wait(random.uniform(0.5, 1.0) * RESUME_INTERVAL_S)
+        with ExitStack() as held:
+            while not self._closing.is_set():
+                # A job store on a full disk may need what a sweep frees.
+                for part in (partial(self._hold_open, held), self.resume, self._sweep_if_due):
+                    self._try(part)
+                self._closing.wait(random.uniform(0.5, 1.0) * RESUME_INTERVAL_S)
+
+    def _hold_open(self, held: ExitStack) -> None:
+        """Hold the database open, for those who read it."""
+        if not self._holds:
+            held.enter_context(self._services.store.held_open())
+            self._holds = True
+
+    def _try(self, part: Callable[[], None]) -> None:
+        try:
+            part()
+        except DATABASE_AWAY as error:
+            self._outage.began(type(error).__name__)
+            self._no_reclaim_before = time.monotonic() + RENEWAL_S
+        except BaseException as error:  # the thread must go on, whatever failed
+            note_trouble("janitor", error, "it goes on")
 
 
 @contextmanager

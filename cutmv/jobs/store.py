@@ -5,6 +5,8 @@ others are here. Times are seconds since 1970 by the database's clock. Every met
 SQLAlchemyError when the database fails.
 """
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +45,21 @@ class JobStore:
     def close(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
+
+    @contextmanager
+    def held_open(self) -> Iterator[None]:
+        """Keep the database open, so that others can read it on a disk without room.
+
+        Whoever closes SQLite last deletes its log, and whoever opens it next needs room to begin
+        one. To be left by the thread that entered it, in a process that does not fork.
+        """
+        if self.engine.dialect.name != "sqlite":
+            yield
+            return
+        with closing(self.reading()) as db:
+            db.execute(sa.select(uploads.c.id).limit(1)).all()
+            db.rollback()
+            yield
 
     def reading(self) -> sa.Connection:
         """A connection whose transaction sees one state of the database and takes no write lock."""

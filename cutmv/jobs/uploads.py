@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import IO, Protocol, cast
 
 from cutmv.database import DATABASE_AWAY
@@ -9,7 +10,7 @@ from cutmv.jobs.keys import upload_key
 from cutmv.jobs.model import Upload, id_for, new_id
 from cutmv.jobs.store import JobStore
 from cutmv.media import HEAD_BYTES, Cache, MediaError, MediaInfo, container_of, probe
-from cutmv.storage import ObjectNotFound, Storage, StorageError
+from cutmv.storage import ObjectNotFound, Room, Storage, StorageError
 
 #: The media type of each container, by FFmpeg's name for it. The client's own is never used: the
 #: media type decides what a browser does with the file.
@@ -61,10 +62,13 @@ def accept_upload(
     incoming: IncomingFile,
     *,
     max_bytes: int,
+    room: Room,
     cache: Cache | None = None,
     request_key: str | None = None,
 ) -> Upload:
     """Keep the video `incoming`, of at most `max_bytes` bytes, and return its upload.
+
+    NoSpace is raised as soon as there is no `room` for more of it.
 
     Of one `request_key` there is one upload: the same file that comes again is not kept, and the
     first one's upload is returned.
@@ -77,7 +81,7 @@ def accept_upload(
     upload_id = id_for("upload", request_key)
     key = upload_key(new_id())
     try:
-        stream = cast(IO[bytes], incoming.body)
+        stream = cast(IO[bytes], _Checked(incoming.body, room))
         size = storage.put_stream(key, stream, content_type=content_type, max_bytes=max_bytes)
         incoming.finish()
         info = probe_stored(storage, key, cache)
@@ -122,6 +126,19 @@ def require_stored(storage: Storage, upload: Upload) -> None:
         raise MediaError("The upload is no longer kept: upload the video again.") from None
     if size != upload.size:
         raise MediaError("The upload's file was replaced: upload the video again.")
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A body that is read only while there is room for more."""
+
+    body: IncomingBody
+    room: Room
+
+    def read(self, size: int, /) -> bytes:
+        """The next `size` bytes. Raises NoSpace."""
+        self.room.require()
+        return self.body.read(size)
 
 
 def _content_type(body: IncomingBody) -> str:

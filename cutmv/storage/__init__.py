@@ -1,6 +1,7 @@
 """Files under keys: in Cloudflare R2 through boto3, or in a local directory.
 
 `base` says what a storage is and which errors it raises; `local` and `r2` are the two there are.
+`room` tells whether this machine's disks have room for more.
 The package may import the transport's R2 client, and nothing else of CUTMV. boto3, which the bare
 installation does not have, is imported at the first use of `R2Storage` or `open_client`.
 """
@@ -8,6 +9,7 @@ installation does not have, is imported at the first use of `R2Storage` or `open
 from typing import TYPE_CHECKING, Any
 
 from cutmv.storage.base import (
+    NoSpace,
     ObjectNotFound,
     ObjectStat,
     Storage,
@@ -16,15 +18,18 @@ from cutmv.storage.base import (
     TooLarge,
 )
 from cutmv.storage.local import LocalStorage
+from cutmv.storage.room import Room
 
 if TYPE_CHECKING:
     from cutmv.storage.r2 import R2Storage, open_client
 
 __all__ = [
     "LocalStorage",
+    "NoSpace",
     "ObjectNotFound",
     "ObjectStat",
     "R2Storage",
+    "Room",
     "Storage",
     "StorageError",
     "StorageUnavailable",

@@ -3,6 +3,7 @@
 Exception
 └── StorageError            the storage refused or failed
     ├── StorageUnavailable  the storage is away or full: the same call works once it is back
+    │   └── NoSpace         there is too little room on a disk of this machine
     ├── ObjectNotFound      there is no object of this key
     └── TooLarge            the stream was longer than it may be; nothing was kept
 """
@@ -23,6 +24,10 @@ class StorageError(Exception):
 
 class StorageUnavailable(StorageError):
     """The storage does not answer, or has no room; the same call works once that has changed."""
+
+
+class NoSpace(StorageUnavailable):
+    """A disk has too little room; the same call works once some is freed."""
 
 
 class ObjectNotFound(StorageError):
@@ -80,7 +85,10 @@ class Storage(Protocol):
         """All objects whose keys start with `prefix`, which ends with a slash."""
 
     def delete_unfinished(self, older_s: float) -> None:
-        """Delete unfinished writes that began `older_s` seconds ago or earlier."""
+        """Delete unfinished writes of processes that are gone.
+
+        Where nobody can tell they are those that began `older_s` seconds ago or earlier.
+        """
 
     def check(self) -> None:
         """Raise StorageError unless the storage answers and can be written."""

@@ -1,5 +1,7 @@
 """The storage of one machine: objects as files of a local directory."""
 
+import errno
+import fcntl
 import logging
 import mimetypes
 import os
@@ -13,6 +15,7 @@ from typing import IO
 
 from cutmv.storage.base import (
     CHUNK_BYTES,
+    NoSpace,
     ObjectNotFound,
     ObjectStat,
     StorageError,
@@ -22,6 +25,8 @@ from cutmv.storage.base import (
 
 #: The folder, inside the root, of files that are still being written; no key starts with a dot.
 PARTIAL_FOLDER = ".partial"
+#: The system's errors for a disk, or a quota, that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 log = logging.getLogger(__name__)
 
@@ -103,18 +108,20 @@ class LocalStorage:
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """See Storage."""
-        for path in sorted(self._path(prefix).rglob("*")):
-            with suppress(FileNotFoundError), self._errors("list"):
+        with self._errors("list"):
+            paths = sorted(self._path(prefix).rglob("*"))
+        for path in paths:
+            with suppress(ObjectNotFound), self._errors("list"):
                 if path.is_file():
                     yield self._stat(path.relative_to(self._root).as_posix(), path)
 
     def delete_unfinished(self, older_s: float) -> None:
-        """See Storage."""
+        """See Storage. Each is locked for as long as its process lives."""
         with self._errors("list"):
             partials = list(self._partial.iterdir())
         for partial in partials:
-            with suppress(FileNotFoundError), self._errors("delete"):
-                if partial.stat().st_mtime < time.time() - older_s:
+            with suppress(ObjectNotFound), self._errors("delete"), partial.open("rb") as file:
+                if _lock(file, fcntl.LOCK_NB, else_=_is_old(file, older_s)):
                     partial.unlink()
 
     def check(self) -> None:
@@ -138,12 +145,24 @@ class LocalStorage:
     @contextmanager
     def _new_file(self) -> Iterator[tuple[IO[bytes], Path]]:
         with self._errors("write"):
-            number, name = tempfile.mkstemp(dir=self._partial)
+            file, name = self._locked_file()
         try:
-            with os.fdopen(number, "wb") as file:
-                yield file, Path(name)
+            yield file, Path(name)
         finally:
-            Path(name).unlink(missing_ok=True)
+            with suppress(OSError):  # what is kept was written before
+                file.close()
+            with suppress(OSError):  # what can't be deleted now is once its process is gone
+                Path(name).unlink(missing_ok=True)
+
+    def _locked_file(self) -> tuple[IO[bytes], str]:
+        """A file whose lock tells that its process lives. Raises OSError."""
+        while True:
+            number, name = tempfile.mkstemp(dir=self._partial)
+            file = os.fdopen(number, "wb")
+            _lock(file, 0, else_=True)
+            if os.fstat(number).st_nlink:  # else it was swept just before
+                return file, name
+            file.close()
 
     def _keep(self, file: IO[bytes], partial: Path, path: Path, *, if_absent: bool) -> bool:
         """Move a written file to its place, synced to disk; False if there is a file already."""
@@ -187,4 +206,20 @@ class LocalStorage:
             raise StorageUnavailable(f"The storage can't {what}: its folder is gone.") from error
         except OSError as error:
             reason = error.strerror or error
-            raise StorageUnavailable(f"The storage can't {what}: {reason}.") from error
+            kind = NoSpace if error.errno in FULL else StorageUnavailable
+            raise kind(f"The storage can't {what}: {reason}.") from error
+
+
+def _lock(file: IO[bytes], flags: int, *, else_: bool) -> bool:
+    """Lock a file unless another has; `else_` is the answer where there are no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | flags)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return else_
+    return True
+
+
+def _is_old(file: IO[bytes], age_s: float) -> bool:
+    return os.fstat(file.fileno()).st_mtime < time.time() - age_s

@@ -118,11 +118,13 @@ class Making:
     def output(self) -> Output | Divided:
         """The output, stored, which may be there already; or the parts of which it is to be made.
 
-        Raises MediaError, Cancelled, and the errors of `render` and the storage.
+        Raises MediaError, Cancelled, NoSpace before a disk is full, and the errors of `render` and
+        the storage.
         """
         self._refuse_if_lost()
         if found := self._stored():
             return found
+        self._services.room.require()
         make = self._film
         if not self._step.spec.join:
             wanted, costs = self._wanted()
@@ -150,6 +152,7 @@ class Making:
         step = self._step
         if step.division is not None or step.parent_id or step.spec.join or self._stored():
             return None
+        self._services.room.require()
         wanted, costs = self._wanted()
         estimate_s = costs.estimate(work_of(wanted.plan)).seconds
         return None if self._divides and part_count(wanted.plan, estimate_s) else wanted

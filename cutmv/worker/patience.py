@@ -15,7 +15,7 @@ from cutmv.database import DATABASE_AWAY
 from cutmv.jobs import WAITS_FOR_ROOM, WAITS_FOR_STORAGE
 from cutmv.logs import Outage
 from cutmv.media import SourceUnavailable, no_room
-from cutmv.storage import StorageUnavailable
+from cutmv.storage import NoSpace, StorageUnavailable
 
 #: Seconds that a run waits for its neighbours, all in all, before it gives its step back.
 PATIENCE_S = 20.0
@@ -41,10 +41,10 @@ _outages = {
 
 def neighbour_away(error: BaseException) -> str | None:
     """What did not answer or has no room, one of STORAGE, DATABASE, ROOM; None for a failure."""
+    if isinstance(error, NoSpace) or no_room(error):
+        return ROOM
     if isinstance(error, StorageUnavailable | SourceUnavailable):
         return STORAGE
-    if no_room(error):
-        return ROOM
     return DATABASE if isinstance(error, DATABASE_AWAY) else None
 
 

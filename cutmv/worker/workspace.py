@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-#: The folder of the data directory that holds the workspace.
-WORKSPACE_FOLDER = "work"
+from cutmv.services import WORKSPACE_FOLDER
+
 #: The file in each folder on which its process holds a lock.
 LOCK_FILE = ".lock"
 #: Seconds that a process has to lock the folder it has made.

@@ -37,11 +37,12 @@ _CHECKSUMS_AT = BLOCK_BYTES * SEGMENT_BLOCKS
 class Cache:
     """A folder that holds parts of objects, `max_bytes` at most.
 
-    It never takes more than half of the room that it and the rest of the disk have together.
+    It never takes more than half of the room that it and the rest of the disk have together, beside
+    the `reserve` bytes that must stay free.
     """
 
-    def __init__(self, folder: Path, max_bytes: int = MAX_CACHE_BYTES) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
+    def __init__(self, folder: Path, max_bytes: int = MAX_CACHE_BYTES, reserve: int = 0) -> None:
+        self._folder, self._max_bytes, self._reserve = folder, max_bytes, reserve
 
     def parts_of(self, identity: str) -> "Parts":
         """What is kept of an object."""
@@ -64,7 +65,7 @@ class Cache:
                 found.append((status.st_mtime, status.st_blocks * 512, path))
         used = sum(size for _, size, _ in found)
         with suppress(OSError):
-            room = shutil.disk_usage(self._folder).free + used
+            room = max(0, shutil.disk_usage(self._folder).free + used - self._reserve)
             for at, size, path in sorted(found):
                 old = time.time() - at > KEPT_S
                 if not old and used <= min(self._max_bytes, room // 2):

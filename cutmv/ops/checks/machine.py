@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from cutmv.config import Settings
 from cutmv.media import MediaUnavailable, ffmpeg_path, hardware_encoder, shortcomings, version_of
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
+from cutmv.storage import Room
 from cutmv.transports.cloudflare.options import Options
 
-#: Bytes of free space below which SQLite and cuts soon fail.
-MIN_FREE_BYTES = 1_000_000_000
 #: Seconds in which a port of this machine takes a connection.
 CONNECT_TIMEOUT_S = 1.0
 
@@ -42,12 +41,14 @@ def data_directory(settings: Settings) -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=where) as file:
             file.write(b"cutmv doctor")
         free = shutil.disk_usage(where).free
+        least = Room([where], settings.min_free_bytes).reserve(where)
     except OSError as error:
         advice = "make it writable, or set CUTMV_DATA_DIR to another"
         yield problem(what, f"{where}: {error.strerror}", advice)
         return
     found = f"{where} has {free / 1e9:.1f} GB free"
-    if free < MIN_FREE_BYTES:
+    if free < least:
+        found += f", less than the {least / 1e9:.1f} below which uploads and jobs are refused"
         yield problem(what, found, "free some space, or set CUTMV_DATA_DIR to a larger disk")
     elif free < settings.max_upload_bytes:
         advice = "free some space, or set CUTMV_MAX_UPLOAD_BYTES lower"

@@ -41,6 +41,7 @@ def show(job_id: str) -> Response:
 
 
 @blueprint.delete("/<job_id>")
+@blueprint.post("/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
     """Cancel the steps that have not ended; outputs stay. A job that ended is left as it is."""
     job = web().dispatcher.cancel(job_id)

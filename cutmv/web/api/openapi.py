@@ -55,13 +55,13 @@ OPERATIONS = {
         models.UploadOut,
         body=("application/octet-stream", "multipart/form-data"),
         query=_UploadQuery,
-        errors=(400, 403, 413, 415, 422, 503),
+        errors=(400, 403, 413, 415, 422, 503, 507),
         keyed=True,
     ),
     "uploads.show": Operation(200, models.UploadOut, errors=(404, 503)),
     "uploads.content": Operation(200, ANY, **_FILE),  # type: ignore[arg-type]
     "suggestions.create": Operation(
-        202, suggestion_models.SuggestionsOut, also=(200,), errors=(403, 404, 503)
+        202, suggestion_models.SuggestionsOut, also=(200,), errors=(403, 404, 503, 507)
     ),
     "suggestions.show": Operation(
         200,
@@ -75,7 +75,7 @@ OPERATIONS = {
         201,
         models.JobOut,
         body=models.JobBody,
-        errors=(400, 403, 404, 413, 415, 422, 503),
+        errors=(400, 403, 404, 413, 415, 422, 503, 507),
         keyed=True,
     ),
     "jobs.index": Operation(200, models.JobPage, query=models.PageQuery, errors=(422, 503)),

@@ -8,13 +8,15 @@ from flask import Flask, Response, json, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
 
-from cutmv.database import DATABASE_AWAY
+from cutmv.database import DATABASE_AWAY, database_full
 from cutmv.jobs import KeyReused, UnknownJob, UnknownUpload
-from cutmv.media import MediaError, MediaUnavailable
-from cutmv.storage import ObjectNotFound, StorageError
+from cutmv.media import MediaError, MediaUnavailable, no_room
+from cutmv.storage import NoSpace, ObjectNotFound, StorageError
 
 #: Seconds after which a client may try again when the database or the storage does not answer.
 RETRY_AFTER_S = 10
+#: Seconds after which it may when a disk is full: somebody may have to free some room.
+ROOM_RETRY_AFTER_S = 60
 #: Headers of a werkzeug error that the answer keeps: what is allowed, when to come back.
 KEPT_HEADERS = ("Allow", "Retry-After", "Content-Range")
 
@@ -130,12 +132,16 @@ def _refused(error: Exception) -> Response:
 
 def _unavailable(error: Exception) -> Response:
     of_database = isinstance(error, DATABASE_AWAY)
+    full = isinstance(error, NoSpace) or database_full(error) or no_room(error)
     what = "database" if of_database else "storage"
     # The message of a database's error has statements and their values.
     told = "" if of_database else f": {error}"
     log.warning("%s %s: %s%s", request.method, request.path, type(error).__name__, told)
-    response = answer(503, f"The {what} does not answer right now. Try again in a moment.")
-    response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if full:
+        response = answer(507, "There is no room for more right now. Try again in some minutes.")
+    else:
+        response = answer(503, f"The {what} does not answer right now. Try again in a moment.")
+    response.headers["Retry-After"] = str(ROOM_RETRY_AFTER_S if full else RETRY_AFTER_S)
     return response
 
 

@@ -21,6 +21,7 @@ def create(upload_id: str) -> tuple[Response, int]:
     upload, analyses = services.store.upload(upload_id), Analyses(services.storage)
     record = analyses.of(upload)
     if record is None or not (record.pending_s or record.state is AnalysisState.DONE):
+        services.room.require()
         record = analyses.keep(upload, AnalysisRecord(AnalysisState.QUEUED))
         web().dispatcher.analyse(upload)
         log.info("upload %s is to be analysed", upload.id)

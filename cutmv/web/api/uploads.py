@@ -22,6 +22,8 @@ def create() -> tuple[Response, int, dict[str, str]]:
     """Keep the video in the body: raw, named by `?filename=`, or a form with one file."""
     services = web().services
     limit = services.settings.max_upload_bytes
+    if (request.content_length or 0) <= limit:  # else no room would be enough
+        services.room.require(request.content_length or 0)
     try:
         incoming = receive(request, limit)
         upload = accept_upload(
@@ -29,6 +31,7 @@ def create() -> tuple[Response, int, dict[str, str]]:
             services.storage,
             incoming,
             max_bytes=limit,
+            room=services.room,
             cache=services.cache,
             request_key=idempotency_key(request),
         )

@@ -29,7 +29,7 @@ function problem(status, text) {
 export const queueStatus = () => call("/api/queue-status");
 export const recentJobs = (limit) => call(`/api/jobs?limit=${limit}`);
 export const job = (id) => call(`/api/jobs/${id}`);
-export const cancelJob = (id) => call(`/api/jobs/${id}`, { method: "DELETE" });
+export const cancelJob = (id) => call(`/api/jobs/${id}/cancel`, { method: "POST" });
 export const uploaded = (id) => call(`/api/uploads/${id}`);
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -13,6 +12,7 @@ import pytest
 
 from cutmv.storage import (
     LocalStorage,
+    NoSpace,
     ObjectNotFound,
     R2Storage,
     Storage,
@@ -24,6 +24,7 @@ from cutmv.storage.r2 import PART_BYTES
 from tests.support.gate import Gate
 from tests.support.processes import free_port
 from tests.support.s3 import BUCKET, SECRET
+from tests.support.small_disk import SmallDisk
 
 
 @pytest.fixture(params=["local", "r2"])
@@ -242,20 +243,6 @@ def test_a_range_past_the_end_is_empty(storage: Storage) -> None:
     assert _read(storage, "uploads/p1/s", 50, 10) == b""
 
 
-def test_what_a_writer_left_that_died_is_deleted_once_it_is_old(tmp_path: Path) -> None:
-    storage = LocalStorage(tmp_path / "files")
-    partial = tmp_path / "files" / ".partial"
-    (partial / "old").write_bytes(b"half")
-    (partial / "new").write_bytes(b"half")
-    os.utime(partial / "old", (time.time() - 7200,) * 2)
-    storage.put_stream("uploads/u1/s", io.BytesIO(b"0123"), content_type="x/y", max_bytes=4)
-
-    storage.delete_unfinished(3600)
-
-    assert [left.name for left in partial.iterdir()] == ["new"]
-    assert _read(storage, "uploads/u1/s") == b"0123"
-
-
 def test_parts_that_nobody_completes_are_deleted(s3_url: str) -> None:
     storage = R2Storage(BUCKET, s3_url, "key", SECRET, "us-east-1")
     client = boto3.client(
@@ -274,3 +261,37 @@ def test_parts_that_nobody_completes_are_deleted(s3_url: str) -> None:
 
     assert client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
     assert list(storage.list("uploads/m1/")) == []
+
+
+def test_what_a_writer_left_that_was_killed_is_deleted_at_once(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "files")
+    partial = tmp_path / "files" / ".partial"
+    (partial / "left").write_bytes(b"half")
+
+    class Living(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            storage.delete_unfinished(3600)
+            return super().read(size)
+
+    storage.put_stream("uploads/u1/s", Living(b"0123"), content_type="x/y", max_bytes=4)
+
+    assert list(partial.iterdir()) == []
+    assert _read(storage, "uploads/u1/s") == b"0123"
+
+
+def test_a_disk_that_fills_is_an_error_of_the_storage(
+    tmp_path: Path, small_disks: Callable[[Path, int], SmallDisk]
+) -> None:
+    disk = small_disks(tmp_path / "files", 1)
+    storage = LocalStorage(disk.path)
+    whole = tmp_path / "whole"
+    whole.write_bytes(bytes(2_000_000))
+
+    with pytest.raises(NoSpace):
+        storage.put_file("jobs/j1/o", whole, content_type="x/y")
+    # Less than a buffer: it is written, or not, when the file is closed.
+    disk.fill()
+    with pytest.raises(NoSpace):
+        storage.put_stream("uploads/u1/s", io.BytesIO(b"01"), content_type="x/y", max_bytes=4)
+
+    assert [path.name for path in (disk.path / ".partial").iterdir()] == []

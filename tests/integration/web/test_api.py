@@ -411,8 +411,8 @@ def test_a_cancelled_job_ends_and_cancelling_again_changes_nothing(
     wanted = {"upload_id": upload["id"], "clips": ["0-4"] * 20, "aspects": ["9:16", "1:1"]}
     job = client.post("/api/jobs", json=wanted).json()
 
-    cancelled = client.delete(f"/api/jobs/{job['id']}")
-    again = client.delete(f"/api/jobs/{job['id']}")
+    cancelled = client.post(f"/api/jobs/{job['id']}/cancel")
+    again = client.post(f"/api/jobs/{job['id']}/cancel")
 
     assert cancelled.status_code == again.status_code == 200
     assert cancelled.json()["state"] == again.json()["state"] == "cancelled"

@@ -50,7 +50,7 @@ def long_job(server: WebServer, upload_id: str) -> Iterator[str]:
     """A job that runs for longer than a test does."""
     job = submit(server, upload_id, ["0-4"] * 40)
     yield job
-    httpx.delete(f"{server.url}/api/jobs/{job}", timeout=30.0)
+    httpx.post(f"{server.url}/api/jobs/{job}/cancel", timeout=30.0)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def quiet_job(server: WebServer, upload_id: str, long_job: str) -> Iterator[str]
     """A job of which nothing is heard, since it waits behind another."""
     job = submit(server, upload_id, ["0-4"])
     yield job
-    httpx.delete(f"{server.url}/api/jobs/{job}", timeout=30.0)
+    httpx.post(f"{server.url}/api/jobs/{job}/cancel", timeout=30.0)
 
 
 def submit(server: WebServer, upload_id: str, clips: list[str]) -> str:
@@ -127,7 +127,7 @@ def test_all_watchers_of_a_job_see_its_cancellation(server: WebServer, long_job:
     streams = [messages(client) for client in clients]
     assert [next(stream)["type"] for stream in streams] == ["snapshot"] * 5
 
-    httpx.delete(f"{server.url}/api/jobs/{long_job}", timeout=30.0)
+    httpx.post(f"{server.url}/api/jobs/{long_job}/cancel", timeout=30.0)
 
     assert [list(stream)[-1]["job"]["state"] for stream in streams] == ["cancelled"] * 5
 

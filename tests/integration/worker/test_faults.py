@@ -191,7 +191,7 @@ def test_a_cancelled_job_stops_ffmpeg_and_leaves_no_file(
         percent = _percent(stack, job_id)
         wait_for(lambda: _percent(stack, job_id) > percent, 20, "the cut goes on")
 
-    answer = httpx.delete(f"{stack.url}/api/jobs/{job_id}", timeout=30.0)
+    answer = httpx.post(f"{stack.url}/api/jobs/{job_id}/cancel", timeout=30.0)
     wait_for(lambda: not _ffmpegs(runner), CANCEL_S, "FFmpeg ends")
 
     assert answer.json()["state"] == "cancelled"
