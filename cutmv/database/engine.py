@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import sqlalchemy.orm
 
 from cutmv.database.migrating import migrate
+from cutmv.database.reading import read_json
 from cutmv.database.troubles import passes
 
 #: Seconds that a SQLite writer waits for another: far longer than any transaction of ours.
@@ -38,14 +39,22 @@ def open_engine(url: str) -> sa.Engine:
     """
     if not url.startswith("sqlite"):
         engine = sa.create_engine(
-            url, pool_pre_ping=True, pool_size=5, max_overflow=20, connect_args=POSTGRES_LIMITS
+            url,
+            pool_pre_ping=True,
+            pool_size=5,
+            max_overflow=20,
+            connect_args=POSTGRES_LIMITS,
+            json_deserializer=read_json,
         )
         # A child must not talk on its parent's connections, nor close them.
         os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
     else:
         # Opening a SQLite file is cheap, and a connection that nobody keeps can't be forked.
         engine = sa.create_engine(
-            url, poolclass=sa.NullPool, connect_args={"timeout": SQLITE_BUSY_S}
+            url,
+            poolclass=sa.NullPool,
+            connect_args={"timeout": SQLITE_BUSY_S},
+            json_deserializer=read_json,
         )
         sa.event.listen(engine, "connect", _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
@@ -56,6 +65,8 @@ def open_engine(url: str) -> sa.Engine:
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # The driver must not begin transactions by itself: see _begin_sqlite.
     connection.isolation_level = None
+    # Bytes that are no UTF-8 would fail the whole of an answer.
+    connection.text_factory = lambda text: text.decode(errors="replace")
     _write_ahead(connection)
     connection.execute("pragma synchronous = full")
     connection.execute("pragma foreign_keys = on")

@@ -15,7 +15,7 @@ from itertools import groupby
 
 from cutmv.app import app
 from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX
-from cutmv.database import DATABASE_AWAY
+from cutmv.database import DATABASE_AWAY, cause
 from cutmv.dispatch.dispatcher import Dispatcher
 from cutmv.jobs import UPLOADS_PREFIX, Parts, analysis_key, job_prefix, part_key, upload_key_of
 from cutmv.logs import Outage
@@ -79,7 +79,12 @@ class Janitor:
         steps = backlog.to_send(MIN_JOB_AGE_S) if works else backlog.waiting(MIN_JOB_AGE_S)
         steps = [step for step in steps if not dispatcher.runs(step)]
         for job_id, of_job in groupby(steps, key=lambda step: step.job_id):
-            dispatcher.send(self._services.store.job(job_id), list(of_job))
+            try:
+                dispatcher.send(self._services.store.job(job_id), list(of_job))
+            except DATABASE_AWAY:
+                raise
+            except Exception as error:  # whatever is wrong with one job: others wait, too
+                note_trouble("janitor", error, "it goes on with other jobs")
         self.delete_parts()
 
     def delete_parts(self) -> None:
@@ -105,6 +110,7 @@ class Janitor:
         for part in (
             self._tidy,
             lambda: self._services.storage.delete_unfinished(ORPHAN_AGE_S),
+            self._mend,
             self._sweep_jobs,
             self._sweep_uploads,
             self._sweep_results,
@@ -131,6 +137,10 @@ class Janitor:
             self._tidied = now
             self._tidy()
 
+    def _mend(self) -> None:
+        for job_id in self._dispatcher.backlog.mend():
+            log.warning("a row of job %s can't be read; it has failed", job_id)
+
     def _sweep_jobs(self) -> None:
         store, storage = self._services.store, self._services.storage
         for job_id in store.expired_jobs(self._services.settings.retention_s):
@@ -142,8 +152,9 @@ class Janitor:
         store, storage = self._services.store, self._services.storage
         for upload in store.expired_uploads(self._services.settings.retention_s):
             with _errors_logged():
-                storage.delete(analysis_key(upload.key))
-                storage.delete(upload.key)
+                if upload.key:
+                    storage.delete(analysis_key(upload.key))
+                    storage.delete(upload.key)
                 store.delete_upload(upload.id)
         # A process that died after it had stored the file, and before it added the upload.
         for stored in storage.list(UPLOADS_PREFIX):
@@ -178,7 +189,7 @@ class Janitor:
         try:
             part()
         except DATABASE_AWAY as error:
-            self._outage.began(type(error).__name__)
+            self._outage.began(cause(error) or type(error).__name__)
             self._no_reclaim_before = time.monotonic() + RENEWAL_S
         except BaseException as error:  # the thread must go on, whatever failed
             note_trouble("janitor", error, "it goes on")
@@ -190,7 +201,7 @@ def _errors_logged() -> Iterator[None]:
     try:
         yield
     except (*DATABASE_AWAY, StorageError) as error:
-        why = type(error).__name__
+        why = cause(error) or type(error).__name__
         log.warning("the janitor could not delete something, and tries again later: %s", why)
     except Exception as error:
         note_trouble("janitor", error, "it goes on")

@@ -23,6 +23,7 @@ from cutmv.jobs.keys import (
 )
 from cutmv.jobs.model import (
     MAX_RUNNING_PERCENT,
+    UNREAD,
     WAITS_FOR_ROOM,
     WAITS_FOR_STORAGE,
     WAITS_TO_RETRY,
@@ -34,6 +35,7 @@ from cutmv.jobs.model import (
     Step,
     UnknownJob,
     UnknownUpload,
+    UnreadableRow,
     Upload,
     new_id,
 )
@@ -63,6 +65,7 @@ __all__ = [
     "FILM",
     "MAX_RUNNING_PERCENT",
     "OPTIONS",
+    "UNREAD",
     "UPLOADS_PREFIX",
     "WAITS_FOR_ROOM",
     "WAITS_FOR_STORAGE",
@@ -93,6 +96,7 @@ __all__ = [
     "Step",
     "UnknownJob",
     "UnknownUpload",
+    "UnreadableRow",
     "Upload",
     "Wanted",
     "accept_upload",

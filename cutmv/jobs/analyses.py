@@ -12,6 +12,7 @@ from typing import Any
 
 from cutmv.jobs.keys import analysis_key
 from cutmv.jobs.model import Upload
+from cutmv.jobs.rows import WRONG
 from cutmv.media import Analysis
 from cutmv.storage import ObjectNotFound, Storage
 
@@ -54,6 +55,14 @@ class AnalysisRecord:
         return plain | {"analysis": found}
 
 
+def _read(plain: Any) -> AnalysisRecord | None:
+    found = Analysis.from_json(plain["analysis"]) if plain["analysis"] else None
+    state = AnalysisState(plain["state"])
+    if state is AnalysisState.DONE and found is None:
+        return None
+    return AnalysisRecord(state, float(plain["percent"]), plain["error"], found, float(plain["at"]))
+
+
 class Analyses:
     """The records of a storage. Every method raises StorageError when that fails."""
 
@@ -64,16 +73,13 @@ class Analyses:
         """What is known of the analysis of an upload; none if nobody asked for it."""
         try:
             with self._storage.open_range(analysis_key(upload.key)) as chunks:
-                plain = json.loads(b"".join(chunks))
+                text = b"".join(chunks)
         except ObjectNotFound:
             return None
-        except ValueError:
+        try:
+            return _read(json.loads(text))
+        except WRONG:  # it is made again
             return None
-        found = Analysis.from_json(plain["analysis"]) if plain["analysis"] else None
-        state = AnalysisState(plain["state"])
-        if state is AnalysisState.DONE and found is None:
-            return None
-        return AnalysisRecord(state, plain["percent"], plain["error"], found, plain["at"])
 
     def keep(self, upload: Upload, record: AnalysisRecord) -> AnalysisRecord:
         """Write a record, with the time; returns it."""

@@ -19,10 +19,16 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cutmv.database import now
-from cutmv.jobs.model import WAITS_FOR_ROOM, WAITS_FOR_STORAGE, WAITS_TO_RETRY, State, Step
-from cutmv.jobs.rows import to_step
-from cutmv.jobs.store import JobStore, settle
-from cutmv.jobs.tables import jobs, steps
+from cutmv.jobs.model import (
+    WAITS_FOR_ROOM,
+    WAITS_FOR_STORAGE,
+    WAITS_TO_RETRY,
+    State,
+    Step,
+)
+from cutmv.jobs.rows import shown_step
+from cutmv.jobs.store import LATEST_S, JobStore, fail_unreadable, settle
+from cutmv.jobs.tables import jobs, steps, uploads
 
 #: Steps that the janitor sends in one pass; the next takes more.
 MAX_SENT = 100
@@ -113,6 +119,30 @@ class Backlog:
         """Queued steps, whether or not a broker has their message; order and limit as above."""
         return self._steps(sa.true(), min_age_s)
 
+    def mend(self) -> list[str]:
+        """End the steps and jobs whose state is none; returns the ids of the jobs.
+
+        What was made at no time that is one was made now. So all of them expire.
+        """
+        with self._store.reading() as db:
+            strange = steps.c.state.not_in([*State])
+            bad = [shown_step(row) for row in db.execute(sa.select(steps).where(strange))]
+            odd_job = jobs.c.state.not_in([*State])
+            found = [*db.scalars(sa.select(jobs.c.id).where(odd_job))]
+            untimed = [
+                each for each in (jobs, uploads) if db.execute(_untimed(each).limit(1)).first()
+            ]
+        if not (bad or found or untimed):
+            return []
+        with self._store.engine.begin() as db:
+            fail_unreadable(db, bad)
+            for job_id in found:
+                settle(db, job_id)
+            for table in untimed:
+                ids = _untimed(table)
+                db.execute(table.update().where(table.c.id.in_(ids)).values(created_at=now()))
+        return sorted({*found, *(step.job_id for step in bad)})
+
     def has_enqueued(self) -> bool:
         """Whether a broker has the message of a step that nobody runs yet."""
         with self._store.reading() as db:
@@ -131,7 +161,14 @@ class Backlog:
                 return []
             lost = db.execute(
                 steps.update()
-                .where(steps.c.state == State.RUNNING, steps.c.lease_until < now())
+                .where(
+                    steps.c.state == State.RUNNING,
+                    sa.or_(
+                        steps.c.lease_until < now(),
+                        # Nobody leaves it so; it would run for ever.
+                        sa.and_(steps.c.lease_until.is_(None), steps.c.owner.is_not(None)),
+                    ),
+                )
                 .values(
                     state=State.QUEUED,
                     stage=None,
@@ -155,7 +192,12 @@ class Backlog:
         old = jobs.c.created_at < now() - min_age_s
         with self._store.reading() as db:
             rows = db.execute(self._queued(sa.and_(old, condition)).limit(MAX_SENT))
-            return [to_step(row) for row in rows]
+            found = [shown_step(row) for row in rows]
+        # Those whose row can't be read would come first again and again.
+        if failed := [step for step in found if step.state is State.FAILED]:
+            with self._store.engine.begin() as db:
+                fail_unreadable(db, failed)
+        return [step for step in found if step.state is State.QUEUED]
 
     @staticmethod
     def _queued(condition: sa.ColumnElement[bool]) -> sa.Select[tuple[object, ...]]:
@@ -165,6 +207,11 @@ class Backlog:
             .where(steps.c.state == State.QUEUED, condition)
             .order_by(jobs.c.created_at, steps.c.job_id, steps.c.position, steps.c.id)
         )
+
+
+def _untimed(table: sa.Table) -> sa.Select[tuple[str]]:
+    # Of SQLite's values text is more than any number, and of PostgreSQL's NaN is.
+    return sa.select(table.c.id).where(table.c.created_at >= LATEST_S)
 
 
 def report(db: sa.Connection) -> Report:
@@ -189,5 +236,5 @@ def report(db: sa.Connection) -> Report:
         .where(queued, reason == TURN, age_s > STRANDED_AFTER_S, ~runs)
     )
     waiting = {why: Waiting() for why in (TURN, *REASONS.values())}
-    waiting |= {why: Waiting(count, oldest_s) for why, count, oldest_s in rows}
+    waiting |= {why: Waiting(count, oldest_s or 0.0) for why, count, oldest_s in rows}
     return Report(waiting, stranded or 0)

@@ -14,9 +14,17 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cutmv.database import now
-from cutmv.jobs.model import WAITS_FOR_ROOM, WAITS_FOR_STORAGE, Output, State, Step, UnknownJob
-from cutmv.jobs.rows import to_step
-from cutmv.jobs.store import JobStore, settle
+from cutmv.jobs.model import (
+    WAITS_FOR_ROOM,
+    WAITS_FOR_STORAGE,
+    Output,
+    State,
+    Step,
+    UnknownJob,
+    UnreadableRow,
+)
+from cutmv.jobs.rows import shown_step, to_step
+from cutmv.jobs.store import JobStore, fail_unreadable, settle
 from cutmv.jobs.tables import steps
 from cutmv.media import Progress
 
@@ -59,21 +67,29 @@ class Claims:
         self.store, self.owner, self.lease_s = store, owner, lease_s
 
     def claim(self, step_id: str, route: str) -> Claimed | Busy | Ended:
-        """Claim a step. `route` is the mode by which it came here. Raises UnknownJob."""
+        """Claim a step. `route` is the mode by which it came here. Raises UnknownJob.
+
+        A step whose row can't be read has failed by that.
+        """
         with self.store.engine.begin() as db:
             row = db.execute(
                 sa.select(steps, now().label("now")).where(steps.c.id == step_id).with_for_update()
             ).one_or_none()
             if row is None:
                 raise UnknownJob(f"There is no step {step_id}; its job may have expired.")
-            step = to_step(row)
+            try:
+                step = to_step(row)
+            except UnreadableRow:
+                failed = shown_step(row)
+                fail_unreadable(db, [failed])
+                return Ended(failed)
             if step.state.final:
                 return Ended(step)
             if step.state is State.RUNNING and row.owner is None:
                 return Ended(step)
             if step.state is State.RUNNING and row.owner == self.owner:
                 return Claimed(step)  # the answer to our first call was lost
-            if step.state is State.RUNNING and row.lease_until > row.now:
+            if step.state is State.RUNNING and (row.lease_until or 0.0) > row.now:
                 return Busy(row.lease_until - row.now)
             if step.attempts >= MAX_ATTEMPTS:
                 error = f"Given up after {MAX_ATTEMPTS} starts: each ended without an answer."

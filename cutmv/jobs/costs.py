@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from cutmv.database import unreadable
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import costs
 from cutmv.media import CostModel, Work
@@ -26,7 +27,9 @@ class Costs:
 
     def model(self) -> CostModel:
         """The model of the latest encodings."""
-        latest = sa.select(costs.c.kind, costs.c.expected_s, costs.c.seconds)
+        latest = sa.select(costs)
         with self._store.reading() as db:
             rows = db.execute(latest.order_by(costs.c.id.desc()).limit(LATEST)).all()
-        return CostModel.of((row.kind, row.expected_s, row.seconds) for row in rows)
+        return CostModel.of(
+            (row.kind, row.expected_s, row.seconds) for row in rows if not unreadable(costs, row)
+        )

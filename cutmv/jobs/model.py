@@ -73,6 +73,10 @@ class UnknownUpload(Exception):
     """There is no upload of this id, or no longer."""
 
 
+class UnreadableRow(Exception):
+    """A row of the job store is damaged, or of a version that this one can't read; one line."""
+
+
 class KeyReused(Exception):
     """A client gave the key of one request to another; one line for people."""
 
@@ -110,6 +114,10 @@ class Upload:
     info: MediaInfo
     created_at: float
     outdated: bool = False
+
+
+#: What is known of a video whose row can't be read: whoever needs it looks at the file again.
+UNREAD = MediaInfo("", 0, 0.0, 0.0, None, None)
 
 
 @dataclass(frozen=True)

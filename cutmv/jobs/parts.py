@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from cutmv.database import now
 from cutmv.jobs.model import Division, State, Step, with_parts
-from cutmv.jobs.rows import to_step
+from cutmv.jobs.rows import shown_step
 from cutmv.jobs.store import OPEN_STATES, JobStore
 from cutmv.jobs.tables import steps
 
@@ -101,7 +101,7 @@ class Parts:
                 parts = self._of(db, row.id)
                 failed = any(p.state in (State.FAILED, State.CANCELLED) for p in parts)
                 if failed or all(p.state is State.DONE for p in parts):
-                    due.append(self._queue(db, to_step(row), parts, failed=failed))
+                    due.append(self._queue(db, shown_step(row), parts, failed=failed))
         return due
 
     def needless(self) -> list[Step]:
@@ -109,7 +109,7 @@ class Parts:
         needless = sa.or_(parents.c.state.not_in(OPEN_STATES), parents.c.division != Division.PARTS)
         left = sa.select(steps).join(parents, steps.c.parent_id == parents.c.id).where(needless)
         with self._store.reading() as db:
-            return [to_step(row) for row in db.execute(left.limit(MOST_NEEDLESS))]
+            return [shown_step(row) for row in db.execute(left.limit(MOST_NEEDLESS))]
 
     def forget(self, part: Step) -> None:
         """Delete a part. The caller has deleted its object from the storage."""
@@ -119,7 +119,7 @@ class Parts:
     @staticmethod
     def _of(db: sa.Connection, step_id: str) -> list[Step]:
         of_step = sa.select(steps).where(steps.c.parent_id == step_id).order_by(steps.c.id)
-        return [to_step(row) for row in db.execute(of_step)]
+        return [shown_step(row) for row in db.execute(of_step)]
 
     @staticmethod
     def _queue(db: sa.Connection, step: Step, parts: Sequence[Step], *, failed: bool) -> Step:
@@ -141,4 +141,4 @@ class Parts:
             )
             .returning(steps)
         ).one()
-        return to_step(row)
+        return shown_step(row)

@@ -1,13 +1,32 @@
-"""Rows of the job store's tables as what they stand for."""
+"""Rows of the job store's tables as what they stand for.
+
+A row that can't be read stands alone. Of a step it is shown as a step that failed, and of a job or
+an upload with what can be read of it; whoever would run it is told by UnreadableRow.
+"""
 
 from fractions import Fraction
 from typing import Any
 
 import sqlalchemy as sa
 
-from cutmv.jobs.model import Division, Job, Output, State, Step, Upload, with_parts
+from cutmv.database import unreadable
+from cutmv.jobs.model import (
+    UNREAD,
+    Division,
+    Job,
+    Output,
+    State,
+    Step,
+    UnreadableRow,
+    Upload,
+    job_state,
+    with_parts,
+)
 from cutmv.jobs.tables import jobs, steps, uploads
 from cutmv.media import MediaInfo, OutputSpec, Rendered
+
+#: What is raised by values that are not what they should be.
+WRONG = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
 
 
 def load_jobs(db: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Job]:
@@ -17,53 +36,137 @@ def load_jobs(db: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Job]
     ).all()
     upload_ids = {row.upload_id for row in rows}
     sent = db.execute(sa.select(uploads).where(uploads.c.id.in_(upload_ids)))
-    upload_of = {row.id: to_upload(row) for row in sent}
+    upload_of = {row.id: shown_upload(row) for row in sent}
     of_job: dict[str, list[Step]] = {row.id: [] for row in rows}
+    bad: set[str] = set()
     of_step: dict[str, list[Step]] = {}
     for row in db.execute(
         sa.select(steps).where(steps.c.job_id.in_(of_job)).order_by(steps.c.position)
     ):
-        step = to_step(row)
-        if step.parent_id is None:
-            of_job[row.job_id].append(step)
-        else:
+        step = shown_step(row)
+        if step.parent_id is not None:
             of_step.setdefault(step.parent_id, []).append(step)
+            continue
+        of_job[row.job_id].append(step)
+        if step.state != row.state:
+            bad.add(row.job_id)
     return [
-        Job(
-            id=row.id,
-            upload=upload_of[row.upload_id],
-            steps=tuple(with_parts(step, of_step.get(step.id, ())) for step in of_job[row.id]),
-            created_at=row.created_at,
-            state=State(row.state),
-            route=row.route,
-            error=row.error,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
+        _to_job(
+            row,
+            upload_of[row.upload_id],
+            tuple(with_parts(step, of_step.get(step.id, ())) for step in of_job[row.id]),
+            settled=row.id not in bad,
         )
         for row in rows
     ]
 
 
+def _to_job(row: sa.Row[Any], upload: Upload, its: tuple[Step, ...], *, settled: bool) -> Job:
+    """A row of the jobs table; what of it can't be read is left out, and told as its error."""
+    wrong = unreadable(jobs, row)
+    told = _readable(row, wrong)
+    if not wrong and row.state not in [*State]:
+        wrong = ["state"]
+    state = read_state(row.state) if settled else job_state([step.state for step in its])
+    error = told["error"]
+    if wrong:
+        state, error = State.FAILED, _told("job", wrong)
+    elif not settled and state.final:
+        error = error or next((step.error for step in its if step.error), None)
+    return Job(
+        id=row.id,
+        upload=upload,
+        steps=its,
+        created_at=told["created_at"] or 0.0,
+        state=state,
+        route=told["route"],
+        error=error,
+        started_at=told["started_at"],
+        finished_at=told["finished_at"],
+    )
+
+
 def to_upload(row: sa.Row[Any]) -> Upload:
-    """A row of the uploads table as an Upload."""
+    """A row of the uploads table as an Upload. Raises UnreadableRow."""
+    wrong = [name for name in unreadable(uploads, row) if name != "info"]
+    if wrong:
+        raise UnreadableRow(f"{_told('upload', wrong)} Upload the video again.")
+    try:
+        info, outdated = MediaInfo.from_dict(row.info), not MediaInfo.tells_all(row.info)
+    except WRONG:
+        info, outdated = UNREAD, True  # whoever needs it looks at the file again
     return Upload(
         id=row.id,
         filename=row.filename,
         size=row.size,
         content_type=row.content_type,
         key=row.key,
-        info=MediaInfo.from_dict(row.info),
+        info=info,
         created_at=row.created_at,
-        outdated=not MediaInfo.tells_all(row.info),
+        outdated=outdated,
     )
 
 
+def shown_upload(row: sa.Row[Any]) -> Upload:
+    """A row of the uploads table with what of it can be read; the key is empty if that can't."""
+    try:
+        return to_upload(row)
+    except UnreadableRow:
+        wrong = unreadable(uploads, row)
+        told = _readable(row, wrong)
+        return Upload(
+            id=row.id,
+            filename=told["filename"] or "?",
+            size=told["size"] or 0,
+            content_type=told["content_type"] or "application/octet-stream",
+            key=told["key"] or "",
+            info=UNREAD,
+            created_at=told["created_at"] or 0.0,
+            outdated=True,
+        )
+
+
+def read_state(told: object) -> State:
+    """The state that a row tells; one that is none is a failure."""
+    return next((state for state in State if state == told), State.FAILED)
+
+
 def to_step(row: sa.Row[Any]) -> Step:
-    """A row of the steps table as a Step."""
+    """A row of the steps table as a Step. Raises UnreadableRow."""
+    if wrong := [name for name in unreadable(steps, row) if name != "output_made"]:
+        raise UnreadableRow(_told("step", wrong))
+    try:
+        return _to_step(row)
+    except WRONG as error:
+        raise UnreadableRow(_told("step", [type(error).__name__, *_line(error)])) from None
+
+
+def shown_step(row: sa.Row[Any]) -> Step:
+    """A row of the steps table as people are shown it: failed where it can't be read."""
+    try:
+        return to_step(row)
+    except UnreadableRow as error:
+        return Step(
+            id=row.id,
+            job_id=row.job_id,
+            position=row.position if isinstance(row.position, int) else 0,
+            name=row.name if isinstance(row.name, str) else "?",
+            clip=row.clip if isinstance(row.clip, str) else "",
+            start_s=0.0,
+            end_s=0.0,
+            spec=OutputSpec("cutdown", "source", "crop"),
+            state=State.FAILED,
+            error=str(error),
+            parent_id=row.parent_id,
+        )
+
+
+def _to_step(row: sa.Row[Any]) -> Step:
     output = None
     if row.output_key is not None:
-        made = Rendered.from_dict(row.output_made) if row.output_made else None
-        output = Output(row.output_key, row.output_size, row.output_type, made)
+        if row.output_size is None or row.output_type is None:
+            raise ValueError("output_size, output_type")
+        output = Output(row.output_key, row.output_size, row.output_type, _made(row.output_made))
     part = row.part and (Fraction(row.part[0]), Fraction(row.part[1]))
     return Step(
         id=row.id,
@@ -78,7 +181,7 @@ def to_step(row: sa.Row[Any]) -> Step:
         ),
         state=State(row.state),
         stage=row.stage,
-        percent=row.percent,
+        percent=min(max(row.percent, 0.0), 100.0),
         fps=row.fps,
         speed=row.speed,
         eta_s=row.eta_s,
@@ -92,3 +195,23 @@ def to_step(row: sa.Row[Any]) -> Step:
         part=part,
         division=Division(row.division) if row.division else None,
     )
+
+
+def _made(told: Any) -> Rendered | None:
+    """How an output was made; that it can't be read harms nobody."""
+    try:
+        return Rendered.from_dict(told) if told else None
+    except WRONG:
+        return None
+
+
+def _readable(row: sa.Row[Any], wrong: list[str]) -> dict[str, Any]:
+    return {name: None if name in wrong else value for name, value in row._mapping.items()}
+
+
+def _told(what: str, wrong: list[str]) -> str:
+    return f"The row of this {what} can't be read ({', '.join(wrong)})."
+
+
+def _line(error: Exception) -> list[str]:
+    return [str(error).splitlines()[0][:100]] if str(error) else []

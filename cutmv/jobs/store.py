@@ -5,7 +5,7 @@ others are here. Times are seconds since 1970 by the database's clock. Every met
 SQLAlchemyError when the database fails.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -23,12 +23,14 @@ from cutmv.jobs.model import (
     Upload,
     job_state,
 )
-from cutmv.jobs.rows import load_jobs, to_step, to_upload
+from cutmv.jobs.rows import load_jobs, read_state, shown_step, shown_upload, to_upload
 from cutmv.jobs.tables import jobs, steps, uploads
 from cutmv.media import MediaInfo
 
 #: The states a step can still leave.
 OPEN_STATES = (State.QUEUED, State.RUNNING)
+#: Seconds since 1970 that no row tells unless it is damaged.
+LATEST_S = 1e11
 
 
 class JobStore:
@@ -102,7 +104,7 @@ class JobStore:
         return replace(upload, created_at=created_at)
 
     def upload(self, upload_id: str) -> Upload:
-        """The upload of this id. Raises UnknownUpload."""
+        """The upload of this id. Raises UnknownUpload, UnreadableRow."""
         with self.reading() as db:
             row = db.execute(sa.select(uploads).where(uploads.c.id == upload_id)).one_or_none()
         if row is None:
@@ -189,7 +191,7 @@ class JobStore:
             row = db.execute(sa.select(steps).where(steps.c.id == step_id)).one_or_none()
         if row is None:
             raise UnknownJob(f"There is no step {step_id}; its job may have expired.")
-        return to_step(row)
+        return shown_step(row)
 
     def jobs(self, limit: int, before: float | None = None) -> list[Job]:
         """The latest jobs, newest first; those created before `before` when given.
@@ -197,7 +199,7 @@ class JobStore:
         More than `limit` where several were created in the instant of the last: the next page
         begins after that.
         """
-        older = sa.true() if before is None else jobs.c.created_at < before
+        older = jobs.c.created_at < (LATEST_S if before is None else before)
         newest = sa.select(jobs.c.created_at).where(older).order_by(jobs.c.created_at.desc())
         with self.reading() as db:
             last = db.scalar(newest.offset(limit - 1).limit(1))
@@ -267,7 +269,7 @@ class JobStore:
             used = sa.select(jobs.c.id).where(jobs.c.upload_id == uploads.c.id).exists()
             old = uploads.c.created_at < now() - age_s
             return [
-                to_upload(row)
+                shown_upload(row)
                 for row in db.execute(sa.select(uploads).where(old, ~used).limit(limit))
             ]
 
@@ -289,6 +291,14 @@ def _wanted(job: Job) -> tuple[object, ...]:
     return (job.upload.id, *((step.name, step.clip, step.spec) for step in job.steps))
 
 
+def fail_unreadable(db: sa.Connection, failed: Sequence[Step]) -> None:
+    """Mark steps as failed whose rows can't be read, and that are shown as that."""
+    for step in failed:
+        ended = {"state": State.FAILED, "error": step.error, "owner": None, "lease_until": None}
+        db.execute(steps.update().where(steps.c.id == step.id).values(ended))
+        settle(db, step.job_id)
+
+
 def settle(db: sa.Connection, job_id: str) -> None:
     """Set a job's state by its steps', in the transaction that changed one of them."""
     # Two steps that end at once must see each other: the second waits here for the first.
@@ -298,7 +308,7 @@ def settle(db: sa.Connection, job_id: str) -> None:
         .where(steps.c.job_id == job_id, steps.c.parent_id.is_(None))
         .order_by(steps.c.position)
     ).all()
-    state = job_state([State(row.state) for row in rows])
+    state = job_state([read_state(row.state) for row in rows])
     values: dict[str, Any] = {"state": state}
     if state is not State.QUEUED:
         values["started_at"] = sa.func.coalesce(jobs.c.started_at, now())

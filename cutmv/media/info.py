@@ -162,14 +162,24 @@ class MediaInfo:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; what an earlier version did not tell has its default."""
+        """The inverse of `to_dict`; what an earlier version did not tell has its default.
+
+        What a later version has told beside it is left out. Raises ValueError, TypeError, KeyError,
+        AttributeError, ZeroDivisionError for what no version has made.
+        """
         video, audio = plain["video"], plain["audio"]
         if video:
             fractions = {name: Fraction(video[name]) for name in ("frame_rate", "time_base")}
-            video = VideoStream(**{**video, **fractions})
-        sounds = tuple(AudioStream(**each) for each in plain.get("sounds", ()))
-        audio = AudioStream(**audio) if audio else None
-        return cls(**{**plain, "video": video, "audio": audio, "sounds": sounds})
+            video = VideoStream(**_known(VideoStream, {**video, **fractions}))
+        tracks = [AudioStream(**_known(AudioStream, each)) for each in plain.get("sounds", ())]
+        audio = AudioStream(**_known(AudioStream, audio)) if audio else None
+        told = {"video": video, "audio": audio, "sounds": tuple(tracks)}
+        return cls(**_known(cls, {**plain, **told}))
+
+
+def _known(kind: Any, plain: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in plain.items() if name in names}
 
 
 def _text(value: Fraction) -> str:

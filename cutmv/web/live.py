@@ -10,7 +10,7 @@ from flask import Blueprint, Flask, json, request
 from flask_sock import Sock
 from simple_websocket import ConnectionClosed, Server
 
-from cutmv.database import DATABASE_AWAY
+from cutmv.database import DATABASE_AWAY, passes
 from cutmv.jobs import Job, JobStore, UnknownJob
 from cutmv.progress import follow
 from cutmv.transports.cloudflare import note_trouble
@@ -107,8 +107,8 @@ def _loader(store: JobStore, job_id: str) -> Callable[[], Job]:
     def load() -> Job:
         try:
             latest[:] = [store.job(job_id)]
-        except DATABASE_AWAY:
-            if not latest:
+        except DATABASE_AWAY as error:
+            if not latest or not passes(error):
                 raise
         return latest[0]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from sqlalchemy.exc import SQLAlchemyError
 
-from cutmv.database import DATABASE_AWAY
 from cutmv.dispatch import Dispatcher
 from cutmv.jobs import State
 from cutmv.transports.cloudflare import calls_report, threads_report
@@ -106,7 +106,7 @@ class _States:
     def collect(self) -> Iterable[Metric]:
         try:
             counts, report = self._store.counts(), self._backlog.report()
-        except DATABASE_AWAY:
+        except SQLAlchemyError:
             return
         for kind in ("job", "step"):
             family = GaugeMetricFamily(f"cutmv_{kind}s", f"{kind}s by state.", labels=["state"])

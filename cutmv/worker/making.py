@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 from cutmv.database import DATABASE_AWAY
 from cutmv.jobs import (
+    UNREAD,
     Costs,
     Division,
     Output,
@@ -16,6 +17,7 @@ from cutmv.jobs import (
     Span,
     Step,
     Upload,
+    current,
     output_key,
     part_key,
     require_stored,
@@ -167,6 +169,9 @@ class Making:
         """The upload, which is there, and of its size. Raises MediaError."""
         upload = self._services.store.job(self._step.job_id).upload
         require_stored(self._storage, upload)
+        if upload.info == UNREAD:
+            services = self._services
+            upload = current(services.store, self._storage, upload, services.cache)
         return upload
 
     def _wanted(self) -> tuple[Cutting, CostModel]:

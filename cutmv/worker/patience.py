@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from cutmv.database import DATABASE_AWAY
+from cutmv.database import DATABASE_AWAY, cause, passes
 from cutmv.jobs import WAITS_FOR_ROOM, WAITS_FOR_STORAGE
 from cutmv.logs import Outage
 from cutmv.media import SourceUnavailable, no_room
@@ -52,7 +52,7 @@ def missed(name: str, error: BaseException) -> None:
     """Log that a neighbour does not answer, the first time."""
     # The message of a database's error has statements and addresses, that of the system a path.
     told = getattr(error, "strerror", None) or error
-    _outages[name].began(type(error).__name__ if name == DATABASE else told)
+    _outages[name].began(cause(error) or type(error).__name__ if name == DATABASE else told)
 
 
 def answered(name: str) -> None:
@@ -75,7 +75,8 @@ class Patience:
         """What `function` returns, which may be called several times; it needs a neighbour.
 
         `waits` is told which neighbour is waited for. Raises what `function` raises, and the error
-        of a neighbour that is away only when patience is at its end.
+        of a neighbour that is away only when patience is at its end; that of a database at once
+        where it does not pass by itself.
         """
         while True:
             began = time.monotonic()
@@ -86,6 +87,8 @@ class Patience:
                 if away is None:
                     raise
                 missed(away, error)
+                if away == DATABASE and not passes(error):
+                    raise
                 waits(away)
                 pause_s = random.uniform(0.5, 1.0) * PAUSE_S
                 took_s = time.monotonic() - began

@@ -14,7 +14,6 @@ from cutmv.jobs import Backlog, Costs, Job, Step
 from cutmv.media import (
     LIMIT_BASE_S,
     CostModel,
-    MediaError,
     MediaInfo,
     RenderPlan,
     groups,
@@ -29,6 +28,9 @@ from cutmv.worker.patience import PATIENCE_S
 CUT = "cutmv.cut"
 #: Seconds between the soft time limit, which the task can answer, and the hard one.
 HARD_LIMIT_GRACE_S = 30.0
+
+#: Seconds that a step may take of which nothing can be told before a worker looks at its video.
+UNKNOWN_LIMIT_S = 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +60,12 @@ def publish(settings: Settings, job: Job, steps: Sequence[Step], costs: CostMode
 
 def _limit_s(info: MediaInfo, step: Step, costs: CostModel) -> float:
     """Seconds that the making of a step may take."""
-    if step.spec.join:
-        return step.limit_s(info)
-    return costs.limit_s(plan(info, step.clips(info)[0], step.spec, part=step.part))
+    try:
+        if step.spec.join:
+            return step.limit_s(info)
+        return costs.limit_s(plan(info, step.clips(info)[0], step.spec, part=step.part))
+    except Exception:  # whatever is wrong with it: its run will tell
+        return UNKNOWN_LIMIT_S
 
 
 def queue_for(settings: Settings, limit_s: float) -> str:
@@ -86,7 +91,7 @@ def _plan(info: MediaInfo, step: Step) -> RenderPlan | None:
     """How a step is made; none where it can't be, as its run will tell."""
     try:
         return plan(info, step.clips(info)[0], step.spec)
-    except MediaError:
+    except Exception:  # whatever is wrong with it: others must be sent all the same
         return None
 
 

@@ -1,7 +1,7 @@
 """One kind of output, as people ask for it."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
 
 from cutmv.media.engine.protocol import Copying
 
@@ -12,6 +12,17 @@ Fit = Literal["crop", "pad", "blur"]
 Loop = Literal["dissolve", "rebound", "hard"]
 Loudness = Literal["streaming", "podcast", "broadcast"]
 EncodedBy = Literal["software", "hardware"]
+
+#: The values that fields of an `OutputSpec` may have.
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "kind": get_args(Kind),
+    "aspect": get_args(Aspect),
+    "fit": get_args(Fit),
+    "loop": get_args(Loop),
+    "loudness": (None, *get_args(Loudness)),
+    "exact_copy": get_args(Copying),
+    "encoded_by": get_args(EncodedBy),
+}
 
 #: The integrated loudness in LUFS (EBU R 128) that each is played at: what music services bring
 #: songs to, what podcasts have, and what European broadcasters take.
@@ -78,12 +89,22 @@ class OutputSpec:
     encoded_by: EncodedBy = "software"
 
     def to_dict(self) -> dict[str, Any]:
-        """This as JSON has it."""
-        return asdict(self)
+        """This as JSON has it, without what is as usual.
+
+        So a version before makes what it knows, and refuses what it does not.
+        """
+        usual = {each.name: each.default for each in fields(self)}
+        return {name: told for name, told in asdict(self).items() if told != usual[name]}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; what an earlier version did not know has its default."""
+        """The inverse of `to_dict`; what an earlier version did not know has its default.
+
+        Raises ValueError, TypeError, AttributeError for what no such version has made.
+        """
+        for name, values in CHOICES.items():
+            if name in plain and plain[name] not in values:
+                raise ValueError(f"{name} is none of {', '.join(map(str, values))}")
         size = plain.get("size")
         pairs = {"centre": tuple(plain.get("centre", (0.5, 0.5))), "size": size and tuple(size)}
         return cls(**{**plain, **pairs, "audio": tuple(plain.get("audio", ()))})

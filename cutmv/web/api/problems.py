@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 from flask import Flask, Response, json, request
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
 
-from cutmv.database import DATABASE_AWAY, database_full
-from cutmv.jobs import KeyReused, UnknownJob, UnknownUpload
+from cutmv.database import DATABASE_AWAY, cause, database_full, passes
+from cutmv.jobs import KeyReused, UnknownJob, UnknownUpload, UnreadableRow
 from cutmv.media import MediaError, MediaUnavailable, no_room
 from cutmv.storage import NoSpace, ObjectNotFound, StorageError
 
@@ -87,10 +88,12 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     for unknown in (UnknownJob, UnknownUpload, ObjectNotFound):
         app.register_error_handler(unknown, _not_found)
-    for refused in (MediaError, KeyReused):
+    for refused in (MediaError, KeyReused, UnreadableRow):
         app.register_error_handler(refused, _refused)
-    for unavailable in (MediaUnavailable, StorageError, *DATABASE_AWAY):
+    for unavailable in (MediaUnavailable, StorageError):
         app.register_error_handler(unavailable, _unavailable)
+    for of_database in (*DATABASE_AWAY, DBAPIError):
+        app.register_error_handler(of_database, _database)
     app.register_error_handler(Exception, _bug)
 
 
@@ -131,17 +134,38 @@ def _refused(error: Exception) -> Response:
 
 
 def _unavailable(error: Exception) -> Response:
-    of_database = isinstance(error, DATABASE_AWAY)
-    full = isinstance(error, NoSpace) or database_full(error) or no_room(error)
-    what = "database" if of_database else "storage"
-    # The message of a database's error has statements and their values.
-    told = "" if of_database else f": {error}"
-    log.warning("%s %s: %s%s", request.method, request.path, type(error).__name__, told)
-    if full:
-        response = answer(507, "There is no room for more right now. Try again in some minutes.")
-    else:
-        response = answer(503, f"The {what} does not answer right now. Try again in a moment.")
-    response.headers["Retry-After"] = str(ROOM_RETRY_AFTER_S if full else RETRY_AFTER_S)
+    log.warning("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
+    if isinstance(error, NoSpace) or no_room(error):
+        return _no_room()
+    return _later("storage")
+
+
+def _database(error: Exception) -> Response:
+    """The answer where the database is away, or can't be used until somebody does something.
+
+    The error's own message has statements and their values.
+    """
+    why = cause(error)
+    if why is None and not passes(error):
+        return _bug(error)
+    told = why or type(error).__name__
+    log.warning("%s %s: the database: %s", request.method, request.path, told)
+    if database_full(error):
+        return _no_room()
+    if why is None:
+        return _later("database")
+    return answer(503, f"The database can't be used: {why}.")
+
+
+def _no_room() -> Response:
+    response = answer(507, "There is no room for more right now. Try again in some minutes.")
+    response.headers["Retry-After"] = str(ROOM_RETRY_AFTER_S)
+    return response
+
+
+def _later(what: str) -> Response:
+    response = answer(503, f"The {what} does not answer right now. Try again in a moment.")
+    response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
 
 

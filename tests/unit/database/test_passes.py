@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from cutmv.database import passes
+from cutmv.database import cause, passes
 
 
 class Raised(Exception):
@@ -44,51 +44,56 @@ def test_a_busy_sqlite_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "statements",
+    ("statements", "why"),
     [
-        ("pragma max_page_count = 1", "create table a (b)", "create table c (d)"),
-        ("select * from nothing",),
-        ("pragma query_only = on", "create table a (b)"),
-        ("create table a (b unique)", "insert into a values (1)", "insert into a values (1)"),
+        (
+            ("pragma max_page_count = 1", "create table a (b)", "create table c (d)"),
+            "its disk is full",
+        ),
+        (("select * from absent",), "a table is missing"),
+        (("pragma query_only = on", "create table a (b)"), "it is read-only"),
+        (("create table a (b unique)", *["insert into a values (1)"] * 2), None),
     ],
-    ids=["full", "no such table", "read-only", "unique"],
 )
-def test_a_sqlite_that_needs_somebody_does_not_pass(
-    tmp_path: Path, statements: tuple[str, ...]
+def test_a_sqlite_that_needs_somebody_does_not_pass_and_tells_why(
+    tmp_path: Path, statements: tuple[str, ...], why: str | None
 ) -> None:
-    assert not passes(of_sqlite(tmp_path / "db", *statements))
+    error = of_sqlite(tmp_path / "db", *statements)
+
+    assert (passes(error), cause(error)) == (False, why)
 
 
 def test_a_sqlite_file_that_is_none_does_not_pass(tmp_path: Path) -> None:
     (tmp_path / "db").write_bytes(b"no database" * 1000)
 
-    assert not passes(of_sqlite(tmp_path / "db", "select * from a"))
-    assert not passes(of_sqlite(tmp_path / "no-such" / "db", "select 1"))
+    found = [cause(of_sqlite(tmp_path / path, "select * from a")) for path in ("db", "none/db")]
+
+    assert found == ["its file is no database", "its file can't be opened"]
 
 
 @pytest.mark.parametrize(
-    ("sqlstate", "passing"),
+    ("sqlstate", "passing", "why"),
     [
-        (None, True),  # no connection
-        ("57P01", True),  # admin_shutdown
-        ("57P03", True),  # cannot_connect_now
-        ("08006", True),  # connection_failure
-        ("40P01", True),  # deadlock_detected
-        ("53300", True),  # too_many_connections
-        ("53100", False),  # disk_full
-        ("58030", False),  # io_error
-        ("25006", False),  # read_only_sql_transaction
-        ("42P01", False),  # undefined_table
-        ("XX001", False),  # data_corrupted
-        ("28P01", False),  # invalid_password
+        (None, True, None),  # no connection
+        ("57P01", True, None),  # admin_shutdown
+        ("57P03", True, None),  # cannot_connect_now
+        ("08006", True, None),  # connection_failure
+        ("40P01", True, None),  # deadlock_detected
+        ("53300", True, None),  # too_many_connections
+        ("53100", False, "its disk is full"),
+        ("58030", False, "its disk fails"),
+        ("25006", False, "it is read-only"),
+        ("42P01", False, "a table is missing"),
+        ("XX001", False, "it is damaged"),
+        ("28P01", False, None),  # invalid_password
     ],
 )
 def test_what_postgresql_tells_decides_whether_it_passes(
-    sqlstate: str | None, passing: bool
+    sqlstate: str | None, passing: bool, why: str | None
 ) -> None:
     error = sa.exc.OperationalError("select secret", {}, Raised(sqlstate))
 
-    assert passes(error) is passing
+    assert (passes(error), cause(error)) == (passing, why)
 
 
 def test_a_postgresql_that_is_not_there_passes() -> None:
