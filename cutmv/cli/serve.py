@@ -2,11 +2,13 @@
 
 import os
 import sys
+from urllib.parse import urlsplit
 
 import click
 
 from cutmv.cli.supervisor import supervise, web_options
 from cutmv.config import ConfigError, Settings
+from cutmv.transports.cloudflare.edge.signature import MIN_KEY_BYTES, is_loopback, too_short
 
 host_option = click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
@@ -19,7 +21,7 @@ host_option = click.option(
 @click.option("--concurrency", default=2, show_default=True, help="Cuts the worker runs at once.")
 def up(host: str, port: int, concurrency: int) -> None:
     """Serve the web page and, with a broker, run a worker beside it."""
-    sys.exit(supervise(_settings(), host, port, concurrency))
+    sys.exit(supervise(_settings(host), host, port, concurrency))
 
 
 @click.command()
@@ -27,7 +29,7 @@ def up(host: str, port: int, concurrency: int) -> None:
 @click.option("--port", default=8000, show_default=True, help="Port to listen on.")
 def web(host: str, port: int) -> None:
     """Serve the web page and the API, without a worker."""
-    _settings()
+    _settings(host)
     _become(["gunicorn", *web_options(host, port)])
 
 
@@ -48,8 +50,16 @@ def _become(module: list[str]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", *module])  # noqa: S606
 
 
-def _settings() -> Settings:
+def _settings(host: str = "localhost") -> Settings:
+    """The settings, for a web server that listens on `host`, or a worker."""
     try:
-        return Settings.from_env()
+        settings = Settings.from_env()
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
+    ends = [host, urlsplit(settings.webhook_url).hostname if settings.webhook_url else host]
+    if too_short(settings.webhook_secret) and not all(map(is_loopback, ends)):
+        raise click.ClickException(
+            f"WEBHOOK_SECRET has less than {MIN_KEY_BYTES} bytes, which is allowed on loopback"
+            ' alone: make one by `echo "whsec_$(openssl rand -base64 32)"`.'
+        )
+    return settings

@@ -6,25 +6,27 @@ messages of one watcher, from the feed and the job store. The package knows no H
 import `cutmv.jobs`, `cutmv.media` and the transport's signatures.
 """
 
+from cutmv.progress.accepted import accept, accepted_requests
 from cutmv.progress.celery_events import EventReceiver, EventSender
 from cutmv.progress.event import ProgressEvent
 from cutmv.progress.feed import FeedSubscriber, ProgressFeed
 from cutmv.progress.follow import follow
 from cutmv.progress.outbox import Outbox
-from cutmv.progress.webhook import WebhookSender, verify
+from cutmv.progress.webhook import WEBHOOK, WebhookSender, verify
 from cutmv.transports.cloudflare.edge import Rejected as WebhookRejected
-from cutmv.transports.cloudflare.edge import SeenIds
 
 __all__ = [
+    "WEBHOOK",
     "EventReceiver",
     "EventSender",
     "FeedSubscriber",
     "Outbox",
     "ProgressEvent",
     "ProgressFeed",
-    "SeenIds",
     "WebhookRejected",
     "WebhookSender",
+    "accept",
+    "accepted_requests",
     "follow",
     "verify",
 ]

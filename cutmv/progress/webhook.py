@@ -6,40 +6,49 @@ The signature is that of Standard Webhooks; see `cutmv.transports.cloudflare.edg
 import json
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import httpx
 
+from cutmv.config import WEBHOOK_PATH
 from cutmv.logs import Outage
 from cutmv.progress.event import ProgressEvent
 from cutmv.progress.outbox import Outbox
 from cutmv.transports.cloudflare.edge import Rejected as WebhookRejected
-from cutmv.transports.cloudflare.edge import SeenIds, signature
+from cutmv.transports.cloudflare.edge import signature
 
 #: Seconds that one request may take.
 REQUEST_TIMEOUT_S = 5.0
 #: Requests before the events of a batch are dropped.
 MAX_TRIES = 4
-#: Bytes of the largest body that is verified: a batch of some thousand events.
-MAX_BODY_BYTES = 1_000_000
+
+#: What a worker's report is signed for.
+WEBHOOK = signature.Purpose("web server", "POST", WEBHOOK_PATH)
 
 log = logging.getLogger(__name__)
 
 
 def verify(
-    secret: str, headers: Mapping[str, str], body: bytes, *, seen: SeenIds
+    secret: str,
+    headers: Mapping[str, str],
+    read_body: Callable[[], bytes],
+    accept: Callable[[str], bool],
 ) -> list[ProgressEvent]:
     """The events of a webhook, without those that are not ours.
 
-    The names of `headers` are in lower case. Raises WebhookRejected, with the status to answer: 401
-    not signed by us or too old, 409 seen before, 400 not what we send, 413 too large.
+    The names of `headers` are in lower case. `read_body` is called once the headers are those of a
+    signed request; `accept` tells whether the request of an id is the first. Raises
+    WebhookRejected, with the status to answer: 401 not signed by us or too old, 409 received
+    before, 400 not what we send.
     """
-    if len(body) > MAX_BODY_BYTES:
-        raise WebhookRejected(413, f"The body is larger than {MAX_BODY_BYTES} bytes.")
-    signature.verify(secret, headers, body, seen=seen)
+    claim = signature.Claim.read(headers)
+    body = read_body()
+    claim.verify(secret, WEBHOOK, body)
+    if not accept(claim.request_id):
+        raise WebhookRejected(409, "This request was received before.")
     try:
         events = json.loads(body)["events"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WebhookRejected(400, 'The body must be JSON of the form {"events": […]}.') from error
     if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
         raise WebhookRejected(400, "`events` must be a list of objects.")
@@ -71,7 +80,7 @@ class WebhookSender(Outbox):
                 self.closing.wait(random.uniform(0.0, 0.5 * 2**attempt))
             headers = {
                 "content-type": "application/json",
-                **signature.headers(self._secret, body, webhook_id),
+                **signature.headers(self._secret, WEBHOOK, body, webhook_id),
             }
             try:
                 answer = self._client.post(self._url, content=body, headers=headers)

@@ -8,7 +8,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from cutmv.dispatch import Dispatcher, Janitor
-from cutmv.progress import EventReceiver, ProgressFeed, SeenIds
+from cutmv.progress import EventReceiver, ProgressFeed
 from cutmv.services import Services
 from cutmv.web.door import Door
 from cutmv.web.metrics import Metrics
@@ -28,7 +28,6 @@ class Web:
     door: Door
     #: Threads that run beside the requests; started already.
     background: tuple[Janitor | EventReceiver, ...] = ()
-    seen: SeenIds = field(default_factory=SeenIds)
     #: Set when the server is about to stop: WebSockets are closed then, so that their threads end.
     stopping: threading.Event = field(default_factory=threading.Event)
 

@@ -8,7 +8,7 @@
 import { version } from "../package.json";
 import { type Env, hubOf } from "./env.ts";
 import { readMessage } from "./hub.ts";
-import { readRecord, writeRecord } from "./ledger.ts";
+import { acceptRequest, readRecord, writeRecord } from "./ledger.ts";
 import { MAX_CLIENT_ID_BYTES } from "./limits.ts";
 import { asProblem, bytesIn, messagesOf, Problem } from "./problems.ts";
 import { publish } from "./publish.ts";
@@ -40,6 +40,7 @@ const ROUTES: { method: string; path: RegExp; handler: Handler }[] = [
   { method: "POST", path: /^\/v1\/ingress\/check$/, handler: check },
   { method: "POST", path: /^\/v1\/ledger\/read$/, handler: readRecord },
   { method: "POST", path: /^\/v1\/ledger\/write$/, handler: writeRecord },
+  { method: "POST", path: /^\/v1\/ledger\/accept$/, handler: acceptRequest },
 ];
 
 export default {

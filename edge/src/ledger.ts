@@ -5,10 +5,16 @@
  */
 
 import { DurableObject } from "cloudflare:workers";
-import type { Env } from "./env.ts";
-import { LEDGER_SHARDS, LEDGER_SWEEP_S, RECORD_KEEP_S } from "./limits.ts";
+import { type Env, guardOf } from "./env.ts";
+import {
+  ACCEPTED_KEEP_S,
+  LEDGER_SHARDS,
+  LEDGER_SWEEP_S,
+  MAX_WEBHOOK_ID,
+  RECORD_KEEP_S,
+} from "./limits.ts";
 import { numberOf, type Patience } from "./patience.ts";
-import { Problem } from "./problems.ts";
+import { asObject, Problem, stringOf } from "./problems.ts";
 import { type LedgerRecord, Records, readKey, readWrite, type Written } from "./records.ts";
 import { signedJson } from "./signature.ts";
 
@@ -52,6 +58,20 @@ export async function readRecord(request: Request, env: Env) {
 export async function writeRecord(request: Request, env: Env) {
   const written = readWrite(await signed(request, env));
   return Response.json({ version: await (await ledgerOf(env, written.key)).write(written) });
+}
+
+/**
+ * POST /v1/ledger/accept: note that a push server takes a signed batch, and tell whether none has
+ * taken it before, be it another process or an earlier one.
+ */
+export async function acceptRequest(request: Request, env: Env) {
+  const fields = asObject(await signed(request, env), "The body");
+  const id = stringOf(fields, "id");
+  if (!id || id.length > MAX_WEBHOOK_ID) {
+    throw new Problem(400, `\`id\` must have 1 to ${MAX_WEBHOOK_ID} characters.`);
+  }
+  const ends = Date.now() + ACCEPTED_KEEP_S * 1000;
+  return Response.json({ accepted: await guardOf(env).remember(`push server: ${id}`, ends) });
 }
 
 /**

@@ -22,6 +22,10 @@ export const MAX_DELAY_S = 43_200;
 
 /** Seconds by which a timestamp may differ from the clock, either way. */
 export const TOLERANCE_S = 300;
+/** Bytes of a key, at least, but between processes of one machine. */
+export const MIN_KEY_BYTES = 24;
+/** Seconds for which the id of a batch is kept that a push server took: all clocks may differ. */
+export const ACCEPTED_KEEP_S = 3 * TOLERANCE_S;
 /** Bytes of a request's body: 256 KB of messages, most of whose characters JSON escapes. */
 export const MAX_BODY_BYTES = 1_048_576;
 /** Signatures of one request that are checked. */

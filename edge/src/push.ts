@@ -28,7 +28,7 @@ import {
 import { numberOf } from "./patience.ts";
 import { asObject, log } from "./problems.ts";
 import { pushServersOf, startOf } from "./servers.ts";
-import { signatureOf } from "./signature.ts";
+import { DELIVERIES, signatureOf } from "./signature.ts";
 
 const TIME_UP = "time is up";
 /** Statuses by which a proxy says that it got no answer from the push server in time. */
@@ -158,9 +158,9 @@ class Delivery {
       worker: this.worker,
       messages: [...this.waiting.keys()].map((id) => entries.get(id)),
     });
-    const headers = await signatureOf(body, this.env);
+    const headers = await signatureOf(body, this.env, url);
     headers["content-type"] = "application/json";
-    return fetch(`${url}/v1/deliveries`, {
+    return fetch(`${url}${DELIVERIES.target}`, {
       method: "POST",
       body,
       headers,

@@ -3,7 +3,7 @@
 import type { Env } from "./env.ts";
 import { CHECK_S } from "./limits.ts";
 import { asObject, Problem, stringOf } from "./problems.ts";
-import { signatureOf, signedJson } from "./signature.ts";
+import { DELIVERIES, signatureOf, signedJson } from "./signature.ts";
 
 /** Return the addresses of a queue's push servers; a variable may name several. */
 export function pushServersOf(queue: string, env: Env): string[] {
@@ -41,8 +41,8 @@ async function tried(url: string, queue: string, env: Env) {
   const where = addressOf(url);
   try {
     const body = JSON.stringify({ queue, messages: [] });
-    const headers = { "content-type": "application/json", ...(await signatureOf(body, env)) };
-    const answer = await fetch(`${url}/v1/deliveries`, {
+    const headers = { "content-type": "application/json", ...(await signatureOf(body, env, url)) };
+    const answer = await fetch(`${url}${DELIVERIES.target}`, {
       method: "POST",
       body,
       headers,

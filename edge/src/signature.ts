@@ -1,15 +1,36 @@
 /**
  * Standard Webhooks (https://www.standardwebhooks.com), both ways: HMAC-SHA256 over
- * `id.timestamp.body`, in the headers webhook-id, webhook-timestamp and webhook-signature.
+ * `id.timestamp.body`, in the headers webhook-id, webhook-timestamp and webhook-signature. HKDF
+ * derives a key for each receiver, method and path with its query, so a signature opens no other.
  *
  * While keys are changed there are two. The Worker accepts either, and signs with both.
  */
 
 import { type Env, guardOf } from "./env.ts";
-import { MAX_BODY_BYTES, MAX_SIGNATURES, MAX_WEBHOOK_ID, TOLERANCE_S } from "./limits.ts";
+import {
+  MAX_BODY_BYTES,
+  MAX_SIGNATURES,
+  MAX_WEBHOOK_ID,
+  MIN_KEY_BYTES,
+  TOLERANCE_S,
+} from "./limits.ts";
 import { Problem } from "./problems.ts";
 
 const encoder = new TextEncoder();
+
+/** What a request is for. The target is its path with its query, as its receiver has it. */
+export interface Purpose {
+  receiver: "edge Worker" | "push server";
+  method: string;
+  target: string;
+}
+
+/** What a batch is signed for. */
+export const DELIVERIES: Purpose = {
+  receiver: "push server",
+  method: "POST",
+  target: "/v1/deliveries",
+};
 
 /** Check a signed POST, and return its JSON. Its id is accepted once, unless it `mayRepeat`. */
 export async function signedJson(
@@ -17,9 +38,10 @@ export async function signedJson(
   env: Env,
   { mayRepeat = false } = {},
 ): Promise<unknown> {
-  const keys = keysOf(env); // first: without a key no body is read
+  const keys = keysOf(env, request.url); // first: without a key no body is read
+  claimed(request.headers);
   const body = await bodyOf(request);
-  await verify(request.headers, body, keys);
+  await verify(request, body, keys);
   if (!mayRepeat) await useUp(request.headers, env);
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(body));
@@ -28,20 +50,30 @@ export async function signedJson(
   }
 }
 
-/** Check a signed GET. It has no body, so its path and query are what is signed. */
+/** Check a signed GET, which has no body. */
 export async function signedTarget(request: Request, env: Env): Promise<void> {
-  const { pathname, search } = new URL(request.url);
-  await verify(request.headers, encoder.encode(pathname + search), keysOf(env));
+  const keys = keysOf(env, request.url);
+  claimed(request.headers);
+  await verify(request, new Uint8Array(), keys);
   await useUp(request.headers, env);
 }
 
-/** Return the headers that sign `body` with every key, since the receiver may have either. */
-export async function signatureOf(body: string, env: Env): Promise<Record<string, string>> {
+/**
+ * Return the headers that sign `body` with every key, since the receiver may have either.
+ * `url` is where it goes.
+ */
+export async function signatureOf(
+  body: string,
+  env: Env,
+  url: string,
+  purpose: Purpose = DELIVERIES,
+): Promise<Record<string, string>> {
   const id = `msg_${crypto.randomUUID().replaceAll("-", "")}`;
   const timestamp = Math.floor(Date.now() / 1000);
   const signed = content(id, String(timestamp), encoder.encode(body));
-  const signatures = keysOf(env).map(async (key) => {
-    const digest = await crypto.subtle.sign("HMAC", await imported(key, "sign"), signed);
+  const signatures = keysOf(env, url).map(async (key) => {
+    const hmac = await derived(key, purpose, "sign");
+    const digest = await crypto.subtle.sign("HMAC", hmac, signed);
     return `v1,${btoa(String.fromCharCode(...new Uint8Array(digest)))}`;
   });
   return {
@@ -51,18 +83,34 @@ export async function signatureOf(body: string, env: Env): Promise<Record<string
   };
 }
 
-async function verify(headers: Headers, body: Uint8Array, keys: Uint8Array[]) {
+/** Refuse a request whose headers alone say that it is not signed, or not now. */
+function claimed(headers: Headers) {
   const id = headers.get("webhook-id") ?? "";
   const timestamp = headers.get("webhook-timestamp") ?? "";
   const given = headers.get("webhook-signature") ?? "";
   if (!id || id.length > MAX_WEBHOOK_ID || !given || !/^[0-9]{1,12}$/.test(timestamp)) {
     throw new Problem(401, "The request is not signed: its three webhook- headers are needed.");
   }
-  if (!(await anyMatches(given, content(id, timestamp, body), keys))) {
-    throw new Problem(401, "The signature is wrong: the two ends have different keys.");
-  }
   if (Math.abs(Date.now() - Number(timestamp) * 1000) > TOLERANCE_S * 1000) {
     throw new Problem(401, "The timestamp is too far from now: check both clocks.");
+  }
+  return { id, timestamp, given };
+}
+
+async function verify(request: Request, body: Uint8Array, keys: Uint8Array[]) {
+  const { id, timestamp, given } = claimed(request.headers);
+  const { pathname, search } = new URL(request.url);
+  const purpose: Purpose = {
+    receiver: "edge Worker",
+    method: request.method,
+    target: pathname + search,
+  };
+  if (!(await anyMatches(given, content(id, timestamp, body), keys, purpose))) {
+    throw new Problem(
+      401,
+      "The signature is wrong: the two ends have different keys, or versions, or it was made for " +
+        "another request.",
+    );
   }
 }
 
@@ -74,13 +122,13 @@ async function useUp(headers: Headers, env: Env): Promise<void> {
   }
 }
 
-async function anyMatches(given: string, signed: Uint8Array, keys: Uint8Array[]) {
+async function anyMatches(given: string, signed: Uint8Array, keys: Uint8Array[], purpose: Purpose) {
   const digests = given.split(" ", MAX_SIGNATURES).flatMap((one) => {
     const found = /^v1,([A-Za-z0-9+/]{43}=)$/.exec(one);
     return found ? [fromBase64(found[1]!)] : [];
   });
   for (const key of keys) {
-    const hmac = await imported(key, "verify");
+    const hmac = await derived(key, purpose, "verify");
     for (const digest of digests) {
       // `verify` compares in constant time.
       if (await crypto.subtle.verify("HMAC", hmac, digest, signed)) return true;
@@ -97,7 +145,8 @@ function content(id: string, timestamp: string, body: Uint8Array): Uint8Array {
   return whole;
 }
 
-function keysOf(env: Env): Uint8Array[] {
+/** Return the keys for requests from or to a URL. */
+function keysOf(env: Env, url: string): Uint8Array[] {
   const keys = split(env.EDGE_KEYS ?? "")
     .map(keyBytes)
     .filter((key) => key.length);
@@ -105,6 +154,9 @@ function keysOf(env: Env): Uint8Array[] {
     throw new Problem(503, "No key is set: npx wrangler secret put EDGE_KEYS", {
       "retry-after": "60",
     });
+  }
+  if (keys.some((key) => key.length < MIN_KEY_BYTES) && !isLoopback(url)) {
+    throw new Problem(503, `A key of EDGE_KEYS has less than ${MIN_KEY_BYTES} bytes: set another.`);
   }
   return keys;
 }
@@ -127,8 +179,22 @@ function fromBase64(text: string): Uint8Array {
   return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
 }
 
-function imported(key: Uint8Array, use: "sign" | "verify"): Promise<CryptoKey> {
-  return crypto.subtle.importKey("raw", key, { name: "HMAC", hash: "SHA-256" }, false, [use]);
+function isLoopback(url: string): boolean {
+  const { hostname } = new URL(url);
+  return hostname === "localhost" || hostname === "[::1]" || /^127\.[0-9.]+$/.test(hostname);
+}
+
+/** Derive the key of one purpose (RFC 5869), as `Purpose.key` does in Python. */
+async function derived(
+  key: Uint8Array,
+  { receiver, method, target }: Purpose,
+  use: "sign" | "verify",
+): Promise<CryptoKey> {
+  const secret = await crypto.subtle.importKey("raw", key, "HKDF", false, ["deriveKey"]);
+  const info = encoder.encode(`cutmv signature: ${receiver} ${method} ${target}`);
+  const hkdf = { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(), info };
+  const hmac = { name: "HMAC", hash: "SHA-256", length: 256 };
+  return crypto.subtle.deriveKey(hkdf, secret, hmac, false, [use]);
 }
 
 /** Read the body; refuse it as soon as it is known to be too large. */

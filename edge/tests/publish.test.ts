@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bindingName } from "../src/env.ts";
+import { bindingName, type Env } from "../src/env.ts";
 import { MAX_BATCH_BYTES, MAX_DELAY_S, MAX_MESSAGE_BYTES, METADATA_BYTES } from "../src/limits.ts";
 import { numberOf } from "../src/patience.ts";
 import type { Problem } from "../src/problems.ts";
@@ -11,10 +11,18 @@ import { context, environment } from "./support.ts";
 async function published(messages: unknown[], sendBatch: (batch: unknown) => Promise<void>) {
   const env = environment({ QUEUE_TASKS: { sendBatch } });
   const body = JSON.stringify({ messages });
-  const headers = await signatureOf(body, env);
-  const init = { method: "POST", headers, body };
-  const request = new Request("https://edge.example/v1/queues/tasks/messages", init);
+  const request = await signedPost("/v1/queues/tasks/messages", body, env);
   return { answer: await publish(request, env, context, "tasks"), wakeUps: env.wakeUps };
+}
+
+async function signedPost(target: string, body: string, env: Env) {
+  const purpose = { receiver: "edge Worker" as const, method: "POST", target };
+  const url = `https://edge.example${target}`;
+  return new Request(url, {
+    method: "POST",
+    headers: await signatureOf(body, env, url, purpose),
+    body,
+  });
 }
 
 function refused(status: number) {
@@ -55,8 +63,7 @@ test("a wrong message is refused", async () => {
 test("a queue without a binding is named with the binding to add", async () => {
   const env = environment();
   const body = '{"messages":[{"body":"a"}]}';
-  const init = { method: "POST", headers: await signatureOf(body, env), body };
-  const request = new Request("https://edge.example/v1/queues/a-b/messages", init);
+  const request = await signedPost("/v1/queues/a-b/messages", body, env);
   const problem = await publish(request, env, context, "a-b").catch((error: Problem) => error);
   assert.match((problem as Problem).detail, /QUEUE_A_B/);
 });

@@ -36,7 +36,7 @@ export function environment(more: Record<string, unknown> = {}): Env & { wakeUps
     remember: async (id: string) => !used.has(id) && used.add(id) !== undefined,
     wakeUp: async (queue: string) => void wakeUps.push(queue),
   };
-  const names = { HUB: { getByName: () => hub }, EDGE_KEYS: "whsec_QUJD", ...more };
+  const names = { HUB: { getByName: () => hub }, EDGE_KEYS: `whsec_${"QUJD".repeat(8)}`, ...more };
   return { ...names, wakeUps } as unknown as Env & { wakeUps: string[] };
 }
 

@@ -15,6 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from cutmv.transports.cloudflare.edge import to_edge
 from cutmv.transports.cloudflare.queues.bindings import matches
 from tests.edge.test_signature import refused
 from tests.support.edge_worker import DEADLINE_S, HubClient, Worker, op, signed
@@ -463,7 +464,7 @@ def test_bindings_and_what_was_missed_survive_a_restart(
 @pytest.mark.parametrize("client", ["", "c" * 257, "é" * 129, "\U0001f3ac" * 65])
 def test_a_client_has_an_id_that_fits(worker: Worker, client: str) -> None:
     target = f"/v1/hub?client={quote(client)}"
-    answer = worker.http.get(worker.url + target, headers=signed(target.encode()))
+    answer = worker.http.get(worker.url + target, headers=signed(b"", to_edge("GET", target)))
     assert refused(answer, 400, "256 bytes")
 
 
@@ -475,7 +476,7 @@ def test_a_client_s_id_may_be_as_long_as_it_fits(worker: Worker, client: str) ->
 
 def test_the_hub_wants_a_websocket(worker: Worker) -> None:
     target = "/v1/hub?client=a"
-    answer = worker.http.get(worker.url + target, headers=signed(target.encode()))
+    answer = worker.http.get(worker.url + target, headers=signed(b"", to_edge("GET", target)))
     assert refused(answer, 426, "WebSocket")
 
 

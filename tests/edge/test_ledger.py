@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from cutmv.transports.cloudflare.edge import EdgeClient
+from cutmv.transports.cloudflare.edge import EdgeClient, to_edge
 from cutmv.transports.cloudflare.leases import Sources, find_ledger
 from cutmv.transports.cloudflare.leases.ledger import Entry
 from tests.support.edge_worker import KEY, Worker, signed
@@ -49,6 +49,13 @@ def test_a_record_is_read_as_it_was_written(worker: Worker) -> None:
     assert record == {"entry": entry("a", losses=2), "version": version}
 
 
+def test_a_batch_is_accepted_once(worker: Worker) -> None:
+    asked = {"id": f"msg_{uuid4().hex}"}
+    answers = [worker.post("/v1/ledger/accept", asked).json() for _ in range(2)]
+    assert answers == [{"accepted": True}, {"accepted": False}]
+    assert worker.post("/v1/ledger/accept", {"id": "i" * 256}).status_code == 400
+
+
 def test_of_writers_at_once_one_is_heard(worker: Worker) -> None:
     key = f"queue/{uuid4().hex}"
     version: str | None = None
@@ -83,7 +90,7 @@ def test_a_repeated_write_changes_nothing(worker: Worker) -> None:
     key = uuid4().hex
     body = b'{"key": "%s", "entry": {"owner": "a", "state": "held", "seconds": 1, "losses": 0}}'
     body %= key.encode()
-    headers = signed(body)
+    headers = signed(body, to_edge("POST", "/v1/ledger/write"))
     versions = [
         worker.http.post(worker.url + "/v1/ledger/write", content=body, headers=headers).json()
         for _ in range(2)

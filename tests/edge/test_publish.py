@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 import cutmv
+from cutmv.transports.cloudflare.edge import to_edge
 from tests.edge.test_signature import refused
 from tests.support.edge_ingress import Ingress
 from tests.support.edge_worker import Worker, signed
@@ -111,5 +112,7 @@ def test_a_body_that_is_too_large_is_not_read(worker: Worker) -> None:
 
 def test_a_body_of_unknown_length_is_counted(worker: Worker) -> None:
     chunks = iter([b" " * 65_536] * 17)  # one more than is read
-    answer = worker.http.post(worker.url + ROUTE, content=chunks, headers=signed(b""))
+    answer = worker.http.post(
+        worker.url + ROUTE, content=chunks, headers=signed(b"", to_edge("POST", ROUTE))
+    )
     assert refused(answer, 413, "larger than")

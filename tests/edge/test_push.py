@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from cutmv.transports.cloudflare.edge.push_gate import DELIVERIES
 from cutmv.transports.cloudflare.edge.signature import sign
 from tests.support.edge_ingress import Ingress
 from tests.support.edge_worker import KEY, OLD_KEY, Worker
@@ -41,7 +42,7 @@ def test_a_batch_is_signed_by_every_key(worker: Worker, ingress: Ingress) -> Non
     delivery.ack_all()
     webhook_id, stamp = delivery.headers["webhook-id"], int(delivery.headers["webhook-timestamp"])
     assert delivery.headers["webhook-signature"].split(" ") == [
-        sign(key, webhook_id, stamp, delivery.raw) for key in (KEY, OLD_KEY)
+        sign(key, DELIVERIES, webhook_id, stamp, delivery.raw) for key in (KEY, OLD_KEY)
     ]
     assert abs(time.time() - stamp) < 60
 

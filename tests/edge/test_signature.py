@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import socket
 import time
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from tests.support.edge_worker import KEY, OLD_KEY, Worker, signed
+from cutmv.transports.cloudflare.edge import to_edge
+from tests.support import edge_worker
+from tests.support.edge_worker import KEY, OLD_KEY, Worker
 
 pytestmark = pytest.mark.edge
 
@@ -17,6 +23,10 @@ ROUTE = "/v1/hub/messages"
 BODY = json.dumps(
     {"messages": [{"exchange": "nowhere", "kind": "fanout", "key": "", "text": ""}]}
 ).encode()
+
+
+def signed(body: bytes, **how: Any) -> dict[str, str]:
+    return edge_worker.signed(body, to_edge("POST", ROUTE), **how)
 
 
 def send(worker: Worker, headers: dict[str, str], body: bytes = BODY) -> httpx.Response:
@@ -87,12 +97,32 @@ def test_a_request_is_taken_once(worker: Worker) -> None:
     assert refused(send(worker, headers), 409, "before")
 
 
-def test_a_replay_is_known_to_every_route_and_scope(worker: Worker) -> None:
-    headers = signed(BODY)
-    assert send(worker, headers).status_code == 200
-    for route in ("/v1/hub/messages?scope=other", "/v1/queues/edge-publish/messages"):
-        again = worker.http.post(worker.url + route, content=BODY, headers=headers)
-        assert refused(again, 409, "before")
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("POST", f"{ROUTE}?scope=other"),
+        ("POST", "/v1/queues/edge-publish/messages"),
+        ("POST", "/v1/ledger/read"),
+        ("GET", "/v1/hub?client=a"),
+    ],
+)
+def test_a_signature_opens_no_other_route_query_or_method(
+    worker: Worker, method: str, target: str
+) -> None:
+    answer = worker.http.request(method, worker.url + target, content=BODY, headers=signed(BODY))
+    assert refused(answer, 401, "another request")
+
+
+def test_a_signature_of_the_other_direction_opens_nothing(worker: Worker) -> None:
+    purpose = dataclasses.replace(to_edge("POST", ROUTE), receiver="push server")
+    assert refused(send(worker, edge_worker.signed(BODY, purpose)), 401, "another request")
+
+
+def test_a_call_without_a_signature_is_refused_before_its_body_comes(worker: Worker) -> None:
+    with socket.create_connection((urlsplit(worker.url).hostname, urlsplit(worker.url).port)) as to:
+        to.settimeout(20)
+        to.sendall(f"POST {ROUTE} HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n".encode())
+        assert b" 401 " in to.recv(4096).splitlines()[0]
 
 
 def test_a_refused_signature_does_not_use_up_its_id(worker: Worker) -> None:
@@ -102,7 +132,7 @@ def test_a_refused_signature_does_not_use_up_its_id(worker: Worker) -> None:
 
 
 def test_the_signature_of_one_hub_address_opens_no_other(worker: Worker) -> None:
-    headers = signed(b"/v1/hub?client=a")
+    headers = edge_worker.signed(b"", to_edge("GET", "/v1/hub?client=a"))
     for target in ("/v1/hub?client=b", "/v1/hub?client=a&scope=x", "/v1/hub"):
         assert refused(worker.http.get(worker.url + target, headers=headers), 401, "signature")
 

@@ -22,7 +22,8 @@ import httpx
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from cutmv.transports.cloudflare.edge.signature import sign
+from cutmv.transports.cloudflare.edge import to_edge
+from cutmv.transports.cloudflare.edge.signature import Purpose, sign
 from tests.support.processes import Process, clean_env, free_port, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +77,12 @@ def run_tool(*argv: str, deadline_s: float = 120) -> subprocess.CompletedProcess
 
 
 def signed(
-    body: bytes, *, keys: Sequence[str] = (KEY,), at: float | None = None, webhook_id: str = ""
+    body: bytes,
+    purpose: Purpose,
+    *,
+    keys: Sequence[str] = (KEY,),
+    at: float | None = None,
+    webhook_id: str = "",
 ) -> dict[str, str]:
     """The headers that sign a body as the Python side does."""
     webhook_id = webhook_id or f"msg_{uuid4().hex}"
@@ -84,7 +90,9 @@ def signed(
     return {
         "webhook-id": webhook_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(sign(key, webhook_id, timestamp, body) for key in keys),
+        "webhook-signature": " ".join(
+            sign(key, purpose, webhook_id, timestamp, body) for key in keys
+        ),
     }
 
 
@@ -198,7 +206,9 @@ class Worker:
     def post(self, path: str, document: Any, **how: Any) -> httpx.Response:
         """POST JSON, signed."""
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        return self.http.post(self.url + path, content=body, headers=signed(body, **how))
+        return self.http.post(
+            self.url + path, content=body, headers=signed(body, to_edge("POST", path), **how)
+        )
 
     def publish(self, queue: str, *bodies: str, **more: Any) -> httpx.Response:
         """Publish messages to a queue."""
@@ -223,7 +233,7 @@ class Worker:
         target = f"/v1/hub?client={client or uuid4().hex}&scope={scope}"
         with connect(
             self.url.replace("http", "ws", 1) + target,
-            additional_headers=signed(target.encode()),
+            additional_headers=signed(b"", to_edge("GET", target)),
             open_timeout=DEADLINE_S,
             close_timeout=1,
             max_size=MAX_FRAME,

@@ -32,6 +32,10 @@ EQUAL = [
     ("MAX_DELAY_S", f"{TRANSPORT}.messages.limits", "MAX_DELAY"),
     ("MAX_DELAY_S", EMULATOR, "MAX_DELAY"),
     ("TOLERANCE_S", f"{TRANSPORT}.edge.signature", "TOLERANCE"),
+    ("MIN_KEY_BYTES", f"{TRANSPORT}.edge.signature", "MIN_KEY_BYTES"),
+    ("MAX_WEBHOOK_ID", f"{TRANSPORT}.edge.signature", "MAX_ID"),
+    ("MAX_SIGNATURES", f"{TRANSPORT}.edge.signature", "MAX_SIGNATURES"),
+    ("ACCEPTED_KEEP_S", f"{TRANSPORT}.leases.ledger", "REQUEST_RETENTION"),
     ("HEARTBEAT_S", f"{TRANSPORT}.edge.push_server", "HEARTBEAT"),
     ("WALL_S", f"{TRANSPORT}.messages.limits", "MAX_PUSHED"),
     ("WALL_S", f"{TRANSPORT}.edge.push_protocol", "WALL"),
@@ -48,7 +52,7 @@ AT_MOST = [
     # A message that a client sends late finds the bindings of a client that was away as long.
     ((f"{TRANSPORT}.edge.hub_client", "LATE_BY_MOST"), ("", "GRACE_S")),
     # What the Worker reads of messages, the push server reads of the batch that they become.
-    (("", "MAX_BODY_BYTES"), (f"{TRANSPORT}.edge.push_server", "MAX_BODY")),
+    (("", "MAX_BODY_BYTES"), (f"{TRANSPORT}.edge.push_gate", "MAX_BODY")),
     # A message is sent anew before its retries run out.
     (("", "ANEW_AFTER"), (EMULATOR, "MAX_RETRIES")),
     # A turn ends before the Worker takes silence for a broken connection, should a proxy keep the

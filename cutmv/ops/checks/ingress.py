@@ -8,8 +8,11 @@ import httpx
 
 from cutmv.config import Settings
 from cutmv.ops.finding import Finding, ok, problem
-from cutmv.transports.cloudflare.edge import signature
+from cutmv.transports.cloudflare.edge import signature, to_edge
 from cutmv.transports.cloudflare.options import Options
+
+#: The Worker's route that tries push servers.
+CHECK_PATH = "/v1/ingress/check"
 
 #: Seconds for the Worker to try all push servers of a queue; it waits ten for each, side by side.
 CHECK_TIMEOUT_S = 12.0
@@ -26,12 +29,10 @@ def ingress(settings: Settings, options: Options, http: httpx.Client) -> Iterato
         body = json.dumps({"queue": queue}).encode()
         headers = {
             "content-type": "application/json",
-            **signature.headers(options.edge_keys, body),
+            **signature.headers(options.edge_keys, to_edge("POST", CHECK_PATH), body),
         }
         try:
-            answer = http.post(
-                "/v1/ingress/check", content=body, headers=headers, timeout=CHECK_TIMEOUT_S
-            )
+            answer = http.post(CHECK_PATH, content=body, headers=headers, timeout=CHECK_TIMEOUT_S)
             document = answer.json()
         except (httpx.HTTPError, ValueError) as error:
             yield problem(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")

@@ -14,7 +14,8 @@ from cutmv.config import Settings
 from cutmv.install import install_command
 from cutmv.ops.checks.ingress import ingress
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
-from cutmv.transports.cloudflare.edge import HubClient, signature
+from cutmv.progress import WEBHOOK
+from cutmv.transports.cloudflare.edge import HubClient, signature, to_edge
 from cutmv.transports.cloudflare.options import Options
 
 #: Seconds that a request may take.
@@ -103,7 +104,7 @@ def webhook(settings: Settings) -> Iterator[Finding]:
     body = json.dumps({"events": []}).encode()
     headers = {
         "content-type": "application/json",
-        **signature.headers(settings.webhook_secret, body),
+        **signature.headers(settings.webhook_secret, WEBHOOK, body),
     }
     host = urlsplit(settings.webhook_url).netloc.rpartition("@")[2]
     try:
@@ -176,7 +177,7 @@ def _signed(http: httpx.Client, keys: str) -> Finding:
     what = "edge Worker's keys"
     target = f"/v1/hub?{urlencode({'client': f'doctor-{uuid4().hex}', 'scope': HUB_SCOPE})}"
     try:
-        answer = http.get(target, headers=signature.headers(keys, target.encode()))
+        answer = http.get(target, headers=signature.headers(keys, to_edge("GET", target)))
     except httpx.HTTPError as error:
         return problem(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")
     match answer.status_code:
@@ -203,9 +204,10 @@ def _queue_binding(http: httpx.Client, keys: str, queue_name: str) -> Finding:
     """A batch without messages: the Worker answers 400 where it has a binding to the queue."""
     what = f"edge Worker's binding of {queue_name}"
     body = b'{"messages":[]}'
-    headers = {"content-type": "application/json", **signature.headers(keys, body)}
+    path = f"/v1/queues/{queue_name}/messages"
+    signed = signature.headers(keys, to_edge("POST", path), body)
+    headers = {"content-type": "application/json", **signed}
     try:
-        path = f"/v1/queues/{queue_name}/messages"
         answer = http.post(path, content=body, headers=headers)
     except httpx.HTTPError as error:
         return problem(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")

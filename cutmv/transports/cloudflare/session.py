@@ -20,7 +20,7 @@ from cutmv.transports.cloudflare import runtime, troubles
 from cutmv.transports.cloudflare.api import Client, Credentials
 from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.consumer import DeadLetters, PushedMessages
-from cutmv.transports.cloudflare.edge import EdgeClient, HubClient, PushServer
+from cutmv.transports.cloudflare.edge import EdgeClient, HubClient, PushServer, check_keys
 from cutmv.transports.cloudflare.errors import CloudflareError, ThreadBroken
 from cutmv.transports.cloudflare.fanout import (
     Broadcaster,
@@ -72,6 +72,7 @@ class Session:
         self.on_broken: set[Callable[[Exception], object]] = set()
         self.credentials = credentials
         self.options = options
+        check_keys(options)
         self.client = Client(credentials, options)
         self.hub: HubClient | None = None
         if options.edge_url and options.fanout:
@@ -119,6 +120,7 @@ class Session:
             options.edge_keys,
             options.ingress_host,
             options.ingress_port,
+            self.acknowledger.accept_request,
             self._breaks("the push server"),
         )
 

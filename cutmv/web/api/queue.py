@@ -1,10 +1,13 @@
 """The queue's status, and the webhook by which workers send their progress."""
 
+from functools import partial
+
 from flask import Blueprint, Response, jsonify, request
 
 from cutmv.config import WEBHOOK_PATH
-from cutmv.progress import WebhookRejected, verify
+from cutmv.progress import WebhookRejected, accept, verify
 from cutmv.transports.cloudflare import threads_report
+from cutmv.transports.cloudflare.edge.signature import MIN_KEY_BYTES, is_loopback, too_short
 from cutmv.web.api.problems import Problem
 from cutmv.web.state import web
 
@@ -24,11 +27,18 @@ def progress() -> tuple[str, int]:
     """Take `{"events": […]}`, signed as Standard Webhooks are, and tell those who watch."""
     here = web()
     secret = here.services.settings.webhook_secret
+    if too_short(secret) and not _from_here():
+        raise Problem(503, f"WEBHOOK_SECRET has less than {MIN_KEY_BYTES} bytes: set another.")
     headers = {name.lower(): value for name, value in request.headers.items()}
     try:
-        events = verify(secret, headers, request.get_data(), seen=here.seen)
+        events = verify(secret, headers, request.get_data, partial(accept, here.services.store))
     except WebhookRejected as error:
         raise Problem(error.status, str(error)) from None
     for event in events:
         here.feed.publish(event)
     return "", 204
+
+
+def _from_here() -> bool:
+    """Whether a process of this machine asks, by no proxy."""
+    return is_loopback(request.remote_addr) and "X-Forwarded-For" not in request.headers

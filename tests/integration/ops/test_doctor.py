@@ -23,7 +23,8 @@ import pytest
 from cutmv.jobs import WAITS_FOR_STORAGE, Claimed, Claims, JobStore
 from cutmv.jobs.tables import jobs
 from cutmv.media import Progress
-from cutmv.transports.cloudflare.edge import signature
+from cutmv.progress import WEBHOOK
+from cutmv.transports.cloudflare.edge import signature, to_edge
 from tests.support.command import Done, cutmv
 from tests.support.emulator import EmulatorProcess
 from tests.support.gate import Gate, object_key
@@ -449,7 +450,8 @@ def test_an_edge_worker_is_asked_signed_and_changes_nothing(
     seen = signature.SeenIds()
     signed = [request for request in server.requests if request[0] != "/healthz"]
     for path, headers, body in signed:
-        signature.verify(EDGE_KEYS, headers, body or path.encode(), seen=seen)
+        purpose = to_edge("POST" if body else "GET", path)
+        signature.verify(EDGE_KEYS, purpose, headers, body, seen=seen)
     (batch,) = [body for path, _, body in signed if path.endswith("/messages")]
     assert json.loads(batch) == {"messages": []}
 
@@ -541,7 +543,7 @@ def test_a_webhook_is_sent_a_signed_report_of_nothing(site: Site, server: Server
     threads = findings["web server's threads"]
     assert (threads["mark"], "in janitor" in threads["found"]) == ("warning", True)
     (_, headers, body), _ = server.requests
-    signature.verify(WEBHOOK_SECRET, headers, body, seen=signature.SeenIds())
+    signature.verify(WEBHOOK_SECRET, WEBHOOK, headers, body, seen=signature.SeenIds())
     assert json.loads(body) == {"events": []}
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from celery import Celery
 
 from cutmv.transports.cloudflare.edge import signature
+from cutmv.transports.cloudflare.edge.push_gate import DELIVERIES
 from cutmv.transports.cloudflare.errors import TaskTooLong
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
@@ -65,7 +67,7 @@ class PushSite(CloudflareSite):
         """How many messages wait in the line of a worker."""
         body = b'{"queue": "work", "messages": []}'
         url = f"http://127.0.0.1:{self.ports[number]}/v1/deliveries"
-        answer = httpx.post(url, content=body, headers=signature.headers(KEYS, body))
+        answer = httpx.post(url, content=body, headers=signature.headers(KEYS, DELIVERIES, body))
         return int(json.loads(answer.text)["waiting"])
 
     def texts(self, count: int) -> list[str]:
@@ -91,7 +93,7 @@ class Push:
         ]
         document = {"queue": "work", "messages": messages, **how.get("more", {})}
         self.body = how.get("body") or json.dumps(document).encode()
-        self.headers = how.get("headers") or signature.headers(KEYS, self.body)
+        self.headers = how.get("headers") or signature.headers(KEYS, DELIVERIES, self.body)
         self.url = f"http://127.0.0.1:{port}/v1/deliveries"
         self.status = 0
         self.problem: dict[str, Any] = {}
@@ -408,7 +410,7 @@ def test_the_ingress_takes_only_what_is_signed_and_fits(site: PushSite) -> None:
     (text,) = site.texts(1)
     port = site.ports[0]
 
-    wrong = Push(port, text, headers=signature.headers("another", b"{}"))
+    wrong = Push(port, text, headers=signature.headers("another", DELIVERIES, b"{}"))
     assert (wrong.status, wrong.problem["title"]) == (401, "Unauthorized")
     assert "different secrets" in wrong.problem["detail"]
     assert Push(port, body=b"{}").problem["detail"].startswith("The body must be a batch")
@@ -425,6 +427,32 @@ def test_the_ingress_takes_only_what_is_signed_and_fits(site: PushSite) -> None:
     assert site.notes("record") == []
 
 
+def test_a_batch_is_taken_once_by_all_workers_and_after_a_restart(
+    site: PushSite, tmp_path: Path
+) -> None:
+    ledger = {"lease_ledger": (tmp_path / "ledger").as_uri()}
+    worker = site.push_worker(**ledger)
+    batch = b'{"queue": "work", "messages": []}'
+    once = Push(site.ports[0], body=batch)
+    assert once.status == 200
+    site.push_worker(**ledger)
+    worker.kill()
+    site.push_worker(**ledger)
+    for port in site.ports[1:]:
+        again = Push(port, body=batch, headers=once.headers)
+        assert (again.status, again.problem["detail"]) == (409, "This request was received before.")
+        assert Push(port, body=batch).status == 200
+
+
+def test_a_batch_that_was_signed_before_the_worker_started_is_not_taken(site: PushSite) -> None:
+    old = {"webhook-id": "msg_1", "webhook-timestamp": str(int(time.time()) - 1)}
+    site.push_worker()
+    body = b'{"queue": "work", "messages": []}'
+    stamp = int(old["webhook-timestamp"])
+    old["webhook-signature"] = signature.sign(KEYS, DELIVERIES, "msg_1", stamp, body)
+    assert Push(site.ports[0], body=body, headers=old).status == 409
+
+
 @pytest.mark.slow
 def test_signs_of_life_come_while_a_task_runs(site: PushSite, tmp_path: Path) -> None:
     site.push_worker()
@@ -437,7 +465,7 @@ def test_signs_of_life_come_while_a_task_runs(site: PushSite, tmp_path: Path) ->
         }
     ).encode()
     url = f"http://127.0.0.1:{site.ports[0]}/v1/deliveries"
-    headers = signature.headers(KEYS, body)
+    headers = signature.headers(KEYS, DELIVERIES, body)
     with httpx.stream("POST", url, content=body, headers=headers, timeout=30) as answer:
         lines = answer.iter_raw()
         assert "worker" in json.loads(next(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cutmv.transports.cloudflare.edge import PushServer, push_connections, signature
+from cutmv.transports.cloudflare.edge import PushServer, push_connections, push_gate, signature
+from cutmv.transports.cloudflare.edge.push_gate import DELIVERIES
 from tests.integration.transport.test_push import ANSWER_S, KEYS, Push
 from tests.support.transport import wait_until
 
@@ -111,8 +113,51 @@ def test_one_connection_too_many_costs_the_oldest_without_a_signed_batch_its_pla
         httpx.post(
             f"http://127.0.0.1:{port}/v1/deliveries",
             content=body,
-            headers=signature.headers(KEYS, body),
+            headers=signature.headers(KEYS, DELIVERIES, body),
         )
     assert all(push.waits for push in held)
     for push in held:
         push.cut()
+
+
+def answered(each: socket.socket) -> int:
+    """The status of the answer."""
+    each.settimeout(ANSWER_S)
+    return int(each.recv(4096).split()[1])
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        (None, 401),
+        ({"webhook-timestamp": str(int(time.time()) - 400)}, 401),
+        ({"content-length": "2000001"}, 413),
+    ],
+)
+def test_a_batch_is_refused_by_its_headers_before_its_body_comes(
+    sockets: Any, given: dict[str, str] | None, status: int
+) -> None:
+    assert answered(sockets(head(given))) == status
+
+
+def test_a_body_that_comes_slowly_is_given_up(
+    sockets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push_gate, "RATE_GRACE", 0.3)
+    assert answered(sockets(head({}) + b"half")) == 408
+
+
+def test_bodies_of_strangers_fill_no_memory(sockets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_gate, "MAX_UNVERIFIED", 100)
+    monkeypatch.setattr(push_gate, "RATE_GRACE", ANSWER_S)
+    both = [sockets(head({}) + b"x" * 60) for _ in range(2)]
+    select.select(both, [], [], ANSWER_S)
+    assert answered(select.select(both, [], [])[0][0]) == 503
+
+
+def head(given: dict[str, str] | None) -> bytes:
+    """The head of a request for which only the signature itself is wrong."""
+    signed = {} if given is None else signature.headers(KEYS, DELIVERIES) | given
+    headers = {"host": "a", "content-length": "90"} | signed
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"POST /v1/deliveries HTTP/1.1\r\n{lines}\r\n".encode()

@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from cutmv.progress import WEBHOOK
 from cutmv.transports.cloudflare.edge.signature import sign
 from cutmv.web.api.models import JobOut, MadeOut, UploadOut
 from cutmv.web.server import HEAD_TIMEOUT_S
@@ -538,7 +539,7 @@ def signed(body: bytes, webhook_id: str, secret: str = WEBHOOK_SECRET) -> dict[s
         "Content-Type": "application/json",
         "webhook-id": webhook_id,
         "webhook-timestamp": str(now),
-        "webhook-signature": sign(secret, webhook_id, now, body),
+        "webhook-signature": sign(secret, WEBHOOK, webhook_id, now, body),
     }
 
 

@@ -17,6 +17,7 @@ import psutil
 import pytest
 import simple_websocket
 
+from cutmv.progress import WEBHOOK
 from cutmv.transports.cloudflare.edge.signature import sign
 from tests.support.media import make_sample
 from tests.support.processes import wait_for
@@ -163,7 +164,7 @@ def test_progress_by_webhook_reaches_the_watchers(server: WebServer, quiet_job: 
     headers = {
         "webhook-id": "msg_1",
         "webhook-timestamp": str(now),
-        "webhook-signature": sign(WEBHOOK_SECRET, "msg_1", now, body),
+        "webhook-signature": sign(WEBHOOK_SECRET, WEBHOOK, "msg_1", now, body),
     }
 
     assert httpx.post(f"{server.url}/api/queue-progress", content=body, headers=headers).is_success

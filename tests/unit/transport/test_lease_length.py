@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
-from cutmv.transports.cloudflare.edge import EdgeClient, signature
+from cutmv.transports.cloudflare.edge import EdgeClient, signature, to_edge
 from cutmv.transports.cloudflare.errors import LedgerUnavailable, Unreachable
 from cutmv.transports.cloudflare.leases import Sources, bucket_name, find_ledger, without_ledger
 from cutmv.transports.cloudflare.leases.delivery import Delivery, Lease
@@ -44,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         given = {name.lower(): value for name, value in self.headers.items()}
-        signature.verify(KEYS, given, body, seen=self.server.seen)
+        signature.verify(KEYS, to_edge("POST", self.path), given, body, seen=self.server.seen)
         self.server.calls += 1
         asked = json.loads(body)
         status, answer = 200, self.answer(asked)

@@ -228,6 +228,9 @@ def test_a_ledger_is_opened_again_by_the_key_that_is_valid_by_now(tmp_path: Path
         def write(self, key: str, entry: Entry, version: str | None) -> str | None:
             return self.records.write(key, entry, version)
 
+        def accept(self, request_id: str) -> bool:
+            return self.records.accept(request_id)
+
         def close(self) -> None:
             pass
 

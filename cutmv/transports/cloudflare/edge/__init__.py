@@ -2,14 +2,16 @@
 
 `publishing` makes the publishing call. `hub_client` is the connection to the hub, `hub_socket`
 opens it, and `hub_protocol` defines its operations. `push_server` takes the messages that the
-Worker pushes, as `push_protocol` reads them, and `signature` signs requests both ways. Imports
-`queues`, `api`, `errors` and `runtime`.
+Worker pushes, which `push_gate` admits, as `push_protocol` reads them, and `signature` signs
+requests both ways, by keys that `keys` checks. Imports `queues`, `api`, `options`, `errors` and
+`runtime`.
 """
 
 from cutmv.transports.cloudflare.edge import signature
 from cutmv.transports.cloudflare.edge.hub_client import HubClient
 from cutmv.transports.cloudflare.edge.hub_protocol import HubMessage, fits
-from cutmv.transports.cloudflare.edge.publishing import EdgeClient
+from cutmv.transports.cloudflare.edge.keys import check_keys
+from cutmv.transports.cloudflare.edge.publishing import EdgeClient, to_edge
 from cutmv.transports.cloudflare.edge.push_protocol import DeliveryCallback, Outcome
 from cutmv.transports.cloudflare.edge.push_server import PushServer
 from cutmv.transports.cloudflare.edge.signature import Rejected, SeenIds
@@ -23,6 +25,8 @@ __all__ = [
     "PushServer",
     "Rejected",
     "SeenIds",
+    "check_keys",
     "fits",
     "signature",
+    "to_edge",
 ]

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from cutmv.transports.cloudflare.edge import signature
 from cutmv.transports.cloudflare.edge.hub_protocol import MAX_FRAME
+from cutmv.transports.cloudflare.edge.publishing import to_edge
 from cutmv.transports.cloudflare.errors import extra_missing
 
 # At DEBUG the library logs headers, and signatures with them.
@@ -38,7 +39,7 @@ def connector() -> tuple[Connect, tuple[type[Exception], ...]]:
         target = f"/v1/hub?{urlencode({'client': client_id, 'scope': scope})}"
         return connect(
             edge_url.rstrip("/").replace("http", "ws", 1) + target,
-            additional_headers=signature.headers(keys, target.encode()),
+            additional_headers=signature.headers(keys, to_edge("GET", target)),
             user_agent_header="cutmv-transport",
             open_timeout=OPEN_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,

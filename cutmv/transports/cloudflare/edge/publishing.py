@@ -28,6 +28,11 @@ ASK_TIMEOUT = 5.0
 MAX_CONNECTIONS = 32
 
 
+def to_edge(method: str, target: str) -> signature.Purpose:
+    """Return the purpose of a request to the Worker, by its path with its query."""
+    return signature.Purpose("edge Worker", method, target)
+
+
 class EdgeClient:
     """Publishes through the edge Worker. Threads share it; its owner closes it."""
 
@@ -76,7 +81,7 @@ class EdgeClient:
             headers={
                 "content-type": "application/json",
                 "user-agent": "cutmv-transport",
-                **signature.headers(self.keys, body),
+                **signature.headers(self.keys, to_edge("POST", path), body),
             },
             content=body,
             extensions={"timeout": dict.fromkeys(("connect", "pool", "read", "write"), timeout)},

@@ -23,9 +23,10 @@ from uuid import uuid4
 from kombu.exceptions import OperationalError
 from kombu.utils.compat import detect_environment
 
-from cutmv.transports.cloudflare.edge import signature
 from cutmv.transports.cloudflare.edge.push_connections import Connections, leave_to_parent
+from cutmv.transports.cloudflare.edge.push_gate import DELIVERIES, Gate
 from cutmv.transports.cloudflare.edge.push_protocol import DeliveryCallback, Outcome, PushBatch
+from cutmv.transports.cloudflare.edge.signature import Rejected
 from cutmv.transports.cloudflare.errors import ConfigurationError, extra_missing
 from cutmv.transports.cloudflare.runtime import BackgroundThread
 
@@ -44,17 +45,8 @@ HEARTBEAT = 10.0
 #: Worker's time that its requests are enough (`MAX_POSTS` in edge/src/limits.ts).
 TURN = 25.0
 
-#: Bytes of a batch at most: 256 KB of messages, most of whose characters are escaped.
-MAX_BODY = 2_000_000
-
-#: Bytes of all batches whose senders are not verified yet, and seconds that one has to arrive.
-MAX_UNVERIFIED, BODY_TIMEOUT = 16 * MAX_BODY, 10.0
-
 #: Seconds until the Worker tries again where the queue has no consumer (yet), as a header's text.
 RETRY_WITHOUT_CONSUMER = "2"
-
-#: Seconds until the Worker tries again where too much is being received, as a header's text.
-RETRY_CROWDED = "1"
 
 #: Seconds that the server's thread has to end, after the time that its connections have.
 THREAD_TIMEOUT = 10.0
@@ -88,7 +80,9 @@ class PushHandler(Protocol):
 class PushServer:
     """The HTTP server of a process. It starts with the first consumer, and ends with `close`.
 
-    `on_hopeless` is called with an error if its thread does not recover.
+    `accept` notes the id of a signed request, and tells whether it is new to all processes; it may
+    raise `LedgerUnavailable`. `on_hopeless` is called with an error if the server's thread does not
+    recover.
     """
 
     def __init__(
@@ -96,13 +90,13 @@ class PushServer:
         keys: str,
         host: str,
         port: int,
+        accept: Callable[[str], bool] = lambda _: True,
         on_hopeless: Callable[[BaseException], object] = lambda _: None,
     ) -> None:
         #: Which push server this is, for a Worker that reaches several at one address.
         self.worker_id = uuid4().hex
         self._keys, self._host, self._port = keys, host, port
-        self._unverified = 0  # bytes
-        self._seen = signature.SeenIds()
+        self._gate = Gate(keys, accept)
         self._lock = threading.Lock()
         self._handlers: dict[str, PushHandler] = {}
         self._connections: Connections
@@ -212,10 +206,8 @@ class PushServer:
         from starlette.responses import StreamingResponse
 
         try:
-            body = await self._body(request)
-            signature.verify(self._keys, request.headers, body, seen=self._seen)
-            batch = PushBatch.read(body)
-        except signature.Rejected as error:
+            batch = PushBatch.read(await self._gate.admit(request.headers, request.stream()))
+        except Rejected as error:
             return _problem(error.status, str(error), error.headers)
         except ValueError as error:
             return _problem(400, str(error))
@@ -232,31 +224,6 @@ class PushServer:
         connection = _Connection(asyncio.get_running_loop(), handler, batch)
         first = json.dumps({"worker": self.worker_id, **handler.stats()}).encode() + b"\n"
         return StreamingResponse(connection.lines(first), media_type="application/x-ndjson")
-
-    async def _body(self, request: Request) -> bytes:
-        """Return a request's body; raises `Rejected` where it is too large or comes too slowly.
-
-        Whoever knows no key may send a body, but can't fill the memory.
-        """
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT):
-                async for chunk in request.stream():
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    self._unverified += len(chunk)
-                    if size > MAX_BODY:
-                        raise signature.Rejected(413, f"The batch is over {MAX_BODY} bytes.")
-                    if self._unverified > MAX_UNVERIFIED:
-                        raise signature.Rejected(
-                            503, "Too much is being received.", {"retry-after": RETRY_CROWDED}
-                        )
-        except TimeoutError:
-            raise signature.Rejected(408, f"No whole batch in {BODY_TIMEOUT:.0f} s.") from None
-        finally:
-            self._unverified -= size
-        return b"".join(chunks)
 
 
 class _Connection:
@@ -318,7 +285,7 @@ def _application(server: PushServer) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/v1/deliveries", server.deliveries, methods=["POST"]),
+            Route(DELIVERIES.target, server.deliveries, methods=["POST"]),
             Route("/healthz", healthz),
         ],
         exception_handlers={404: failed, 405: failed, 500: failed},

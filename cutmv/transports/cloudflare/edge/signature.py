@@ -1,9 +1,11 @@
 """Signs and verifies requests by Standard Webhooks (https://www.standardwebhooks.com).
 
 A signature is an HMAC-SHA256 over ``id.timestamp.body``, in the headers ``webhook-id``,
-``webhook-timestamp`` and ``webhook-signature``. A secret is ``whsec_`` and base64, or any other
-text. Where a secret is expected, several of the first kind may be given, separated by white space
-or commas: each is valid, so that an operator can change it at one end after the other.
+``webhook-timestamp`` and ``webhook-signature``. Its key is not the secret itself: HKDF-SHA256 (RFC
+5869) derives one for each `Purpose`, so that a signature is good for one receiver, one method and
+one path alone. A secret is ``whsec_`` and base64, or any other text. Where a secret is expected,
+several of the first kind may be given, separated by white space or commas: each is valid, so that
+an operator can change it at one end after the other.
 """
 
 from __future__ import annotations
@@ -18,12 +20,21 @@ import secrets as randomness
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Literal
 
 #: The start of a secret in base64.
 WHSEC_PREFIX = "whsec_"
 
 #: Seconds that a timestamp may be off, either way.
 TOLERANCE = 300.0
+
+#: Bytes of a secret, at least, but between processes of one machine (Standard Webhooks: 24 to 64).
+MIN_KEY_BYTES = 24
+
+#: Characters of an id, and signatures of one request that are looked at.
+MAX_ID, MAX_SIGNATURES = 255, 8
 
 #: Seconds since 1970, in as many digits as any date needs: the sender is not verified yet, and
 #: Python refuses to read numbers of thousands of digits.
@@ -39,8 +50,26 @@ class Rejected(Exception):
         self.headers = headers or {}
 
 
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a request is for: whom it goes to, its method, and its path with its query.
+
+    The path is the receiver's own route, without what a proxy may have put before it.
+    """
+
+    receiver: Literal["edge Worker", "push server", "web server"]
+    method: str
+    target: str
+
+    def key(self, secret: bytes) -> bytes:
+        """Derive the key of this purpose from a secret."""
+        info = f"cutmv signature: {self.receiver} {self.method} {self.target}".encode()
+        extracted = hmac.digest(bytes(hashlib.sha256().digest_size), secret, "sha256")
+        return hmac.digest(extracted, info + b"\x01", "sha256")
+
+
 class SeenIds:
-    """The ids of accepted requests, so that none is accepted twice.
+    """The ids of requests that this process has accepted, so that none is accepted twice.
 
     An id is remembered for as long as its timestamp is accepted, and no longer. Only signed
     requests come here, so there are as many ids as those that know a secret send in that time.
@@ -66,9 +95,47 @@ class SeenIds:
             return True
 
 
-def sign(secrets: str, request_id: str, timestamp: int, body: bytes) -> str:
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the headers of a request say of who signed it: all that there is before its body."""
+
+    request_id: str
+    timestamp: int
+    signatures: tuple[str, ...]
+
+    @classmethod
+    def read(cls, given: Mapping[str, str]) -> Claim:
+        """Return the claim of headers, whose names are in lower case.
+
+        Raises `Rejected` 401 where one is missing, or the timestamp is too far from now.
+        """
+        request_id, signatures = given.get("webhook-id", ""), given.get("webhook-signature", "")
+        stamp = given.get("webhook-timestamp", "")
+        complete = 0 < len(request_id) <= MAX_ID and signatures and _STAMP.fullmatch(stamp)
+        if not complete:
+            raise Rejected(401, "The request is not signed: its three webhook headers are needed.")
+        if abs(time.time() - int(stamp)) > TOLERANCE:
+            raise Rejected(401, "The timestamp is too far from now: check both clocks.")
+        # A sender that changes its secret sends two signatures, separated by a space.
+        several = signatures.split(" ", MAX_SIGNATURES)[:MAX_SIGNATURES]
+        return cls(request_id, int(stamp), tuple(several))
+
+    def verify(self, secrets: str, purpose: Purpose, body: bytes) -> None:
+        """Raise `Rejected` 401 unless who sent this body for this purpose knows a secret."""
+        expected = _signatures(secrets, purpose, self.request_id, self.timestamp, body)
+        ours = [each.encode() for each in expected]
+        theirs = [each.encode() for each in self.signatures]
+        if not any(hmac.compare_digest(one, other) for one in ours for other in theirs):
+            raise Rejected(
+                401,
+                "The signature is wrong: the two ends have different secrets, or versions, or "
+                "it was made for another request.",
+            )
+
+
+def sign(secrets: str, purpose: Purpose, request_id: str, timestamp: int, body: bytes) -> str:
     """Return the ``webhook-signature`` of a body; `timestamp` in seconds since 1970."""
-    return " ".join(_signatures(secrets, request_id, timestamp, body))
+    return " ".join(_signatures(secrets, purpose, request_id, timestamp, body))
 
 
 def new_id() -> str:
@@ -76,42 +143,50 @@ def new_id() -> str:
     return f"msg_{randomness.token_hex(16)}"
 
 
-def headers(secrets: str, body: bytes, request_id: str | None = None) -> dict[str, str]:
+def headers(
+    secrets: str, purpose: Purpose, body: bytes = b"", request_id: str | None = None
+) -> dict[str, str]:
     """Return the headers of a request with this body, and with a new id unless one is given."""
     request_id, now = request_id or new_id(), int(time.time())
     return {
         "webhook-id": request_id,
         "webhook-timestamp": str(now),
-        "webhook-signature": sign(secrets, request_id, now, body),
+        "webhook-signature": sign(secrets, purpose, request_id, now, body),
     }
 
 
-def verify(secrets: str, given: Mapping[str, str], body: bytes, *, seen: SeenIds) -> None:
+def verify(
+    secrets: str, purpose: Purpose, given: Mapping[str, str], body: bytes, *, seen: SeenIds
+) -> None:
     """Verify that a request's sender knows a secret; `given` has lower-case header names.
 
-    Raises `Rejected`: 401 where the signature is missing or wrong or the timestamp is too far from
-    now, 409 where the request was received before.
+    Raises `Rejected`: 401 as `Claim` does, 409 where this process has received it before.
     """
-    request_id, signatures = given.get("webhook-id", ""), given.get("webhook-signature", "")
-    stamp = given.get("webhook-timestamp", "")
-    if not request_id or not signatures or not _STAMP.fullmatch(stamp):
-        raise Rejected(401, "The request is not signed: its three webhook headers are needed.")
-    expected = [each.encode() for each in _signatures(secrets, request_id, int(stamp), body)]
-    # A sender that changes its secret sends two signatures, separated by a space.
-    claimed = [each.encode() for each in signatures.split(" ")]
-    if not any(hmac.compare_digest(ours, theirs) for ours in expected for theirs in claimed):
-        raise Rejected(401, "The signature is wrong: the two ends have different secrets.")
-    now = time.time()
-    if abs(now - int(stamp)) > TOLERANCE:
-        raise Rejected(401, "The timestamp is too far from now: check both clocks.")
-    if not seen.add(request_id, int(stamp), now):
+    claim = Claim.read(given)
+    claim.verify(secrets, purpose, body)
+    if not seen.add(claim.request_id, claim.timestamp, time.time()):
         raise Rejected(409, "This request was received before.")
 
 
-def _signatures(secrets: str, request_id: str, timestamp: int, body: bytes) -> list[str]:
+def too_short(secrets: str) -> bool:
+    """Tell whether any of these secrets has so few bytes that it might be guessed."""
+    return any(len(_secret(each)) < MIN_KEY_BYTES for each in _split(secrets))
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a host, by name or address, is this machine alone."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _signatures(
+    secrets: str, purpose: Purpose, request_id: str, timestamp: int, body: bytes
+) -> list[str]:
     signed = b".".join((request_id.encode(), str(timestamp).encode(), body))
     digests = (
-        hmac.new(_key(secret), signed, hashlib.sha256).digest() for secret in _split(secrets)
+        hmac.digest(purpose.key(_secret(secret)), signed, "sha256") for secret in _split(secrets)
     )
     return ["v1," + base64.b64encode(digest).decode() for digest in digests]
 
@@ -122,7 +197,7 @@ def _split(secrets: str) -> list[str]:
     return several if all(each.startswith(WHSEC_PREFIX) for each in several) else [secrets]
 
 
-def _key(secret: str) -> bytes:
+def _secret(secret: str) -> bytes:
     if secret.startswith(WHSEC_PREFIX):
         with contextlib.suppress(binascii.Error):
             return base64.b64decode(secret.removeprefix(WHSEC_PREFIX), validate=True)

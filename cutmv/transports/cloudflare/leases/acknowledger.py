@@ -116,6 +116,13 @@ class Acknowledger:
         """Ask the ledger who owns a message that comes again; see `LeaseRenewer.take`."""
         return 0.0 if self._renewer is None else self._renewer.take(delivery, allowed)
 
+    def accept_request(self, request_id: str) -> bool:
+        """Note in the ledger, if there is one, that a signed request is used; False if it was.
+
+        Raises `LedgerUnavailable`.
+        """
+        return self._renewer is None or self._renewer.accept_request(request_id)
+
     def is_done(self, delivery: Delivery) -> bool:
         """Return whether the message is done in this process, and only has to be removed."""
         return self._finished.has(delivery.lease.key)

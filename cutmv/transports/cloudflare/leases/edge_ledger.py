@@ -15,8 +15,8 @@ from cutmv.transports.cloudflare.errors import (
 from cutmv.transports.cloudflare.leases.ledger import Entry, Record
 from cutmv.transports.cloudflare.messages.object_keys import lease_key
 
-#: The Worker's two calls.
-READ, WRITE = "/v1/ledger/read", "/v1/ledger/write"
+#: The Worker's calls.
+READ, WRITE, ACCEPT = "/v1/ledger/read", "/v1/ledger/write", "/v1/ledger/accept"
 
 #: Makes a signed call of a path to the Worker, and returns its JSON; raises a `CloudflareError`.
 Ask = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
@@ -48,6 +48,13 @@ class EdgeLedger:
         if new is None or (isinstance(new, str) and new):
             return new
         raise LedgerUnavailable("lease ledger of the edge Worker: its answer is none to a write")
+
+    def accept(self, request_id: str) -> bool:
+        """Note that a signed request is used; see `Ledger`."""
+        accepted = self._asked(ACCEPT, {"id": request_id}).get("accepted")
+        if isinstance(accepted, bool):
+            return accepted
+        raise LedgerUnavailable("lease ledger of the edge Worker: its answer is none to an id")
 
     def close(self) -> None:
         """Close the connections."""

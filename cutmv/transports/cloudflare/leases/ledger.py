@@ -41,7 +41,7 @@ from cutmv.transports.cloudflare.errors import (
     extra_missing,
 )
 from cutmv.transports.cloudflare.messages import ObjectStore, opener
-from cutmv.transports.cloudflare.messages.object_keys import LEASES, lease_key
+from cutmv.transports.cloudflare.messages.object_keys import LEASES, lease_key, request_key
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,10 @@ State = Literal["held", "free", "done"]
 #: Seconds for which records are kept: no message stays in a queue for longer (Cloudflare's
 #: longest retention).
 RECORD_RETENTION = 14 * 86_400
+
+#: Seconds for which the id of a signed request is kept, at least: three times what a timestamp may
+#: be off, since all clocks may differ.
+REQUEST_RETENTION = 900
 
 #: Days for which a bucket or a directory keeps a record after its last change: a day more.
 RECORD_EXPIRE_DAYS = RECORD_RETENTION // 86_400 + 1
@@ -102,6 +106,12 @@ class Ledger(Protocol):
         """Replace the record of this version (none: no record yet) and return the new version.
 
         Returns none, and changes nothing, where the ledger has another version.
+        """
+
+    def accept(self, request_id: str) -> bool:
+        """Note for REQUEST_RETENTION, at least, that a signed request is used; False if it was.
+
+        Raises `LedgerUnavailable`.
         """
 
     def close(self) -> None:
@@ -169,6 +179,12 @@ class ObjectLedger:
             if version is None:
                 return self._objects.put_if_absent(lease_key(key), data)
             return self._objects.replace(lease_key(key), data, version)
+
+    def accept(self, request_id: str) -> bool:
+        """Note that a signed request is used; see `Ledger`. It is kept as long as a record."""
+        self._sweep()
+        with self._reported():
+            return self._objects.put_if_absent(request_key(request_id), b"") is not None
 
     def close(self) -> None:
         """Do nothing: the store has nothing to close."""
@@ -248,6 +264,12 @@ class RedisLedger:
                 keys=[self._key(key)], args=[version or "", data, RECORD_RETENTION * 1000]
             )
         return data.decode() if replaced else None
+
+    def accept(self, request_id: str) -> bool:
+        """Note that a signed request is used; see `Ledger`."""
+        key = f"cutmv-{request_key(request_id)}"
+        with self._reported():
+            return bool(self._redis.set(key, b"", px=REQUEST_RETENTION * 1000, nx=True))
 
     def close(self) -> None:
         """Close the connections."""

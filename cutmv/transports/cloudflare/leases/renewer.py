@@ -116,6 +116,10 @@ class LeaseRenewer:
         """Start the thread, once."""
         self._thread.start()
 
+    def accept_request(self, request_id: str) -> bool:
+        """Note in the ledger that a signed request is used; see `Ledger.accept`."""
+        return self._ledger.accept(request_id)
+
     def take(self, delivery: Delivery, allowed: int) -> float | None:
         """Ask the ledger whether this process may run a message that was delivered before.
 

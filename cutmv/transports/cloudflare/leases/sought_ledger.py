@@ -57,6 +57,10 @@ class SoughtLedger:
         absent: str | None = "absent"
         return self._asked(lambda ledger: ledger.write(key, entry, version), absent)
 
+    def accept(self, request_id: str) -> bool:
+        """Note that a signed request is used; see `Ledger`."""
+        return self._asked(lambda ledger: ledger.accept(request_id), True)
+
     def close(self) -> None:
         """Close the connections."""
         ledger = self._ledger

@@ -27,4 +27,13 @@ def is_large_message_key(key: str) -> bool:
 
 def lease_key(identity: str) -> str:
     """Return the key of a message's lease record: short and safe, whatever the identity holds."""
-    return LEASES + hashlib.sha256(identity.encode(errors="replace")).hexdigest()[:40]
+    return LEASES + _digest(identity)
+
+
+def request_key(request_id: str) -> str:
+    """Return the key that is there once the signed request of this id was accepted."""
+    return f"{LEASES}requests/{_digest(request_id)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:40]
