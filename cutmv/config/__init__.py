@@ -7,7 +7,9 @@ turns the settings into Celery's configuration. The package imports nothing of C
 
 from cutmv.config.celery import RESULT_EXPIRES_S, RESULTS_PREFIX, celery_config
 from cutmv.config.environment import VARIABLES, Variable
-from cutmv.config.settings import WEBHOOK_PATH, ConfigError, Settings
+from cutmv.config.errors import ConfigError
+from cutmv.config.limits import Limits, Network
+from cutmv.config.settings import WEBHOOK_PATH, Settings
 
 __all__ = [
     "RESULTS_PREFIX",
@@ -15,6 +17,8 @@ __all__ = [
     "VARIABLES",
     "WEBHOOK_PATH",
     "ConfigError",
+    "Limits",
+    "Network",
     "Settings",
     "Variable",
     "celery_config",

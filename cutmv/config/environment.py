@@ -5,7 +5,9 @@ messages), since it is used without this package too; `media` reads those of FFm
 the README is this one, and a test compares both with the source.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from cutmv.config.limits import Limits, variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,19 @@ class Variable:
         """The variable as a row of a Markdown table."""
         return f"| `{self.name}` | {self.meaning} | {self.default} |"
 
+
+#: What the limits are (`limits.Limits`), by their names in lower case behind CUTMV_MAX_.
+LIMIT_MEANINGS = {
+    "uploads": "uploads of one client at once",
+    "downloads": "downloads of one client at once",
+    "sockets": "WebSockets of one client at once",
+    "requests": "requests of one client a minute, where people sign in",
+    "probes": "videos that the web server looks at at once",
+}
+LIMITS = tuple(
+    Variable(variable(name), LIMIT_MEANINGS[name], f"{most:,}")
+    for name, most in asdict(Limits()).items()
+)
 
 #: All of them, in the order of the README: CUTMV's own, then the system's.
 VARIABLES = (
@@ -101,6 +116,12 @@ VARIABLES = (
         "1 GiB, or 5 % of a disk under 20 GiB",
     ),
     Variable("CUTMV_RETENTION_DAYS", "how many days uploads, outputs and jobs are kept", "29"),
+    Variable(
+        "CUTMV_TRUSTED_PROXIES",
+        "addresses and networks, with commas between them, of proxies whose `X-Forwarded-For` tells"
+        " who asks ([limits](docs/limits.md))",
+    ),
+    *LIMITS,
     Variable("CUTMV_FFMPEG", "the `ffmpeg` to run", "that of `PATH`, else the one installed along"),
     Variable("PATH", "folders in which `ffmpeg` is looked for; FFmpeg gets it too"),
     Variable("LD_LIBRARY_PATH", "passed on to FFmpeg"),

@@ -4,20 +4,18 @@ The mode is `cloudflare` when the account and the token are set, else `redis` wh
 else `eager`, which needs nothing at all.
 """
 
-import base64
-import contextlib
-import hashlib
-import hmac
 import os
 import re
-import secrets
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urljoin, urlsplit
 
+from cutmv.config.errors import ConfigError
+from cutmv.config.limits import Limits, Network, networks
+from cutmv.config.secret import derived_secret
 from cutmv.install import install_command, missing_packages
 
 Mode = Literal["cloudflare", "redis", "eager"]
@@ -50,17 +48,14 @@ _QUEUE_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 _HOST_NAME = re.compile(r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$")
 
 
-class ConfigError(Exception):
-    """A variable is missing or wrong. One line that names it and says what to do."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What the environment asks for. The repr leaves secrets out.
 
     `pushed` says that the edge Worker pushes tasks; `retention_s` is in seconds;
     `min_free_bytes` is -1 where each disk's size tells how many.
-    `hosts` are names that the web server answers to beside those it knows itself.
+    `hosts` are names that the web server answers to beside those it knows itself;
+    `trusted_proxies` are the addresses of proxies that tell who asked them.
     """
 
     mode: Mode
@@ -88,6 +83,8 @@ class Settings:
     hosts: tuple[str, ...] = ()
     sign_in: SignIn = "auto"
     min_free_bytes: int = -1
+    limits: Limits = field(default_factory=Limits)
+    trusted_proxies: tuple[Network, ...] = ()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -144,7 +141,7 @@ class Settings:
             edge_url=_edge_url(env) if mode == "cloudflare" else None,
             pushed=mode == "cloudflare" and _pushed(env, queue_name),
             webhook_url=_webhook_url(env),
-            webhook_secret=env.get("WEBHOOK_SECRET") or _derived_secret(env, data_dir),
+            webhook_secret=env.get("WEBHOOK_SECRET") or derived_secret(env, data_dir),
             webhook_secret_is_local=not (env.get("WEBHOOK_SECRET") or env.get("CUTMV_SECRET_KEY")),
             max_retries=_number(env, "CUTMV_MAX_RETRIES", MAX_RETRIES, least=0),
             max_upload_bytes=_number(env, "CUTMV_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
@@ -153,6 +150,8 @@ class Settings:
             hosts=_hosts(env),
             sign_in=_sign_in(env),
             min_free_bytes=_number(env, "CUTMV_MIN_FREE_BYTES", -1, least=0),
+            limits=Limits.read(partial(_number, env)),
+            trusted_proxies=_trusted_proxies(env),
         )
 
     @property
@@ -176,6 +175,13 @@ class Settings:
     def uses_r2(self) -> bool:
         """Whether files are kept in R2 (or another S3) rather than in the data directory."""
         return self.r2_access_key_id is not None
+
+
+def _trusted_proxies(env: Mapping[str, str]) -> tuple[Network, ...]:
+    try:
+        return networks(env.get("CUTMV_TRUSTED_PROXIES", ""))
+    except ValueError as error:
+        raise ConfigError(f"CUTMV_TRUSTED_PROXIES: {error}.") from None
 
 
 def _mode(env: Mapping[str, str], has_cloudflare: bool, has_redis: bool) -> Mode:
@@ -321,29 +327,3 @@ def _data_dir(env: Mapping[str, str]) -> Path:
             " set CUTMV_DATA_DIR to a folder you may write."
         ) from error
     return data_dir
-
-
-def _derived_secret(env: Mapping[str, str], data_dir: Path) -> str:
-    """The webhook secret that each process derives by itself, from CUTMV_SECRET_KEY or a file."""
-    key = env.get("CUTMV_SECRET_KEY") or _kept_key(data_dir / "secret_key")
-    digest = hmac.new(key.encode(), b"cutmv webhook", hashlib.sha256).digest()
-    return "whsec_" + base64.b64encode(digest).decode()
-
-
-def _kept_key(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise ConfigError(
-            f"{path} can't be read ({error.strerror}): set CUTMV_SECRET_KEY."
-        ) from error
-    # The key is written to a file beside it, then linked: of two processes that start at once, one
-    # wins, and neither reads half a key.
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".secret-") as file:
-        file.write(secrets.token_urlsafe(32))
-        file.flush()
-        with contextlib.suppress(FileExistsError):
-            os.link(file.name, path)
-    return path.read_text()

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import IO, Protocol, cast
 
@@ -65,6 +66,7 @@ def accept_upload(
     room: Room,
     cache: Cache | None = None,
     request_key: str | None = None,
+    probing: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it keeps no state
 ) -> Upload:
     """Keep the video `incoming`, of at most `max_bytes` bytes, and return its upload.
 
@@ -72,6 +74,8 @@ def accept_upload(
 
     Of one `request_key` there is one upload: the same file that comes again is not kept, and the
     first one's upload is returned.
+
+    `probing` is entered while the video is looked at.
 
     Raises EmptyUpload; NoVideo before the rest of the file is read; MediaError when the video can't
     be read; TooLarge, another StorageError, MediaUnavailable, SQLAlchemyError, and whatever the
@@ -84,7 +88,8 @@ def accept_upload(
         stream = cast(IO[bytes], _Checked(incoming.body, room))
         size = storage.put_stream(key, stream, content_type=content_type, max_bytes=max_bytes)
         incoming.finish()
-        info = probe_stored(storage, key, cache)
+        with probing:
+            info = probe_stored(storage, key, cache)
         upload = store.add_upload(
             Upload(upload_id, incoming.filename, size, content_type, key, info, created_at=0.0)
         )

@@ -1,5 +1,6 @@
 """The application factory."""
 
+import threading
 from collections.abc import Sequence
 
 from flask import Flask
@@ -9,7 +10,7 @@ from cutmv.dispatch import Dispatcher, Janitor
 from cutmv.progress import EventReceiver, ProgressFeed
 from cutmv.services import Services
 from cutmv.services import services as process_services
-from cutmv.web import live, metrics, page, security
+from cutmv.web import admission, live, metrics, page, security
 from cutmv.web.api import health, jobs, openapi, problems, queue, suggestions, uploads
 from cutmv.web.door import Door
 from cutmv.web.state import EXTENSION, Web
@@ -42,11 +43,18 @@ def create_app(
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions[EXTENSION] = Web(
-        services, feed, dispatcher, figures, Door.of(services.settings, addresses), background
+        services,
+        feed,
+        dispatcher,
+        figures,
+        Door.of(services.settings, addresses),
+        threading.BoundedSemaphore(services.settings.limits.probes),
+        background,
     )
     # Metrics come first, so that they count refused requests too.
     metrics.register(app, figures)
     security.register(app)
+    admission.register(app)
     problems.register(app)
     live.register(app)
     for module in (uploads, suggestions, jobs, queue, health, openapi, page):

@@ -14,10 +14,9 @@ from cutmv.database import DATABASE_AWAY, passes
 from cutmv.jobs import Job, JobStore, UnknownJob
 from cutmv.progress import follow
 from cutmv.transports.cloudflare import note_trouble
+from cutmv.web.admission import SOCKETS
 from cutmv.web.state import web
 
-#: Sockets open at once: each holds a thread of the server, and requests must keep some.
-MAX_SOCKETS = 96
 #: Seconds between pings. A client that has not answered one by the next has gone.
 PING_S = 20
 #: Seconds for which a client may leave its buffer full before it is given up.
@@ -43,7 +42,7 @@ def register(app: Flask) -> None:
     blueprint.before_request(_check_before_upgrade)
     blueprint.before_request(_own_the_socket)
     sock = Sock()
-    free = threading.BoundedSemaphore(MAX_SOCKETS)
+    free = threading.BoundedSemaphore(SOCKETS)
 
     @sock.route("/ws/jobs/<job_id>", bp=blueprint)  # type: ignore[untyped-decorator]
     def watch(client: Server, job_id: str) -> None:

@@ -1,6 +1,5 @@
 """Refuse requests to other names and from other sites' pages; set the security headers of ours."""
 
-import socket
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
@@ -25,23 +24,13 @@ HEADERS = {
 }
 #: Methods that change nothing.
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-#: Seconds without a byte, either way, after which a connection is given up: a client that
-#: stalls holds a thread.
-IDLE_S = 60.0
 
 
 def register(app: Flask) -> None:
     """Guard each request of `app` and set the headers of each response."""
-    app.before_request(_bound_the_connection)
     app.before_request(_refuse_other_hosts)
     app.before_request(_refuse_other_origins)
     app.after_request(_set_headers)
-
-
-def _bound_the_connection() -> None:
-    connection: socket.socket | None = request.environ.get("gunicorn.socket")
-    if connection is not None:
-        connection.settimeout(IDLE_S)
 
 
 def _refuse_other_hosts() -> None:

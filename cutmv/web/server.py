@@ -8,28 +8,29 @@ machines, do the work.
 """
 
 import signal
-import socket
-import struct
+from resource import RLIMIT_NOFILE, getrlimit
 from types import FrameType
 from typing import Any
 
 from flask import Flask
 
 from cutmv.logs import set_up_logging
+from cutmv.web.admission import THREADS
 from cutmv.web.state import listen, web_of
 
-worker_class = "gthread"
+worker_class = "cutmv.web.connections.BoundedWorker"
 workers = 1
-#: Each WebSocket and each transfer holds one; a third is left when all WebSockets are taken.
-threads = 144
+#: Each WebSocket and each transfer holds one; some are left when all of these are taken.
+threads = THREADS
+#: Connections open at once; of more, those are ended that were idle longest. They take half of the
+#: files that the process may open, at most.
+worker_connections = max(threads + 64, min(1_000, getrlimit(RLIMIT_NOFILE)[0] // 2))
 #: Seconds that a connection is kept for its client's next request.
 keepalive = 15
 #: Seconds that requests in flight have to end when the server stops.
 graceful_timeout = 15
 #: Seconds without a sign of life after which a stuck worker process is replaced.
 timeout = 60
-#: Seconds that a client may be silent within the head of a request: it holds a thread.
-HEAD_TIMEOUT_S = 15
 #: gunicorn would make a command socket in the home directory, which nothing here uses.
 control_socket_disable = True
 
@@ -40,12 +41,7 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Bound the wait for a request's head; tell the application where it listens, and to stop."""
-    for listener in worker.sockets:
-        # Connections inherit it (socket(7)). What follows the head has a bound of its own.
-        listener.sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", HEAD_TIMEOUT_S, 0)
-        )
+    """Tell the application where it listens, and to stop."""
     bound = [listener.sock.getsockname() for listener in worker.sockets]
     asked = [each[0] for each in worker.cfg.address if isinstance(each, tuple)]
     listen(worker.wsgi, [each[0] if isinstance(each, tuple) else "" for each in bound], asked)

@@ -26,6 +26,8 @@ class Web:
     dispatcher: Dispatcher
     metrics: Metrics
     door: Door
+    #: Entered by those who look at a video in this process: so many at once, each with a child.
+    probing: threading.BoundedSemaphore
     #: Threads that run beside the requests; started already.
     background: tuple[Janitor | EventReceiver, ...] = ()
     #: Set when the server is about to stop: WebSockets are closed then, so that their threads end.

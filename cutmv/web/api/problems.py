@@ -1,13 +1,14 @@
 """Errors as problem details (RFC 9457): one line for people, which shows no internals."""
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from flask import Flask, Response, json, request
+from flask import Flask, Response, current_app, json, request
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DBAPIError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from cutmv.database import DATABASE_AWAY, cause, database_full, passes
 from cutmv.jobs import KeyReused, UnknownJob, UnknownUpload, UnreadableRow
@@ -43,6 +44,11 @@ MESSAGES = {
     ("less_than",): "it must be less than {lt:g}",
 }
 
+#: Wrong fields that an answer names at most, and characters of a name that it repeats.
+MAX_ERRORS, MAX_FIELD_CHARS = 20, 100
+#: A NUL as JSON writes it; PostgreSQL takes none in a text.
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
 log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -50,9 +56,12 @@ Model = TypeVar("Model", bound=BaseModel)
 class Problem(Exception):
     """An error to answer with: its status, one line for people, and any further members."""
 
-    def __init__(self, status: int, detail: str, **members: Any) -> None:
+    def __init__(
+        self, status: int, detail: str, *, retry_after_s: int | None = None, **members: Any
+    ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.members = status, detail, members
+        self.retry_after_s = retry_after_s
 
 
 def validated(model: type[Model], data: Any) -> Model:
@@ -61,8 +70,11 @@ def validated(model: type[Model], data: Any) -> Model:
         return model.model_validate(data)
     except ValidationError as error:
         errors = [
-            {"field": ".".join(map(str, each["loc"])) or "body", "message": _message(each)}
-            for each in error.errors(include_url=False, include_input=False)
+            {
+                "field": ".".join(map(str, each["loc"]))[:MAX_FIELD_CHARS] or "body",
+                "message": _message(each),
+            }
+            for each in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]
         ]
         first = errors[0]
         detail = f"{first['field']}: {first['message']}."
@@ -72,13 +84,41 @@ def validated(model: type[Model], data: Any) -> Model:
 def json_body() -> Any:
     """The request's JSON, whatever it says.
 
-    Raises BadRequest or UnsupportedMediaType, as Flask does, and Problem 400 for one whose lists
-    lie in one another so deep that Python's parser gives up (RecursionError, no ValueError).
+    Raises Problem: 415 for another type, 413 where it is too large, 400 where it is no JSON in
+    UTF-8, names a field twice, has a NUL, or nests so deep that Python's parser gives up.
     """
+    if not request.is_json:
+        raise Problem(415, "Send JSON, with Content-Type: application/json.")
+    body = whole_body()
+    if _ESCAPED_NUL.search(body):
+        raise Problem(400, "The JSON has a text with a NUL character.")
     try:
-        return request.get_json()
+        return json.loads(body.decode(), object_pairs_hook=_without_doubles)
     except RecursionError:
         raise Problem(400, "The JSON is nested too deeply.") from None
+    except ValueError:  # the last of these: a number of thousands of digits
+        raise Problem(400, "The body is no JSON in UTF-8.") from None
+
+
+def whole_body() -> bytes:
+    """The request's body, of whatever length it says or does not say that it has.
+
+    Raises Problem 413 for one over the limit.
+    """
+    most = current_app.config["MAX_CONTENT_LENGTH"]
+    # One byte more: at its very limit werkzeug can't tell the end of a body from its middle.
+    request.max_content_length = most + 1
+    body = request.get_data()
+    if len(body) > most:
+        raise RequestEntityTooLarge
+    return body
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise Problem(400, "The JSON has a field twice in one object.")
+    return fields
 
 
 def register(app: Flask) -> None:
@@ -86,6 +126,8 @@ def register(app: Flask) -> None:
     app.before_request(_refuse_nul)
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(ClientDisconnected, _cut_off)
+    app.register_error_handler(RequestEntityTooLarge, _too_large)
     for unknown in (UnknownJob, UnknownUpload, ObjectNotFound):
         app.register_error_handler(unknown, _not_found)
     for refused in (MediaError, KeyReused, UnreadableRow):
@@ -110,7 +152,24 @@ def _refuse_nul() -> Response | None:
 
 
 def _problem(error: Problem) -> Response:
-    return answer(error.status, error.detail, **error.members)
+    response = answer(error.status, error.detail, **error.members)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+def _too_large(_error: RequestEntityTooLarge) -> Response:
+    limit = current_app.config["MAX_CONTENT_LENGTH"]
+    return answer(413, f"The body is larger than {limit} bytes, the limit.")
+
+
+def _cut_off(error: ClientDisconnected) -> Response:
+    """Answer a client whose body broke off, or that kept no pace."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None or not getattr(connection, "too_slow", False):
+        return answer(400, error.description or "The body broke off.")
+    connection.begin()  # for the answer
+    return answer(408, "The body came too slowly.")
 
 
 def _http(error: HTTPException) -> Response | HTTPException:

@@ -8,7 +8,7 @@ from cutmv.config import WEBHOOK_PATH
 from cutmv.progress import WebhookRejected, accept, verify
 from cutmv.transports.cloudflare import threads_report
 from cutmv.transports.cloudflare.edge.signature import MIN_KEY_BYTES, is_loopback, too_short
-from cutmv.web.api.problems import Problem
+from cutmv.web.api.problems import Problem, whole_body
 from cutmv.web.state import web
 
 blueprint = Blueprint("queue", __name__)
@@ -31,7 +31,7 @@ def progress() -> tuple[str, int]:
         raise Problem(503, f"WEBHOOK_SECRET has less than {MIN_KEY_BYTES} bytes: set another.")
     headers = {name.lower(): value for name, value in request.headers.items()}
     try:
-        events = verify(secret, headers, request.get_data, partial(accept, here.services.store))
+        events = verify(secret, headers, whole_body, partial(accept, here.services.store))
     except WebhookRejected as error:
         raise Problem(error.status, str(error)) from None
     for event in events:

@@ -34,6 +34,7 @@ def create() -> tuple[Response, int, dict[str, str]]:
             room=services.room,
             cache=services.cache,
             request_key=idempotency_key(request),
+            probing=web().probing,
         )
     except EmptyUpload:
         raise Problem(400, "The body is empty: send the bytes of a video.") from None

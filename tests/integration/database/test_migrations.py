@@ -14,7 +14,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-import cutmv.people.tables  # noqa: F401 - its tables are part of the metadata
+import cutmv.people.tables
+import cutmv.progress.accepted  # noqa: F401
 from cutmv.database import HEAD, OtherSchema, metadata, migrate, open_engine, schema_of
 from cutmv.jobs import JobStore
 from tests.support.jobs import add_job

@@ -1,0 +1,44 @@
+"""The limits of a deployment: what one client, one job and one process may use."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+Network = IPv4Network | IPv6Network
+
+#: Reads the variable of a name as a whole number, or gives the default.
+Number = Callable[[str, int], int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one client, one job and one process may use at most.
+
+    A client is a person, or an address where nobody signs in. The names in the environment are
+    these in capitals, behind `CUTMV_MAX_`.
+    """
+
+    #: Of a client: uploads, downloads and WebSockets at once; requests a minute, where people sign
+    #: in.
+    uploads: int = 8
+    downloads: int = 16
+    sockets: int = 32
+    requests: int = 3_000
+    #: Of the web process: videos that are looked at at once.
+    probes: int = 4
+
+    @classmethod
+    def read(cls, number: Number) -> "Limits":
+        """Read them by `number`, which raises its own errors."""
+        usual = asdict(cls())
+        return cls(**{name: number(variable(name), most) for name, most in usual.items()})
+
+
+def variable(name: str) -> str:
+    """The environment's name of a limit."""
+    return f"CUTMV_MAX_{name.upper()}"
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Read addresses and networks (`10.0.0.0/8`), separated by commas. Raises ValueError."""
+    return tuple(ip_network(each.strip()) for each in text.split(",") if each.strip())

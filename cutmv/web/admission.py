@@ -1,0 +1,186 @@
+"""Admission: how many requests of each kind are served at once, in all and of one client.
+
+A request that may take long holds a thread of the server for as long as its client likes. So each
+such kind has a share of the threads, and each client a part of that share. What is beyond is
+refused at once, so that threads are left for requests that are short, `/healthz` among them.
+"""
+
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from cutmv.web.api.problems import Problem
+from cutmv.web.clients import client_key, quota
+from cutmv.web.state import web
+
+#: Seconds after which a client that was refused may ask again.
+RETRY_AFTER_S = 5
+#: Clients whose requests are counted; of more, those that were away longest are forgotten.
+MAX_COUNTED = 10_000
+#: Seconds for which the rest of a refused upload is read, and bytes read at a time. Most programs
+#: send all of a body before they look for an answer, and would find a broken pipe in its place.
+READ_ON_S, READ_ON_BYTES = 30.0, 256 * 1024
+#: Routes that are never refused: they say whether the server is well.
+ALWAYS = ("health.healthz", "health.metrics")
+#: Routes whose answers are files.
+DOWNLOADS = ("uploads.content", "jobs.output", "jobs.archive")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of request, by the name of its limit, and how many are served at once."""
+
+    name: str
+    most: int
+
+
+#: Threads of the server: those of all kinds that may be long, and some for those that are short.
+SOCKETS, UPLOADS, DOWNLOADS_AT_ONCE, BODIES, SHORT = 96, 32, 32, 16, 40
+THREADS = SOCKETS + UPLOADS + DOWNLOADS_AT_ONCE + BODIES + SHORT
+
+
+#: What people read of each kind.
+WORDS = {
+    "sockets": "WebSockets",
+    "uploads": "uploads",
+    "downloads": "downloads",
+    "bodies": "requests with a body",
+}
+
+
+class Admission:
+    """Counts what is being served. Threads share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all: Counter[str] = Counter()
+        self._of_client: Counter[tuple[str, str]] = Counter()
+
+    def enter(self, kind: Kind, client: str, of_client: int) -> None:
+        """Admit a request, one of `of_client` of its client at most.
+
+        Raises Problem 429 where the client has enough, 503 where all have.
+        """
+        with self._lock:
+            told = WORDS[kind.name]
+            if self._of_client.get((kind.name, client), 0) >= of_client:
+                told = f"You have {of_client} {told} at once already, the limit."
+                raise Problem(429, told, retry_after_s=RETRY_AFTER_S)
+            if self._all[kind.name] >= kind.most:
+                told = f"The server has as many {told} at once as it can. Try again soon."
+                raise Problem(503, told, retry_after_s=RETRY_AFTER_S)
+            self._all[kind.name] += 1
+            self._of_client[kind.name, client] += 1
+
+    def leave(self, kind: Kind, client: str) -> None:
+        """Note that an admitted request has ended."""
+        with self._lock:
+            self._all[kind.name] -= 1
+            self._of_client[kind.name, client] -= 1
+            if not self._of_client[kind.name, client]:
+                del self._of_client[kind.name, client]
+
+
+class Rate:
+    """Requests of each client in a minute, by a bucket that is filled as time goes by."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: What is left of each client's, and when that was; who asked last is last.
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, client: str, a_minute: int) -> None:
+        """Count a request. Raises Problem 429 where there are more than `a_minute`."""
+        now = time.monotonic()
+        with self._lock:
+            left, since = self._left.pop(client, (float(a_minute), now))
+            left = min(a_minute, left + (now - since) * a_minute / 60) - 1
+            self._left[client] = (max(left, 0.0), now)
+            if len(self._left) > MAX_COUNTED:
+                self._left.popitem(last=False)
+        if left < 0:
+            told = f"You make more than {a_minute} requests a minute, the limit."
+            raise Problem(429, told, retry_after_s=max(1, round(60 / a_minute)))
+
+
+def register(app: Flask) -> None:
+    """Admit each request of `app`, and note its end."""
+    admission = Admission()
+    rate = Rate()
+    uploads, downloads = Kind("uploads", UPLOADS), Kind("downloads", DOWNLOADS_AT_ONCE)
+    # Where all have enough, the WebSocket says so itself (live).
+    sockets, bodies = Kind("sockets", THREADS), Kind("bodies", BODIES)
+
+    def kind_of() -> Kind | None:
+        rule = request.url_rule
+        if rule is not None and rule.websocket:
+            return sockets
+        if request.method == "POST" and request.endpoint == "uploads.create":
+            return uploads
+        if request.endpoint in DOWNLOADS and request.method == "GET":
+            return downloads
+        return bodies if _has_body() else None
+
+    def admit() -> None:
+        if request.endpoint in ALWAYS:
+            return
+        client, kind = client_key(), kind_of()
+        try:
+            if web().door.sign_in:
+                rate.take(client, quota("requests"))
+            if kind:
+                admission.enter(kind, client, BODIES if kind is bodies else quota(kind.name))
+        except Problem:
+            if "gunicorn.socket" in request.environ:
+                request.environ["gunicorn.socket"].refused = True
+            raise
+        if kind:
+            g.leave = _once(lambda: admission.leave(kind, client))
+
+    def leave_with(response: Response) -> Response:
+        if "leave" in g:
+            leave = g.pop("leave")
+            if kind_of() is sockets:  # which has ended by now
+                leave()
+            else:
+                if kind_of() is uploads and response.status_code >= 400:
+                    response.call_on_close(partial(_read_on, request.environ))
+                response.call_on_close(leave)
+        return response
+
+    def leave_anyhow(_error: BaseException | None) -> None:
+        if "leave" in g:  # no response could be made
+            g.pop("leave")()
+
+    app.before_request(admit)
+    app.after_request(leave_with)
+    app.teardown_request(leave_anyhow)
+
+
+def _has_body() -> bool:
+    return bool(request.content_length) or "Transfer-Encoding" in request.headers
+
+
+def _read_on(environ: Mapping[str, Any]) -> None:
+    """Drop what a client sends of a body that was refused: it reads the answer after that."""
+    connection = environ.get("gunicorn.socket")
+    if connection is None or connection.too_slow:
+        return
+    connection.begin()
+    until = time.monotonic() + READ_ON_S
+    with suppress(OSError, ValueError):
+        while time.monotonic() < until and environ["wsgi.input"].read(READ_ON_BYTES):
+            pass
+
+
+def _once(call: Callable[[], None]) -> Callable[[], None]:
+    """Return what makes a call the first time alone."""
+    calls = [call]
+    return lambda: calls.pop()() if calls else None

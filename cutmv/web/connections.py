@@ -1,0 +1,188 @@
+"""gunicorn's worker, with bounds on what a slow client holds: no thread for a head, and a pace.
+
+gunicorn gives a connection a thread as soon as it is open. Here a connection gets one when the head
+of its request is whole; until then the main loop reads it, for `HEAD_TIMEOUT_S` at most. What
+follows, either way, has to keep a pace: a client that is slower than `MIN_RATE` is ended.
+"""
+
+import errno
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from selectors import EVENT_READ
+from typing import Any, TypeVar
+
+from gunicorn import util
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+#: Seconds in which the head of a request has to come.
+HEAD_TIMEOUT_S = 15.0
+#: Bytes of a head at most: gunicorn's own limits are below it.
+MAX_HEAD_BYTES = 256 * 1024
+#: Bytes a second that a client sends or takes at least (64 kbit/s), and seconds that it may be
+#: slower, all in all.
+MIN_RATE, GRACE_S = 8_000, 20.0
+#: Seconds that a client whose connection ends has to read the last of its answer.
+LINGER_S = 0.5
+#: Bytes that are sent in one piece, so that each shows the client's pace.
+PIECE_BYTES = 64 * 1024
+
+_T = TypeVar("_T")
+
+
+class TooSlow(ConnectionResetError):
+    """A client has not kept the pace. gunicorn ends its connection without a word in the log."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ECONNRESET, "the client is too slow")
+
+
+class PacedSocket(socket.socket):
+    """A client's socket, which counts the seconds that the client has kept a request waiting."""
+
+    _paced = False
+    _waited_s, _moved = 0.0, 0
+    #: Whether the client was ended for its pace; and whether its request was refused, so that what
+    #: may come of its body is not waited for.
+    too_slow = refused = False
+
+    @classmethod
+    def of(cls, sock: socket.socket) -> "PacedSocket":
+        """Take a socket over."""
+        return cls(fileno=sock.detach())
+
+    def begin(self) -> None:
+        """Count from here: a request begins."""
+        self._paced, self._waited_s, self._moved = True, 0.0, 0
+
+    def end(self) -> None:
+        """Count no more: the request has ended."""
+        self._paced = False
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """See socket.socket. Raises TooSlow."""
+        if not self._paced:
+            return super().recv(bufsize, flags)
+        data = self._waiting(0, partial(super().recv, bufsize, flags))
+        self._moved += len(data)
+        return data
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """See socket.socket. Raises TooSlow."""
+        if not self._paced:
+            return super().sendall(data, flags)
+        view = memoryview(data)
+        for first in range(0, len(view), PIECE_BYTES):
+            piece = view[first : first + PIECE_BYTES]
+            self._waiting(len(piece), partial(super().sendall, piece, flags))
+            self._moved += len(piece)
+        return None
+
+    def _waiting(self, expected: int, call: Callable[[], _T]) -> _T:
+        """Make a call that may wait for the client to move `expected` bytes."""
+        left_s = GRACE_S + (self._moved + expected) / MIN_RATE - self._waited_s
+        began = time.monotonic()
+        try:
+            if left_s <= 0:
+                raise TimeoutError
+            self.settimeout(left_s)
+            return call()
+        except TimeoutError:
+            self.too_slow = True
+            raise TooSlow from None
+        finally:
+            self._waited_s += time.monotonic() - began
+
+
+class Connection(TConn):  # type: ignore[misc]
+    """A client's connection, closed without a wait: gunicorn would have all others wait too."""
+
+    head = b""
+
+    def close(self, graceful: bool = False) -> None:  # noqa: ARG002 - gunicorn's
+        """Close it; a thread has let the client read to the end already."""
+        util.close(self.sock)
+
+
+class BoundedWorker(ThreadWorker):  # type: ignore[misc]
+    """Hands a connection to a thread when a whole head is there; has a bounded number of them."""
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a new connection; when there are too many, end the one that was idle longest."""
+        try:
+            accepted, address = listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._end_idlest()
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                raise
+            return
+        self.nr_conns += 1
+        if self.nr_conns >= self.worker_connections:
+            self._end_idlest()
+        sock = PacedSocket.of(accepted)
+        self._await_head(Connection(self.cfg, sock, address, listener.getsockname()))
+
+    def on_client_socket_readable(self, conn: Any, client: Any) -> None:
+        """Read the next request of a connection that was kept."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        self._await_head(conn)
+
+    def handle(self, conn: Any) -> Any:
+        """Serve a request whose head is here, in a thread."""
+        conn.init()
+        conn.parser.unreader.unread(conn.head)
+        conn.head = b""
+        conn.sock.begin()
+        try:
+            kept = super().handle(conn)
+        finally:
+            conn.sock.end()
+        if not kept:
+            util.close_graceful(conn.sock, timeout=LINGER_S)
+        return kept
+
+    def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
+        conn.sock.end()  # what is dropped of a body has a time of its own
+        return not conn.sock.refused and bool(super()._keepalive_after(conn, keepalive))
+
+    def _await_head(self, conn: Any) -> None:
+        conn.head = b""
+        conn.data_ready = True  # when it comes to a thread
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + HEAD_TIMEOUT_S
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, EVENT_READ, partial(self._read_head, conn))
+
+    def _read_head(self, conn: Any, _client: Any) -> None:
+        try:
+            data = conn.sock.recv(MAX_HEAD_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        conn.head += data
+        if data and b"\r\n\r\n" not in conn.head and len(conn.head) < MAX_HEAD_BYTES:
+            return
+        self.poller.unregister(conn.sock)
+        self.pending_conns.remove(conn)
+        if data:
+            self.enqueue_req(conn)
+        else:
+            self.nr_conns -= 1
+            conn.close()
+
+    def _end_idlest(self) -> None:
+        """End the connection whose next head is awaited longest, or that was kept longest."""
+        waiting = self.pending_conns or self.keepalived_conns
+        if waiting:
+            waiting[0].timeout = 0.0
+            self.murder_pending()
+            self.murder_keepalived()
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)

@@ -1,0 +1,133 @@
+"""What one client can take of a real server: its part, and no more."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.support.processes import wait_for
+from tests.support.web_server import WebServer, web_server
+
+#: Opens a connection and sends bytes, from an address of this machine.
+Connect = Callable[..., socket.socket]
+
+#: The first bytes of an MP4.
+MP4 = b"\0\0\0\x18ftypmp42\0\0\0\0"
+UPLOAD = (
+    b"POST /api/uploads?filename=a.mp4 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n"
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
+    with web_server(tmp_path_factory.mktemp("admission"), CUTMV_MAX_UPLOAD_BYTES="50000") as run:
+        yield run
+
+
+@pytest.fixture
+def connect(server: WebServer) -> Iterator[Connect]:
+    """Opens connections from an address of this machine, and closes them in the end."""
+    port = urlsplit(server.url).port
+    with ExitStack() as stack:
+
+        def opened(sent: bytes, source: str = "127.0.0.1") -> socket.socket:
+            address = ("127.0.0.1", port or 0)
+            made = socket.create_connection(address, 20, source_address=(source, 0))
+            stack.enter_context(made).sendall(sent)
+            return made
+
+        yield opened
+
+
+def answered(connection: socket.socket) -> tuple[int, str]:
+    text = connection.recv(4096).decode()
+    return int(text.split()[1]), text.lower()
+
+
+def test_half_heads_of_many_clients_hold_no_thread(server: WebServer, connect: Connect) -> None:
+    for number in range(250):
+        connect(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ", f"127.0.1.{number % 200 + 1}")
+    began = time.monotonic()
+    assert httpx.get(f"{server.url}/healthz", timeout=5).status_code == 200
+    assert time.monotonic() - began < 3
+
+
+def test_slow_uploads_leave_threads_for_others(server: WebServer, connect: Connect) -> None:
+    slow = [connect(UPLOAD + b"\r\n" + MP4, f"127.0.2.{n % 25 + 1}") for n in range(150)]
+    one_more = connect(UPLOAD + b"\r\n" + MP4, "127.0.2.1")
+    status, text = answered(one_more)
+    assert status in (429, 503)
+    assert "retry-after" in text
+    assert "application/problem+json" in text
+    assert httpx.get(f"{server.url}/healthz", timeout=5).status_code == 200
+    assert httpx.get(f"{server.url}/api/jobs", timeout=5).status_code == 200
+    for each in slow:
+        each.close()
+
+    def admitted() -> bool:
+        return answered(connect(UPLOAD + b"\r\n" + MP4 + b"x" * 60_000))[0] == 413
+
+    wait_for(admitted, 30, "uploads are taken again")
+
+
+def test_one_client_s_uploads_leave_room_for_another_s(server: WebServer, connect: Connect) -> None:
+    head = UPLOAD + b"\r\n" + MP4
+    held = [connect(head, "127.0.3.1") for _ in range(8)]
+    assert held
+    wait_for(lambda: answered(connect(head, "127.0.3.1"))[0] == 429, 10, "it has enough")
+    too_large = connect(head + b"x" * 60_000, "127.0.3.2")
+    assert answered(too_large)[0] == 413
+
+
+def test_an_upload_over_the_limit_is_told_so_after_all_was_sent(
+    server: WebServer, connect: Connect
+) -> None:
+    """Without a broken pipe: most programs look for an answer in the end alone."""
+    connection = connect(UPLOAD + b"\r\n" + MP4)
+    left = 9_000_000 - len(MP4)
+    connection.sendall(b"x" * left)
+    assert answered(connection)[0] == 413
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_json_over_the_limit_is_refused(server: WebServer, chunked: bool) -> None:
+    body = b'{"upload_id": "a", "clips": ["0-1"]}' + b" " * 1_100_000
+    content = iter([body[:500_000], body[500_000:]]) if chunked else body
+    kind = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{server.url}/api/jobs", content=content, headers=kind)
+    assert answer.status_code == 413
+    assert "1000000 bytes" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 400_000,
+        b'{"a":' * 150_000,
+        b'{"upload_id": ' + b"9" * 5_000 + b"}",
+        b'{"upload_id": "\xff"}',
+        b'{"upload_id": "a", "clips": ["0-1 \\u0000"]}',
+        b'{"upload_id": "a", "upload_id": "b", "clips": ["0-1"]}',
+        '{"upload_id": "a"}'.encode("utf-16"),
+        b"",
+    ],
+    ids=["lists", "objects", "digits", "UTF-8", "NUL", "twice", "UTF-16", "nothing"],
+)
+def test_json_that_is_none_of_ours_is_a_bad_request(server: WebServer, body: bytes) -> None:
+    kind = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{server.url}/api/jobs", content=body, headers=kind)
+    assert (answer.status_code, len(answer.text) < 300) == (400, True)
+    assert "Traceback" not in server.process.log
+
+
+def test_an_answer_repeats_little_of_what_was_wrong(server: WebServer) -> None:
+    fields = {f"{number}{'x' * 500}": 1 for number in range(1_000)}
+    answer = httpx.post(f"{server.url}/api/jobs", json=fields)
+    assert answer.status_code == 422
+    assert len(answer.content) < 10_000
