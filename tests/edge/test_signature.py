@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -116,13 +114,6 @@ def test_a_signature_opens_no_other_route_query_or_method(
 def test_a_signature_of_the_other_direction_opens_nothing(worker: Worker) -> None:
     purpose = dataclasses.replace(to_edge("POST", ROUTE), receiver="push server")
     assert refused(send(worker, edge_worker.signed(BODY, purpose)), 401, "another request")
-
-
-def test_a_call_without_a_signature_is_refused_before_its_body_comes(worker: Worker) -> None:
-    with socket.create_connection((urlsplit(worker.url).hostname, urlsplit(worker.url).port)) as to:
-        to.settimeout(20)
-        to.sendall(f"POST {ROUTE} HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n".encode())
-        assert b" 401 " in to.recv(4096).splitlines()[0]
 
 
 def test_a_refused_signature_does_not_use_up_its_id(worker: Worker) -> None:

@@ -20,7 +20,7 @@ import pytest
 from cutmv.progress import WEBHOOK
 from cutmv.transports.cloudflare.edge.signature import sign
 from cutmv.web.api.models import JobOut, MadeOut, UploadOut
-from cutmv.web.server import HEAD_TIMEOUT_S
+from cutmv.web.connections import HEAD_TIMEOUT_S
 from tests.support.media import make_sample
 from tests.support.processes import wait_for
 from tests.support.web_server import WEBHOOK_SECRET, WebServer, web_server
