@@ -8,7 +8,7 @@ import click
 
 from cutmv.cli.supervisor import supervise, web_options
 from cutmv.config import ConfigError, Settings
-from cutmv.transports.cloudflare.edge.signature import MIN_KEY_BYTES, is_loopback, too_short
+from cutmv.transports.cloudflare.edge import signature
 
 host_option = click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
@@ -57,9 +57,9 @@ def _settings(host: str = "localhost") -> Settings:
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
     ends = [host, urlsplit(settings.webhook_url).hostname if settings.webhook_url else host]
-    if too_short(settings.webhook_secret) and not all(map(is_loopback, ends)):
+    if signature.too_short(settings.webhook_secret) and not all(map(signature.is_loopback, ends)):
         raise click.ClickException(
-            f"WEBHOOK_SECRET has less than {MIN_KEY_BYTES} bytes, which is allowed on loopback"
-            ' alone: make one by `echo "whsec_$(openssl rand -base64 32)"`.'
+            f"WEBHOOK_SECRET has less than {signature.MIN_KEY_BYTES} bytes, which is allowed on"
+            ' loopback alone: make one by `echo "whsec_$(openssl rand -base64 32)"`.'
         )
     return settings

@@ -4,10 +4,10 @@ import sqlalchemy as sa
 
 from cutmv.database import metadata, now
 from cutmv.jobs import JobStore
-from cutmv.transports.cloudflare.edge.signature import TOLERANCE
+from cutmv.transports.cloudflare.edge import signature
 
 #: Seconds for which an id is kept. The clocks of all ends may differ by the tolerance, either way.
-KEPT_S = 3 * TOLERANCE
+KEPT_S = 3 * signature.TOLERANCE
 
 #: The ids of signed requests that were accepted, each until nobody would accept it any more.
 accepted_requests = sa.Table(

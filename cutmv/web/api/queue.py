@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify, request
 from cutmv.config import WEBHOOK_PATH
 from cutmv.progress import WebhookRejected, accept, verify
 from cutmv.transports.cloudflare import threads_report
-from cutmv.transports.cloudflare.edge.signature import MIN_KEY_BYTES, is_loopback, too_short
+from cutmv.transports.cloudflare.edge import signature
 from cutmv.web.api.problems import Problem, whole_body
 from cutmv.web.state import web
 
@@ -27,8 +27,10 @@ def progress() -> tuple[str, int]:
     """Take `{"events": […]}`, signed as Standard Webhooks are, and tell those who watch."""
     here = web()
     secret = here.services.settings.webhook_secret
-    if too_short(secret) and not _from_here():
-        raise Problem(503, f"WEBHOOK_SECRET has less than {MIN_KEY_BYTES} bytes: set another.")
+    if signature.too_short(secret) and not _from_here():
+        raise Problem(
+            503, f"WEBHOOK_SECRET has less than {signature.MIN_KEY_BYTES} bytes: set another."
+        )
     headers = {name.lower(): value for name, value in request.headers.items()}
     try:
         events = verify(secret, headers, whole_body, partial(accept, here.services.store))
@@ -41,4 +43,4 @@ def progress() -> tuple[str, int]:
 
 def _from_here() -> bool:
     """Whether a process of this machine asks, by no proxy."""
-    return is_loopback(request.remote_addr) and "X-Forwarded-For" not in request.headers
+    return signature.is_loopback(request.remote_addr) and "X-Forwarded-For" not in request.headers
