@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cutmv.jobs import ArchivedFile, zipped
 from cutmv.media import MediaError
+from cutmv.storage import ArchivedFile, zipped
 
 #: Bytes of a file that are read at once.
 BLOCK_BYTES = 1 << 20

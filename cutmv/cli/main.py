@@ -53,6 +53,13 @@ COMMANDS = {
         "app",
         ("rich", "sqlalchemy"),
     ),
+    "delete": LazyCommand(
+        "cutmv.cli.delete",
+        "delete",
+        "Delete uploads, jobs and outputs for good.",
+        "app",
+        _WORKER_PACKAGES,
+    ),
     "doctor": LazyCommand(
         "cutmv.cli.doctor", "doctor", "Check all that a deployment needs, and say what to do."
     ),

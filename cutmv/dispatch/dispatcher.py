@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cutmv.app import app
 from cutmv.dispatch.circuit_breaker import CircuitBreaker
+from cutmv.dispatch.deleter import Deleter
 from cutmv.dispatch.local_runner import LocalRunner
 from cutmv.jobs import Backlog, Costs, Job, JobRequest, State, Step, Upload, current, plan_job
 from cutmv.media import analysis_limit_s
@@ -40,7 +41,7 @@ class Dispatcher:
 
     def __init__(self, services: Services, feed: ProgressFeed) -> None:
         self.services, self.breaker = services, CircuitBreaker()
-        self.backlog = Backlog(services.store)
+        self.backlog, self.deleter = Backlog(services.store), Deleter(services)
         self._feed, self._runner = feed, LocalRunner(services, feed)
         self._mode = services.settings.mode
         self._status_lock = threading.Lock()
@@ -68,6 +69,13 @@ class Dispatcher:
             # The job is in the store, so it will run; an error would make the client send it twice.
             log.warning("job %s is left to the janitor: %s", job.id, type(error).__name__)
             return job
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete a job with its outputs, for good; its running steps stop. Raises UnknownJob."""
+        steps = self.services.store.job(job_id).steps
+        self.deleter.job(job_id)
+        for step in steps:  # so that who watches it hears of that at once
+            self._feed.publish(ProgressEvent(step.id, job_id, State.CANCELLED.value))
 
     def cancel(self, job_id: str) -> Job:
         """End a job; its running steps stop within a second. Raises UnknownJob."""

@@ -9,15 +9,23 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import groupby
 
 from cutmv.app import app
 from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX
 from cutmv.database import DATABASE_AWAY, cause
+from cutmv.dispatch.deleter import Deleter
 from cutmv.dispatch.dispatcher import Dispatcher
-from cutmv.jobs import UPLOADS_PREFIX, Parts, analysis_key, job_prefix, part_key, upload_key_of
+from cutmv.jobs import (
+    UPLOADS_PREFIX,
+    Parts,
+    UnknownJob,
+    UnknownUpload,
+    part_key,
+    upload_key_of,
+)
 from cutmv.logs import Outage
 from cutmv.storage import StorageError
 from cutmv.transports.cloudflare import note_trouble
@@ -34,8 +42,10 @@ RENEWAL_S = 5.0
 BROKER_PROBE_INTERVAL_S = 10.0
 #: Seconds between sweeps of old files; while a disk is full; and of what killed processes left.
 SWEEP_INTERVAL_S, SHORT_SWEEP_INTERVAL_S, LEFTOVERS_INTERVAL_S = 3600.0, 30.0, 60.0
-#: Seconds after which a file that belongs to nothing is a crash's: far longer than any cut.
-ORPHAN_AGE_S = 2 * 86_400.0
+#: Seconds after which an upload that is still being written to R2 is a crash's.
+UNFINISHED_AGE_S = 2 * 86_400.0
+#: Seconds after which a stored upload that the job store does not know is: longer than any probe.
+ORPHAN_AGE_S = 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +55,7 @@ class Janitor:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher, self._services = dispatcher, dispatcher.services
+        self._deleter = Deleter(dispatcher.services)
         self._closing = threading.Event()
         self._probed_at = time.monotonic()
         self._no_reclaim_before = 0.0
@@ -86,6 +97,7 @@ class Janitor:
             except Exception as error:  # whatever is wrong with one job: others wait, too
                 note_trouble("janitor", error, "it goes on with other jobs")
         self.delete_parts()
+        self._deleter.finish()
 
     def delete_parts(self) -> None:
         """Delete the parts of steps that have ended, or that are made whole."""
@@ -109,11 +121,12 @@ class Janitor:
         """
         for part in (
             self._tidy,
-            lambda: self._services.storage.delete_unfinished(ORPHAN_AGE_S),
+            lambda: self._services.storage.delete_unfinished(UNFINISHED_AGE_S),
             self._mend,
             self._sweep_jobs,
             self._sweep_uploads,
             self._sweep_results,
+            self._deleter.sweep,
         ):
             with _errors_logged():
                 part()
@@ -142,20 +155,16 @@ class Janitor:
             log.warning("a row of job %s can't be read; it has failed", job_id)
 
     def _sweep_jobs(self) -> None:
-        store, storage = self._services.store, self._services.storage
+        store = self._services.store
         for job_id in store.expired_jobs(self._services.settings.retention_s):
-            with _errors_logged():
-                storage.delete_prefix(job_prefix(job_id))
-                store.delete_job(job_id)
+            with _errors_logged(), suppress(UnknownJob):
+                self._deleter.job(job_id)
 
     def _sweep_uploads(self) -> None:
         store, storage = self._services.store, self._services.storage
         for upload in store.expired_uploads(self._services.settings.retention_s):
-            with _errors_logged():
-                if upload.key:
-                    storage.delete(analysis_key(upload.key))
-                    storage.delete(upload.key)
-                store.delete_upload(upload.id)
+            with _errors_logged(), suppress(UnknownUpload):
+                self._deleter.upload(upload.id, if_unused=True)
         # A process that died after it had stored the file, and before it added the upload.
         for stored in storage.list(UPLOADS_PREFIX):
             if stored.modified < time.time() - ORPHAN_AGE_S and not store.has_upload(

@@ -3,15 +3,15 @@
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
 `rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database. `keys`
 makes the keys of stored objects, `uploads` accepts an upload, `analyses` keeps what was seen and
-heard in it, and `archive` makes a ZIP. The package may import `cutmv.people`, `cutmv.media`,
+heard in it, and `deletions` deletes for good. The package may import `cutmv.people`, `cutmv.media`,
 `cutmv.storage` and `cutmv.database`.
 """
 
 from cutmv.jobs.analyses import Analyses, AnalysisRecord, AnalysisState
-from cutmv.jobs.archive import ArchivedFile, zipped
 from cutmv.jobs.backlog import Backlog, Report, report
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended
 from cutmv.jobs.costs import Costs
+from cutmv.jobs.deletions import Deletion, Deletions
 from cutmv.jobs.keys import (
     UPLOADS_PREFIX,
     analysis_key,
@@ -73,12 +73,13 @@ __all__ = [
     "Analyses",
     "AnalysisRecord",
     "AnalysisState",
-    "ArchivedFile",
     "Backlog",
     "Busy",
     "Claimed",
     "Claims",
     "Costs",
+    "Deletion",
+    "Deletions",
     "Division",
     "EmptyUpload",
     "Ended",
@@ -119,5 +120,4 @@ __all__ = [
     "require_stored",
     "upload_key_of",
     "usual_aspects",
-    "zipped",
 ]

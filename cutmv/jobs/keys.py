@@ -20,6 +20,11 @@ def upload_key(upload_id: str) -> str:
     return f"{UPLOADS_PREFIX}{upload_id}/source"
 
 
+def upload_prefix(upload_key: str) -> str:
+    """What the keys of all that belongs to the uploaded video `upload_key` start with."""
+    return upload_key.rpartition("/")[0] + "/"
+
+
 def analysis_key(upload_key: str) -> str:
     """The key of the analysis of the uploaded video `upload_key`."""
     return upload_key.removesuffix("source") + "analysis"
@@ -35,14 +40,19 @@ def job_prefix(job_id: str) -> str:
     return f"jobs/{job_id}/"
 
 
+def step_prefix(job_id: str, step_id: str) -> str:
+    """What the keys of all that a step has made start with."""
+    return f"{job_prefix(job_id)}{step_id}/"
+
+
 def output_key(job_id: str, step_id: str, name: str) -> str:
     """The key of the output `name` of a step; it is the same for each attempt at the step."""
-    return f"{job_prefix(job_id)}{step_id}/{name}"
+    return f"{step_prefix(job_id, step_id)}{name}"
 
 
 def part_key(job_id: str, step_id: str, part_id: str) -> str:
     """The key of a part of a step; it is the same for each attempt at it."""
-    return f"{job_prefix(job_id)}{step_id}/parts/{part_id}"
+    return f"{step_prefix(job_id, step_id)}parts/{part_id}"
 
 
 def doctor_key(check_id: str) -> str:

@@ -134,7 +134,7 @@ class JobStore:
         """Keep `job` and its steps, all queued and not yet given to a broker.
 
         Returns the job that there is of this id, if there is. Raises KeyReused when that was
-        another request's.
+        another request's, UnknownUpload when its upload was deleted meanwhile.
         """
         try:
             return self._add_job(job)
@@ -144,6 +144,7 @@ class JobStore:
             except UnknownJob:
                 known = None  # it was no second job: its upload is gone
             if known is None:
+                self.upload(job.upload.id)
                 raise
         if _wanted(known) != _wanted(job):
             raise KeyReused

@@ -84,6 +84,17 @@ steps = sa.Table(
     sa.Index("steps_by_claim", "claimed_at"),
 )
 
+# What was deleted, and where there may be something left of it.
+deletions = sa.Table(
+    "deletions",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("what", sa.JSON, nullable=False),
+    sa.Column("deleted_at", sa.Double, nullable=False, index=True),
+    # When nothing was left the first time.
+    sa.Column("done_at", sa.Double),
+)
+
 # What encodings took, by which the next are estimated.
 costs = sa.Table(
     "costs",

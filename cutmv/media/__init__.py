@@ -46,7 +46,7 @@ from cutmv.media.running.hardware import hardware_encoder
 from cutmv.media.sharing.costs import CostModel, Work, work_of, works_of
 from cutmv.media.sharing.groups import groups
 from cutmv.media.sharing.parts import divide, part_count, wanted_starts
-from cutmv.media.source import HEAD_BYTES, container_of
+from cutmv.media.source import HEAD_BYTES, container_of, forget
 from cutmv.media.suggestions import (
     MOST_SUGGESTED,
     SHORTEST_SUGGESTED_S,
@@ -123,6 +123,7 @@ __all__ = [
     "divide",
     "entries",
     "ffmpeg_path",
+    "forget",
     "groups",
     "hardware_encoder",
     "join",

@@ -6,8 +6,9 @@ formats stand behind that.
 """
 
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,16 @@ def readable(source: str | Path, cache: Cache | None = None) -> Iterator[Readabl
             found.fetched, found.requests = remote.fetched, remote.requests
     if remote.lost:
         raise _not_given(remote.lost, refused=remote.refused)
+
+
+def forget(source: str, cache: Cache) -> None:
+    """Delete what a cache keeps of the video at `source`; what it can't find is kept for a day."""
+    if _is_url(source):
+        from cutmv.media.remote.object import NotGiven, RemoteObject
+
+        with closing(RemoteObject(source, threading.Event())) as remote, suppress(NotGiven):
+            if identity := remote.identity:
+                cache.delete(identity)
 
 
 def _not_given(failure: str, *, refused: bool) -> MediaUnavailable:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cutmv.jobs import Job, State, UnknownJob
+from cutmv.jobs import Job, State
 from cutmv.progress.event import ProgressEvent
 from cutmv.progress.feed import ProgressFeed
 
@@ -26,7 +26,7 @@ def follow(
 
     The first is {"type": "snapshot", "job": …}; then {"type": "progress", "job_id", "step_id",
     stage, percent, fps, speed, eta_s, out_time_s} and a snapshot at each change of state, the
-    last of them final. Raises UnknownJob at the first message when there is no such job.
+    last of them final. Raises UnknownJob when there is no such job, or no longer.
     """
     job = load()
     with feed.subscribe(job.id) as subscriber:
@@ -41,11 +41,7 @@ def follow(
             now = time.monotonic()
             if now - loaded_at >= LOAD_INTERVAL_S or any(event.is_final for event in events):
                 loaded_at = now
-                before = job
-                try:
-                    job = load()
-                except UnknownJob:
-                    return
+                before, job = job, load()
                 if _states(job) != _states(before):
                     shown, messages = _Shown(job), [_snapshot(job)]
                 else:

@@ -1,13 +1,14 @@
 """Files under keys: in Cloudflare R2 through boto3, or in a local directory.
 
 `base` says what a storage is and which errors it raises; `local` and `r2` are the two there are.
-`room` tells whether this machine's disks have room for more.
+`room` tells whether this machine's disks have room for more, and `archive` makes a ZIP of objects.
 The package may import the transport's R2 client, and nothing else of CUTMV. boto3, which the bare
 installation does not have, is imported at the first use of `R2Storage` or `open_client`.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from cutmv.storage.archive import ArchivedFile, zipped
 from cutmv.storage.base import (
     NoSpace,
     ObjectNotFound,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cutmv.storage.r2 import R2Storage, open_client
 
 __all__ = [
+    "ArchivedFile",
     "LocalStorage",
     "NoSpace",
     "ObjectNotFound",
@@ -35,6 +37,7 @@ __all__ = [
     "StorageUnavailable",
     "TooLarge",
     "open_client",
+    "zipped",
 ]
 
 

@@ -197,8 +197,12 @@ class StepRun:
         return stored
 
     def _superseded(self, step: Step, output: Output) -> Step:
-        """The step was cancelled, or another worker claimed it and found our output."""
-        stored = self._stored(step)
+        """The step was cancelled or deleted, or another worker claimed it and found our output."""
+        try:
+            stored = self._stored(step)
+        except UnknownJob:
+            self._services.storage.delete(output.key)
+            raise
         if stored.state is State.CANCELLED:
             self._services.storage.delete(output.key)
         return stored

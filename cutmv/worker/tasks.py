@@ -285,7 +285,12 @@ def keep_success(sender: "Task[Any, Any]", result: Any, **_: Any) -> None:
 def keep_failure(
     sender: "Task[Any, Any]", task_id: str, exception: Any, args: Any = (), **_: Any
 ) -> None:
-    """Tell Celery's result backend of steps that have failed; see `_keep_result`."""
+    """Tell Celery's result backend of steps that have failed; see `_keep_result`.
+
+    Of a job that was deleted nothing is kept.
+    """
+    if isinstance(exception, UnknownJob):
+        return
     for step_id in args or (task_id,):
         _keep_result(sender, step_id, exception, FAILURE)
 

@@ -246,6 +246,33 @@ def test_a_list_is_cut_its_labels_name_the_results_and_its_address_opens_it_agai
     expect(page.get_by_test_id("step")).to_have_count(2)
 
 
+def test_an_output_a_job_and_a_video_are_deleted_once_that_is_confirmed(
+    page: Page, server: WebServer, video: Path
+) -> None:
+    upload(page, video)
+    page.get_by_text("Cut a list, too").click()
+    page.get_by_test_id("clip-list").fill("0:02-0:02.5")
+    page.get_by_test_id("start").click()
+    expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
+    job = page.get_by_test_id("job").get_attribute("data-job") or ""
+    kept = lambda: [path for path in server.stored() if job in path.parts]  # noqa: E731
+    assert len(kept()) == 2
+
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_test_id("delete-output").first.click()
+    expect(page.get_by_test_id("delete-output")).to_have_count(2)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_test_id("delete-output").first.click()
+    expect(page.get_by_test_id("delete-output")).to_have_count(1)
+    expect(page.get_by_test_id("step").first).to_contain_text("deleted")
+    assert len(kept()) == 1
+
+    page.get_by_test_id("delete-upload").click()
+    expect(page.get_by_test_id("job")).to_be_hidden()
+    expect(page.locator(f'[data-job="{job}"][data-testid="recent-job"]')).to_have_count(0)
+    assert kept() == []
+
+
 def test_a_wrong_clip_is_marked_and_can_not_be_started(page: Page, video: Path) -> None:
     upload(page, video)
     start = page.get_by_test_id("start")

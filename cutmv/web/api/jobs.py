@@ -5,7 +5,8 @@ from functools import partial
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from cutmv.jobs import ArchivedFile, UnknownJob, clip_stems, zipped
+from cutmv.jobs import State, UnknownJob, clip_stems
+from cutmv.storage import ArchivedFile, zipped
 from cutmv.web.api.contents import send_object
 from cutmv.web.api.incoming import idempotency_key
 from cutmv.web.api.models import JobBody, PageQuery
@@ -40,13 +41,26 @@ def show(job_id: str) -> Response:
     return jsonify(web().services.store.job(job_id).to_json())
 
 
-@blueprint.delete("/<job_id>")
 @blueprint.post("/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
     """Cancel the steps that have not ended; outputs stay. A job that ended is left as it is."""
     job = web().dispatcher.cancel(job_id)
     log.info("job %s cancelled by request", job.id)
     return jsonify(job.to_json())
+
+
+@blueprint.delete("/<job_id>")
+def delete(job_id: str) -> tuple[str, int]:
+    """Delete a job with its outputs, at once and for good; steps that run stop."""
+    web().dispatcher.delete_job(job_id)
+    return "", 204
+
+
+@blueprint.delete("/<job_id>/outputs/<name>")
+def delete_output(job_id: str, name: str) -> tuple[str, int]:
+    """Delete a file that the job made, at once and for good; the job stays."""
+    web().dispatcher.deleter.output(job_id, name)
+    return "", 204
 
 
 @blueprint.get("/<job_id>/outputs/<name>")
@@ -56,6 +70,8 @@ def output(job_id: str, name: str) -> Response:
     step = next((step for step in job.steps if step.name == name), None)
     if step is None:
         raise UnknownJob(f"The job has no output named {name!r}.")
+    if step.output is None and step.state is State.DONE:
+        raise Problem(404, f"{name!r} was deleted.")
     if step.output is None:
         raise Problem(404, f"{name!r} is not made: its step is {step.state}.")
     download = request.args.get("download") == "1"

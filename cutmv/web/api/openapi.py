@@ -59,6 +59,7 @@ OPERATIONS = {
         keyed=True,
     ),
     "uploads.show": Operation(200, models.UploadOut, errors=(404, 503)),
+    "uploads.delete": Operation(204, None, errors=(403, 404, 503)),
     "uploads.content": Operation(200, ANY, **_FILE),  # type: ignore[arg-type]
     "suggestions.create": Operation(
         202, suggestion_models.SuggestionsOut, also=(200,), errors=(403, 404, 503, 507)
@@ -80,6 +81,8 @@ OPERATIONS = {
     ),
     "jobs.index": Operation(200, models.JobPage, query=models.PageQuery, errors=(422, 503)),
     "jobs.show": Operation(200, models.JobOut, errors=(404, 503)),
+    "jobs.delete": Operation(204, None, errors=(403, 404, 503)),
+    "jobs.delete_output": Operation(204, None, errors=(403, 404, 503)),
     "jobs.cancel": Operation(200, models.JobOut, errors=(403, 404, 503)),
     "jobs.output": Operation(200, ANY, query=_OutputQuery, **_FILE),  # type: ignore[arg-type]
     "jobs.archive": Operation(200, "application/zip", errors=(404, 503)),

@@ -53,6 +53,13 @@ def show(upload_id: str) -> Response:
     return jsonify(upload_json(web().services.store.upload(upload_id)))
 
 
+@blueprint.delete("/<upload_id>")
+def delete(upload_id: str) -> tuple[str, int]:
+    """Delete an upload and all that was made of it, at once and for good."""
+    web().dispatcher.deleter.upload(upload_id)
+    return "", 204
+
+
 @blueprint.get("/<upload_id>/content")
 def content(upload_id: str) -> Response:
     """The uploaded file, by ranges, for a player."""

@@ -14,7 +14,7 @@ async function call(path, options) {
     throw new ApiError(LOST, 0);
   });
   if (!response.ok) throw problem(response.status, await response.text());
-  return response.json();
+  return response.status === 204 ? null : response.json();
 }
 
 function problem(status, text) {
@@ -30,6 +30,9 @@ export const queueStatus = () => call("/api/queue-status");
 export const recentJobs = (limit) => call(`/api/jobs?limit=${limit}`);
 export const job = (id) => call(`/api/jobs/${id}`);
 export const cancelJob = (id) => call(`/api/jobs/${id}/cancel`, { method: "POST" });
+export const deleteJob = (id) => call(`/api/jobs/${id}`, { method: "DELETE" });
+export const deleteOutput = ({ url }) => call(url, { method: "DELETE" });
+export const deleteUpload = (id) => call(`/api/uploads/${id}`, { method: "DELETE" });
 export const uploaded = (id) => call(`/api/uploads/${id}`);
 
 

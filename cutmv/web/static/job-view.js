@@ -16,11 +16,14 @@ export class JobView {
   #root;
   #template;
   #rows = new Map();
+  #deleted;
   #job = null;
 
-  constructor(root, template) {
+  /** `deleted` is told the output whose button was pressed. */
+  constructor(root, template, deleted) {
     this.#root = root;
     this.#template = template;
+    this.#deleted = deleted;
   }
 
   /** Show a snapshot. Rows of the same job are kept, so that a result being played goes on. */
@@ -73,8 +76,20 @@ export class JobView {
     const result = row.querySelector(".result");
     if (step.output && result.hidden) {
       result.hidden = false;
-      result.append(...resultOf(step));
+      result.append(...resultOf(step), this.#deleteButton(step));
+    } else if (!step.output && !result.hidden) {
+      result.hidden = true;
+      result.replaceChildren();
     }
+  }
+
+  #deleteButton(step) {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", className: "quiet danger", textContent: "Delete" });
+    button.setAttribute("aria-label", `Delete ${step.output.name}`);
+    button.dataset.testid = "delete-output";
+    button.addEventListener("click", () => this.#deleted(step.output));
+    return button;
   }
 
   #build(step) {
@@ -100,7 +115,7 @@ function nameOf(step) {
 }
 
 function detail(step) {
-  if (step.state === "done" && step.output) return formatBytes(step.output.size);
+  if (step.state === "done") return step.output ? formatBytes(step.output.size) : "deleted";
   if (step.state !== "running") return STAGES[step.state];
   const parts = [step.stage ?? "running", `${Math.floor(step.percent)} %`];
   if (step.fps) parts.push(`${Math.round(step.fps)} frames/s`);

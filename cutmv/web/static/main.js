@@ -19,7 +19,7 @@ const $ = (id) => document.getElementById(id);
 const player = $("player");
 const clips = new Clips();
 const timeline = new Timeline($("timeline"), $("playhead"), clips, (seconds) => (player.currentTime = seconds));
-const view = new JobView($("job"), $("step-row"));
+const view = new JobView($("job"), $("step-row"), deleteOutput);
 const recent = new Recent($("recent"), $("recent-empty"), open);
 let source = null;
 let stopFollowing = () => {};
@@ -192,6 +192,50 @@ $("cancel").addEventListener("click", async () => {
   } catch (error) {
     say(error.message);
     $("cancel").disabled = false;
+  }
+});
+
+/* Deleting, which is for good: each asks first. */
+
+async function deleted(question, remove) {
+  if (!confirm(`${question} This can't be undone.`)) return false;
+  try {
+    await remove();
+    return true;
+  } catch (error) {
+    say(error.message);
+    return false;
+  } finally {
+    recent.refresh();
+  }
+}
+
+async function deleteOutput(output) {
+  const job = $("job").dataset.job;
+  if (!(await deleted(`Delete ${output.name}?`, () => api.deleteOutput(output)))) return;
+  const left = await api.job(job).catch(() => null);
+  if (left && $("job").dataset.job === job) view.show(left);
+}
+
+function closeJob() {
+  stopFollowing();
+  history.replaceState(null, "", location.pathname);
+  $("job").hidden = true;
+}
+
+$("delete-job").addEventListener("click", async () => {
+  const { job } = $("job").dataset;
+  if (await deleted("Delete this job and its results?", () => api.deleteJob(job))) closeJob();
+});
+
+$("delete-upload").addEventListener("click", async () => {
+  const { upload } = $("job").dataset;
+  const question = "Delete the video, and the results of all jobs that were made of it?";
+  if (!(await deleted(question, () => api.deleteUpload(upload)))) return;
+  closeJob();
+  if (source?.id === upload) {
+    edit("");
+    $("editor").hidden = true;
   }
 });
 

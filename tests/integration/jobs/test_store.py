@@ -20,6 +20,7 @@ from cutmv.jobs import (
     Busy,
     Claimed,
     Claims,
+    Deletions,
     Ended,
     Job,
     JobStore,
@@ -498,10 +499,11 @@ def test_old_jobs_and_then_their_uploads_are_found_and_deleted(store: JobStore) 
 
     assert store.expired_jobs(900.0) == [old.id]
     assert [upload.id for upload in store.expired_uploads(900.0)] == [unused.id]
-    store.delete_job(old.id)
+    Deletions(store).job(old.id)
     assert {u.id for u in store.expired_uploads(900.0)} == {unused.id, old.upload.id}
-    store.delete_upload(old.upload.id)
-    store.delete_upload(new.upload.id)
+    Deletions(store).upload(old.upload.id, if_unused=True)
+    with pytest.raises(UnknownUpload):
+        Deletions(store).upload(new.upload.id, if_unused=True)
 
     with pytest.raises(UnknownJob):
         store.job(old.id)

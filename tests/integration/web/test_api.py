@@ -430,6 +430,38 @@ def test_an_output_that_is_not_there_says_so(
     assert "other.mp4" in problem(answer)["detail"]
 
 
+# Deleting
+
+
+def test_outputs_jobs_and_uploads_are_deleted_for_good(
+    client: httpx.Client, server: WebServer, video: Path
+) -> None:
+    upload = client.post("/api/uploads?filename=private.mp4", content=video.read_bytes()).json()
+    wanted = {"upload_id": upload["id"], "clips": ["0-1", "1-2"]}
+    job = ended(server, client.post("/api/jobs", json=wanted).json()["id"])
+    first, second = (step["output"] for step in job["steps"])
+    before = {path for path in server.stored() if job["id"] in path.parts}
+
+    assert client.delete(first["url"]).status_code == 204
+    assert client.get(first["url"]).status_code == 404
+    assert "was deleted" in client.get(first["url"]).json()["detail"]
+    assert client.get(second["url"]).status_code == 200
+    left = {path for path in server.stored() if job["id"] in path.parts}
+    assert [path.name for path in before - left] == [first["name"]]
+    assert client.delete(first["url"]).status_code == 404
+
+    assert client.delete(f"/api/jobs/{job['id']}").status_code == 204
+    assert client.get(f"/api/jobs/{job['id']}").status_code == 404
+    assert client.get(upload["url"]).status_code == 200
+    again = client.post("/api/jobs", json=wanted).json()
+
+    assert client.delete(f"/api/uploads/{upload['id']}").status_code == 204
+    for path in (f"/api/jobs/{again['id']}", f"/api/uploads/{upload['id']}", upload["url"]):
+        assert client.get(path).status_code == 404, path
+    assert client.post("/api/jobs", json=wanted).status_code == 404
+    wait_for(lambda: not [p for p in server.stored() if again["id"] in p.parts], 30.0)
+
+
 # Errors, origins, headers
 
 
@@ -440,6 +472,9 @@ def test_an_output_that_is_not_there_says_so(
         ("GET", "/api/jobs/unknown", 404),
         ("GET", "/api/jobs/%00", 404),
         ("DELETE", "/api/jobs/unknown", 404),
+        ("POST", "/api/jobs/unknown/cancel", 404),
+        ("DELETE", "/api/jobs/unknown/outputs/none.mp4", 404),
+        ("DELETE", "/api/uploads/unknown", 404),
         ("GET", "/api/uploads/unknown", 404),
         ("GET", "/api/uploads/unknown/content", 404),
         ("PUT", "/api/jobs", 405),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cutmv.jobs import Claimed, Claims, Job, JobStore, Output, UnknownJob
+from cutmv.jobs import Claimed, Claims, Deletions, Job, JobStore, Output, UnknownJob
 from cutmv.media import Progress
 from cutmv.progress import ProgressEvent, ProgressFeed, follow
 from tests.support.jobs import add_job
@@ -47,7 +47,7 @@ class Watcher:
 
     def __init__(self, store: JobStore, feed: ProgressFeed, job: Job) -> None:
         self.messages: list[dict[str, Any] | None] = []
-        self.stop = threading.Event()
+        self.stop, self.gone = threading.Event(), False
         load: Callable[[], Job] = lambda: store.job(job.id)  # noqa: E731
         self._follow = follow(load, feed, stopped=self.stop.is_set)
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -55,8 +55,11 @@ class Watcher:
         wait_for(lambda: self.messages, what="the first snapshot")
 
     def _run(self) -> None:
-        for message in self._follow:
-            self.messages.append(message)
+        try:
+            for message in self._follow:
+                self.messages.append(message)
+        except UnknownJob:
+            self.gone = True
 
     def told(self, percent: float) -> bool:
         return any(m and m.get("percent") == percent for m in self.messages)
@@ -160,8 +163,9 @@ def test_a_follower_ends_when_it_is_stopped_or_its_job_is_gone(store: JobStore) 
 
     stopped.stop.set()
     stopped.end()
-    store.delete_job(job.id)
+    Deletions(store).job(job.id)
     orphan.end()
+    assert orphan.gone
 
     with pytest.raises(UnknownJob):
         next(follow(lambda: store.job(job.id), feed))

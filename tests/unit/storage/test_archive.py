@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from cutmv.jobs import ArchivedFile, zipped
+from cutmv.storage import ArchivedFile, zipped
 
 CONTENTS = {"song-a.mp4": b"a" * 70_000, "Song-A.mp4": b"b", "empty.gif": b"", "é.wav": b"c" * 9}
 

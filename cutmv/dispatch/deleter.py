@@ -1,0 +1,87 @@
+"""Deletes uploads, jobs and outputs for good: rows first, then what the storage and others have."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from cutmv.app import app
+from cutmv.database import DATABASE_AWAY
+from cutmv.jobs import Deletion, Deletions, UnknownJob, UnknownUpload
+from cutmv.media import forget
+from cutmv.services import Services
+from cutmv.storage import ObjectNotFound, StorageError
+
+log = logging.getLogger(__name__)
+
+
+class Deleter:
+    """Deletes what a person asks to be deleted, or what has expired.
+
+    What can't be deleted now, since the storage is away or this process dies, is noted in the job
+    store; `finish` deletes it. Every method raises SQLAlchemyError when the job store fails.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services, self._deletions = services, Deletions(services.store)
+
+    def job(self, job_id: str) -> None:
+        """Delete a job with its outputs; its running steps stop. Raises UnknownJob."""
+        self._delete(lambda: self._deletions.job(job_id))
+
+    def upload(self, upload_id: str, *, if_unused: bool = False) -> None:
+        """Delete an upload, and all that was made of it. Raises as `Deletions.upload`."""
+        self._delete(lambda: self._deletions.upload(upload_id, if_unused=if_unused))
+
+    def output(self, job_id: str, name: str) -> None:
+        """Delete one output of a job. Raises UnknownJob."""
+        self._delete(lambda: self._deletions.output(job_id, name))
+
+    def person(self, person_id: str) -> None:
+        """Delete all uploads and jobs of a person; the account is the caller's, and goes last."""
+        uploads, jobs = self._deletions.of_person(person_id)
+        for upload_id in uploads:
+            with suppress(UnknownUpload):
+                self.upload(upload_id)
+        for job_id in jobs:
+            with suppress(UnknownJob):  # it went with its upload
+                self.job(job_id)
+
+    def finish(self) -> None:
+        """Finish the deletions that others have begun."""
+        for deletion in self._deletions.pending():
+            self._carry_out(deletion)
+
+    def sweep(self) -> None:
+        """Delete what was stored late of what was deleted, and then the notes of it."""
+        for deletion in self._deletions.recent():
+            self._carry_out(deletion)
+        self._deletions.forget()
+
+    def _delete(self, begin: Callable[[], Deletion]) -> None:
+        deletion = begin()
+        log.info("%s is deleted", deletion.id)
+        self._carry_out(deletion)
+
+    def _carry_out(self, deletion: Deletion) -> None:
+        storage = self._services.storage
+        try:
+            for key in deletion.sources:
+                with suppress(ObjectNotFound):
+                    storage.stat(key)
+                    forget(storage.source(key), self._services.cache)
+            for prefix in deletion.prefixes:
+                storage.delete_prefix(prefix)
+            if self._services.settings.mode != "eager":
+                _forget_results(deletion.results)
+            self._deletions.done(deletion)
+        except (StorageError, *DATABASE_AWAY) as error:
+            log.warning("%s is not deleted yet: %s", deletion.id, type(error).__name__)
+
+
+def _forget_results(task_ids: Sequence[str]) -> None:
+    """Delete results of Celery's, which expire soon if that fails."""
+    try:
+        for task_id in task_ids:
+            app.backend.forget(task_id)
+    except Exception as error:  # each backend raises errors of its own
+        log.debug("results are left to expire: %s", type(error).__name__)

@@ -1,0 +1,304 @@
+"""What is deleted is gone for good, whoever runs it and whoever dies meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import httpx
+import pytest
+
+from cutmv.config import Settings
+from cutmv.dispatch import Deleter
+from cutmv.jobs import (
+    Backlog,
+    Claimed,
+    Claims,
+    Deletions,
+    Job,
+    JobRequest,
+    Output,
+    UnknownJob,
+    UnknownUpload,
+    output_key,
+    plan_job,
+)
+from cutmv.jobs.tables import deletions, jobs, uploads
+from cutmv.services import Services
+from tests.support.fork_server import run_python
+from tests.support.jobs import add_upload
+from tests.support.media import make_sample
+from tests.support.processes import slowness, wait_for
+from tests.support.s3 import BUCKET, KEY_ID, SECRET
+from tests.support.stack import Stack, on_r2, outputs
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    environment = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(tmp_path / "data")}
+    services = Services.open(Settings.from_env(environment))
+    yield services
+    services.store.close()
+
+
+def put(services: Services, key: str, folder: Path) -> None:
+    """Store something."""
+    content = folder / "content"
+    content.write_bytes(b"content")
+    services.storage.put_file(key, content, content_type="video/mp4")
+
+
+def done_job(services: Services, folder: Path, *clips: str) -> Job:
+    """A job that is done, with its outputs, upload and analysis."""
+    upload = add_upload(services.store)
+    job = services.store.add_job(plan_job(upload, JobRequest(upload_id=upload.id, clips=clips)))
+    put(services, upload.key, folder)
+    put(services, upload.key.removesuffix("source") + "analysis", folder)
+    for step in job.steps:
+        claims = Claims(services.store, "me")
+        claimed = claims.claim(step.id, "eager")
+        assert isinstance(claimed, Claimed)
+        key = output_key(job.id, step.id, step.name)
+        put(services, key, folder)
+        assert claims.finish(claimed.step, Output(key, 7, "video/mp4"))
+    return services.store.job(job.id)
+
+
+def kept(services: Services) -> list[str]:
+    """The keys of all that is stored."""
+    root = services.settings.data_dir / "files"
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+
+
+def test_a_job_goes_with_its_outputs_and_its_upload_stays(
+    services: Services, tmp_path: Path
+) -> None:
+    job, other = done_job(services, tmp_path, "0-1", "1-2"), done_job(services, tmp_path, "0-1")
+
+    Deleter(services).job(job.id)
+
+    with pytest.raises(UnknownJob):
+        services.store.job(job.id)
+    assert not [key for key in kept(services) if job.id in key]
+    assert services.store.upload(job.upload.id)
+    assert services.store.job(other.id) == other
+    with pytest.raises(UnknownJob):
+        Deleter(services).job(job.id)
+
+
+def test_an_upload_goes_with_its_analysis_and_all_that_was_made_of_it(
+    services: Services, tmp_path: Path
+) -> None:
+    job, other = done_job(services, tmp_path, "0-1"), done_job(services, tmp_path, "0-1")
+    again = services.store.add_job(
+        plan_job(job.upload, JobRequest(upload_id=job.upload.id, clips=("1-2",)))
+    )
+
+    Deleter(services).upload(job.upload.id)
+
+    for gone in (job, again):
+        with pytest.raises(UnknownJob):
+            services.store.job(gone.id)
+    with pytest.raises(UnknownUpload):
+        services.store.add_job(plan_job(job.upload, JobRequest(upload_id="", clips=("0-1",))))
+    assert {key.split("/")[1] for key in kept(services)} == {
+        other.id,
+        other.upload.key.split("/")[1],
+    }
+
+
+def test_one_output_goes_and_its_job_stays(services: Services, tmp_path: Path) -> None:
+    job = done_job(services, tmp_path, "0-1", "1-2")
+    first, second = job.steps
+
+    Deleter(services).output(job.id, first.name)
+
+    left = services.store.job(job.id)
+    assert [step.output for step in left.steps] == [None, second.output]
+    assert left.state == job.state
+    assert [key for key in kept(services) if key.startswith("jobs/")] == [
+        output_key(job.id, second.id, second.name)
+    ]
+    with pytest.raises(UnknownJob):
+        Deleter(services).output(job.id, first.name)
+
+
+def test_all_that_a_person_has_goes(services: Services, tmp_path: Path) -> None:
+    mine, of_mine, other = (done_job(services, tmp_path, "0-1") for _ in range(3))
+    with services.store.engine.begin() as db:
+        own = uploads.c.id == mine.upload.id
+        db.execute(uploads.update().where(own).values(person_id="me"))
+        db.execute(jobs.update().where(jobs.c.id == of_mine.id).values(person_id="me"))
+
+    Deleter(services).person("me")
+
+    assert [job.id for job in services.store.jobs(10)] == [other.id]
+    assert not [key for key in kept(services) if mine.id in key or of_mine.id in key]
+    assert services.store.upload(of_mine.upload.id), "it is somebody else's"
+
+
+def test_an_upload_that_is_used_again_does_not_expire(services: Services, tmp_path: Path) -> None:
+    job = done_job(services, tmp_path, "0-1")
+    with pytest.raises(UnknownUpload):
+        Deleter(services).upload(job.upload.id, if_unused=True)
+    assert services.store.job(job.id) == job
+
+
+def test_what_is_stored_after_its_job_was_deleted_is_deleted_too(
+    services: Services, tmp_path: Path
+) -> None:
+    job = done_job(services, tmp_path, "0-1")
+    deleter = Deleter(services)
+    deleter.job(job.id)
+    late = output_key(job.id, job.steps[0].id, job.steps[0].name)
+    put(services, late, tmp_path)
+
+    deleter.sweep()
+
+    assert late not in kept(services)
+    assert list(Deletions(services.store).recent()) != [], "more may come for a day"
+    with services.store.engine.begin() as db:
+        db.execute(deletions.update().values(deleted_at=0.0))
+    deleter.sweep()
+    assert list(Deletions(services.store).recent()) == []
+
+
+def test_nothing_of_a_deleted_job_is_sent(services: Services, tmp_path: Path) -> None:
+    upload = add_upload(services.store)
+    job = services.store.add_job(
+        plan_job(upload, JobRequest(upload_id=upload.id, clips=("0-1", "1-2")))
+    )
+    claims = Claims(services.store, "me")
+    claimed = claims.claim(job.steps[0].id, "redis")
+    assert isinstance(claimed, Claimed)
+
+    Deleter(services).job(job.id)
+
+    assert Backlog(services.store).waiting(0.0) == []
+    assert not claims.finish(claimed.step, Output("key", 1, "video/mp4"))
+    with pytest.raises(UnknownJob):
+        claims.claim(job.steps[1].id, "redis")
+
+
+#: Deletes an upload, and dies by SIGKILL at a line of its own.
+DIE = """
+import os, signal, sys
+from cutmv.config import Settings
+from cutmv.services import Services
+from cutmv.dispatch import Deleter
+import cutmv.dispatch.deleter, cutmv.jobs.deletions, cutmv.storage.local
+modules = (cutmv.dispatch.deleter, cutmv.jobs.deletions, cutmv.storage.local)
+ours = {module.__file__ for module in modules}
+services = Services.open(Settings.from_env())
+left = int(sys.argv[2])
+def trace(frame, event, _):
+    global left
+    if frame.f_code.co_filename not in ours:
+        return None
+    if event == "line":
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return trace
+sys.settrace(trace)
+Deleter(services).upload(sys.argv[1])
+"""
+
+
+def test_whoever_dies_while_deleting_leaves_it_to_the_next(
+    services: Services, tmp_path: Path
+) -> None:
+    deaths = lines = 0
+    environment = {
+        **os.environ,
+        "CUTMV_MODE": "eager",
+        "CUTMV_DATA_DIR": str(services.settings.data_dir),
+    }
+    while True:
+        job = done_job(services, tmp_path, "0-1")
+        lines += 5
+        argv = [sys.executable, "-c", DIE, job.upload.id, str(lines)]
+        ended = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        deaths += 1
+
+        Deleter(services).finish()
+
+        try:
+            services.store.job(job.id)
+        except UnknownJob:
+            assert kept(services) == [], lines
+        else:  # nothing was begun
+            assert len(kept(services)) == 3, lines
+            Deleter(services).upload(job.upload.id)
+    assert deaths > 5
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "song.mp4"
+    return make_sample(path, seconds=60.0, size=(1280, 720))
+
+
+def in_bucket(url: str) -> set[str]:
+    """The keys of uploads and outputs that the S3 server has."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=KEY_ID,
+        aws_secret_access_key=SECRET,
+        region_name="us-east-1",
+    )
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    keys = {each["Key"] for page in pages for each in page.get("Contents", [])}
+    return {key for key in keys if key.startswith(("uploads/", "jobs/"))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["eager", "redis"])
+def test_a_running_job_that_is_deleted_stops_and_leaves_nothing(
+    make_stack: Callable[[str], Stack], request: pytest.FixtureRequest, mode: str, video: Path
+) -> None:
+    stack = make_stack(mode)
+    if mode == "redis":
+        on_r2(stack, request.getfixturevalue("s3_url"))
+        before = in_bucket(request.getfixturevalue("s3_url"))
+        stack.start_worker()
+    stack.start_web()
+    upload = stack.upload(video)
+    job = stack.submit(upload_id=upload["id"], clips=["0-50"], aspects=["9:16"], gif=True)
+    running = lambda: "running" in {step["state"] for step in stack.job(job["id"])["steps"]}  # noqa: E731
+    wait_for(running, 60 * slowness(), stack.logs)
+
+    assert httpx.delete(f"{stack.url}/api/uploads/{upload['id']}", timeout=30).status_code == 204
+
+    for path in (f"/api/jobs/{job['id']}", f"/api/uploads/{upload['id']}", upload["url"]):
+        assert httpx.get(stack.url + path, timeout=30).status_code == 404, path
+    work = stack.folder / "data" / "work"
+    wait_for(lambda: not any(work.iterdir()), 30 * slowness(), f"it stops\n{stack.logs}")
+    assert outputs(stack) == []
+    if mode == "redis":
+        assert in_bucket(request.getfixturevalue("s3_url")) == before
+
+
+def test_the_command_deletes_without_a_server(services: Services, tmp_path: Path) -> None:
+    job = done_job(services, tmp_path, "0-1", "1-2")
+    env = {**os.environ, "CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(services.settings.data_dir)}
+
+    def cutmv(*argv: str) -> tuple[int, str]:
+        ended = run_python("-m", "cutmv", "delete", *argv, env=env)
+        return ended.returncode, ended.stdout + ended.stderr
+
+    assert cutmv("output", job.id, job.steps[0].name, "--yes") == (0, "Deleted.\n")
+    assert len([key for key in kept(services) if key.startswith("jobs/")]) == 1
+    assert cutmv("upload", job.upload.id, "--yes") == (0, "Deleted.\n")
+    assert kept(services) == []
+    code, told = cutmv("job", job.id, "--yes")
+    assert code == 1 and told.startswith("Error: There is no job") and told.count("\n") == 1
