@@ -8,7 +8,7 @@ formats stand behind that.
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,10 +53,11 @@ def readable(source: str | Path, cache: Cache | None = None) -> Iterator[Readabl
         return
     from cutmv.media.remote.relay import Relay  # what is on this machine needs no HTTP client
 
-    with (
-        tempfile.TemporaryDirectory(prefix="cutmv-") as own,
-        Relay(source, cache or Cache(Path(own))) as relay,
-    ):
+    with ExitStack() as stack:
+        if cache is None:
+            own = stack.enter_context(tempfile.TemporaryDirectory(prefix="cutmv-"))
+            cache = Cache(Path(own))
+        relay = stack.enter_context(Relay(source, cache))
         found, remote = Readable(relay.url), relay.remote
         try:
             yield found

@@ -273,6 +273,20 @@ def test_an_output_a_job_and_a_video_are_deleted_once_that_is_confirmed(
     assert kept() == []
 
 
+def test_a_video_of_which_nothing_was_cut_is_deleted(
+    page: Page, server: WebServer, video: Path
+) -> None:
+    before = set(server.stored())
+    upload(page, video)
+    assert len(set(server.stored()) - before) == 1
+    page.on("dialog", lambda dialog: dialog.accept())
+
+    page.get_by_test_id("delete-source").click()
+
+    expect(page.locator("#editor")).to_be_hidden()
+    assert set(server.stored()) <= before
+
+
 def test_a_wrong_clip_is_marked_and_can_not_be_started(page: Page, video: Path) -> None:
     upload(page, video)
     start = page.get_by_test_id("start")

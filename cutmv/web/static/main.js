@@ -78,7 +78,7 @@ $("reuse").addEventListener("click", async () => {
 
 function useSource(info) {
   source = info;
-  $("suggest").disabled = !source;
+  $("suggest").disabled = $("delete-source").disabled = !source;
   if (!source) $("suggest-notes").textContent = "";
   $("start").disabled = !(source && clips.valid && (clips.items.length || $("clip-list").value.trim()));
 }
@@ -228,16 +228,17 @@ $("delete-job").addEventListener("click", async () => {
   if (await deleted("Delete this job and its results?", () => api.deleteJob(job))) closeJob();
 });
 
-$("delete-upload").addEventListener("click", async () => {
-  const { upload } = $("job").dataset;
+async function deleteUpload(upload) {
   const question = "Delete the video, and the results of all jobs that were made of it?";
   if (!(await deleted(question, () => api.deleteUpload(upload)))) return;
-  closeJob();
-  if (source?.id === upload) {
-    edit("");
-    $("editor").hidden = true;
-  }
-});
+  if ($("job").dataset.upload === upload) closeJob();
+  if (source?.id !== upload) return;
+  edit("");
+  $("editor").hidden = true;
+}
+
+$("delete-upload").addEventListener("click", () => deleteUpload($("job").dataset.upload));
+$("delete-source").addEventListener("click", () => deleteUpload(source.id));
 
 if (location.hash) api.job(location.hash.slice(1)).then(open, (error) => say(error.message));
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from cutmv.jobs import WAITS_FOR_ROOM
@@ -153,3 +155,37 @@ def test_a_read_only_disk_of_files_refuses_uploads_and_is_read(
 
     files.remount("rw")
     assert stack.upload(video)["size"] == upload["size"]
+
+
+def test_a_disk_that_takes_no_write_is_told_of_at_once_and_read_on(
+    make_stack: Callable[[str], Stack], video: Path
+) -> None:
+    stack = make_stack("eager")
+    stack.start_web()
+    upload = stack.upload(video)
+    wanted = {"upload_id": upload["id"], "clips": ["0-1"]}
+    job = stack.ended(stack.submit(**wanted)["id"])
+    assert stack.web
+    server = psutil.Process(stack.web.child.pid)
+    processes = [server, *server.children(recursive=True)]
+
+    # Whatever is written fails, in SQLite (disk I/O error) as in the storage.
+    limit_files(processes, 0)
+    body = video.read_bytes()
+    for path, sent in (("/api/uploads", {"content": body}), ("/api/jobs", {"json": wanted})):
+        answer = ask(stack, "POST", path, **sent)
+        assert answer.status_code == 503 and "retry-after" in answer.headers, answer.text
+    assert ask(stack, "DELETE", f"/api/jobs/{job['id']}").status_code == 503
+    for path in ("/api/jobs", f"/api/jobs/{job['id']}", f"/api/uploads/{upload['id']}"):
+        assert ask(stack, "GET", path).status_code == 200, path
+    assert ask(stack, "GET", upload["url"]).content == body
+    assert ask(stack, "GET", "/healthz").status_code == 503
+
+    limit_files(processes, resource.RLIM_INFINITY)
+    assert stack.ended(stack.submit(**wanted)["id"])["state"] == "done", stack.logs
+
+
+def limit_files(processes: list[psutil.Process], size: int) -> None:
+    """Have processes write no file beyond so many bytes."""
+    for process in processes:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
