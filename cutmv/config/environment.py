@@ -29,6 +29,9 @@ LIMIT_MEANINGS = {
     "downloads": "downloads of one client at once",
     "sockets": "WebSockets of one client at once",
     "requests": "requests of one client a minute, where people sign in",
+    "outputs": "outputs of a job",
+    "clip_seconds": "seconds of a clip",
+    "job_seconds": "seconds of all outputs of a job",
     "probes": "videos that the web server looks at at once",
 }
 LIMITS = tuple(

@@ -24,6 +24,10 @@ class Limits:
     downloads: int = 16
     sockets: int = 32
     requests: int = 3_000
+    #: Of a job: outputs; seconds of one clip, and of all outputs.
+    outputs: int = 2_000
+    clip_seconds: int = 4 * 3_600
+    job_seconds: int = 48 * 3_600
     #: Of the web process: videos that are looked at at once.
     probes: int = 4
 

@@ -17,7 +17,18 @@ from cutmv.app import app
 from cutmv.dispatch.circuit_breaker import CircuitBreaker
 from cutmv.dispatch.deleter import Deleter
 from cutmv.dispatch.local_runner import LocalRunner
-from cutmv.jobs import Backlog, Costs, Job, JobRequest, State, Step, Upload, current, plan_job
+from cutmv.jobs import (
+    Backlog,
+    Costs,
+    Job,
+    JobRequest,
+    State,
+    Step,
+    Upload,
+    check_job,
+    current,
+    plan_job,
+)
 from cutmv.media import analysis_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
@@ -49,21 +60,27 @@ class Dispatcher:
         self._depths_lock = threading.Lock()
         self._depths: tuple[float, dict[str, int]] | None = None
 
-    def submit(self, request: JobRequest, key: str | None = None) -> Job:
+    def submit(self, request: JobRequest, key: str | None = None, *, client: str = "") -> Job:
         """Accept a job and send its steps; of one `key` of the client's there is one job.
 
-        Raises UnknownUpload, KeyReused, MediaError for a bad clip, NoSpace while this machine has
-        too little room, and as a look at the upload where an earlier version's told less.
+        `client` names whose turns its steps take where they run here. Raises TooLargeJob,
+        UnknownUpload, KeyReused, MediaError for a bad clip, NoSpace while this machine has no room,
+        and as a look at the upload where an earlier version's told less.
         """
         store, services = self.services.store, self.services
         services.room.require()
         upload = store.upload(request.upload_id)
         upload = current(store, services.storage, upload, services.cache)
-        job = store.add_job(plan_job(upload, request, key))
+        planned, limits = plan_job(upload, request, key), services.settings.limits
+        check_job(planned, limits)
+        job = store.add_job(planned)
         if job.route is not None or job.state is not State.QUEUED:
             return job  # the request came before, and its steps were sent
         try:
-            self.send(job, job.steps)
+            # Of many steps the janitor sends the others, by turns with other clients'.
+            by_broker = self._why_not() is None
+            first = job.steps[: self.backlog.room(job.id)] if by_broker else job.steps
+            self.send(job, first, client)
             return store.job(job.id)
         except SQLAlchemyError as error:
             # The job is in the store, so it will run; an error would make the client send it twice.
@@ -104,11 +121,13 @@ class Dispatcher:
         log.info("upload %s is analysed here: %s", upload.id, reason)
         self._runner.analyse(upload.id)
 
-    def send(self, job: Job, steps: Sequence[Step]) -> None:
+    def send(self, job: Job, steps: Sequence[Step], client: str = "") -> None:
         """Send queued steps of a job to the broker; run them here when it fails.
 
         Raises SQLAlchemyError when the job store fails; the janitor sends the steps then.
         """
+        if not steps:
+            return
         reason = self._why_not()
         if reason is None:
             costs = Costs(self.services.store).model()
@@ -124,18 +143,22 @@ class Dispatcher:
                 self.backlog.sent([step.id for step in steps], self._mode)
                 log.info("✅ Job successfully enqueued to %s: %s", broker, job.id)
                 return
-        self.run_here(job, steps, reason)
+        self.run_here(job, steps, reason, client)
 
-    def run_here(self, job: Job, steps: Sequence[Step], reason: str) -> None:
-        """Run queued steps in this process; `reason` says why no worker gets them."""
+    def run_here(self, job: Job, steps: Sequence[Step], reason: str, client: str = "") -> None:
+        """Run queued steps in this process, by the turns of a client, or else of a person.
+
+        `reason` says why no worker gets them.
+        """
         steps = [step for step in steps if not self.runs(step)]
         if not steps:
             return
         log.warning("⚠️ %s not available: %s", BROKER_NAMES[self._mode], reason)
         log.info("🔄 Falling back to direct processing... (job %s)", job.id)
         self.backlog.sent([step.id for step in steps], "eager")
+        client = client or self.backlog.client(job.id)
         for together in tasks_of(job, steps, Costs(self.services.store).model()):
-            self._runner.run(*(step.id for step in together))
+            self._runner.run(*(step.id for step in together), client=client, job_id=job.id)
 
     def runs(self, step: Step) -> bool:
         """Whether a step waits or runs in this process."""

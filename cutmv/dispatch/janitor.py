@@ -89,6 +89,7 @@ class Janitor:
         works = dispatcher.breaker.reason is None
         steps = backlog.to_send(MIN_JOB_AGE_S) if works else backlog.waiting(MIN_JOB_AGE_S)
         steps = [step for step in steps if not dispatcher.runs(step)]
+        steps.sort(key=lambda step: step.job_id)
         for job_id, of_job in groupby(steps, key=lambda step: step.job_id):
             try:
                 dispatcher.send(self._services.store.job(job_id), list(of_job))

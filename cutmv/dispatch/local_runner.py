@@ -5,6 +5,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from cutmv.dispatch.turns import Turns
 from cutmv.progress import ProgressFeed
 from cutmv.services import Services
 from cutmv.transports.cloudflare import note_trouble
@@ -22,18 +23,22 @@ class LocalRunner:
         self._executor = ThreadPoolExecutor(MAX_STEPS_AT_ONCE, thread_name_prefix="local")
         self._lock = threading.Lock()
         self._accepted: set[str] = set()
+        self._turns = Turns()
         #: Seconds until a step that is ending runs once more.
         self._retries: dict[str, float] = {}
         self._timers: dict[str, threading.Timer] = {}
 
-    def run(self, *step_ids: str) -> None:
-        """Run steps soon, together, but those that wait or run here already; returns at once."""
+    def run(self, *step_ids: str, client: str = "", job_id: str = "") -> None:
+        """Run steps together when it is the turn of their client, and of their job.
+
+        Those that wait or run here already are left out. Returns at once.
+        """
         with self._lock:
             new = [step_id for step_id in step_ids if step_id not in self._accepted]
             if not new or self._context.stopping.is_set():
                 return
-            context = contextvars.Context()
-            self._executor.submit(context.run, self._apply, new)
+            self._executor.submit(contextvars.Context().run, self._apply_next)
+            self._turns.add(client, job_id, new)
             # Only now: what could not be submitted is left to the janitor.
             self._accepted.update(new)
 
@@ -60,6 +65,11 @@ class LocalRunner:
         """Run a step that is ending once more after some seconds; until then others may run."""
         with self._lock:
             self._retries[step_id] = seconds
+
+    def _apply_next(self) -> None:
+        with self._lock:
+            step_ids = self._turns.next()
+        self._apply(step_ids)
 
     def _apply(self, step_ids: Sequence[str]) -> None:
         local_context.set(self._context)

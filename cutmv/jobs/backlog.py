@@ -3,7 +3,8 @@
 A step waits for its turn at a worker, or for what its stage names. A broker can lose a message, and
 nobody can tell a message that is lost from one that waits behind others. So when a step's turn has
 come and still no worker has claimed it, it is sent once more: a second message does no harm, since
-the claim lets one of them run. Turns come in the order in which jobs were made.
+the claim lets one of them run. Turns come in the order in which jobs were made; of each client only
+so many steps are sent ahead (MAX_AHEAD), so that clients take turns.
 
 Most often no worker runs, or all have work, and the message still waits: so it is sent ever more
 rarely. Two kinds of steps are found within a minute all the same: those that were overtaken, since
@@ -32,6 +33,9 @@ from cutmv.jobs.tables import jobs, steps, uploads
 
 #: Steps that the janitor sends in one pass; the next takes more.
 MAX_SENT = 100
+#: Steps of one client that a broker has, or that run, at most. Brokers hand out what came first
+#: first: so another client waits for that many at most, and not for all that somebody wants.
+MAX_AHEAD = 64
 #: Steps whose turn it is, at most. So a backlog of thousands costs no second message for each.
 TURNS = 20
 #: Seconds after which a step whose turn it is counts as lost by its broker. They double for each
@@ -50,6 +54,12 @@ REASONS = {WAITS_FOR_STORAGE: "storage", WAITS_FOR_ROOM: "room", WAITS_TO_RETRY:
 TURN = "turn"
 
 claimed = steps.alias("claimed")
+#: Whose turn it is: a person's, or everybody's who has not signed in.
+_client = sa.func.coalesce(jobs.c.person_id, "")
+_is_busy = sa.or_(
+    steps.c.state == State.RUNNING,
+    sa.and_(steps.c.state == State.QUEUED, steps.c.enqueued_at.is_not(None)),
+)
 _waits_since = sa.func.coalesce(steps.c.queued_at, jobs.c.created_at)
 
 
@@ -97,9 +107,10 @@ class Backlog:
     def to_send(self, min_age_s: float, lost_after_s: float = LOST_AFTER_S) -> list[Step]:
         """Steps that no broker may be going to deliver, the oldest job's first, MAX_SENT at most.
 
-        Those are steps whose message no broker took, and those whose turn it is and that nobody has
-        claimed `lost_after_s` seconds after their message was due. Steps of jobs younger than
-        `min_age_s` seconds are left to the request that made the job.
+        Those are steps whose message no broker took, as far as their client may have more with
+        one, and those whose turn it is and that nobody has claimed `lost_after_s` seconds after
+        their message was due. Steps of jobs younger than `min_age_s` seconds are left to the
+        request that made the job, until it has sent some.
         """
         turn = self._queued(steps.c.enqueued_at <= now()).with_only_columns(steps.c.id)
         waited = now() - steps.c.enqueued_at
@@ -113,7 +124,50 @@ class Backlog:
             sa.and_(soon, waited > 2 * lost_after_s),
         )
         lost = sa.and_(steps.c.id.in_(turn.limit(TURNS)), late)
-        return self._steps(sa.or_(steps.c.enqueued_at.is_(None), lost), min_age_s)
+        return self._steps(lost, min_age_s) + self._steps(self._next(min_age_s), 0.0)
+
+    def client(self, job_id: str) -> str:
+        """A name for whose turns the steps of a job take."""
+        with self._store.reading() as db:
+            return db.scalar(sa.select(_client).where(jobs.c.id == job_id)) or ""
+
+    def room(self, job_id: str) -> int:
+        """How many more steps the client of a job may have with a broker, or running."""
+        with self._store.reading() as db:
+            client = db.scalar(sa.select(_client).where(jobs.c.id == job_id))
+            busy = sa.select(sa.func.count()).select_from(steps.join(jobs))
+            return max(0, MAX_AHEAD - (db.scalar(busy.where(_is_busy, _client == client)) or 0))
+
+    @staticmethod
+    def _next(min_age_s: float) -> sa.ColumnElement[bool]:
+        """The first unsent steps of each client, as many as its turns allow."""
+        order = (jobs.c.created_at, steps.c.job_id, steps.c.position, steps.c.id)
+        sendable = sa.or_(jobs.c.created_at < now() - min_age_s, jobs.c.route.is_not(None))
+        unsent = (
+            sa.select(
+                steps.c.id,
+                _client.label("client"),
+                sa.func.row_number().over(partition_by=_client, order_by=order).label("rank"),
+            )
+            .join(jobs)
+            .where(steps.c.state == State.QUEUED, steps.c.enqueued_at.is_(None), sendable)
+            .subquery()
+        )
+        busy = (
+            sa.select(_client.label("client"), sa.func.count().label("steps"))
+            .select_from(steps.join(jobs))
+            .where(_is_busy)
+            .group_by(_client)
+            .subquery()
+        )
+        room = MAX_AHEAD - sa.func.coalesce(busy.c.steps, 0)
+        return steps.c.id.in_(
+            sa.select(unsent.c.id)
+            .select_from(unsent.outerjoin(busy, unsent.c.client == busy.c.client))
+            .where(unsent.c.rank <= room)
+            .order_by(unsent.c.rank)
+            .limit(MAX_SENT)
+        )
 
     def waiting(self, min_age_s: float) -> list[Step]:
         """Queued steps, whether or not a broker has their message; order and limit as above."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from cutmv.config import Limits
 from cutmv.jobs.model import LABELLED, Job, Step, Upload, id_for, new_id
 from cutmv.jobs.names import clip_stems, output_name
 from cutmv.jobs.wanted import Wanted
@@ -146,3 +147,23 @@ def film_text(clips: Sequence[LabelledClip]) -> str:
     """The clips of a film in one text, a line each, with their labels."""
     lines = [(" ".join(each.text.split()), " ".join(each.label.split())) for each in clips]
     return "\n".join(LABELLED.join(filter(None, line)) for line in lines)
+
+
+class TooLargeJob(Exception):
+    """A job asks for more than one may; one line for people."""
+
+
+def check_job(job: Job, limits: Limits) -> None:
+    """Raise TooLargeJob where a job has too many outputs, or they or their clips are too long."""
+    if len(job.steps) > limits.outputs:
+        raise TooLargeJob(f"The job has {len(job.steps)} outputs; {limits.outputs} are the most.")
+    longest = max(step.end_s - step.start_s for step in job.steps)
+    if longest > limits.clip_seconds:
+        raise TooLargeJob(
+            f"A clip of the job has {longest:.0f} seconds; {limits.clip_seconds} are the most."
+        )
+    seconds = sum(step.end_s - step.start_s for step in job.steps)
+    if seconds > limits.job_seconds:
+        raise TooLargeJob(
+            f"The outputs of the job have {seconds:.0f} seconds; {limits.job_seconds} are the most."
+        )

@@ -11,6 +11,7 @@ from cutmv.web.api.contents import send_object
 from cutmv.web.api.incoming import idempotency_key
 from cutmv.web.api.models import JobBody, PageQuery
 from cutmv.web.api.problems import Problem, json_body, validated
+from cutmv.web.clients import client_key
 from cutmv.web.state import web
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
@@ -21,7 +22,9 @@ log = logging.getLogger(__name__)
 def create() -> tuple[Response, int, dict[str, str]]:
     """Cut an upload into clips."""
     wanted = validated(JobBody, json_body())
-    job = web().dispatcher.submit(wanted.to_request(), idempotency_key(request))
+    job = web().dispatcher.submit(
+        wanted.to_request(), idempotency_key(request), client=client_key()
+    )
     log.info("job %s accepted: %d steps by %s", job.id, len(job.steps), job.route)
     return jsonify(job.to_json()), 201, {"Location": url_for("jobs.show", job_id=job.id)}
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from cutmv.database import DATABASE_AWAY, cause, database_full, passes
-from cutmv.jobs import KeyReused, UnknownJob, UnknownUpload, UnreadableRow
+from cutmv.jobs import KeyReused, TooLargeJob, UnknownJob, UnknownUpload, UnreadableRow
 from cutmv.media import MediaError, MediaUnavailable, no_room
 from cutmv.storage import NoSpace, ObjectNotFound, StorageError
 
@@ -136,6 +136,7 @@ def register(app: Flask) -> None:
         app.register_error_handler(unavailable, _unavailable)
     for of_database in (*DATABASE_AWAY, DBAPIError):
         app.register_error_handler(of_database, _database)
+    app.register_error_handler(TooLargeJob, lambda error: answer(413, str(error)))
     app.register_error_handler(Exception, _bug)
 
 
