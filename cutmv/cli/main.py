@@ -13,7 +13,7 @@ from cutmv import __version__
 from cutmv.install import install_command, missing_packages
 
 #: What a worker and the web server import beyond the bare installation.
-_WORKER_PACKAGES = ("boto3", "sqlalchemy")
+_WORKER_PACKAGES = ("boto3", "sqlalchemy", "alembic")
 _WEB_PACKAGES = (
     *_WORKER_PACKAGES,
     "flask",
@@ -52,6 +52,13 @@ COMMANDS = {
         "Cut clips of INPUT here and now, without a server.",
         "app",
         ("rich", "sqlalchemy"),
+    ),
+    "database": LazyCommand(
+        "cutmv.cli.serve",
+        "database",
+        "Bring the database's schema to this version's, or to an earlier one's.",
+        "app",
+        ("sqlalchemy", "alembic"),
     ),
     "delete": LazyCommand(
         "cutmv.cli.delete",

@@ -25,8 +25,11 @@ log = logging.getLogger(__name__)
     max_retries=None,
     throws=(MediaError, UnknownUpload),
 )
-def analyse_upload(self: "Task[Any, Any]", upload_id: str) -> None:
-    """Analyse an upload and keep what is found, once, however often it is delivered."""
+def analyse_upload(self: "Task[Any, Any]", /, upload_id: str, **_later: object) -> None:
+    """Analyse an upload and keep what is found, once, however often it is delivered.
+
+    What a later version's message has beside it is left out.
+    """
     local, run = local_context.get(), None
     try:
         stopping = local.stopping.is_set if local else lambda: False

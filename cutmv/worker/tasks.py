@@ -17,7 +17,7 @@ from celery.signals import task_failure, task_success, worker_init
 from celery.states import FAILURE, SUCCESS
 
 from cutmv.app import app
-from cutmv.database import DATABASE_AWAY
+from cutmv.database import DATABASE_AWAY, OtherSchema
 from cutmv.jobs import WAITS_TO_RETRY, UnknownJob
 from cutmv.media import MediaError, MediaUnavailable
 from cutmv.services import Services, services
@@ -79,10 +79,11 @@ local_context: ContextVar[LocalContext | None] = ContextVar("local_context", def
     max_retries=None,
     throws=(MediaError, UnknownJob),
 )
-def cut(self: "Task[Any, Any]", *step_ids: str) -> dict[str, Any]:
+def cut(self: "Task[Any, Any]", /, *step_ids: str, **_later: object) -> dict[str, Any]:
     """Make the output of one step, once, however often it is delivered; returns the step.
 
-    Of several steps, which are of one clip, what is encoded shares a decode; returns all.
+    Of several steps, which are of one clip, what is encoded shares a decode; returns all. What a
+    later version's message has beside them is left out.
     """
     local = local_context.get()
     if len(step_ids) > 1:
@@ -270,7 +271,11 @@ def backoff_s(tries: int) -> float:
 @worker_init.connect
 def sweep_at_start(**_: Any) -> None:
     """Delete what killed workers of this machine have left in the data directory."""
-    sweep_workspace(services().settings.data_dir)
+    try:
+        here = services()
+    except OtherSchema as error:
+        raise SystemExit(str(error)) from None  # Celery goes on after any other
+    sweep_workspace(here.settings.data_dir)
     services().cache.trim()
 
 
