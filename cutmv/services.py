@@ -9,6 +9,7 @@ from pathlib import Path
 from cutmv.config import Settings
 from cutmv.jobs import JobStore
 from cutmv.media import Cache
+from cutmv.people import Accounts, ApiKeys, Sessions
 from cutmv.storage import LocalStorage, R2Storage, Room, Storage
 
 #: The folder of the data directory that holds stored files where there is no R2.
@@ -47,6 +48,21 @@ class Services:
         if settings.uses_r2:
             return Room(folders, settings.min_free_bytes)
         return Room([*folders, files], settings.min_free_bytes, stored=files)
+
+    @property
+    def accounts(self) -> Accounts:
+        """Who may sign in."""
+        return Accounts(self.store.engine)
+
+    @property
+    def api_keys(self) -> ApiKeys:
+        """By which programs act for them."""
+        return ApiKeys(self.store.engine)
+
+    @property
+    def sessions(self) -> Sessions:
+        """Who has signed in."""
+        return Sessions(self.store.engine)
 
     @classmethod
     def open(cls, settings: Settings) -> "Services":

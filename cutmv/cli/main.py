@@ -16,9 +16,11 @@ from cutmv.install import install_command, missing_packages
 _WORKER_PACKAGES = ("boto3", "sqlalchemy", "alembic")
 _WEB_PACKAGES = (
     *_WORKER_PACKAGES,
+    "argon2",
     "flask",
     "flask_sock",
     "gunicorn",
+    "limits",
     "prometheus_client",
     "pydantic",
 )
@@ -83,6 +85,13 @@ COMMANDS = {
         "Show what is in FILE, or in the video at URL, as cutting sees it.",
         "app",
         ("rich",),
+    ),
+    "people": LazyCommand(
+        "cutmv.cli.people",
+        "people",
+        "Who may sign in: invite people, disable or delete accounts, set quotas.",
+        "app",
+        (*_WORKER_PACKAGES, "argon2"),
     ),
     "provision": LazyCommand(
         "cutmv.cli.provision", "provision", "Create or correct queues, consumers and the bucket."

@@ -1,8 +1,8 @@
 """What a deployment is configured with: its settings, and Celery's configuration made of them.
 
-`environment` describes every variable, `settings` reads and validates them once, and `celery`
-turns the settings into Celery's configuration. The package imports nothing of CUTMV but
-`cutmv.install`.
+`environment` describes every variable, `settings` reads and validates them once (`access` those
+that say who may come in), and `celery` turns the settings into Celery's configuration. The package
+imports nothing of CUTMV but `cutmv.install`.
 """
 
 from cutmv.config.celery import RESULT_EXPIRES_S, RESULTS_PREFIX, celery_config

@@ -58,6 +58,22 @@ VARIABLES = (
         "`auto`",
     ),
     Variable(
+        "CUTMV_URL",
+        "the web server's address for people, as `https://cutmv.example.com`: in links, and one of"
+        " its names",
+    ),
+    Variable(
+        "CUTMV_ADMIN_EMAIL",
+        "the first administrator's address, in place of a link that the first start prints",
+    ),
+    Variable("CUTMV_ADMIN_PASSWORD", "the first administrator's password"),
+    Variable(
+        "CUTMV_SMTP_URL",
+        "the mail server for links to sign in and for new passwords, as"
+        " `smtp://USER:PASSWORD@HOST:PORT` or `smtps://…`; needs `CUTMV_URL`",
+    ),
+    Variable("CUTMV_MAIL_FROM", "the sender of those mails", "`cutmv@` the name in `CUTMV_URL`"),
+    Variable(
         "CUTMV_DATA_DIR",
         "where the database, files and work in progress are",
         "`cutmv` in `XDG_STATE_HOME`",

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urljoin, urlsplit
 
+from cutmv.config.access import Access
 from cutmv.config.errors import ConfigError
 from cutmv.config.limits import Limits, Network, networks
 from cutmv.config.secret import derived_secret
 from cutmv.install import install_command, missing_packages
 
 Mode = Literal["cloudflare", "redis", "eager"]
-SignIn = Literal["auto", "always"]
 
 #: The queue of a deployment that names none.
 DEFAULT_QUEUE = "cutmv-processing"
@@ -44,8 +44,6 @@ MAX_QUEUE_NAME_CHARS = 63
 
 #: Cloudflare's rule for the name of a queue.
 _QUEUE_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
-#: A host's name, without a port.
-_HOST_NAME = re.compile(r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +51,7 @@ class Settings:
     """What the environment asks for. The repr leaves secrets out.
 
     `pushed` says that the edge Worker pushes tasks; `retention_s` is in seconds;
-    `min_free_bytes` is -1 where each disk's size tells how many.
-    `hosts` are names that the web server answers to beside those it knows itself;
+    `min_free_bytes` is -1 where each disk's size tells how many;
     `trusted_proxies` are the addresses of proxies that tell who asked them.
     """
 
@@ -80,11 +77,10 @@ class Settings:
     max_upload_bytes: int = MAX_UPLOAD_BYTES
     cache_bytes: int = CACHE_BYTES
     retention_s: float = RETENTION_DAYS * 86_400.0
-    hosts: tuple[str, ...] = ()
-    sign_in: SignIn = "auto"
     min_free_bytes: int = -1
     limits: Limits = field(default_factory=Limits)
     trusted_proxies: tuple[Network, ...] = ()
+    access: Access = field(default_factory=Access)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -147,11 +143,10 @@ class Settings:
             max_upload_bytes=_number(env, "CUTMV_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
             cache_bytes=_number(env, "CUTMV_CACHE_BYTES", CACHE_BYTES),
             retention_s=_number(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS) * 86_400.0,
-            hosts=_hosts(env),
-            sign_in=_sign_in(env),
             min_free_bytes=_number(env, "CUTMV_MIN_FREE_BYTES", -1, least=0),
             limits=Limits.read(partial(_number, env)),
             trusted_proxies=_trusted_proxies(env),
+            access=Access.from_env(env),
         )
 
     @property
@@ -202,26 +197,6 @@ def _mode(env: Mapping[str, str], has_cloudflare: bool, has_redis: bool) -> Mode
         case "redis":
             raise ConfigError("CUTMV_MODE is redis: set REDIS_URL too.")
     raise ConfigError(f"CUTMV_MODE is {wanted!r}: use auto, cloudflare, redis or eager.")
-
-
-def _hosts(env: Mapping[str, str]) -> tuple[str, ...]:
-    names = env.get("CUTMV_HOSTS", "").replace(",", " ").split()
-    for name in names:
-        if not _HOST_NAME.match(name):
-            raise ConfigError(
-                f"CUTMV_HOSTS has {name!r}: use names alone, like cutmv.example.com, with commas"
-                " between them."
-            )
-    return tuple(names)
-
-
-def _sign_in(env: Mapping[str, str]) -> SignIn:
-    match (env.get("CUTMV_SIGN_IN") or "auto").lower():
-        case "auto":
-            return "auto"
-        case "always":
-            return "always"
-    raise ConfigError(f"CUTMV_SIGN_IN is {env['CUTMV_SIGN_IN']!r}: use auto or always.")
 
 
 def _edge_url(env: Mapping[str, str]) -> str | None:

@@ -46,6 +46,16 @@ class Deleter:
             with suppress(UnknownJob):  # it went with its upload
                 self.job(job_id)
 
+    def account(self, person_id: str) -> None:
+        """Delete an account with all that it has; nothing new comes meanwhile, nor stays.
+
+        Raises UnknownPerson, LastAdministrator.
+        """
+        accounts = self._services.accounts
+        accounts.disable(person_id)
+        self.person(person_id)
+        accounts.delete(person_id)
+
     def finish(self) -> None:
         """Finish the deletions that others have begun."""
         for deletion in self._deletions.pending():

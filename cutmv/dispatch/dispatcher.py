@@ -60,16 +60,24 @@ class Dispatcher:
         self._depths_lock = threading.Lock()
         self._depths: tuple[float, dict[str, int]] | None = None
 
-    def submit(self, request: JobRequest, key: str | None = None, *, client: str = "") -> Job:
+    def submit(
+        self,
+        request: JobRequest,
+        key: str | None = None,
+        *,
+        of: str | None = None,
+        client: str = "",
+    ) -> Job:
         """Accept a job and send its steps; of one `key` of the client's there is one job.
 
-        `client` names whose turns its steps take where they run here. Raises TooLargeJob,
-        UnknownUpload, KeyReused, MediaError for a bad clip, NoSpace while this machine has no room,
-        and as a look at the upload where an earlier version's told less.
+        The upload must belong to `of`, if given; `client` names whose turns the steps take where
+        they run here. Raises TooLargeJob, UnknownUpload, KeyReused, MediaError for a bad clip,
+        NoSpace while this machine has no room, and as a look at the upload where an earlier
+        version's told less.
         """
         store, services = self.services.store, self.services
         services.room.require()
-        upload = store.upload(request.upload_id)
+        upload = store.upload(request.upload_id, of)
         upload = current(store, services.storage, upload, services.cache)
         planned, limits = plan_job(upload, request, key), services.settings.limits
         check_job(planned, limits)

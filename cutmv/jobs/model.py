@@ -103,7 +103,8 @@ def id_for(kind: str, key: str | None) -> str:
 class Upload:
     """A video somebody sent: where it is stored (`key`), its size in bytes, what is in it.
 
-    It is `outdated` where an earlier version looked, which did not tell all of that.
+    It is `outdated` where an earlier version looked, which did not tell all of that. It belongs to
+    `person_id`; to nobody where nobody signed in.
     """
 
     id: str
@@ -114,6 +115,7 @@ class Upload:
     info: MediaInfo
     created_at: float
     outdated: bool = False
+    person_id: str | None = None
 
 
 #: What is known of a video whose row can't be read: whoever needs it looks at the file again.
@@ -223,7 +225,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Job:
-    """An upload and the steps to make of it. Times are in seconds since 1970."""
+    """An upload and the steps to make of it, for its owner. Times are in seconds since 1970."""
 
     id: str
     upload: Upload
@@ -234,6 +236,7 @@ class Job:
     error: str | None = None
     started_at: float | None = None
     finished_at: float | None = None
+    person_id: str | None = None
 
     @property
     def percent(self) -> float:

@@ -112,7 +112,9 @@ def plan_job(upload: Upload, request: JobRequest, key: str | None = None) -> Job
                     spec=spec,
                 )
             )
-    return Job(id=job_id, upload=upload, steps=tuple(steps), created_at=0.0)
+    return Job(
+        id=job_id, upload=upload, steps=tuple(steps), created_at=0.0, person_id=upload.person_id
+    )
 
 
 def _film_job(
@@ -135,7 +137,9 @@ def _film_job(
                 spec=spec,
             )
         )
-    return Job(id=job_id, upload=upload, steps=tuple(steps), created_at=0.0)
+    return Job(
+        id=job_id, upload=upload, steps=tuple(steps), created_at=0.0, person_id=upload.person_id
+    )
 
 
 def film_clip(clip: LabelledClip, source: int = 0) -> FilmClip:

@@ -83,6 +83,7 @@ def _to_job(row: sa.Row[Any], upload: Upload, its: tuple[Step, ...], *, settled:
         error=error,
         started_at=told["started_at"],
         finished_at=told["finished_at"],
+        person_id=told["person_id"],
     )
 
 
@@ -104,6 +105,7 @@ def to_upload(row: sa.Row[Any]) -> Upload:
         info=info,
         created_at=row.created_at,
         outdated=outdated,
+        person_id=row.person_id,
     )
 
 
@@ -123,6 +125,7 @@ def shown_upload(row: sa.Row[Any]) -> Upload:
             info=UNREAD,
             created_at=told["created_at"] or 0.0,
             outdated=True,
+            person_id=told["person_id"],
         )
 
 

@@ -93,6 +93,7 @@ class JobStore:
             created_at = db.scalar(sa.select(now())) or 0.0
             row = {
                 "id": upload.id,
+                "person_id": upload.person_id,
                 "filename": upload.filename,
                 "size": upload.size,
                 "content_type": upload.content_type,
@@ -103,10 +104,15 @@ class JobStore:
             db.execute(uploads.insert().values(row))
         return replace(upload, created_at=created_at)
 
-    def upload(self, upload_id: str) -> Upload:
-        """The upload of this id. Raises UnknownUpload, UnreadableRow."""
+    def upload(self, upload_id: str, of: str | None = None) -> Upload:
+        """The upload of this id, where it belongs to `of`, if given.
+
+        Raises UnknownUpload, UnreadableRow.
+        """
         with self.reading() as db:
-            row = db.execute(sa.select(uploads).where(uploads.c.id == upload_id)).one_or_none()
+            row = db.execute(
+                sa.select(uploads).where(uploads.c.id == upload_id, _owned(uploads, of))
+            ).one_or_none()
         if row is None:
             raise UnknownUpload(f"There is no upload {upload_id}; it may have expired.")
         return to_upload(row)
@@ -155,7 +161,11 @@ class JobStore:
             created_at = db.scalar(sa.select(now())) or 0.0
             db.execute(
                 jobs.insert().values(
-                    id=job.id, upload_id=job.upload.id, state=job.state, created_at=created_at
+                    id=job.id,
+                    person_id=job.person_id,
+                    upload_id=job.upload.id,
+                    state=job.state,
+                    created_at=created_at,
                 )
             )
             rows = [
@@ -178,10 +188,10 @@ class JobStore:
             db.execute(steps.insert(), rows)
         return replace(job, created_at=created_at)
 
-    def job(self, job_id: str) -> Job:
-        """The job of this id with its steps. Raises UnknownJob."""
+    def job(self, job_id: str, of: str | None = None) -> Job:
+        """The job of this id, where it belongs to `of`, if given. Raises UnknownJob."""
         with self.reading() as db:
-            found = load_jobs(db, jobs.c.id == job_id)
+            found = load_jobs(db, sa.and_(jobs.c.id == job_id, _owned(jobs, of)))
         if not found:
             raise UnknownJob(f"There is no job {job_id}; it may have expired.")
         return found[0]
@@ -194,13 +204,15 @@ class JobStore:
             raise UnknownJob(f"There is no step {step_id}; its job may have expired.")
         return shown_step(row)
 
-    def jobs(self, limit: int, before: float | None = None) -> list[Job]:
-        """The latest jobs, newest first; those created before `before` when given.
+    def jobs(self, limit: int, before: float | None = None, of: str | None = None) -> list[Job]:
+        """The latest jobs, newest first; those created before `before`, and of `of`, when given.
 
         More than `limit` where several were created in the instant of the last: the next page
         begins after that.
         """
-        older = jobs.c.created_at < (LATEST_S if before is None else before)
+        older = sa.and_(
+            _owned(jobs, of), jobs.c.created_at < (LATEST_S if before is None else before)
+        )
         newest = sa.select(jobs.c.created_at).where(older).order_by(jobs.c.created_at.desc())
         with self.reading() as db:
             last = db.scalar(newest.offset(limit - 1).limit(1))
@@ -285,6 +297,11 @@ class JobStore:
         with self.engine.begin() as db:
             used = sa.select(jobs.c.id).where(jobs.c.upload_id == upload_id).exists()
             db.execute(uploads.delete().where(uploads.c.id == upload_id, ~used))
+
+
+def _owned(table: sa.Table, of: str | None) -> sa.ColumnElement[bool]:
+    """Whether a row belongs to a person; any does to None."""
+    return sa.true() if of is None else table.c.person_id == of
 
 
 def _wanted(job: Job) -> tuple[object, ...]:

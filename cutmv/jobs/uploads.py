@@ -66,14 +66,15 @@ def accept_upload(
     room: Room,
     cache: Cache | None = None,
     request_key: str | None = None,
+    person_id: str | None = None,
     probing: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it keeps no state
 ) -> Upload:
     """Keep the video `incoming`, of at most `max_bytes` bytes, and return its upload.
 
     NoSpace is raised as soon as there is no `room` for more of it.
 
-    Of one `request_key` there is one upload: the same file that comes again is not kept, and the
-    first one's upload is returned.
+    It belongs to `person_id`. Of one `request_key` there is one upload: the same file that comes
+    again is not kept, and the first one's upload is returned.
 
     `probing` is entered while the video is looked at.
 
@@ -91,7 +92,16 @@ def accept_upload(
         with probing:
             info = probe_stored(storage, key, cache)
         upload = store.add_upload(
-            Upload(upload_id, incoming.filename, size, content_type, key, info, created_at=0.0)
+            Upload(
+                upload_id,
+                incoming.filename,
+                size,
+                content_type,
+                key,
+                info,
+                created_at=0.0,
+                person_id=person_id,
+            )
         )
     except DATABASE_AWAY:
         # It may have the upload although its answer was lost: the janitor deletes the file if not.

@@ -1,1 +1,42 @@
-"""The people who use a deployment: their accounts, API keys, sessions and quotas."""
+"""The people who use a deployment: their accounts, passwords, API keys, sessions and quotas.
+
+`model` is pure; `accounts`, `api_keys` and `sessions` keep it in the `tables`, and `passwords` says
+which may be chosen and whether one is right. Tokens are told once and kept as hashes (`tokens`).
+The package knows no HTTP, and imports `cutmv.database` alone.
+"""
+
+from cutmv.people.accounts import Accounts
+from cutmv.people.api_keys import KEY_DAYS, MAX_KEY_DAYS, ApiKeys
+from cutmv.people.model import (
+    LOCAL,
+    QUOTAS,
+    ApiKey,
+    LastAdministrator,
+    Person,
+    Refused,
+    UnknownKey,
+    UnknownPerson,
+)
+from cutmv.people.passwords import check_password
+from cutmv.people.sessions import SESSION_S, Sessions, TokenKind
+from cutmv.people.tokens import token_hash
+
+__all__ = [
+    "KEY_DAYS",
+    "LOCAL",
+    "MAX_KEY_DAYS",
+    "QUOTAS",
+    "SESSION_S",
+    "Accounts",
+    "ApiKey",
+    "ApiKeys",
+    "LastAdministrator",
+    "Person",
+    "Refused",
+    "Sessions",
+    "TokenKind",
+    "UnknownKey",
+    "UnknownPerson",
+    "check_password",
+    "token_hash",
+]

@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from cutmv.config import Settings
 
@@ -31,15 +32,18 @@ class Door:
         """The door of a server that listens on `addresses`, which was asked for by `names`.
 
         People sign in unless each is a loopback address; also where the addresses are not known
-        (None), or are the paths of Unix sockets, behind which there is a proxy.
+        (None), or are the paths of Unix sockets, behind which there is a proxy, or where CUTMV_URL
+        says that others reach the server by one.
         """
         listens_on = None if addresses is None else list(addresses)
         here_alone = bool(listens_on) and all(map(_is_loopback, listens_on or ()))
-        own = {"localhost", *settings.hosts, *names}
+        url = urlsplit(settings.access.url or "http://localhost").hostname or ""
+        by_proxy = url != "localhost" and not _is_loopback(url)
+        own = {"localhost", *settings.access.hosts, *names}
         if not here_alone:
             own.add(socket.gethostname())
         return cls(
-            sign_in=settings.sign_in == "always" or not here_alone,
+            sign_in=settings.access.sign_in == "always" or by_proxy or not here_alone,
             hosts=frozenset(name.lower() for name in own if name),
         )
 

@@ -10,8 +10,18 @@ from cutmv.dispatch import Dispatcher, Janitor
 from cutmv.progress import EventReceiver, ProgressFeed
 from cutmv.services import Services
 from cutmv.services import services as process_services
-from cutmv.web import admission, live, metrics, page, security
-from cutmv.web.api import health, jobs, openapi, problems, queue, suggestions, uploads
+from cutmv.web import admission, auth, live, metrics, page, security
+from cutmv.web.api import (
+    health,
+    jobs,
+    keys,
+    openapi,
+    people,
+    problems,
+    queue,
+    suggestions,
+    uploads,
+)
 from cutmv.web.door import Door
 from cutmv.web.state import EXTENSION, Web
 
@@ -54,10 +64,12 @@ def create_app(
     # Metrics come first, so that they count refused requests too.
     metrics.register(app, figures)
     security.register(app)
-    admission.register(app)
     problems.register(app)
+    # Limits are those of the person who asks.
+    auth.register(app)
+    admission.register(app)
     live.register(app)
-    for module in (uploads, suggestions, jobs, queue, health, openapi, page):
+    for module in (uploads, suggestions, jobs, keys, people, queue, health, openapi, page):
         app.register_blueprint(module.blueprint)
     return app
 

@@ -6,7 +6,7 @@ import struct
 import threading
 from collections.abc import Callable
 
-from flask import Blueprint, Flask, json, request
+from flask import Blueprint, Flask, g, json, request
 from flask_sock import Sock
 from simple_websocket import ConnectionClosed, Server
 
@@ -14,6 +14,7 @@ from cutmv.database import DATABASE_AWAY, passes
 from cutmv.jobs import Job, JobStore, UnknownJob
 from cutmv.progress import follow
 from cutmv.transports.cloudflare import note_trouble
+from cutmv.web.access import mine
 from cutmv.web.admission import SOCKETS
 from cutmv.web.state import web
 
@@ -26,8 +27,8 @@ MAX_MESSAGE_BYTES = 64
 #: Close codes (RFC 6455 7.4 and its registry): the job ended; the server stops, failed, is full.
 CLOSE_NORMAL, CLOSE_GOING_AWAY = 1000, 1001
 CLOSE_INTERNAL_ERROR, CLOSE_TRY_AGAIN_LATER = 1011, 1013
-#: Close code of our own: the job was deleted while it was watched.
-CLOSE_JOB_DELETED = 4404
+#: Close codes of our own: the job was deleted while it was watched; the session has ended.
+CLOSE_JOB_DELETED, CLOSE_SIGNED_OUT = 4404, 4401
 #: Seconds to wait for the client's close frame, and for the end of the reader thread.
 CLOSE_TIMEOUT_S = 2.0
 
@@ -52,7 +53,7 @@ def register(app: Flask) -> None:
             return
         try:
             with web().metrics.websockets.track_inprogress():
-                _end(client, _follow(client, job_id))
+                _end(client, _follow(client, job_id, g.still_in))
         finally:
             free.release()
 
@@ -60,8 +61,8 @@ def register(app: Flask) -> None:
 
 
 def _check_before_upgrade() -> None:
-    """Answer 404 for an unknown job, before a WebSocket opens."""
-    web().services.store.job((request.view_args or {})["job_id"])
+    """Answer 404 for an unknown job, or another person's, before a WebSocket opens."""
+    mine().job((request.view_args or {})["job_id"])
 
 
 def _own_the_socket() -> None:
@@ -76,13 +77,13 @@ def _own_the_socket() -> None:
         request.environ["gunicorn.socket"] = connection.dup()
 
 
-def _follow(client: Server, job_id: str) -> int:
+def _follow(client: Server, job_id: str, still_in: Callable[[], bool]) -> int:
     """Send the messages of a job until it or the client ends; returns the code to close with."""
     here = web()
 
     def stopped() -> bool:
         client.input_buffer.clear()
-        return not client.connected or here.stopping.is_set()
+        return not (client.connected and still_in()) or here.stopping.is_set()
 
     messages = follow(_loader(here.services.store, job_id), here.feed, stopped=stopped)
     try:
@@ -96,6 +97,8 @@ def _follow(client: Server, job_id: str) -> int:
         # An error page would garble the connection, which speaks WebSocket now.
         note_trouble("websocket", error, "it is closed")
         return CLOSE_INTERNAL_ERROR
+    if not still_in():
+        return CLOSE_SIGNED_OUT
     return CLOSE_GOING_AWAY if here.stopping.is_set() else CLOSE_NORMAL
 
 

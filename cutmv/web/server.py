@@ -7,6 +7,7 @@ threads, since a WebSocket or a slow download holds one. FFmpeg's processes, or 
 machines, do the work.
 """
 
+import logging
 import signal
 from resource import RLIMIT_NOFILE, getrlimit
 from types import FrameType
@@ -16,7 +17,10 @@ from flask import Flask
 
 from cutmv.logs import set_up_logging
 from cutmv.web.admission import THREADS
+from cutmv.web.auth import prepare_administrator
 from cutmv.web.state import listen, web_of
+
+log = logging.getLogger(__name__)
 
 worker_class = "cutmv.web.connections.BoundedWorker"
 workers = 1
@@ -45,6 +49,14 @@ def post_worker_init(worker: Any) -> None:
     bound = [listener.sock.getsockname() for listener in worker.sockets]
     asked = [each[0] for each in worker.cfg.address if isinstance(each, tuple)]
     listen(worker.wsgi, [each[0] if isinstance(each, tuple) else "" for each in bound], asked)
+    here = web_of(worker.wsgi)
+    if (names := here.services.settings.access.hosts) and not here.door.sign_in:
+        log.warning(
+            "whoever reaches the server by a name of CUTMV_HOSTS (%s) may use all of it: set"
+            " CUTMV_SIGN_IN=always where others can",
+            ", ".join(names),
+        )
+    prepare_administrator(worker.wsgi, _address(bound[0]))
     stopping = web_of(worker.wsgi).stopping
     stop = signal.getsignal(signal.SIGTERM)
 
@@ -69,3 +81,12 @@ def worker_exit(_server: Any, worker: Any) -> None:
     """End the background threads with the process that has them."""
     if isinstance(worker.wsgi, Flask):
         web_of(worker.wsgi).close()
+
+
+def _address(bound: Any) -> str:
+    """The address of a socket for people on this machine; of a Unix socket, words."""
+    if not isinstance(bound, tuple):
+        return "(the server's address)"
+    host = str(bound[0]).replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+    host = "::1" if host == "::" else host
+    return f"http://[{host}]:{bound[1]}" if ":" in host else f"http://{host}:{bound[1]}"

@@ -29,13 +29,16 @@ class WebServer:
 
 
 @contextmanager
-def web_server(folder: Path, **env: str) -> Iterator[WebServer]:
-    """Run a server until the end of the block; it must then end by SIGTERM, without an error."""
+def web_server(folder: Path, *, host: str = "127.0.0.1", **env: str) -> Iterator[WebServer]:
+    """Run a server until the end of the block; it must then end by SIGTERM, without an error.
+
+    It listens on `host`, and is asked on loopback.
+    """
     port, data_dir = free_port(), folder / "data"
     environment = clean_env(
         CUTMV_MODE="eager", CUTMV_DATA_DIR=str(data_dir), WEBHOOK_SECRET=WEBHOOK_SECRET, **env
     )
-    config = ["-c", "python:cutmv.web.server", "-b", f"127.0.0.1:{port}", "cutmv.web.wsgi:app"]
+    config = ["-c", "python:cutmv.web.server", "-b", f"{host}:{port}", "cutmv.web.wsgi:app"]
     process = Process.python(["gunicorn", *config], environment, folder / "web.log")
     server = WebServer(f"http://127.0.0.1:{port}", process, data_dir)
     try:

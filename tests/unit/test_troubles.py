@@ -216,7 +216,7 @@ def test_a_websocket(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureF
     here = SimpleNamespace(services=SimpleNamespace(store=None), feed=None)
     monkeypatch.setattr(live, "web", lambda: here)
     monkeypatch.setattr(live, "follow", lambda *_a, **_k: iter(Once(), None))
-    assert live._follow(cast(Any, None), "job") == live.CLOSE_INTERNAL_ERROR
+    assert live._follow(cast(Any, None), "job", lambda: True) == live.CLOSE_INTERNAL_ERROR
     assert counted("websocket", caplog)
 
 

@@ -134,6 +134,9 @@ def _threads(url: str, host: str) -> Iterator[Finding]:
     except httpx.HTTPError as error:
         yield warning(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")
         return
+    if answer.status_code == 401:
+        yield skipped(what, f"{host} asks who we are: see its /api/queue-status, signed in")
+        return
     unwell = _document(answer).get("unwell_threads")
     if unwell:
         found = f"an error that nobody expected, a moment ago, in {', '.join(map(str, unwell))}"

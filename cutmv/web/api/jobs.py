@@ -7,6 +7,7 @@ from flask import Blueprint, Response, jsonify, request, url_for
 
 from cutmv.jobs import State, UnknownJob, clip_stems
 from cutmv.storage import ArchivedFile, zipped
+from cutmv.web.access import mine, person
 from cutmv.web.api.contents import send_object
 from cutmv.web.api.incoming import idempotency_key
 from cutmv.web.api.models import JobBody, PageQuery
@@ -23,7 +24,7 @@ def create() -> tuple[Response, int, dict[str, str]]:
     """Cut an upload into clips."""
     wanted = validated(JobBody, json_body())
     job = web().dispatcher.submit(
-        wanted.to_request(), idempotency_key(request), client=client_key()
+        wanted.to_request(), idempotency_key(request), of=person().sees, client=client_key()
     )
     log.info("job %s accepted: %d steps by %s", job.id, len(job.steps), job.route)
     return jsonify(job.to_json()), 201, {"Location": url_for("jobs.show", job_id=job.id)}
@@ -33,7 +34,7 @@ def create() -> tuple[Response, int, dict[str, str]]:
 def index() -> Response:
     """The latest jobs, newest first; the next page has those `before` the last of them."""
     page = validated(PageQuery, request.args.to_dict())
-    jobs = web().services.store.jobs(page.limit, page.before)
+    jobs = mine().jobs(page.limit, page.before)
     more = jobs[-1].created_at if len(jobs) >= page.limit else None
     return jsonify(jobs=[job.to_json() for job in jobs], next_before=more)
 
@@ -41,13 +42,13 @@ def index() -> Response:
 @blueprint.get("/<job_id>")
 def show(job_id: str) -> Response:
     """One job and its steps."""
-    return jsonify(web().services.store.job(job_id).to_json())
+    return jsonify(mine().job(job_id).to_json())
 
 
 @blueprint.post("/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
     """Cancel the steps that have not ended; outputs stay. A job that ended is left as it is."""
-    job = web().dispatcher.cancel(job_id)
+    job = web().dispatcher.cancel(mine().job(job_id).id)
     log.info("job %s cancelled by request", job.id)
     return jsonify(job.to_json())
 
@@ -55,21 +56,21 @@ def cancel(job_id: str) -> Response:
 @blueprint.delete("/<job_id>")
 def delete(job_id: str) -> tuple[str, int]:
     """Delete a job with its outputs, at once and for good; steps that run stop."""
-    web().dispatcher.delete_job(job_id)
+    web().dispatcher.delete_job(mine().job(job_id).id)
     return "", 204
 
 
 @blueprint.delete("/<job_id>/outputs/<name>")
 def delete_output(job_id: str, name: str) -> tuple[str, int]:
     """Delete a file that the job made, at once and for good; the job stays."""
-    web().dispatcher.deleter.output(job_id, name)
+    web().dispatcher.deleter.output(mine().job(job_id).id, name)
     return "", 204
 
 
 @blueprint.get("/<job_id>/outputs/<name>")
 def output(job_id: str, name: str) -> Response:
     """A file that the job made, whole or by ranges; `?download=1` to save it."""
-    job = web().services.store.job(job_id)
+    job = mine().job(job_id)
     step = next((step for step in job.steps if step.name == name), None)
     if step is None:
         raise UnknownJob(f"The job has no output named {name!r}.")
@@ -84,7 +85,7 @@ def output(job_id: str, name: str) -> Response:
 @blueprint.get("/<job_id>/outputs.zip")
 def archive(job_id: str) -> Response:
     """All files that the job made, in one ZIP, once it has ended."""
-    job = web().services.store.job(job_id)
+    job = mine().job(job_id)
     made = [(step.name, step.output.key) for step in job.steps if step.output]
     if not job.state.final:
         raise Problem(404, f"The ZIP is not there yet: the job is {job.state}.")

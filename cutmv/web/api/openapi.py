@@ -10,7 +10,8 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from cutmv import __version__
-from cutmv.web.api import models, suggestion_models
+from cutmv.web.access import OPEN
+from cutmv.web.api import account_models, models, suggestion_models
 from cutmv.web.api.incoming import KEY_HEADER, MAX_KEY_CHARS
 
 #: A placeholder of a Flask rule.
@@ -48,7 +49,19 @@ class _UploadQuery(BaseModel):
 
 _FILE = {"also": (206, 304), "errors": (404, 416, 503)}
 
-#: By endpoint.
+#: How a request says whose it is, where people sign in.
+_WAYS_IN = {
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key (`/api/keys`)."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "cutmv",
+        "description": "A browser's session; over TLS `__Host-cutmv`. Requests that change"
+        " something also send the page's CSRF token, as X-CSRF-Token.",
+    },
+}
+
+#: By endpoint; the pages for people are not described.
 OPERATIONS = {
     "uploads.create": Operation(
         201,
@@ -86,13 +99,29 @@ OPERATIONS = {
     "jobs.cancel": Operation(200, models.JobOut, errors=(403, 404, 503)),
     "jobs.output": Operation(200, ANY, query=_OutputQuery, **_FILE),  # type: ignore[arg-type]
     "jobs.archive": Operation(200, "application/zip", errors=(404, 503)),
+    "keys.index": Operation(200, account_models.KeyList),
+    "keys.create": Operation(
+        201, account_models.KeyOut, body=account_models.KeyBody, errors=(400, 403, 415, 422)
+    ),
+    "keys.delete": Operation(204, None, errors=(403, 404)),
+    "people.index": Operation(200, account_models.PeopleList, errors=(403,)),
+    "people.create": Operation(
+        201, account_models.PersonOut, body=account_models.PersonBody, errors=(400, 403, 415, 422)
+    ),
+    "people.show": Operation(200, account_models.PersonOut, errors=(403, 404)),
+    "people.change": Operation(
+        200,
+        account_models.PersonOut,
+        body=account_models.PersonChange,
+        errors=(400, 403, 404, 415, 422),
+    ),
+    "people.delete": Operation(204, None, errors=(403, 404, 422, 503)),
     "live.watch": Operation(101, None, errors=(400, 403, 404)),
     "queue.status": Operation(200, models.QueueStatus),
     "queue.progress": Operation(204, None, body=models.ProgressBody, errors=(400, 401, 409, 413)),
     "health.healthz": Operation(200, models.Health, also=(503,)),
     "health.metrics": Operation(200, "text/plain"),
     "openapi.document": Operation(200, "application/json"),
-    "page.index": Operation(200, "text/html"),
 }
 
 
@@ -116,7 +145,8 @@ def describe(app: Flask) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "CUTMV", "version": __version__},
         "paths": paths,
-        "components": {"schemas": _schemas()},
+        "security": [{"key": []}, {"session": []}],
+        "components": {"schemas": _schemas(), "securitySchemes": _WAYS_IN},
     }
 
 
@@ -127,7 +157,8 @@ def _operation(app: Flask, rule: Rule, operation: Operation) -> dict[str, Any]:
     }
     for status in operation.also:
         responses[str(status)] = {"description": "See RFC 9110.", **_content(operation.answer)}
-    for status in operation.errors:
+    is_open = rule.endpoint in OPEN
+    for status in sorted({*operation.errors, *(() if is_open else (401,))}):
         problem = {"application/problem+json": {"schema": _ref(models.ProblemOut)}}
         responses[str(status)] = {
             "description": "What was wrong, and what to do.",
@@ -139,6 +170,8 @@ def _operation(app: Flask, rule: Rule, operation: Operation) -> dict[str, Any]:
         "parameters": _parameters(rule, operation),
         "responses": responses,
     }
+    if is_open:
+        described["security"] = []
     if isinstance(operation.body, tuple):
         described["requestBody"] = {"content": {media: {} for media in operation.body}}
     elif operation.body is not None:

@@ -13,6 +13,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from cutmv.database import DATABASE_AWAY, cause, database_full, passes
 from cutmv.jobs import KeyReused, TooLargeJob, UnknownJob, UnknownUpload, UnreadableRow
 from cutmv.media import MediaError, MediaUnavailable, no_room
+from cutmv.people import Refused, UnknownKey, UnknownPerson
 from cutmv.storage import NoSpace, ObjectNotFound, StorageError
 
 #: Seconds after which a client may try again when the database or the storage does not answer.
@@ -128,9 +129,9 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(ClientDisconnected, _cut_off)
     app.register_error_handler(RequestEntityTooLarge, _too_large)
-    for unknown in (UnknownJob, UnknownUpload, ObjectNotFound):
+    for unknown in (UnknownJob, UnknownUpload, UnknownPerson, UnknownKey, ObjectNotFound):
         app.register_error_handler(unknown, _not_found)
-    for refused in (MediaError, KeyReused, UnreadableRow):
+    for refused in (MediaError, KeyReused, UnreadableRow, Refused):
         app.register_error_handler(refused, _refused)
     for unavailable in (MediaUnavailable, StorageError):
         app.register_error_handler(unavailable, _unavailable)

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from cutmv.jobs import Analyses, AnalysisRecord, AnalysisState
 from cutmv.media import suggest
+from cutmv.web.access import mine
 from cutmv.web.api.problems import Problem, validated
 from cutmv.web.api.suggestion_models import SuggestionsQuery
 from cutmv.web.state import web
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 def create(upload_id: str) -> tuple[Response, int]:
     """Have an upload analysed, unless it is or was."""
     services = web().services
-    upload, analyses = services.store.upload(upload_id), Analyses(services.storage)
+    upload, analyses = mine().upload(upload_id), Analyses(services.storage)
     record = analyses.of(upload)
     if record is None or not (record.pending_s or record.state is AnalysisState.DONE):
         services.room.require()
@@ -33,7 +34,7 @@ def show(upload_id: str) -> tuple[Response, int]:
     """Clips of an upload, the best first, or how far its analysis is."""
     services = web().services
     wanted = validated(SuggestionsQuery, request.args.to_dict())
-    record = Analyses(services.storage).of(services.store.upload(upload_id))
+    record = Analyses(services.storage).of(mine().upload(upload_id))
     if record is None:
         raise Problem(404, "The video was not analysed: POST here to have that done.")
     if record.state is AnalysisState.FAILED:
@@ -51,7 +52,7 @@ def show(upload_id: str) -> tuple[Response, int]:
 def cancel(upload_id: str) -> tuple[str, int]:
     """Forget the analysis of an upload; one that runs ends within seconds."""
     services = web().services
-    Analyses(services.storage).forget(services.store.upload(upload_id))
+    Analyses(services.storage).forget(mine().upload(upload_id))
     return "", 204
 
 

@@ -7,6 +7,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from cutmv.jobs import EmptyUpload, NoVideo, accept_upload
 from cutmv.storage import TooLarge
+from cutmv.web.access import mine, person
 from cutmv.web.api.contents import send_object
 from cutmv.web.api.incoming import idempotency_key, receive
 from cutmv.web.api.models import size_text, upload_json
@@ -35,6 +36,7 @@ def create() -> tuple[Response, int, dict[str, str]]:
             cache=services.cache,
             request_key=idempotency_key(request),
             probing=web().probing,
+            person_id=person().id,
         )
     except EmptyUpload:
         raise Problem(400, "The body is empty: send the bytes of a video.") from None
@@ -50,18 +52,18 @@ def create() -> tuple[Response, int, dict[str, str]]:
 @blueprint.get("/<upload_id>")
 def show(upload_id: str) -> Response:
     """What is known of an upload."""
-    return jsonify(upload_json(web().services.store.upload(upload_id)))
+    return jsonify(upload_json(mine().upload(upload_id)))
 
 
 @blueprint.delete("/<upload_id>")
 def delete(upload_id: str) -> tuple[str, int]:
     """Delete an upload and all that was made of it, at once and for good."""
-    web().dispatcher.deleter.upload(upload_id)
+    web().dispatcher.deleter.upload(mine().upload(upload_id).id)
     return "", 204
 
 
 @blueprint.get("/<upload_id>/content")
 def content(upload_id: str) -> Response:
     """The uploaded file, by ranges, for a player."""
-    upload = web().services.store.upload(upload_id)
+    upload = mine().upload(upload_id)
     return send_object(upload.key, upload.filename, upload.content_type, download=False)

@@ -48,6 +48,24 @@ def test_people_sign_in_on_loopback_when_that_is_asked_for(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("url", "sign_in"),
+    [
+        ("https://cut.example.com", True),
+        ("http://192.168.1.5:8000", True),
+        ("http://localhost:8000", False),
+        ("http://127.0.0.1:8000", False),
+    ],
+)
+def test_people_sign_in_where_others_reach_the_server_by_a_proxy(
+    tmp_path: Path, url: str, sign_in: bool
+) -> None:
+    door = Door.of(settings(tmp_path, CUTMV_URL=url), ["127.0.0.1"])
+
+    assert door.sign_in is sign_in
+    assert door.answers_to(url.partition("://")[2])
+
+
+@pytest.mark.parametrize(
     "host",
     [
         "localhost",

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from flask import Flask
 from pydantic import BaseModel
+from werkzeug.routing import Rule
 
 from cutmv.config import Settings
 from cutmv.services import Services
 from cutmv.web import create_app, web_of
+from cutmv.web.access import PAGES
 from cutmv.web.api.openapi import OPERATIONS, describe
 
 
@@ -36,8 +38,14 @@ def refs(node: Any) -> Iterator[str]:
             yield from refs(value)
 
 
+def described_rules(app: Flask) -> list[Rule]:
+    """All routes but files and the pages for people."""
+    rules = app.url_map.iter_rules()
+    return [r for r in rules if r.endpoint.partition(".")[0] not in PAGES | {"static"}]
+
+
 def test_every_route_is_described_and_no_other(app: Flask) -> None:
-    routes = {rule.endpoint for rule in app.url_map.iter_rules()} - {"static"}
+    routes = {rule.endpoint for rule in described_rules(app)}
 
     assert set(OPERATIONS) == routes
 
@@ -47,9 +55,7 @@ def test_every_method_of_every_path_is_described(app: Flask) -> None:
         (path, method) for path, methods in describe(app)["paths"].items() for method in methods
     }
 
-    for rule in app.url_map.iter_rules():
-        if rule.endpoint == "static":
-            continue
+    for rule in described_rules(app):
         path = rule.rule.replace("<", "{").replace(">", "}")
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             assert (path, method.lower()) in described

@@ -1,0 +1,121 @@
+"""The commands of `cutmv people`, on a machine that has the settings of its deployment."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from sqlalchemy.exc import SQLAlchemyError
+
+from cutmv.config import ConfigError, Settings
+from cutmv.dispatch import Deleter
+from cutmv.people import QUOTAS, Person, Refused, TokenKind
+from cutmv.services import Services
+from cutmv.storage import StorageError
+
+
+@click.group()
+def people() -> None:
+    """Who may sign in: invite people, disable or delete accounts, set quotas."""
+
+
+@people.command("ls")
+def list_people() -> None:
+    """List the accounts."""
+    with _services() as services:
+        for each in services.accounts.all():
+            kind = "administrator" if each.is_admin else "person"
+            state = (
+                "disabled" if each.disabled_at else "" if each.has_password else "no password yet"
+            )
+            quotas = " ".join(f"{name}={most}" for name, most in each.quotas.items())
+            click.echo("  ".join(filter(None, (each.email or each.name, kind, state, quotas))))
+
+
+@people.command()
+@click.argument("email")
+@click.option("--admin", is_flag=True, help="Make an administrator.")
+def invite(email: str, admin: bool) -> None:
+    """Make an account, and print a link by which its owner chooses a password."""
+    with _services() as services:
+        _print_link(services, services.accounts.add(email, is_admin=admin))
+
+
+@people.command()
+@click.argument("email")
+def link(email: str) -> None:
+    """Print a link by which somebody chooses a new password; good once, for three days."""
+    with _services() as services:
+        _print_link(services, _found(services, email))
+
+
+@people.command()
+@click.argument("email")
+def disable(email: str) -> None:
+    """Keep somebody out: sessions end, keys open nothing; what they have stays."""
+    with _services() as services:
+        services.accounts.disable(str(_found(services, email).id))
+
+
+@people.command()
+@click.argument("email")
+def enable(email: str) -> None:
+    """Let somebody in again."""
+    with _services() as services:
+        services.accounts.enable(str(_found(services, email).id))
+
+
+@people.command()
+@click.argument("email")
+@click.argument("quotas", nargs=-1, metavar="NAME=NUMBER…")
+def quota(email: str, quotas: tuple[str, ...]) -> None:
+    """Set the quotas of somebody; those that are not given are the deployment's."""
+    wanted = {}
+    for text in quotas:
+        name, _, most = text.partition("=")
+        if name not in QUOTAS or not most.isdecimal():
+            raise click.UsageError(
+                f"{text!r} is no NAME=NUMBER with a name of {', '.join(QUOTAS)}."
+            )
+        wanted[name] = int(most)
+    with _services() as services:
+        services.accounts.set_quotas(str(_found(services, email).id), wanted)
+
+
+@people.command()
+@click.argument("email")
+@click.confirmation_option(prompt="Delete the account and all that it has?")
+def delete(email: str) -> None:
+    """Delete an account with its jobs, uploads and outputs, for good."""
+    with _services() as services:
+        Deleter(services).account(str(_found(services, email).id))
+
+
+def _found(services: Services, email: str) -> Person:
+    person = services.accounts.find(email)
+    if person is None:
+        raise click.ClickException(f"There is no account of {email}.")
+    return person
+
+
+def _print_link(services: Services, person: Person) -> None:
+    token = services.sessions.begin(str(person.id), TokenKind.PASSWORD)
+    path = f"/link/{TokenKind.PASSWORD}/{token}"
+    url = services.settings.access.url
+    click.echo(f"{url.rstrip('/')}{path}" if url else f"{path} (after the server's address)")
+
+
+@contextmanager
+def _services() -> Iterator[Services]:
+    """The services of the environment; their errors are one line."""
+    try:
+        services = Services.open(Settings.from_env())
+        try:
+            yield services
+        finally:
+            services.store.close()
+    except (ConfigError, Refused, StorageError) as error:
+        raise click.ClickException(str(error)) from error
+    except SQLAlchemyError as error:
+        raise click.ClickException(
+            f"The database does not answer ({type(error).__name__}): see DATABASE_URL."
+        ) from error

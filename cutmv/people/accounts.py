@@ -1,0 +1,208 @@
+"""Accounts: who there is, with which password, what they may."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from cutmv.database import now
+from cutmv.people.model import QUOTAS, LastAdministrator, Person, Refused, UnknownPerson
+from cutmv.people.passwords import check_password, hashed, is_outdated, is_right
+from cutmv.people.tables import people, sessions
+
+#: An address as people type it; whether it is somebody's, only a mail can tell.
+_EMAIL = re.compile(
+    r"^[^@\s\x00-\x1f\x7f<>,;:\"()\[\]\\]{1,64}@[^@\s\x00-\x1f\x7f<>,;:\"()\[\]\\]{1,189}$"
+)
+#: Characters of a name.
+MAX_NAME_CHARS = 80
+
+
+class Accounts:
+    """The accounts of a database. Every method raises SQLAlchemyError when that fails."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def all(self) -> list[Person]:
+        """Everybody, the oldest account first."""
+        return self._where(sa.true())
+
+    def get(self, person_id: str) -> Person:
+        """The account of this id. Raises UnknownPerson."""
+        found = self._where(people.c.id == person_id)
+        if not found:
+            raise UnknownPerson(f"There is no account {person_id}.")
+        return found[0]
+
+    def find(self, email: str) -> Person | None:
+        """The account of this address."""
+        return next(iter(self._where(people.c.email == _folded(email))), None)
+
+    def has_administrator(self) -> bool:
+        """Whether somebody can sign in who may make accounts."""
+        with self._reading() as db:
+            return bool(db.scalar(sa.select(sa.exists().where(_administrates()))))
+
+    def add(
+        self,
+        email: str | None,
+        *,
+        name: str = "",
+        password: str | None = None,
+        is_admin: bool = False,
+    ) -> Person:
+        """Make an account. Raises Refused."""
+        address = None if email is None else checked_email(email)
+        if password is not None:
+            check_password(password, address)
+        row = {
+            "id": uuid.uuid4().hex,
+            "email": address,
+            "name": _checked_name(name or (address or "administrator").partition("@")[0]),
+            "password_hash": None if password is None else hashed(password),
+            "is_admin": is_admin,
+        }
+        try:
+            with self._engine.begin() as db:
+                db.execute(people.insert().values(**row, created_at=now()))
+        except sa.exc.IntegrityError:
+            raise Refused(f"There is an account of {address} already.") from None
+        return self.get(str(row["id"]))
+
+    def signed_in(self, email: str, password: str) -> Person | None:
+        """The person of this address and password; None for a disabled account, too.
+
+        It takes as long where there is no such account.
+        """
+        with self._reading() as db:
+            row = db.execute(
+                sa.select(people).where(people.c.email == _folded(email))
+            ).one_or_none()
+        right = is_right(password, row.password_hash if row else None)
+        if row is None or not right or row.disabled_at is not None:
+            return None
+        if is_outdated(row.password_hash):
+            self._change(row.id, password_hash=hashed(password))
+        return _person(row)
+
+    def set_password(self, person_id: str, password: str, *, email: str | None = None) -> None:
+        """Choose a password, and the address where there is none yet; ends all sessions and links.
+
+        Raises Refused, UnknownPerson.
+        """
+        person = self.get(person_id)
+        values: dict[str, Any] = {}
+        if person.email is None and email is not None:
+            values = {
+                "email": checked_email(email),
+                "name": email.partition("@")[0][:MAX_NAME_CHARS],
+            }
+        check_password(password, values.get("email", person.email))
+        try:
+            self._change(person_id, password_hash=hashed(password), **values)
+        except sa.exc.IntegrityError:
+            raise Refused("There is an account of this address already.") from None
+
+    def disable(self, person_id: str) -> None:
+        """End all sessions of a person, who can't sign in nor use a key until `enable`.
+
+        Raises UnknownPerson, LastAdministrator.
+        """
+        with self._engine.begin() as db:
+            _keep_an_administrator(db, person_id)
+            _changed(db, person_id, disabled_at=now())
+
+    def enable(self, person_id: str) -> None:
+        """Let a person in again. Raises UnknownPerson."""
+        with self._engine.begin() as db:
+            _changed(db, person_id, disabled_at=None)
+
+    def set_quotas(self, person_id: str, quotas: Mapping[str, int]) -> None:
+        """Set those quotas of a person that are not the deployment's.
+
+        Raises Refused, UnknownPerson.
+        """
+        for name, most in quotas.items():
+            if name not in QUOTAS:
+                raise Refused(f"There is no quota {name!r}: use {', '.join(QUOTAS)}.")
+            if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+                raise Refused(f"The quota {name} must be a whole number from 0 up.")
+        with self._engine.begin() as db:
+            _changed(db, person_id, ends_sessions=False, quotas=dict(quotas) or None)
+
+    def delete(self, person_id: str) -> None:
+        """Delete an account with its keys and sessions. The caller has deleted what it had.
+
+        Raises UnknownPerson, LastAdministrator.
+        """
+        with self._engine.begin() as db:
+            _keep_an_administrator(db, person_id)
+            if not db.execute(people.delete().where(people.c.id == person_id)).rowcount:
+                raise UnknownPerson(f"There is no account {person_id}.")
+
+    def _change(self, person_id: str, **values: Any) -> None:
+        with self._engine.begin() as db:
+            _changed(db, person_id, **values)
+
+    def _where(self, condition: sa.ColumnElement[bool]) -> list[Person]:
+        query = sa.select(people).where(condition).order_by(people.c.created_at, people.c.id)
+        with self._reading() as db:
+            return [_person(row) for row in db.execute(query)]
+
+    def _reading(self) -> sa.Connection:
+        return self._engine.connect().execution_options(reads_only=True)
+
+
+def checked_email(email: str) -> str:
+    """An address as it is kept. Raises Refused."""
+    address = _folded(email)
+    if not _EMAIL.match(address):
+        raise Refused("This is no e-mail address: use one like me@example.com.")
+    return address
+
+
+def _folded(email: str) -> str:
+    return email.strip().casefold()
+
+
+def _checked_name(name: str) -> str:
+    if not name.isprintable() or len(name) > MAX_NAME_CHARS:
+        raise Refused(f"A name has 1 to {MAX_NAME_CHARS} printable characters.")
+    return name.strip()
+
+
+def _person(row: sa.Row[Any]) -> Person:
+    return Person(
+        id=row.id,
+        email=row.email,
+        name=row.name,
+        is_admin=row.is_admin,
+        has_password=row.password_hash is not None,
+        disabled_at=row.disabled_at,
+        created_at=row.created_at,
+        quotas=row.quotas or {},
+    )
+
+
+def _administrates() -> sa.ColumnElement[bool]:
+    able = sa.and_(people.c.disabled_at.is_(None), people.c.password_hash.is_not(None))
+    return sa.and_(people.c.is_admin, able)
+
+
+def _keep_an_administrator(db: sa.Connection, person_id: str) -> None:
+    # Two administrators who delete each other at once wait for one another here.
+    able = set(db.scalars(sa.select(people.c.id).where(_administrates()).with_for_update()))
+    if able == {person_id}:
+        raise LastAdministrator
+
+
+def _changed(
+    db: sa.Connection, person_id: str, *, ends_sessions: bool = True, **values: Any
+) -> None:
+    if not db.execute(people.update().where(people.c.id == person_id).values(**values)).rowcount:
+        raise UnknownPerson(f"There is no account {person_id}.")
+    if ends_sessions:
+        db.execute(sessions.delete().where(sessions.c.person_id == person_id))

@@ -1,0 +1,65 @@
+"""What a person and an API key are. Pure. Times are seconds since 1970 by the database's clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: The quotas that an administrator may set for one person; the others are the deployment's.
+QUOTAS = ("uploads", "downloads", "sockets", "requests")
+
+
+class UnknownPerson(Exception):
+    """There is no such account; one line for people."""
+
+
+class UnknownKey(Exception):
+    """The person has no such API key; one line for people."""
+
+
+class Refused(Exception):
+    """What was asked for can't be: a bad address, name, password or quota; one line for people."""
+
+
+class LastAdministrator(Refused):
+    """Nobody could administrate the deployment any more."""
+
+    def __init__(self) -> None:
+        super().__init__("This is the last administrator: make another one first.")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who uses the deployment.
+
+    `id` is None for the one person of a server where nobody signs in, who owns what has no owner.
+    """
+
+    id: str | None
+    email: str | None
+    name: str
+    is_admin: bool = False
+    has_password: bool = False
+    disabled_at: float | None = None
+    created_at: float = 0.0
+    #: Those of the person's quotas that are not the deployment's, by their names in QUOTAS.
+    quotas: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def sees(self) -> str | None:
+        """Whose uploads and jobs the person may know of; None for everybody's."""
+        return None if self.is_admin else self.id
+
+
+#: The one person of a server where nobody signs in.
+LOCAL = Person(id=None, email=None, name="you", is_admin=True)
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key by which a program acts for a person. The key itself is told once, and not kept."""
+
+    id: str
+    person_id: str
+    name: str
+    created_at: float
+    expires_at: float | None
+    last_used_at: float | None

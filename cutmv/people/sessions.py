@@ -1,0 +1,99 @@
+"""Sessions, and links that let somebody in once: both are tokens that end.
+
+A token is kept as a hash that says what it is for, so that no link is a session.
+"""
+
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from cutmv.database import now
+from cutmv.people.accounts import Accounts
+from cutmv.people.model import Person
+from cutmv.people.tables import people, sessions
+from cutmv.people.tokens import new_token, token_hash
+
+#: Seconds after which a session ends, and seconds without a request after which it ends before.
+SESSION_S, IDLE_S = 14 * 86_400.0, 3 * 86_400.0
+#: Seconds between notes of when a session was last used: not each request writes.
+NOTED_EVERY_S = 300.0
+
+
+class TokenKind(StrEnum):
+    """What a token is for: a browser's session; to sign in once; to choose a password once."""
+
+    SESSION = "session"
+    SIGN_IN = "sign-in"
+    PASSWORD = "password"  # noqa: S105 (a kind, no password)
+
+
+#: Seconds for which a token is good.
+LASTS_S = {TokenKind.SESSION: SESSION_S, TokenKind.SIGN_IN: 900.0, TokenKind.PASSWORD: 3 * 86_400.0}
+
+
+class Sessions:
+    """The tokens of a database. Every method raises SQLAlchemyError when that fails."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def begin(self, person_id: str, kind: TokenKind = TokenKind.SESSION) -> str:
+        """A new token for a person; those that ended are forgotten."""
+        token = new_token()
+        with self._engine.begin() as db:
+            db.execute(sessions.delete().where(sessions.c.expires_at <= now()))
+            db.execute(
+                sessions.insert().values(
+                    id_hash=token_hash(kind, token),
+                    person_id=person_id,
+                    created_at=now(),
+                    expires_at=now() + LASTS_S[kind],
+                    last_seen_at=now(),
+                )
+            )
+        return token
+
+    def person(self, token: str, kind: TokenKind = TokenKind.SESSION) -> Person | None:
+        """Whose token this is, while it and the account are good."""
+        with self._reading() as db:
+            found = db.execute(
+                sa.select(sessions.c.person_id, (now() - sessions.c.last_seen_at).label("idle_s"))
+                .join(people)
+                .where(_good(token, kind))
+            ).one_or_none()
+        if found is None:
+            return None
+        if found.idle_s > NOTED_EVERY_S:
+            with self._engine.begin() as db:
+                own = sessions.c.id_hash == token_hash(kind, token)
+                db.execute(sessions.update().where(own).values(last_seen_at=now()))
+        return Accounts(self._engine).get(found.person_id)
+
+    def take(self, token: str, kind: TokenKind) -> Person | None:
+        """Whose link this is; it is good no more."""
+        person = self.person(token, kind)
+        return person if person and self.end(token, kind) else None
+
+    def end(self, token: str, kind: TokenKind = TokenKind.SESSION) -> bool:
+        """End a token; tell whether there was one."""
+        with self._engine.begin() as db:
+            own = sessions.c.id_hash == token_hash(kind, token)
+            return bool(db.execute(sessions.delete().where(own)).rowcount)
+
+    def end_all(self, person_id: str) -> None:
+        """End all sessions and links of a person."""
+        with self._engine.begin() as db:
+            db.execute(sessions.delete().where(sessions.c.person_id == person_id))
+
+    def _reading(self) -> sa.Connection:
+        return self._engine.connect().execution_options(reads_only=True)
+
+
+def _good(token: str, kind: TokenKind) -> sa.ColumnElement[bool]:
+    idle = kind is TokenKind.SESSION
+    return sa.and_(
+        sessions.c.id_hash == token_hash(kind, token),
+        sessions.c.expires_at > now(),
+        sessions.c.last_seen_at > now() - IDLE_S if idle else sa.true(),
+        people.c.disabled_at.is_(None),
+    )

@@ -1,0 +1,72 @@
+"""Who may use which route, who makes this request, and which uploads and jobs they may know of.
+
+`cutmv.web.auth` sets the person before a request is handled. A route is for people who have signed
+in unless it is named here; what belongs to others is not there for them (`mine`).
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Request, g
+
+from cutmv.jobs import Job, JobStore, Upload
+from cutmv.people import Person
+from cutmv.web.state import web
+
+#: The routes that anybody may use, by endpoint: of what belongs to nobody, or signed, or for those
+#: who have yet to sign in.
+OPEN = {
+    "static",
+    "health.healthz",
+    "openapi.document",
+    "queue.progress",
+    "sign_in.show",
+    "sign_in.create",
+    "sign_in.mail",
+    "sign_in.link",
+    "sign_in.use_link",
+}
+#: The endpoints, and the blueprints, that are for administrators.
+ADMINISTRATORS = {"health.metrics", "people", "people_page"}
+#: The blueprints that are there only where people sign in.
+OF_ACCOUNTS = {"sign_in", "account", "keys", "people", "people_page"}
+#: The blueprints of pages for people, who are sent to the page to sign in.
+PAGES = {"page", "sign_in", "account", "people_page"}
+
+
+@dataclass(frozen=True)
+class Owned:
+    """The part of a job store that belongs to the person `of`; all of it, for None.
+
+    What belongs to others is not there, by the same errors as what does not exist.
+    """
+
+    store: JobStore
+    of: str | None
+
+    def upload(self, upload_id: str) -> Upload:
+        """The upload of this id. Raises UnknownUpload."""
+        return self.store.upload(upload_id, self.of)
+
+    def job(self, job_id: str) -> Job:
+        """The job of this id with its steps. Raises UnknownJob."""
+        return self.store.job(job_id, self.of)
+
+    def jobs(self, limit: int, before: float | None = None) -> list[Job]:
+        """The latest jobs, newest first, as `JobStore.jobs`."""
+        return self.store.jobs(limit, before, self.of)
+
+
+def person() -> Person:
+    """Who makes this request; not for open routes."""
+    return cast(Person, g.person)
+
+
+def mine() -> Owned:
+    """The uploads and jobs that this person may know of."""
+    return Owned(web().services.store, person().sees)
+
+
+def administrators_alone(request: Request) -> bool:
+    """Whether a request is for administrators."""
+    return bool({request.endpoint, request.blueprint} & ADMINISTRATORS)

@@ -1,0 +1,97 @@
+"""Accounts and API keys as the API takes and shows them."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from cutmv.people import KEY_DAYS, ApiKey, Person
+
+
+class KeyBody(BaseModel):
+    """A key to make."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    days: int = KEY_DAYS
+
+
+class KeyOut(BaseModel):
+    """A key; `key` is the secret itself, in the answer that makes it alone."""
+
+    id: str
+    name: str
+    created_at: float
+    expires_at: float | None
+    last_used_at: float | None
+    key: str | None = None
+
+
+class KeyList(BaseModel):
+    """One's own keys."""
+
+    keys: list[KeyOut]
+
+
+class PersonBody(BaseModel):
+    """An account to make."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: str
+    name: str = ""
+    password: str | None = None
+    is_admin: bool = False
+
+
+class PersonChange(BaseModel):
+    """What to change of an account; quotas that are not given are the deployment's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    disabled: bool | None = None
+    quotas: dict[str, int] | None = None
+
+
+class PersonOut(BaseModel):
+    """An account."""
+
+    id: str
+    email: str | None
+    name: str
+    is_admin: bool
+    has_password: bool
+    disabled: bool
+    created_at: float
+    quotas: dict[str, int]
+
+
+class PeopleList(BaseModel):
+    """All accounts."""
+
+    people: list[PersonOut]
+
+
+def key_json(key: ApiKey) -> dict[str, Any]:
+    """A key as JSON has it."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
+    }
+
+
+def person_json(person: Person) -> dict[str, Any]:
+    """An account as JSON has it."""
+    return {
+        "id": person.id,
+        "email": person.email,
+        "name": person.name,
+        "is_admin": person.is_admin,
+        "has_password": person.has_password,
+        "disabled": person.disabled_at is not None,
+        "created_at": person.created_at,
+        "quotas": dict(person.quotas),
+    }

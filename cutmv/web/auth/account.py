@@ -1,0 +1,71 @@
+"""The page of one's own account: password, API keys, sessions."""
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+
+from cutmv.people import KEY_DAYS, MAX_KEY_DAYS, Refused
+from cutmv.web.access import person
+from cutmv.web.auth.attempts import attempts
+from cutmv.web.auth.credentials import begin_session, end_session
+from cutmv.web.clients import client_address
+from cutmv.web.state import web
+
+blueprint = Blueprint("account", __name__, url_prefix="/account")
+
+
+@blueprint.get("")
+def show() -> Response:
+    """One's own account."""
+    return _page()
+
+
+@blueprint.post("/password")
+def password() -> Response:
+    """Choose another password; all other sessions end."""
+    services, me = web().services, person()
+    if wait_s := attempts().wait_s(client_address(), me.email or str(me.id)):
+        response = _page(problem="Too many attempts: try again in a few minutes.", status=429)
+        response.headers["Retry-After"] = str(wait_s)
+        return response
+    now = request.form.get("current", "")
+    if me.has_password and services.accounts.signed_in(me.email or "", now) is None:
+        return _page(problem="The current password is wrong.", status=403)
+    try:
+        services.accounts.set_password(str(me.id), request.form.get("password", ""))
+    except Refused as error:
+        return _page(problem=str(error), status=422)
+    return begin_session(_page(told="The password is changed; other sessions have ended."), me)
+
+
+@blueprint.post("/keys")
+def add_key() -> Response:
+    """Make an API key, which the page shows this once."""
+    days = request.form.get("days", "")
+    try:
+        _, secret = web().services.api_keys.add(
+            str(person().id), request.form.get("name", ""), int(days) if days.isdecimal() else 0
+        )
+    except Refused as error:
+        return _page(problem=str(error), status=422)
+    return _page(secret=secret)
+
+
+@blueprint.post("/keys/<key_id>/delete")
+def delete_key(key_id: str) -> Response:
+    """End an API key."""
+    web().services.api_keys.delete(str(person().id), key_id)
+    return make_response(redirect(url_for("account.show"), 303))
+
+
+@blueprint.post("/sign-out-everywhere")
+def sign_out_everywhere() -> Response:
+    """End all sessions of this person."""
+    web().services.sessions.end_all(str(person().id))
+    return end_session(make_response(redirect(url_for("sign_in.show"), 303)))
+
+
+def _page(*, status: int = 200, **told: str) -> Response:
+    keys = web().services.api_keys.of(str(person().id))
+    text = render_template(
+        "people/account.html", keys=keys, days=KEY_DAYS, max_days=MAX_KEY_DAYS, **told
+    )
+    return make_response(text, status)

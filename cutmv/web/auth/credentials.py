@@ -1,0 +1,83 @@
+"""What a request shows of who makes it: an API key, or the cookie of a session."""
+
+import hmac
+from dataclasses import dataclass
+
+from flask import Request, Response, request
+
+from cutmv.people import SESSION_S, Person, TokenKind, token_hash
+from cutmv.web.state import web
+
+#: The header and the field of a form that carry a session's CSRF token.
+CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
+
+
+@dataclass(frozen=True)
+class Credential:
+    """An API key, or the token of a session."""
+
+    kind: str
+    secret: str
+
+    def person(self) -> Person | None:
+        """Whose it is, while it is good. Raises SQLAlchemyError."""
+        services = web().services
+        if self.kind == "key":
+            return services.api_keys.person(self.secret)
+        return services.sessions.person(self.secret)
+
+    @property
+    def csrf_token(self) -> str:
+        """What a page of this session knows and no page of another site can."""
+        return token_hash("csrf", self.secret)
+
+
+def shown(request: Request) -> Credential | None:
+    """What the request shows; the key, where it shows both."""
+    authorization = request.authorization
+    if authorization is not None:
+        bearer = authorization.type == "bearer" and authorization.token
+        return Credential("key", bearer or "")
+    cookie = request.cookies.get(_cookie_name(request))
+    return Credential("session", cookie) if cookie else None
+
+
+def knows_csrf_token(request: Request, credential: Credential) -> bool:
+    """Whether the request comes from a page of ours; a program with a key has none to come from."""
+    if credential.kind == "key":
+        return True
+    given = request.headers.get(CSRF_HEADER)
+    # An upload's form is not read here: it is streamed.
+    if given is None and request.mimetype == "application/x-www-form-urlencoded":
+        given = request.form.get(CSRF_FIELD)
+    return hmac.compare_digest((given or "").encode(), credential.csrf_token.encode())
+
+
+def begin_session(response: Response, person: Person) -> Response:
+    """Sign a person in: the browser gets a session of its own, and any it had ends."""
+    sessions = web().services.sessions
+    assert person.id is not None  # noqa: S101 (nobody without an account signs in)
+    if (before := request.cookies.get(_cookie_name(request))) is not None:
+        sessions.end(before)
+    response.set_cookie(
+        _cookie_name(request),
+        sessions.begin(person.id, TokenKind.SESSION),
+        max_age=int(SESSION_S),
+        httponly=True,
+        samesite="Lax",
+        secure=request.is_secure,
+    )
+    return response
+
+
+def end_session(response: Response) -> Response:
+    """Sign out."""
+    if (token := request.cookies.get(_cookie_name(request))) is not None:
+        web().services.sessions.end(token)
+    response.delete_cookie(_cookie_name(request), secure=request.is_secure, samesite="Lax")
+    return response
+
+
+def _cookie_name(request: Request) -> str:
+    # The prefix has browsers refuse one that another host of the domain sets (RFC 6265bis 4.1.3.2).
+    return "__Host-cutmv" if request.is_secure else "cutmv"

@@ -1,0 +1,69 @@
+"""The administrators' page: who there is, invitations, quotas, disabling, deleting."""
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+
+from cutmv.people import QUOTAS, Person, Refused, TokenKind
+from cutmv.web.auth.links import mail_link, new_link
+from cutmv.web.state import web
+
+blueprint = Blueprint("people_page", __name__, url_prefix="/people")
+
+
+@blueprint.get("")
+def index() -> Response:
+    """Everybody who has an account."""
+    return _page()
+
+
+@blueprint.post("")
+def invite() -> Response:
+    """Make an account, and a link by which its owner chooses a password."""
+    accounts = web().services.accounts
+    try:
+        added = accounts.add(request.form.get("email", ""), is_admin="is_admin" in request.form)
+    except Refused as error:
+        return _page(problem=str(error), status=422)
+    return _linked(added)
+
+
+@blueprint.post("/<person_id>")
+def change(person_id: str) -> Response:
+    """Disable or enable an account, set its quotas, make a link for its owner, or delete it."""
+    services, whose = web().services, web().services.accounts.get(person_id)
+    try:
+        match request.form.get("do"):
+            case "disable":
+                services.accounts.disable(person_id)
+            case "enable":
+                services.accounts.enable(person_id)
+            case "quotas":
+                services.accounts.set_quotas(person_id, _quotas())
+            case "link":
+                return _linked(whose)
+            case "delete":
+                web().dispatcher.deleter.account(person_id)
+            case _:
+                raise Refused("The page is out of date: load it again.")
+    except Refused as error:
+        return _page(problem=str(error), status=422)
+    return make_response(redirect(url_for("people_page.index"), 303))
+
+
+def _linked(whose: Person) -> Response:
+    link = new_link(whose, TokenKind.PASSWORD)
+    mail_link(whose, TokenKind.PASSWORD, link)
+    return _page(link=link, whose=whose.email or whose.name)
+
+
+def _quotas() -> dict[str, int]:
+    given = {name: request.form.get(name, "").strip() for name in QUOTAS}
+    for name, text in given.items():
+        if text and not text.isdecimal():
+            raise Refused(f"The quota {name} must be a whole number from 0 up.")
+    return {name: int(text) for name, text in given.items() if text}
+
+
+def _page(*, status: int = 200, **told: str) -> Response:
+    everybody = web().services.accounts.all()
+    text = render_template("people/people.html", everybody=everybody, quotas=QUOTAS, **told)
+    return make_response(text, status)

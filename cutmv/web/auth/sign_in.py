@@ -1,0 +1,131 @@
+"""The pages to sign in: by a password, or by a link that is good once; and to sign out."""
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+
+from cutmv.people import Person, Refused, TokenKind
+from cutmv.web.api.problems import Problem
+from cutmv.web.auth.attempts import attempts
+from cutmv.web.auth.credentials import begin_session, end_session
+from cutmv.web.auth.links import mail_link
+from cutmv.web.auth.mailer import mailer
+from cutmv.web.clients import client_address
+from cutmv.web.state import web
+
+blueprint = Blueprint("sign_in", __name__)
+
+#: Kinds of tokens that are links.
+LINKS = (TokenKind.SIGN_IN, TokenKind.PASSWORD)
+
+
+@blueprint.get("/sign-in")
+def show() -> Response:
+    """The page to sign in."""
+    return _page()
+
+
+@blueprint.post("/sign-in")
+def create() -> Response:
+    """Sign in by e-mail address and password."""
+    email, password = request.form.get("email", ""), request.form.get("password", "")
+    if wait_s := attempts().wait_s(client_address(), email):
+        return _too_often(wait_s)
+    person = web().services.accounts.signed_in(email, password)
+    if person is None:
+        return _page("The address or the password is wrong.", status=401)
+    return begin_session(_to(_next()), person)
+
+
+@blueprint.post("/sign-in/mail")
+def mail() -> Response:
+    """Have a link mailed, to sign in or to choose a password; the answer tells nobody's address."""
+    if not mailer().sends:
+        raise Problem(404, "This server sends no mail: ask its administrator for a link.")
+    email = request.form.get("email", "")
+    if wait_s := attempts().wait_s(client_address(), email):
+        return _too_often(wait_s)
+    person = web().services.accounts.find(email)
+    if person is not None and person.disabled_at is None:
+        wanted = TokenKind.PASSWORD if "password" in request.form else TokenKind.SIGN_IN
+        mail_link(person, wanted)
+    return _page(told="If there is an account of this address, a link is on its way to it.")
+
+
+@blueprint.get("/link/<kind>/<token>")
+def link(kind: str, token: str) -> Response:
+    """The page of a link that is good once; looking at it, as mail programs do, does not use it."""
+    return _link_page(_kind(kind), _whose(kind, token))
+
+
+@blueprint.post("/link/<kind>/<token>")
+def use_link(kind: str, token: str) -> Response:
+    """Sign in by a link, or choose a password by it."""
+    services, person = web().services, _whose(kind, token)
+    if _kind(kind) is TokenKind.PASSWORD:
+        try:
+            services.accounts.set_password(
+                str(person.id), request.form.get("password", ""), email=request.form.get("email")
+            )
+        except Refused as error:
+            return _link_page(TokenKind.PASSWORD, person, str(error), status=422)
+    elif services.sessions.take(token, TokenKind.SIGN_IN) is None:
+        raise Problem(404, GONE)
+    return begin_session(_to("/"), person)
+
+
+@blueprint.post("/sign-out")
+def end() -> Response:
+    """End this session."""
+    return end_session(_to(url_for("sign_in.show")))
+
+
+GONE = "This link is good no more: ask for another one."
+
+
+def _kind(kind: str) -> TokenKind:
+    if kind not in LINKS:
+        raise Problem(404, GONE)
+    return TokenKind(kind)
+
+
+def _whose(kind: str, token: str) -> Person:
+    person = web().services.sessions.person(token, _kind(kind))
+    if person is None:
+        raise Problem(404, GONE)
+    return person
+
+
+def _page(problem: str | None = None, *, told: str | None = None, status: int = 200) -> Response:
+    text = render_template(
+        "people/sign_in.html", problem=problem, told=told, mails=mailer().sends, next=_next()
+    )
+    return _kept_by_nobody(text, status)
+
+
+def _link_page(
+    kind: TokenKind, person: Person, problem: str | None = None, *, status: int = 200
+) -> Response:
+    text = render_template("people/link.html", kind=kind, whose=person, problem=problem)
+    return _kept_by_nobody(text, status)
+
+
+def _kept_by_nobody(text: str, status: int) -> Response:
+    response = make_response(text, status)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _too_often(wait_s: int) -> Response:
+    response = _page("Too many attempts: try again in a few minutes.", status=429)
+    response.headers["Retry-After"] = str(wait_s)
+    return response
+
+
+def _next() -> str:
+    """The page of ours that was asked for; nothing leads to another site."""
+    asked = request.values.get("next", "/")
+    ours = asked.startswith("/") and asked.isprintable() and "\\" not in asked
+    return asked if ours and not asked.startswith("//") else "/"
+
+
+def _to(where: str) -> Response:
+    return make_response(redirect(where, 303))

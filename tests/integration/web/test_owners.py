@@ -1,0 +1,284 @@
+"""All routes of the application: what belongs to somebody is there for nobody else.
+
+Each route is asked for what one person has by another one, by another's key, and by nobody. A route
+that this module does not know fails it: say below whose what it shows is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+from cutmv.config import Settings
+from cutmv.jobs import UnknownUpload
+from cutmv.people import Person
+from cutmv.services import Services
+from cutmv.web import create_app, web_of
+from cutmv.web.auth.credentials import Credential
+from tests.support.media import make_sample
+from tests.support.processes import wait_for
+
+PASSWORD = "correct horse battery"
+#: What only the owner's uploads and jobs have in them.
+SECRET_NAME = "the-owners-secret"
+
+#: Routes that anybody may ask: they show nothing of anybody.
+OPEN = {
+    "static",
+    "health.healthz",
+    "openapi.document",
+    "queue.progress",  # it is signed
+    "sign_in.show",
+    "sign_in.create",
+    "sign_in.mail",
+    "sign_in.link",  # by a secret
+    "sign_in.use_link",
+}
+#: Routes that show everybody what is their own, and those that administrators alone may use.
+OWN = {
+    "page.index",
+    "uploads.create",
+    "jobs.index",
+    "keys.index",
+    "keys.create",
+    "queue.status",
+    "sign_in.end",
+    "account.show",
+    "account.password",
+    "account.add_key",
+    "account.sign_out_everywhere",
+}
+ADMINISTRATORS = {"health.metrics"}
+#: Routes that end the session by which they are asked.
+SIGN_OUT = {"sign_in.end", "account.sign_out_everywhere"}
+ADMINISTRATORS_BLUEPRINTS = ("people.", "people_page.")
+
+
+class Site:
+    """An application where people sign in, with an owner of things, a stranger and a boss."""
+
+    def __init__(self, folder: Path) -> None:
+        env = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(folder)}
+        self.services = Services.open(Settings.from_env(env))
+        self.app = create_app(self.services)
+        self.boss = self.add("boss", is_admin=True)
+        self.owner, self.stranger = self.add("owner"), self.add("stranger")
+        video = make_sample(folder / "v.mp4", seconds=1.0, size=(160, 90)).read_bytes()
+        owner = self.client(self.owner)
+        upload = owner.post(f"/api/uploads?filename={SECRET_NAME}.mp4", data=video)
+        self.upload_id = upload.json["id"]
+        wanted = {"upload_id": self.upload_id, "clips": ["0-0.5"], "aspects": [], "still": True}
+        self.job_id = owner.post("/api/jobs", json=wanted).json["id"]
+        job = wait_for(lambda: self._ended(owner), 60.0, "the job ends")
+        assert job["state"] == "done", job
+        self.output = job["steps"][0]["output"]["name"]
+        self.key, self.secret = self.services.api_keys.add(str(self.owner.id), "the owner's")
+        #: What the parameters of routes stand for: each is something of the owner's.
+        self.values = {
+            "upload_id": self.upload_id,
+            "job_id": self.job_id,
+            "name": self.output,
+            "key_id": self.key.id,
+            "person_id": self.owner.id,
+        }
+
+    def add(self, name: str, *, is_admin: bool = False) -> Person:
+        accounts = self.services.accounts
+        return accounts.add(f"{name}@example.com", password=PASSWORD, is_admin=is_admin)
+
+    def client(self, person: Person | None) -> FlaskClient:
+        """A browser in which a person has signed in."""
+        client = self.app.test_client()
+        if person is not None:
+            token = self.services.sessions.begin(str(person.id))
+            client.set_cookie("cutmv", token)
+            client.environ_base["HTTP_X_CSRF_TOKEN"] = Credential("session", token).csrf_token
+        return client
+
+    def by_key(self, person: Person) -> FlaskClient:
+        """A program with a key of a person's."""
+        _, secret = self.services.api_keys.add(str(person.id), "a program")
+        client = self.app.test_client()
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {secret}"
+        return client
+
+    def ask(self, client: FlaskClient, rule: Rule, method: str) -> TestResponse:
+        """Ask a route for what the owner has."""
+        unknown = rule.arguments - self.values.keys()
+        assert not unknown, f"{rule}: say in this module what {unknown} stand for"
+        path = rule.rule
+        for name in rule.arguments:
+            path = path.replace(f"<{name}>", str(self.values[name]))
+        body: dict[str, Any] = {}
+        if rule.websocket:
+            body = {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}
+        elif rule.endpoint == "jobs.create":
+            body = {"json": {"upload_id": self.upload_id, "clips": ["0-1"]}}
+        elif rule.endpoint.startswith("people_page."):
+            body = {"data": {"do": "delete"}}
+        elif method == "PATCH":
+            body = {"json": {"disabled": True}}
+        return client.open(path, method=method, **body)
+
+    def assert_unharmed(self) -> None:
+        """What the owner has is as it was."""
+        owner = self.client(self.owner)
+        assert owner.get(f"/api/jobs/{self.job_id}").json["state"] == "done"
+        assert owner.get(f"/api/jobs/{self.job_id}/outputs/{self.output}").status_code == 200
+        assert owner.get(f"/api/uploads/{self.upload_id}/content").status_code == 200
+        assert self.services.api_keys.person(self.secret) == self.owner
+        assert self.services.store.jobs(100) == [self.services.store.job(self.job_id)]
+
+    def _ended(self, owner: FlaskClient) -> Any:
+        job = owner.get(f"/api/jobs/{self.job_id}").json
+        return job if job["state"] in ("done", "failed") else None
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("site"))
+    yield site
+    web_of(site.app).close()
+    site.services.store.close()
+
+
+def routes(app: Flask) -> list[tuple[Rule, str]]:
+    """All routes that are not open, by method."""
+    guarded = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in OPEN]
+    return [(rule, method) for rule in guarded for method in sorted(rule.methods - {"OPTIONS"})]
+
+
+def for_administrators(rule: Rule) -> bool:
+    return rule.endpoint in ADMINISTRATORS or rule.endpoint.startswith(ADMINISTRATORS_BLUEPRINTS)
+
+
+def test_nobody_gets_anything(site: Site) -> None:
+    nobody = site.client(None)
+    for rule, method in routes(site.app):
+        answer = site.ask(nobody, rule, method)
+
+        to_sign_in = answer.status_code == 303 and answer.location.startswith("/sign-in?next=")
+        assert answer.status_code == 401 or to_sign_in, f"{method} {rule}: {answer.status}"
+        assert SECRET_NAME.encode() not in answer.data
+    site.assert_unharmed()
+
+
+def test_a_key_that_is_none_opens_nothing_even_with_a_session(site: Site) -> None:
+    client = site.client(site.owner)
+    client.environ_base["HTTP_AUTHORIZATION"] = "Bearer cutmv_none"
+    for rule, method in routes(site.app):
+        assert site.ask(client, rule, method).status_code == 401, f"{method} {rule}"
+    site.assert_unharmed()
+
+
+@pytest.mark.parametrize("way", ["by a session", "by a key"])
+def test_what_somebody_has_is_there_for_nobody_else(site: Site, way: str) -> None:
+    come_in = site.client if way == "by a session" else site.by_key
+    stranger = come_in(site.stranger)
+    for rule, method in routes(site.app):
+        answer = site.ask(stranger, rule, method)
+        if rule.endpoint in SIGN_OUT:
+            stranger = come_in(site.stranger)
+
+        what = f"{method} {rule}: {answer.status} {answer.data[:200]!r}"
+        if for_administrators(rule):
+            assert answer.status_code == 403, what
+        elif rule.endpoint not in OWN:
+            assert answer.status_code == 404, what
+        assert SECRET_NAME.encode() not in answer.data, what
+        assert site.job_id.encode() not in answer.data or answer.status_code == 404, what
+    site.assert_unharmed()
+
+
+def test_the_list_of_routes_that_show_ones_own_is_of_this_application(site: Site) -> None:
+    endpoints = {rule.endpoint for rule in site.app.url_map.iter_rules()}
+
+    assert endpoints >= OPEN | OWN | ADMINISTRATORS
+    assert not [r for r in site.app.url_map.iter_rules() if r.endpoint in OWN and r.arguments]
+
+
+def test_a_route_that_asks_for_nobody_is_found(site: Site, tmp_path: Path) -> None:
+    env = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(tmp_path)}
+    app = create_app(Services.open(Settings.from_env(env)))
+    app.add_url_rule("/api/forgotten/<job_id>", "forgotten", lambda job_id: job_id)
+
+    assert ("forgotten", "GET") in {(rule.endpoint, method) for rule, method in routes(app)}
+    assert app.test_client().get(f"/api/forgotten/{site.job_id}").status_code == 401
+    web_of(app).close()
+
+
+def test_an_administrator_sees_all(site: Site) -> None:
+    boss = site.client(site.boss)
+
+    assert [job["id"] for job in boss.get("/api/jobs").json["jobs"]] == [site.job_id]
+    assert boss.get(f"/api/uploads/{site.upload_id}/content").status_code == 200
+    assert boss.get(f"/api/jobs/{site.job_id}/outputs/{site.output}").status_code == 200
+    assert boss.get("/metrics").status_code == 200
+
+
+def test_a_key_of_a_request_is_of_one_person(site: Site) -> None:
+    video = (Path(site.services.settings.data_dir) / "v.mp4").read_bytes()
+    headers = {"Idempotency-Key": "one"}
+    mine = site.client(site.owner).post("/api/uploads?filename=a.mp4", data=video, headers=headers)
+    again = site.client(site.owner).post("/api/uploads?filename=a.mp4", data=video, headers=headers)
+    theirs = site.client(site.stranger).post(
+        "/api/uploads?filename=b.mp4", data=b"", headers=headers
+    )
+    both = site.client(site.stranger).post(
+        "/api/uploads?filename=a.mp4", data=video, headers=headers
+    )
+
+    assert again.json["id"] == mine.json["id"]
+    assert theirs.status_code == 400
+    assert both.status_code == 201
+    assert both.json["id"] != mine.json["id"]
+
+
+def test_a_session_needs_its_csrf_token_to_change_anything(site: Site) -> None:
+    client = site.client(site.owner)
+    for rule, method in routes(site.app):
+        if method in ("GET", "HEAD"):
+            continue
+        for token in ("", "0" * 64, Credential("session", "another").csrf_token):
+            client.environ_base["HTTP_X_CSRF_TOKEN"] = token
+            answer = site.ask(client, rule, method)
+            assert answer.status_code == 403, f"{method} {rule}: {answer.status}"
+    site.assert_unharmed()
+
+
+def test_an_account_ends_with_all_that_it_has(site: Site) -> None:
+    leaver = site.add("leaver")
+    client = site.client(leaver)
+    video = (Path(site.services.settings.data_dir) / "v.mp4").read_bytes()
+    upload = client.post("/api/uploads?filename=mine.mp4", data=video).json
+    wanted = {"upload_id": upload["id"], "clips": ["0-0.5"], "aspects": [], "still": True}
+    job = client.post("/api/jobs", json=wanted).json["id"]
+    wait_for(lambda: client.get(f"/api/jobs/{job}").json["state"] == "done", 60.0, "the job ends")
+    kept = {stat.key for stat in site.services.storage.list("uploads/")}
+
+    answer = site.client(site.boss).delete(f"/api/people/{leaver.id}")
+
+    assert answer.status_code == 204
+    assert client.get("/api/jobs").status_code == 401
+    assert not site.services.store.jobs(100, of=str(leaver.id))
+    with pytest.raises(UnknownUpload):
+        site.services.store.upload(upload["id"])
+    assert not list(site.services.storage.list(f"jobs/{job}/"))
+    assert len({stat.key for stat in site.services.storage.list("uploads/")}) == len(kept) - 1
+    site.assert_unharmed()
+
+
+def test_nobody_signs_in_on_loopback_and_all_is_theirs(site: Site) -> None:
+    client = create_app(site.services, addresses=["127.0.0.1"]).test_client()
+
+    assert [job["id"] for job in client.get("/api/jobs").json["jobs"]] == [site.job_id]
+    assert client.get("/metrics").status_code == 200
+    for path in ("/sign-in", "/account", "/people", "/api/people", "/api/keys"):
+        assert client.get(path).status_code == 404, path

@@ -1,0 +1,266 @@
+"""Signing in at a real server, from the first start on, as browsers and programs do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import simple_websocket
+
+from cutmv.web.live import CLOSE_SIGNED_OUT
+from tests.support.mail import MailServer, mail_server
+from tests.support.media import make_sample
+from tests.support.processes import wait_for
+from tests.support.web_server import WebServer, web_server
+from tests.support.websocket import Client
+
+BOSS, PASSWORD = "boss@example.com", "correct horse battery"
+
+
+class Browser(httpx.Client):
+    """Keeps cookies, and sends what a page's forms do."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(base_url=url, timeout=60.0, follow_redirects=True)
+
+    def submit(self, path: str, **fields: str) -> httpx.Response:
+        """Fill in a form of a page."""
+        token = re.search(r'name="csrf_token" value="(\w+)"', self.get("/account").text)
+        known = {"csrf_token": token[1]} if token else {}
+        return self.post(path, data={**known, **fields}, headers={"Origin": str(self.base_url)})
+
+    def sign_in(self, email: str, password: str) -> httpx.Response:
+        return self.submit("/sign-in", email=email, password=password)
+
+    def new_key(self) -> dict[str, str]:
+        """The headers of a program that acts for this person."""
+        made = self.submit("/account/keys", name="a program", days="1")
+        secret = re.search(r"<code>(cutmv_[\w-]+)</code>", made.text)
+        assert secret is not None, made.text
+        return {"Authorization": f"Bearer {secret[1]}"}
+
+    @property
+    def in_(self) -> bool:
+        return self.get("/account").url.path == "/account"
+
+
+@pytest.fixture(scope="module")
+def mails() -> Iterator[MailServer]:
+    with mail_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, mails: MailServer) -> Iterator[WebServer]:
+    env = {
+        "CUTMV_TRUSTED_PROXIES": "127.0.0.1",
+        "CUTMV_SMTP_URL": mails.url,
+        "CUTMV_URL": "https://cut.example.com/",
+    }
+    folder = tmp_path_factory.mktemp("web")
+    with web_server(folder, CUTMV_SIGN_IN="always", **env) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def boss(server: WebServer) -> Browser:
+    """The administrator, by the link that the first start printed."""
+    printed = re.search(r"https://cut\.example\.com(/link/password/\S+)", server.process.log)
+    assert printed is not None, server.process.log
+    browser = Browser(server.url)
+    assert "Be the administrator" in browser.get(printed[1]).text
+    weak = browser.submit(printed[1], email=BOSS, password="password1")
+    assert weak.status_code == 422
+    assert browser.submit(printed[1], email=BOSS, password=PASSWORD).status_code == 200
+    assert browser.get(printed[1]).status_code == 404
+    return browser
+
+
+def invited(boss: Browser, name: str) -> Browser:
+    """Somebody who has chosen a password by the link that the administrator was shown."""
+    page = boss.submit("/people", email=f"{name}@example.com")
+    link = re.search(r"https://cut\.example\.com(/link/password/[\w-]+)", page.text)
+    assert link is not None, page.text
+    browser = Browser(str(boss.base_url))
+    assert browser.submit(link[1], password=PASSWORD).status_code == 200
+    assert browser.in_
+    return browser
+
+
+def test_the_first_start_prints_the_link_of_the_administrator(
+    server: WebServer, boss: Browser
+) -> None:
+    assert boss.in_
+    assert boss.get("/people").status_code == 200
+    assert boss.get("/").status_code == 200
+
+
+def test_a_browser_is_sent_to_sign_in_and_back(server: WebServer, boss: Browser) -> None:
+    browser = Browser(server.url)
+    asked = browser.get("/people?a=b")
+    assert asked.url.path == "/sign-in"
+    assert 'name="next" value="/people?a=b"' in asked.text
+
+    landed = browser.submit("/sign-in", email=BOSS, password=PASSWORD, next="/people?a=b")
+
+    assert landed.url.path == "/people"
+
+
+@pytest.mark.parametrize("elsewhere", ["https://evil.example", "//evil.example", "/\\evil.example"])
+def test_no_sign_in_leads_to_another_site(server: WebServer, boss: Browser, elsewhere: str) -> None:
+    answer = httpx.post(
+        f"{server.url}/sign-in",
+        data={"email": BOSS, "password": PASSWORD, "next": elsewhere},
+        timeout=30.0,
+    )
+
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == "/"
+
+
+def test_the_cookie_is_for_this_site_and_no_script(server: WebServer, boss: Browser) -> None:
+    form = {"email": BOSS, "password": PASSWORD}
+    plain = httpx.post(f"{server.url}/sign-in", data=form, timeout=30.0).headers["Set-Cookie"]
+    # As a proxy on this machine tells it, which ends TLS.
+    tls = httpx.post(
+        f"{server.url}/sign-in", data=form, headers={"X-Forwarded-Proto": "https"}, timeout=30.0
+    ).headers["Set-Cookie"]
+
+    for cookie in (plain, tls):
+        assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
+    assert plain.startswith("cutmv=")
+    assert tls.startswith("__Host-cutmv=") and "Secure" in tls.split("; ")
+
+
+def test_a_wrong_password_and_an_unknown_address_look_the_same(
+    server: WebServer, boss: Browser
+) -> None:
+    wrong = Browser(server.url).sign_in(BOSS, "wrong wrong")
+    unknown = Browser(server.url).sign_in("nobody@example.com", "wrong wrong")
+
+    assert wrong.status_code == unknown.status_code == 401
+    assert wrong.text == unknown.text
+
+
+def test_signing_out_ends_the_session_itself(server: WebServer, boss: Browser) -> None:
+    browser = Browser(server.url)
+    browser.sign_in(BOSS, PASSWORD)
+    stolen = dict(browser.cookies)
+    assert browser.in_
+
+    browser.submit("/sign-out")
+
+    assert not browser.in_
+    assert httpx.get(f"{server.url}/api/jobs", cookies=stolen, timeout=30.0).status_code == 401
+
+
+def test_a_changed_password_ends_the_other_sessions(server: WebServer, boss: Browser) -> None:
+    ann = invited(boss, "ann")
+    other = Browser(server.url)
+    other.sign_in("ann@example.com", PASSWORD)
+    refused = ann.submit("/account/password", current="wrong", password="a new good one")
+    assert refused.status_code == 403
+
+    changed = ann.submit("/account/password", current=PASSWORD, password="a new good one")
+
+    assert changed.status_code == 200
+    assert ann.in_
+    assert not other.in_
+
+
+def test_mailed_links_sign_in_once_and_tell_nobody_who_has_an_account(
+    server: WebServer, boss: Browser, mails: MailServer
+) -> None:
+    invited(boss, "bob")
+    mails.mails.clear()
+    browser = Browser(server.url)
+    known = browser.submit("/sign-in/mail", email="bob@example.com")
+    unknown = browser.submit("/sign-in/mail", email="eve@example.com")
+    assert known.text == unknown.text
+
+    mail = wait_for(lambda: next(iter(mails.mails), None), 20.0, "the mail comes")
+
+    assert mail["To"] == "bob@example.com"
+    assert mail["From"] == "cutmv@cut.example.com"
+    link = re.search(
+        r"https://cut\.example\.com(/link/sign-in/[\w-]+)", str(mail.get_payload(decode=True))
+    )
+    assert link is not None
+    assert browser.get(link[1]).status_code == browser.get(link[1]).status_code == 200
+    assert browser.submit(link[1]).url.path == "/"
+    assert browser.in_
+    assert Browser(server.url).post(link[1]).status_code == 404
+    assert len(mails.mails) == 1
+
+
+def test_a_program_acts_for_its_person_by_a_key(
+    server: WebServer, boss: Browser, tmp_path: Path
+) -> None:
+    cat, dan = invited(boss, "cat"), invited(boss, "dan")
+    headers = cat.new_key()
+    video = make_sample(tmp_path / "v.mp4", seconds=1.0, size=(160, 90)).read_bytes()
+    with httpx.Client(base_url=server.url, timeout=60.0) as program:
+        upload = program.post("/api/uploads", content=video, headers=headers)
+        wanted = {"upload_id": upload.json()["id"], "clips": ["0-1"]}
+        job = program.post("/api/jobs", json=wanted, headers=headers).json()["id"]
+        assert program.get("/api/jobs", headers=headers).json()["jobs"][0]["id"] == job
+        watched = f"{server.url.replace('http', 'ws')}/ws/jobs/{job}"
+        assert '"snapshot"' in Client(watched, headers=headers).receive(30.0)
+        for ours, status in ((dan.new_key(), 404), ({}, 401)):
+            with pytest.raises(simple_websocket.ConnectionError) as refused:
+                Client(watched, headers=ours)
+            assert refused.value.status_code == status
+
+
+def test_a_websocket_ends_with_the_account(
+    server: WebServer, boss: Browser, tmp_path: Path
+) -> None:
+    eli = invited(boss, "eli")
+    headers = eli.new_key()
+    video = make_sample(tmp_path / "v.mp4", seconds=4.0).read_bytes()
+    with httpx.Client(base_url=server.url, timeout=60.0, headers=headers) as program:
+        upload = program.post("/api/uploads", content=video).json()["id"]
+        wanted = {"upload_id": upload, "clips": ["0-4"] * 40}
+        job = program.post("/api/jobs", json=wanted).json()["id"]
+        socket = Client(f"{server.url.replace('http', 'ws')}/ws/jobs/{job}", headers=headers)
+        everybody = {each["email"]: each["id"] for each in boss.get("/api/people").json()["people"]}
+        boss.submit(f"/people/{everybody['eli@example.com']}", do="disable")
+
+        with pytest.raises(simple_websocket.ConnectionClosed) as closed:
+            while socket.receive(30.0) is not None:
+                pass
+        assert closed.value.reason == CLOSE_SIGNED_OUT
+        assert program.get("/api/jobs").status_code == 401
+    boss.submit(f"/people/{everybody['eli@example.com']}", do="delete")
+    assert "eli@example.com" not in boss.get("/people").text
+
+
+def test_attempts_are_bounded_by_address(server: WebServer, boss: Browser) -> None:
+    def attempt(address: str) -> httpx.Response:
+        # The proxy on this machine tells whose request it is, after what the client itself says.
+        said = {"X-Forwarded-For": f"198.51.100.1, {address}"}
+        form = {"email": "nobody@example.com"}
+        return httpx.post(f"{server.url}/sign-in/mail", data=form, headers=said, timeout=30.0)
+
+    answers = [attempt("192.0.2.7") for _ in range(31)]
+
+    assert [answer.status_code for answer in answers] == [200] * 30 + [429]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 300
+    assert attempt("192.0.2.8").status_code == 200
+    assert Browser(server.url).sign_in(BOSS, PASSWORD).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", pytest.param("[::]", marks=pytest.mark.slow)])
+def test_the_documented_command_has_people_sign_in_on_all_addresses(
+    tmp_path: Path, host: str
+) -> None:
+    env = {"CUTMV_ADMIN_EMAIL": BOSS, "CUTMV_ADMIN_PASSWORD": PASSWORD}
+    with web_server(tmp_path, host=host, **env) as server:
+        assert httpx.get(f"{server.url}/api/jobs", timeout=30.0).status_code == 401
+        browser = Browser(server.url)
+        assert browser.get("/").url.path == "/sign-in"
+        assert browser.sign_in(BOSS, PASSWORD).url.path == "/"
+        assert "/link/" not in server.process.log
