@@ -286,18 +286,6 @@ class JobStore:
                 for row in db.execute(sa.select(uploads).where(old, ~used).limit(limit))
             ]
 
-    def delete_job(self, job_id: str) -> None:
-        """Delete a job and its steps. The caller has deleted its outputs from the storage."""
-        with self.engine.begin() as db:
-            db.execute(steps.delete().where(steps.c.job_id == job_id))
-            db.execute(jobs.delete().where(jobs.c.id == job_id))
-
-    def delete_upload(self, upload_id: str) -> None:
-        """Delete an upload that no job uses. The caller has deleted its file from the storage."""
-        with self.engine.begin() as db:
-            used = sa.select(jobs.c.id).where(jobs.c.upload_id == upload_id).exists()
-            db.execute(uploads.delete().where(uploads.c.id == upload_id, ~used))
-
 
 def _owned(table: sa.Table, of: str | None) -> sa.ColumnElement[bool]:
     """Whether a row belongs to a person; any does to None."""
