@@ -52,7 +52,7 @@ from cutmv.jobs.request import (
     outputs_of,
     plan_job,
 )
-from cutmv.jobs.store import JobStore
+from cutmv.jobs.store import MAX_PAGE_STEPS, JobStore
 from cutmv.jobs.uploads import (
     EmptyUpload,
     NoVideo,
@@ -65,6 +65,7 @@ from cutmv.jobs.wanted import OPTIONS, Option, Wanted, usual_aspects
 
 __all__ = [
     "FILM",
+    "MAX_PAGE_STEPS",
     "MAX_RUNNING_PERCENT",
     "OPTIONS",
     "UNREAD",

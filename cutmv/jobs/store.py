@@ -27,6 +27,8 @@ from cutmv.jobs.rows import load_jobs, read_state, shown_step, shown_upload, to_
 from cutmv.jobs.tables import jobs, steps, uploads
 from cutmv.media import MediaInfo
 
+#: Steps of the jobs of a page after which it ends: some 500 kB of JSON.
+MAX_PAGE_STEPS = 500
 #: The states a step can still leave.
 OPEN_STATES = (State.QUEUED, State.RUNNING)
 #: Seconds since 1970 that no row tells unless it is damaged.
@@ -208,16 +210,20 @@ class JobStore:
         """The latest jobs, newest first; those created before `before`, and of `of`, when given.
 
         More than `limit` where several were created in the instant of the last: the next page
-        begins after that.
+        begins after that. Fewer where they have MAX_PAGE_STEPS steps already.
         """
         older = sa.and_(
             _owned(jobs, of), jobs.c.created_at < (LATEST_S if before is None else before)
         )
-        newest = sa.select(jobs.c.created_at).where(older).order_by(jobs.c.created_at.desc())
+        of_job = sa.select(sa.func.count()).where(steps.c.job_id == jobs.c.id).scalar_subquery()
+        newest = sa.select(jobs.c.created_at, of_job.label("steps")).where(older)
         with self.reading() as db:
-            last = db.scalar(newest.offset(limit - 1).limit(1))
-            page = older if last is None else sa.and_(older, jobs.c.created_at >= last)
-            return load_jobs(db, page)
+            last, left = LATEST_S, MAX_PAGE_STEPS
+            for row in db.execute(newest.order_by(jobs.c.created_at.desc()).limit(limit)):
+                last, left = row.created_at, left - row.steps
+                if left <= 0:
+                    break
+            return load_jobs(db, sa.and_(older, jobs.c.created_at >= last))
 
     def cancel(self, job_id: str) -> Job:
         """Cancel the steps that have not ended; their workers find out at the next heartbeat.

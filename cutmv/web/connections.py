@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from gunicorn import util
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from cutmv.web.state import web_of
+
 #: Seconds in which the head of a request has to come.
 HEAD_TIMEOUT_S = 15.0
 #: Bytes of a head at most: gunicorn's own limits are below it.
@@ -147,6 +149,16 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
         conn.sock.end()  # what is dropped of a body has a time of its own
         return not conn.sock.refused and bool(super()._keepalive_after(conn, keepalive))
+
+    def is_parent_alive(self) -> bool:
+        """Whether gunicorn's parent runs; if not, another server may have the address at once."""
+        alive = bool(super().is_parent_alive())
+        if not alive:
+            self.set_accept_enabled(False)
+            for listener in self.sockets:
+                listener.close()
+            web_of(self.wsgi).stopping.set()  # the threads of WebSockets would go on
+        return alive
 
     def _await_head(self, conn: Any) -> None:
         conn.head = b""

@@ -5,7 +5,7 @@ from functools import partial
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from cutmv.jobs import State, UnknownJob, clip_stems
+from cutmv.jobs import MAX_PAGE_STEPS, State, UnknownJob, clip_stems
 from cutmv.storage import ArchivedFile, zipped
 from cutmv.web.access import mine, person
 from cutmv.web.api.contents import send_object
@@ -35,7 +35,8 @@ def index() -> Response:
     """The latest jobs, newest first; the next page has those `before` the last of them."""
     page = validated(PageQuery, request.args.to_dict())
     jobs = mine().jobs(page.limit, page.before)
-    more = jobs[-1].created_at if len(jobs) >= page.limit else None
+    is_full = len(jobs) >= page.limit or sum(len(job.steps) for job in jobs) >= MAX_PAGE_STEPS
+    more = jobs[-1].created_at if is_full else None
     return jsonify(jobs=[job.to_json() for job in jobs], next_before=more)
 
 

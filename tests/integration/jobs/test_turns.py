@@ -68,3 +68,13 @@ def test_a_long_backlog_is_looked_through_in_little_time(store: JobStore) -> Non
     backlog, began = Backlog(store), time.process_time()
     assert len(backlog.to_send(10.0)) == MAX_AHEAD
     assert time.process_time() - began < 0.5
+
+
+def test_a_page_of_jobs_ends_where_they_have_many_steps(store: JobStore) -> None:
+    made = [job_of(store, None, 200).id for _ in range(5)]
+
+    first = store.jobs(100)
+    second = store.jobs(100, first[-1].created_at)
+
+    assert [job.id for job in first] == made[:1:-1]
+    assert [job.id for job in second] == made[1::-1]

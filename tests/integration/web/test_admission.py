@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -131,3 +132,20 @@ def test_an_answer_repeats_little_of_what_was_wrong(server: WebServer) -> None:
     answer = httpx.post(f"{server.url}/api/jobs", json=fields)
     assert answer.status_code == 422
     assert len(answer.content) < 10_000
+
+
+def test_the_orphan_of_a_killed_server_leaves_its_port(tmp_path: Path) -> None:
+    """Also while a client holds a thread of it."""
+    with suppress(AssertionError), web_server(tmp_path) as doomed:  # it doesn't end by SIGTERM
+        address = ("127.0.0.1", urlsplit(doomed.url).port or 0)
+        with socket.create_connection(address, 20) as held:
+            held.sendall(UPLOAD + b"\r\n" + MP4)
+            doomed.process.child.kill()
+
+            def is_free() -> bool:
+                with suppress(OSError):
+                    socket.create_server(address).close()
+                    return True
+                return False
+
+            wait_for(is_free, 10, "the port is free")
