@@ -37,9 +37,15 @@ from cutmv.media import (
     plan_film,
     probe,
     render_together,
+    sandbox_told,
     time_limit_s,
 )
 from cutmv.media import Progress as RenderProgress
+
+
+def _tell_sandbox(_context: click.Context, _option: click.Parameter, given: bool) -> None:
+    if given:
+        click.echo(f"Sandbox: {sandbox_told()}", err=True)
 
 
 @click.command(cls=WithProducts)
@@ -85,6 +91,14 @@ from cutmv.media import Progress as RenderProgress
     help="Also put all results into one ZIP, unless one fails.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    help="Also tell what holds FFmpeg.",
+    callback=_tell_sandbox,
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 def cut(
     *,

@@ -141,10 +141,40 @@ VARIABLES = (
         " who asks ([limits](docs/limits.md))",
     ),
     *LIMITS,
+    Variable(
+        "CUTMV_MAX_FILE_SECONDS",
+        "the longest video that is read, in seconds",
+        "a day",
+    ),
+    Variable(
+        "CUTMV_MAX_FILE_PACKETS",
+        "the most packets of a stream that one clip or look may note",
+        "5,000,000",
+    ),
+    Variable(
+        "CUTMV_MAX_FILE_STREAMS",
+        "the most streams of a file",
+        "100",
+    ),
+    Variable(
+        "CUTMV_MAX_FILE_PIXELS",
+        "the most pixels of a picture",
+        "132,710,400 (16K)",
+    ),
+    Variable(
+        "CUTMV_MAX_CHILD_BYTES",
+        "address space, in bytes, of a process that cuts; one that looks has a third",
+        "12 GiB",
+    ),
     Variable("CUTMV_FFMPEG", "the `ffmpeg` to run", "that of `PATH`, else the one installed along"),
+    Variable(
+        "CUTMV_SANDBOX",
+        "`off` holds what reads videos by limits alone, not by"
+        " [the sandbox](docs/media.md#the-sandbox)",
+        "all that the kernel has",
+    ),
     Variable("PATH", "folders in which `ffmpeg` is looked for; FFmpeg gets it too"),
     Variable("LD_LIBRARY_PATH", "passed on to FFmpeg"),
-    Variable("TMPDIR", "passed on to FFmpeg"),
     Variable("XDG_STATE_HOME", "the folder of the data directory", "`~/.local/state`"),
     Variable("HTTPS_PROXY", "the proxy for requests to Cloudflare, to R2 and to `WEBHOOK_URL`"),
     Variable("HTTP_PROXY", "the same for addresses that start with `http://`"),

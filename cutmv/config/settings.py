@@ -18,6 +18,7 @@ from cutmv.config.errors import ConfigError
 from cutmv.config.limits import Limits, Network, networks
 from cutmv.config.secret import derived_secret
 from cutmv.install import install_command, missing_packages
+from cutmv.secrecy import hide_memory
 
 Mode = Literal["cloudflare", "redis", "eager"]
 
@@ -88,6 +89,8 @@ class Settings:
 
         Creates the data directory, and in it a secret key where the environment gives none.
         """
+        if environ is None:
+            hide_memory()  # which has secrets
         env = {k: v.strip() for k, v in (os.environ if environ is None else environ).items()}
         # An account without a token is complete: it gives the address of R2.
         account_id = env.get("CLOUDFLARE_ACCOUNT_ID") or None

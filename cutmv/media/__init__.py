@@ -41,8 +41,17 @@ from cutmv.media.products.spec import (
 )
 from cutmv.media.remote.cache import Cache
 from cutmv.media.rendering import Order, Progress, Rendered, Result, render, render_together
-from cutmv.media.running.binaries import ffmpeg_path, shortcomings, version_of
+from cutmv.media.running.binaries import (
+    ffmpeg_path,
+    is_current,
+    refuse_script,
+    shortcomings,
+    version_of,
+    version_of_libraries,
+)
 from cutmv.media.running.hardware import hardware_encoder
+from cutmv.media.sandbox.protections import missing as sandbox_missing
+from cutmv.media.sandbox.protections import told as sandbox_told
 from cutmv.media.sharing.costs import CostModel, Work, work_of, works_of
 from cutmv.media.sharing.groups import groups
 from cutmv.media.sharing.parts import divide, part_count, wanted_starts
@@ -126,6 +135,7 @@ __all__ = [
     "forget",
     "groups",
     "hardware_encoder",
+    "is_current",
     "join",
     "keyframes",
     "no_room",
@@ -140,13 +150,17 @@ __all__ = [
     "preset",
     "presets",
     "probe",
+    "refuse_script",
     "render",
     "render_together",
+    "sandbox_missing",
+    "sandbox_told",
     "shortcomings",
     "suggest",
     "survey",
     "time_limit_s",
     "version_of",
+    "version_of_libraries",
     "wanted_starts",
     "work_of",
     "works_of",

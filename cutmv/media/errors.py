@@ -29,6 +29,10 @@ _MEANINGS = (
     ("moov atom not found", "the file is cut short: its index is missing; send the whole file"),
     ("does not contain any stream", "the file has no picture and no sound"),
     ("Invalid data found when processing input", "the file is damaged, or is not a video"),
+    (
+        "exceeds max_streams parameter",
+        "it has more streams than CUTMV_MAX_FILE_STREAMS",
+    ),
     ("Cannot allocate memory", "the video needs more memory than a cut may use"),
     ("File too large", "the result is larger than a cut may be; use a shorter clip"),
     ("Decoder (codec none) not found", "the video's codec is not supported; convert it to H.264"),

@@ -9,6 +9,7 @@ from typing import Any
 from cutmv.media.engine.protocol import Look
 from cutmv.media.errors import MediaError
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
+from cutmv.media.limits import FileLimits
 from cutmv.media.plan import RenderPlan
 from cutmv.media.plan import plan as plan_of
 from cutmv.media.products.animations import LADDER
@@ -97,6 +98,13 @@ def _info(found: dict[str, Any], demuxer: str) -> MediaInfo:
             "The file's only picture is its cover" if found["cover"] else "The file has no picture"
         )
         raise MediaError(f"{only}: send a video.")
+    limits = FileLimits.of_environment()
+    width, height = int(video["width"]), int(video["height"])
+    if width * height > limits.pixels:
+        raise MediaError(
+            f"The video's picture has {width}×{height} pixels: at most {limits.pixels:,} are read"
+            " (CUTMV_MAX_FILE_PIXELS)."
+        )
     start = _time(found["start"]) or Fraction(0)
     if demuxer not in CLOCKS_OF_THEIR_OWN:
         # No player shows what an encoder puts before zero to start up.
@@ -112,6 +120,11 @@ def _info(found: dict[str, Any], demuxer: str) -> MediaInfo:
             start, duration = shown, duration - (shown - start)
     if duration <= 0:
         raise MediaError("The file has no length: it is cut short, or not a finished video.")
+    if duration > limits.seconds:
+        raise MediaError(
+            f"The video says that it lasts {float(duration / 3600):.1f} hours: at most"
+            f" {limits.seconds / 3600:g} are read (CUTMV_MAX_FILE_SECONDS)."
+        )
     begins = _time(video.get("first")) or _time(video["start"])
     begins = start if begins is None else max(begins, start)
     lasts = _time(video["duration"])

@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cutmv.media.engine.source.reader import is_relay, reader
 from cutmv.media.errors import MediaError, MediaUnavailable, SourceUnavailable
 from cutmv.media.remote.cache import Cache
 
@@ -19,8 +20,6 @@ from cutmv.media.remote.cache import Cache
 DEMUXERS = ("mov", "matroska", "avi", "mpegts")
 #: Bytes from the start of a file that show its container: two packets of a transport stream.
 HEAD_BYTES = 400
-#: Seconds without a byte after which a relay is given up; the relay itself retries as long.
-RELAY_SILENCE_S = 240
 
 #: The first box of an MP4 or QuickTime file.
 _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
@@ -58,7 +57,7 @@ def readable(source: str | Path, cache: Cache | None = None) -> Iterator[Readabl
             own = stack.enter_context(tempfile.TemporaryDirectory(prefix="cutmv-"))
             cache = Cache(Path(own))
         relay = stack.enter_context(Relay(source, cache))
-        found, remote = Readable(relay.url), relay.remote
+        found, remote = Readable(relay.name), relay.remote
         try:
             yield found
         except (MediaError, MediaUnavailable) as error:
@@ -90,7 +89,7 @@ def demuxer_of(source: str) -> str:
 
     Raises MediaError when it is no video container we read, MediaUnavailable when a relay fails.
     """
-    return container_of(_head_of_relay(source) if _is_url(source) else _head_of_file(source))
+    return container_of(_head_of_relay(source) if is_relay(source) else _head_of_file(source))
 
 
 def container_of(head: bytes) -> str:
@@ -128,15 +127,8 @@ def _head_of_file(source: str) -> bytes:
 
 
 def _head_of_relay(source: str) -> bytes:
-    import httpx  # see `readable`
-
-    ranged = {"Range": f"bytes=0-{HEAD_BYTES - 1}", "Least": str(HEAD_BYTES)}
     try:
-        # The relay is on this machine: no proxy of the environment leads to it.
-        with httpx.Client(timeout=RELAY_SILENCE_S, trust_env=False) as client:
-            answer = client.get(source, headers=ranged)
-            if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return b""
-            return answer.raise_for_status().content
-    except httpx.HTTPError as error:
-        raise MediaUnavailable(f"The video can't be read: {type(error).__name__}.") from error
+        with closing(reader(source)) as relay:
+            return relay.read(HEAD_BYTES)
+    except OSError as error:
+        raise MediaUnavailable(f"The video can't be read: {error.strerror}.") from error

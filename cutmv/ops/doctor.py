@@ -26,7 +26,7 @@ def diagnose() -> list[Finding]:
 
 def _checks() -> list[tuple[str, Check]]:
     """The checks, each with its name, in the order of their findings."""
-    here: list[tuple[str, Check]] = [("FFmpeg", _ffmpeg)]
+    here: list[tuple[str, Check]] = [("FFmpeg", _ffmpeg), ("sandbox", machine.sandbox)]
     try:
         settings = Settings.from_env()
         options = options_of(settings)

@@ -16,6 +16,8 @@ from typing import Any
 from flask import Flask
 
 from cutmv.logs import set_up_logging
+from cutmv.media import sandbox_told
+from cutmv.secrecy import hide_memory
 from cutmv.web.admission import THREADS
 from cutmv.web.auth import prepare_administrator
 from cutmv.web.state import listen, web_of
@@ -38,10 +40,14 @@ timeout = 60
 #: gunicorn would make a command socket in the home directory, which nothing here uses.
 control_socket_disable = True
 
+# The environment of the process that starts the others has the secrets, too.
+hide_memory()
+
 
 def post_fork(_server: Any, _worker: Any) -> None:
     """Log to standard error, one line an event."""
     set_up_logging()
+    log.info("files are read in a sandbox: %s", sandbox_told())
 
 
 def post_worker_init(worker: Any) -> None:

@@ -19,7 +19,7 @@ from celery.states import FAILURE, SUCCESS
 from cutmv.app import app
 from cutmv.database import DATABASE_AWAY, OtherSchema
 from cutmv.jobs import WAITS_TO_RETRY, UnknownJob
-from cutmv.media import MediaError, MediaUnavailable
+from cutmv.media import MediaError, MediaUnavailable, sandbox_told
 from cutmv.services import Services, services
 from cutmv.storage import StorageError
 from cutmv.worker.heartbeat import Listener
@@ -266,6 +266,12 @@ def _publish_again(
 def backoff_s(tries: int) -> float:
     """Seconds until the next try, after so many that failed: about 4, 8, 16 …, jittered."""
     return random.uniform(0.5, 1.0) * min(MAX_BACKOFF_S, BACKOFF_S * 2.0**tries)
+
+
+@worker_init.connect
+def tell_sandbox(**_: Any) -> None:
+    """Log what holds those that read people's files."""
+    log.info("files are read in a sandbox: %s", sandbox_told())
 
 
 @worker_init.connect

@@ -16,11 +16,20 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import TOP_FIRST, has_alpha_beside
+from cutmv.media.engine.codecs.decoders import is_allowed
 from cutmv.media.engine.protocol import Look
 from cutmv.media.engine.source.bars import inside_bars
 from cutmv.media.engine.source.entries import entries_near
 from cutmv.media.engine.source.fields import rate_of_pairs
-from cutmv.media.engine.source.file import Times, decode, opened, rewind, side_data, tick_of
+from cutmv.media.engine.source.file import (
+    Times,
+    bounded,
+    decode,
+    opened,
+    rewind,
+    side_data,
+    tick_of,
+)
 from cutmv.media.engine.source.joins import Joined
 from cutmv.media.engine.source.quantizers import quantizer_of
 from cutmv.media.engine.source.reader import is_relay
@@ -114,7 +123,8 @@ def _heard(container: InputContainer, streams: list[AudioStream]) -> list[AudioS
 
 def _usable(streams: Sequence[S]) -> list[S]:
     """Return those of the streams that hold what can be decoded, as far as headers tell."""
-    known = [each for each in streams if cast("object | None", each.codec_context) is not None]
+    found = [each for each in streams if cast("object | None", each.codec_context) is not None]
+    known = [each for each in found if is_allowed(each.codec_context.name)]
     return [each for each in known if each.frames] or known
 
 
@@ -241,7 +251,7 @@ def _of_packets(container: InputContainer, stream: VideoStream, keyframes: bool)
     first: int | None = None
     last = 0
     keys: list[int] = []
-    for packet in container.demux(stream):
+    for packet in bounded(container.demux(stream)):
         at = packet.dts if packet.pts is None else packet.pts
         if not packet.size or at is None or packet.is_discard:
             continue

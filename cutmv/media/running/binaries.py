@@ -14,10 +14,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from cutmv.media.errors import MediaUnavailable
+from cutmv.media.sandbox.protections import protections
 
 #: libavutil of FFmpeg 7.0, from the table in FFmpeg's download page and its APIchanges. Older ones
 #: get no security fixes any more.
 MIN_LIBAVUTIL = (59, 8)
+#: The oldest release that still gets security fixes from FFmpeg's own people, which they put into
+#: the latest of each of its branches, and of newer ones.
+CURRENT = (8, 1, 2)
 #: Configure switches without which a cut can't be encoded or tone-mapped.
 NEEDED_LIBRARIES = ("--enable-libx264", "--enable-libzimg")
 #: The encoders and filters that `render` and `plan` use, by FFmpeg's option that lists them.
@@ -58,12 +62,23 @@ def _found(search_path: str) -> str:
 
 
 def _is_program(path: Path) -> bool:
-    if not (path.is_file() and os.access(path, os.X_OK)):
-        return False
-    # Wheels also install Python scripts of this name, which may download a build.
+    # A script is no program: wheels install such of this name that download a build, and what
+    # others start the sandbox refuses.
+    return path.is_file() and os.access(path, os.X_OK) and not _is_script(path)
+
+
+def _is_script(path: Path) -> bool:
     with path.open("rb") as file:
-        first_line = file.readline(200)
-    return not (first_line.startswith(b"#!") and b"python" in first_line)
+        return file.read(2) == b"#!"
+
+
+def refuse_script(program: str) -> None:
+    """Raise MediaUnavailable where `program` starts another one, which the sandbox would refuse."""
+    if protections() and _is_script(Path(program)):
+        raise MediaUnavailable(
+            f"{program} is a script, and what it starts can't run in the sandbox:"
+            " have CUTMV_FFMPEG name the program itself, or set CUTMV_SANDBOX=off."
+        )
 
 
 def version_of(program: str) -> str:
@@ -71,6 +86,25 @@ def version_of(program: str) -> str:
     shown = _shown(program, "-version")
     found = re.match(r"\S+ version (\S+)", shown)
     return found[1] if found else "of no version"
+
+
+def version_of_libraries() -> str:
+    """The version of FFmpeg whose libraries read sources. Raises MediaUnavailable."""
+    try:
+        import av  # which takes its time
+    except ImportError as error:
+        raise MediaUnavailable(f"FFmpeg's libraries can't be loaded: {error}.") from error
+    return str(av.ffmpeg_version_info)
+
+
+def is_current(version: str) -> bool:
+    """Whether a version is a current release, or newer than all: a build of the development's.
+
+    >>> is_current("n8.1.2-17-g2a571b6068"), is_current("7.1.1"), is_current("N-120000-gabc")
+    (True, False, True)
+    """
+    numbers = re.match(r"n?(\d+)\.(\d+)(?:\.(\d+))?", version)
+    return not numbers or tuple(int(each or 0) for each in numbers.groups()) >= CURRENT
 
 
 def shortcomings(ffmpeg: str) -> list[str]:

@@ -5,13 +5,13 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cutmv.media.errors import Cancelled, NoRoom, RenderTimeout, no_room
+from cutmv.media.sandbox.access import Access, command
+from cutmv.secrecy import hide_memory
 
 #: Seconds between checks of `cancelled` and the clock; a cancel must end FFmpeg within a second.
 POLL_INTERVAL_S = 0.1
@@ -23,29 +23,30 @@ KILL_GRACE_S = 10.0
 MAX_STDERR_BYTES = 16_384
 #: Bytes of one line of standard output at which it is cut; no output that we use is as long.
 MAX_LINE_BYTES = 1_048_576
-#: Bytes of memory of a program that reads nothing of a stranger's.
-UNLIMITED = 2**63 - 1
 #: The variables of our environment that the child gets: it reads hostile files, so no secrets.
-PASSED_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
+PASSED_ENVIRONMENT = (
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "CUTMV_SANDBOX",
+    "CUTMV_MAX_FILE_PACKETS",
+    "CUTMV_MAX_FILE_STREAMS",
+    "CUTMV_MAX_FILE_PIXELS",
+)
 #: A static FFmpeg crashes when its C library loads the system's character sets, which it does for
 #: the names in a transport stream. With this it finds none, and shows the names as they are.
 FIXED_ENVIRONMENT = {"GCONV_PATH": "/nonexistent"}
-
-_SANDBOX = str(Path(__file__).with_name("sandbox.py"))
 
 
 @dataclass(frozen=True)
 class Limits:
     """What one run may use: address space and largest file in bytes, and seconds.
 
-    Where the memory is `soft` a program that it starts may have more: a driver of graphics reserves
-    many times the address space that it uses.
+    Memory without a bound is for what reads nothing of a stranger's.
     """
 
-    memory_bytes: int
+    memory_bytes: int | None
     output_bytes: int
     time_s: float
-    soft: bool = False
 
     @property
     def cpu_s(self) -> int:
@@ -65,26 +66,37 @@ def run(
     argv: Sequence[str],
     *,
     limits: Limits,
+    access: Access,
     on_line: Callable[[str], None],
     cancelled: Callable[[], bool] | None = None,
     stdin: bytes = b"",
+    inherited: Sequence[int] = (),
 ) -> ChildEnd:
-    """Run `argv` to its end, passing each line of its standard output to `on_line`.
+    """Run `argv` in a sandbox to its end, passing each line of its standard output to `on_line`.
 
-    It gets `stdin`, which must fit into a pipe, on its standard input. Raises NoRoom when there is
+    It gets `stdin`, which must fit into a pipe, on its standard input, and the descriptors that are
+    `inherited`. Raises NoRoom when there is
     none for another process; Cancelled or RenderTimeout, and whatever `on_line` raises, after the
     child and all of its group have ended.
     """
     deadline = time.monotonic() + limits.time_s
     passed = {name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ}
+    hide_memory()
     try:
         child = subprocess.Popen(
-            sandboxed(argv, limits),
+            command(
+                argv,
+                access,
+                memory_bytes=limits.memory_bytes,
+                output_bytes=limits.output_bytes,
+                cpu_s=limits.cpu_s,
+            ),
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=FIXED_ENVIRONMENT | passed,
             process_group=0,
+            pass_fds=inherited,
         )
     except OSError as error:
         if not no_room(error):
@@ -150,10 +162,3 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
             os.killpg(child.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(grace_s)
-
-
-def sandboxed(argv: Sequence[str], limits: Limits) -> list[str]:
-    """The command line that runs `argv` in the sandbox, and ends it with this process."""
-    memory, soft = limits.memory_bytes, int(limits.soft)
-    numbers = (os.getpid(), memory, limits.output_bytes, limits.cpu_s, soft)
-    return [sys.executable, "-I", "-S", _SANDBOX, *(str(number) for number in numbers), *argv]

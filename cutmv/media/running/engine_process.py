@@ -2,14 +2,15 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from cutmv.media.engine.analysis.request import Analyse
 from cutmv.media.engine.outputs.montage.request import Montage
 from cutmv.media.engine.protocol import Look, Made, Request
+from cutmv.media.engine.source.reader import descriptor_of
 from cutmv.media.errors import (
     COPY_FAILED,
     CUT_FAILED,
@@ -19,26 +20,29 @@ from cutmv.media.errors import (
     Unjoinable,
     explain,
 )
+from cutmv.media.limits import OF_A_LOOK, FileLimits
+from cutmv.media.running.binaries import refuse_script
 from cutmv.media.running.child import Limits, run
+from cutmv.media.sandbox.access import Access
 
-#: Bytes of memory (address space) that a cut may take: 8K pictures and their references fit. And a
-#: look.
-CUT_MEMORY_BYTES, LOOK_MEMORY_BYTES = 12 * 2**30, 4 * 2**30
 #: Bytes of the largest output.
 OUTPUT_BYTES = 20 * 10**9
 
 _ENGINE = [sys.executable, "-I", str(Path(__file__).with_name("engine_start.py"))]
 
 Cancelling = Callable[[], bool] | None
+#: What an engine may open that writes nothing: its sources alone.
+SOURCES = Access()
 #: Who hears what the engine tells before its end, by the name of that.
 Hearers = Mapping[str, Callable[[Any], None]]
 
 
 def look_at(wanted: Look, *, cancelled: Cancelling, timeout_s: float) -> dict[str, Any]:
     """What the engine finds in a source. Raises as `probe` does."""
-    limits = Limits(LOOK_MEMORY_BYTES, 0, timeout_s)
+    limits = Limits(_memory_bytes() // OF_A_LOOK, 0, timeout_s)
     asked = {"look": asdict(wanted)}
-    said = _Asking(wanted.source, PROBE_FAILED).answer(asked, limits, cancelled, {})
+    ask = _Asking([wanted.source], PROBE_FAILED)
+    said = ask.answer(asked, limits, cancelled, {})
     found: dict[str, Any] = said["found"]
     return found
 
@@ -56,9 +60,17 @@ def run_engine(
 
     `on_made` is called with each output as soon as it is finished.
     """
-    limits = Limits(CUT_MEMORY_BYTES, OUTPUT_BYTES, timeout_s, soft=by_hardware)
+    refuse_script(request.program)
+    limits = Limits(_memory_bytes(), OUTPUT_BYTES, timeout_s)
     asked = {"cut": request.to_json()}
-    ask = _Asking(request.source, CUT_FAILED)
+    access = Access(
+        reads=tuple(part.path for each in request.outputs for part in each.parts),
+        writes=tuple({str(Path(each.path).parent) for each in request.outputs}),
+        programs=(request.program,),
+        graphics=by_hardware,
+    )
+    others = [each.like.source for each in request.outputs if each.like]
+    ask = _Asking([request.source, *others], CUT_FAILED, access)
     failed: list[dict[str, str]] = []
     hearers: Hearers = {
         "progress": on_progress,
@@ -77,9 +89,9 @@ def analyse(
     timeout_s: float,
 ) -> dict[str, Any]:
     """What the engine sees and hears in a source. Raises as `render` does."""
-    limits = Limits(CUT_MEMORY_BYTES, 0, timeout_s)
+    limits = Limits(_memory_bytes(), 0, timeout_s)
     asked = {"analyse": wanted.to_json()}
-    ask = _Asking(wanted.source, PROBE_FAILED)
+    ask = _Asking([wanted.source], PROBE_FAILED)
     return ask.answer(asked, limits, cancelled, {"progress": on_progress})
 
 
@@ -91,18 +103,31 @@ def join(
     timeout_s: float,
 ) -> dict[str, Any]:
     """Write one film of many clips; return what was made. Raises as `render` does."""
-    limits = Limits(CUT_MEMORY_BYTES, OUTPUT_BYTES, timeout_s)
+    limits = Limits(_memory_bytes(), OUTPUT_BYTES, timeout_s)
     asked = {"montage": wanted.to_json()}
-    ask = _Asking(wanted.sources[0].name, CUT_FAILED)
+    pieces = tuple(each.path for each in wanted.pieces)
+    access = Access(reads=pieces, writes=(str(Path(wanted.path).parent),))
+    ask = _Asking([each.name for each in wanted.sources], CUT_FAILED, access)
     found: dict[str, Any] = ask.answer(asked, limits, cancelled, {"progress": on_progress})["found"]
     return found
 
 
-class _Asking:
-    """One question to the engine about a source, and what it says on standard error."""
+def _memory_bytes() -> int:
+    return FileLimits.of_environment().memory_bytes
 
-    def __init__(self, source: str, what: str) -> None:
-        self._source, self._what, self._stderr = source, what, ""
+
+class _Asking:
+    """One question to the engine about sources, and what it says on standard error.
+
+    It opens these, and what `access` names beside them.
+    """
+
+    def __init__(self, sources: Sequence[str], what: str, access: Access = SOURCES) -> None:
+        self._source, self._what, self._stderr = sources[0], what, ""
+        relays = {each: descriptor_of(each) for each in dict.fromkeys(sources)}
+        self._inherited = [each for each in relays.values() if each is not None]
+        files = tuple(name for name, descriptor in relays.items() if descriptor is None)
+        self._access = replace(access, reads=(*access.reads, *files))
 
     def answer(
         self,
@@ -126,7 +151,15 @@ class _Asking:
                     said[name] = value
 
         question = json.dumps(asked).encode()
-        ended = run(_ENGINE, limits=limits, on_line=take, cancelled=cancelled, stdin=question)
+        ended = run(
+            _ENGINE,
+            limits=limits,
+            access=self._access,
+            on_line=take,
+            cancelled=cancelled,
+            stdin=question,
+            inherited=self._inherited,
+        )
         self._stderr = ended.stderr
         if "found" in said:
             return said

@@ -11,7 +11,8 @@ from cutmv.media.products.encoders import HARDWARE, Encoder
 from cutmv.media.products.quality import USUAL
 from cutmv.media.products.spec import FILMS
 from cutmv.media.running.binaries import ffmpeg_path
-from cutmv.media.running.child import UNLIMITED, Limits, run
+from cutmv.media.running.child import Limits, run
+from cutmv.media.sandbox.access import Access
 
 #: What is encoded to try one: of a size that all take, and enough that none holds all back.
 TRIED = ("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30", "-frames:v", "30")
@@ -43,9 +44,9 @@ def _works(program: str, encoder: Encoder) -> bool:
         "null",
         "-",
     ]
-    limits = Limits(UNLIMITED, 0, TRIAL_S)
+    limits, access = Limits(None, 0, TRIAL_S), Access(graphics=True)
     try:
-        return run(argv, limits=limits, on_line=lambda _: None).code == 0
+        return run(argv, limits=limits, access=access, on_line=lambda _: None).code == 0
     except RenderTimeout:  # its driver hangs
         return False
 

@@ -6,7 +6,18 @@ import tempfile
 from collections.abc import Iterator
 
 from cutmv.config import Settings
-from cutmv.media import MediaUnavailable, ffmpeg_path, hardware_encoder, shortcomings, version_of
+from cutmv.media import (
+    MediaUnavailable,
+    ffmpeg_path,
+    hardware_encoder,
+    is_current,
+    refuse_script,
+    sandbox_missing,
+    sandbox_told,
+    shortcomings,
+    version_of,
+    version_of_libraries,
+)
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
 from cutmv.storage import Room
 from cutmv.transports.cloudflare.options import Options
@@ -70,10 +81,34 @@ def ffmpeg() -> Iterator[Finding]:
     if missing:
         yield problem(what, f"{version} at {path} lacks {', '.join(missing)}", advice)
         return
-    yield ok(what, f"{version} at {path}")
+    yield _of_age(what, version, f"{version} at {path}", "install a current FFmpeg")
+    try:
+        refuse_script(path)
+        libraries = version_of_libraries()
+    except MediaUnavailable as error:
+        yield problem(what, str(error), advice)
+        return
+    yield _of_age("FFmpeg's libraries", libraries, libraries, "`pip install --upgrade av`")
     hardware = hardware_encoder()
     told = f"{hardware.name} works" if hardware else "none works here, and software does it"
     yield ok("encoder", f"libx264; where hardware is asked for, {told}")
+
+
+def sandbox() -> Iterator[Finding]:
+    """Which protections hold what reads people's files."""
+    what, found, missing = "sandbox", sandbox_told(), sandbox_missing()
+    if not missing:
+        yield ok(what, found)
+        return
+    advice = "unset CUTMV_SANDBOX, or use a Linux from 5.13 on whose container allows Landlock"
+    yield warning(what, found, f"{advice} and seccomp: docs/media.md, The sandbox")
+
+
+def _of_age(what: str, version: str, found: str, advice: str) -> Finding:
+    if is_current(version):
+        return ok(what, found)
+    told = "no current release: it reads strangers' files without the latest security fixes"
+    return warning(what, f"{found} is {told}", advice)
 
 
 def push_server(options: Options | None) -> Iterator[Finding]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from fractions import Fraction
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
+import psutil
 import pytest
 
 from cutmv.media import Cache, Clip, MediaUnavailable, OutputSpec, Progress, plan, probe, render
-from cutmv.media.remote.relay import Relay
+from cutmv.media.engine.source.reader import connected, descriptor_of
+from cutmv.media.remote.relay import MOST_CONNECTIONS, Relay
 from tests.support.media import frame_number, make_sample, read_frames
 from tests.support.processes import free_port
 
@@ -163,17 +166,33 @@ def test_no_command_line_carries_the_signature(files: Files, tmp_path: Path) -> 
     assert not any(SECRET.encode() in line for line in seen)
 
 
-def test_only_who_knows_its_address_is_served(files: Files, tmp_path: Path) -> None:
+def test_who_has_its_socket_gets_parts_and_nobody_else(files: Files, tmp_path: Path) -> None:
     with Relay(files.url, Cache(tmp_path)) as relay:
+        descriptor = descriptor_of(relay.name)
+        assert descriptor is not None
+        connection = HTTPConnection("relay")
+        connection.sock = connected(descriptor)
 
-        def part(asked: str, least: int = 1, url: str = relay.url) -> httpx.Response:
-            return httpx.get(url, headers={"Range": f"bytes={asked}", "Least": str(least)})
+        def part(asked: str, least: int = 1) -> tuple[int, bytes]:
+            headers = {"Range": asked, "Least": str(least)}
+            connection.request("GET", "/", headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
 
         size = len(files.content)
-        assert part(f"0-{size - 1}", size).content == files.content
-        assert part("0-9", url=relay.url[:-1]).status_code == 404
-        assert part("5-9").content == files.content[5:10]
-        assert part(f"{size}-{size}").status_code == 416
+        assert part(f"bytes=0-{size - 1}", size) == (206, files.content)
+        assert part("bytes=5-9") == (206, files.content[5:10])
+        assert part(f"bytes={size}-{size}") == (416, b"")
         assert relay.remote.lost is relay.remote.trouble is None
-    with pytest.raises(httpx.ConnectError):
-        part("0-9")
+        listening = [each for each in psutil.Process().net_connections() if each.status == "LISTEN"]
+        assert [each.laddr.port for each in listening] == [files.server_port]
+
+
+def test_more_connections_than_an_engine_has_are_refused(files: Files, tmp_path: Path) -> None:
+    with Relay(files.url, Cache(tmp_path)) as relay, ExitStack() as stack:
+        descriptor = descriptor_of(relay.name)
+        assert descriptor is not None
+        for _ in range(MOST_CONNECTIONS):
+            stack.enter_context(connected(descriptor))
+        with connected(descriptor) as one_more:
+            assert one_more.recv(1) == b""

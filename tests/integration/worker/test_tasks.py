@@ -189,7 +189,7 @@ def test_a_step_that_fails_is_tried_again_as_often_as_is_set(
     ffmpeg = tmp_path / "ffmpeg"
     ffmpeg.write_text(BROKEN)
     ffmpeg.chmod(0o755)
-    stack.env |= {"CUTMV_MAX_RETRIES": "1", "CUTMV_FFMPEG": str(ffmpeg)}
+    stack.env |= {"CUTMV_MAX_RETRIES": "1", "CUTMV_FFMPEG": str(ffmpeg), "CUTMV_SANDBOX": "off"}
     worker = stack.start_worker()
     wide = {"clips": ["1-2"], "aspects": ["16:9"]}  # what is copied needs no program
     job_id = stack.submit(upload_id=stack.upload(short)["id"], **wide)["id"]

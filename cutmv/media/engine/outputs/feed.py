@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ import av
 from av.video.frame import PictureType, VideoFrame
 
 from cutmv.media.engine.source.file import SourceError
+from cutmv.media.sandbox.access import UNBOUNDED, Access, command
 
 #: Pixel formats that the pipe carries as they are; others become the first, or one of their kind.
 CARRIED = frozenset({
@@ -62,12 +62,14 @@ class Program:
         lead: int = 0,
     ) -> None:
         self._argv = [program, "-hide_banner", "-nostdin", "-v", "error", "-y"]
-        self._argv += ["-protocol_whitelist", "pipe,file", "-f", "nut", "-i", "pipe:0"]
+        self._argv += ["-protocol_whitelist", "pipe", "-codec_whitelist", "rawvideo"]
+        self._argv += ["-f", "nut", "-i", "pipe:0"]
         self._argv += _graph(targets, lead * tick)
         for number, target in enumerate(targets):
             self._argv += ["-map", f"[v{number}]", "-map_metadata", "-1", *target.arguments]
             self._argv += ["-threads", str(threads)] if threads else []
             self._argv += [f"file:{target.path}"]
+        self._folders = [each.path.parent for each in targets]
         self._tick, self._lead, self._fed, self._count = tick, lead, fed, 0
         self._running: _Running | None = None
 
@@ -86,7 +88,7 @@ class Program:
     def give(self, frame: VideoFrame) -> None:
         """Give it a picture; where it has ended, its end tells why."""
         if self._running is None:
-            self._running = _Running(self._argv, _Shape.of(frame), self._tick)
+            self._running = _Running(self._argv, self._folders, _Shape.of(frame), self._tick)
         # A pipe carries no time before zero.
         self._running.give(frame, (frame.pts or 0) + self._lead)
         self._count += 1
@@ -113,11 +115,13 @@ class Program:
 class _Running:
     """A program that runs, and the pipe to it."""
 
-    def __init__(self, argv: list[str], shape: _Shape, tick: Fraction) -> None:
+    def __init__(
+        self, argv: list[str], folders: Sequence[Path], shape: _Shape, tick: Fraction
+    ) -> None:
         self._shape, self._tick = shape, tick
         # A file and no pipe: nobody reads while pictures are written.
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `kill`
-        self.child = _started(argv, self._said)
+        self._said: IO[bytes] = tempfile.TemporaryFile(dir=folders[0])  # noqa: SIM115 - by `kill`
+        self.child = _started(argv, folders, self._said)
         self._stdin = cast(IO[bytes], self.child.stdin)
         self._pipe: Any = av.open(_Pipe(self._stdin), "w", format="nut")
         self._track: Any = self._pipe.add_stream("rawvideo", rate=25)
@@ -206,21 +210,18 @@ class _Pipe:
         return self._file.write(data)
 
 
-def _started(argv: list[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
+def _started(argv: list[str], folders: Sequence[Path], said: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a program that writes to `folders`, and reads nothing but its standard input.
+
+    The kernel ends it should this process be killed. It has the limits that this process has, and
+    more memory where this may give it.
+    """
+    # What this process may not use itself it can't give.
+    access = Access(writes=tuple(map(str, folders)), graphics=True)
     return subprocess.Popen(
-        _ended_with_us(argv),
+        command(argv, access, memory_bytes=UNBOUNDED),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=said,
         bufsize=0,
     )
-
-
-def _ended_with_us(argv: list[str]) -> list[str]:
-    """The command line of a program that the kernel ends should this process be killed.
-
-    It has the limits that this process has.
-    """
-    unlimited = str(2**63 - 1)
-    sandbox = str(Path(__file__).parents[2] / "running" / "sandbox.py")
-    return [sys.executable, "-I", "-S", sandbox, str(os.getpid()), *[unlimited] * 3, "0", *argv]

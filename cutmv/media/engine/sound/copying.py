@@ -18,7 +18,7 @@ from av.container import InputContainer
 from cutmv.media.engine.codecs.headers.bits import Malformed
 from cutmv.media.engine.sound.decoding import PREROLL_S, seek
 from cutmv.media.engine.sound.packets import CODECS, Told, header_of
-from cutmv.media.engine.source.file import tick_of
+from cutmv.media.engine.source.file import bounded, tick_of
 from cutmv.media.engine.writer import Heard
 
 #: Codecs of which packets are copied into a kind of file, since what plays such files plays them.
@@ -63,7 +63,7 @@ def copied(
         return None
     header = bytes(context.extradata or b"")
     times, told = array("q"), list[Told]()
-    for packet in _packets(container, stream, start_s, end_s):
+    for packet in bounded(_packets(container, stream, start_s, end_s)):
         if packet.pts is None:
             return None
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import av
 from av.audio.stream import AudioStream
@@ -18,8 +18,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import DECODERS_OF_ALPHA, Packet, has_alpha_beside
+from cutmv.media.engine.codecs.decoders import whitelist
 from cutmv.media.engine.source.joins import Joined, Joins, joins_of, may_be_joined
 from cutmv.media.engine.source.reader import Reader, expect_index, promised_size, reader
+from cutmv.media.limits import FileLimits
+
+#: A packet of any stream.
+P = TypeVar("P")
 
 #: Containers whose index tells where packets are, before these are read.
 INDEXED = frozenset({"mov", "matroska", "avi"})
@@ -62,8 +67,12 @@ def _joins(name: str, demuxer: str) -> Joins | None:
 
 @contextmanager
 def _as_it_is(name: str, demuxer: str) -> Iterator[InputContainer]:
+    limits = FileLimits.of_environment()
+    decoders = {"codec_whitelist": _decoders()}
     # No protocol is called "none": the libraries open nothing by themselves.
-    options = {"protocol_whitelist": "none", "format_whitelist": demuxer}
+    options = {"protocol_whitelist": "none", "format_whitelist": demuxer, **decoders}
+    # Some demuxers leave out the others without a word, so one more shows that there are some.
+    options |= {"max_streams": str(limits.streams + 1)}
     with closing(reader(name)) as source:
         if demuxer == "mov":
             expect_index(source)
@@ -74,7 +83,32 @@ def _as_it_is(name: str, demuxer: str) -> Iterator[InputContainer]:
         except av.FFmpegError as error:
             raise Unopened(error.strerror or "no reason") from error
         with container:
+            if len(container.streams) > limits.streams:
+                most = f"{limits.streams} streams (CUTMV_MAX_FILE_STREAMS)"
+                raise SourceError(f"it has more than {most}.")
+            for stream in container.streams:
+                if stream.codec_context is not None:
+                    stream.codec_context.options = decoders
+                if isinstance(stream, VideoStream):
+                    stream.codec_context.options |= {"max_pixels": str(limits.pixels)}
             yield container
+
+
+@lru_cache(maxsize=1)
+def _decoders() -> str:
+    return whitelist(av.codecs_available)
+
+
+def bounded(packets: Iterable[P]) -> Iterator[P]:
+    """Yield packets that are noted one by one. Raises SourceError where they are too many."""
+    most = FileLimits.of_environment().packets
+    for count, packet in enumerate(packets):
+        if count >= most:
+            raise SourceError(
+                f"a stream has more than {most:,} packets there, which is all that are read:"
+                " use a shorter clip (CUTMV_MAX_FILE_PACKETS)."
+            )
+        yield packet
 
 
 class Times:

@@ -7,11 +7,13 @@ import os
 from http import HTTPStatus
 from io import FileIO
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import socket
     from http.client import HTTPResponse
 
+#: How the name of a relay begins; its socket's descriptor follows.
+RELAY = "relay:"
 #: Seconds without a byte after which a relay is given up; it retries for as long.
 SILENCE_S = 240
 #: Bytes asked of a relay at once, at most: who reads on and on asks for twice as many each time.
@@ -57,13 +59,35 @@ class Total:
 
 
 def reader(name: str) -> Reader:
-    """Return a reader of `name`, a path or the address of a relay. Raises OSError."""
-    return _OfRelay(name) if is_relay(name) else _OfFile(name)
+    """Return a reader of `name`, a path or the name of a relay. Raises OSError."""
+    descriptor = descriptor_of(name)
+    return _OfFile(name) if descriptor is None else _OfRelay(descriptor)
+
+
+def descriptor_of(name: str) -> int | None:
+    """The descriptor of the socket to a relay that `name` tells; none where it is a path."""
+    head, _, number = name.partition(RELAY)
+    return int(number) if not head and number.isdecimal() else None
 
 
 def is_relay(name: str) -> bool:
-    """Say whether `name` is the address of a relay, whose bytes come from afar."""
-    return name.startswith("http://")
+    """Say whether `name` is that of a relay, whose bytes come from afar."""
+    return descriptor_of(name) is not None
+
+
+def connected(descriptor: int) -> socket.socket:
+    """Return a new connection to the relay of which the process has this descriptor.
+
+    Its other end goes to the relay through that, since a process in the sandbox can connect to
+    nobody. Raises OSError.
+    """
+    import socket
+
+    ours, theirs = socket.socketpair()
+    with theirs, socket.socket(fileno=os.dup(descriptor)) as relay:
+        socket.send_fds(relay, [b"+"], [theirs.fileno()])
+    ours.settimeout(SILENCE_S)
+    return ours
 
 
 class _OfFile:
@@ -89,13 +113,12 @@ class _OfFile:
 
 
 class _OfRelay:
-    def __init__(self, url: str) -> None:
+    def __init__(self, descriptor: int) -> None:
         from http import client  # a file needs none, and it takes its time
 
         self._failure = client.HTTPException
-        parts = urlsplit(url)
-        self._path = parts.path
-        self._connection = client.HTTPConnection(parts.netloc, timeout=SILENCE_S)
+        self._connection = client.HTTPConnection("relay")
+        self._connection.sock = connected(descriptor)
         self._at, self._size = 0, -1
         self._held, self._held_at, self._next = b"", 0, 0
         self._expected: list[tuple[int, int, bool]] = []
@@ -139,7 +162,7 @@ class _OfRelay:
         self._next = max(self._next, least)
         asked |= {"Range": f"bytes={self._at}-{self._at + self._next - 1}", "Least": str(least)}
         try:
-            self._connection.request("GET", self._path, headers=asked)
+            self._connection.request("GET", "/", headers=asked)
             answer = self._connection.getresponse()
             self._held, self._held_at = self._taken(answer), self._at
         except (OSError, self._failure) as error:

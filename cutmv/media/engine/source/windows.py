@@ -16,6 +16,7 @@ from cutmv.media.engine.source.fields import pictures_of
 from cutmv.media.engine.source.file import (
     SourceError,
     Times,
+    bounded,
     decode,
     expect,
     forget,
@@ -45,8 +46,6 @@ IN_ORDER = INTRA | {"ffv1"}
 NO_PICTURE = "The file has no picture there that can be decoded."
 #: Containers by whose index a picture is found at once, though not always the one that is wanted.
 NEAR = frozenset({"mov", "matroska"})
-#: Packets of a clip's pictures at most: a day at 240 pictures a second.
-MAX_PICTURES = 24 * 3600 * 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def _window(
     codec = codec_of(stream)
     pictures: list[Picture] = []
     skipped, over, begun = 0, False, False
-    for packet in pictures_of(container, stream):
+    for packet in bounded(pictures_of(container, stream)):
         if not packet.size:
             continue  # the end
         if packet.pts is None:
@@ -118,8 +117,6 @@ def _window(
         begun = begun or packet.pts <= start
         if not begun and seek_to is not None and packet.dts is not None and packet.dts > start:
             return None  # nor does a later one begin by then
-        if len(pictures) > MAX_PICTURES:
-            raise SourceError("The clip has too many pictures.")
     pictures, back = without_overlap(pictures)
     if back:
         _refuse_step_back(back * tick_of(stream))
@@ -153,7 +150,7 @@ def _window_by_decoding(
     if container.format.name == "avi":
         times, why = Times(), "its container does not tell when pictures are shown"
     found: list[int | None] = []
-    for packet in container.demux(stream):
+    for packet in bounded(container.demux(stream)):
         for frame in decode(stream, packet if packet.size else None):
             found.append(frame.pts if times is None else times.of(frame))
         if any(at is not None and at > end for at in found[-1:]):
