@@ -20,6 +20,8 @@ from cutmv.media.source import demuxer_of, readable
 from cutmv.media.source_warnings import of_file
 from cutmv.media.times import is_timecode
 
+#: What is said of a picture that the libraries tell too little of.
+UNREADABLE = "The video's picture can't be read: its codec is damaged or unknown."
 #: Seconds that looking at a file may take, over a slow network too.
 PROBE_TIMEOUT_S = 60.0
 #: Seconds for reading all packets of a file: the largest upload, from a slow disk.
@@ -27,6 +29,9 @@ ALL_PACKETS_TIMEOUT_S = 600.0
 #: The difference between average and base frame rate, as a part of the latter, up to which frames
 #: count as evenly spaced.
 MAX_RATE_DIFFERENCE = Fraction(1, 200)
+#: How many times as wide as high, or as high as wide, a pixel may be: those of any camera are far
+#: below. Else a picture could be shown in no width at all.
+WIDEST_PIXEL = 16
 #: Containers whose clock starts anywhere: a file's time counts from the first picture shown.
 CLOCKS_OF_THEIR_OWN = frozenset({"mpegts", "avi"})
 
@@ -100,6 +105,8 @@ def _info(found: dict[str, Any], demuxer: str) -> MediaInfo:
         raise MediaError(f"{only}: send a video.")
     limits = FileLimits.of_environment()
     width, height = int(video["width"]), int(video["height"])
+    if not width or not height:
+        raise MediaError(UNREADABLE)
     if width * height > limits.pixels:
         raise MediaError(
             f"The video's picture has {width}×{height} pixels: at most {limits.pixels:,} are read"
@@ -205,8 +212,8 @@ def _rate(
         measured = Fraction((video["packets"] - 1) / (last - first)).limit_denominator(1001)
         return measured, True
     rate = average or base
-    if rate is None or rate <= 0 or not video["width"] or not video["height"]:
-        raise MediaError("The video's picture can't be read: its codec is damaged or unknown.")
+    if rate is None or rate <= 0:
+        raise MediaError(UNREADABLE)
     # The base rate is the more exact of the two: an average suffers from a last short frame.
     if base and abs(rate - base) <= base * MAX_RATE_DIFFERENCE:
         return base, False
@@ -218,7 +225,9 @@ def _video(
 ) -> VideoStream:
     width, height = int(video["width"]), int(video["height"])
     pixel = _time(video["pixel"]) or Fraction(1)
-    shown = (round(width * pixel), height)
+    if not 1 / WIDEST_PIXEL <= pixel <= WIDEST_PIXEL:
+        pixel = Fraction(1)  # a damaged header says so, and no camera
+    shown = (max(1, round(width * pixel)), height)
     turned = video["rotation"] % 180
     same = ("index", "codec", "rotation", "mirrored", "interlaced", "transparent", "quantizer")
     colours = ("color_range", "color_primaries", "color_transfer", "color_space")

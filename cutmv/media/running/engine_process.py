@@ -1,6 +1,8 @@
 """Run the engine as a child in the sandbox: a request goes in, progress and an answer come out."""
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -33,6 +35,8 @@ _ENGINE = [sys.executable, "-I", str(Path(__file__).with_name("engine_start.py")
 Cancelling = Callable[[], bool] | None
 #: What an engine may open that writes nothing: its sources alone.
 SOURCES = Access()
+#: What the libraries say of most damage.
+DAMAGED = "Invalid data found when processing input"
 #: Who hears what the engine tells before its end, by the name of that.
 Hearers = Mapping[str, Callable[[Any], None]]
 
@@ -175,5 +179,8 @@ class _Asking:
             return MediaError(f"{COPY_FAILED}: {message}.")
         if kind == "source":
             return MediaError(f"{self._what}: {message}")
+        if self._what == PROBE_FAILED and not self._inherited and kind == "libraries":
+            # Of a file that is here it is what they say of damage, too, which no retry mends.
+            message = message.replace(os.strerror(errno.EIO), DAMAGED)
         said_before = self._stderr if kind == "libraries" else ""
         return explain(self._what, 1, f"{said_before}\n{message}", self._source)
