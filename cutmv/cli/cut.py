@@ -16,7 +16,7 @@ from rich.progress import Progress, TaskID
 
 from cutmv.cli.archive import refuse_unwritable, refuse_zip_over, write_zip
 from cutmv.cli.clip_lists import read_clips, read_film
-from cutmv.cli.output import printable, progress_bars
+from cutmv.cli.output import printable, progress_bars, verbose_option
 from cutmv.cli.products import WithProducts, product_options
 from cutmv.cli.signals import note_signals
 from cutmv.jobs import FILM, Wanted, clip_stems, film_clip, film_text, output_name, outputs_of
@@ -37,15 +37,9 @@ from cutmv.media import (
     plan_film,
     probe,
     render_together,
-    sandbox_told,
     time_limit_s,
 )
 from cutmv.media import Progress as RenderProgress
-
-
-def _tell_sandbox(_context: click.Context, _option: click.Parameter, given: bool) -> None:
-    if given:
-        click.echo(f"Sandbox: {sandbox_told()}", err=True)
 
 
 @click.command(cls=WithProducts)
@@ -91,14 +85,7 @@ def _tell_sandbox(_context: click.Context, _option: click.Parameter, given: bool
     help="Also put all results into one ZIP, unless one fails.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
-@click.option(
-    "-v",
-    "--verbose",
-    is_flag=True,
-    expose_value=False,
-    help="Also tell what holds FFmpeg.",
-    callback=_tell_sandbox,
-)
+@verbose_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 def cut(
     *,

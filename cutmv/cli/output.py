@@ -85,3 +85,20 @@ def progress_bars() -> "Progress":
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+def _tell_sandbox(_context: click.Context, _option: click.Parameter, given: bool) -> None:
+    if given:
+        from cutmv.media import sandbox_told  # other commands need no FFmpeg
+
+        click.echo(f"Sandbox: {sandbox_told()}", err=True)
+
+
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    help="Also tell what holds FFmpeg.",
+    callback=_tell_sandbox,
+)
