@@ -130,6 +130,8 @@ class _Running:
         self._track.time_base = self._track.codec_context.time_base = tick
 
     def give(self, frame: VideoFrame, at: int) -> None:
+        if self._pipe is None:
+            return  # it gets no more, though a damaged file's clock went back
         carried = self._shape.fitted(frame)
         carried.pts, carried.time_base = at, self._tick
         carried.pict_type = PictureType.NONE

@@ -86,11 +86,11 @@ def _as_it_is(name: str, demuxer: str) -> Iterator[InputContainer]:
             if len(container.streams) > limits.streams:
                 most = f"{limits.streams} streams (CUTMV_MAX_FILE_STREAMS)"
                 raise SourceError(f"it has more than {most}.")
+            pixels = {"max_pixels": str(limits.pixels)}
             for stream in container.streams:
                 if stream.codec_context is not None:
-                    stream.codec_context.options = decoders
-                if isinstance(stream, VideoStream):
-                    stream.codec_context.options |= {"max_pixels": str(limits.pixels)}
+                    of_pictures = pixels if isinstance(stream, VideoStream) else {}
+                    stream.codec_context.options = decoders | of_pictures
             yield container
 
 
