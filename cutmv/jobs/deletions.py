@@ -8,12 +8,14 @@ have been about to store something: what comes late is deleted too.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from cutmv.database import now
 from cutmv.jobs.keys import UPLOADS_PREFIX, job_prefix, step_prefix, upload_prefix
 from cutmv.jobs.model import UnknownJob, UnknownUpload
+from cutmv.jobs.rows import WRONG
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import deletions, jobs, steps, uploads
 
@@ -66,7 +68,9 @@ class Deletions:
             key = db.scalar(
                 sa.delete(uploads).where(uploads.c.id == upload_id).returning(uploads.c.key)
             )
-            if not key or not key.startswith(UPLOADS_PREFIX):  # a row that can't be read
+            if not isinstance(key, str) or not key.startswith(
+                UPLOADS_PREFIX
+            ):  # a row that can't be read
                 return self._note(db, Deletion(upload_id, prefixes, results=results))
             prefixes = (*prefixes, upload_prefix(key))
             return self._note(db, Deletion(upload_id, prefixes, (key,), results))
@@ -147,12 +151,13 @@ class Deletions:
         oldest = sa.select(deletions).where(condition).order_by(deletions.c.deleted_at)
         with self._store.reading() as db:
             rows = db.execute(oldest.limit(limit)).all()
-        return [
-            Deletion(
-                row.id,
-                tuple(row.what["prefixes"]),
-                tuple(row.what["sources"]),
-                tuple(row.what["results"]),
-            )
-            for row in rows
-        ]
+        return [_to_deletion(row) for row in rows]
+
+
+def _to_deletion(row: sa.Row[Any]) -> Deletion:
+    """A row as a Deletion; one that can't be read is taken for that of a job."""
+    try:
+        told = [tuple(row.what[name]) for name in ("prefixes", "sources", "results")]
+    except WRONG:
+        return Deletion(row.id, (job_prefix(row.id),))
+    return Deletion(row.id, *told)

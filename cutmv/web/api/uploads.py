@@ -1,11 +1,12 @@
 """Uploads: send a video, show what is known of it, read it again in the page's player."""
 
 import logging
+from contextlib import suppress
 
 from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from cutmv.jobs import EmptyUpload, NoVideo, accept_upload
+from cutmv.jobs import EmptyUpload, NoVideo, UnreadableRow, accept_upload
 from cutmv.storage import TooLarge
 from cutmv.web.access import mine, person
 from cutmv.web.api.contents import send_object
@@ -58,7 +59,9 @@ def show(upload_id: str) -> Response:
 @blueprint.delete("/<upload_id>")
 def delete(upload_id: str) -> tuple[str, int]:
     """Delete an upload and all that was made of it, at once and for good."""
-    web().dispatcher.deleter.upload(mine().upload(upload_id).id)
+    with suppress(UnreadableRow):  # it is theirs all the same
+        mine().upload(upload_id)
+    web().dispatcher.deleter.upload(upload_id)
     return "", 204
 
 

@@ -132,7 +132,7 @@ def test_one_bad_row_stops_nobody_else(
     assert (listed[first.id], listed[last.id]) == ("queued", "queued")
     metrics = client.get("/metrics").text
     assert 'cutmv_steps{state="queued"}' in metrics and "exploded" not in metrics
-    assert client.delete(f"/api/jobs/{bad.id}").status_code == 200
+    assert client.post(f"/api/jobs/{bad.id}/cancel").status_code == 200
     with store.engine.begin() as db:
         for each in (jobs, uploads):
             db.execute(each.update().values(created_at=1.0))
@@ -142,6 +142,31 @@ def test_one_bad_row_stops_nobody_else(
     assert client.get(f"/api/jobs/{bad.id}").status_code == 404
     with pytest.raises(UnknownUpload):
         store.upload(bad.upload.id)
+
+
+@pytest.mark.parametrize("kind", ["jobs", "uploads"])
+def test_what_can_t_be_read_can_be_deleted(
+    services: Services, client: FlaskClient, kind: str
+) -> None:
+    store = services.store
+    bad, good = add_job(store, "0-1"), add_job(store, "0-1")
+    for table, column, value in (
+        (steps, "spec", "'['"),
+        (jobs, "state", "'exploded'"),
+        (uploads, "info", "'['"),
+        (uploads, "key", "x'00'"),
+    ):
+        damage(store, table, column, value, bad)
+    with store.engine.begin() as db:
+        db.exec_driver_sql("insert into deletions (id, what, deleted_at) values ('x', '[', 1.0)")
+
+    gone = client.delete(f"/api/{kind}/{bad.id if kind == 'jobs' else bad.upload.id}")
+
+    assert gone.status_code == 204
+    assert [each["id"] for each in answer(client, "/api/jobs")["jobs"]] == [good.id]
+    Janitor(web_of(client.application).dispatcher).sweep()
+    with store.reading() as db:
+        assert db.exec_driver_sql("select id from deletions where id = 'x'").all() == []
 
 
 @pytest.mark.parametrize("column", ["spec", "state", "start_s"])
