@@ -82,12 +82,12 @@ def _run(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _send(send: Callable[..., Any]) -> Callable[..., Any]:
-    def halting(self: Dispatcher, job: Job, steps: Any) -> Any:
+    def halting(self: Dispatcher, job: Job, *more: Any) -> Any:
         name = job.upload.filename
         _here.step_id = _here.job_id = name
         _here.point = next((point for point in WEB_POINTS if name.startswith(point)), None)
         halt("kept")
-        return send(self, job, steps)
+        return send(self, job, *more)
 
     return halting
 
