@@ -1,4 +1,4 @@
-"""`docs/reliability.md`: every test that it names exists."""
+"""`docs/reliability.md` and `docs/threat-model.md`: every test that they name exists."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 TREE = Path(__file__).parents[2]
 #: A test as pytest names it.
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
-def test_every_test_that_a_promise_names_exists() -> None:
-    named = NAMED.findall((TREE / "docs" / "reliability.md").read_text())
+@pytest.mark.parametrize("document", ["reliability", "threat-model"])
+def test_every_test_that_a_promise_names_exists(document: str) -> None:
+    named = NAMED.findall((TREE / "docs" / f"{document}.md").read_text())
     assert len(named) > 30
 
     for path, name in named:
