@@ -1,5 +1,7 @@
 """The pages to sign in: by a password, or by a link that is good once; and to sign out."""
 
+import logging
+
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
 from cutmv.people import Person, Refused, TokenKind
@@ -12,6 +14,7 @@ from cutmv.web.clients import client_address
 from cutmv.web.state import web
 
 blueprint = Blueprint("sign_in", __name__)
+log = logging.getLogger(__name__)
 
 #: Kinds of tokens that are links.
 LINKS = (TokenKind.SIGN_IN, TokenKind.PASSWORD)
@@ -31,8 +34,9 @@ def create() -> Response:
         return _too_often(wait_s)
     person = web().services.accounts.signed_in(email, password)
     if person is None:
+        log.warning("sign-in refused from %s", client_address())
         return _page("The address or the password is wrong.", status=401)
-    return begin_session(_to(_next()), person)
+    return _signed_in(_next(), person)
 
 
 @blueprint.post("/sign-in/mail")
@@ -69,7 +73,7 @@ def use_link(kind: str, token: str) -> Response:
             return _link_page(TokenKind.PASSWORD, person, str(error), status=422)
     elif services.sessions.take(token, TokenKind.SIGN_IN) is None:
         raise Problem(404, GONE)
-    return begin_session(_to("/"), person)
+    return _signed_in("/", person)
 
 
 @blueprint.post("/sign-out")
@@ -114,7 +118,13 @@ def _kept_by_nobody(text: str, status: int) -> Response:
     return response
 
 
+def _signed_in(where: str, person: Person) -> Response:
+    log.info("person %s signed in from %s", person.id, client_address())
+    return begin_session(_to(where), person)
+
+
 def _too_often(wait_s: int) -> Response:
+    log.warning("too many attempts to sign in from %s", client_address())
     response = _page("Too many attempts: try again in a few minutes.", status=429)
     response.headers["Retry-After"] = str(wait_s)
     return response

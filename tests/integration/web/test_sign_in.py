@@ -145,6 +145,18 @@ def test_a_wrong_password_and_an_unknown_address_look_the_same(
     assert wrong.text == unknown.text
 
 
+def test_who_comes_in_and_who_does_not_is_logged_without_what_they_typed(
+    server: WebServer, boss: Browser
+) -> None:
+    Browser(server.url).sign_in(BOSS, "a wrong word")
+    Browser(server.url).sign_in(BOSS, PASSWORD)
+
+    log = server.process.log
+    assert "sign-in refused from 127.0.0.1" in log
+    assert re.search(r"person \w+ signed in from 127\.0\.0\.1", log)
+    assert BOSS not in log and PASSWORD not in log and "a wrong word" not in log
+
+
 def test_signing_out_ends_the_session_itself(server: WebServer, boss: Browser) -> None:
     browser = Browser(server.url)
     browser.sign_in(BOSS, PASSWORD)
