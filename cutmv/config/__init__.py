@@ -9,13 +9,14 @@ from cutmv.config.celery import RESULT_EXPIRES_S, RESULTS_PREFIX, celery_config
 from cutmv.config.environment import VARIABLES, Variable
 from cutmv.config.errors import ConfigError
 from cutmv.config.limits import Limits, Network
-from cutmv.config.settings import WEBHOOK_PATH, Settings
+from cutmv.config.settings import WEBHOOK_PATH, WEBHOOK_PURPOSE, Settings
 
 __all__ = [
     "RESULTS_PREFIX",
     "RESULT_EXPIRES_S",
     "VARIABLES",
     "WEBHOOK_PATH",
+    "WEBHOOK_PURPOSE",
     "ConfigError",
     "Limits",
     "Network",

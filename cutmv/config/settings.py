@@ -32,6 +32,8 @@ DEAD_SUFFIX = "-dead"
 DEFAULT_BUCKET = "cutmv-storage"
 #: The path of the web server's webhook; it completes a WEBHOOK_URL that names no path.
 WEBHOOK_PATH = "/api/queue-progress"
+#: What the webhook's signatures are bound to: its receiver, method and path.
+WEBHOOK_PURPOSE: tuple[Literal["web server"], str, str] = ("web server", "POST", WEBHOOK_PATH)
 #: Largest upload, in bytes (10 GB): a long concert recording in 1080p fits.
 MAX_UPLOAD_BYTES = 10_000_000_000
 #: Bytes of disk for what workers have read of videos in R2 (5 GB): clips of one video share it.

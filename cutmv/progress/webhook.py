@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import httpx
 
-from cutmv.config import WEBHOOK_PATH
+from cutmv.config import WEBHOOK_PURPOSE
 from cutmv.logs import Outage
 from cutmv.progress.event import ProgressEvent
 from cutmv.progress.outbox import Outbox
@@ -23,7 +23,7 @@ REQUEST_TIMEOUT_S = 5.0
 MAX_TRIES = 4
 
 #: What a worker's report is signed for.
-WEBHOOK = signature.Purpose("web server", "POST", WEBHOOK_PATH)
+WEBHOOK = signature.Purpose(*WEBHOOK_PURPOSE)
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,10 @@ from uuid import uuid4
 
 import httpx
 
-from cutmv.config import Settings
+from cutmv.config import WEBHOOK_PURPOSE, Settings
 from cutmv.install import install_command
 from cutmv.ops.checks.ingress import ingress
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
-from cutmv.progress import WEBHOOK
 from cutmv.transports.cloudflare.edge import HubClient, signature, to_edge
 from cutmv.transports.cloudflare.options import Options
 
@@ -102,9 +101,10 @@ def webhook(settings: Settings) -> Iterator[Finding]:
         yield skipped(what, "WEBHOOK_URL is not set", advice)
         return
     body = json.dumps({"events": []}).encode()
+    purpose = signature.Purpose(*WEBHOOK_PURPOSE)
     headers = {
         "content-type": "application/json",
-        **signature.headers(settings.webhook_secret, WEBHOOK, body),
+        **signature.headers(settings.webhook_secret, purpose, body),
     }
     host = urlsplit(settings.webhook_url).netloc.rpartition("@")[2]
     try:
