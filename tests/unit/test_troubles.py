@@ -202,8 +202,8 @@ def test_a_step_that_no_thread_could_be_had_for_is_left_to_the_janitor(
     monkeypatch.setattr(local_runner, "cut", SimpleNamespace(apply=again))
     monkeypatch.setattr(threading.Timer, "start", Once())
     runner.run("step")
-    wait_until(lambda: threads_report()["troubled"] or None, 10, "the error")
-    assert not runner.has("step")
+    # What another thread was troubled by may be told of still.
+    wait_until(lambda: threads_report()["troubled"] and not runner.has("step"), 10, "the error")
     assert counted("local-runner", caplog)
 
     monkeypatch.setattr(runner._executor, "submit", Once())
