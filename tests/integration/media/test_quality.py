@@ -153,13 +153,14 @@ def test_a_master_stays_one_and_a_poor_file_costs_less(kind: str, tmp_path: Path
     sizes: dict[int, float] = {}
     for crf in (14, 23, 33):
         source = encoded(tmp_path / f"{crf}.mp4", str(original), f"-c:v libx264 -crf {crf}")
-        usual = encoded(tmp_path / "20.mp4", str(source), "-c:v libx264 -preset veryfast -crf 20")
+        told = "-c:v libx264 -preset superfast -x264-params mbtree=1:rc-lookahead=10 -crf 20"
+        usual = encoded(tmp_path / "20.mp4", str(source), told)
         made = tmp_path / "made.mp4"
         cut(source, made, WHOLE)
         sizes[crf] = made.stat().st_size / usual.stat().st_size
         kept = psnr(made, original)
         if crf == 14:
-            assert kept > psnr(usual, original) + 1
+            assert kept > psnr(usual, original) + 0.75
         else:
             assert kept > psnr(source, original) - 3
     assert sizes[14] > 1.15
