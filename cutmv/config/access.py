@@ -7,6 +7,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from cutmv.config.errors import ConfigError
+from cutmv.config.urls import checked_url
 
 SignIn = Literal["auto", "always"]
 
@@ -33,9 +34,9 @@ class Access:
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Access":
         """Read it from `env`. Raises ConfigError."""
-        url = _url(env, "CUTMV_URL", ("http", "https"))
+        url = checked_url(env.get("CUTMV_URL"), "CUTMV_URL", ("https", "http"))
         name = urlsplit(url).hostname or "" if url else ""
-        smtp_url = _url(env, "CUTMV_SMTP_URL", ("smtp", "smtps"))
+        smtp_url = checked_url(env.get("CUTMV_SMTP_URL"), "CUTMV_SMTP_URL", ("smtps", "smtp"))
         if smtp_url and not url:
             raise ConfigError("CUTMV_SMTP_URL is set: set CUTMV_URL too, for the links in mails.")
         email, password = env.get("CUTMV_ADMIN_EMAIL"), env.get("CUTMV_ADMIN_PASSWORD")
@@ -70,18 +71,3 @@ def _sign_in(env: Mapping[str, str]) -> SignIn:
         case "always":
             return "always"
     raise ConfigError(f"CUTMV_SIGN_IN is {env['CUTMV_SIGN_IN']!r}: use auto or always.")
-
-
-def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str | None:
-    value = env.get(name)
-    if not value:
-        return None
-    # The error must not repeat the value, which may hold a password.
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigError(f"{name} is not a URL that starts with {schemes[-1]}://HOST: correct it.")
-    return value

@@ -17,6 +17,7 @@ from cutmv.config.access import Access
 from cutmv.config.errors import ConfigError
 from cutmv.config.limits import Limits, Network, networks
 from cutmv.config.secret import derived_secret
+from cutmv.config.urls import checked_url
 from cutmv.install import install_command, missing_packages
 from cutmv.secrecy import hide_memory
 
@@ -129,16 +130,16 @@ class Settings:
             data_dir=data_dir,
             database_url=database_url,
             queue_name=queue_name,
-            redis_url=_url(redis_url, "REDIS_URL", ("redis", "rediss")),
+            redis_url=checked_url(redis_url, "REDIS_URL", ("redis", "rediss")),
             account_id=account_id,
             api_token=api_token,
-            api_base_url=_url(
+            api_base_url=checked_url(
                 env.get("CLOUDFLARE_API_BASE_URL"), "CLOUDFLARE_API_BASE_URL", ("http", "https")
             ),
             r2_bucket=env.get("R2_BUCKET") or DEFAULT_BUCKET,
             r2_access_key_id=key_id,
             r2_secret_access_key=secret_key,
-            r2_endpoint_url=_url(endpoint, "R2_ENDPOINT_URL", ("http", "https")),
+            r2_endpoint_url=checked_url(endpoint, "R2_ENDPOINT_URL", ("http", "https")),
             edge_url=_edge_url(env) if mode == "cloudflare" else None,
             pushed=mode == "cloudflare" and _pushed(env, queue_name),
             webhook_url=_webhook_url(env),
@@ -205,7 +206,7 @@ def _mode(env: Mapping[str, str], has_cloudflare: bool, has_redis: bool) -> Mode
 
 
 def _edge_url(env: Mapping[str, str]) -> str | None:
-    url = _url(env.get("CLOUDFLARE_EDGE_URL"), "CLOUDFLARE_EDGE_URL", ("http", "https"))
+    url = checked_url(env.get("CLOUDFLARE_EDGE_URL"), "CLOUDFLARE_EDGE_URL", ("http", "https"))
     if url and not env.get("CLOUDFLARE_EDGE_KEYS"):
         raise ConfigError(
             "CLOUDFLARE_EDGE_URL is set and CLOUDFLARE_EDGE_KEYS is not: set it to the Worker's"
@@ -255,22 +256,8 @@ def _pair(env: Mapping[str, str], first: str, second: str) -> tuple[str | None, 
     return values
 
 
-def _url(value: str | None, name: str, schemes: tuple[str, ...]) -> str | None:
-    if not value:
-        return None
-    # The error must not repeat the value, which may hold a password.
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigError(f"{name} is not a URL that starts with {schemes[0]}://HOST: correct it.")
-    return value
-
-
 def _webhook_url(env: Mapping[str, str]) -> str | None:
-    url = _url(env.get("WEBHOOK_URL"), "WEBHOOK_URL", ("http", "https"))
+    url = checked_url(env.get("WEBHOOK_URL"), "WEBHOOK_URL", ("http", "https"))
     # Most people give the address of the site alone.
     return url if url is None or urlsplit(url).path not in ("", "/") else urljoin(url, WEBHOOK_PATH)
 
