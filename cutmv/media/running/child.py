@@ -157,8 +157,18 @@ def _check(deadline: float, cancelled: Callable[[], bool] | None) -> None:
 def _end(child: "subprocess.Popen[bytes]") -> None:
     for number, grace_s in ((signal.SIGTERM, TERM_GRACE_S), (signal.SIGKILL, KILL_GRACE_S)):
         if child.poll() is not None:
-            return
+            break
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(grace_s)
+    # The kernel kills what the child started once the child has ended, and we may hear it first.
+    # All of them have its standard error, so its end is theirs.
+    if child.stderr is None:
+        raise AssertionError("this pipe was asked for")
+    until = time.monotonic() + KILL_GRACE_S
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stderr, selectors.EVENT_READ)
+        while (left_s := until - time.monotonic()) > 0:
+            if selector.select(left_s) and not os.read(child.stderr.fileno(), 65_536):
+                break

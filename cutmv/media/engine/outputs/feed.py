@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -216,14 +217,15 @@ def _started(argv: list[str], folders: Sequence[Path], said: IO[bytes]) -> subpr
     """Start a program that writes to `folders`, and reads nothing but its standard input.
 
     The kernel ends it should this process be killed. It has the limits that this process has, and
-    more memory where this may give it.
+    more memory where this may give it. It writes nothing to its standard output, which is our
+    standard error: who started us sees by its end that all of us have ended.
     """
     # What this process may not use itself it can't give.
     access = Access(writes=tuple(map(str, folders)), graphics=True)
     return subprocess.Popen(
         command(argv, access, memory_bytes=UNBOUNDED),
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=sys.stderr,
         stderr=said,
         bufsize=0,
     )
