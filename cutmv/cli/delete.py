@@ -6,6 +6,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from cutmv.config import ConfigError
+from cutmv.database import OtherSchema
 from cutmv.dispatch import Deleter
 from cutmv.jobs import UnknownJob, UnknownUpload
 from cutmv.services import services
@@ -59,7 +60,7 @@ def _ask(yes: bool, question: str) -> None:
 def _delete(what: Callable[[Deleter], None]) -> None:
     try:
         what(Deleter(services()))
-    except (UnknownJob, UnknownUpload, ConfigError, StorageError) as error:
+    except (UnknownJob, UnknownUpload, ConfigError, OtherSchema, StorageError) as error:
         raise click.ClickException(str(error)) from None
     except SQLAlchemyError as error:
         # Its message has statements and their values.

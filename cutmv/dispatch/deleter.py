@@ -55,6 +55,7 @@ class Deleter:
         accounts.disable(person_id)
         self.person(person_id)
         accounts.delete(person_id)
+        self.person(person_id)  # what came while somebody enabled it again
 
     def finish(self) -> None:
         """Finish the deletions that others have begun."""

@@ -26,6 +26,7 @@ from cutmv.jobs.model import (
 from cutmv.jobs.rows import load_jobs, read_state, shown_step, shown_upload, to_upload
 from cutmv.jobs.tables import jobs, steps, uploads
 from cutmv.media import MediaInfo
+from cutmv.people import require_account
 
 #: Steps of the jobs of a page after which it ends: some 500 kB of JSON.
 MAX_PAGE_STEPS = 500
@@ -80,7 +81,7 @@ class JobStore:
         """Keep `upload`; its `created_at` becomes the database's now.
 
         Returns the upload that there is of this id, if there is. Raises KeyReused when it is of
-        another file.
+        another file, AccountGone when the account of its owner was disabled or deleted meanwhile.
         """
         try:
             return self._add_upload(upload)
@@ -92,6 +93,8 @@ class JobStore:
 
     def _add_upload(self, upload: Upload) -> Upload:
         with self.engine.begin() as db:
+            if upload.person_id is not None:
+                require_account(db, upload.person_id)
             created_at = db.scalar(sa.select(now())) or 0.0
             row = {
                 "id": upload.id,

@@ -79,8 +79,9 @@ def accept_upload(
     `probing` is entered while the video is looked at.
 
     Raises EmptyUpload; NoVideo before the rest of the file is read; MediaError when the video can't
-    be read; TooLarge, another StorageError, MediaUnavailable, SQLAlchemyError, and whatever the
-    file raises, and KeyReused. Nothing is kept then, unless the database does not answer.
+    be read; TooLarge, another StorageError, MediaUnavailable, SQLAlchemyError, KeyReused,
+    AccountGone, and whatever the file raises. Nothing is kept then, unless the database does not
+    answer.
     """
     content_type = _content_type(incoming.body)
     upload_id = id_for("upload", request_key)

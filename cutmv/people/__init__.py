@@ -5,17 +5,19 @@ which may be chosen and whether one is right. Tokens are told once and kept as h
 The package knows no HTTP, and imports `cutmv.database` alone.
 """
 
-from cutmv.people.accounts import Accounts
+from cutmv.people.accounts import Accounts, require_account
 from cutmv.people.api_keys import KEY_DAYS, MAX_KEY_DAYS, ApiKeys
 from cutmv.people.model import (
     LOCAL,
     QUOTAS,
+    AccountGone,
     ApiKey,
     LastAdministrator,
     Person,
     Refused,
     UnknownKey,
     UnknownPerson,
+    whole_number,
 )
 from cutmv.people.passwords import check_password
 from cutmv.people.sessions import SESSION_S, Sessions, TokenKind
@@ -27,6 +29,7 @@ __all__ = [
     "MAX_KEY_DAYS",
     "QUOTAS",
     "SESSION_S",
+    "AccountGone",
     "Accounts",
     "ApiKey",
     "ApiKeys",
@@ -38,5 +41,7 @@ __all__ = [
     "UnknownKey",
     "UnknownPerson",
     "check_password",
+    "require_account",
     "token_hash",
+    "whole_number",
 ]

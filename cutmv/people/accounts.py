@@ -8,7 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from cutmv.database import now
-from cutmv.people.model import QUOTAS, LastAdministrator, Person, Refused, UnknownPerson
+from cutmv.people.model import (
+    QUOTAS,
+    AccountGone,
+    LastAdministrator,
+    Person,
+    Refused,
+    UnknownPerson,
+)
 from cutmv.people.passwords import check_password, hashed, is_outdated, is_right
 from cutmv.people.tables import people, sessions
 
@@ -154,6 +161,17 @@ class Accounts:
 
     def _reading(self) -> sa.Connection:
         return self._engine.connect().execution_options(reads_only=True)
+
+
+def require_account(db: sa.Connection, person_id: str) -> None:
+    """Keep an account from being disabled or deleted until the transaction of `db` ends.
+
+    Whoever adds something for a person calls it in the same transaction, so that a deletion of the
+    account finds all that was added before it, and nothing is added after. Raises AccountGone.
+    """
+    own = sa.and_(people.c.id == person_id, people.c.disabled_at.is_(None))
+    if db.scalar(sa.select(people.c.id).where(own).with_for_update(read=True)) is None:
+        raise AccountGone
 
 
 def checked_email(email: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cutmv.database import now
-from cutmv.people.accounts import Accounts
+from cutmv.people.accounts import Accounts, require_account
 from cutmv.people.model import ApiKey, Person, Refused, UnknownKey
 from cutmv.people.tables import api_keys, people
 from cutmv.people.tokens import new_token, token_hash
@@ -28,7 +28,10 @@ class ApiKeys:
         self._engine = engine
 
     def add(self, person_id: str, name: str, days: int = KEY_DAYS) -> tuple[ApiKey, str]:
-        """Make a key; returns it with its secret, which is told this once. Raises Refused."""
+        """Make a key; returns it with its secret, which is told this once.
+
+        Raises Refused, AccountGone.
+        """
         name = name.strip()
         if not name or not name.isprintable() or len(name) > MAX_NAME_CHARS:
             raise Refused(f"A key's name has 1 to {MAX_NAME_CHARS} printable characters.")
@@ -36,6 +39,7 @@ class ApiKeys:
             raise Refused(f"A key is good for 1 to {MAX_KEY_DAYS} days.")
         key_id, secret = uuid.uuid4().hex, PREFIX + new_token()
         with self._engine.begin() as db:
+            require_account(db, person_id)
             own = api_keys.c.person_id == person_id
             db.execute(api_keys.delete().where(own, api_keys.c.expires_at <= now()))
             count = db.scalar(sa.select(sa.func.count()).select_from(api_keys).where(own)) or 0

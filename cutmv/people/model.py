@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 #: The quotas that an administrator may set for one person; the others are the deployment's.
 QUOTAS = ("uploads", "downloads", "sockets", "requests")
 
+#: Digits of a number that people type.
+MAX_DIGITS = 18
+
 
 class UnknownPerson(Exception):
     """There is no such account; one line for people."""
@@ -19,11 +22,23 @@ class Refused(Exception):
     """What was asked for can't be: a bad address, name, password or quota; one line for people."""
 
 
+class AccountGone(Refused):
+    """The account was disabled or deleted, maybe while the person was about to add something."""
+
+    def __init__(self) -> None:
+        super().__init__("The account is disabled or deleted.")
+
+
 class LastAdministrator(Refused):
     """Nobody could administrate the deployment any more."""
 
     def __init__(self) -> None:
         super().__init__("This is the last administrator: make another one first.")
+
+
+def whole_number(text: str) -> int | None:
+    """The number that somebody typed, of 18 digits at most; None where it is none."""
+    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from cutmv.database import now
-from cutmv.people.accounts import Accounts
+from cutmv.people.accounts import Accounts, require_account
 from cutmv.people.model import Person
 from cutmv.people.tables import people, sessions
 from cutmv.people.tokens import new_token, token_hash
@@ -38,9 +38,10 @@ class Sessions:
         self._engine = engine
 
     def begin(self, person_id: str, kind: TokenKind = TokenKind.SESSION) -> str:
-        """A new token for a person; those that ended are forgotten."""
+        """A new token for a person; those that ended are forgotten. Raises AccountGone."""
         token = new_token()
         with self._engine.begin() as db:
+            require_account(db, person_id)
             db.execute(sessions.delete().where(sessions.c.expires_at <= now()))
             db.execute(
                 sessions.insert().values(

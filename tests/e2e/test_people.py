@@ -80,16 +80,17 @@ def test_the_first_link_makes_an_administrator_whose_job_no_invited_person_sees(
         # The administrator signs out and in, and cuts: the page sends the session's CSRF token.
         sign_out(boss)
         sign_in(boss, "boss@example.com")
+        expect(boss.get_by_test_id("mode-badge")).to_have_text("eager")
         told: list[dict[str, Any]] = []
         boss.on(
             "websocket",
             lambda line: line.on("framereceived", lambda text: told.append(json.loads(text))),
         )
-        with boss.expect_request(lambda sent: sent.method == "POST" and "/uploads" in sent.url) as u:
+        with boss.expect_request(lambda sent: sent.method == "POST") as sending:
             boss.get_by_test_id("file-input").set_input_files(video)
         expect(boss.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
         token = boss.locator("meta[name=csrf-token]").get_attribute("content")
-        assert token and u.value.headers["x-csrf-token"] == token
+        assert token and sending.value.headers["x-csrf-token"] == token
         boss.get_by_test_id("start").click()
         expect(boss.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
         told_of_end = [each.get("job", each).get("state") for each in told]
@@ -101,16 +102,12 @@ def test_the_first_link_makes_an_administrator_whose_job_no_invited_person_sees(
         # The other sees nothing of it, by whatever address.
         job_id = boss.get_by_test_id("job").get_attribute("data-job")
         output = boss.get_by_test_id("download").first.get_attribute("href")
-        upload = boss.evaluate("id => fetch(`/api/jobs/${id}`).then(a => a.json())", job_id)
+        job = boss.evaluate("id => fetch(`/api/jobs/${id}`).then(a => a.json())", job_id)
+        upload = f"/api/uploads/{job['upload']['id']}"
         ada.reload()
         expect(ada.get_by_text("None yet.")).to_be_visible()
         expect(ada.get_by_test_id("recent-job")).to_have_count(0)
-        for path in (
-            f"/api/jobs/{job_id}",
-            output,
-            f"/api/uploads/{upload['upload']['id']}",
-            f"/api/uploads/{upload['upload']['id']}/content",
-        ):
+        for path in (f"/api/jobs/{job_id}", output, upload, f"{upload}/content"):
             status = "path => fetch(path).then(answer => answer.status)"
             assert boss.evaluate(status, path) == 200, path
             assert ada.evaluate(status, path) == 404, path

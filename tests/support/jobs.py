@@ -35,12 +35,16 @@ def video_info(duration_s: float = 60.0) -> MediaInfo:
     return MediaInfo("mov", 1_000_000, duration_s, 0.0, video, None)
 
 
-def add_upload(store: JobStore, filename: str = "song.mp4") -> Upload:
-    """Keep an upload, without a video behind it."""
+def an_upload(filename: str = "song.mp4") -> Upload:
+    """An upload of nobody's, without a video behind it."""
     upload_id = new_id()
     key = f"uploads/{upload_id}/source"
-    upload = Upload(upload_id, filename, 1_000_000, "video/mp4", key, video_info(), 0.0)
-    return store.add_upload(upload)
+    return Upload(upload_id, filename, 1_000_000, "video/mp4", key, video_info(), 0.0)
+
+
+def add_upload(store: JobStore, filename: str = "song.mp4") -> Upload:
+    """Keep an upload, without a video behind it."""
+    return store.add_upload(an_upload(filename))
 
 
 def add_video(services: Services, video: Path) -> Upload:

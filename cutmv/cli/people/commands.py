@@ -7,8 +7,9 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from cutmv.config import ConfigError, Settings
+from cutmv.database import OtherSchema, cause
 from cutmv.dispatch import Deleter
-from cutmv.people import QUOTAS, Person, Refused, TokenKind
+from cutmv.people import QUOTAS, Person, Refused, TokenKind, whole_number
 from cutmv.services import Services
 from cutmv.storage import StorageError
 
@@ -71,12 +72,13 @@ def quota(email: str, quotas: tuple[str, ...]) -> None:
     """Set the quotas of somebody; those that are not given are the deployment's."""
     wanted = {}
     for text in quotas:
-        name, _, most = text.partition("=")
-        if name not in QUOTAS or not most.isdecimal():
-            raise click.UsageError(
+        name, _, number = text.partition("=")
+        most = whole_number(number)
+        if name not in QUOTAS or most is None:
+            raise click.ClickException(
                 f"{text!r} is no NAME=NUMBER with a name of {', '.join(QUOTAS)}."
             )
-        wanted[name] = int(most)
+        wanted[name] = most
     with _services() as services:
         services.accounts.set_quotas(str(_found(services, email).id), wanted)
 
@@ -113,9 +115,8 @@ def _services() -> Iterator[Services]:
             yield services
         finally:
             services.store.close()
-    except (ConfigError, Refused, StorageError) as error:
+    except (ConfigError, OtherSchema, Refused, StorageError) as error:
         raise click.ClickException(str(error)) from error
     except SQLAlchemyError as error:
-        raise click.ClickException(
-            f"The database does not answer ({type(error).__name__}): see DATABASE_URL."
-        ) from error
+        why = cause(error) or "it does not answer; check DATABASE_URL"
+        raise click.ClickException(f"The database can't be used: {why}.") from error

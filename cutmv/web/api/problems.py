@@ -13,7 +13,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from cutmv.database import DATABASE_AWAY, cause, database_full, passes
 from cutmv.jobs import KeyReused, TooLargeJob, UnknownJob, UnknownUpload, UnreadableRow
 from cutmv.media import MediaError, MediaUnavailable, no_room
-from cutmv.people import Refused, UnknownKey, UnknownPerson
+from cutmv.people import AccountGone, Refused, UnknownKey, UnknownPerson
 from cutmv.storage import NoSpace, ObjectNotFound, StorageError
 
 #: Seconds after which a client may try again when the database or the storage does not answer.
@@ -137,6 +137,7 @@ def register(app: Flask) -> None:
         app.register_error_handler(unavailable, _unavailable)
     for of_database in (*DATABASE_AWAY, DBAPIError):
         app.register_error_handler(of_database, _database)
+    app.register_error_handler(AccountGone, lambda error: answer(401, str(error)))
     app.register_error_handler(TooLargeJob, lambda error: answer(413, str(error)))
     app.register_error_handler(Exception, _bug)
 

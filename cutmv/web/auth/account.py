@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from cutmv.people import KEY_DAYS, MAX_KEY_DAYS, Refused
+from cutmv.people import KEY_DAYS, MAX_KEY_DAYS, Refused, whole_number
 from cutmv.web.access import person
 from cutmv.web.auth.attempts import attempts
 from cutmv.web.auth.credentials import begin_session, end_session
@@ -39,10 +39,10 @@ def password() -> Response:
 @blueprint.post("/keys")
 def add_key() -> Response:
     """Make an API key, which the page shows this once."""
-    days = request.form.get("days", "")
+    days = whole_number(request.form.get("days", "")) or 0
     try:
         _, secret = web().services.api_keys.add(
-            str(person().id), request.form.get("name", ""), int(days) if days.isdecimal() else 0
+            str(person().id), request.form.get("name", ""), days
         )
     except Refused as error:
         return _page(problem=str(error), status=422)

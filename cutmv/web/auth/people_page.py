@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from cutmv.people import QUOTAS, Person, Refused, TokenKind
+from cutmv.people import QUOTAS, Person, Refused, TokenKind, whole_number
 from cutmv.web.auth.links import mail_link, new_link
 from cutmv.web.state import web
 
@@ -56,11 +56,14 @@ def _linked(whose: Person) -> Response:
 
 
 def _quotas() -> dict[str, int]:
-    given = {name: request.form.get(name, "").strip() for name in QUOTAS}
-    for name, text in given.items():
-        if text and not text.isdecimal():
-            raise Refused(f"The quota {name} must be a whole number from 0 up.")
-    return {name: int(text) for name, text in given.items() if text}
+    wanted = {}
+    for name in QUOTAS:
+        if text := request.form.get(name, "").strip():
+            most = whole_number(text)
+            if most is None:
+                raise Refused(f"The quota {name} must be a whole number from 0 up.")
+            wanted[name] = most
+    return wanted
 
 
 def _page(*, status: int = 200, **told: str) -> Response:

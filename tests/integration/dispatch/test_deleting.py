@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from cutmv.config import Settings
 from cutmv.dispatch import Deleter
@@ -22,6 +25,7 @@ from cutmv.jobs import (
     Deletions,
     Job,
     JobRequest,
+    JobStore,
     Output,
     UnknownJob,
     UnknownUpload,
@@ -29,9 +33,11 @@ from cutmv.jobs import (
     plan_job,
 )
 from cutmv.jobs.tables import deletions, jobs, uploads
+from cutmv.people import AccountGone, Accounts, Refused, UnknownPerson, require_account
+from cutmv.people.tables import people
 from cutmv.services import Services
 from tests.support.fork_server import run_python
-from tests.support.jobs import add_upload
+from tests.support.jobs import add_upload, an_upload
 from tests.support.media import make_sample
 from tests.support.processes import slowness, wait_for
 from tests.support.s3 import BUCKET, KEY_ID, SECRET
@@ -140,6 +146,70 @@ def test_all_that_a_person_has_goes(services: Services, tmp_path: Path) -> None:
     assert [job.id for job in services.store.jobs(10)] == [other.id]
     assert not [key for key in kept(services) if mine.id in key or of_mine.id in key]
     assert services.store.upload(of_mine.upload.id), "it is somebody else's"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def deployment(request: pytest.FixtureRequest, services: Services) -> Iterator[Services]:
+    """The services over each kind of database."""
+    if request.param == "sqlite":
+        yield services
+        return
+    store = JobStore(str(request.getfixturevalue("postgres_url")))
+    yield replace(services, store=store)
+    store.close()
+
+
+def test_nothing_that_somebody_adds_outlives_the_account(deployment: Services) -> None:
+    """Uploads end, keys are made and people sign in all the while an account is deleted."""
+    store = deployment.store
+    deployment.accounts.add("boss@example.com", password="correct horse battery", is_admin=True)
+    ada = str(deployment.accounts.add("ada@example.com").id)
+    adds: list[Callable[[], object]] = [
+        lambda: store.add_upload(replace(an_upload(), person_id=ada)),
+        lambda: deployment.api_keys.add(ada, "a program"),
+        lambda: deployment.sessions.begin(ada),
+    ]
+
+    def add_until_refused(add: Callable[[], object]) -> str:
+        for _ in range(2_000):
+            try:
+                add()
+            except AccountGone as error:
+                return str(error)
+            except Refused:  # so many keys are enough
+                pass
+        return "never refused"
+
+    with ThreadPoolExecutor() as pool:
+        ends = [pool.submit(add_until_refused, add) for add in adds for _ in range(2)]
+        wait_for(lambda: len(Deletions(store).of_person(ada)[0]) > 3, what="some uploads are there")
+        Deleter(deployment).account(ada)
+        told = {end.result() for end in ends}
+
+    assert told == {"The account is disabled or deleted."}
+    assert Deletions(store).of_person(ada) == ([], [])
+    assert deployment.api_keys.of(ada) == []
+    with pytest.raises(UnknownPerson):
+        deployment.accounts.get(ada)
+
+
+def test_an_account_ends_after_those_who_add_something_now(postgres_url: str) -> None:
+    """SQLite has one writer at a time anyway."""
+    store = JobStore(postgres_url)
+    ada = str(Accounts(store.engine).add("ada@example.com").id)
+    with store.engine.begin() as adding, store.engine.begin() as another:
+        require_account(adding, ada)
+        require_account(another, ada)
+
+        with (
+            pytest.raises(sa.exc.OperationalError, match="lock timeout"),
+            store.engine.begin() as db,
+        ):
+            db.exec_driver_sql("set local lock_timeout = '50ms'")
+            db.execute(people.update().values(disabled_at=0.0))
+
+    Accounts(store.engine).disable(ada)
+    store.close()
 
 
 def test_an_upload_that_is_used_again_does_not_expire(services: Services, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import socket
+import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,6 +181,29 @@ def test_a_client_that_hangs_up_leaves_nothing(
         wait_for(lambda: len(server.stored()) > len(kept), 10.0, "the upload has begun")
 
     wait_for(lambda: sorted(server.stored()) == kept, 10.0, "the half of a file is gone")
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])
+def test_an_upload_that_is_cancelled_before_its_first_byte_may_come_again(
+    client: httpx.Client, server: WebServer, video: Path, announced: bool
+) -> None:
+    kept, content = sorted(server.stored()), video.read_bytes()
+    address, key = urlsplit(server.url), uuid.uuid4().hex
+    length = f"Content-Length: {len(content)}" if announced else "Transfer-Encoding: chunked"
+    head = f"POST /api/uploads HTTP/1.1\r\nHost: {address.netloc}\r\nIdempotency-Key: {key}\r\n"
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        connection.settimeout(30.0)
+        connection.sendall(f"{head}{length}\r\n\r\n".encode())
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert sorted(server.stored()) == kept
+    again = client.post("/api/uploads", content=content, headers={"Idempotency-Key": key})
+    assert again.status_code == 201
+    upload = again.json()["url"].removesuffix("/content")
+    assert [client.delete(upload).status_code for _ in range(2)] == [204, 404]
+    assert sorted(server.stored()) == kept
 
 
 def test_an_upload_is_never_whole_in_memory(client: httpx.Client, server: WebServer) -> None:

@@ -250,6 +250,44 @@ def test_a_websocket_ends_with_the_account(
     assert "eli@example.com" not in boss.get("/people").text
 
 
+def test_an_upload_that_ends_after_its_account_is_kept_by_nobody(
+    server: WebServer, boss: Browser, tmp_path: Path
+) -> None:
+    zoe = invited(boss, "zoe")
+    everybody = {each["email"]: each["id"] for each in boss.get("/api/people").json()["people"]}
+    free = (2_000_000).to_bytes(4) + b"free" + bytes(2_000_000 - 8)
+    video = make_sample(tmp_path / "v.mp4", seconds=1.0).read_bytes() + free
+    kept = server.stored()
+
+    def body() -> Iterator[bytes]:
+        yield video[: len(video) // 2]
+        wait_for(lambda: len(server.stored()) > len(kept), what="it is being stored")
+        boss.submit(f"/people/{everybody['zoe@example.com']}", do="delete")
+        assert "zoe@example.com" not in boss.get("/people").text
+        yield video[len(video) // 2 :]
+
+    answer = httpx.post(
+        f"{server.url}/api/uploads", content=body(), headers=zoe.new_key(), timeout=60.0
+    )
+
+    assert (answer.status_code, answer.json()["detail"]) == (
+        401,
+        "The account is disabled or deleted.",
+    )
+    assert server.stored() == kept
+
+
+def test_numbers_of_thousands_of_digits_are_refused(server: WebServer, boss: Browser) -> None:
+    nines = "9" * 5_000
+    me = boss.get("/api/people").json()["people"][0]["id"]
+
+    for answer in (
+        boss.submit("/account/keys", name="a program", days=nines),
+        boss.submit(f"/people/{me}", do="quotas", uploads=nines),
+    ):
+        assert answer.status_code == 422, answer.text
+
+
 def test_attempts_are_bounded_by_address(server: WebServer, boss: Browser) -> None:
     def attempt(address: str) -> httpx.Response:
         # The proxy on this machine tells whose request it is, after what the client itself says.

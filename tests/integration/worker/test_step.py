@@ -7,16 +7,19 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cutmv.jobs import Backlog, Job, JobRequest, State, new_id, plan_job
+from cutmv.dispatch import Deleter
+from cutmv.jobs import Backlog, Job, JobRequest, State, UnknownJob, new_id, plan_job
 from cutmv.jobs.tables import steps
 from cutmv.media import MediaError
 from cutmv.progress import ProgressEvent
 from cutmv.services import Services
+from cutmv.storage import LocalStorage
 from cutmv.worker import patience
 from cutmv.worker.step import StepBusy, StepRun, Stopped
 from cutmv.worker.workspace import WORKSPACE_FOLDER
@@ -98,6 +101,33 @@ def test_clips_become_one_film_of_a_job(services: Services, video: Path) -> None
     percents = [event["percent"] for event in events]
     assert percents == sorted(percents)
     assert services.store.job(job.id).state is State.DONE
+
+
+class DeletedMeanwhile(LocalStorage):
+    """A storage whose files are deleted, by `delete`, while one of them is being written."""
+
+    delete_all: Callable[[], None]
+
+    def put_file(self, key: str, path: Path, *, content_type: str, if_absent: bool = False) -> bool:
+        self.delete_all()
+        return super().put_file(key, path, content_type=content_type, if_absent=if_absent)
+
+
+@pytest.mark.parametrize("what", ["job", "upload"])
+def test_an_output_that_is_stored_while_it_is_deleted_stays_nowhere(
+    services: Services, video: Path, what: str
+) -> None:
+    job = a_job(services, video, aspects=(), still=True)
+    storage = DeletedMeanwhile(services.settings.data_dir / "files")
+    storage.delete_all = lambda: (
+        Deleter(services).job(job.id) if what == "job" else Deleter(services).upload(job.upload.id)
+    )
+
+    with pytest.raises(UnknownJob):
+        a_run(replace(services, storage=storage), job.steps[0].id).run()
+
+    assert stored(services, job) == []
+    assert services.store.jobs(10) == []
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from cutmv.config import Limits
 from cutmv.database import now, open_engine
 from cutmv.people import (
     QUOTAS,
+    AccountGone,
     Accounts,
     ApiKeys,
     LastAdministrator,
@@ -94,6 +95,20 @@ def test_nothing_that_lets_somebody_in_is_kept(engine: sa.Engine, ada: Person) -
 
     assert "$argon2id$" in kept
     assert not [text for text in (PASSWORD, secret, *tokens) if text in kept]
+
+
+@pytest.mark.parametrize("end", [Accounts.disable, Accounts.delete])
+def test_nothing_is_added_to_an_account_that_has_ended_meanwhile(
+    engine: sa.Engine, accounts: Accounts, ada: Person, end: Callable[[Accounts, str], None]
+) -> None:
+    end(accounts, str(ada.id))
+
+    with pytest.raises(AccountGone):
+        Sessions(engine).begin(str(ada.id))
+    with pytest.raises(AccountGone):
+        ApiKeys(engine).add(str(ada.id), "laptop")
+    accounts.add("bob@example.com")
+    assert "laptop" not in stored(engine)
 
 
 def test_a_hash_of_another_cost_is_made_anew(
