@@ -2,7 +2,7 @@
 
 import contextvars
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from cutmv.dispatch.turns import Turns
@@ -24,7 +24,7 @@ class LocalRunner:
         self._lock = threading.Lock()
         self._accepted: set[str] = set()
         self._turns = Turns()
-        #: Seconds until a step that is ending runs once more.
+        #: Seconds until a step, or the analysis of an upload, that is ending runs once more.
         self._retries: dict[str, float] = {}
         self._timers: dict[str, threading.Timer] = {}
 
@@ -61,10 +61,13 @@ class LocalRunner:
                 timer.cancel()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _retry_later(self, step_id: str, seconds: float) -> None:
-        """Run a step that is ending once more after some seconds; until then others may run."""
+    def _retry_later(self, what: str, seconds: float) -> None:
+        """Run a step or an analysis that is ending once more after some seconds, by its id.
+
+        Until then others may run.
+        """
         with self._lock:
-            self._retries[step_id] = seconds
+            self._retries[what] = seconds
 
     def _apply_next(self) -> None:
         with self._lock:
@@ -80,7 +83,7 @@ class LocalRunner:
             note_trouble("local-runner", error, "the janitor sends the step again")
         try:
             for step_id in step_ids:
-                self._ended(step_id)
+                self._ended(step_id, self.run)
         except Exception as error:
             note_trouble("local-runner", error, "the janitor sends the step again")
 
@@ -89,23 +92,25 @@ class LocalRunner:
         try:
             # The record of the analysis has the error; Celery has logged it.
             analyse_upload.apply((upload_id,), throw=False)
+            self._ended(upload_id, self.analyse)
         except BaseException as error:
             note_trouble("local-runner", error, "who wants the analysis asks for it again")
 
-    def _ended(self, step_id: str) -> None:
+    def _ended(self, what: str, again: Callable[[str], None]) -> None:
+        """Have a step, or the analysis of an upload, run once more if it is to, by `again`."""
         with self._lock:
-            self._accepted.discard(step_id)
-            seconds = self._retries.pop(step_id, None)
+            self._accepted.discard(what)
+            seconds = self._retries.pop(what, None)
             if seconds is not None and not self._context.stopping.is_set():
-                timer = threading.Timer(seconds, self._wake, (step_id,))
+                timer = threading.Timer(seconds, self._wake, (what, again))
                 timer.daemon = True
                 timer.start()
-                self._timers[step_id] = timer
+                self._timers[what] = timer
 
-    def _wake(self, step_id: str) -> None:
+    def _wake(self, what: str, again: Callable[[str], None]) -> None:
         with self._lock:
-            del self._timers[step_id]
+            del self._timers[what]
         try:
-            self.run(step_id)
+            again(what)
         except Exception as error:
-            note_trouble("local-runner", error, "the janitor sends the step again")
+            note_trouble("local-runner", error, "it is brought again by whoever asks for it")

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from celery import Task
+from celery.exceptions import SoftTimeLimitExceeded
 
 from cutmv.app import app
 from cutmv.jobs import UnknownUpload
@@ -13,6 +14,7 @@ from cutmv.media import MediaError
 from cutmv.services import services
 from cutmv.storage import StorageError
 from cutmv.worker.analysis import AnalysisBusy, AnalysisRun
+from cutmv.worker.patience import DATABASE, ROOM, STORAGE, answered, missed, neighbour_away
 from cutmv.worker.tasks import BUSY_MARGIN_S, PASSING_ERRORS, WAIT_S, backoff_s, local_context
 
 log = logging.getLogger(__name__)
@@ -25,33 +27,66 @@ log = logging.getLogger(__name__)
     max_retries=None,
     throws=(MediaError, UnknownUpload),
 )
-def analyse_upload(self: "Task[Any, Any]", /, upload_id: str, **_later: object) -> None:
+def analyse_upload(
+    self: "Task[Any, Any]", /, upload_id: str, failures: int = 0, **_later: object
+) -> None:
     """Analyse an upload and keep what is found, once, however often it is delivered.
 
-    What a later version's message has beside it is left out.
+    It has failed `failures` times before; to wait for a neighbour, or for room, is no failure. What
+    a later version's message has beside them is left out.
     """
     local, run = local_context.get(), None
     try:
         stopping = local.stopping.is_set if local else lambda: False
         run = AnalysisRun(local.services if local else services(), upload_id, stopping)
         run.run()
+        for neighbour in (STORAGE, DATABASE, ROOM):
+            answered(neighbour)
+        return
     except AnalysisBusy as busy:
-        if not local:
-            raise self.retry(countdown=busy.remaining_s + BUSY_MARGIN_S, exc=busy) from busy
+        if local:
+            return
+        error: Exception = busy
+        due_s = busy.remaining_s + BUSY_MARGIN_S
     except (MediaError, UnknownUpload):
         raise
-    except PASSING_ERRORS as error:
-        tries = 1 + self.request.retries
-        most = 1 + (local.services if local else services()).settings.max_retries
-        if local or tries >= most:
-            with contextlib.suppress(StorageError):  # the record is given up by its age then
-                if run:
-                    told = "tries" if tries > 1 else "try"
-                    run.fail(f"Given up after {tries} {told}: {error}")
-            raise
-        log.warning("the analysis of upload %s: %s; it is tried again", upload_id, error)
-        due_s = max(random.uniform(0.5, 1.0) * WAIT_S, backoff_s(tries))
-        with contextlib.suppress(StorageError):
+    except SoftTimeLimitExceeded:
+        _give_up(run, "The analysis took longer than its time limit and was stopped.")
+        raise
+    except Exception as met:
+        error, away = met, neighbour_away(met)
+        if away:
+            missed(away, error)
+            due_s = random.uniform(0.5, 1.0) * WAIT_S
+        else:
+            failures += 1
+            if not isinstance(error, PASSING_ERRORS):
+                log.error("the analysis of %s met an unexpected error", upload_id, exc_info=error)
+            most = 1 + (local.services if local else services()).settings.max_retries
+            if local or failures >= most:
+                _give_up(run, _told(error, failures))
+                raise
+            log.warning("the analysis of upload %s: %s; it is tried again", upload_id, error)
+            due_s = max(random.uniform(0.5, 1.0) * WAIT_S, backoff_s(failures))
+        with contextlib.suppress(StorageError):  # until it goes on it may seem lost
             if run:
                 run.release()
-        raise self.retry(countdown=due_s, exc=error) from error
+    if local:  # Celery runs an eager retry at once, whatever its countdown
+        local.retry_later(upload_id, due_s)
+        return
+    raise self.retry(
+        args=(upload_id,), kwargs={"failures": failures}, countdown=due_s, exc=error
+    ) from error
+
+
+def _give_up(run: AnalysisRun | None, told: str) -> None:
+    with contextlib.suppress(StorageError):  # the record is given up by its age then
+        if run:
+            run.fail(told)
+
+
+def _told(error: Exception, failures: int) -> str:
+    """Why there is no analysis, for people."""
+    known = isinstance(error, PASSING_ERRORS)
+    told = str(error) if known else "an unexpected error; the log of the worker has the details"
+    return f"Given up after {failures} {'tries' if failures > 1 else 'try'}: {told}"

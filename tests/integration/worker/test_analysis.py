@@ -10,15 +10,19 @@ from typing import Any
 import httpx
 import pytest
 
+from cutmv.config import Settings
+from cutmv.dispatch.local_runner import LocalRunner
 from cutmv.jobs import Analyses, AnalysisRecord, AnalysisState, Upload
 from cutmv.media import MediaError
+from cutmv.progress import ProgressFeed
 from cutmv.services import Services
-from cutmv.worker import analysis
+from cutmv.worker import analysis, analysis_task
 from cutmv.worker.analysis import AnalysisBusy, AnalysisRun
 from tests.support.jobs import add_video
 from tests.support.music import Film, clicks, make_film
 from tests.support.processes import wait_for
 from tests.support.s3 import BUCKET, KEY_ID, SECRET
+from tests.support.small_disk import SmallDisk
 from tests.support.stack import Stack
 
 
@@ -133,6 +137,78 @@ def test_the_analysis_of_an_upload_whose_file_is_gone_says_so(
         AnalysisRun(services, upload.id).run()
 
     assert state_of(analyses, upload) is AnalysisState.FAILED
+
+
+def test_an_analysis_waits_for_room_and_then_is_made(
+    tmp_path: Path,
+    video: Path,
+    small_disks: Callable[[Path, int], SmallDisk],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As in eager mode, where the web server is the worker."""
+    monkeypatch.setattr(analysis_task, "WAIT_S", 0.1)
+    disk = small_disks(tmp_path / "data", 10)
+    env = {"CUTMV_DATA_DIR": str(disk.path), "DATABASE_URL": f"sqlite:///{tmp_path / 'db'}"}
+    services = Services.open(Settings.from_env(env))
+    upload, analyses = add_video(services, video), Analyses(services.storage)
+    analyses.keep(upload, AnalysisRecord(AnalysisState.QUEUED))
+    runner = LocalRunner(services, ProgressFeed())
+    disk.fill()
+
+    runner.analyse(upload.id)
+    wait_for(lambda: "room to work in on this machine is away" in caplog.text, what="it waits")
+    for _ in range(3):
+        wait_for(lambda: runner.has(upload.id), what="it waits on")
+        assert state_of(analyses, upload) is AnalysisState.QUEUED
+    disk.empty()
+
+    wait_for(lambda: state_of(analyses, upload) is AnalysisState.DONE, what="it is made")
+    wait_for(lambda: "this machine answers again" in caplog.text, what="that is told")
+    runner.close()
+    services.store.close()
+
+
+@pytest.mark.slow
+def test_an_analysis_on_a_worker_without_room_waits_and_counts_no_try(
+    make_stack: Callable[[str], Stack],
+    small_disks: Callable[[Path, int], SmallDisk],
+    tmp_path: Path,
+    video: Path,
+) -> None:
+    disk, stack = small_disks(tmp_path / "data", 20), make_stack("redis")
+    stack.env["CUTMV_MAX_RETRIES"] = "0"
+    stack.start_web()
+    url = f"{stack.url}/api/uploads/{stack.upload(video)['id']}/suggestions"
+    assert httpx.post(url, timeout=30.0).status_code == 202
+    disk.fill()
+
+    worker = stack.start_worker()
+    wait_for(lambda: worker.log.count("Retry in") >= 2, 60.0, f"it waits\n{stack.logs}")
+    assert httpx.get(url, timeout=30.0).status_code == 202
+    assert "room to work in on this machine is away" in worker.log
+    disk.empty()
+
+    made = lambda: httpx.get(url, params={"length_s": 2}, timeout=30.0).status_code == 200  # noqa: E731
+    wait_for(made, 60.0, f"it is made\n{stack.logs}")
+
+
+def test_an_analysis_that_meets_a_bug_says_so(
+    services: Services, upload: Upload, analyses: Analyses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(analysis, "analyse", failing)
+    runner = LocalRunner(services, ProgressFeed())
+
+    runner.analyse(upload.id)
+    wait_for(lambda: state_of(analyses, upload) is AnalysisState.FAILED, what="it has failed")
+    runner.close()
+
+    record = analyses.of(upload)
+    told = "an unexpected error; the log of the worker has the details"
+    assert record and record.error == f"Given up after 1 try: {told}"
 
 
 def suggestions(stack: Stack, upload_id: str) -> dict[str, Any]:
