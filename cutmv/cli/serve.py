@@ -2,7 +2,6 @@
 
 import os
 import sys
-from urllib.parse import urlsplit
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cutmv.cli.supervisor import supervise, web_options
 from cutmv.config import ConfigError, Settings
 from cutmv.database import HEAD, OtherSchema, cause, migrate, open_engine
-from cutmv.transports.cloudflare.edge import signature
+from cutmv.progress import check_secret
 
 #: The earliest revision of the database's schema: what versions had that knew none.
 FIRST = 1
@@ -109,12 +108,7 @@ def _settings(host: str = "localhost") -> Settings:
     """The settings, for a web server that listens on `host`, or a worker."""
     try:
         settings = Settings.from_env()
+        check_secret(settings, host)
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
-    ends = [host, urlsplit(settings.webhook_url).hostname if settings.webhook_url else host]
-    if signature.too_short(settings.webhook_secret) and not all(map(signature.is_loopback, ends)):
-        raise click.ClickException(
-            f"WEBHOOK_SECRET has less than {signature.MIN_KEY_BYTES} bytes, which is allowed on"
-            ' loopback alone: make one by `echo "whsec_$(openssl rand -base64 32)"`.'
-        )
     return settings

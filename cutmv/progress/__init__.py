@@ -12,7 +12,7 @@ from cutmv.progress.event import ProgressEvent
 from cutmv.progress.feed import FeedSubscriber, ProgressFeed
 from cutmv.progress.follow import follow
 from cutmv.progress.outbox import Outbox
-from cutmv.progress.webhook import WEBHOOK, WebhookSender, verify
+from cutmv.progress.webhook import WEBHOOK, WebhookSender, check_secret, verify
 from cutmv.transports.cloudflare.edge import Rejected as WebhookRejected
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "WebhookSender",
     "accept",
     "accepted_requests",
+    "check_secret",
     "follow",
     "verify",
 ]

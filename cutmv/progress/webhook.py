@@ -7,10 +7,11 @@ import json
 import logging
 import random
 from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 
 import httpx
 
-from cutmv.config import WEBHOOK_PURPOSE
+from cutmv.config import WEBHOOK_PURPOSE, ConfigError, Settings
 from cutmv.logs import Outage
 from cutmv.progress.event import ProgressEvent
 from cutmv.progress.outbox import Outbox
@@ -53,6 +54,19 @@ def verify(
     if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
         raise WebhookRejected(400, "`events` must be a list of objects.")
     return [event for fields in events if (event := ProgressEvent.from_wire(fields))]
+
+
+def check_secret(settings: Settings, *hosts: str) -> None:
+    """Refuse a secret that might be guessed where reports leave or reach this machine.
+
+    `hosts` are where a server listens; reports go to that of WEBHOOK_URL, too. Raises ConfigError.
+    """
+    ends = [*hosts, urlsplit(settings.webhook_url).hostname] if settings.webhook_url else hosts
+    if signature.too_short(settings.webhook_secret) and not all(map(signature.is_loopback, ends)):
+        raise ConfigError(
+            f"WEBHOOK_SECRET has less than {signature.MIN_KEY_BYTES} bytes, which is allowed on"
+            ' loopback alone: make one by `echo "whsec_$(openssl rand -base64 32)"`.'
+        )
 
 
 class WebhookSender(Outbox):

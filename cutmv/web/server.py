@@ -79,14 +79,20 @@ def worker_int(worker: Any) -> None:
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         # Not SIG_IGN: Python complains when a signal that is under way becomes ignored.
         signal.signal(number, lambda _number, _frame: None)
-    if isinstance(worker.wsgi, Flask):
-        web_of(worker.wsgi).stopping.set()
+    if (app := _app(worker)) is not None:
+        web_of(app).stopping.set()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
     """End the background threads with the process that has them."""
-    if isinstance(worker.wsgi, Flask):
-        web_of(worker.wsgi).close()
+    if (app := _app(worker)) is not None:
+        web_of(app).close()
+
+
+def _app(worker: Any) -> Flask | None:
+    """The application of a worker, which has none before it has started."""
+    app = getattr(worker, "wsgi", None)
+    return app if isinstance(app, Flask) else None
 
 
 def _address(bound: Any) -> str:

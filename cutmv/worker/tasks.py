@@ -17,9 +17,11 @@ from celery.signals import task_failure, task_success, worker_init
 from celery.states import FAILURE, SUCCESS
 
 from cutmv.app import app
+from cutmv.config import ConfigError
 from cutmv.database import DATABASE_AWAY, OtherSchema
 from cutmv.jobs import WAITS_TO_RETRY, UnknownJob
 from cutmv.media import MediaError, MediaUnavailable, sandbox_told
+from cutmv.progress import check_secret
 from cutmv.services import Services, services
 from cutmv.storage import StorageError
 from cutmv.worker.heartbeat import Listener
@@ -279,7 +281,8 @@ def sweep_at_start(**_: Any) -> None:
     """Delete what killed workers of this machine have left in the data directory."""
     try:
         here = services()
-    except OtherSchema as error:
+        check_secret(here.settings)
+    except (ConfigError, OtherSchema) as error:
         raise SystemExit(str(error)) from None  # Celery goes on after any other
     sweep_workspace(here.settings.data_dir)
     services().cache.trim()

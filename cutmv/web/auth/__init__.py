@@ -10,9 +10,9 @@ application its state, its access rules and its errors.
 from flask import Flask
 
 from cutmv.web.auth import account, attempts, guard, mailer, people_page, sign_in
-from cutmv.web.auth.first import prepare_administrator
+from cutmv.web.auth.first import BOOT_ERROR, prepare_administrator
 
-__all__ = ["prepare_administrator", "register"]
+__all__ = ["BOOT_ERROR", "prepare_administrator", "register"]
 
 
 def register(app: Flask) -> None:
