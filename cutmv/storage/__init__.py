@@ -1,6 +1,7 @@
 """Files under keys: in Cloudflare R2 through boto3, or in a local directory.
 
-`base` says what a storage is and which errors it raises; `local` and `r2` are the two there are.
+`base` says what a storage is and which errors it raises; `local` and `r2` are the two there are,
+each with a module for objects that come in parts (`local_multipart`, `r2_multipart`).
 `room` tells whether this machine's disks have room for more, and `archive` makes a ZIP of objects.
 The package may import the transport's R2 client, and nothing else of CUTMV. boto3, which the bare
 installation does not have, is imported at the first use of `R2Storage` or `open_client`.
@@ -13,9 +14,11 @@ from cutmv.storage.base import (
     NoSpace,
     ObjectNotFound,
     ObjectStat,
+    PartCutOff,
     Storage,
     StorageError,
     StorageUnavailable,
+    StoredPart,
     TooLarge,
 )
 from cutmv.storage.local import LocalStorage
@@ -30,11 +33,13 @@ __all__ = [
     "NoSpace",
     "ObjectNotFound",
     "ObjectStat",
+    "PartCutOff",
     "R2Storage",
     "Room",
     "Storage",
     "StorageError",
     "StorageUnavailable",
+    "StoredPart",
     "TooLarge",
     "open_client",
     "zipped",

@@ -5,10 +5,11 @@ Exception
     ├── StorageUnavailable  the storage is away or full: the same call works once it is back
     │   └── NoSpace         there is too little room on a disk of this machine
     ├── ObjectNotFound      there is no object of this key
-    └── TooLarge            the stream was longer than it may be; nothing was kept
+    ├── TooLarge            the stream was longer than it may be; nothing was kept
+    └── PartCutOff          a part had fewer bytes than it was to have; it is not stored
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,10 @@ class TooLarge(StorageError):
     """A stream was longer than allowed; nothing of it was kept."""
 
 
+class PartCutOff(StorageError):
+    """A part of a multipart upload had fewer bytes than were told; it is not stored."""
+
+
 @dataclass(frozen=True)
 class ObjectStat:
     """An object: its key, size in bytes, entity tag, and time of change (seconds since 1970)."""
@@ -49,11 +54,68 @@ class ObjectStat:
     modified: float
 
 
+@dataclass(frozen=True)
+class StoredPart:
+    """A part of a multipart upload: its number from 1, bytes, and entity tag, the MD5 in hex."""
+
+    number: int
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class SignedPart:
+    """Where a part may be sent by PUT, and the headers that the request must have."""
+
+    url: str
+    headers: dict[str, str]
+
+
+class Multipart(Protocol):
+    """Objects that come in parts, in any order and more than once, as S3's multipart uploads.
+
+    All parts but the last have one size. Every method raises StorageError when it fails, and
+    ObjectNotFound where there is no such upload: it is completed, aborted or expired.
+    """
+
+    def create(self, key: str, *, content_type: str) -> str:
+        """Begin one; returns its id."""
+
+    def sign(
+        self, key: str, upload_id: str, number: int, *, size: int, md5: str | None
+    ) -> SignedPart | None:
+        """Where a client may send a part of `size` bytes itself; None where we must take it.
+
+        With `md5`, in base64, no other bytes are taken.
+        """
+
+    def put(
+        self, key: str, upload_id: str, number: int, stream: IO[bytes], *, size: int, offset: int
+    ) -> StoredPart:
+        """Store a part of `size` bytes, which begins at byte `offset` of the object.
+
+        Raises PartCutOff where the stream has fewer, and what the stream raises.
+        """
+
+    def parts(self, key: str, upload_id: str) -> list[StoredPart]:
+        """The parts that are stored, by number."""
+
+    def complete(self, key: str, upload_id: str, parts: Sequence[StoredPart]) -> None:
+        """Make the object of all its parts, whole."""
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Delete all parts; that they are gone already is no error."""
+
+
 class Storage(Protocol):
     """Objects under keys like `jobs/ID/NAME`. Every method raises StorageError when it fails.
 
     Threads may share a storage.
     """
+
+    @property
+    def multipart(self) -> Multipart:
+        """Objects that come in parts."""
 
     def put_stream(self, key: str, stream: IO[bytes], *, content_type: str, max_bytes: int) -> int:
         """Store what `stream` has, at most `max_bytes`; returns its size. Raises TooLarge.

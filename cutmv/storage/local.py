@@ -1,6 +1,5 @@
 """The storage of one machine: objects as files of a local directory."""
 
-import errno
 import fcntl
 import logging
 import mimetypes
@@ -10,23 +9,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from cutmv.storage.base import (
     CHUNK_BYTES,
-    NoSpace,
     ObjectNotFound,
     ObjectStat,
-    StorageError,
-    StorageUnavailable,
     TooLarge,
 )
-
-#: The folder, inside the root, of files that are still being written; no key starts with a dot.
-PARTIAL_FOLDER = ".partial"
-#: The system's errors for a disk, or a quota, that is full.
-FULL = (errno.ENOSPC, errno.EDQUOT)
+from cutmv.storage.local_multipart import LocalMultipart
+from cutmv.storage.local_root import Root, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +32,11 @@ class LocalStorage:
 
     def __init__(self, root: Path, *, in_use: bool = False) -> None:
         """Make the folder `root`, unless it is `in_use`: an empty one would hide what is away."""
-        self._root = root
-        self._partial = root / PARTIAL_FOLDER
+        self._root = Root(root)
+        self._partial = self._root.partial
+        self.multipart = LocalMultipart(self._root)
         if not in_use:
-            with self._errors("make"):
+            with self._root.errors("make"):
                 self._partial.mkdir(parents=True, exist_ok=True)
         elif not self._partial.is_dir():
             log.warning(
@@ -53,13 +47,13 @@ class LocalStorage:
     def put_stream(self, key: str, stream: IO[bytes], *, content_type: str, max_bytes: int) -> int:
         """See Storage. The content type is kept in the key's extension, if anywhere."""
         del content_type
-        path, size = self._path(key), 0
+        path, size = self._root.path(key), 0
         with self._new_file() as (file, partial):
             while chunk := stream.read(CHUNK_BYTES):
                 size += len(chunk)
                 if size > max_bytes:
                     raise TooLarge(f"More than the {max_bytes} bytes allowed were sent.")
-                with self._errors("write"):
+                with self._root.errors("write"):
                     file.write(chunk)
             self._keep(file, partial, path, if_absent=False)
         return size
@@ -68,34 +62,34 @@ class LocalStorage:
         """See Storage."""
         del content_type
         with self._new_file() as (file, partial):
-            with self._errors("write"), path.open("rb") as source:
+            with self._root.errors("write"), path.open("rb") as source:
                 shutil.copyfileobj(source, file, CHUNK_BYTES)
-            return self._keep(file, partial, self._path(key), if_absent=if_absent)
+            return self._keep(file, partial, self._root.path(key), if_absent=if_absent)
 
     @contextmanager
     def open_range(
         self, key: str, start: int = 0, length: int | None = None
     ) -> Iterator[Iterator[bytes]]:
         """See Storage."""
-        with self._errors("read"):
-            file = self._path(key).open("rb")
+        with self._root.errors("read"):
+            file = self._root.path(key).open("rb")
         with file:
             file.seek(start)
             yield self._chunks(file, length)
 
     def stat(self, key: str) -> ObjectStat:
         """See Storage."""
-        with self._errors("read"):
-            return self._stat(key, self._path(key))
+        with self._root.errors("read"):
+            return self._stat(key, self._root.path(key))
 
     def source(self, key: str) -> str:
         """See Storage: a path."""
-        return str(self._path(key))
+        return str(self._root.path(key))
 
     def delete(self, key: str) -> None:
         """See Storage."""
-        with self._errors("delete"):
-            path = self._path(key)
+        with self._root.errors("delete"):
+            path = self._root.path(key)
             path.unlink(missing_ok=True)
             # A folder belongs to one object, or to one job: delete it once it is empty.
             with suppress(OSError):
@@ -103,38 +97,32 @@ class LocalStorage:
 
     def delete_prefix(self, prefix: str) -> None:
         """See Storage."""
-        with self._errors("delete"), suppress(FileNotFoundError):
-            shutil.rmtree(self._path(prefix))
+        with self._root.errors("delete"), suppress(FileNotFoundError):
+            shutil.rmtree(self._root.path(prefix))
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """See Storage."""
-        with self._errors("list"):
-            paths = sorted(self._path(prefix).rglob("*"))
+        with self._root.errors("list"):
+            paths = sorted(self._root.path(prefix).rglob("*"))
         for path in paths:
-            with suppress(ObjectNotFound), self._errors("list"):
+            with suppress(ObjectNotFound), self._root.errors("list"):
                 if path.is_file():
-                    yield self._stat(path.relative_to(self._root).as_posix(), path)
+                    yield self._stat(path.relative_to(self._root.folder).as_posix(), path)
 
     def delete_unfinished(self, older_s: float) -> None:
-        """See Storage. Each is locked for as long as its process lives."""
-        with self._errors("list"):
+        """See Storage. A file is locked for as long as its process lives."""
+        self.multipart.delete_unfinished(older_s)
+        with self._root.errors("list"):
             partials = list(self._partial.iterdir())
         for partial in partials:
-            with suppress(ObjectNotFound), self._errors("delete"), partial.open("rb") as file:
+            with suppress(ObjectNotFound), self._root.errors("delete"), partial.open("rb") as file:
                 if _lock(file, fcntl.LOCK_NB, else_=_is_old(file, older_s)):
                     partial.unlink()
 
     def check(self) -> None:
         """See Storage."""
-        with self._errors("write"), tempfile.TemporaryFile(dir=self._partial) as file:
+        with self._root.errors("write"), tempfile.TemporaryFile(dir=self._partial) as file:
             file.write(b"\0")
-
-    def _path(self, key: str) -> Path:
-        parts = PurePosixPath(key).parts
-        # We make all keys ourselves; a key that could leave the root is a bug of ours.
-        if not parts or key.startswith("/") or any(p.startswith(".") or "\0" in p for p in parts):
-            raise StorageError(f"The key {key!r} can't be used: a part of it starts with a dot.")
-        return self._root.joinpath(*parts)
 
     def _stat(self, key: str, path: Path) -> ObjectStat:
         status = path.stat()
@@ -144,7 +132,7 @@ class LocalStorage:
 
     @contextmanager
     def _new_file(self) -> Iterator[tuple[IO[bytes], Path]]:
-        with self._errors("write"):
+        with self._root.errors("write"):
             file, name = self._locked_file()
         try:
             yield file, Path(name)
@@ -166,7 +154,7 @@ class LocalStorage:
 
     def _keep(self, file: IO[bytes], partial: Path, path: Path, *, if_absent: bool) -> bool:
         """Move a written file to its place, synced to disk; False if there is a file already."""
-        with self._errors("write"):
+        with self._root.errors("write"):
             file.flush()
             os.fsync(file.fileno())
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,37 +165,18 @@ class LocalStorage:
                     return False
             else:
                 partial.replace(path)
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(path.parent)
         return True
 
     def _chunks(self, file: IO[bytes], length: int | None) -> Iterator[bytes]:
         left = length
         while left is None or left > 0:
-            with self._errors("read"):
+            with self._root.errors("read"):
                 chunk = file.read(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
             if not chunk:
                 return
             left = None if left is None else left - len(chunk)
             yield chunk
-
-    @contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        """Turn the file system's errors into ours, which do not show users the path."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            # Where our own folder is gone, no object is missing: all are out of reach.
-            if self._partial.is_dir():
-                raise ObjectNotFound("There is no such file in the storage.") from error
-            raise StorageUnavailable(f"The storage can't {what}: its folder is gone.") from error
-        except OSError as error:
-            reason = error.strerror or error
-            kind = NoSpace if error.errno in FULL else StorageUnavailable
-            raise kind(f"The storage can't {what}: {reason}.") from error
 
 
 def _lock(file: IO[bytes], flags: int, *, else_: bool) -> bool:

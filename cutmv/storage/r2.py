@@ -7,23 +7,16 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    IncompleteReadError,
-)
-from botocore.exceptions import ConnectionError as BotoConnectionError
-
 from cutmv.storage.base import (
     CHUNK_BYTES,
     ObjectNotFound,
     ObjectStat,
     StorageError,
-    StorageUnavailable,
     TooLarge,
 )
-from cutmv.transports.cloudflare.messages import CONDITION_FAILED, MAX_DELETES, r2_client
+from cutmv.storage.r2_errors import PastEnd, Taken, storage_errors
+from cutmv.storage.r2_multipart import R2Multipart
+from cutmv.transports.cloudflare.messages import MAX_DELETES, r2_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -40,11 +33,6 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 30.0
 POOL_SIZE = 50
 #: Attempts at one call.
 ATTEMPTS = 4
-
-#: S3's error codes for an object, or a bucket, that is not there.
-_MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
-#: Statuses, beside those from 500 up, by which a storage says that it can't answer now.
-_NOT_NOW = (408, 429)
 
 
 def open_client(
@@ -79,6 +67,7 @@ class R2Storage:
     ) -> None:
         self._bucket, self._endpoint = bucket, endpoint_url
         self._client = open_client(endpoint_url, access_key_id, secret_access_key, region)
+        self.multipart = R2Multipart(self._client, bucket)
 
     def __repr__(self) -> str:
         return f"R2Storage({self._bucket!r}, {self._endpoint!r})"
@@ -103,7 +92,7 @@ class R2Storage:
             parts = iter(lambda: file.read(PART_BYTES), b"")
             try:
                 self._put_parts(key, parts, content_type, {"IfNoneMatch": "*"} if if_absent else {})
-            except _Taken:
+            except Taken:
                 return False
         return True
 
@@ -118,11 +107,11 @@ class R2Storage:
             return
         last = "" if length is None else str(start + length - 1)
         try:
-            with self._storage_errors("read"):
+            with storage_errors("read"):
                 answer = self._client.get_object(
                     Bucket=self._bucket, Key=key, Range=f"bytes={start}-{last}"
                 )
-        except _PastEnd:
+        except PastEnd:
             yield iter(())
             return
         body = answer["Body"]
@@ -133,7 +122,7 @@ class R2Storage:
 
     def stat(self, key: str) -> ObjectStat:
         """See Storage."""
-        with self._storage_errors("read"):
+        with storage_errors("read"):
             head = self._client.head_object(Bucket=self._bucket, Key=key)
         return ObjectStat(
             key,
@@ -152,14 +141,14 @@ class R2Storage:
 
     def delete(self, key: str) -> None:
         """See Storage."""
-        with self._storage_errors("delete"):
+        with storage_errors("delete"):
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
     def delete_prefix(self, prefix: str) -> None:
         """See Storage."""
         keys = [stored.key for stored in self.list(prefix)]
         for first in range(0, len(keys), MAX_DELETES):
-            with self._storage_errors("delete"):
+            with storage_errors("delete"):
                 answer = self._client.delete_objects(
                     Bucket=self._bucket,
                     Delete={
@@ -188,20 +177,20 @@ class R2Storage:
         pages = self._pages("list_multipart_uploads", Bucket=self._bucket)
         for upload in (each for page in pages for each in page.get("Uploads", ())):
             if upload["Initiated"].timestamp() < latest:
-                with suppress(ObjectNotFound), self._storage_errors("delete"):
+                with suppress(ObjectNotFound), storage_errors("delete"):
                     self._client.abort_multipart_upload(
                         Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
 
     def check(self) -> None:
         """See Storage. Writing costs money, so only the bucket is asked for."""
-        with self._storage_errors("read"):
+        with storage_errors("read"):
             self._client.head_bucket(Bucket=self._bucket)
 
     def _pages(self, operation: Any, **arguments: str) -> Iterator[Any]:
         pages = iter(self._client.get_paginator(operation).paginate(**arguments))
         while True:
-            with self._storage_errors("list"):
+            with storage_errors("list"):
                 page = next(pages, None)
             if page is None:
                 return
@@ -209,7 +198,7 @@ class R2Storage:
 
     def _chunks(self, body: Any) -> Iterator[bytes]:
         while True:
-            with self._storage_errors("read"):
+            with storage_errors("read"):
                 chunk = body.read(CHUNK_BYTES)
             if not chunk:
                 return
@@ -222,57 +211,27 @@ class R2Storage:
         first = next(parts, b"")
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": key}
         if len(first) < PART_BYTES:
-            with self._storage_errors("write"):
+            with storage_errors("write"):
                 self._client.put_object(Body=first, ContentType=content_type, **where, **condition)
             return
-        with self._storage_errors("write"):
+        with storage_errors("write"):
             created = self._client.create_multipart_upload(ContentType=content_type, **where)
         where["UploadId"] = created["UploadId"]
         try:
             sent: list[CompletedPartTypeDef] = []
             for number, part in enumerate(chain((first,), parts), start=1):
-                with self._storage_errors("write"):
+                with storage_errors("write"):
                     answer = self._client.upload_part(PartNumber=number, Body=part, **where)
                 sent.append({"PartNumber": number, "ETag": answer["ETag"]})
-            with self._storage_errors("write"):
+            with storage_errors("write"):
                 self._client.complete_multipart_upload(
                     MultipartUpload={"Parts": sent}, **where, **condition
                 )
         except BaseException:
             # Parts of an upload that nobody completes cost money until a lifecycle rule ends them.
-            with suppress(StorageError), self._storage_errors("delete"):
+            with suppress(StorageError), storage_errors("delete"):
                 self._client.abort_multipart_upload(**where)
             raise
-
-    @contextmanager
-    def _storage_errors(self, what: str) -> Iterator[None]:
-        """Turn boto3's errors into ours, without URLs, which may carry a signature."""
-        try:
-            yield
-        except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", "unknown"))
-            if code in _MISSING:
-                raise ObjectNotFound("There is no such object in the storage.") from error
-            if code == "InvalidRange":
-                raise _PastEnd("The object ends before that.") from error
-            if code in CONDITION_FAILED:
-                raise _Taken("Another has written this object.") from error
-            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            kind = StorageUnavailable if status >= 500 or status in _NOT_NOW else StorageError
-            raise kind(f"The storage can't {what}: it answered {code}.") from None
-        except (HTTPClientError, BotoConnectionError, IncompleteReadError, OSError) as error:
-            reason = type(error).__name__
-            raise StorageUnavailable(f"The storage can't {what}: {reason}.") from None
-        except BotoCoreError as error:
-            raise StorageError(f"The storage can't {what}: {type(error).__name__}.") from None
-
-
-class _Taken(StorageError):
-    """A conditional write found an object in its place."""
-
-
-class _PastEnd(StorageError):
-    """A range starts at or past the object's end."""
 
 
 def _read_fully(stream: IO[bytes], size: int) -> bytes:
