@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from cutmv.app import app
 from cutmv.database import DATABASE_AWAY
-from cutmv.jobs import Deletion, Deletions, UnknownJob, UnknownUpload
+from cutmv.jobs import Deletion, Deletions, MultipartUploads, UnknownJob, UnknownUpload
 from cutmv.media import forget
 from cutmv.services import Services
 from cutmv.storage import ObjectNotFound, StorageError
@@ -38,6 +38,10 @@ class Deleter:
 
     def person(self, person_id: str) -> None:
         """Delete all uploads and jobs of a person; the account is the caller's, and goes last."""
+        services = self._services
+        begun = MultipartUploads(services.store, services.storage)
+        for unfinished in begun.of_person(person_id):
+            begun.abort(unfinished)
         uploads, jobs = self._deletions.of_person(person_id)
         for upload_id in uploads:
             with suppress(UnknownUpload):

@@ -19,7 +19,9 @@ from cutmv.database import DATABASE_AWAY, cause
 from cutmv.dispatch.deleter import Deleter
 from cutmv.dispatch.dispatcher import Dispatcher
 from cutmv.jobs import (
+    UNFINISHED_AGE_S,
     UPLOADS_PREFIX,
+    MultipartUploads,
     Parts,
     UnknownJob,
     UnknownUpload,
@@ -42,8 +44,6 @@ RENEWAL_S = 5.0
 BROKER_PROBE_INTERVAL_S = 10.0
 #: Seconds between sweeps of old files; while a disk is full; and of what killed processes left.
 SWEEP_INTERVAL_S, SHORT_SWEEP_INTERVAL_S, LEFTOVERS_INTERVAL_S = 3600.0, 30.0, 60.0
-#: Seconds after which an upload that is still being written to R2 is a crash's.
-UNFINISHED_AGE_S = 2 * 86_400.0
 #: Seconds after which a stored upload that the job store does not know is: longer than any probe.
 ORPHAN_AGE_S = 3600.0
 
@@ -56,6 +56,7 @@ class Janitor:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher, self._services = dispatcher, dispatcher.services
         self._deleter = Deleter(dispatcher.services)
+        self._multipart = MultipartUploads(self._services.store, self._services.storage)
         self._closing = threading.Event()
         self._probed_at = time.monotonic()
         self._no_reclaim_before = 0.0
@@ -124,6 +125,7 @@ class Janitor:
             self._tidy,
             lambda: self._services.storage.delete_unfinished(UNFINISHED_AGE_S),
             self._mend,
+            lambda: self._multipart.sweep(UNFINISHED_AGE_S),
             self._sweep_jobs,
             self._sweep_uploads,
             self._sweep_results,
@@ -168,7 +170,7 @@ class Janitor:
                 self._deleter.upload(upload.id, if_unused=True)
         # A process that died after it had stored the file, and before it added the upload.
         for stored in storage.list(UPLOADS_PREFIX):
-            if stored.modified < time.time() - ORPHAN_AGE_S and not store.has_upload(
+            if stored.modified < time.time() - ORPHAN_AGE_S and not store.expects(
                 upload_key_of(stored.key)
             ):
                 storage.delete(stored.key)

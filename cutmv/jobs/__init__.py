@@ -2,7 +2,7 @@
 
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
 `rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database. `keys`
-makes the keys of stored objects, `uploads` accepts an upload, `analyses` keeps what was seen and
+makes the keys of stored objects, `uploads` accepts one, `analyses` keeps what was seen and
 heard in it, and `deletions` deletes for good. The package may import `cutmv.people`, `cutmv.media`,
 `cutmv.storage` and `cutmv.database`.
 """
@@ -54,8 +54,14 @@ from cutmv.jobs.request import (
 )
 from cutmv.jobs.store import MAX_PAGE_STEPS, JobStore
 from cutmv.jobs.uploads import (
+    UNFINISHED_AGE_S,
     EmptyUpload,
+    MissingParts,
+    MultipartUpload,
+    MultipartUploads,
     NoVideo,
+    TooManyUnfinished,
+    WrongPart,
     accept_upload,
     current,
     probe_stored,
@@ -68,6 +74,7 @@ __all__ = [
     "MAX_PAGE_STEPS",
     "MAX_RUNNING_PERCENT",
     "OPTIONS",
+    "UNFINISHED_AGE_S",
     "UNREAD",
     "UPLOADS_PREFIX",
     "WAITS_FOR_ROOM",
@@ -90,6 +97,9 @@ __all__ = [
     "JobRequest",
     "JobStore",
     "KeyReused",
+    "MissingParts",
+    "MultipartUpload",
+    "MultipartUploads",
     "NoVideo",
     "Option",
     "Output",
@@ -99,11 +109,13 @@ __all__ = [
     "State",
     "Step",
     "TooLargeJob",
+    "TooManyUnfinished",
     "UnknownJob",
     "UnknownUpload",
     "UnreadableRow",
     "Upload",
     "Wanted",
+    "WrongPart",
     "accept_upload",
     "analysis_key",
     "check_job",

@@ -24,7 +24,7 @@ from cutmv.jobs.model import (
     job_state,
 )
 from cutmv.jobs.rows import load_jobs, read_state, shown_step, shown_upload, to_upload
-from cutmv.jobs.tables import jobs, steps, uploads
+from cutmv.jobs.tables import jobs, multipart_uploads, steps, uploads
 from cutmv.media import MediaInfo
 from cutmv.people import require_account
 
@@ -136,8 +136,17 @@ class JobStore:
 
     def has_upload(self, key: str) -> bool:
         """Whether the stored file `key` belongs to an upload."""
+        return self._has_key(key, uploads)
+
+    def expects(self, key: str) -> bool:
+        """Whether the stored file `key` belongs to an upload, or to one that is under way."""
+        return self._has_key(key, uploads, multipart_uploads)
+
+    def _has_key(self, key: str, *tables: sa.Table) -> bool:
         with self.reading() as db:
-            return bool(db.scalar(sa.select(sa.exists().where(uploads.c.key == key))))
+            return any(
+                db.scalar(sa.select(sa.exists().where(table.c.key == key))) for table in tables
+            )
 
     # Jobs
 

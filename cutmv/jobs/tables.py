@@ -18,6 +18,22 @@ uploads = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False, index=True),
 )
 
+# Uploads that come in parts, until they are one of the above.
+multipart_uploads = sa.Table(
+    "multipart_uploads",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("person_id", sa.String(40), index=True),
+    sa.Column("filename", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("content_type", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    # By which the storage knows it.
+    sa.Column("storage_id", sa.Text, nullable=False),
+    sa.Column("part_bytes", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False, index=True),
+)
+
 jobs = sa.Table(
     "jobs",
     metadata,

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from cutmv.storage.archive import ArchivedFile, zipped
 from cutmv.storage.base import (
+    IncomingPart,
     NoSpace,
     ObjectNotFound,
     ObjectStat,
-    PartCutOff,
+    PartDamaged,
+    SignedPart,
     Storage,
     StorageError,
     StorageUnavailable,
@@ -29,13 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArchivedFile",
+    "IncomingPart",
     "LocalStorage",
     "NoSpace",
     "ObjectNotFound",
     "ObjectStat",
-    "PartCutOff",
+    "PartDamaged",
     "R2Storage",
     "Room",
+    "SignedPart",
     "Storage",
     "StorageError",
     "StorageUnavailable",

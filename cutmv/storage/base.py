@@ -6,9 +6,10 @@ Exception
     │   └── NoSpace         there is too little room on a disk of this machine
     ├── ObjectNotFound      there is no object of this key
     ├── TooLarge            the stream was longer than it may be; nothing was kept
-    └── PartCutOff          a part had fewer bytes than it was to have; it is not stored
+    └── PartDamaged         a part has other bytes than it was to have; it is not stored
 """
 
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ class TooLarge(StorageError):
     """A stream was longer than allowed; nothing of it was kept."""
 
 
-class PartCutOff(StorageError):
-    """A part of a multipart upload had fewer bytes than were told; it is not stored."""
+class PartDamaged(StorageError):
+    """A part of a multipart upload has other bytes than were told, or fewer; it is not stored."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,24 @@ class StoredPart:
 
 
 @dataclass(frozen=True)
+class IncomingPart:
+    """A part that is to be sent: its number from 1, bytes, and at which byte it begins.
+
+    With `md5`, of 16 bytes, no other bytes are taken.
+    """
+
+    number: int
+    size: int
+    offset: int
+    md5: bytes | None = None
+
+    @property
+    def content_md5(self) -> str | None:
+        """What the header Content-MD5 says (RFC 1864)."""
+        return None if self.md5 is None else b64encode(self.md5).decode()
+
+
+@dataclass(frozen=True)
 class SignedPart:
     """Where a part may be sent by PUT, and the headers that the request must have."""
 
@@ -78,24 +97,18 @@ class Multipart(Protocol):
     ObjectNotFound where there is no such upload: it is completed, aborted or expired.
     """
 
+    @property
+    def origin(self) -> str | None:
+        """The origin to which clients send parts themselves; None where we must take all."""
+
     def create(self, key: str, *, content_type: str) -> str:
         """Begin one; returns its id."""
 
-    def sign(
-        self, key: str, upload_id: str, number: int, *, size: int, md5: str | None
-    ) -> SignedPart | None:
-        """Where a client may send a part of `size` bytes itself; None where we must take it.
+    def sign(self, key: str, upload_id: str, part: IncomingPart) -> SignedPart | None:
+        """Where a client may send a part itself; None where we must take it."""
 
-        With `md5`, in base64, no other bytes are taken.
-        """
-
-    def put(
-        self, key: str, upload_id: str, number: int, stream: IO[bytes], *, size: int, offset: int
-    ) -> StoredPart:
-        """Store a part of `size` bytes, which begins at byte `offset` of the object.
-
-        Raises PartCutOff where the stream has fewer, and what the stream raises.
-        """
+    def put(self, key: str, upload_id: str, part: IncomingPart, stream: IO[bytes]) -> StoredPart:
+        """Store a part. Raises PartDamaged, and what the stream raises: it is not stored then."""
 
     def parts(self, key: str, upload_id: str) -> list[StoredPart]:
         """The parts that are stored, by number."""

@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from cutmv.storage.base import CHUNK_BYTES, ObjectNotFound, PartCutOff, SignedPart, StoredPart
+from cutmv.storage.base import (
+    CHUNK_BYTES,
+    IncomingPart,
+    ObjectNotFound,
+    PartDamaged,
+    SignedPart,
+    StoredPart,
+)
 from cutmv.storage.local_root import Root, sync_folder
 
 #: The folder inside the root, and the file with the bytes of one upload.
@@ -27,6 +34,8 @@ FOLDER, DATA = ".multipart", "data"
 
 class LocalMultipart:
     """See Multipart. An upload's id names its folder."""
+
+    origin = None
 
     def __init__(self, root: Root) -> None:
         self._root = root
@@ -41,40 +50,36 @@ class LocalMultipart:
             (self._folder / upload_id / DATA).touch()
         return upload_id
 
-    def sign(
-        self, key: str, upload_id: str, number: int, *, size: int, md5: str | None
-    ) -> SignedPart | None:
+    def sign(self, key: str, upload_id: str, part: IncomingPart) -> SignedPart | None:
         """See Multipart: we take it."""
-        del key, upload_id, number, size, md5
+        del key, upload_id, part
         return None
 
-    def put(
-        self, key: str, upload_id: str, number: int, stream: IO[bytes], *, size: int, offset: int
-    ) -> StoredPart:
+    def put(self, key: str, upload_id: str, part: IncomingPart, stream: IO[bytes]) -> StoredPart:
         """See Multipart. Whoever sends a part again sends the same bytes to the same place."""
         del key
-        folder, digest, left = self._of(upload_id), hashlib.md5(usedforsecurity=False), size
+        folder, digest = self._of(upload_id), hashlib.md5(usedforsecurity=False)
+        left = part.size
         with self._root.errors("write"):
             file = (folder / DATA).open("r+b")
         with file:
-            file.seek(offset)
+            file.seek(part.offset)
             while left and (chunk := stream.read(min(CHUNK_BYTES, left))):
                 with self._root.errors("write"):
                     file.write(chunk)
                 digest.update(chunk)
                 left -= len(chunk)
-            if left:
-                raise PartCutOff(f"Part {number} has {size - left} bytes of {size}.")
+            if left or part.md5 not in (None, digest.digest()):
+                self._unmark(folder, part.number)
+                raise PartDamaged(f"Part {part.number} has other bytes than were told.")
             with self._root.errors("write"):
                 file.flush()
                 os.fdatasync(file.fileno())
-        part = StoredPart(number, size, digest.hexdigest())
+        stored = StoredPart(part.number, part.size, digest.hexdigest())
+        self._unmark(folder, part.number)
         with self._root.errors("write"):
-            _marker(folder, part).touch()
-            for other in folder.glob(f"{number}-*"):
-                if other != _marker(folder, part):
-                    other.unlink(missing_ok=True)
-        return part
+            _marker(folder, stored).touch()
+        return stored
 
     def parts(self, key: str, upload_id: str) -> list[StoredPart]:
         """See Multipart."""
@@ -110,6 +115,11 @@ class LocalMultipart:
                 with suppress(FileNotFoundError):
                     if folder.stat().st_mtime < time.time() - older_s:
                         shutil.rmtree(folder)
+
+    def _unmark(self, folder: Path, number: int) -> None:
+        with self._root.errors("write"):
+            for marker in list(folder.glob(f"{number}-*")):
+                marker.unlink(missing_ok=True)
 
     def _of(self, upload_id: str) -> Path:
         if not upload_id.isalnum():

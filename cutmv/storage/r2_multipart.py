@@ -1,10 +1,12 @@
 """Objects of a bucket that come in parts, which a client may send to R2 by itself."""
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from cutmv.storage.base import ObjectNotFound, PartCutOff, SignedPart, StoredPart
+from cutmv.storage.base import IncomingPart, ObjectNotFound, PartDamaged, SignedPart, StoredPart
 from cutmv.storage.r2_errors import storage_errors
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ class R2Multipart:
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
         self._client, self._bucket = client, bucket
+        # boto3 may put the bucket into the name of the host, or not.
+        url = urlsplit(self.sign("k", "u", IncomingPart(1, 1, 0)).url)
+        self.origin = f"{url.scheme}://{url.netloc}"
 
     def create(self, key: str, *, content_type: str) -> str:
         """See Multipart."""
@@ -28,39 +33,26 @@ class R2Multipart:
             )
         return made["UploadId"]
 
-    def sign(
-        self, key: str, upload_id: str, number: int, *, size: int, md5: str | None
-    ) -> SignedPart:
+    def sign(self, key: str, upload_id: str, part: IncomingPart) -> SignedPart:
         """See Multipart. R2 takes a request of this length alone, since it is signed for."""
-        headers = {} if md5 is None else {"Content-MD5": md5}
-        told: dict[str, Any] = {} if md5 is None else {"ContentMD5": md5}
+        headers = {"Content-MD5": part.content_md5} if part.content_md5 else {}
         url = self._client.generate_presigned_url(
             "upload_part",
-            Params={
-                **self._where(key, upload_id),
-                "PartNumber": number,
-                "ContentLength": size,
-                **told,
-            },
+            Params=self._part(key, upload_id, part) | {"ContentLength": part.size},
             ExpiresIn=PART_URL_S,
         )
         return SignedPart(url, headers)
 
-    def put(
-        self, key: str, upload_id: str, number: int, stream: IO[bytes], *, size: int, offset: int
-    ) -> StoredPart:
+    def put(self, key: str, upload_id: str, part: IncomingPart, stream: IO[bytes]) -> StoredPart:
         """See Multipart. A part is held in memory, so that it can be sent again."""
-        del offset
         body = bytearray()
-        while len(body) < size and (chunk := stream.read(size - len(body))):
+        while len(body) < part.size and (chunk := stream.read(part.size - len(body))):
             body += chunk
-        if len(body) < size:
-            raise PartCutOff(f"Part {number} has {len(body)} bytes of {size}.")
+        if len(body) < part.size or part.md5 not in (None, _md5(body)):
+            raise PartDamaged(f"Part {part.number} has other bytes than were told.")
         with storage_errors("write"):
-            answer = self._client.upload_part(
-                **self._where(key, upload_id), PartNumber=number, Body=bytes(body)
-            )
-        return StoredPart(number, size, answer["ETag"].strip('"'))
+            answer = self._client.upload_part(**self._part(key, upload_id, part), Body=bytes(body))
+        return StoredPart(part.number, part.size, answer["ETag"].strip('"'))
 
     def parts(self, key: str, upload_id: str) -> list[StoredPart]:
         """See Multipart."""
@@ -93,5 +85,13 @@ class R2Multipart:
         with suppress(ObjectNotFound), storage_errors("delete"):
             self._client.abort_multipart_upload(**self._where(key, upload_id))
 
+    def _part(self, key: str, upload_id: str, part: IncomingPart) -> Any:
+        told = {"ContentMD5": part.content_md5} if part.content_md5 else {}
+        return self._where(key, upload_id) | {"PartNumber": part.number} | told
+
     def _where(self, key: str, upload_id: str) -> Any:
         return {"Bucket": self._bucket, "Key": key, "UploadId": upload_id}
+
+
+def _md5(body: bytearray) -> bytes:
+    return hashlib.md5(body, usedforsecurity=False).digest()

@@ -29,6 +29,8 @@ MAX_COUNTED = 10_000
 READ_ON_S, READ_ON_BYTES = 30.0, 256 * 1024
 #: Routes that are never refused: they say whether the server is well.
 ALWAYS = ("health.healthz", "health.metrics")
+#: Routes whose bodies are files, or parts of them.
+UPLOADING = ("uploads.create", "multipart.put")
 #: Routes whose answers are files.
 DOWNLOADS = ("uploads.content", "jobs.output", "jobs.archive")
 
@@ -122,7 +124,7 @@ def register(app: Flask) -> None:
         rule = request.url_rule
         if rule is not None and rule.websocket:
             return sockets
-        if request.method == "POST" and request.endpoint == "uploads.create":
+        if request.endpoint in UPLOADING:
             return uploads
         if request.endpoint in DOWNLOADS and request.method == "GET":
             return downloads

@@ -20,8 +20,8 @@ from cutmv.web.api import (
     problems,
     queue,
     suggestions,
-    uploads,
 )
+from cutmv.web.api.uploads import multipart, whole
 from cutmv.web.door import Door
 from cutmv.web.state import EXTENSION, Web
 
@@ -69,7 +69,7 @@ def create_app(
     auth.register(app)
     admission.register(app)
     live.register(app)
-    for module in (uploads, suggestions, jobs, keys, people, queue, health, openapi, page):
+    for module in (whole, multipart, suggestions, jobs, keys, people, queue, health, openapi, page):
         app.register_blueprint(module.blueprint)
     return app
 

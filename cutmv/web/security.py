@@ -8,14 +8,13 @@ from cutmv.web.api.problems import Problem
 from cutmv.web.state import web
 
 #: Everything comes from this host alone, with no inline script or style. `blob:` is the preview of
-#: a file that the person has just chosen.
+#: a file that the person has just chosen; the storage may take the parts of uploads itself.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
-    " media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none';"
+    " media-src 'self' blob:; connect-src {connect}; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'"
 )
 HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -60,6 +59,9 @@ def _refuse_other_origins() -> None:
 
 
 def _set_headers(response: Response) -> Response:
+    storage = web().services.storage.multipart.origin
+    policy = CONTENT_SECURITY_POLICY.format(connect=" ".join(filter(None, ("'self'", storage))))
+    response.headers.setdefault("Content-Security-Policy", policy)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if response.mimetype in ("application/json", "application/problem+json"):

@@ -12,18 +12,19 @@ from types import SimpleNamespace
 from typing import Any
 
 from cutmv.dispatch import Dispatcher, dispatcher
-from cutmv.jobs import Backlog, JobRequest, JobStore, accept_upload, uploads
+from cutmv.jobs import Backlog, JobRequest, JobStore, accept_upload
+from cutmv.jobs.uploads import accept
 from cutmv.progress import ProgressFeed
 from cutmv.services import services
 from cutmv.storage import LocalStorage
-from cutmv.web.api.incoming import Body
+from cutmv.web.api.uploads.incoming import Body
 from tests.support.die_at import deadly
 
 #: What replaces each function: where it is, its name, and whether the call is made before death.
 UPLOAD_POINTS: dict[str, tuple[Any, str, bool]] = {
     "in the middle of the file": (LocalStorage, "_keep", False),
     "after the file is stored": (LocalStorage, "put_stream", True),
-    "after the probe": (uploads, "probe_stored", True),
+    "after the probe": (accept, "probe_stored", True),
     "after the upload is added": (JobStore, "add_upload", True),
 }
 SUBMIT_POINTS: dict[str, tuple[Any, str, bool]] = {

@@ -9,7 +9,7 @@ from cutmv.jobs import MAX_PAGE_STEPS, State, UnknownJob, clip_stems
 from cutmv.storage import ArchivedFile, zipped
 from cutmv.web.access import mine, person
 from cutmv.web.api.contents import send_object
-from cutmv.web.api.incoming import idempotency_key
+from cutmv.web.api.idempotency import idempotency_key
 from cutmv.web.api.models import JobBody, PageQuery
 from cutmv.web.api.problems import Problem, json_body, validated
 from cutmv.web.clients import client_key

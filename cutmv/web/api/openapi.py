@@ -12,7 +12,8 @@ from werkzeug.routing import Rule
 from cutmv import __version__
 from cutmv.web.access import OPEN
 from cutmv.web.api import account_models, models, suggestion_models
-from cutmv.web.api.incoming import KEY_HEADER, MAX_KEY_CHARS
+from cutmv.web.api.idempotency import KEY_HEADER, MAX_KEY_CHARS
+from cutmv.web.api.uploads import multipart_models
 
 #: A placeholder of a Flask rule.
 _PLACEHOLDER = re.compile(r"<(?:[^:>]+:)?([^>]+)>")
@@ -74,6 +75,31 @@ OPERATIONS = {
     "uploads.show": Operation(200, models.UploadOut, errors=(404, 503)),
     "uploads.delete": Operation(204, None, errors=(403, 404, 503)),
     "uploads.content": Operation(200, ANY, **_FILE),  # type: ignore[arg-type]
+    "multipart.create": Operation(
+        201,
+        multipart_models.MultipartOut,
+        body=multipart_models.MultipartBody,
+        errors=(400, 403, 409, 413, 415, 422, 429, 503, 507),
+        keyed=True,
+    ),
+    "multipart.index": Operation(200, multipart_models.MultipartList, errors=(503,)),
+    "multipart.show": Operation(200, multipart_models.MultipartOut, errors=(404, 503)),
+    "multipart.sign": Operation(
+        200,
+        multipart_models.SignedParts,
+        body=multipart_models.PartsBody,
+        errors=(400, 403, 404, 415, 422, 503),
+    ),
+    "multipart.put": Operation(
+        200,
+        multipart_models.PartOut,
+        body=("application/octet-stream",),
+        errors=(400, 403, 404, 408, 411, 429, 503, 507),
+    ),
+    "multipart.complete": Operation(
+        201, models.UploadOut, errors=(403, 404, 409, 415, 422, 503, 507)
+    ),
+    "multipart.abort": Operation(204, None, errors=(403, 404, 503)),
     "suggestions.create": Operation(
         202, suggestion_models.SuggestionsOut, also=(200,), errors=(403, 404, 503, 507)
     ),

@@ -12,7 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cutmv.storage import LocalStorage, ObjectNotFound, PartCutOff, R2Storage, Storage
+from cutmv.storage import (
+    IncomingPart,
+    LocalStorage,
+    ObjectNotFound,
+    PartDamaged,
+    R2Storage,
+    Storage,
+)
 from tests.support.s3 import BUCKET, SECRET
 
 #: S3 takes no smaller part, but the last.
@@ -30,7 +37,8 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 def put(storage: Storage, key: str, upload: str, number: int, content: bytes = CONTENT) -> str:
     at = (number - 1) * PART
     body = content[at : at + PART]
-    part = storage.multipart.put(key, upload, number, io.BytesIO(body), size=len(body), offset=at)
+    told = IncomingPart(number, len(body), at, hashlib.md5(body).digest())
+    part = storage.multipart.put(key, upload, told, io.BytesIO(body))
     assert (part.number, part.size) == (number, len(body))
     assert part.etag == hashlib.md5(body).hexdigest()
     return part.etag
@@ -59,11 +67,13 @@ def test_parts_come_in_any_order_and_again_and_make_the_object(storage: Storage)
         assert b"".join(chunks) == CONTENT
 
 
-def test_a_part_that_was_cut_off_is_not_stored(storage: Storage) -> None:
-    key = "uploads/short/source"
+@pytest.mark.parametrize("sent", [b"x" * 9, b"y" * 10])
+def test_a_part_that_was_cut_off_or_damaged_is_not_stored(storage: Storage, sent: bytes) -> None:
+    key = "uploads/damaged/source"
     upload = storage.multipart.create(key, content_type="video/mp4")
-    with pytest.raises(PartCutOff, match="Part 1 has 9 bytes of 10"):
-        storage.multipart.put(key, upload, 1, io.BytesIO(b"x" * 9), size=10, offset=0)
+    told = IncomingPart(1, 10, 0, hashlib.md5(b"x" * 10).digest())
+    with pytest.raises(PartDamaged, match="Part 1 has other bytes than were told"):
+        storage.multipart.put(key, upload, told, io.BytesIO(sent))
     assert storage.multipart.parts(key, upload) == []
 
 
@@ -99,7 +109,8 @@ def test_a_client_sends_a_part_to_r2_by_itself(s3_url: str) -> None:
     key, body = "uploads/signed/source", b"v" * 1000
     upload = storage.multipart.create(key, content_type="video/mp4")
     md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
-    signed = storage.multipart.sign(key, upload, 1, size=len(body), md5=md5)
+    part = IncomingPart(1, len(body), 0, hashlib.md5(body).digest())
+    signed = storage.multipart.sign(key, upload, part)
     assert signed
     # R2 itself refuses what differs from what was signed for; this S3 server checks no signature.
     assert "content-length" in signed.url
@@ -113,4 +124,4 @@ def test_a_client_sends_a_part_to_r2_by_itself(s3_url: str) -> None:
 
 
 def test_a_local_storage_has_parts_sent_to_us(tmp_path: Path) -> None:
-    assert LocalStorage(tmp_path).multipart.sign("k", "u", 1, size=1, md5=None) is None
+    assert LocalStorage(tmp_path).multipart.sign("k", "u", IncomingPart(1, 1, 0)) is None

@@ -6,6 +6,8 @@ that this module does not know fails it: say below whose what it shows is.
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from cutmv.config import Settings
-from cutmv.jobs import UnknownUpload
+from cutmv.jobs import MultipartUploads, UnknownUpload
 from cutmv.people import Person
 from cutmv.services import Services
 from cutmv.web import create_app, web_of
@@ -45,6 +47,8 @@ OPEN = {
 OWN = {
     "page.index",
     "uploads.create",
+    "multipart.create",
+    "multipart.index",
     "jobs.index",
     "keys.index",
     "keys.create",
@@ -80,8 +84,13 @@ class Site:
         assert job["state"] == "done", job
         self.output = job["steps"][0]["output"]["name"]
         self.key, self.secret = self.services.api_keys.add(str(self.owner.id), "the owner's")
+        head = base64.b64encode(video[:400]).decode()
+        begun = {"filename": f"{SECRET_NAME}-2.mp4", "size": len(video), "head": head}
+        self.multipart_id = owner.post("/api/multipart-uploads", json=begun).json["id"]
         #: What the parameters of routes stand for: each is something of the owner's.
         self.values = {
+            "multipart_id": self.multipart_id,
+            "number": 1,
             "upload_id": self.upload_id,
             "job_id": self.job_id,
             "name": self.output,
@@ -115,7 +124,7 @@ class Site:
         assert not unknown, f"{rule}: say in this module what {unknown} stand for"
         path = rule.rule
         for name in rule.arguments:
-            path = path.replace(f"<{name}>", str(self.values[name]))
+            path = re.sub(rf"<(int:)?{name}>", str(self.values[name]), path)
         body: dict[str, Any] = {}
         if rule.websocket:
             body = {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}
@@ -133,6 +142,8 @@ class Site:
         assert owner.get(f"/api/jobs/{self.job_id}").json["state"] == "done"
         assert owner.get(f"/api/jobs/{self.job_id}/outputs/{self.output}").status_code == 200
         assert owner.get(f"/api/uploads/{self.upload_id}/content").status_code == 200
+        begun = owner.get(f"/api/multipart-uploads/{self.multipart_id}")
+        assert begun.json["stored"] == []
         assert self.services.api_keys.person(self.secret) == self.owner
         assert self.services.store.jobs(100) == [self.services.store.job(self.job_id)]
 
@@ -258,6 +269,8 @@ def test_an_account_ends_with_all_that_it_has(site: Site) -> None:
     client = site.client(leaver)
     video = (Path(site.services.settings.data_dir) / "v.mp4").read_bytes()
     upload = client.post("/api/uploads?filename=mine.mp4", data=video).json
+    begun = {"filename": "more.mp4", "size": 9, "head": base64.b64encode(video[:400]).decode()}
+    assert client.post("/api/multipart-uploads", json=begun).status_code == 201
     wanted = {"upload_id": upload["id"], "clips": ["0-0.5"], "aspects": [], "still": True}
     job = client.post("/api/jobs", json=wanted).json["id"]
     wait_for(lambda: client.get(f"/api/jobs/{job}").json["state"] == "done", 60.0, "the job ends")
@@ -268,6 +281,8 @@ def test_an_account_ends_with_all_that_it_has(site: Site) -> None:
     assert answer.status_code == 204
     assert client.get("/api/jobs").status_code == 401
     assert not site.services.store.jobs(100, of=str(leaver.id))
+    begun_uploads = MultipartUploads(site.services.store, site.services.storage)
+    assert not begun_uploads.of_person(str(leaver.id))
     with pytest.raises(UnknownUpload):
         site.services.store.upload(upload["id"])
     assert not list(site.services.storage.list(f"jobs/{job}/"))

@@ -1,4 +1,4 @@
-"""`cutmv.web.api.incoming`: files out of raw bodies and forms."""
+"""`cutmv.web.api.uploads.incoming`: files out of raw bodies and forms."""
 
 import io
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from flask import Request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.test import EnvironBuilder
 
-from cutmv.web.api.incoming import CHUNK_BYTES, Body, clean_name, receive
 from cutmv.web.api.problems import Problem
+from cutmv.web.api.uploads.incoming import CHUNK_BYTES, Body, clean_name, receive
 
 LIMIT = 10_000_000
 #: Bytes that look like the ends of parts, so that a careless parser stumbles.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def test_every_method_of_every_path_is_described(app: Flask) -> None:
     }
 
     for rule in described_rules(app):
-        path = rule.rule.replace("<", "{").replace(">", "}")
+        path = re.sub(r"<(?:int:)?(\w+)>", r"{\1}", rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             assert (path, method.lower()) in described
 

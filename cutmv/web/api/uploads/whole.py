@@ -1,4 +1,4 @@
-"""Uploads: send a video, show what is known of it, read it again in the page's player."""
+"""Uploads: send a video at once, show what is known of it, read it again in a player."""
 
 import logging
 from contextlib import suppress
@@ -10,9 +10,10 @@ from cutmv.jobs import EmptyUpload, NoVideo, UnreadableRow, accept_upload
 from cutmv.storage import TooLarge
 from cutmv.web.access import mine, person
 from cutmv.web.api.contents import send_object
-from cutmv.web.api.incoming import idempotency_key, receive
+from cutmv.web.api.idempotency import idempotency_key
 from cutmv.web.api.models import size_text, upload_json
 from cutmv.web.api.problems import Problem
+from cutmv.web.api.uploads.incoming import receive
 from cutmv.web.state import web
 
 blueprint = Blueprint("uploads", __name__, url_prefix="/api/uploads")

@@ -83,7 +83,7 @@ def accept_upload(
     AccountGone, and whatever the file raises. Nothing is kept then, unless the database does not
     answer.
     """
-    content_type = _content_type(incoming.body)
+    content_type = content_type_of(incoming.body.peek(HEAD_BYTES))
     upload_id = id_for("upload", request_key)
     key = upload_key(new_id())
     try:
@@ -157,8 +157,11 @@ class _Checked:
         return self.body.read(size)
 
 
-def _content_type(body: IncomingBody) -> str:
-    head = body.peek(HEAD_BYTES)
+def content_type_of(head: bytes) -> str:
+    """The media type of a video that starts with `head`, HEAD_BYTES of it or all.
+
+    Raises EmptyUpload, NoVideo.
+    """
     if not head:
         raise EmptyUpload("The upload is empty.")
     try:

@@ -9,7 +9,6 @@ from flask import Request
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, File, MultipartDecoder, NeedData
 
-from cutmv.web.access import person
 from cutmv.web.api.problems import Problem
 
 #: Bytes read from the connection at a time.
@@ -18,8 +17,6 @@ CHUNK_BYTES = 256 * 1024
 FORM_EXTRA_BYTES = 64 * 1024
 #: Parts of a form, the file among them.
 MAX_PARTS = 20
-#: The header with a client's own key for a request, and its longest value.
-KEY_HEADER, MAX_KEY_CHARS = "Idempotency-Key", 255
 #: Characters of a file name that are kept.
 MAX_NAME_CHARS = 200
 
@@ -72,21 +69,6 @@ def receive(request: Request, max_bytes: int) -> Incoming:
     form = _Form(request)
     filename = form.find_file()
     return Incoming(clean_name(filename), Body(form.file()), form.finish)
-
-
-def idempotency_key(request: Request) -> str | None:
-    """The key by which a client's request that comes again is known, if it sends one.
-
-    It is of one person: nobody meets what another's key has made.
-    See draft-ietf-httpapi-idempotency-key-header. Raises Problem 400 for one that is none.
-    """
-    given = request.headers.get(KEY_HEADER)
-    if given is None:
-        return None
-    key = given[1:-1] if len(given) > 1 and given[0] == given[-1] == '"' else given
-    if not 0 < len(key) <= MAX_KEY_CHARS or not key.isascii() or not key.isprintable():
-        raise Problem(400, f"{KEY_HEADER} must be 1 to {MAX_KEY_CHARS} printable characters.")
-    return key if (owner := person().id) is None else f"{owner}\0{key}"
 
 
 def clean_name(name: str) -> str:

@@ -1,0 +1,38 @@
+"""How a video gets here: in one request (`accept`), or in parts that may come again (`multipart`).
+
+Both look at its first bytes before the rest comes, and at all of it before it is an upload.
+"""
+
+from cutmv.jobs.uploads.accept import (
+    EmptyUpload,
+    NoVideo,
+    accept_upload,
+    content_type_of,
+    current,
+    probe_stored,
+    require_stored,
+)
+from cutmv.jobs.uploads.multipart import (
+    UNFINISHED_AGE_S,
+    MissingParts,
+    MultipartUpload,
+    MultipartUploads,
+    TooManyUnfinished,
+    WrongPart,
+)
+
+__all__ = [
+    "UNFINISHED_AGE_S",
+    "EmptyUpload",
+    "MissingParts",
+    "MultipartUpload",
+    "MultipartUploads",
+    "NoVideo",
+    "TooManyUnfinished",
+    "WrongPart",
+    "accept_upload",
+    "content_type_of",
+    "current",
+    "probe_stored",
+    "require_stored",
+]
