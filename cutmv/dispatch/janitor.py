@@ -56,7 +56,6 @@ class Janitor:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher, self._services = dispatcher, dispatcher.services
         self._deleter = Deleter(dispatcher.services)
-        self._multipart = MultipartUploads(self._services.store, self._services.storage)
         self._closing = threading.Event()
         self._probed_at = time.monotonic()
         self._no_reclaim_before = 0.0
@@ -125,7 +124,7 @@ class Janitor:
             self._tidy,
             lambda: self._services.storage.delete_unfinished(UNFINISHED_AGE_S),
             self._mend,
-            lambda: self._multipart.sweep(UNFINISHED_AGE_S),
+            self._sweep_unfinished,
             self._sweep_jobs,
             self._sweep_uploads,
             self._sweep_results,
@@ -162,6 +161,9 @@ class Janitor:
         for job_id in store.expired_jobs(self._services.settings.retention_s):
             with _errors_logged(), suppress(UnknownJob):
                 self._deleter.job(job_id)
+
+    def _sweep_unfinished(self) -> None:
+        MultipartUploads(self._services.store, self._services.storage).sweep(UNFINISHED_AGE_S)
 
     def _sweep_uploads(self) -> None:
         store, storage = self._services.store, self._services.storage

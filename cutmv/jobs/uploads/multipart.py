@@ -20,6 +20,7 @@ from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import multipart_uploads, uploads
 from cutmv.jobs.uploads.accept import NoVideo, content_type_of, probe_stored
 from cutmv.media import HEAD_BYTES, Cache, MediaError
+from cutmv.people import require_account
 from cutmv.storage import IncomingPart, ObjectNotFound, SignedPart, Storage, StoredPart
 
 #: Bytes of a part: small enough to be sent again over a bad line, and for proxies that take 100 MB
@@ -244,6 +245,8 @@ class MultipartUploads:
         own = multipart_uploads.c.person_id.is_not_distinct_from(made.person_id)
         row: dict[str, Any] = {name: getattr(made, name) for name in _NAMES}
         with self._store.engine.begin() as db:
+            if made.person_id is not None:
+                require_account(db, made.person_id)
             if (db.scalar(sa.select(sa.func.count()).where(own)) or 0) >= MAX_UNFINISHED:
                 raise TooManyUnfinished(
                     f"You have {MAX_UNFINISHED} unfinished uploads, the limit. Delete some."
