@@ -71,7 +71,7 @@ class Services:
         Raises SQLAlchemyError when the database does not answer, StorageError when the folder for
         files can't be made.
         """
-        store = JobStore(settings.database_url)
+        store = JobStore(settings.database_url, settings.limits)
         return cls(settings, store, open_storage(settings, in_use=store.has_uploads()))
 
 

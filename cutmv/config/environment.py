@@ -29,6 +29,8 @@ LIMIT_MEANINGS = {
     "downloads": "downloads of one client at once",
     "sockets": "WebSockets of one client at once",
     "requests": "requests of one client a minute, where people sign in",
+    "jobs": "jobs of one person that run at once; others wait",
+    "waiting_steps": "outputs of one person's jobs that wait or are being made",
     "outputs": "outputs of a job",
     "clip_seconds": "seconds of a clip",
     "job_seconds": "seconds of all outputs of a job",

@@ -24,6 +24,9 @@ class Limits:
     downloads: int = 16
     sockets: int = 32
     requests: int = 3_000
+    #: Of a person: jobs that run at once; steps that wait or run.
+    jobs: int = 3
+    waiting_steps: int = 2_000
     #: Of a job: outputs; seconds of one clip, and of all outputs.
     outputs: int = 2_000
     clip_seconds: int = 4 * 3_600

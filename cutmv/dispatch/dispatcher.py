@@ -72,8 +72,8 @@ class Dispatcher:
 
         The upload must belong to `of`, if given; `client` names whose turns the steps take where
         they run here. Raises TooLargeJob, UnknownUpload, KeyReused, MediaError for a bad clip,
-        NoSpace while this machine has no room, and as a look at the upload where an earlier
-        version's told less.
+        TooManySteps, NoSpace while this machine has no room, and as a look at the upload where an
+        earlier version's told less.
         """
         store, services = self.services.store, self.services
         services.room.require()
@@ -85,6 +85,8 @@ class Dispatcher:
         if job.route is not None or job.state is not State.QUEUED:
             return job  # the request came before, and its steps were sent
         try:
+            if self.backlog.hold(job.id, self._mode):
+                return store.job(job.id)
             # Of many steps the janitor sends the others, by turns with other clients'.
             by_broker = self._why_not() is None
             first = job.steps[: self.backlog.room(job.id)] if by_broker else job.steps
@@ -158,7 +160,7 @@ class Dispatcher:
 
         `reason` says why no worker gets them.
         """
-        steps = [step for step in steps if not self.runs(step)]
+        steps = [step for step in steps if not self.runs(step.id)]
         if not steps:
             return
         log.warning("⚠️ %s not available: %s", BROKER_NAMES[self._mode], reason)
@@ -168,9 +170,9 @@ class Dispatcher:
         for together in tasks_of(job, steps, Costs(self.services.store).model()):
             self._runner.run(*(step.id for step in together), client=client, job_id=job.id)
 
-    def runs(self, step: Step) -> bool:
+    def runs(self, step_id: str) -> bool:
         """Whether a step waits or runs in this process."""
-        return self._runner.has(step.id)
+        return self._runner.has(step_id)
 
     def probe_broker(self) -> None:
         """Ask the broker for its queues, and close or open the circuit breaker by the answer."""

@@ -87,8 +87,11 @@ class Janitor:
                 log.warning("step %s was left by its worker; it is queued again", step_id)
             self._outage.ended()
         works = dispatcher.breaker.reason is None
-        steps = backlog.to_send(MIN_JOB_AGE_S) if works else backlog.waiting(MIN_JOB_AGE_S)
-        steps = [step for step in steps if not dispatcher.runs(step)]
+        steps = (
+            [step for step in backlog.to_send(MIN_JOB_AGE_S) if not dispatcher.runs(step.id)]
+            if works
+            else backlog.waiting(MIN_JOB_AGE_S, but=dispatcher.runs)
+        )
         steps.sort(key=lambda step: step.job_id)
         for job_id, of_job in groupby(steps, key=lambda step: step.job_id):
             try:

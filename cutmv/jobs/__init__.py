@@ -1,10 +1,10 @@
 """The domain: what an upload, a job and a step are, where they are kept, and who may run a step.
 
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
-`rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database. `keys`
-makes the keys of stored objects, `uploads` accepts one, `analyses` keeps what was seen and
-heard in it, and `deletions` deletes for good. The package may import `cutmv.people`, `cutmv.media`,
-`cutmv.storage` and `cutmv.database`.
+`rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database, and
+`quotas` says how much of it one person may have. `keys` makes the keys of stored objects,
+`uploads` accepts one, `analyses` keeps what was seen and heard in it, and `deletions` deletes for
+good. The package may import `cutmv.people`, `cutmv.media`, `cutmv.storage` and `cutmv.database`.
 """
 
 from cutmv.jobs.analyses import Analyses, AnalysisRecord, AnalysisState
@@ -41,6 +41,7 @@ from cutmv.jobs.model import (
 )
 from cutmv.jobs.names import clip_stems, output_name
 from cutmv.jobs.parts import Parts, Span
+from cutmv.jobs.quotas import TooManySteps
 from cutmv.jobs.request import (
     FILM,
     JobRequest,
@@ -109,6 +110,7 @@ __all__ = [
     "State",
     "Step",
     "TooLargeJob",
+    "TooManySteps",
     "TooManyUnfinished",
     "UnknownJob",
     "UnknownUpload",

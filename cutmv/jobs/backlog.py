@@ -4,7 +4,8 @@ A step waits for its turn at a worker, or for what its stage names. A broker can
 nobody can tell a message that is lost from one that waits behind others. So when a step's turn has
 come and still no worker has claimed it, it is sent once more: a second message does no harm, since
 the claim lets one of them run. Turns come in the order in which jobs were made; of each client only
-so many steps are sent ahead (MAX_AHEAD), so that clients take turns.
+so many steps are sent ahead (MAX_AHEAD), so that clients take turns, and none of a job that is held
+since its person has as many as may run at once (`quotas.held_jobs`).
 
 Most often no worker runs, or all have work, and the message still waits: so it is sent ever more
 rarely. Two kinds of steps are found within a minute all the same: those that were overtaken, since
@@ -14,8 +15,9 @@ TURNS while somebody does.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import sqlalchemy as sa
 
@@ -27,6 +29,7 @@ from cutmv.jobs.model import (
     State,
     Step,
 )
+from cutmv.jobs.quotas import client, held_jobs
 from cutmv.jobs.rows import shown_step
 from cutmv.jobs.store import LATEST_S, JobStore, fail_unreadable, settle
 from cutmv.jobs.tables import jobs, steps, uploads
@@ -54,12 +57,11 @@ REASONS = {WAITS_FOR_STORAGE: "storage", WAITS_FOR_ROOM: "room", WAITS_TO_RETRY:
 TURN = "turn"
 
 claimed = steps.alias("claimed")
-#: Whose turn it is: a person's, or everybody's who has not signed in.
-_client = sa.func.coalesce(jobs.c.person_id, "")
 _is_busy = sa.or_(
     steps.c.state == State.RUNNING,
     sa.and_(steps.c.state == State.QUEUED, steps.c.enqueued_at.is_not(None)),
 )
+_is_unsent = sa.and_(steps.c.state == State.QUEUED, steps.c.enqueued_at.is_(None))
 _waits_since = sa.func.coalesce(steps.c.queued_at, jobs.c.created_at)
 
 
@@ -104,6 +106,15 @@ class Backlog:
             db.execute(steps.update().where(queued).values(values))
             db.execute(jobs.update().where(jobs.c.id.in_(of_job)).values(route=route))
 
+    def hold(self, job_id: str, route: str) -> bool:
+        """Whether a job waits since its person has as many as may run at once.
+
+        That is noted, by the route that it would go now: a janitor sends it once it is its turn.
+        """
+        with self._store.engine.begin() as db:
+            held = sa.and_(jobs.c.id == job_id, jobs.c.id.in_(self._held(db)))
+            return bool(db.execute(jobs.update().where(held).values(route=route)).rowcount)
+
     def to_send(self, min_age_s: float, lost_after_s: float = LOST_AFTER_S) -> list[Step]:
         """Steps that no broker may be going to deliver, the oldest job's first, MAX_SENT at most.
 
@@ -124,40 +135,45 @@ class Backlog:
             sa.and_(soon, waited > 2 * lost_after_s),
         )
         lost = sa.and_(steps.c.id.in_(turn.limit(TURNS)), late)
-        return self._steps(lost, min_age_s) + self._steps(self._next(min_age_s), 0.0)
+        found = self._steps(sa.and_(lost, _older(min_age_s)))
+        with self._store.reading() as db:
+            following = self._next(min_age_s, self._held(db))
+        return found + self._steps(sa.and_(following, _older(0.0)))
+
+    def _held(self, db: sa.Connection) -> sa.Select[tuple[str]]:
+        return held_jobs(db, self._store.limits.jobs)
 
     def client(self, job_id: str) -> str:
         """A name for whose turns the steps of a job take."""
         with self._store.reading() as db:
-            return db.scalar(sa.select(_client).where(jobs.c.id == job_id)) or ""
+            return db.scalar(sa.select(client).where(jobs.c.id == job_id)) or ""
 
     def room(self, job_id: str) -> int:
         """How many more steps the client of a job may have with a broker, or running."""
         with self._store.reading() as db:
-            client = db.scalar(sa.select(_client).where(jobs.c.id == job_id))
+            whose = db.scalar(sa.select(client).where(jobs.c.id == job_id))
             busy = sa.select(sa.func.count()).select_from(steps.join(jobs))
-            return max(0, MAX_AHEAD - (db.scalar(busy.where(_is_busy, _client == client)) or 0))
+            return max(0, MAX_AHEAD - (db.scalar(busy.where(_is_busy, client == whose)) or 0))
 
     @staticmethod
-    def _next(min_age_s: float) -> sa.ColumnElement[bool]:
+    def _next(min_age_s: float, held: sa.Select[tuple[str]]) -> sa.ColumnElement[bool]:
         """The first unsent steps of each client, as many as its turns allow."""
         order = (jobs.c.created_at, steps.c.job_id, steps.c.position, steps.c.id)
-        sendable = sa.or_(jobs.c.created_at < now() - min_age_s, jobs.c.route.is_not(None))
         unsent = (
             sa.select(
                 steps.c.id,
-                _client.label("client"),
-                sa.func.row_number().over(partition_by=_client, order_by=order).label("rank"),
+                client.label("client"),
+                sa.func.row_number().over(partition_by=client, order_by=order).label("rank"),
             )
             .join(jobs)
-            .where(steps.c.state == State.QUEUED, steps.c.enqueued_at.is_(None), sendable)
+            .where(_is_unsent, _sendable(min_age_s), jobs.c.id.not_in(held))
             .subquery()
         )
         busy = (
-            sa.select(_client.label("client"), sa.func.count().label("steps"))
+            sa.select(client.label("client"), sa.func.count().label("steps"))
             .select_from(steps.join(jobs))
             .where(_is_busy)
-            .group_by(_client)
+            .group_by(client)
             .subquery()
         )
         room = MAX_AHEAD - sa.func.coalesce(busy.c.steps, 0)
@@ -169,9 +185,19 @@ class Backlog:
             .limit(MAX_SENT)
         )
 
-    def waiting(self, min_age_s: float) -> list[Step]:
-        """Queued steps, whether or not a broker has their message; order and limit as above."""
-        return self._steps(sa.true(), min_age_s)
+    def waiting(
+        self, min_age_s: float, but: Callable[[str], bool] = lambda _step_id: False
+    ) -> list[Step]:
+        """Queued steps that are not held, whether or not a broker has their message.
+
+        Order and limit are as above. Those are left out for whose id `but` is true.
+        """
+        with self._store.reading() as db:
+            own = sa.and_(_is_unsent, _sendable(min_age_s))
+            due = sa.and_(sa.or_(own, _older(min_age_s)), jobs.c.id.not_in(self._held(db)))
+            ids = db.scalars(self._queued(due).with_only_columns(steps.c.id))
+            found = list(islice((step_id for step_id in ids if not but(step_id)), MAX_SENT))
+        return self._steps(steps.c.id.in_(found))
 
     def mend(self) -> list[str]:
         """End the steps and jobs whose state is none; returns the ids of the jobs.
@@ -242,10 +268,9 @@ class Backlog:
         with self._store.reading() as db:
             return report(db)
 
-    def _steps(self, condition: sa.ColumnElement[bool], min_age_s: float) -> list[Step]:
-        old = jobs.c.created_at < now() - min_age_s
+    def _steps(self, condition: sa.ColumnElement[bool]) -> list[Step]:
         with self._store.reading() as db:
-            rows = db.execute(self._queued(sa.and_(old, condition)).limit(MAX_SENT))
+            rows = db.execute(self._queued(condition).limit(MAX_SENT))
             found = [shown_step(row) for row in rows]
         # Those whose row can't be read would come first again and again.
         if failed := [step for step in found if step.state is State.FAILED]:
@@ -261,6 +286,15 @@ class Backlog:
             .where(steps.c.state == State.QUEUED, condition)
             .order_by(jobs.c.created_at, steps.c.job_id, steps.c.position, steps.c.id)
         )
+
+
+def _older(age_s: float) -> sa.ColumnElement[bool]:
+    return jobs.c.created_at < now() - age_s
+
+
+def _sendable(min_age_s: float) -> sa.ColumnElement[bool]:
+    """Whether the request that made a job has sent what it sends of it, or has had the time."""
+    return sa.or_(_older(min_age_s), jobs.c.route.is_not(None))
 
 
 def _untimed(table: sa.Table) -> sa.Select[tuple[str]]:

@@ -58,6 +58,10 @@ class State(StrEnum):
         return self in (State.DONE, State.FAILED, State.CANCELLED)
 
 
+#: The states a step can still leave.
+OPEN_STATES = (State.QUEUED, State.RUNNING)
+
+
 class Division(StrEnum):
     """How a step that takes long is made."""
 

@@ -13,9 +13,9 @@ from fractions import Fraction
 import sqlalchemy as sa
 
 from cutmv.database import now
-from cutmv.jobs.model import Division, State, Step, with_parts
+from cutmv.jobs.model import OPEN_STATES, Division, State, Step, with_parts
 from cutmv.jobs.rows import shown_step
-from cutmv.jobs.store import OPEN_STATES, JobStore
+from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import steps
 
 #: Since when, and until when of a step's clip, in seconds from its start.

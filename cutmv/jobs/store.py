@@ -12,8 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cutmv.config import Limits
 from cutmv.database import now, open_engine
 from cutmv.jobs.model import (
+    OPEN_STATES,
     Job,
     KeyReused,
     State,
@@ -23,6 +25,7 @@ from cutmv.jobs.model import (
     Upload,
     job_state,
 )
+from cutmv.jobs.quotas import alone_with, require_steps
 from cutmv.jobs.rows import load_jobs, read_state, shown_step, shown_upload, to_upload
 from cutmv.jobs.tables import jobs, multipart_uploads, steps, uploads
 from cutmv.media import MediaInfo
@@ -30,8 +33,6 @@ from cutmv.people import require_account
 
 #: Steps of the jobs of a page after which it ends: some 500 kB of JSON.
 MAX_PAGE_STEPS = 500
-#: The states a step can still leave.
-OPEN_STATES = (State.QUEUED, State.RUNNING)
 #: Seconds since 1970 that no row tells unless it is damaged.
 LATEST_S = 1e11
 
@@ -39,13 +40,15 @@ LATEST_S = 1e11
 class JobStore:
     """Uploads, jobs and steps in a SQL database, shared by all processes of a deployment.
 
+    `limits` bound what people have who have no quotas of their own.
+
     >>> store = JobStore("sqlite:////var/lib/cutmv/cutmv.db")
     >>> store.job(job_id).state
     <State.DONE: 'done'>
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine = open_engine(url)
+    def __init__(self, url: str, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        self.engine, self.limits = open_engine(url), limits
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -154,7 +157,7 @@ class JobStore:
         """Keep `job` and its steps, all queued and not yet given to a broker.
 
         Returns the job that there is of this id, if there is. Raises KeyReused when that was
-        another request's, UnknownUpload when its upload was deleted meanwhile.
+        another request's, UnknownUpload when its upload was deleted meanwhile, TooManySteps.
         """
         try:
             return self._add_job(job)
@@ -172,6 +175,7 @@ class JobStore:
 
     def _add_job(self, job: Job) -> Job:
         with self.engine.begin() as db:
+            alone_with(db, job.person_id)
             created_at = db.scalar(sa.select(now())) or 0.0
             db.execute(
                 jobs.insert().values(
@@ -200,6 +204,7 @@ class JobStore:
                 for step in job.steps
             ]
             db.execute(steps.insert(), rows)
+            require_steps(db, job.person_id, len(rows), self.limits.waiting_steps)
         return replace(job, created_at=created_at)
 
     def job(self, job_id: str, of: str | None = None) -> Job:

@@ -1,8 +1,8 @@
 """The people who use a deployment: their accounts, passwords, API keys, sessions and quotas.
 
-`model` is pure; `accounts`, `api_keys` and `sessions` keep it in the `tables`, and `passwords` says
-which may be chosen and whether one is right. Tokens are told once and kept as hashes (`tokens`).
-The package knows no HTTP, and imports `cutmv.database` alone.
+`model` is pure; `accounts`, `api_keys` and `sessions` keep it in the `tables`, `quotas` reads whose
+differ, and `passwords` says which may be chosen and whether one is right. Tokens are told once and
+kept as hashes (`tokens`). The package knows no HTTP, and imports `cutmv.database` alone.
 """
 
 from cutmv.people.accounts import Accounts, require_account
@@ -20,6 +20,7 @@ from cutmv.people.model import (
     whole_number,
 )
 from cutmv.people.passwords import check_password
+from cutmv.people.quotas import own_quota, own_quotas
 from cutmv.people.sessions import SESSION_S, Sessions, TokenKind
 from cutmv.people.tokens import token_hash
 
@@ -41,6 +42,8 @@ __all__ = [
     "UnknownKey",
     "UnknownPerson",
     "check_password",
+    "own_quota",
+    "own_quotas",
     "require_account",
     "token_hash",
     "whole_number",

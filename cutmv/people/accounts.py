@@ -9,6 +9,8 @@ import sqlalchemy as sa
 
 from cutmv.database import now
 from cutmv.people.model import (
+    LEAST_QUOTAS,
+    MAX_QUOTA,
     QUOTAS,
     AccountGone,
     LastAdministrator,
@@ -135,8 +137,11 @@ class Accounts:
         for name, most in quotas.items():
             if name not in QUOTAS:
                 raise Refused(f"There is no quota {name!r}: use {', '.join(QUOTAS)}.")
-            if isinstance(most, bool) or not isinstance(most, int) or most < 0:
-                raise Refused(f"The quota {name} must be a whole number from 0 up.")
+            least = LEAST_QUOTAS.get(name, 0)
+            if isinstance(most, bool) or not isinstance(most, int) or most < least:
+                raise Refused(f"The quota {name} must be a whole number from {least} up.")
+            if most > MAX_QUOTA:
+                raise Refused(f"The quota {name} must be {MAX_QUOTA} at most.")
         with self._engine.begin() as db:
             _changed(db, person_id, ends_sessions=False, quotas=dict(quotas) or None)
 

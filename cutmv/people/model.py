@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 #: The quotas that an administrator may set for one person; the others are the deployment's.
-QUOTAS = ("uploads", "downloads", "sockets", "requests")
+QUOTAS = ("uploads", "downloads", "sockets", "requests", "jobs", "waiting_steps")
+#: The least of those that none can be: what was accepted would wait for ever. Others may be 0.
+LEAST_QUOTAS = {"jobs": 1}
+#: The largest quota: databases have no larger numbers.
+MAX_QUOTA = 10**15
 
 #: Digits of a number that people type.
 MAX_DIGITS = 18

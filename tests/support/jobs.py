@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def add_video(services: Services, video: Path) -> Upload:
     return services.store.add_upload(upload)
 
 
-def add_job(store: JobStore, *clips: str) -> Job:
-    """Keep a job of these clips (default: two), one output each."""
-    upload = add_upload(store)
+def add_job(store: JobStore, *clips: str, person_id: str | None = None) -> Job:
+    """Keep a job of these clips (default: two), one output each, of a person."""
+    upload = replace(add_upload(store), person_id=person_id)
     request = JobRequest(upload_id=upload.id, clips=clips or ("0-1", "1-2"))
     return store.add_job(plan_job(upload, request))

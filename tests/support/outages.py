@@ -52,6 +52,7 @@ class Deployment:
         self._halt_dir.mkdir()
         self._outages = 0
         stack.env["HALT_DIR"] = str(self._halt_dir)
+        stack.env["CUTMV_MAX_JOBS"] = "100"  # none waits for the one that halts
         stack.app, stack.web_app = "tests.support.halting", "tests.support.halting:web()"
 
     def start(self, video: Path) -> None:

@@ -115,7 +115,7 @@ OPERATIONS = {
         201,
         models.JobOut,
         body=models.JobBody,
-        errors=(400, 403, 404, 413, 415, 422, 503, 507),
+        errors=(400, 403, 404, 413, 415, 422, 429, 503, 507),
         keyed=True,
     ),
     "jobs.index": Operation(200, models.JobPage, query=models.PageQuery, errors=(422, 503)),

@@ -11,7 +11,14 @@ from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from cutmv.database import DATABASE_AWAY, cause, database_full, passes
-from cutmv.jobs import KeyReused, TooLargeJob, UnknownJob, UnknownUpload, UnreadableRow
+from cutmv.jobs import (
+    KeyReused,
+    TooLargeJob,
+    TooManySteps,
+    UnknownJob,
+    UnknownUpload,
+    UnreadableRow,
+)
 from cutmv.media import MediaError, MediaUnavailable, no_room
 from cutmv.people import AccountGone, Refused, UnknownKey, UnknownPerson
 from cutmv.storage import NoSpace, ObjectNotFound, StorageError
@@ -20,6 +27,8 @@ from cutmv.storage import NoSpace, ObjectNotFound, StorageError
 RETRY_AFTER_S = 10
 #: Seconds after which it may when a disk is full: somebody may have to free some room.
 ROOM_RETRY_AFTER_S = 60
+#: Seconds after which it may when its steps wait: some may have ended.
+STEPS_RETRY_AFTER_S = 30
 #: Headers of a werkzeug error that the answer keeps: what is allowed, when to come back.
 KEPT_HEADERS = ("Allow", "Retry-After", "Content-Range")
 
@@ -139,6 +148,7 @@ def register(app: Flask) -> None:
         app.register_error_handler(of_database, _database)
     app.register_error_handler(AccountGone, lambda error: answer(401, str(error)))
     app.register_error_handler(TooLargeJob, lambda error: answer(413, str(error)))
+    app.register_error_handler(TooManySteps, _too_many_steps)
     app.register_error_handler(Exception, _bug)
 
 
@@ -173,6 +183,12 @@ def _cut_off(error: ClientDisconnected) -> Response:
         return answer(400, error.description or "The body broke off.")
     connection.begin()  # for the answer
     return answer(408, "The body came too slowly.")
+
+
+def _too_many_steps(error: TooManySteps) -> Response:
+    response = answer(429, str(error))
+    response.headers["Retry-After"] = str(STEPS_RETRY_AFTER_S)
+    return response
 
 
 def _http(error: HTTPException) -> Response | HTTPException:

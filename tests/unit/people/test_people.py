@@ -258,7 +258,8 @@ def test_the_last_administrator_stays(accounts: Accounts, ada: Person) -> None:
 def test_quotas_are_whole_numbers_of_known_things(accounts: Accounts, ada: Person) -> None:
     accounts.set_quotas(str(ada.id), {"uploads": 1})
     assert accounts.get(str(ada.id)).quotas == {"uploads": 1}
-    for wrong in ({"cars": 1}, {"uploads": -1}, {"uploads": True}):
+    too_many = {"waiting_steps": 10**20}
+    for wrong in ({"cars": 1}, {"uploads": -1}, {"uploads": True}, {"jobs": 0}, too_many):
         with pytest.raises(Refused):
             accounts.set_quotas(str(ada.id), wrong)
 

@@ -1,0 +1,11 @@
+"""What is raised where somebody wants more than one may have; each is one line for people."""
+
+
+class TooManySteps(Exception):
+    """As many steps of one person wait as may; later there is room for `wanted` more."""
+
+    def __init__(self, wanted: int, waiting: int, most: int) -> None:
+        super().__init__(
+            f"The job has {wanted} outputs, {waiting} others wait or are being made, and {most} are"
+            " the most: try again when some have ended."
+        )
