@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.support import mutants
+from tests.support import mutants, mutants_by_http
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
@@ -19,15 +20,30 @@ MUTANTS = 10_000
 def test_mutants_neither_hang_nor_escape_nor_leave_anything(
     seconds: float, dice: random.Random, tmp_path: Path
 ) -> None:
-    """Each is made, in part perhaps, or refused in a line; the parents' memory stays as it is."""
+    """Each is made, in part perhaps, or refused in a line; the parents' memory stays as it is.
+
+    Some are sent to a server, as people do, whose processes are watched.
+    """
     until = time.monotonic() + seconds
-    seed = dice.randrange(1_000_000)
+    seed, sources = dice.randrange(1_000_000), mutants.make_sources(tmp_path)
 
-    report = mutants.try_all(
-        mutants.make_sources(tmp_path), seed, range(MUTANTS), lambda: time.monotonic() < until
-    )
+    def on() -> bool:
+        return time.monotonic() < until
 
+    # Others, which are sent to a server meanwhile.
+    theirs = range(MUTANTS, 2 * MUTANTS)
+    with ThreadPoolExecutor(1) as beside:
+        sending = beside.submit(
+            mutants_by_http.send_all, tmp_path / "web", sources, seed, theirs, on
+        )
+        report = mutants.try_all(sources, seed, range(MUTANTS), on)
+        sent = sending.result()
+
+    print(f"\n{sent.ends.total()} sent to a server: {dict(sent.ends)}")
+    print(f"memory of the server: {min(sent.memory_mb):.0f} to {max(sent.memory_mb):.0f} MB")
+    print(*sent.wrong, sep="\n")
     print(f"\n{report.ends.total()} mutants of {seed}: {dict(report.ends)}")
     print(f"memory of the parents: {min(report.memory_mb):.0f} to {max(report.memory_mb):.0f} MB")
     print(*report.wrong, sep="\n")
     assert report.wrong == []
+    assert sent.wrong == []

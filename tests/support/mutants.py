@@ -211,7 +211,7 @@ def _try(path: Path, folder: Path) -> str:
     except RenderTimeout:
         raise
     except MediaError as error:
-        _refuse_many_lines(error)
+        refuse_many_lines(str(error))
         return "refused"
     clip = Clip(Fraction(0), min(info.length, Fraction(1, 2)))
     orders = []
@@ -222,17 +222,17 @@ def _try(path: Path, folder: Path) -> str:
     except RenderTimeout:
         raise
     except MediaError as error:
-        _refuse_many_lines(error)
+        refuse_many_lines(str(error))
         return "probed"
     failed = [each for each in results if isinstance(each, Exception)]
     for each in failed:
         if isinstance(each, RenderTimeout | MediaUnavailable):
             raise each
-        _refuse_many_lines(each)
+        refuse_many_lines(str(each))
     return "made in part" if failed else "made"
 
 
-def _refuse_many_lines(error: Exception) -> None:
-    told = str(error)
+def refuse_many_lines(told: str) -> None:
+    """Raise AssertionError unless this is one line for people, without a path."""
     if "\n" in told or len(told) > 400 or "Error:" in told or "/tmp" in told:
         raise AssertionError(f"not one clear line: {told}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,17 +30,23 @@ class WebServer:
 
 
 @contextmanager
-def web_server(folder: Path, *, host: str = "127.0.0.1", **env: str) -> Iterator[WebServer]:
+def web_server(
+    folder: Path, *, host: str = "127.0.0.1", under: Sequence[str] = (), **env: str
+) -> Iterator[WebServer]:
     """Run a server until the end of the block; it must then end by SIGTERM, without an error.
 
-    It listens on `host`, and is asked on loopback.
+    It listens on `host`, and is asked on loopback. `under` are the words of a command that runs it.
     """
     port, data_dir = free_port(), folder / "data"
     environment = clean_env(
         CUTMV_MODE="eager", CUTMV_DATA_DIR=str(data_dir), WEBHOOK_SECRET=WEBHOOK_SECRET, **env
     )
     config = ["-c", "python:cutmv.web.server", "-b", f"{host}:{port}", "cutmv.web.wsgi:app"]
-    process = Process.python(["gunicorn", *config], environment, folder / "web.log")
+    if under:
+        argv = [*under, sys.executable, "-m", "gunicorn", *config]
+        process = Process(argv, environment, folder / "web.log")
+    else:
+        process = Process.python(["gunicorn", *config], environment, folder / "web.log")
     server = WebServer(f"http://127.0.0.1:{port}", process, data_dir)
     try:
         wait_for(lambda: _answers(server), 60.0, "the web server answers")
