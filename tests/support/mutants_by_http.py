@@ -34,7 +34,9 @@ def send_all(
     with web_server(own, under=watch(logs), **env) as server:
         worker = psutil.Process(server.process.child.pid).children()[0]
         with httpx.Client(base_url=server.url, timeout=HANG_S) as client:
-            for number in numbers:
+            for count, number in enumerate(numbers):
+                if count % 10 == 0:
+                    report.memory_mb.append(worker.memory_info().rss / 1e6)
                 if not on():
                     break
                 begun = time.monotonic()
@@ -47,8 +49,6 @@ def send_all(
                     report.wrong.append(f"{number}: {type(error).__name__}: {error} {left or ''}")
                 if time.monotonic() - begun > HANG_S:
                     report.wrong.append(f"{number}: took {time.monotonic() - begun:.0f} s")
-                if not report.ends.total() % 10:
-                    report.memory_mb.append(worker.memory_info().rss / 1e6)
         if "Traceback" in server.process.log:
             report.wrong.append(server.process.log)
     report.wrong += escapes(logs, own)
