@@ -25,20 +25,10 @@ from cutmv.services import services
 from cutmv.storage import LocalStorage, R2Storage
 from cutmv.worker import making
 from cutmv.worker import step as running
+from tests.support.halting_points import POINTS, WEB_POINTS
 
 __all__ = ["POINTS", "WEB_POINTS", "app", "halt", "web"]
 
-POINTS = (
-    "before the claim",
-    "after the claim",
-    "before the cut",
-    "in the cut",
-    "before the output is stored",
-    "before the step is done",
-    "after the step is done",
-)
-#: A job that is kept and not sent; one that is sent, which is not noted yet.
-WEB_POINTS = ("kept", "noted")
 #: Seconds after which a step goes on whatever the test does.
 LONGEST_S = 240.0
 

@@ -23,7 +23,7 @@ from cutmv.jobs.tables import steps
 from cutmv.worker.patience import PATIENCE_S
 from tests.support.edge_worker import KEY, Worker
 from tests.support.emulator import EmulatorProcess
-from tests.support.halting import POINTS, WEB_POINTS
+from tests.support.halting_points import POINTS, WEB_POINTS
 from tests.support.processes import free_port, slowness, wait_for
 from tests.support.queues import make_pushed
 from tests.support.redis import RedisServer

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,27 @@ def test_an_account_ends_with_all_that_it_has(site: Site) -> None:
     assert not list(site.services.storage.list(f"jobs/{job}/"))
     assert len({stat.key for stat in site.services.storage.list("uploads/")}) == len(kept) - 1
     site.assert_unharmed()
+
+
+def test_reports_by_a_short_secret_are_taken_from_this_machine_alone(site: Site) -> None:
+    short = replace(site.services.settings, webhook_secret="k" * 23)
+    longer = replace(short, webhook_secret="k" * 24)
+    apps = {
+        name: create_app(replace(site.services, settings=each), addresses=["127.0.0.1"])
+        for name, each in (("short", short), ("long", longer))
+    }
+
+    def asked(name: str, address: str, **headers: str) -> int:
+        client = apps[name].test_client()
+        client.environ_base["REMOTE_ADDR"] = address
+        body = {"data": b"{}", "headers": headers}
+        return client.post("/api/queue-progress", **body).status_code
+
+    # 401: it is not signed.
+    assert asked("short", "127.0.0.1") == asked("short", "::1") == 401
+    assert asked("short", "203.0.113.9") == asked("short", "10.0.0.2") == 503
+    assert asked("short", "127.0.0.1", **{"X-Forwarded-For": "203.0.113.9"}) == 503
+    assert asked("long", "203.0.113.9") == 401
 
 
 def test_nobody_signs_in_on_loopback_and_all_is_theirs(site: Site) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cutmv.config import ConfigError, Settings
 from cutmv.jobs import JobStore
 from cutmv.progress import (
     WEBHOOK,
@@ -23,6 +24,7 @@ from cutmv.progress import (
     WebhookSender,
     accept,
     accepted_requests,
+    check_secret,
     verify,
 )
 from cutmv.transports.cloudflare.edge.signature import Purpose, sign
@@ -126,6 +128,23 @@ def test_the_signature_is_that_of_standard_webhooks_by_a_derived_key() -> None:
     shown = sign(secret, WEBHOOK, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
 
     assert shown == "v1,upnCGYPJW7iZroiy0e0klSGop2hMwiIObzW7FAYBBUk="
+
+
+@pytest.mark.parametrize("secret", ["k" * 23, "whsec_" + base64.b64encode(b"k" * 23).decode()])
+def test_a_short_secret_is_refused_where_reports_leave_or_reach_this_machine(
+    tmp_path: Path, secret: str
+) -> None:
+    here = Settings(data_dir=tmp_path, database_url="", mode="eager", webhook_secret=secret)
+    far = replace(here, webhook_url="https://cut.example.com/api/queue-progress")
+
+    for settings, hosts in ((here, ["0.0.0.0"]), (far, []), (far, ["127.0.0.1"])):
+        with pytest.raises(ConfigError, match="WEBHOOK_SECRET has less than 24 bytes") as caught:
+            check_secret(settings, *hosts)
+        assert secret not in str(caught.value)
+        check_secret(replace(settings, webhook_secret="k" * 24), *hosts)
+
+    check_secret(here)
+    check_secret(replace(here, webhook_url="http://[::1]:8000"), "127.0.0.1", "localhost")
 
 
 def test_one_of_two_signatures_is_enough_while_a_secret_changes() -> None:
