@@ -6,8 +6,6 @@ the claim lets only one of the two run each.
 """
 
 import logging
-import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ from cutmv.app import app
 from cutmv.dispatch.circuit_breaker import CircuitBreaker
 from cutmv.dispatch.deleter import Deleter
 from cutmv.dispatch.local_runner import LocalRunner
+from cutmv.dispatch.recent import Recent
 from cutmv.jobs import (
     Backlog,
     Costs,
@@ -55,10 +54,8 @@ class Dispatcher:
         self.backlog, self.deleter = Backlog(services.store), Deleter(services)
         self._feed, self._runner = feed, LocalRunner(services, feed)
         self._mode = services.settings.mode
-        self._status_lock = threading.Lock()
-        self._status: tuple[float, dict[str, Any]] | None = None
-        self._depths_lock = threading.Lock()
-        self._depths: tuple[float, dict[str, int]] | None = None
+        self._status = Recent(self._ask_status, STATUS_MAX_AGE_S)
+        self._depths = Recent(self._ask_depths, DEPTHS_MAX_AGE_S)
 
     def submit(
         self,
@@ -111,8 +108,8 @@ class Dispatcher:
             self._feed.publish(ProgressEvent(step.id, job.id, step.state.value))
         return job
 
-    def analyse(self, upload: Upload) -> None:
-        """Have an upload analysed by a worker, or here when the broker fails."""
+    def analyse(self, upload: Upload, client: str = "") -> None:
+        """Have an upload analysed by a worker; here, by turns, when the broker fails."""
         reason = self._why_not()
         if reason is None:
             try:
@@ -129,7 +126,7 @@ class Dispatcher:
             else:
                 return
         log.info("upload %s is analysed here: %s", upload.id, reason)
-        self._runner.analyse(upload.id)
+        self._runner.analyse(upload.id, client)
 
     def send(self, job: Job, steps: Sequence[Step], client: str = "") -> None:
         """Send queued steps of a job to the broker; run them here when it fails.
@@ -190,22 +187,14 @@ class Dispatcher:
 
     def status(self) -> dict[str, Any]:
         """The status of the broker, asked STATUS_MAX_AGE_S seconds ago at most."""
-        with self._status_lock:
-            now = time.monotonic()
-            if self._status is None or now - self._status[0] >= STATUS_MAX_AGE_S:
-                self._status = (now, self._ask_status())
-            return self._status[1]
+        return self._status.get()
 
     def depths(self) -> dict[str, int]:
         """How many messages our queues hold, roughly, and their dead-letter queues, by name.
 
         Asked DEPTHS_MAX_AGE_S seconds ago at most; empty while the broker does not answer.
         """
-        with self._depths_lock:
-            now = time.monotonic()
-            if self._depths is None or now - self._depths[0] >= DEPTHS_MAX_AGE_S:
-                self._depths = (now, self._ask_depths())
-            return self._depths[1]
+        return self._depths.get()
 
     def close(self) -> None:
         """Stop the steps that run here, and queue them again."""

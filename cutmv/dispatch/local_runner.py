@@ -4,15 +4,20 @@ import contextvars
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from cutmv.dispatch.turns import Turns
+from cutmv.dispatch.turns import Turn, Turns
+from cutmv.media import yielding
 from cutmv.progress import ProgressFeed
 from cutmv.services import Services
 from cutmv.transports.cloudflare import note_trouble
 from cutmv.worker import LocalContext, analyse_upload, cut, local_context
 
-#: Steps that run at once. FFmpeg uses all cores for one; a second fills its pauses.
+#: Groups of steps that run at once. FFmpeg uses all cores for one; a second fills its pauses. One
+#: more runs of a client that has none running.
 MAX_STEPS_AT_ONCE = 2
+#: Levels of niceness by which the work of a client with more to do yields to others' first.
+MORE_TO_DO = 9
 
 
 class LocalRunner:
@@ -20,10 +25,10 @@ class LocalRunner:
 
     def __init__(self, services: Services, feed: ProgressFeed) -> None:
         self._context = LocalContext(services, feed.publish, self._retry_later, threading.Event())
-        self._executor = ThreadPoolExecutor(MAX_STEPS_AT_ONCE, thread_name_prefix="local")
+        self._executor = ThreadPoolExecutor(MAX_STEPS_AT_ONCE + 1, thread_name_prefix="local")
         self._lock = threading.Lock()
         self._accepted: set[str] = set()
-        self._turns = Turns()
+        self._turns = Turns[Callable[[], None]](MAX_STEPS_AT_ONCE)
         #: Seconds until a step, or the analysis of an upload, that is ending runs once more.
         self._retries: dict[str, float] = {}
         self._timers: dict[str, threading.Timer] = {}
@@ -37,16 +42,17 @@ class LocalRunner:
             new = [step_id for step_id in step_ids if step_id not in self._accepted]
             if not new or self._context.stopping.is_set():
                 return
-            self._executor.submit(contextvars.Context().run, self._apply_next)
-            self._turns.add(client, job_id, new)
+            self._executor.submit(self._take_turns)
+            self._turns.add(client, job_id, partial(self._apply, new))
             # Only now: what could not be submitted is left to the janitor.
             self._accepted.update(new)
 
-    def analyse(self, upload_id: str) -> None:
-        """Analyse an upload soon; returns at once."""
+    def analyse(self, upload_id: str, client: str = "") -> None:
+        """Analyse an upload when it is the turn of its client; returns at once."""
         with self._lock:
             if not self._context.stopping.is_set():
-                self._executor.submit(contextvars.Context().run, self._apply_analysis, upload_id)
+                self._executor.submit(self._take_turns)
+                self._turns.add(client, upload_id, partial(self._apply_analysis, upload_id))
 
     def has(self, step_id: str) -> bool:
         """Whether a step waits or runs here."""
@@ -69,10 +75,22 @@ class LocalRunner:
         with self._lock:
             self._retries[what] = seconds
 
-    def _apply_next(self) -> None:
+    def _take_turns(self) -> None:
+        """Run what may run now, and what may when that has ended."""
+        while turn := self._next():
+            try:
+                contextvars.Context().run(self._run_turn, turn)
+            finally:
+                with self._lock:
+                    self._turns.ended(turn.client)
+
+    def _next(self) -> Turn[Callable[[], None]] | None:
         with self._lock:
-            step_ids = self._turns.next()
-        self._apply(step_ids)
+            return None if self._context.stopping.is_set() else self._turns.next()
+
+    def _run_turn(self, turn: Turn[Callable[[], None]]) -> None:
+        yielding.set(0 if turn.alone else MORE_TO_DO)
+        turn.group()
 
     def _apply(self, step_ids: Sequence[str]) -> None:
         local_context.set(self._context)

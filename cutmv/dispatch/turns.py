@@ -1,39 +1,73 @@
-"""The steps that wait to run in this process, handed out by turns: client by client, job by job."""
+"""Turns: what waits to run in this process, handed out client by client, job by job."""
 
-from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-#: Steps that are made together.
-Group = Sequence[str]
+Group = TypeVar("Group")
+
+
+@dataclass(frozen=True)
+class Turn(Generic[Group]):
+    """What a client may run now; `alone` when it is all that this client waits for or runs."""
+
+    client: str
+    group: Group
+    alone: bool
 
 
 @dataclass
-class Turns:
-    """A queue of groups of steps. A client waits for one group of each other client at most.
+class Turns(Generic[Group]):
+    """A queue of groups of steps, of which `most` run at once, and one more of who runs none.
 
-    >>> turns.add("ann", "job", ["step"])
+    So a client waits for one group of each other client at most, and not for the first that comes
+    alone to a busy machine.
+
+    >>> turns = Turns[str](most=2)
+    >>> turns.add("ann", "job", "a step")
     >>> turns.next()
-    ['step']
+    Turn(client='ann', group='a step', alone=True)
+    >>> turns.ended("ann")
     """
 
-    _clients: "OrderedDict[str, OrderedDict[str, deque[Group]]]" = field(
+    most: int
+    _waiting: "OrderedDict[str, OrderedDict[str, deque[Group]]]" = field(
         default_factory=OrderedDict
     )
+    _running: Counter[str] = field(default_factory=Counter)
 
     def add(self, client: str, job_id: str, group: Group) -> None:
         """Have a group wait for its turn."""
-        of_client = self._clients.setdefault(client, OrderedDict())
+        of_client = self._waiting.setdefault(client, OrderedDict())
         of_client.setdefault(job_id, deque()).append(group)
 
-    def next(self) -> Group:
-        """Take the next group. Raises KeyError when none waits."""
-        client, of_client = self._clients.popitem(last=False)
+    def next(self) -> Turn[Group] | None:
+        """Take the next group, which runs until `ended`; None while none may."""
+        client = self._client()
+        if client is None:
+            return None
+        of_client = self._waiting.pop(client)
         job_id, groups = of_client.popitem(last=False)
         group = groups.popleft()
         # Who has more goes to the end of the line.
         if groups:
             of_client[job_id] = groups
         if of_client:
-            self._clients[client] = of_client
-        return group
+            self._waiting[client] = of_client
+        self._running[client] += 1
+        return Turn(client, group, not of_client and self._running[client] == 1)
+
+    def ended(self, client: str) -> None:
+        """Note that a group of this client runs no more."""
+        self._running[client] -= 1
+        if not self._running[client]:
+            del self._running[client]
+
+    def _client(self) -> str | None:
+        """Whose turn it is."""
+        running = self._running.total()
+        if running < self.most:
+            return next(iter(self._waiting), None)
+        if running == self.most:
+            return next((each for each in self._waiting if each not in self._running), None)
+        return None

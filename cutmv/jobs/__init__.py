@@ -67,6 +67,7 @@ from cutmv.jobs.uploads import (
     current,
     probe_stored,
     require_stored,
+    upload_of,
 )
 from cutmv.jobs.wanted import OPTIONS, Option, Wanted, usual_aspects
 
@@ -138,5 +139,6 @@ __all__ = [
     "report",
     "require_stored",
     "upload_key_of",
+    "upload_of",
     "usual_aspects",
 ]

@@ -113,10 +113,7 @@ class JobStore:
         return replace(upload, created_at=created_at)
 
     def upload(self, upload_id: str, of: str | None = None) -> Upload:
-        """The upload of this id, where it belongs to `of`, if given.
-
-        Raises UnknownUpload, UnreadableRow.
-        """
+        """The upload of this id, of `of` if given. Raises UnknownUpload, UnreadableRow."""
         with self.reading() as db:
             row = db.execute(
                 sa.select(uploads).where(uploads.c.id == upload_id, _owned(uploads, of))

@@ -49,6 +49,7 @@ from cutmv.media.running.binaries import (
     version_of,
     version_of_libraries,
 )
+from cutmv.media.running.child import yielding
 from cutmv.media.running.hardware import hardware_encoder
 from cutmv.media.sandbox.protections import missing as sandbox_missing
 from cutmv.media.sandbox.protections import told as sandbox_told
@@ -164,4 +165,5 @@ __all__ = [
     "wanted_starts",
     "work_of",
     "works_of",
+    "yielding",
 ]

@@ -2,14 +2,21 @@
 
 gunicorn gives a connection a thread as soon as it is open. Here a connection gets one when the head
 of its request is whole; until then the main loop reads it, for `HEAD_TIMEOUT_S` at most. What
-follows, either way, has to keep a pace: a client that is slower than `MIN_RATE` is ended.
+follows, either way, has to keep a pace: a client that is slower than `MIN_RATE` is ended. When the
+answer is sent the thread is free: the main loop waits for a client to close its connection. Who
+asks whether the server is well gets a thread that nobody else can take.
 """
 
 import errno
+import json
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from selectors import EVENT_READ
 from typing import Any, TypeVar
 
@@ -25,8 +32,15 @@ MAX_HEAD_BYTES = 256 * 1024
 #: Bytes a second that a client sends or takes at least (64 kbit/s), and seconds that it may be
 #: slower, all in all.
 MIN_RATE, GRACE_S = 8_000, 20.0
-#: Seconds that a client whose connection ends has to read the last of its answer.
-LINGER_S = 0.5
+#: Seconds that a client whose connection ends has to read the last of its answer, and bytes that
+#: are read of it meanwhile. With some unread, the kernel would take the answer back.
+LINGER_S, LINGER_BYTES = 1.0, 1_000_000
+#: How the head of a request begins that asks whether the server is well, what no such head has, and
+#: threads for these alone.
+PROBES, BODIES = (b"GET /healthz ", b"HEAD /healthz "), (b"content-length", b"transfer-encoding")
+PROBE_THREADS = 2
+#: Seconds that a client's thread waits for the rest of a body that nobody wanted to read.
+DROP_S = 0.1
 #: Bytes that are sent in one piece, so that each shows the client's pace.
 PIECE_BYTES = 64 * 1024
 
@@ -101,14 +115,51 @@ class Connection(TConn):  # type: ignore[misc]
     """A client's connection, closed without a wait: gunicorn would have all others wait too."""
 
     head = b""
+    #: Bytes that were read since its last answer.
+    lingered = 0
+    #: Has the main loop let the client read to the end.
+    linger: Callable[["Connection"], None] = staticmethod(lambda _connection: None)
 
-    def close(self, graceful: bool = False) -> None:  # noqa: ARG002 - gunicorn's
-        """Close it; a thread has let the client read to the end already."""
-        util.close(self.sock)
+    def close(self, graceful: bool = False) -> None:
+        """Close it; at the end of an answer, once the client has."""
+        if graceful:
+            self.linger(self)
+        else:
+            util.close(self.sock)
+
+
+class _Sent:
+    """Stands for a client's socket where gunicorn writes an answer of its own."""
+
+    def __init__(self) -> None:
+        self.status = 0
+
+    def gettimeout(self) -> float:
+        """See socket.socket."""
+        return 0.0
+
+    def sendall(self, data: bytes) -> None:
+        """Note the status of an answer."""
+        self.status = int(data.split()[1])
 
 
 class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     """Hands a connection to a thread when a whole head is there; has a bounded number of them."""
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        """The threads for requests; those for probes are kept apart."""
+        self._probes = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
+        self._lingering: deque[Any] = deque()
+        pool: ThreadPoolExecutor = super().get_thread_pool()
+        return pool
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Hand a request to a thread."""
+        pool = self._probes if _is_probe(conn.head) else self.tpool
+        done = pool.submit(self.handle, conn)
+        done.add_done_callback(
+            lambda future: self.method_queue.defer(self.finish_request, conn, future)
+        )
 
     def accept(self, listener: socket.socket) -> None:
         """Take a new connection; when there are too many, end the one that was idle longest."""
@@ -124,7 +175,9 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         if self.nr_conns >= self.worker_connections:
             self._end_idlest()
         sock = PacedSocket.of(accepted)
-        self._await_head(Connection(self.cfg, sock, address, listener.getsockname()))
+        conn = Connection(self.cfg, sock, address, listener.getsockname())
+        conn.linger = self._linger
+        self._await_head(conn)
 
     def on_client_socket_readable(self, conn: Any, client: Any) -> None:
         """Read the next request of a connection that was kept."""
@@ -139,16 +192,61 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         conn.head = b""
         conn.sock.begin()
         try:
-            kept = super().handle(conn)
+            return super().handle(conn)
         finally:
             conn.sock.end()
-        if not kept:
-            util.close_graceful(conn.sock, timeout=LINGER_S)
-        return kept
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Answer what is no request with a problem, as the application does."""
+        sent = _Sent()
+        super().handle_error(req, sent, addr, exc)  # which knows the status, and logs it
+        with suppress(OSError):
+            client.settimeout(LINGER_S)
+            client.sendall(_problem(HTTPStatus(sent.status or 500)))
+
+    def murder_pending(self) -> None:
+        """End the connections whose time to send a head, or to read an answer, has passed."""
+        super().murder_pending()
+        while self._lingering and self._lingering[0].timeout <= time.monotonic():
+            self._end_lingering(self._lingering[0])
 
     def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
+        if not keepalive or conn.sock.refused:
+            return False
         conn.sock.end()  # what is dropped of a body has a time of its own
-        return not conn.sock.refused and bool(super()._keepalive_after(conn, keepalive))
+        # Of what the application did not read, that is dropped which is here already.
+        return bool(conn.parser.finish_body(deadline=time.monotonic() + DROP_S))
+
+    def _linger(self, conn: Any) -> None:
+        """Have a client read its answer to the end; then close the connection."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+        except OSError:
+            util.close(conn.sock)
+            return
+        self.nr_conns += 1
+        conn.timeout = time.monotonic() + LINGER_S
+        self._lingering.append(conn)
+        self.poller.register(conn.sock, EVENT_READ, partial(self._read_on, conn))
+
+    def _read_on(self, conn: Any, _client: Any) -> None:
+        """Drop what a client sends behind its request."""
+        try:
+            dropped = len(conn.sock.recv(PIECE_BYTES))
+        except BlockingIOError:
+            return
+        except OSError:
+            dropped = 0
+        conn.lingered += dropped
+        if not dropped or conn.lingered > LINGER_BYTES:
+            self._end_lingering(conn)
+
+    def _end_lingering(self, conn: Any) -> None:
+        self.poller.unregister(conn.sock)
+        self._lingering.remove(conn)
+        self.nr_conns -= 1
+        util.close(conn.sock)
 
     def is_parent_alive(self) -> bool:
         """Whether gunicorn's parent runs; if not, another server may have the address at once."""
@@ -188,7 +286,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
 
     def _end_idlest(self) -> None:
         """End the connection whose next head is awaited longest, or that was kept longest."""
-        waiting = self.pending_conns or self.keepalived_conns
+        waiting = self._lingering or self.pending_conns or self.keepalived_conns
         if waiting:
             waiting[0].timeout = 0.0
             self.murder_pending()
@@ -198,3 +296,19 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, deadline)
+
+
+def _is_probe(head: bytes) -> bool:
+    """Whether it asks whether the server is well, and nothing else: a body would take a while."""
+    return head.startswith(PROBES) and not any(name in head.lower() for name in BODIES)
+
+
+def _problem(status: HTTPStatus) -> bytes:
+    detail = f"{status.description or status.phrase}."
+    told = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
+    body = json.dumps(told).encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+        f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body

@@ -22,6 +22,7 @@ from cutmv.web.api import (
     suggestions,
 )
 from cutmv.web.api.uploads import multipart, whole
+from cutmv.web.checks import Checks
 from cutmv.web.door import Door
 from cutmv.web.state import EXTENSION, Web
 
@@ -40,8 +41,9 @@ def create_app(
     `addresses` are those that its server listens on. Where they are not known, people must sign in,
     until `cutmv.web.state.listen` tells them.
 
-    With `start_background`, a janitor and a receiver of progress events run beside it. The caller
-    ends the application by `web_of(app).close()`. Raises ConfigError, and as `Services.open`.
+    With `start_background`, a janitor, a receiver of progress events and health checks run beside
+    it. The caller ends the application by `web_of(app).close()`. Raises ConfigError, and as
+    `Services.open`.
     """
     services = services or process_services()
     # Celery binds its tasks at the first use, and a second thread could find them half bound.
@@ -49,7 +51,8 @@ def create_app(
     feed = ProgressFeed()
     dispatcher = Dispatcher(services, feed)
     figures = metrics.Metrics(dispatcher)
-    background = _started(dispatcher, feed) if start_background else ()
+    checks = Checks(services)
+    background = _started(dispatcher, feed, checks) if start_background else ()
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions[EXTENSION] = Web(
@@ -58,6 +61,7 @@ def create_app(
         dispatcher,
         figures,
         Door.of(services.settings, addresses),
+        checks,
         threading.BoundedSemaphore(services.settings.limits.probes),
         background,
     )
@@ -74,8 +78,10 @@ def create_app(
     return app
 
 
-def _started(dispatcher: Dispatcher, feed: ProgressFeed) -> tuple[Janitor | EventReceiver, ...]:
-    parts: list[Janitor | EventReceiver] = [Janitor(dispatcher)]
+def _started(
+    dispatcher: Dispatcher, feed: ProgressFeed, checks: Checks
+) -> tuple[Janitor | EventReceiver | Checks, ...]:
+    parts: list[Janitor | EventReceiver | Checks] = [Janitor(dispatcher), checks]
     settings = dispatcher.services.settings
     if settings.mode == "redis" or settings.edge_url:
         # In eager mode the steps run here. Over Cloudflare without the edge Worker's hub, workers

@@ -14,6 +14,7 @@ from cutmv.transports.cloudflare import calls_report, threads_report
 
 #: The threads of this process that have a series of their own; the transport's have one together.
 THREADS = {
+    "checks",
     "event-receiver",
     "event-sender",
     "heartbeat",

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 from cutmv.dispatch import Dispatcher, Janitor
 from cutmv.progress import EventReceiver, ProgressFeed
 from cutmv.services import Services
+from cutmv.web.checks import Checks
 from cutmv.web.door import Door
 from cutmv.web.metrics import Metrics
 
@@ -26,10 +27,11 @@ class Web:
     dispatcher: Dispatcher
     metrics: Metrics
     door: Door
+    checks: Checks
     #: Entered by those who look at a video in this process: so many at once, each with a child.
     probing: threading.BoundedSemaphore
     #: Threads that run beside the requests; started already.
-    background: tuple[Janitor | EventReceiver, ...] = ()
+    background: tuple[Janitor | EventReceiver | Checks, ...] = ()
     #: Set when the server is about to stop: WebSockets are closed then, so that their threads end.
     stopping: threading.Event = field(default_factory=threading.Event)
 

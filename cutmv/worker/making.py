@@ -21,6 +21,7 @@ from cutmv.jobs import (
     output_key,
     part_key,
     require_stored,
+    upload_of,
 )
 from cutmv.media import (
     Cancelled,
@@ -167,7 +168,7 @@ class Making:
 
     def _upload(self) -> Upload:
         """The upload, which is there, and of its size. Raises MediaError."""
-        upload = self._services.store.job(self._step.job_id).upload
+        upload = upload_of(self._services.store, self._step.job_id)
         require_stored(self._storage, upload)
         if upload.info == UNREAD:
             services = self._services

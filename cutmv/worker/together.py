@@ -5,6 +5,7 @@ failure. But what is to be cut is cut at once, by a thread, of all steps that no
 the turn of each comes as soon as its output is whole, whatever becomes of the others.
 """
 
+import contextvars
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -97,7 +98,10 @@ class Together:
                 wanted_of[run] = found
         for run in wanted_of:
             self._made.pop(run, None)
-        thread = threading.Thread(target=self._render, args=(wanted_of,), name="cutting")
+        context = contextvars.copy_context()
+        thread = threading.Thread(
+            target=context.run, args=(self._render, wanted_of), name="cutting"
+        )
         thread.start()
         self._threads.append(thread)
         works = works_of([each.plan for each in wanted_of.values()])

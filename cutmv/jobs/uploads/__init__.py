@@ -11,6 +11,7 @@ from cutmv.jobs.uploads.accept import (
     current,
     probe_stored,
     require_stored,
+    upload_of,
 )
 from cutmv.jobs.uploads.multipart import (
     UNFINISHED_AGE_S,
@@ -35,4 +36,5 @@ __all__ = [
     "current",
     "probe_stored",
     "require_stored",
+    "upload_of",
 ]

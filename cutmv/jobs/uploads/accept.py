@@ -6,10 +6,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import IO, Protocol, cast
 
+import sqlalchemy as sa
+
 from cutmv.database import DATABASE_AWAY
 from cutmv.jobs.keys import upload_key
-from cutmv.jobs.model import Upload, id_for, new_id
+from cutmv.jobs.model import UnknownJob, Upload, id_for, new_id
+from cutmv.jobs.rows import shown_upload
 from cutmv.jobs.store import JobStore
+from cutmv.jobs.tables import jobs, uploads
 from cutmv.media import HEAD_BYTES, Cache, MediaError, MediaInfo, container_of, probe
 from cutmv.storage import ObjectNotFound, Room, Storage, StorageError
 
@@ -132,6 +136,16 @@ def current(store: JobStore, storage: Storage, upload: Upload, cache: Cache | No
     if not upload.outdated:
         return upload
     return store.renew_upload(upload, probe_stored(storage, upload.key, cache))
+
+
+def upload_of(store: JobStore, job_id: str) -> Upload:
+    """The upload of a job, as the job shows it. Raises UnknownJob, SQLAlchemyError."""
+    wanted = sa.select(uploads).where(uploads.c.id == jobs.c.upload_id, jobs.c.id == job_id)
+    with store.reading() as db:
+        row = db.execute(wanted).one_or_none()
+    if row is None:
+        raise UnknownJob(f"There is no job {job_id}; it may have expired.")
+    return shown_upload(row)
 
 
 def require_stored(storage: Storage, upload: Upload) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from cutmv.media.errors import Cancelled, NoRoom, RenderTimeout, no_room
@@ -19,6 +20,11 @@ POLL_INTERVAL_S = 0.1
 TERM_GRACE_S = 0.4
 #: Seconds after SIGKILL in which the kernel must have ended the process.
 KILL_GRACE_S = 10.0
+#: Levels of niceness (nice(2)) by which a child yields to us, who answer people and renew claims:
+#: of a processor that both want it gets a tenth.
+NICE = 10
+#: Further levels for the children that this context starts.
+yielding: ContextVar[int] = ContextVar("yielding", default=0)
 #: Bytes of standard error kept, the latest: a damaged file can make FFmpeg write without end.
 MAX_STDERR_BYTES = 16_384
 #: Bytes of one line of standard output at which it is cut; no output that we use is as long.
@@ -90,6 +96,7 @@ def run(
                 memory_bytes=limits.memory_bytes,
                 output_bytes=limits.output_bytes,
                 cpu_s=limits.cpu_s,
+                nice=NICE + yielding.get(),
             ),
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -55,12 +55,13 @@ def command(
     memory_bytes: int | None = None,
     output_bytes: int | None = None,
     cpu_s: int | None = None,
+    nice: int = 0,
     applied: Sequence[str] | None = None,
 ) -> list[str]:
     """The command line that runs `argv` in the sandbox, and ends it with this process.
 
-    None of a limit leaves that which this process has. `applied` names the protections (default:
-    those that this machine has).
+    None of a limit leaves that which this process has. The program yields to this process by `nice`
+    levels (nice(2)). `applied` names the protections (default: those that this machine has).
     """
     access = replace(access, programs=(*access.programs, argv[0]))
     told = {
@@ -68,6 +69,7 @@ def command(
         "memory": memory_bytes,
         "output": output_bytes,
         "cpu": cpu_s,
+        "nice": nice,
         "soft": access.graphics,
         "forks": len(access.programs) > 1,
         "protections": list(protections() if applied is None else applied),

@@ -43,6 +43,7 @@ def _limit_all(told: dict[str, Any]) -> None:
         _limit(resource.RLIMIT_NPROC, _tasks() + MORE_TASKS)
     if os.getppid() != told["parent"]:  # it ended before the line above could take effect
         sys.exit(1)
+    os.nice(told["nice"])
     _limit(resource.RLIMIT_FSIZE, told["output"])
     _limit(resource.RLIMIT_CPU, told["cpu"])
     _limit(resource.RLIMIT_CORE, 0)

@@ -9,6 +9,7 @@ from cutmv.media import suggest
 from cutmv.web.access import mine
 from cutmv.web.api.problems import Problem, validated
 from cutmv.web.api.suggestion_models import SuggestionsQuery
+from cutmv.web.clients import client_key
 from cutmv.web.state import web
 
 blueprint = Blueprint("suggestions", __name__, url_prefix="/api/uploads")
@@ -24,7 +25,7 @@ def create(upload_id: str) -> tuple[Response, int]:
     if record is None or not (record.pending_s or record.state is AnalysisState.DONE):
         services.room.require()
         record = analyses.keep(upload, AnalysisRecord(AnalysisState.QUEUED))
-        web().dispatcher.analyse(upload)
+        web().dispatcher.analyse(upload, client_key())
         log.info("upload %s is to be analysed", upload.id)
     return _pending(record), 200 if record.state is AnalysisState.DONE else 202
 

@@ -29,6 +29,7 @@ from cutmv.jobs import (
     Step,
     UnknownJob,
     UnknownUpload,
+    upload_of,
 )
 from cutmv.jobs.backlog import LOST_AFTER_S, TURNS
 from cutmv.jobs.claims import MAX_ATTEMPTS
@@ -99,12 +100,14 @@ def test_what_is_kept_is_read_back(store: JobStore) -> None:
 
     assert kept == job
     assert kept.upload.info == job.upload.info
-    assert store.upload(job.upload.id) == job.upload
+    assert store.upload(job.upload.id) == upload_of(store, job.id) == job.upload
 
 
 def test_what_is_unknown_is_said_so(store: JobStore) -> None:
     with pytest.raises(UnknownJob):
         store.job("none")
+    with pytest.raises(UnknownJob):
+        upload_of(store, "none")
     with pytest.raises(UnknownUpload):
         store.upload("none")
     with pytest.raises(UnknownJob):

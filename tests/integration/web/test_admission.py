@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.processes import wait_for
+from tests.support.processes import slowness, wait_for
 from tests.support.web_server import WebServer, web_server
 
 #: Opens a connection and sends bytes, from an address of this machine.
@@ -75,6 +76,42 @@ def test_slow_uploads_leave_threads_for_others(server: WebServer, connect: Conne
         return answered(connect(UPLOAD + b"\r\n" + MP4 + b"x" * 60_000))[0] == 413
 
     wait_for(admitted, 30, "uploads are taken again")
+
+
+def test_when_all_threads_are_held_it_still_says_that_it_is_well(
+    server: WebServer, connect: Connect
+) -> None:
+    """Whatever holds them: here requests whose body is waited for, at routes that want none."""
+    body = b"GET /api/queue-status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+    probe = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+    for number in range(600):
+        connect(body if number % 2 else probe, f"127.0.4.{number % 250 + 1}")
+    began = time.monotonic()
+    assert httpx.get(f"{server.url}/healthz", timeout=5).status_code == 200
+    assert time.monotonic() - began < 2 * slowness()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /\r\n\r\n", 400),
+        (b"GET /api/jobs HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n", 400),
+        (b"GET /" + b"x" * 5_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 9_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
+    ],
+    ids=["no version", "name", "address", "header", "headers"],
+)
+def test_what_is_no_request_gets_a_problem(
+    server: WebServer, connect: Connect, sent: bytes, status: int
+) -> None:
+    connection = connect(sent)
+    answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert b"content-type: application/problem+json" in head.lower()
+    told = json.loads(body)
+    assert (told["status"], bool(told["title"]), bool(told["detail"])) == (status, True, True)
 
 
 def test_one_client_s_uploads_leave_room_for_another_s(server: WebServer, connect: Connect) -> None:

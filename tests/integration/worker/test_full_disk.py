@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from cutmv.jobs import WAITS_FOR_ROOM
+from cutmv.web.checks import INTERVAL_S
 from tests.support.media import make_sample
 from tests.support.processes import slowness, wait_for
 from tests.support.small_disk import SmallDisk
@@ -153,7 +154,8 @@ def test_a_read_only_disk_of_files_refuses_uploads_and_is_read(
     answer = ask(stack, "POST", "/api/uploads", content=video.read_bytes())
     assert answer.status_code == 503 and "retry-after" in answer.headers, answer.text
     assert ask(stack, "GET", upload["url"]).content == video.read_bytes()
-    assert ask(stack, "GET", "/healthz").status_code == 503
+    unwell = lambda: ask(stack, "GET", "/healthz").status_code == 503  # noqa: E731
+    wait_for(unwell, 2 * INTERVAL_S + 5, "it says that it is unwell")
 
     files.remount("rw")
     assert stack.upload(video)["size"] == upload["size"]
@@ -182,7 +184,8 @@ def test_a_disk_that_takes_no_write_is_told_of_at_once_and_read_on(
     for path in ("/api/jobs", f"/api/jobs/{job['id']}", f"/api/uploads/{upload['id']}"):
         assert ask(stack, "GET", path).status_code == 200, path
     assert ask(stack, "GET", upload["url"]).content == body
-    assert ask(stack, "GET", "/healthz").status_code == 503
+    unwell = lambda: ask(stack, "GET", "/healthz").status_code == 503  # noqa: E731
+    wait_for(unwell, 2 * INTERVAL_S + 5, "it says that it is unwell")
 
     limit_files(processes, resource.RLIM_INFINITY)
     assert stack.ended(stack.submit(**wanted)["id"])["state"] == "done", stack.logs
