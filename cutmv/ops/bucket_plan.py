@@ -30,7 +30,7 @@ from cutmv.transports.cloudflare.options import AUTO_LEDGER, Options
 CORS_ID, UNFINISHED_ID = "cutmv", "cutmv-abort-unfinished"
 #: Days after which a multipart upload that nobody completed is aborted. The janitor of a web server
 #: aborts it sooner.
-UNFINISHED_DAYS = 3
+UNFINISHED_DAYS = 4
 #: The region of the bucket: R2 takes it for "auto", which other S3 servers refuse for a new bucket.
 REGION = "us-east-1"
 #: Seconds for which a browser caches the CORS rule.
@@ -52,7 +52,7 @@ class BucketDenied(BucketError):
 class BucketPlanner:
     """Plans one bucket. Its methods and its items raise `BucketError`.
 
-    `key` is the R2 key's id and its secret. Pages of `origins` may read the bucket; it has no CORS
+    `key` is the R2 key's id and its secret. Pages of `origins` may use the bucket; it has no CORS
     rule where they are None.
     """
 
@@ -97,7 +97,7 @@ class BucketPlanner:
         # Origins that were allowed stay allowed: another site may need them.
         wanted = list(dict.fromkeys([*known, *origins]))
         if not wanted:
-            advice = "set WEBHOOK_URL to the site's address, or give --origin"
+            advice = "set CUTMV_URL to the site's address, or give --origin"
             return LeftAlone(what, "no origin is known to allow", advice)
         rule = _cors_rule(wanted)
         have = None if ours is None else _shown_cors(ours)
@@ -182,9 +182,9 @@ def ledger_bucket(settings: Settings, options: Options, key: tuple[str, str]) ->
 
 
 def origins(settings: Settings, given: Sequence[str] = ()) -> list[str]:
-    """The origins whose pages may read objects: those given, and the site's own."""
-    site = urlsplit(settings.webhook_url or "")
-    own = [f"{site.scheme}://{site.netloc}"] if site.netloc else []
+    """The origins whose pages may use objects: those given, and the site's own."""
+    sites = map(urlsplit, filter(None, (settings.webhook_url, settings.access.url)))
+    own = [f"{site.scheme}://{site.netloc}" for site in sites if site.netloc]
     return list(dict.fromkeys([*given, *own]))
 
 
@@ -216,12 +216,12 @@ def _lifecycle(settings: Settings, options: Options | None) -> Iterator[Any]:
 
 
 def _cors_rule(allowed: list[str]) -> Any:
-    """It allows reading, with ranges; the page writes through the web server."""
+    """It allows reading, with ranges, and sending the parts of uploads; all by presigned URLs."""
     return {
         "ID": CORS_ID,
         "AllowedOrigins": allowed,
-        "AllowedMethods": ["GET", "HEAD"],
-        "AllowedHeaders": ["range"],
+        "AllowedMethods": ["GET", "HEAD", "PUT"],
+        "AllowedHeaders": ["content-md5", "range"],
         "ExposeHeaders": ["accept-ranges", "content-length", "content-range", "etag"],
         "MaxAgeSeconds": CORS_MAX_AGE_S,
     }

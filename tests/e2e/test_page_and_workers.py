@@ -55,7 +55,7 @@ def test_a_job_on_the_page_is_made_by_workers(
     page.goto(stack.url)
     expect(page.get_by_test_id("mode-badge")).to_have_text(mode)
     page.get_by_test_id("file-input").set_input_files(video)
-    expect(page.get_by_test_id("upload-state")).to_have_text("ready")
+    expect(page.get_by_test_id("upload-state").first).to_have_text("ready")
     page.get_by_test_id("clip-start").fill("0:01.5")
     page.get_by_test_id("clip-end").fill("0:03.5")
     for name in ("aspect-1:1", "gif", "still"):

@@ -50,7 +50,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def upload(page: Page, video: Path) -> None:
     page.get_by_test_id("file-input").set_input_files(video)
-    expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
+    expect(page.get_by_test_id("upload-state").first).to_have_text("ready", timeout=PATIENCE_MS)
 
 
 def bar(page: Page, name: str) -> float:
@@ -179,7 +179,7 @@ def test_a_video_is_dropped_on_the_page(page: Page, video: Path) -> None:
     )
     page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
 
-    expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
+    expect(page.get_by_test_id("upload-state").first).to_have_text("ready", timeout=PATIENCE_MS)
     expect(page.get_by_text("dropped.mp4")).to_be_visible()
 
 
@@ -308,7 +308,7 @@ def test_what_the_server_refuses_is_told(page: Page, tmp_path: Path) -> None:
     page.get_by_test_id("file-input").set_input_files(text)
 
     expect(page.get_by_test_id("error")).to_contain_text("we can read: use MP4")
-    expect(page.get_by_test_id("upload-state")).to_have_text("refused")
+    expect(page.get_by_test_id("upload-state").first).to_have_text("refused")
 
 
 def test_a_running_job_is_cancelled_from_the_page(page: Page, video: Path) -> None:

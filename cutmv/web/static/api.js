@@ -1,9 +1,11 @@
 // The JSON API. Every failure is an ApiError whose message is one line for people.
 
 export class ApiError extends Error {
-  constructor(message, status) {
+  /** `status` is 0 where there was no answer; `retryAfterS` is when to ask again, in seconds. */
+  constructor(message, status, retryAfterS = 0) {
     super(message);
     this.status = status;
+    this.retryAfterS = retryAfterS;
   }
 }
 
@@ -17,17 +19,25 @@ async function call(path, options = {}) {
   const response = await fetch(path, { ...options, headers }).catch(() => {
     throw new ApiError(LOST, 0);
   });
-  if (!response.ok) throw problem(response.status, await response.text());
+  if (!response.ok) {
+    const text = await response.text().catch(() => "");
+    throw problem(response.status, text, Number(response.headers.get("Retry-After")));
+  }
   return response.status === 204 ? null : response.json();
 }
 
-function problem(status, text) {
+function problem(status, text, retryAfterS) {
   try {
     const { detail, title } = JSON.parse(text);
-    return new ApiError(detail || title, status);
+    return new ApiError(detail || title, status, retryAfterS);
   } catch {
-    return new ApiError(`The server answered ${status}.`, status);
+    return new ApiError(`The server answered ${status}.`, status, retryAfterS);
   }
+}
+
+function send(path, body, headers = {}) {
+  headers = { ...headers, "Content-Type": "application/json" };
+  return call(path, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
 export const queueStatus = () => call("/api/queue-status");
@@ -57,36 +67,67 @@ function keyOf(request) {
 
 export async function createJob(request) {
   const body = JSON.stringify(request);
-  const headers = { "Content-Type": "application/json", "Idempotency-Key": keyOf(body) };
-  const job = await call("/api/jobs", { method: "POST", headers, body });
+  const job = await send("/api/jobs", request, { "Idempotency-Key": keyOf(body) });
   unanswered.delete(body);
   return job;
 }
 
+/* Uploads in parts. */
+
+const BEGUN = "/api/multipart-uploads";
+/** Milliseconds after which a part that does not move is given up. */
+const STALLED_MS = 60_000;
+
+/** Begin to send a file whose first bytes are `head`, in base64. */
+export async function beginUpload(file, head) {
+  const wanted = { filename: file.name, size: file.size, head };
+  const sent = `${file.name} ${file.size} ${file.lastModified}`;
+  const begun = await send(BEGUN, wanted, { "Idempotency-Key": keyOf(sent) });
+  unanswered.delete(sent);
+  return begun;
+}
+
+export const begunUploads = () => call(BEGUN);
+export const begunUpload = (id) => call(`${BEGUN}/${id}`);
+export const abortUpload = (id) => call(`${BEGUN}/${id}`, { method: "DELETE" });
+export const completeUpload = (id) => call(`${BEGUN}/${id}/complete`, { method: "POST" });
+
+/** Where to send a part whose MD5 is given in base64: to the storage itself, if it may be `direct`. */
+export async function signPart(id, number, md5, direct) {
+  const { parts } = await send(`${BEGUN}/${id}/parts`, { parts: [{ number, md5 }], direct });
+  return parts[0];
+}
+
 /**
- * Send a file. `progressed` is told the fraction sent; `signal` aborts.
+ * Send a part to where it was signed for. `moved` is told the bytes sent; `signal` aborts.
  * XMLHttpRequest, since fetch does not report what has been sent.
  */
-export function upload(file, { progressed, signal }) {
+export function sendPart({ url, headers, direct }, part, { moved, signal }) {
   return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
     const request = new XMLHttpRequest();
-    const sent = `${file.name} ${file.size} ${file.lastModified}`;
+    const lost = () => reject(new ApiError(LOST, 0));
+    let timer;
+    const alive = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => request.abort(), STALLED_MS);
+    };
     request.upload.addEventListener("progress", (event) => {
-      if (event.lengthComputable && event.total) progressed(event.loaded / event.total);
+      alive();
+      moved(event.loaded);
     });
     request.addEventListener("load", () => {
-      if (request.status === 201) {
-        unanswered.delete(sent);
-        resolve(JSON.parse(request.responseText));
-      } else reject(problem(request.status, request.responseText));
+      if (request.status < 300) resolve();
+      else reject(problem(request.status, request.responseText, Number(request.getResponseHeader("Retry-After"))));
     });
-    request.addEventListener("error", () => reject(new ApiError(LOST, 0)));
-    request.addEventListener("abort", () => reject(new ApiError("The upload was cancelled.", 0)));
+    request.addEventListener("error", lost);
+    request.addEventListener("abort", () => (signal.aborted ? reject(signal.reason) : lost()));
+    request.addEventListener("loadend", () => clearTimeout(timer));
     signal.addEventListener("abort", () => request.abort());
-    request.open("POST", `/api/uploads?filename=${encodeURIComponent(file.name)}`);
-    request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.setRequestHeader("X-CSRF-Token", CSRF_TOKEN);
-    request.setRequestHeader("Idempotency-Key", keyOf(sent));
-    request.send(file);
+    request.open("PUT", url);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    if (!direct) request.setRequestHeader("X-CSRF-Token", CSRF_TOKEN);
+    alive();
+    request.send(part);
   });
 }

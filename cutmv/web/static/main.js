@@ -10,7 +10,7 @@ import { Recent } from "./recent.js";
 import { fill, suggested } from "./suggest.js";
 import { Timeline } from "./timeline.js";
 import { formatTime } from "./times.js";
-import { Uploader } from "./uploader.js";
+import { UploadList } from "./upload/list.js";
 
 /** Milliseconds between two looks at the queue. */
 const STATUS_EVERY_MS = 15_000;
@@ -22,16 +22,15 @@ const timeline = new Timeline($("timeline"), $("playhead"), clips, (seconds) => 
 const view = new JobView($("job"), $("step-row"), deleteOutput);
 const recent = new Recent($("recent"), $("recent-empty"), open);
 let source = null;
+/** The file that the editor shows, while it is still on its way. */
+let edited = null;
 let stopFollowing = () => {};
 
 new ClipRows($("clips"), $("clip-row"), clips);
-const uploader = new Uploader(
-  {
-    drop: $("drop"), input: $("file"), box: $("upload"), cancel: $("upload-cancel"),
-    name: $("upload-name"), state: $("upload-state"), bar: $("upload-bar"),
-  },
+new UploadList(
+  { drop: $("drop"), input: $("file"), list: $("uploads"), template: $("upload-row") },
   Number(document.body.dataset.maxUploadBytes),
-  { chosen, uploaded, failed: say },
+  { chosen, uploaded: (info, file) => file === edited && uploaded(info), failed: say, open: reuse },
 );
 
 function say(message) {
@@ -44,9 +43,11 @@ function say(message) {
 
 function chosen(file) {
   edit(URL.createObjectURL(file));
+  edited = file;
 }
 
 function edit(url) {
+  edited = null;
   say("");
   useSource(null);
   clips.reset();
@@ -63,17 +64,15 @@ function uploaded(info) {
   if (!clips.items.length) clips.add(player.currentTime || 0);
 }
 
-/** Cut more of a video that the server has, which then plays from there. */
-$("reuse").addEventListener("click", async () => {
-  try {
-    const info = await api.uploaded($("job").dataset.upload);
-    uploader.abandon(info.filename);
-    edit(info.url);
-    uploaded(info);
-    $("editor").scrollIntoView({ behavior: "smooth", block: "start" });
-  } catch (error) {
-    say(error.message);
-  }
+/** Cut a video that the server has, which then plays from there. */
+function reuse(info) {
+  edit(info.url);
+  uploaded(info);
+  $("editor").scrollIntoView({ behavior: "smooth", block: "start" });
+}
+
+$("reuse").addEventListener("click", () => {
+  api.uploaded($("job").dataset.upload).then(reuse, (error) => say(error.message));
 });
 
 function useSource(info) {

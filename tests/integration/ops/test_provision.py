@@ -160,7 +160,8 @@ def test_a_fresh_account_gets_everything_and_a_second_run_nothing(account: Accou
     }
     (cors,) = account.s3.get_bucket_cors(Bucket=account.bucket)["CORSRules"]
     assert cors["AllowedOrigins"] == ["https://cutmv.example.com"]
-    assert cors["AllowedMethods"] == ["GET", "HEAD"]
+    assert cors["AllowedMethods"] == ["GET", "HEAD", "PUT"]
+    assert cors["AllowedHeaders"] == ["content-md5", "range"]
 
     writes = account.writes()
     assert account.provision() == "No changes.\n"

@@ -65,8 +65,8 @@ def create() -> tuple[Response, int, dict[str, str]]:
 
 @blueprint.get("")
 def index() -> Response:
-    """The uploads that have begun, the newest first."""
-    return jsonify(uploads=[_json(each, ()) for each in _uploads().of_person(person().sees)])
+    """Your uploads that have begun, the newest first."""
+    return jsonify(uploads=[_json(each, ()) for each in _uploads().of_person(person().id)])
 
 
 @blueprint.get("/<multipart_id>")

@@ -1,0 +1,197 @@
+"""Uploads in a real browser: the server is killed, the network goes, the tab is closed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, CDPSession, Page, Request, expect
+
+from tests.support.media import make_sample
+from tests.support.processes import free_port, wait_for
+from tests.support.s3 import BUCKET, KEY_ID, SECRET
+from tests.support.web_server import WebServer, web_server
+
+pytestmark = pytest.mark.slow
+
+#: Milliseconds for what takes a busy machine some time.
+PATIENCE_MS = 60_000
+#: Bytes of a part, and the parts of the video.
+PART, PARTS = 16 * 1_048_576, 4
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of several parts, most of which players skip."""
+    path = make_sample(tmp_path_factory.mktemp("video") / "long song.mp4", seconds=2.0)
+    skipped = os.urandom(PART * (PARTS - 1))
+    with path.open("ab") as file:
+        file.write(struct.pack(">I4s", 8 + len(skipped), b"free") + skipped)
+    return path
+
+
+@contextmanager
+def tab(browser: Browser, url: str) -> Iterator[Page]:
+    """A browser with the page; no script may fail, nothing may break the content policy."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda told: errors.append(told.text) if "Policy" in told.text else None)
+    page.goto(url)
+    yield page
+    context.close()
+    assert errors == []
+
+
+def slow(page: Page, bytes_a_second: int) -> CDPSession:
+    """Have the browser send no faster, until the session that is returned is detached."""
+    network = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.emulateNetworkConditions", network | {"uploadThroughput": bytes_a_second})
+    return session
+
+
+def stored(url: str) -> list[int]:
+    """The parts of the one upload that has begun."""
+    api = f"{url}/api/multipart-uploads"
+    (begun,) = httpx.get(api).json()["uploads"] or [{"id": ""}]
+    if not begun["id"]:
+        return []
+    return [part["number"] for part in httpx.get(f"{api}/{begun['id']}").json()["stored"]]
+
+
+def sent_parts(page: Page) -> list[str]:
+    """The parts that the page sends from now on."""
+    sent: list[str] = []
+
+    def note(request: Request) -> None:
+        if request.method == "PUT":
+            sent.append(urlsplit(request.url).path.rpartition("/")[2])
+
+    page.on("request", note)
+    return sent
+
+
+def assert_kept(server: WebServer, video: Path) -> None:
+    """The server has the video once, whole, and nothing else."""
+    (kept,) = server.stored()
+    assert kept.stat().st_size == video.stat().st_size
+    assert file_hash(kept) == file_hash(video)
+
+
+def file_hash(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def test_it_goes_on_when_the_server_is_killed_and_comes_back(
+    browser: Browser, video: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    with web_server(tmp_path, port=port) as first, tab(browser, first.url) as page:
+        line = slow(page, 6_000_000)
+        page.get_by_test_id("file-input").set_input_files(video)
+        expect(page.get_by_test_id("upload-state")).to_have_text(
+            re.compile(r"\d+ % · [\d.]+ MB/s · .+ left")
+        )
+        wait_for(lambda: stored(first.url), 60.0, "a part is stored")
+        first.process.kill()
+        expect(page.get_by_test_id("upload-state")).to_have_text("waiting for the network…")
+        with web_server(tmp_path, port=port) as second:
+            line.detach()
+            expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
+            expect(page.get_by_test_id("start")).to_be_enabled()
+            assert_kept(second, video)
+
+
+def test_a_closed_tab_leaves_what_was_sent_and_the_file_goes_on_from_there(
+    browser: Browser, video: Path, tmp_path: Path
+) -> None:
+    with web_server(tmp_path) as server:
+        with tab(browser, server.url) as page:
+            slow(page, 6_000_000)
+            page.get_by_test_id("file-input").set_input_files(video)
+            wait_for(lambda: stored(server.url), 60.0, "a part is stored")
+            dialogs: list[str] = []
+            page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.dismiss()))
+            page.get_by_role("heading", name="CUTMV").click()  # a page asks whom it knows alone
+            page.close(run_before_unload=True)
+            wait_for(lambda: page.wait_for_timeout(50) or dialogs, 10.0, "the page asks first")
+            assert dialogs == ["beforeunload"]
+        there = stored(server.url)
+        assert there
+        with tab(browser, server.url) as page:
+            expect(page.get_by_test_id("upload")).to_contain_text("long song.mp4")
+            expect(page.get_by_test_id("upload-state")).to_contain_text("choose the file again")
+            sent = sent_parts(page)
+            page.get_by_test_id("file-input").set_input_files(video)
+            expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
+        assert sorted(map(int, sent)) == sorted({*range(1, PARTS + 1)} - {*there})
+        assert_kept(server, video)
+
+
+def test_it_pauses_goes_on_and_is_cancelled_and_several_go_at_once(
+    browser: Browser, video: Path, tmp_path: Path
+) -> None:
+    other = make_sample(tmp_path / "other.mp4", seconds=1.0)
+    with web_server(tmp_path) as server, tab(browser, server.url) as page:
+        slow(page, 4_000_000)
+        page.get_by_test_id("file-input").set_input_files([video, other])
+        rows = page.get_by_test_id("upload")
+        expect(rows).to_have_count(2)
+        long, short = rows.filter(has_text="long song"), rows.filter(has_text="other")
+        state = long.get_by_test_id("upload-state")
+        expect(state).to_have_text(re.compile(r"^\d+ %"))
+        long.get_by_test_id("upload-pause").click()
+        expect(state).to_have_text("paused")
+        expect(short.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
+        expect(page.get_by_test_id("start")).to_be_disabled()  # the editor shows the first of them
+        short.get_by_test_id("upload-cut").click()
+        expect(page.get_by_test_id("start")).to_be_enabled()
+        long.get_by_test_id("upload-pause").click()
+        expect(state).to_have_text(re.compile(r"^\d+ %"))
+        long.get_by_test_id("upload-cancel").click()
+        expect(rows).to_have_count(1)
+        wait_for(lambda: len(server.stored()) == 1, what="nothing is left of it")
+        assert_kept(server, other)
+
+
+def test_the_parts_go_to_r2_itself_or_to_us_where_it_does_not_let_them(
+    browser: Browser, video: Path, tmp_path: Path, s3_url: str
+) -> None:
+    env = {
+        "R2_ENDPOINT_URL": s3_url,
+        "R2_BUCKET": BUCKET,
+        "R2_ACCESS_KEY_ID": KEY_ID,
+        "R2_SECRET_ACCESS_KEY": SECRET,
+    }
+    with web_server(tmp_path, **env) as server:
+        for allowed in (True, False):
+            with tab(browser, server.url) as page:
+                asked: list[str] = []
+
+                def note(request: Request, asked: list[str] = asked) -> None:
+                    if request.method == "PUT":
+                        asked.append(urlsplit(request.url).netloc)
+
+                page.on("request", note)
+                if not allowed:  # as R2 does without a rule for the page's origin
+                    page.route(f"{s3_url}/**", lambda route: route.abort("failed"))
+                page.get_by_test_id("file-input").set_input_files(video)
+                expect(page.get_by_test_id("upload-state")).to_have_text(
+                    "ready", timeout=PATIENCE_MS
+                )
+            of_storage = asked.count(urlsplit(s3_url).netloc)
+            assert of_storage >= PARTS if allowed else of_storage < len(asked)
+            assert asked.count(urlsplit(server.url).netloc) == (0 if allowed else PARTS)
