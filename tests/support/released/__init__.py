@@ -9,14 +9,33 @@ a decode, one step, a step divided into two parts, and one whose worker was kill
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 HERE = Path(__file__).parent
+#: The commit of `before`.
+COMMIT = "d3ef0111b7b7bf4e174b9df4863aa16993331b0a"
+
+
+def code(folder: Path) -> Path:
+    """Write the code of `before` into a folder, for PYTHONPATH; skips where it is not known."""
+    root = HERE.parents[2]
+    if subprocess.run(["git", "cat-file", "-e", COMMIT], cwd=root, capture_output=True).returncode:
+        pytest.skip(f"the repository has no commit {COMMIT[:7]}: it was cloned without its history")
+    archive = subprocess.run(
+        ["git", "archive", COMMIT, "cutmv"], cwd=root, capture_output=True, check=True
+    )
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as packed:
+        packed.extractall(folder, filter="data")
+    return folder
 
 
 def restore(url: str, version: str, data: Path) -> None:
