@@ -41,6 +41,7 @@ from tests.support.jobs import add_upload, an_upload
 from tests.support.media import make_sample
 from tests.support.processes import slowness, wait_for
 from tests.support.s3 import BUCKET, KEY_ID, SECRET
+from tests.support.small_disk import SmallDisk
 from tests.support.stack import Stack, on_r2, outputs
 
 
@@ -238,6 +239,34 @@ def test_what_is_stored_after_its_job_was_deleted_is_deleted_too(
     assert list(Deletions(services.store).recent()) == []
 
 
+def test_what_can_not_be_deleted_now_is_noted_until_it_is(
+    tmp_path: Path, small_disks: Callable[[Path, int], SmallDisk]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    disk = small_disks(data / "files", 5)
+    services = Services.open(
+        Settings.from_env({"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(data)})
+    )
+    job, notes = done_job(services, tmp_path, "0-1"), Deletions(services.store)
+    deleter = Deleter(services)
+    before = kept(services)
+
+    disk.remount("ro")
+    deleter.upload(job.upload.id)
+    with services.store.engine.begin() as db:
+        db.execute(deletions.update().values(deleted_at=0.0))  # for more than a day
+    deleter.sweep()
+    assert kept(services) == before
+    assert [each.id for each in notes.pending()] == [job.upload.id]
+
+    disk.remount("rw")
+    deleter.finish()
+    assert kept(services) == []
+    assert notes.pending() == []
+    services.store.close()
+
+
 def test_nothing_of_a_deleted_job_is_sent(services: Services, tmp_path: Path) -> None:
     upload = add_upload(services.store)
     job = services.store.add_job(
@@ -344,10 +373,19 @@ def test_a_running_job_that_is_deleted_stops_and_leaves_nothing(
         stack.start_worker()
     stack.start_web()
     upload = stack.upload(video)
+    results = []
+    if mode == "redis":  # a job that is done has results of Celery's
+        done = stack.submit(upload_id=upload["id"], clips=["0-1"], aspects=[], still=True)
+        [step] = stack.ended(done["id"])["steps"]
+        wait_for(lambda: known_results(stack) == [step["id"]], what="Celery has its result")
+        results = known_results(stack)
     job = stack.submit(upload_id=upload["id"], clips=["0-50"], aspects=["9:16"], gif=True)
     running = lambda: "running" in {step["state"] for step in stack.job(job["id"])["steps"]}  # noqa: E731
     wait_for(running, 60 * slowness(), stack.logs)
 
+    cache = stack.folder / "data" / "cache"
+    cached = lambda: list(cache.glob("*/*"))  # noqa: E731
+    assert bool(cached()) == bool(results) == (mode == "redis")
     assert httpx.delete(f"{stack.url}/api/uploads/{upload['id']}", timeout=30).status_code == 204
 
     for path in (f"/api/jobs/{job['id']}", f"/api/uploads/{upload['id']}", upload["url"]):
@@ -357,6 +395,17 @@ def test_a_running_job_that_is_deleted_stops_and_leaves_nothing(
     assert outputs(stack) == []
     if mode == "redis":
         assert in_bucket(request.getfixturevalue("s3_url")) == before
+        assert known_results(stack) == []
+        assert cached() == []
+
+
+def known_results(stack: Stack) -> list[str]:
+    """The tasks of which Celery's result backend on Redis knows a result."""
+    import redis
+
+    prefix = "celery-task-meta-"
+    with redis.Redis.from_url(stack.env["REDIS_URL"], decode_responses=True) as client:
+        return [str(key).removeprefix(prefix) for key in client.keys(f"{prefix}*")]
 
 
 def test_the_command_deletes_without_a_server(services: Services, tmp_path: Path) -> None:
