@@ -31,13 +31,16 @@ LIMIT_MEANINGS = {
     "requests": "requests of one client a minute, where people sign in",
     "jobs": "jobs of one person that run at once; others wait",
     "waiting_steps": "outputs of one person's jobs that wait or are being made",
+    "stored_bytes": "bytes of one person's uploads and outputs",
     "outputs": "outputs of a job",
     "clip_seconds": "seconds of a clip",
     "job_seconds": "seconds of all outputs of a job",
     "probes": "videos that the web server looks at at once",
 }
+#: What holds where nobody said, for those of them that have no number then.
+UNSAID = {"stored_bytes": "50 GB of each who signs in; on loopback no bound"}
 LIMITS = tuple(
-    Variable(variable(name), LIMIT_MEANINGS[name], f"{most:,}")
+    Variable(variable(name), LIMIT_MEANINGS[name], f"{most:,}" if most else UNSAID[name])
     for name, most in asdict(Limits()).items()
 )
 

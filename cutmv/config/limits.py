@@ -10,6 +10,10 @@ Network = IPv4Network | IPv6Network
 Number = Callable[[str, int], int]
 
 
+#: Bytes that each person who signs in may have stored, where nobody said (50 GB).
+STORED_BYTES = 50_000_000_000
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What one client, one job and one process may use at most.
@@ -27,6 +31,8 @@ class Limits:
     #: Of a person: jobs that run at once; steps that wait or run.
     jobs: int = 3
     waiting_steps: int = 2_000
+    #: Of a person: bytes stored. 0 where nobody said: see `stored_bytes_of`.
+    stored_bytes: int = 0
     #: Of a job: outputs; seconds of one clip, and of all outputs.
     outputs: int = 2_000
     clip_seconds: int = 4 * 3_600
@@ -39,6 +45,14 @@ class Limits:
         """Read them by `number`, which raises its own errors."""
         usual = asdict(cls())
         return cls(**{name: number(variable(name), most) for name, most in usual.items()})
+
+    def stored_bytes_of(self, person_id: str | None) -> int | None:
+        """The bytes that a person may have stored; None for no bound.
+
+        Where nobody said, the one person of a server where nobody signs in has none: the disk is
+        theirs.
+        """
+        return self.stored_bytes or (None if person_id is None else STORED_BYTES)
 
 
 def variable(name: str) -> str:

@@ -41,7 +41,7 @@ from cutmv.jobs.model import (
 )
 from cutmv.jobs.names import clip_stems, output_name
 from cutmv.jobs.parts import Parts, Span
-from cutmv.jobs.quotas import TooManySteps
+from cutmv.jobs.quotas import StorageFull, TooManySteps
 from cutmv.jobs.request import (
     FILM,
     JobRequest,
@@ -67,6 +67,7 @@ from cutmv.jobs.uploads import (
     current,
     probe_stored,
     require_stored,
+    reserve,
     upload_of,
 )
 from cutmv.jobs.wanted import OPTIONS, Option, Wanted, usual_aspects
@@ -110,6 +111,7 @@ __all__ = [
     "Span",
     "State",
     "Step",
+    "StorageFull",
     "TooLargeJob",
     "TooManySteps",
     "TooManyUnfinished",
@@ -138,6 +140,7 @@ __all__ = [
     "probe_stored",
     "report",
     "require_stored",
+    "reserve",
     "upload_key_of",
     "upload_of",
     "usual_aspects",

@@ -129,6 +129,24 @@ def shown_upload(row: sa.Row[Any]) -> Upload:
         )
 
 
+def new_row(step: Step) -> dict[str, Any]:
+    """The row of a step that nobody has run."""
+    return {
+        "id": step.id,
+        "job_id": step.job_id,
+        "position": step.position,
+        "name": step.name,
+        "clip": step.clip,
+        "start_s": step.start_s,
+        "end_s": step.end_s,
+        "kind": step.spec.kind,
+        "aspect": step.spec.aspect,
+        "fit": step.spec.fit,
+        "spec": step.spec.to_dict(),
+        "state": step.state,
+    }
+
+
 def read_state(told: object) -> State:
     """The state that a row tells; one that is none is a failure."""
     return next((state for state in State if state == told), State.FAILED)

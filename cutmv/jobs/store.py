@@ -25,8 +25,8 @@ from cutmv.jobs.model import (
     Upload,
     job_state,
 )
-from cutmv.jobs.quotas import alone_with, require_steps
-from cutmv.jobs.rows import load_jobs, read_state, shown_step, shown_upload, to_upload
+from cutmv.jobs.quotas import alone_with, require_held, require_some_bytes, require_steps
+from cutmv.jobs.rows import load_jobs, new_row, read_state, shown_step, shown_upload, to_upload
 from cutmv.jobs.tables import jobs, multipart_uploads, steps, uploads
 from cutmv.media import MediaInfo
 from cutmv.people import require_account
@@ -84,7 +84,8 @@ class JobStore:
         """Keep `upload`; its `created_at` becomes the database's now.
 
         Returns the upload that there is of this id, if there is. Raises KeyReused when it is of
-        another file, AccountGone when the account of its owner was disabled or deleted meanwhile.
+        another file, AccountGone when the account of its owner was disabled or deleted meanwhile,
+        StorageFull where it held no bytes and there are none for it.
         """
         try:
             return self._add_upload(upload)
@@ -96,6 +97,7 @@ class JobStore:
 
     def _add_upload(self, upload: Upload) -> Upload:
         with self.engine.begin() as db:
+            alone_with(db, upload.person_id)
             if upload.person_id is not None:
                 require_account(db, upload.person_id)
             created_at = db.scalar(sa.select(now())) or 0.0
@@ -110,6 +112,7 @@ class JobStore:
                 "created_at": created_at,
             }
             db.execute(uploads.insert().values(row))
+            require_held(db, upload, self.limits)
         return replace(upload, created_at=created_at)
 
     def upload(self, upload_id: str, of: str | None = None) -> Upload:
@@ -154,7 +157,8 @@ class JobStore:
         """Keep `job` and its steps, all queued and not yet given to a broker.
 
         Returns the job that there is of this id, if there is. Raises KeyReused when that was
-        another request's, UnknownUpload when its upload was deleted meanwhile, TooManySteps.
+        another request's, UnknownUpload when its upload was deleted meanwhile, TooManySteps,
+        StorageFull.
         """
         try:
             return self._add_job(job)
@@ -183,25 +187,9 @@ class JobStore:
                     created_at=created_at,
                 )
             )
-            rows = [
-                {
-                    "id": step.id,
-                    "job_id": job.id,
-                    "position": step.position,
-                    "name": step.name,
-                    "clip": step.clip,
-                    "start_s": step.start_s,
-                    "end_s": step.end_s,
-                    "kind": step.spec.kind,
-                    "aspect": step.spec.aspect,
-                    "fit": step.spec.fit,
-                    "spec": step.spec.to_dict(),
-                    "state": step.state,
-                }
-                for step in job.steps
-            ]
-            db.execute(steps.insert(), rows)
-            require_steps(db, job.person_id, len(rows), self.limits.waiting_steps)
+            db.execute(steps.insert(), [new_row(step) for step in job.steps])
+            require_steps(db, job.person_id, len(job.steps), self.limits.waiting_steps)
+            require_some_bytes(db, job.person_id, self.limits)
         return replace(job, created_at=created_at)
 
     def job(self, job_id: str, of: str | None = None) -> Job:

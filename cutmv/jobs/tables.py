@@ -34,6 +34,16 @@ multipart_uploads = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False, index=True),
 )
 
+# What uploads hold of their persons' quotas on their way; each has the id of its upload.
+reservations = sa.Table(
+    "reservations",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("person_id", sa.String(40), index=True),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)
+
 jobs = sa.Table(
     "jobs",
     metadata,
@@ -99,6 +109,9 @@ steps = sa.Table(
     sa.Index("steps_by_state", "state", "lease_until"),
     sa.Index("steps_by_claim", "claimed_at"),
 )
+
+#: Of a step that is no part. Not by the index of parents, in which all of these are alike.
+whole = sa.func.coalesce(steps.c.parent_id, "") == ""
 
 # What was deleted, and where there may be something left of it.
 deletions = sa.Table(

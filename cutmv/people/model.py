@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 #: The quotas that an administrator may set for one person; the others are the deployment's.
-QUOTAS = ("uploads", "downloads", "sockets", "requests", "jobs", "waiting_steps")
+QUOTAS = (
+    "uploads",
+    "downloads",
+    "sockets",
+    "requests",
+    "jobs",
+    "waiting_steps",
+    "stored_bytes",
+)
 #: The least of those that none can be: what was accepted would wait for ever. Others may be 0.
 LEAST_QUOTAS = {"jobs": 1}
 #: The largest quota: databases have no larger numbers.

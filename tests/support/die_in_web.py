@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from cutmv.dispatch import Dispatcher, dispatcher
-from cutmv.jobs import Backlog, JobRequest, JobStore, accept_upload
+from cutmv.jobs import Backlog, JobRequest, JobStore, accept_upload, reserve
 from cutmv.jobs.uploads import accept
 from cutmv.progress import ProgressFeed
 from cutmv.services import services
@@ -44,7 +44,11 @@ def main() -> None:
     if what == "upload":
         body = Body(iter([Path(argument).read_bytes()]))
         incoming: Any = SimpleNamespace(filename="song.mp4", body=body, finish=lambda: None)
-        accept_upload(here.store, here.storage, incoming, max_bytes=1 << 30, room=here.room)
+        with reserve(here.store, None, None) as held:
+            held.hold(0)
+            accept_upload(
+                here.store, here.storage, incoming, max_bytes=1 << 30, room=here.room, held=held
+            )
     else:
         request = JobRequest(upload_id=argument, clips=("0-1", "1-2"))
         Dispatcher(here, ProgressFeed()).submit(request)

@@ -1,13 +1,27 @@
-"""How much one person may have: jobs at once, waiting steps.
+"""How much one person may have: jobs at once, steps that wait, bytes stored.
 
 `refusals` are what is beyond. `at_once` says which jobs wait for others of their person, `waiting`
-how many steps somebody may have that wait. All is asked in the transaction that changes it, so that
-nothing is counted twice, or forgotten by a process that died. The package imports `cutmv.jobs`'
-tables and model alone.
+how many steps somebody may have that wait, and `stored` how many bytes; `reservations` keep those
+of uploads on their way. All is asked in the transaction that changes it, so that nothing is counted
+twice, or forgotten by a process that died. The package imports `cutmv.jobs`' tables and model, and
+`cutmv.people`.
 """
 
 from cutmv.jobs.quotas.at_once import client, held_jobs
-from cutmv.jobs.quotas.refusals import TooManySteps
+from cutmv.jobs.quotas.refusals import StorageFull, TooManySteps
+from cutmv.jobs.quotas.reservations import Reservation, require_held
+from cutmv.jobs.quotas.stored import require_bytes, require_some_bytes
 from cutmv.jobs.quotas.waiting import alone_with, require_steps
 
-__all__ = ["TooManySteps", "alone_with", "client", "held_jobs", "require_steps"]
+__all__ = [
+    "Reservation",
+    "StorageFull",
+    "TooManySteps",
+    "alone_with",
+    "client",
+    "held_jobs",
+    "require_bytes",
+    "require_held",
+    "require_some_bytes",
+    "require_steps",
+]

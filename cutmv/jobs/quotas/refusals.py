@@ -1,6 +1,14 @@
 """What is raised where somebody wants more than one may have; each is one line for people."""
 
 
+class StorageFull(Exception):
+    """Somebody has `used` bytes stored, or on their way, of `most`; `wanted` more don't fit."""
+
+    def __init__(self, used: int, most: int, wanted: int = 0) -> None:
+        super().__init__(f"{used} of {most} bytes are used.")
+        self.used, self.most, self.wanted = used, most, wanted
+
+
 class TooManySteps(Exception):
     """As many steps of one person wait as may; later there is room for `wanted` more."""
 

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from cutmv.jobs.model import OPEN_STATES
 from cutmv.jobs.quotas.refusals import TooManySteps
 from cutmv.jobs.request import TooLargeJob
-from cutmv.jobs.tables import jobs, steps
+from cutmv.jobs.tables import jobs, steps, whole
 from cutmv.people import own_quota
 
 #: The key of PostgreSQL's advisory locks of people; any that is ours.
@@ -40,4 +40,4 @@ def unfinished_steps(db: sa.Connection, person_id: str | None) -> int:
     """How many steps of a person have not ended; parts are not counted."""
     theirs = sa.and_(jobs.c.person_id == person_id, steps.c.state.in_(OPEN_STATES))
     count = sa.select(sa.func.count()).select_from(steps.join(jobs))
-    return db.scalar(count.where(theirs, steps.c.parent_id.is_(None))) or 0
+    return db.scalar(count.where(theirs, whole)) or 0

@@ -11,6 +11,7 @@ from cutmv.jobs.uploads.accept import (
     current,
     probe_stored,
     require_stored,
+    reserve,
     upload_of,
 )
 from cutmv.jobs.uploads.multipart import (
@@ -36,5 +37,6 @@ __all__ = [
     "current",
     "probe_stored",
     "require_stored",
+    "reserve",
     "upload_of",
 ]

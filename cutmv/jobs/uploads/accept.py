@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from cutmv.database import DATABASE_AWAY
 from cutmv.jobs.keys import upload_key
 from cutmv.jobs.model import UnknownJob, Upload, id_for, new_id
+from cutmv.jobs.quotas import Reservation
 from cutmv.jobs.rows import shown_upload
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import jobs, uploads
@@ -68,44 +69,42 @@ def accept_upload(
     *,
     max_bytes: int,
     room: Room,
+    held: Reservation,
     cache: Cache | None = None,
-    request_key: str | None = None,
-    person_id: str | None = None,
     probing: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it keeps no state
 ) -> Upload:
     """Keep the video `incoming`, of at most `max_bytes` bytes, and return its upload.
 
     NoSpace is raised as soon as there is no `room` for more of it.
 
-    It belongs to `person_id`. Of one `request_key` there is one upload: the same file that comes
-    again is not kept, and the first one's upload is returned.
+    It has the id, and the owner, for whom bytes are `held`. Where there is an upload of this id,
+    and it is of the same file, that is returned, and the file that comes again is not kept.
 
     `probing` is entered while the video is looked at.
 
     Raises EmptyUpload; NoVideo before the rest of the file is read; MediaError when the video can't
-    be read; TooLarge, another StorageError, MediaUnavailable, SQLAlchemyError, KeyReused,
-    AccountGone, and whatever the file raises. Nothing is kept then, unless the database does not
-    answer.
+    be read; StorageFull, TooLarge, another StorageError, MediaUnavailable, SQLAlchemyError,
+    KeyReused, AccountGone, and whatever the file raises. Nothing is kept then, unless the database
+    does not answer.
     """
     content_type = content_type_of(incoming.body.peek(HEAD_BYTES))
-    upload_id = id_for("upload", request_key)
     key = upload_key(new_id())
     try:
-        stream = cast(IO[bytes], _Checked(incoming.body, room))
+        stream = cast(IO[bytes], _Checked(incoming.body, room, held))
         size = storage.put_stream(key, stream, content_type=content_type, max_bytes=max_bytes)
         incoming.finish()
         with probing:
             info = probe_stored(storage, key, cache)
         upload = store.add_upload(
             Upload(
-                upload_id,
+                held.upload_id,
                 incoming.filename,
                 size,
                 content_type,
                 key,
                 info,
                 created_at=0.0,
-                person_id=person_id,
+                person_id=held.person_id,
             )
         )
     except DATABASE_AWAY:
@@ -120,6 +119,11 @@ def accept_upload(
         with contextlib.suppress(StorageError):  # the janitor deletes it then
             storage.delete(key)
     return upload
+
+
+def reserve(store: JobStore, request_key: str | None, person_id: str | None) -> Reservation:
+    """What holds the bytes of a person's upload; of one `request_key` there is one upload."""
+    return Reservation(store.engine, store.limits, id_for("upload", request_key), person_id)
 
 
 def probe_stored(storage: Storage, key: str, cache: Cache | None = None) -> MediaInfo:
@@ -160,15 +164,18 @@ def require_stored(storage: Storage, upload: Upload) -> None:
 
 @dataclass(frozen=True)
 class _Checked:
-    """A body that is read only while there is room for more."""
+    """A body that is read only while there is room for more, and its owner may have more."""
 
     body: IncomingBody
     room: Room
+    held: Reservation
 
     def read(self, size: int, /) -> bytes:
-        """The next `size` bytes. Raises NoSpace."""
+        """The next `size` bytes. Raises NoSpace, StorageFull."""
         self.room.require()
-        return self.body.read(size)
+        content = self.body.read(size)
+        self.held.arrived(len(content))
+        return content
 
 
 def content_type_of(head: bytes) -> str:

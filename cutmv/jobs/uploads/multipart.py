@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from cutmv.database import now, unreadable
 from cutmv.jobs.keys import upload_key
 from cutmv.jobs.model import KeyReused, UnknownUpload, Upload, id_for, new_id
+from cutmv.jobs.quotas import alone_with, require_bytes
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import multipart_uploads, uploads
 from cutmv.jobs.uploads.accept import NoVideo, content_type_of, probe_stored
@@ -104,8 +105,8 @@ class MultipartUploads:
     ) -> MultipartUpload:
         """Begin an upload of `size` bytes, which start with `head`: HEAD_BYTES of them, or all.
 
-        Of one `request_key` there is one. Raises EmptyUpload, NoVideo, TooManyUnfinished and
-        KeyReused.
+        Of one `request_key` there is one. Raises EmptyUpload, NoVideo, TooManyUnfinished,
+        StorageFull and KeyReused.
         """
         content_type = content_type_of(head[:HEAD_BYTES])
         upload_id, key = id_for("upload", request_key), upload_key(new_id())
@@ -245,6 +246,7 @@ class MultipartUploads:
         own = multipart_uploads.c.person_id.is_not_distinct_from(made.person_id)
         row: dict[str, Any] = {name: getattr(made, name) for name in _NAMES}
         with self._store.engine.begin() as db:
+            alone_with(db, made.person_id)
             if made.person_id is not None:
                 require_account(db, made.person_id)
             if (db.scalar(sa.select(sa.func.count()).where(own)) or 0) >= MAX_UNFINISHED:
@@ -253,6 +255,7 @@ class MultipartUploads:
                 )
             if db.scalar(sa.select(sa.exists().where(uploads.c.id == made.id))):
                 raise KeyReused
+            require_bytes(db, made.person_id, self._store.limits, made.size, but=made.id)
             row["created_at"] = db.scalar(sa.select(now())) or 0.0
             db.execute(multipart_uploads.insert().values(row))
         return MultipartUpload(**row)

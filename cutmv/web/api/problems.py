@@ -13,6 +13,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from cutmv.database import DATABASE_AWAY, cause, database_full, passes
 from cutmv.jobs import (
     KeyReused,
+    StorageFull,
     TooLargeJob,
     TooManySteps,
     UnknownJob,
@@ -22,6 +23,7 @@ from cutmv.jobs import (
 from cutmv.media import MediaError, MediaUnavailable, no_room
 from cutmv.people import AccountGone, Refused, UnknownKey, UnknownPerson
 from cutmv.storage import NoSpace, ObjectNotFound, StorageError
+from cutmv.web.api.models import size_text
 
 #: Seconds after which a client may try again when the database or the storage does not answer.
 RETRY_AFTER_S = 10
@@ -149,6 +151,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(AccountGone, lambda error: answer(401, str(error)))
     app.register_error_handler(TooLargeJob, lambda error: answer(413, str(error)))
     app.register_error_handler(TooManySteps, _too_many_steps)
+    app.register_error_handler(StorageFull, _storage_full)
     app.register_error_handler(Exception, _bug)
 
 
@@ -189,6 +192,14 @@ def _too_many_steps(error: TooManySteps) -> Response:
     response = answer(429, str(error))
     response.headers["Retry-After"] = str(STEPS_RETRY_AFTER_S)
     return response
+
+
+def _storage_full(error: StorageFull) -> Response:
+    """The answer where somebody has stored all that they may: no time makes room by itself."""
+    used = f"{size_text(error.used)} of {size_text(error.most)} are used"
+    wanted = f", and this has {size_text(error.wanted)}" if error.wanted else ""
+    told = f"{used}{wanted}: delete uploads or results first."
+    return answer(507, told, used=error.used, most=error.most)
 
 
 def _http(error: HTTPException) -> Response | HTTPException:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +18,7 @@ from cutmv.dispatch import janitor
 from cutmv.people import Person
 from cutmv.services import Services
 from cutmv.web import create_app, web_of
+from cutmv.web.api.models import size_text
 from cutmv.web.auth.credentials import Credential
 from tests.support.media import make_sample
 from tests.support.processes import wait_for
@@ -119,6 +122,67 @@ def test_steps_beyond_the_bound_are_refused_for_a_while(
     assert ann.post("/api/jobs", json=wanted, **keyed).status_code == 201, "it came before"
     too_large = ann.post("/api/jobs", json={**wanted, "clips": ["0-1"] * 3})
     assert "2 may wait at most" in problem(too_large, 413)
+
+
+def test_an_upload_that_does_not_fit_is_refused_before_it_is_read(
+    make_site: Callable[..., Site], video: Path
+) -> None:
+    site = make_site(CUTMV_MAX_STORED_BYTES="100000")
+    ann = site.client(site.add("ann"))
+    used = upload(ann, video)["size"]
+    unread = io.BytesIO(video.read_bytes() + b"0" * 100_000)
+    size = len(unread.getvalue())
+
+    answer = ann.post("/api/uploads", input_stream=unread, content_length=size)
+
+    told = f"{size_text(used)} of 100 kB are used, and this has {size_text(size)}"
+    assert told in problem(answer, 507)
+    assert (answer.json["used"], answer.json["most"]) == (used, 100_000)
+    assert "Retry-After" not in answer.headers
+    assert unread.tell() == 0
+    parts = {"filename": "a.mp4", "size": 100_000, "head": b64encode(video.read_bytes()[:4096])}
+    begun = ann.post("/api/multipart-uploads", json={**parts, "head": parts["head"].decode()})
+    assert told.partition(",")[0] in problem(begun, 507)
+    assert len(list(site.services.storage.list("uploads/"))) == 1
+
+
+def test_an_upload_whose_length_was_not_told_ends_where_all_is_full(
+    make_site: Callable[..., Site], video: Path
+) -> None:
+    site = make_site(CUTMV_MAX_STORED_BYTES="1000000")
+    ann = site.client(site.add("ann"))
+    endless = io.BytesIO(video.read_bytes() + b"0" * 5_000_000)
+
+    answer = ann.post(
+        "/api/uploads",
+        input_stream=endless,
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+    assert "of 1 MB are used" in problem(answer, 507)
+    assert endless.tell() < 3_000_000
+    assert not list(site.services.storage.list("uploads/"))
+    upload(ann, video)
+
+
+def test_who_has_stored_all_makes_no_job_until_something_is_deleted(
+    make_site: Callable[..., Site], video: Path
+) -> None:
+    site = make_site()
+    person = site.add("ann")
+    ann = site.client(person)
+    sent, other = upload(ann, video), upload(ann, video)
+    site.services.accounts.set_quotas(str(person.id), {"stored_bytes": 2 * sent["size"]})
+    wanted = {"upload_id": sent["id"], "clips": ["0-1"], **STILL}
+
+    answer = ann.post("/api/jobs", json=wanted)
+
+    both = size_text(2 * sent["size"])
+    assert f"{both} of {both} are used: delete" in problem(answer, 507)
+    assert ann.get("/api/jobs").json["jobs"] == []
+    assert ann.delete(f"/api/uploads/{other['id']}").status_code == 204
+    assert ann.post("/api/jobs", json=wanted).status_code == 201
 
 
 @pytest.mark.slow

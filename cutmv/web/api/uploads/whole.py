@@ -6,7 +6,7 @@ from contextlib import suppress
 from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from cutmv.jobs import EmptyUpload, NoVideo, UnreadableRow, accept_upload
+from cutmv.jobs import EmptyUpload, NoVideo, UnreadableRow, accept_upload, reserve
 from cutmv.storage import TooLarge
 from cutmv.web.access import mine, person
 from cutmv.web.api.contents import send_object
@@ -24,22 +24,22 @@ log = logging.getLogger(__name__)
 def create() -> tuple[Response, int, dict[str, str]]:
     """Keep the video in the body: raw, named by `?filename=`, or a form with one file."""
     services = web().services
-    limit = services.settings.max_upload_bytes
-    if (request.content_length or 0) <= limit:  # else no room would be enough
-        services.room.require(request.content_length or 0)
+    limit, told = services.settings.max_upload_bytes, request.content_length or 0
+    if told <= limit:  # else no room would be enough
+        services.room.require(told)
     try:
-        incoming = receive(request, limit)
-        upload = accept_upload(
-            services.store,
-            services.storage,
-            incoming,
-            max_bytes=limit,
-            room=services.room,
-            cache=services.cache,
-            request_key=idempotency_key(request),
-            probing=web().probing,
-            person_id=person().id,
-        )
+        with reserve(services.store, idempotency_key(request), person().id) as held:
+            held.hold(told if told <= limit else 0)
+            upload = accept_upload(
+                services.store,
+                services.storage,
+                receive(request, limit),
+                max_bytes=limit,
+                room=services.room,
+                held=held,
+                cache=services.cache,
+                probing=web().probing,
+            )
     except EmptyUpload:
         raise Problem(400, "The body is empty: send the bytes of a video.") from None
     except NoVideo as error:
