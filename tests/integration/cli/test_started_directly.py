@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,23 +44,32 @@ def nothing(_: Path) -> None:
     pass
 
 
+#: A command, its settings, what makes its data directory, and what is told.
+CASES = [
+    (WORKER, {**REDIS, "CUTMV_MAX_RETRIES": "many"}, nothing, "CUTMV_MAX_RETRIES is 'many'"),
+    (WORKER, {**REDIS, "WEBHOOK_URL": FAR, "WEBHOOK_SECRET": SHORT}, nothing, "WEBHOOK_SECRET"),
+    (WEB, {}, newer, "The database is of a newer CUTMV"),
+]
+OTHERS = [
+    (("celery", "-A", "cutmv", "inspect", "ping"), {"CUTMV_MODE": "no"}, nothing, "CUTMV_MODE"),
+    (WORKER, EDGE, nothing, "CLOUDFLARE_EDGE_KEYS"),
+    (WORKER, REDIS, newer, "The database is of a newer CUTMV"),
+    (WEB, {"CUTMV_MAX_RETRIES": "many"}, nothing, "CUTMV_MAX_RETRIES is 'many'"),
+    (WEB, {}, broken, "The database can't be used: its file is no database."),
+]
+
+
 @pytest.mark.parametrize(
     ("argv", "env", "there", "told"),
-    [
-        (WORKER, {**REDIS, "CUTMV_MAX_RETRIES": "many"}, nothing, "CUTMV_MAX_RETRIES is 'many'"),
-        (("celery", "-A", "cutmv", "inspect", "ping"), {"CUTMV_MODE": "no"}, nothing, "CUTMV_MODE"),
-        (WORKER, {**REDIS, "WEBHOOK_URL": FAR, "WEBHOOK_SECRET": SHORT}, nothing, "WEBHOOK_SECRET"),
-        (WORKER, EDGE, nothing, "CLOUDFLARE_EDGE_KEYS"),
-        (WORKER, REDIS, newer, "The database is of a newer CUTMV"),
-        (WEB, {"CUTMV_MAX_RETRIES": "many"}, nothing, "CUTMV_MAX_RETRIES is 'many'"),
-        (WEB, {}, newer, "The database is of a newer CUTMV"),
-        (WEB, {}, broken, "The database can't be used: its file is no database."),
-    ],
+    [*CASES, *(pytest.param(*each, marks=pytest.mark.slow) for each in OTHERS)],
 )
 def test_what_is_refused_is_told_in_one_line(
-    tmp_path: Path, argv: tuple[str, ...], env: dict[str, str], there: object, told: str
+    tmp_path: Path,
+    argv: tuple[str, ...],
+    env: dict[str, str],
+    there: Callable[[Path], None],
+    told: str,
 ) -> None:
-    assert callable(there)
     there(tmp_path)
     if argv is WEB:
         argv = (*argv, "-b", f"127.0.0.1:{free_port()}")

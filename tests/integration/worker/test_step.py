@@ -113,7 +113,7 @@ class DeletedMeanwhile(LocalStorage):
         return super().put_file(key, path, content_type=content_type, if_absent=if_absent)
 
 
-@pytest.mark.parametrize("what", ["job", "upload"])
+@pytest.mark.parametrize("what", ["job", pytest.param("upload", marks=pytest.mark.slow)])
 def test_an_output_that_is_stored_while_it_is_deleted_stays_nowhere(
     services: Services, video: Path, what: str
 ) -> None:
