@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from cutmv.media.sandbox.access import Access, command
+from tests.support.media import make_sample
 from tests.support.processes import Process, clean_env, free_port, wait_for
 from tests.support.web_server import web_server
 
@@ -28,6 +29,14 @@ print(json.dumps(found))
 """
 
 
+#: Has the engine read a file, and stays.
+HAS_READ = """
+import sys
+from cutmv.media import probe
+probe(sys.argv[1])
+print("read", flush=True)
+input()
+"""
 #: Before a command of root, which then has none of its rights: others of the user could read it.
 AS_ANYBODY = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
 
@@ -59,6 +68,20 @@ def test_what_is_not_hidden_would_be_read() -> None:
     finally:
         shown.kill()
         shown.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nobody_reads_the_environment_of_a_program_that_has_a_file_read(tmp_path: Path) -> None:
+    """As `cutmv cut` does, which reads no settings."""
+    video = make_sample(tmp_path / "v.mp4", seconds=0.2, size=(64, 64))
+    argv = [*AS_ANYBODY, sys.executable, "-c", HAS_READ, str(video)]
+    program = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert program.stdout and program.stdout.readline() == "read\n"
+        assert readable(psutil.Process(program.pid)) == []
+    finally:
+        program.kill()
+        program.communicate()
 
 
 @pytest.mark.slow
