@@ -49,6 +49,8 @@ HEALTH_P99_S, OTHERS_JOB, NORMAL_S = 0.3, 2.0, 30.0
 HEADS, UPLOADS, DEAF, SOCKETS, DOWNLOADS, NONSENSE = 150, 150, 100, 40, 40, 4
 #: Bytes that the kernel takes for a client that reads nothing.
 RECEIVED_BYTES = 4096
+#: A WebSocket's frame that answers a ping, masked by zeros (RFC 6455 5.5.3).
+PONG = b"\x8a\x80\0\0\0\0"
 #: Ill-behaved people.
 ILL = 10
 #: Clips of one greedy job, and of all at most: more are refused.
@@ -103,8 +105,8 @@ class Load:
         connection.connect(("127.0.0.1", self.port))
         return connection
 
-    def drip(self, head: str, body: bytes = b"", *, reads: bool = True) -> Act:
-        """A client that sends the first bytes, and then one a second; or that reads no answer."""
+    def drip(self, head: str, body: bytes = b"", *, reads: bool = True, more: bytes = b"x") -> Act:
+        """A client that sends the first bytes, and `more` each second; or that reads no answer."""
 
         def act(source: str, key: str) -> None:
             with self._open(source) as connection:
@@ -118,7 +120,7 @@ class Load:
                             return
                     else:
                         self.stop.wait(1)
-                    connection.sendall(b"x")
+                    connection.sendall(more)
 
         return act
 
@@ -167,15 +169,15 @@ def ill_behaved(
     load.run(HEADS, load.drip("GET / HTTP/1.1\nHost: localhost\nX-Slow: "), 10)
     load.run(UPLOADS, load.drip(slow, mp4), 11)
     load.run(DEAF, load.drip(slow, mp4, reads=False), 15)
-    owner.run(SOCKETS, owner.drip(websocket), 12)
+    owner.run(SOCKETS, owner.drip(websocket, reads=False, more=PONG), 12)
     download = f"GET /api/uploads/{upload}/content HTTP/1.1\n{key}\n"
-    owner.run(DOWNLOADS, owner.drip(download, reads=False), 16)
+    owner.run(DOWNLOADS, owner.drip(download, reads=False, more=b""), 16)
     load.run(NONSENSE, load.nonsense, 13)
     load.run(4, load.listing, 14)
     stop.wait()
     load.end()
     owner.end()
-    answers.send({"all": load.answers, "the owner": owner.answers})
+    answers.send(load.answers)
 
 
 def state(server: WebServer) -> dict[str, int]:

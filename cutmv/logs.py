@@ -1,6 +1,7 @@
 """What a process logs: one line an event, on standard error, and no secret."""
 
 import logging
+import re
 import threading
 import time
 
@@ -8,11 +9,29 @@ import time
 FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(name)s: %(message)s"
 #: Libraries that log URLs with signatures, or headers with tokens, below the level WARNING.
 SECRET_LOGGERS = ("httpx", "httpcore", "hpack", "boto3", "botocore", "s3transfer", "urllib3")
+#: Characters of a message; what is beyond is left out. Strangers choose paths and names.
+MAX_MESSAGE_CHARS = 2_000
+#: What would begin a line, or move a terminal's cursor.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class OneLine(logging.Formatter):
+    """Writes a message as one line of bounded length; a traceback follows as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """See logging.Formatter."""
+        text = record.message
+        if len(text) > MAX_MESSAGE_CHARS:
+            text = f"{text[:MAX_MESSAGE_CHARS]}… ({len(text)} characters)"
+        record.message = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+        return super().formatMessage(record)
 
 
 def set_up_logging(level: int = logging.INFO) -> None:
     """Log to standard error from `level` up. Celery does this by itself in its workers."""
-    logging.basicConfig(format=FORMAT, level=level)
+    logging.basicConfig(level=level)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(OneLine(FORMAT))
     keep_secrets()
 
 

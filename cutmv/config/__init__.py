@@ -8,10 +8,11 @@ imports nothing of CUTMV but `cutmv.install`.
 from cutmv.config.celery import RESULT_EXPIRES_S, RESULTS_PREFIX, celery_config
 from cutmv.config.environment import VARIABLES, Variable
 from cutmv.config.errors import ConfigError
-from cutmv.config.limits import Limits, Network
+from cutmv.config.limits import MIN_RATE, Limits, Network
 from cutmv.config.settings import WEBHOOK_PATH, WEBHOOK_PURPOSE, Settings
 
 __all__ = [
+    "MIN_RATE",
     "RESULTS_PREFIX",
     "RESULT_EXPIRES_S",
     "VARIABLES",

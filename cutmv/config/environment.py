@@ -28,7 +28,7 @@ LIMIT_MEANINGS = {
     "uploads": "uploads of one client at once",
     "downloads": "downloads of one client at once",
     "sockets": "WebSockets of one client at once",
-    "requests": "requests of one client a minute, where people sign in",
+    "requests": "requests of one client a minute",
     "jobs": "jobs of one person that run at once; others wait",
     "waiting_steps": "outputs of one person's jobs that wait or are being made",
     "stored_bytes": "bytes of one person's uploads and outputs",
@@ -36,6 +36,9 @@ LIMIT_MEANINGS = {
     "clip_seconds": "seconds of a clip",
     "job_seconds": "seconds of all outputs of a job",
     "probes": "videos that the web server looks at at once",
+    "all_uploads": "uploads of all clients at once",
+    "all_downloads": "downloads of all clients at once",
+    "all_sockets": "WebSockets of all clients at once",
 }
 #: What holds where nobody said, for those of them that have no number then.
 UNSAID = {"stored_bytes": "50 GB of each who signs in; on loopback no bound"}
@@ -146,6 +149,11 @@ VARIABLES = (
         " who asks ([limits](docs/limits.md))",
     ),
     *LIMITS,
+    Variable(
+        "CUTMV_MIN_RATE",
+        "bytes a second that a client has to send or take, but for 20 seconds in all",
+        "8,000",
+    ),
     Variable(
         "CUTMV_MAX_FILE_SECONDS",
         "the longest video that is read, in seconds",

@@ -6,6 +6,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 Network = IPv4Network | IPv6Network
 
+#: Bytes a second that a client of the web server sends or takes at least: 64 kbit/s.
+MIN_RATE = 8_000
+
 #: Reads the variable of a name as a whole number, or gives the default.
 Number = Callable[[str, int], int]
 
@@ -22,8 +25,7 @@ class Limits:
     these in capitals, behind `CUTMV_MAX_`.
     """
 
-    #: Of a client: uploads, downloads and WebSockets at once; requests a minute, where people sign
-    #: in.
+    #: Of a client: uploads, downloads and WebSockets at once; requests a minute.
     uploads: int = 8
     downloads: int = 16
     sockets: int = 32
@@ -37,8 +39,12 @@ class Limits:
     outputs: int = 2_000
     clip_seconds: int = 4 * 3_600
     job_seconds: int = 48 * 3_600
-    #: Of the web process: videos that are looked at at once.
+    #: Of the web process: videos that are looked at at once; uploads, downloads and WebSockets of
+    #: all clients at once, each of which holds a thread.
     probes: int = 4
+    all_uploads: int = 32
+    all_downloads: int = 32
+    all_sockets: int = 96
 
     @classmethod
     def read(cls, number: Number) -> "Limits":

@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from cutmv.config.access import Access
 from cutmv.config.errors import ConfigError
-from cutmv.config.limits import Limits, Network, networks
+from cutmv.config.limits import MIN_RATE, Limits, Network, networks
 from cutmv.config.secret import derived_secret
 from cutmv.config.urls import checked_url
 from cutmv.install import install_command, missing_packages
@@ -83,6 +83,8 @@ class Settings:
     retention_s: float = RETENTION_DAYS * 86_400.0
     min_free_bytes: int = -1
     limits: Limits = field(default_factory=Limits)
+    #: Bytes a second that a client of the web server has to send or take.
+    min_rate: int = MIN_RATE
     trusted_proxies: tuple[Network, ...] = ()
     access: Access = field(default_factory=Access)
 
@@ -151,6 +153,7 @@ class Settings:
             retention_s=_number(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS) * 86_400.0,
             min_free_bytes=_number(env, "CUTMV_MIN_FREE_BYTES", -1, least=0),
             limits=Limits.read(partial(_number, env)),
+            min_rate=_number(env, "CUTMV_MIN_RATE", MIN_RATE),
             trusted_proxies=_trusted_proxies(env),
             access=Access.from_env(env),
         )

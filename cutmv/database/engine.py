@@ -3,6 +3,7 @@
 import os
 import random
 import sqlite3
+import threading
 import time
 from typing import Any
 
@@ -18,6 +19,10 @@ from cutmv.database.troubles import passes
 
 #: Seconds that a SQLite writer waits for another: far longer than any transaction of ours.
 SQLITE_BUSY_S = 30.0
+#: Connections of a process to a SQLite file. It keeps the descriptor of each that is closed while
+#: another is open, since closing it would end the locks of all, and uses it again for the next: so
+#: the most that were ever open at once stay. More threads than this gain nothing, as one writes.
+SQLITE_CONNECTIONS = 10
 #: How long a PostgreSQL server may be silent: seconds to connect, and milliseconds until what was
 #: sent is acknowledged, then seconds of silence while it works. A network may swallow everything.
 POSTGRES_LIMITS = {
@@ -52,14 +57,42 @@ def open_engine(url: str) -> sa.Engine:
         # Opening a SQLite file is cheap, and a connection that nobody keeps can't be forked.
         engine = sa.create_engine(
             url,
-            poolclass=sa.NullPool,
+            poolclass=FewConnections,
             connect_args={"timeout": SQLITE_BUSY_S},
             json_deserializer=read_json,
         )
         sa.event.listen(engine, "connect", _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
+        # Another thread of the parent may have had some.
+        os.register_at_fork(after_in_child=engine.dispose)
     migrate(engine)
     return engine
+
+
+class FewConnections(sa.NullPool):
+    """Keeps no connection, and has SQLITE_CONNECTIONS of them at most.
+
+    Who wants one more waits SQLITE_BUSY_S seconds for it at most. Raises sqlalchemy's TimeoutError.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._free = threading.BoundedSemaphore(SQLITE_CONNECTIONS)
+
+    def _do_get(self) -> sa.pool.ConnectionPoolEntry:
+        if not self._free.acquire(timeout=SQLITE_BUSY_S):
+            raise sa.exc.TimeoutError("All connections to the database are in use.")
+        try:
+            return super()._do_get()
+        except BaseException:
+            self._free.release()
+            raise
+
+    def _do_return_conn(self, record: sa.pool.ConnectionPoolEntry) -> None:
+        try:
+            super()._do_return_conn(record)
+        finally:
+            self._free.release()
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -8,17 +8,18 @@ refused at once, so that threads are left for requests that are short, `/healthz
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from flask import Flask, Response, g, request
 
+from cutmv.config import Limits
 from cutmv.web.api.problems import Problem
 from cutmv.web.clients import client_key, quota
-from cutmv.web.state import web
+from cutmv.web.state import web_of
 
 #: Seconds after which a client that was refused may ask again.
 RETRY_AFTER_S = 5
@@ -43,9 +44,9 @@ class Kind:
     most: int
 
 
-#: Threads of the server: those of all kinds that may be long, and some for those that are short.
-SOCKETS, UPLOADS, DOWNLOADS_AT_ONCE, BODIES, SHORT = 96, 32, 32, 16, 40
-THREADS = SOCKETS + UPLOADS + DOWNLOADS_AT_ONCE + BODIES + SHORT
+#: Requests at once that send another body, each of which holds a thread, and threads that are left
+#: for requests that are short.
+BODIES, SHORT = 16, 40
 
 
 #: What people read of each kind.
@@ -55,6 +56,11 @@ WORDS = {
     "downloads": "downloads",
     "bodies": "requests with a body",
 }
+
+
+def threads_for(limits: Limits) -> int:
+    """Threads of the server: those of all kinds that may be long, and some for the others."""
+    return limits.all_uploads + limits.all_downloads + limits.all_sockets + BODIES + SHORT
 
 
 class Admission:
@@ -75,11 +81,15 @@ class Admission:
             if self._of_client.get((kind.name, client), 0) >= of_client:
                 told = f"You have {of_client} {told} at once already, the limit."
                 raise Problem(429, told, retry_after_s=RETRY_AFTER_S)
-            if self._all[kind.name] >= kind.most:
-                told = f"The server has as many {told} at once as it can. Try again soon."
-                raise Problem(503, told, retry_after_s=RETRY_AFTER_S)
+            self.require_room(kind)
             self._all[kind.name] += 1
             self._of_client[kind.name, client] += 1
+
+    def require_room(self, kind: Kind) -> None:
+        """Raise Problem 503 where all clients together have enough."""
+        if self._all[kind.name] >= kind.most:
+            told = f"The server has as many {WORDS[kind.name]} at once as it can. Try again soon."
+            raise Problem(503, told, retry_after_s=RETRY_AFTER_S)
 
     def leave(self, kind: Kind, client: str) -> None:
         """Note that an admitted request has ended."""
@@ -112,13 +122,19 @@ class Rate:
             raise Problem(429, told, retry_after_s=max(1, round(60 / a_minute)))
 
 
-def register(app: Flask) -> None:
-    """Admit each request of `app`, and note its end."""
+def register(app: Flask) -> Callable[[], None]:
+    """Refuse requests of a kind of which all clients have enough, and note the end of each request.
+
+    Returns what admits a request, to be called once it is known who asks. To be refused before that
+    costs no look into the database.
+    """
     admission = Admission()
     rate = Rate()
-    uploads, downloads = Kind("uploads", UPLOADS), Kind("downloads", DOWNLOADS_AT_ONCE)
+    limits = web_of(app).services.settings.limits
+    uploads = Kind("uploads", limits.all_uploads)
+    downloads = Kind("downloads", limits.all_downloads)
     # Where all have enough, the WebSocket says so itself (live).
-    sockets, bodies = Kind("sockets", THREADS), Kind("bodies", BODIES)
+    sockets, bodies = Kind("sockets", threads_for(limits)), Kind("bodies", BODIES)
 
     def kind_of() -> Kind | None:
         rule = request.url_rule
@@ -130,19 +146,20 @@ def register(app: Flask) -> None:
             return downloads
         return bodies if _has_body() else None
 
+    def refuse_early() -> None:
+        kind = kind_of()
+        if kind and request.endpoint not in ALWAYS:
+            with _refusing():
+                admission.require_room(kind)
+
     def admit() -> None:
         if request.endpoint in ALWAYS:
             return
         client, kind = client_key(), kind_of()
-        try:
-            if web().door.sign_in:
-                rate.take(client, quota("requests"))
+        with _refusing():
+            rate.take(client, quota("requests"))
             if kind:
                 admission.enter(kind, client, BODIES if kind is bodies else quota(kind.name))
-        except Problem:
-            if "gunicorn.socket" in request.environ:
-                request.environ["gunicorn.socket"].refused = True
-            raise
         if kind:
             g.leave = _once(lambda: admission.leave(kind, client))
 
@@ -161,9 +178,21 @@ def register(app: Flask) -> None:
         if "leave" in g:  # no response could be made
             g.pop("leave")()
 
-    app.before_request(admit)
+    app.before_request(refuse_early)
     app.after_request(leave_with)
     app.teardown_request(leave_anyhow)
+    return admit
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """What is refused in here has no body that would be waited for."""
+    try:
+        yield
+    except Problem:
+        if "gunicorn.socket" in request.environ:
+            request.environ["gunicorn.socket"].refused = True
+        raise
 
 
 def _has_body() -> bool:

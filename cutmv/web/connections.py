@@ -2,9 +2,9 @@
 
 gunicorn gives a connection a thread as soon as it is open. Here a connection gets one when the head
 of its request is whole; until then the main loop reads it, for `HEAD_TIMEOUT_S` at most. What
-follows, either way, has to keep a pace: a client that is slower than `MIN_RATE` is ended. When the
-answer is sent the thread is free: the main loop waits for a client to close its connection. Who
-asks whether the server is well gets a thread that nobody else can take.
+follows, either way, has to keep a pace: a client that is slower than `CUTMV_MIN_RATE` is ended.
+When the answer is sent the thread is free: the main loop waits for a client to close its
+connection. Who asks whether the server is well gets a thread that nobody else can take.
 """
 
 import errno
@@ -23,15 +23,18 @@ from typing import Any, TypeVar
 from gunicorn import util
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from cutmv.config import MIN_RATE
+from cutmv.web.admission import threads_for
 from cutmv.web.state import web_of
 
 #: Seconds in which the head of a request has to come.
 HEAD_TIMEOUT_S = 15.0
 #: Bytes of a head at most: gunicorn's own limits are below it.
 MAX_HEAD_BYTES = 256 * 1024
-#: Bytes a second that a client sends or takes at least (64 kbit/s), and seconds that it may be
-#: slower, all in all.
-MIN_RATE, GRACE_S = 8_000, 20.0
+#: Connections beside those that have a thread, at least.
+KEPT_CONNECTIONS = 64
+#: Seconds that a client may be slower than it has to be, all in all.
+GRACE_S = 20.0
 #: Seconds that a client whose connection ends has to read the last of its answer, and bytes that
 #: are read of it meanwhile. With some unread, the kernel would take the answer back.
 LINGER_S, LINGER_BYTES = 1.0, 1_000_000
@@ -62,6 +65,8 @@ class PacedSocket(socket.socket):
     #: Whether the client was ended for its pace; and whether its request was refused, so that what
     #: may come of its body is not waited for.
     too_slow = refused = False
+    #: Bytes a second that the client sends or takes at least.
+    min_rate = MIN_RATE
 
     @classmethod
     def of(cls, sock: socket.socket) -> "PacedSocket":
@@ -97,7 +102,7 @@ class PacedSocket(socket.socket):
 
     def _waiting(self, expected: int, call: Callable[[], _T]) -> _T:
         """Make a call that may wait for the client to move `expected` bytes."""
-        left_s = GRACE_S + (self._moved + expected) / MIN_RATE - self._waited_s
+        left_s = GRACE_S + (self._moved + expected) / self.min_rate - self._waited_s
         began = time.monotonic()
         try:
             if left_s <= 0:
@@ -146,12 +151,24 @@ class _Sent:
 class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     """Hands a connection to a thread when a whole head is there; has a bounded number of them."""
 
+    min_rate = MIN_RATE
+
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """The threads for requests; those for probes are kept apart."""
         self._probes = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
         self._lingering: deque[Any] = deque()
         pool: ThreadPoolExecutor = super().get_thread_pool()
         return pool
+
+    def load_wsgi(self) -> None:
+        """Load the application, and have as many threads as its settings ask for."""
+        super().load_wsgi()
+        settings = web_of(self.wsgi).services.settings
+        self.min_rate, threads = settings.min_rate, threads_for(settings.limits)
+        if threads != self.cfg.threads:
+            self.tpool = ThreadPoolExecutor(threads)
+            least = threads + KEPT_CONNECTIONS
+            self.worker_connections = max(self.cfg.worker_connections, least)
 
     def enqueue_req(self, conn: Any) -> None:
         """Hand a request to a thread."""
@@ -175,6 +192,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         if self.nr_conns >= self.worker_connections:
             self._end_idlest()
         sock = PacedSocket.of(accepted)
+        sock.min_rate = self.min_rate
         conn = Connection(self.cfg, sock, address, listener.getsockname())
         conn.linger = self._linger
         self._await_head(conn)

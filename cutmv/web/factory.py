@@ -69,9 +69,9 @@ def create_app(
     metrics.register(app, figures)
     security.register(app)
     problems.register(app)
-    # Limits are those of the person who asks.
+    admit = admission.register(app)
     auth.register(app)
-    admission.register(app)
+    app.before_request(admit)  # the limits are those of the person who asks
     live.register(app)
     for module in (whole, multipart, suggestions, jobs, keys, people, queue, health, openapi, page):
         app.register_blueprint(module.blueprint)

@@ -15,8 +15,7 @@ from cutmv.jobs import Job, JobStore, UnknownJob
 from cutmv.progress import follow
 from cutmv.transports.cloudflare import note_trouble
 from cutmv.web.access import mine
-from cutmv.web.admission import SOCKETS
-from cutmv.web.state import web
+from cutmv.web.state import web, web_of
 
 #: Seconds between pings. A client that has not answered one by the next has gone.
 PING_S = 20
@@ -43,7 +42,7 @@ def register(app: Flask) -> None:
     blueprint.before_request(_check_before_upgrade)
     blueprint.before_request(_own_the_socket)
     sock = Sock()
-    free = threading.BoundedSemaphore(SOCKETS)
+    free = threading.BoundedSemaphore(web_of(app).services.settings.limits.all_sockets)
 
     @sock.route("/ws/jobs/<job_id>", bp=blueprint)  # type: ignore[untyped-decorator]
     def watch(client: Server, job_id: str) -> None:

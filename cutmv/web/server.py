@@ -15,22 +15,25 @@ from typing import Any
 
 from flask import Flask
 
+from cutmv.config import Limits
 from cutmv.logs import set_up_logging
 from cutmv.media import sandbox_told
 from cutmv.secrecy import hide_memory
-from cutmv.web.admission import THREADS
+from cutmv.web.admission import threads_for
 from cutmv.web.auth import prepare_administrator
+from cutmv.web.connections import KEPT_CONNECTIONS
 from cutmv.web.state import listen, web_of
 
 log = logging.getLogger(__name__)
 
 worker_class = "cutmv.web.connections.BoundedWorker"
 workers = 1
-#: Each WebSocket and each transfer holds one; some are left when all of these are taken.
-threads = THREADS
+#: Each WebSocket and each transfer holds one; some are left when all of these are taken. The worker
+#: has as many as its settings ask for.
+threads = threads_for(Limits())
 #: Connections open at once; of more, those are ended that were idle longest. They take half of the
 #: files that the process may open, at most.
-worker_connections = max(threads + 64, min(1_000, getrlimit(RLIMIT_NOFILE)[0] // 2))
+worker_connections = max(threads + KEPT_CONNECTIONS, min(1_000, getrlimit(RLIMIT_NOFILE)[0] // 2))
 #: Seconds that a connection is kept for its client's next request.
 keepalive = 15
 #: Seconds that requests in flight have to end when the server stops.

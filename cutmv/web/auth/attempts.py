@@ -5,33 +5,56 @@ wide, since whoever reaches it keeps the account's owner out, too.
 """
 
 import hashlib
+import math
+import threading
 import time
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import cast
 
 from flask import Flask, current_app
-from limits import RateLimitItemPerHour, RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
-#: Attempts from one address in 5 minutes, and at one account in an hour.
-BY_ADDRESS, BY_ACCOUNT = RateLimitItemPerMinute(30, 5), RateLimitItemPerHour(50)
+
+@dataclass(frozen=True)
+class Bound:
+    """How many attempts are taken in any time of `window_s` seconds."""
+
+    most: int
+    window_s: float
+
+
+#: Attempts from one address, and at one account.
+BY_ADDRESS, BY_ACCOUNT = Bound(30, 300.0), Bound(50, 3600.0)
+#: Addresses and accounts that are counted; of more, those that were tried longest ago are
+#: forgotten. Anybody can invent accounts, and many have many addresses.
+MAX_COUNTED = 20_000
 #: The name under which Flask keeps them.
 EXTENSION = "cutmv-attempts"
 
 
 class Attempts:
-    """The attempts of the last hour at one application. Addresses bound how many are kept."""
+    """The latest attempts at one application. Threads share it."""
 
     def __init__(self) -> None:
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._lock = threading.Lock()
+        #: When each address and account was tried; the one that was tried last is last.
+        self._at: OrderedDict[tuple[Bound, str], list[float]] = OrderedDict()
 
     def wait_s(self, address: str, account: str) -> int:
         """Count an attempt; seconds until another one is taken, 0 when this one is."""
         who = hashlib.sha256(account.strip().casefold().encode()).hexdigest()
-        for item, key in ((BY_ADDRESS, address), (BY_ACCOUNT, who)):
-            if not self._limiter.hit(item, key):
-                resets_at = self._limiter.get_window_stats(item, key).reset_time
-                return max(1, int(resets_at - time.time()))
+        with self._lock:
+            return self._wait_s(BY_ADDRESS, address) or self._wait_s(BY_ACCOUNT, who)
+
+    def _wait_s(self, bound: Bound, who: str) -> int:
+        now = time.monotonic()
+        at = [each for each in self._at.pop((bound, who), ()) if each > now - bound.window_s]
+        self._at[bound, who] = at
+        if len(self._at) > MAX_COUNTED:
+            self._at.popitem(last=False)
+        if len(at) >= bound.most:
+            return max(1, math.ceil(at[0] + bound.window_s - now))
+        at.append(now)
         return 0
 
 

@@ -7,12 +7,16 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from cutmv.config import Limits, Settings
+from cutmv.services import Services
+from cutmv.web import create_app, web_of
 from tests.support.processes import slowness, wait_for
 from tests.support.web_server import WebServer, web_server
 
@@ -28,7 +32,8 @@ UPLOAD = (
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
-    with web_server(tmp_path_factory.mktemp("admission"), CUTMV_MAX_UPLOAD_BYTES="50000") as run:
+    env = {"CUTMV_MAX_UPLOAD_BYTES": "50000", "CUTMV_MAX_ALL_UPLOADS": "20"}
+    with web_server(tmp_path_factory.mktemp("admission"), **env) as run:
         yield run
 
 
@@ -112,6 +117,39 @@ def test_what_is_no_request_gets_a_problem(
     assert b"content-type: application/problem+json" in head.lower()
     told = json.loads(body)
     assert (told["status"], bool(told["title"]), bool(told["detail"])) == (status, True, True)
+
+
+def test_all_clients_have_a_share_of_the_threads_which_is_a_setting(
+    server: WebServer, connect: Connect
+) -> None:
+    head = UPLOAD + b"\r\n" + MP4
+    held = [connect(head, f"127.0.5.{number + 1}") for number in range(20)]
+    assert held
+    wait_for(lambda: answered(connect(head, "127.0.5.100"))[0] == 503, 10, "all have enough")
+
+
+def test_requests_a_minute_are_counted_where_nobody_signs_in_too(tmp_path: Path) -> None:
+    env = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(tmp_path), "CUTMV_MAX_REQUESTS": "3"}
+    services = Services.open(Settings.from_env(env))
+    app = create_app(services, addresses=["127.0.0.1"])
+    answers = [app.test_client().get("/api/queue-status") for _ in range(4)]
+    probe = app.test_client().get("/healthz")
+    web_of(app).close()
+    services.store.close()
+    assert [each.status_code for each in (*answers, probe)] == [200, 200, 200, 429, 200]
+    assert int(answers[-1].headers["Retry-After"]) == 20
+
+
+@pytest.mark.parametrize(("most", "status"), [(0, 503), (1, 401)])
+def test_where_all_have_enough_nobody_is_looked_up(tmp_path: Path, most: int, status: int) -> None:
+    env = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(tmp_path), "CUTMV_SIGN_IN": "always"}
+    settings = replace(Settings.from_env(env), limits=Limits(all_uploads=most))
+    services = Services.open(settings)
+    app = create_app(services)
+    answer = app.test_client().post("/api/uploads?filename=a.mp4", data=MP4)
+    web_of(app).close()
+    services.store.close()
+    assert answer.status_code == status
 
 
 def test_one_client_s_uploads_leave_room_for_another_s(server: WebServer, connect: Connect) -> None:
