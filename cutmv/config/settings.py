@@ -54,7 +54,7 @@ _QUEUE_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 class Settings:
     """What the environment asks for. The repr leaves secrets out.
 
-    `pushed` says that the edge Worker pushes tasks; `retention_s` is in seconds;
+    `pushed` says that the edge Worker pushes tasks;
     `min_free_bytes` is -1 where each disk's size tells how many;
     `trusted_proxies` are the addresses of proxies that tell who asked them.
     """
@@ -80,7 +80,7 @@ class Settings:
     max_retries: int = MAX_RETRIES
     max_upload_bytes: int = MAX_UPLOAD_BYTES
     cache_bytes: int = CACHE_BYTES
-    retention_s: float = RETENTION_DAYS * 86_400.0
+    retention_days: int = RETENTION_DAYS
     min_free_bytes: int = -1
     limits: Limits = field(default_factory=Limits)
     #: Bytes a second that a client of the web server has to send or take.
@@ -150,7 +150,7 @@ class Settings:
             max_retries=_number(env, "CUTMV_MAX_RETRIES", MAX_RETRIES, least=0),
             max_upload_bytes=_number(env, "CUTMV_MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES),
             cache_bytes=_number(env, "CUTMV_CACHE_BYTES", CACHE_BYTES),
-            retention_s=_number(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS) * 86_400.0,
+            retention_days=_number(env, "CUTMV_RETENTION_DAYS", RETENTION_DAYS),
             min_free_bytes=_number(env, "CUTMV_MIN_FREE_BYTES", -1, least=0),
             limits=Limits.read(partial(_number, env)),
             min_rate=_number(env, "CUTMV_MIN_RATE", MIN_RATE),

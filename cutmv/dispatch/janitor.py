@@ -161,7 +161,7 @@ class Janitor:
 
     def _sweep_jobs(self) -> None:
         store = self._services.store
-        for job_id in store.expired_jobs(self._services.settings.retention_s):
+        for job_id in store.expired_jobs(self._services.settings.retention_days):
             with _errors_logged(), suppress(UnknownJob):
                 self._deleter.job(job_id)
 
@@ -170,7 +170,7 @@ class Janitor:
 
     def _sweep_uploads(self) -> None:
         store, storage = self._services.store, self._services.storage
-        for upload in store.expired_uploads(self._services.settings.retention_s):
+        for upload in store.expired_uploads(self._services.settings.retention_days):
             with _errors_logged(), suppress(UnknownUpload):
                 self._deleter.upload(upload.id, if_unused=True)
         # A process that died after it had stored the file, and before it added the upload.

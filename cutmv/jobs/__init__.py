@@ -41,7 +41,7 @@ from cutmv.jobs.model import (
 )
 from cutmv.jobs.names import clip_stems, output_name
 from cutmv.jobs.parts import Parts, Span
-from cutmv.jobs.quotas import StorageFull, TooManySteps
+from cutmv.jobs.quotas import StorageFull, TooManySteps, Used, usage
 from cutmv.jobs.request import (
     FILM,
     JobRequest,
@@ -119,6 +119,7 @@ __all__ = [
     "UnknownUpload",
     "UnreadableRow",
     "Upload",
+    "Used",
     "Wanted",
     "WrongPart",
     "accept_upload",
@@ -143,5 +144,6 @@ __all__ = [
     "reserve",
     "upload_key_of",
     "upload_of",
+    "usage",
     "usual_aspects",
 ]

@@ -8,6 +8,7 @@ SQLAlchemyError when the database fails.
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,7 +30,7 @@ from cutmv.jobs.quotas import alone_with, require_held, require_some_bytes, requ
 from cutmv.jobs.rows import load_jobs, new_row, read_state, shown_step, shown_upload, to_upload
 from cutmv.jobs.tables import jobs, multipart_uploads, steps, uploads
 from cutmv.media import MediaInfo
-from cutmv.people import require_account
+from cutmv.people import kept_days, require_account
 
 #: Steps of the jobs of a page after which it ends: some 500 kB of JSON.
 MAX_PAGE_STEPS = 500
@@ -277,22 +278,29 @@ class JobStore:
 
     # Retention
 
-    def expired_jobs(self, age_s: float, limit: int = 10_000) -> list[str]:
-        """Ids of jobs that ended and are older than `age_s` seconds."""
+    def expired_jobs(self, days: float, limit: int = 10_000) -> list[str]:
+        """Ids of jobs that ended and are older than `days`, or than the days of their person."""
+        ended = jobs.c.state.not_in(OPEN_STATES)
         with self.reading() as db:
-            old = jobs.c.created_at < now() - age_s
-            ended = jobs.c.state.not_in(OPEN_STATES)
-            return list(db.scalars(sa.select(jobs.c.id).where(old, ended).limit(limit)))
+            return [row.id for row in islice(_older(db, jobs, days, ended), limit)]
 
-    def expired_uploads(self, age_s: float, limit: int = 10_000) -> list[Upload]:
-        """Uploads older than `age_s` seconds that no job uses."""
+    def expired_uploads(self, days: float, limit: int = 10_000) -> list[Upload]:
+        """Uploads that no job uses, older than `days`, or than the days of their person."""
+        unused = ~sa.select(jobs.c.id).where(jobs.c.upload_id == uploads.c.id).exists()
         with self.reading() as db:
-            used = sa.select(jobs.c.id).where(jobs.c.upload_id == uploads.c.id).exists()
-            old = uploads.c.created_at < now() - age_s
-            return [
-                shown_upload(row)
-                for row in db.execute(sa.select(uploads).where(old, ~used).limit(limit))
-            ]
+            return [shown_upload(row) for row in islice(_older(db, uploads, days, unused), limit)]
+
+
+def _older(
+    db: sa.Connection, table: sa.Table, days: float, condition: sa.ColumnElement[bool]
+) -> Iterator[sa.Row[Any]]:
+    """The rows of a table that are older than `days`, or than their person's own days."""
+    own = kept_days(db, days)
+    age_days = (now() - table.c.created_at) / 86_400.0
+    old = table.c.created_at < now() - min([days, *own.values()]) * 86_400.0
+    for row in db.execute(sa.select(table, age_days.label("age_days")).where(old, condition)):
+        if row.age_days > own.get(row.person_id, days):
+            yield row
 
 
 def _owned(table: sa.Table, of: str | None) -> sa.ColumnElement[bool]:

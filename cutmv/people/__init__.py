@@ -20,7 +20,7 @@ from cutmv.people.model import (
     whole_number,
 )
 from cutmv.people.passwords import check_password
-from cutmv.people.quotas import own_quota, own_quotas
+from cutmv.people.quotas import kept_days, own_quota, own_quotas
 from cutmv.people.sessions import SESSION_S, Sessions, TokenKind
 from cutmv.people.tokens import token_hash
 
@@ -42,6 +42,7 @@ __all__ = [
     "UnknownKey",
     "UnknownPerson",
     "check_password",
+    "kept_days",
     "own_quota",
     "own_quotas",
     "require_account",

@@ -17,6 +17,7 @@ from cutmv.people.model import (
     Person,
     Refused,
     UnknownPerson,
+    read_quotas,
 )
 from cutmv.people.passwords import check_password, hashed, is_outdated, is_right
 from cutmv.people.tables import people, sessions
@@ -145,6 +146,17 @@ class Accounts:
         with self._engine.begin() as db:
             _changed(db, person_id, ends_sessions=False, quotas=dict(quotas) or None)
 
+    def set_retention(self, person_id: str, days: int | None, usual: int) -> None:
+        """Have what is a person's kept for so many days; None for as many as may be.
+
+        That is a quota of theirs, or else `usual`. Raises Refused, UnknownPerson.
+        """
+        _, most = self.get(person_id).kept_days(usual)
+        if days is not None and not 1 <= days <= most:
+            raise Refused(f"What is yours is kept for 1 to {most} days: choose a number of these.")
+        with self._engine.begin() as db:
+            _changed(db, person_id, ends_sessions=False, retention_days=days)
+
     def delete(self, person_id: str) -> None:
         """Delete an account with its keys and sessions. The caller has deleted what it had.
 
@@ -206,7 +218,8 @@ def _person(row: sa.Row[Any]) -> Person:
         has_password=row.password_hash is not None,
         disabled_at=row.disabled_at,
         created_at=row.created_at,
-        quotas=row.quotas or {},
+        quotas=read_quotas(row.quotas),
+        retention_days=row.retention_days,
     )
 
 

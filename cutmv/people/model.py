@@ -12,9 +12,10 @@ QUOTAS = (
     "jobs",
     "waiting_steps",
     "stored_bytes",
+    "retention_days",
 )
-#: The least of those that none can be: what was accepted would wait for ever. Others may be 0.
-LEAST_QUOTAS = {"jobs": 1}
+#: The least of those that can't be 0: what was accepted would wait for ever, or be gone at once.
+LEAST_QUOTAS = {"jobs": 1, "retention_days": 1}
 #: The largest quota: databases have no larger numbers.
 MAX_QUOTA = 10**15
 
@@ -48,6 +49,16 @@ class LastAdministrator(Refused):
         super().__init__("This is the last administrator: make another one first.")
 
 
+def read_quotas(told: object) -> dict[str, int]:
+    """The quotas that a row tells; what can't be read of it is the deployment's."""
+    given: dict[str, int] = {}
+    for name, most in told.items() if isinstance(told, dict) else ():
+        is_number = isinstance(most, int) and not isinstance(most, bool)
+        if name in QUOTAS and is_number and LEAST_QUOTAS.get(name, 0) <= most <= MAX_QUOTA:
+            given[name] = most
+    return given
+
+
 def whole_number(text: str) -> int | None:
     """The number that somebody typed, of 18 digits at most; None where it is none."""
     return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None
@@ -69,6 +80,13 @@ class Person:
     created_at: float = 0.0
     #: Those of the person's quotas that are not the deployment's, by their names in QUOTAS.
     quotas: Mapping[str, int] = field(default_factory=dict)
+    #: For how many days the person wants things kept; None for as many as may be.
+    retention_days: int | None = None
+
+    def kept_days(self, usual: int) -> tuple[int, int]:
+        """For how many days what is the person's is kept, and could be; `usual` is everybody's."""
+        most = self.quotas.get("retention_days", usual)
+        return min(self.retention_days or most, most), most
 
     @property
     def sees(self) -> str | None:

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from cutmv.people.model import MAX_QUOTA
+from cutmv.people.model import read_quotas
 from cutmv.people.tables import people
 
 
@@ -16,17 +16,22 @@ def own_quotas(
     query = sa.select(people.c.id, people.c.quotas).where(people.c.quotas.is_not(None))
     if whose is not None:
         query = query.where(people.c.id.in_(whose))
-    found = {row.id: _read(row.quotas, name) for row in db.execute(query)}
-    return {person_id: most for person_id, most in found.items() if most is not None}
+    found = {row.id: read_quotas(row.quotas) for row in db.execute(query)}
+    return {person_id: quotas[name] for person_id, quotas in found.items() if name in quotas}
 
 
 def own_quota(db: sa.Connection, person_id: str | None, name: str) -> int | None:
     """The quota of this name that a person has of their own, if they have."""
     told = db.scalar(sa.select(people.c.quotas).where(people.c.id == person_id))
-    return _read(told, name)
+    return read_quotas(told).get(name)
 
 
-def _read(told: object, name: str) -> int | None:
-    most = told.get(name) if isinstance(told, dict) else None
-    is_one = isinstance(most, int) and not isinstance(most, bool) and 0 <= most <= MAX_QUOTA
-    return most if is_one else None
+def kept_days(db: sa.Connection, usual: float) -> dict[str, float]:
+    """For how many days what is somebody's is kept, of each person for whom that is not `usual`."""
+    own: dict[str, float] = {**own_quotas(db, "retention_days")}
+    wishes = sa.select(people.c.id, people.c.retention_days)
+    for row in db.execute(wishes.where(people.c.retention_days > 0)):
+        if not isinstance(row.retention_days, int):  # a damaged row
+            continue
+        own[row.id] = min(row.retention_days, own.get(row.id, usual))
+    return own

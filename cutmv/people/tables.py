@@ -18,6 +18,8 @@ people = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     # Those of the person's quotas that are not the deployment's.
     sa.Column("quotas", sa.JSON(none_as_null=True)),
+    # For how many days they want things kept; null for as many as may be.
+    sa.Column("retention_days", sa.BigInteger),
 )
 
 api_keys = sa.Table(

@@ -12,6 +12,7 @@ from cutmv.services import Services
 from cutmv.services import services as process_services
 from cutmv.web import admission, auth, live, metrics, page, security
 from cutmv.web.api import (
+    account,
     health,
     jobs,
     keys,
@@ -73,7 +74,8 @@ def create_app(
     auth.register(app)
     app.before_request(admit)  # the limits are those of the person who asks
     live.register(app)
-    for module in (whole, multipart, suggestions, jobs, keys, people, queue, health, openapi, page):
+    ours = (whole, multipart, suggestions, jobs, account, keys, people, queue, health, openapi)
+    for module in (*ours, page):
         app.register_blueprint(module.blueprint)
     return app
 

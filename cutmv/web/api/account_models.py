@@ -1,9 +1,12 @@
 """Accounts and API keys as the API takes and shows them."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from cutmv.jobs import Used
 from cutmv.people import KEY_DAYS, ApiKey, Person
 
 
@@ -70,6 +73,55 @@ class PeopleList(BaseModel):
     """All accounts."""
 
     people: list[PersonOut]
+
+
+class UsedOut(BaseModel):
+    """How much of something one uses, and may; null for no bound."""
+
+    used: int
+    most: int | None
+
+
+class UsageOut(BaseModel):
+    """What one uses: `jobs` that have not ended, of which `most` run at once, and so on."""
+
+    jobs: UsedOut
+    waiting_steps: UsedOut
+    stored_bytes: UsedOut
+
+
+class AccountOut(BaseModel):
+    """One's own account; without an id where nobody signs in."""
+
+    id: str | None
+    email: str | None
+    name: str
+    is_admin: bool
+    retention_days: int
+    most_retention_days: int
+    usage: UsageOut
+
+
+class AccountChange(BaseModel):
+    """What to change of one's own account."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    retention_days: int | None
+
+
+def account_json(person: Person, used: Mapping[str, Used], usual_days: int) -> dict[str, Any]:
+    """One's own account as JSON has it."""
+    days, most_days = person.kept_days(usual_days)
+    return {
+        "id": person.id,
+        "email": person.email,
+        "name": person.name,
+        "is_admin": person.is_admin,
+        "retention_days": days,
+        "most_retention_days": most_days,
+        "usage": {name: asdict(each) for name, each in used.items()},
+    }
 
 
 def key_json(key: ApiKey) -> dict[str, Any]:

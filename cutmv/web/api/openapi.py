@@ -125,6 +125,13 @@ OPERATIONS = {
     "jobs.cancel": Operation(200, models.JobOut, errors=(403, 404, 503)),
     "jobs.output": Operation(200, ANY, query=_OutputQuery, **_FILE),  # type: ignore[arg-type]
     "jobs.archive": Operation(200, "application/zip", errors=(404, 503)),
+    "own_account.show": Operation(200, account_models.AccountOut, errors=(503,)),
+    "own_account.change": Operation(
+        200,
+        account_models.AccountOut,
+        body=account_models.AccountChange,
+        errors=(400, 403, 404, 415, 422, 503),
+    ),
     "keys.index": Operation(200, account_models.KeyList),
     "keys.create": Operation(
         201, account_models.KeyOut, body=account_models.KeyBody, errors=(400, 403, 415, 422)

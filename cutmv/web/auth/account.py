@@ -1,7 +1,8 @@
-"""The page of one's own account: password, API keys, sessions."""
+"""The page of one's own account: password, API keys, sessions, what is used and kept."""
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
+from cutmv.jobs import usage
 from cutmv.people import KEY_DAYS, MAX_KEY_DAYS, Refused, whole_number
 from cutmv.web.access import person
 from cutmv.web.auth.attempts import attempts
@@ -36,6 +37,19 @@ def password() -> Response:
     return begin_session(_page(told="The password is changed; other sessions have ended."), me)
 
 
+@blueprint.post("/retention")
+def retention() -> Response:
+    """Choose for how many days what is one's own is kept."""
+    services, days = web().services, whole_number(request.form.get("days", ""))
+    try:
+        services.accounts.set_retention(
+            str(person().id), 0 if days is None else days, services.settings.retention_days
+        )
+    except Refused as error:
+        return _page(problem=str(error), status=422)
+    return make_response(redirect(url_for("account.show"), 303))
+
+
 @blueprint.post("/keys")
 def add_key() -> Response:
     """Make an API key, which the page shows this once."""
@@ -64,8 +78,18 @@ def sign_out_everywhere() -> Response:
 
 
 def _page(*, status: int = 200, **told: str) -> Response:
-    keys = web().services.api_keys.of(str(person().id))
+    services = web().services
+    keys = services.api_keys.of(str(person().id))
+    used = usage(services.store.engine, services.store.limits, person().id)
+    kept_days, most_days = person().kept_days(services.settings.retention_days)
     text = render_template(
-        "people/account.html", keys=keys, days=KEY_DAYS, max_days=MAX_KEY_DAYS, **told
+        "people/account.html",
+        keys=keys,
+        days=KEY_DAYS,
+        max_days=MAX_KEY_DAYS,
+        used=used,
+        kept_days=kept_days,
+        most_days=most_days,
+        **told,
     )
     return make_response(text, status)

@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from cutmv.database import DATABASE_AWAY
 from cutmv.people import LOCAL
 from cutmv.web.access import OF_ACCOUNTS, OPEN, PAGES, administrators_alone
+from cutmv.web.api.models import size_text
 from cutmv.web.api.problems import Problem
 from cutmv.web.auth.credentials import knows_csrf_token, shown
 from cutmv.web.security import SAFE_METHODS
@@ -23,6 +24,7 @@ def register(app: Flask) -> None:
     app.before_request(_let_in)
     app.after_request(_say_how)
     app.jinja_env.filters["day"] = lambda at: time.strftime("%Y-%m-%d", time.gmtime(at))
+    app.jinja_env.filters["size"] = size_text
     app.context_processor(
         lambda: {"csrf_token": g.get("csrf_token"), "person": g.get("person", LOCAL)}
     )

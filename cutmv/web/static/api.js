@@ -41,6 +41,7 @@ function send(path, body, headers = {}) {
 }
 
 export const queueStatus = () => call("/api/queue-status");
+export const account = () => call("/api/account");
 export const recentJobs = (limit) => call(`/api/jobs?limit=${limit}`);
 export const job = (id) => call(`/api/jobs/${id}`);
 export const cancelJob = (id) => call(`/api/jobs/${id}/cancel`, { method: "POST" });

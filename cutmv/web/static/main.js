@@ -9,7 +9,7 @@ import { wanted } from "./options.js";
 import { Recent } from "./recent.js";
 import { fill, suggested } from "./suggest.js";
 import { Timeline } from "./timeline.js";
-import { formatTime } from "./times.js";
+import { formatBytes, formatTime } from "./times.js";
 import { UploadList } from "./upload/list.js";
 
 /** Milliseconds between two looks at the queue. */
@@ -61,6 +61,7 @@ function uploaded(info) {
   clips.setSource(info.duration_s, info.video.frame_rate, info.timecode);
   $("length").textContent = `${formatTime(info.duration_s)} · ${info.video.width}×${info.video.height}`;
   useSource(info);
+  showUsage();
   if (!clips.items.length) clips.add(player.currentTime || 0);
 }
 
@@ -176,7 +177,9 @@ function open(job) {
   stopFollowing = follow(job.id, {
     snapshot: (snapshot) => {
       view.show(snapshot);
-      if (isFinal(snapshot)) recent.refresh();
+      if (!isFinal(snapshot)) return;
+      recent.refresh();
+      showUsage();
     },
     progress: (event) => view.progress(event),
     line: (text) => view.line(text),
@@ -206,6 +209,7 @@ async function deleted(question, remove) {
     return false;
   } finally {
     recent.refresh();
+    showUsage();
   }
 }
 
@@ -240,6 +244,15 @@ $("delete-upload").addEventListener("click", () => deleteUpload($("job").dataset
 $("delete-source").addEventListener("click", () => deleteUpload(source.id));
 
 if (location.hash) api.job(location.hash.slice(1)).then(open, (error) => say(error.message));
+
+/* How much is used of what one may have stored; nothing is told where there is no bound. */
+
+async function showUsage() {
+  const { used, most } = (await api.account().catch(() => null))?.usage.stored_bytes ?? {};
+  $("usage").hidden = !Number.isFinite(most);
+  if (!$("usage").hidden) $("usage").textContent = `You use ${formatBytes(used)} of ${formatBytes(most)}.`;
+}
+showUsage();
 
 /* The badge. */
 

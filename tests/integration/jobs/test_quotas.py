@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,10 @@ from cutmv.jobs import (
 from cutmv.jobs import store as job_store
 from cutmv.jobs.quotas import require_steps
 from cutmv.jobs.request import JobRequest
-from cutmv.jobs.tables import jobs, steps
+from cutmv.jobs.tables import jobs, steps, uploads
 from cutmv.people import Accounts
 from cutmv.people.tables import people
-from tests.support.jobs import add_job, add_upload
+from tests.support.jobs import add_job, add_upload, an_upload
 
 LIMITS = Limits(jobs=3, waiting_steps=10)
 
@@ -141,6 +142,47 @@ def test_jobs_that_run_here_keep_none_from_being_found(store: JobStore) -> None:
     found = Backlog(store).waiting(-1, but=lambda step_id: step_id in here)
 
     assert [step.job_id for step in found] == [waits.id]
+
+
+def test_what_is_somebody_s_is_kept_for_their_own_days(store: JobStore) -> None:
+    accounts = Accounts(store.engine)
+    usual, short, damaged = person(store, "usual"), person(store, "short"), person(store, "damaged")
+    long = person(store, "long", retention_days=100)
+    bounded = person(store, "bounded", retention_days=50)
+    accounts.set_retention(short, 5, 29)
+    accounts.set_retention(long, 60, 29)
+    accounts.set_retention(bounded, 50, 29)
+    accounts.set_quotas(bounded, {"retention_days": 3})
+    people_of_all = {"usual": usual, "short": short, "long": long, "bounded": bounded}
+    people_of_all |= {"nobody": None, "damaged": damaged}
+    kept: dict[str, tuple[str, str]] = {}
+    for name, owner in people_of_all.items():
+        job = store.cancel(add_job(store, "0-1", person_id=owner).id)
+        unused = store.add_upload(replace(an_upload(), person_id=owner))
+        kept[name] = job.id, unused.id
+    if store.engine.dialect.name == "sqlite":
+        with store.engine.begin() as db:
+            own = people.update().where(people.c.id == damaged)
+            db.execute(own.values(retention_days=sa.literal("x", sa.Text), quotas=[1]))
+
+    def gone(age_days: float) -> set[str]:
+        """Whose things expire when they are so old."""
+        with store.engine.begin() as db:
+            for table in (jobs, uploads):
+                db.execute(table.update().values(created_at=now() - age_days * 86_400.0))
+        of_jobs = set(store.expired_jobs(29))
+        of_uploads = {each.id for each in store.expired_uploads(29)}
+        found = {name for name, (job, _) in kept.items() if job in of_jobs}
+        assert found == {name for name, (_, upload) in kept.items() if upload in of_uploads}
+        return found
+
+    assert gone(2.9) == set()
+    assert gone(3.1) == {"bounded"}
+    assert gone(5.1) == {"bounded", "short"}
+    assert gone(28.9) == {"bounded", "short"}
+    assert gone(29.1) == {"bounded", "short", "usual", "nobody", "damaged"}
+    assert gone(59.9) == {"bounded", "short", "usual", "nobody", "damaged"}
+    assert gone(60.1) == set(kept)
 
 
 def test_a_divided_step_counts_as_one_that_has_not_ended(store: JobStore) -> None:

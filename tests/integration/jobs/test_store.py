@@ -500,10 +500,10 @@ def test_old_jobs_and_then_their_uploads_are_found_and_deleted(store: JobStore) 
     let_time_pass(store, 1000.0)
     new = store.cancel(add_job(store, "0-1").id)
 
-    assert store.expired_jobs(900.0) == [old.id]
-    assert [upload.id for upload in store.expired_uploads(900.0)] == [unused.id]
+    assert store.expired_jobs(0.01) == [old.id]
+    assert [upload.id for upload in store.expired_uploads(0.01)] == [unused.id]
     Deletions(store).job(old.id)
-    assert {u.id for u in store.expired_uploads(900.0)} == {unused.id, old.upload.id}
+    assert {u.id for u in store.expired_uploads(0.01)} == {unused.id, old.upload.id}
     Deletions(store).upload(old.upload.id, if_unused=True)
     with pytest.raises(UnknownUpload):
         Deletions(store).upload(new.upload.id, if_unused=True)

@@ -14,7 +14,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from cutmv.config import Settings
+from cutmv.database import now
 from cutmv.dispatch import janitor
+from cutmv.jobs.tables import uploads
 from cutmv.people import Person
 from cutmv.services import Services
 from cutmv.web import create_app, web_of
@@ -183,6 +185,56 @@ def test_who_has_stored_all_makes_no_job_until_something_is_deleted(
     assert ann.get("/api/jobs").json["jobs"] == []
     assert ann.delete(f"/api/uploads/{other['id']}").status_code == 204
     assert ann.post("/api/jobs", json=wanted).status_code == 201
+
+
+def test_people_see_what_they_use_and_choose_for_how_long_it_is_kept(
+    make_site: Callable[..., Site], video: Path
+) -> None:
+    site = make_site(CUTMV_RETENTION_DAYS="20")
+    ann, ben = site.client(site.add("ann")), site.client(site.add("ben"))
+    sent = upload(ann, video)
+
+    assert ann.get("/api/account").json["usage"] == {
+        "jobs": {"used": 0, "most": 3},
+        "waiting_steps": {"used": 0, "most": 2_000},
+        "stored_bytes": {"used": sent["size"], "most": 50_000_000_000},
+    }
+    assert ben.get("/api/account").json["usage"]["stored_bytes"]["used"] == 0
+    assert f"{size_text(sent['size'])} of 50 GB stored." in ann.get("/account").text
+    assert ann.patch("/api/account", json={"retention_days": 5}).json["retention_days"] == 5
+    assert ann.get("/account").text.count('name="days" value="5"') == 1
+    for wrong in (0, 21, -1):
+        answer = ann.patch("/api/account", json={"retention_days": wrong})
+        assert "1 to 20 days" in problem(answer, 422)
+    by_page = {"days": "7", "csrf_token": ann.environ_base["HTTP_X_CSRF_TOKEN"]}
+    assert ann.post("/account/retention", data=by_page).status_code == 303
+    assert ann.post("/account/retention", data={**by_page, "days": "21"}).status_code == 422
+    with site.services.store.engine.begin() as db:
+        db.execute(uploads.update().values(created_at=now() - 6 * 86_400.0))
+    theirs = upload(ben, video)
+    janitor.Janitor(web_of(site.app).dispatcher).sweep()
+    assert ann.get(f"/api/uploads/{sent['id']}").status_code == 200
+    with site.services.store.engine.begin() as db:
+        db.execute(uploads.update().values(created_at=now() - 8 * 86_400.0))
+    janitor.Janitor(web_of(site.app).dispatcher).sweep()
+    assert ann.get(f"/api/uploads/{sent['id']}").status_code == 404
+    assert ann.get("/api/account").json["usage"]["stored_bytes"]["used"] == 0
+    assert ben.get(f"/api/uploads/{theirs['id']}").status_code == 200
+    assert ann.patch("/api/account", json={"retention_days": None}).json["retention_days"] == 20
+
+
+def test_on_loopback_all_is_of_one_person_whose_disk_has_no_bound(tmp_path: Path) -> None:
+    env = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(tmp_path)}
+    services = Services.open(Settings.from_env(env))
+    app = create_app(services, addresses=["127.0.0.1"])
+    told = app.test_client().get("/api/account").json
+
+    assert told["usage"]["stored_bytes"] == {"used": 0, "most": None}
+    assert told["usage"]["jobs"] == {"used": 0, "most": 3}
+    answer = app.test_client().patch("/api/account", json={"retention_days": 1})
+    assert "CUTMV_RETENTION_DAYS" in problem(answer, 404)
+    web_of(app).close()
+    services.store.close()
 
 
 @pytest.mark.slow
