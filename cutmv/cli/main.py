@@ -99,6 +99,13 @@ COMMANDS = {
     "queues": LazyCommand(
         "cutmv.cli.queues", "queues", "Look at Cloudflare queues, and repair what is in them."
     ),
+    "remote": LazyCommand(
+        "cutmv.cli.remote",
+        "remote",
+        "Work on a server: upload videos, cut them there, watch jobs, download results.",
+        "app",
+        ("rich", "sqlalchemy"),
+    ),
     "suggest": LazyCommand(
         "cutmv.cli.suggest",
         "suggest_command",

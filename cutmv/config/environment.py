@@ -71,6 +71,10 @@ VARIABLES = (
         " its names",
     ),
     Variable(
+        "CUTMV_API_KEY",
+        "the API key of `cutmv remote`, whose server `CUTMV_URL` is; no server reads it",
+    ),
+    Variable(
         "CUTMV_ADMIN_EMAIL",
         "the first administrator's address, in place of a link that the first start prints",
     ),
