@@ -115,6 +115,8 @@ def test_an_upload_goes_with_its_analysis_and_all_that_was_made_of_it(
             services.store.job(gone.id)
     with pytest.raises(UnknownUpload):
         services.store.add_job(plan_job(job.upload, JobRequest(upload_id="", clips=("0-1",))))
+    with pytest.raises(UnknownUpload):
+        Deleter(services).upload(job.upload.id)
     assert {key.split("/")[1] for key in kept(services)} == {
         other.id,
         other.upload.key.split("/")[1],

@@ -432,10 +432,10 @@ def test_a_batch_is_taken_once_by_all_workers_and_after_a_restart(
 ) -> None:
     ledger = {"lease_ledger": (tmp_path / "ledger").as_uri()}
     worker = site.push_worker(**ledger)
+    site.push_worker(**ledger)  # which started before it was signed, and knows it by the ledger
     batch = b'{"queue": "work", "messages": []}'
     once = Push(site.ports[0], body=batch)
     assert once.status == 200
-    site.push_worker(**ledger)
     worker.kill()
     site.push_worker(**ledger)
     for port in site.ports[1:]:

@@ -155,6 +155,22 @@ def test_bodies_of_strangers_fill_no_memory(sockets: Any, monkeypatch: pytest.Mo
     assert answered(select.select(both, [], [])[0][0]) == 503
 
 
+def test_what_strangers_sent_before_does_not_count(
+    sockets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push_gate, "MAX_UNVERIFIED", 100)
+    assert [answered(sockets(head({}) + b"x" * 90)) for _ in range(3)] == [401] * 3
+
+
+def test_a_body_of_no_said_length_is_bounded_too(
+    sockets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push_gate, "MAX_BODY", 100)
+    monkeypatch.setattr(push_gate, "RATE_GRACE", ANSWER_S)
+    chunked = head({}).replace(b"content-length: 90", b"transfer-encoding: chunked")
+    assert answered(sockets(chunked + b"96\r\n" + b"x" * 150 + b"\r\n")) == 413
+
+
 def head(given: dict[str, str] | None) -> bytes:
     """The head of a request for which only the signature itself is wrong."""
     signed = {} if given is None else signature.headers(KEYS, DELIVERIES) | given
