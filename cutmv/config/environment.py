@@ -32,6 +32,7 @@ LIMIT_MEANINGS = {
     "jobs": "jobs of one person that run at once; others wait",
     "waiting_steps": "outputs of one person's jobs that wait or are being made",
     "stored_bytes": "bytes of one person's uploads and outputs",
+    "steps_ahead": "steps of one person that a broker has, or that run, at once",
     "outputs": "outputs of a job",
     "clip_seconds": "seconds of a clip",
     "job_seconds": "seconds of all outputs of a job",

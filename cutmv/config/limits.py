@@ -35,6 +35,9 @@ class Limits:
     waiting_steps: int = 2_000
     #: Of a person: bytes stored. 0 where nobody said: see `stored_bytes_of`.
     stored_bytes: int = 0
+    #: Of a client: steps that a broker has, or that run. Brokers hand out what came first first: so
+    #: another client waits for that many at most, and not for all that somebody wants.
+    steps_ahead: int = 64
     #: Of a job: outputs; seconds of one clip, and of all outputs.
     outputs: int = 2_000
     clip_seconds: int = 4 * 3_600

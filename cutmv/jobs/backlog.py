@@ -4,8 +4,8 @@ A step waits for its turn at a worker, or for what its stage names. A broker can
 nobody can tell a message that is lost from one that waits behind others. So when a step's turn has
 come and still no worker has claimed it, it is sent once more: a second message does no harm, since
 the claim lets one of them run. Turns come in the order in which jobs were made; of each client only
-so many steps are sent ahead (MAX_AHEAD), so that clients take turns, and none of a job that is held
-since its person has as many as may run at once (`quotas.held_jobs`).
+so many steps are sent ahead (`Limits.steps_ahead`), so that clients take turns, and none of a job
+that is held since its person has as many as may run at once (`held_jobs`).
 
 Most often no worker runs, or all have work, and the message still waits: so it is sent ever more
 rarely. Two kinds of steps are found within a minute all the same: those that were overtaken, since
@@ -36,9 +36,6 @@ from cutmv.jobs.tables import jobs, steps, uploads
 
 #: Steps that the janitor sends in one pass; the next takes more.
 MAX_SENT = 100
-#: Steps of one client that a broker has, or that run, at most. Brokers hand out what came first
-#: first: so another client waits for that many at most, and not for all that somebody wants.
-MAX_AHEAD = 64
 #: Steps whose turn it is, at most. So a backlog of thousands costs no second message for each.
 TURNS = 20
 #: Seconds after which a step whose turn it is counts as lost by its broker. They double for each
@@ -153,10 +150,10 @@ class Backlog:
         with self._store.reading() as db:
             whose = db.scalar(sa.select(client).where(jobs.c.id == job_id))
             busy = sa.select(sa.func.count()).select_from(steps.join(jobs))
-            return max(0, MAX_AHEAD - (db.scalar(busy.where(_is_busy, client == whose)) or 0))
+            found = db.scalar(busy.where(_is_busy, client == whose)) or 0
+            return max(0, self._store.limits.steps_ahead - found)
 
-    @staticmethod
-    def _next(min_age_s: float, held: sa.Select[tuple[str]]) -> sa.ColumnElement[bool]:
+    def _next(self, min_age_s: float, held: sa.Select[tuple[str]]) -> sa.ColumnElement[bool]:
         """The first unsent steps of each client, as many as its turns allow."""
         order = (jobs.c.created_at, steps.c.job_id, steps.c.position, steps.c.id)
         unsent = (
@@ -176,7 +173,7 @@ class Backlog:
             .group_by(client)
             .subquery()
         )
-        room = MAX_AHEAD - sa.func.coalesce(busy.c.steps, 0)
+        room = self._store.limits.steps_ahead - sa.func.coalesce(busy.c.steps, 0)
         return steps.c.id.in_(
             sa.select(unsent.c.id)
             .select_from(unsent.outerjoin(busy, unsent.c.client == busy.c.client))

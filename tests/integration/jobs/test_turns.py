@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from cutmv.config import Limits
 from cutmv.jobs import Backlog, Job, JobStore
-from cutmv.jobs.backlog import MAX_AHEAD
 from cutmv.jobs.tables import jobs, steps
 from tests.support.jobs import add_job
+
+#: Steps of a client that are sent ahead.
+AHEAD = 30
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -19,7 +22,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]:
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
     if request.param == "postgresql":
         url = str(request.getfixturevalue("postgres_url"))
-    store = JobStore(url)
+    store = JobStore(url, Limits(steps_ahead=AHEAD))
     yield store
     store.close()
 
@@ -42,8 +45,8 @@ def test_a_client_s_many_steps_do_not_hold_up_another_s(store: JobStore) -> None
 
     assert {step.id for step in few.steps} <= {step.id for step in found}
     of_ann = [step.id for step in found if step.job_id == many[0].id]
-    assert of_ann == [step.id for step in many[0].steps][:MAX_AHEAD]
-    assert len(found) == MAX_AHEAD + 2
+    assert of_ann == [step.id for step in many[0].steps][:AHEAD]
+    assert len(found) == AHEAD + 2
 
 
 def test_a_client_is_sent_more_as_its_steps_end(store: JobStore) -> None:
@@ -58,7 +61,7 @@ def test_a_client_is_sent_more_as_its_steps_end(store: JobStore) -> None:
         db.execute(steps.update().where(steps.c.id.in_(ended)).values(state="done"))
 
     assert backlog.room(job.id) == 3
-    left = job.steps[MAX_AHEAD : MAX_AHEAD + 3]
+    left = job.steps[AHEAD : AHEAD + 3]
     assert [step.id for step in backlog.to_send(10.0)] == [step.id for step in left]
 
 
@@ -66,7 +69,7 @@ def test_a_long_backlog_is_looked_through_in_little_time(store: JobStore) -> Non
     for _ in range(20):
         job_of(store, "ann", 200)
     backlog, began = Backlog(store), time.process_time()
-    assert len(backlog.to_send(10.0)) == MAX_AHEAD
+    assert len(backlog.to_send(10.0)) == AHEAD
     assert time.process_time() - began < 0.5
 
 
