@@ -110,6 +110,10 @@ const actions = {
   i: () => mark("start"),
   o: () => mark("end"),
   a: () => clips.add(player.currentTime),
+  s: () => clips.split(clips.selected, player.currentTime),
+  d: () => clips.selected && clips.duplicate(clips.selected),
+  ",": () => (player.currentTime -= 1 / clips.frameRate),
+  ".": () => (player.currentTime += 1 / clips.frameRate),
 };
 
 $("suggest").addEventListener("click", async () => {
@@ -138,9 +142,24 @@ function act(key) {
 $("mark-in").addEventListener("click", () => act("i"));
 $("mark-out").addEventListener("click", () => act("o"));
 $("add-clip").addEventListener("click", () => act("a"));
+$("split-clip").addEventListener("click", () => act("s"));
+$("duplicate-clip").addEventListener("click", () => act("d"));
+$("undo").addEventListener("click", () => clips.undo());
+$("redo").addEventListener("click", () => clips.redo());
+clips.addEventListener("change", () => {
+  $("undo").disabled = !clips.canUndo;
+  $("redo").disabled = !clips.canRedo;
+  $("split-clip").disabled = $("duplicate-clip").disabled = !clips.selected;
+});
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("textarea, input:not([type=checkbox], [type=radio])");
-  if (!typing && !event.ctrlKey && !event.metaKey && !event.altKey) act(event.key.toLowerCase());
+  if (event.target.matches("textarea, input:not([type=checkbox], [type=radio])") || event.altKey) return;
+  const key = event.key.toLowerCase();
+  if (!event.ctrlKey && !event.metaKey) act(key);
+  else if (key === "z" || key === "y") {
+    event.preventDefault();
+    if (key === "y" || event.shiftKey) clips.redo();
+    else clips.undo();
+  }
 });
 
 /* The job. */

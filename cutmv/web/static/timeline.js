@@ -38,9 +38,13 @@ export class Timeline {
         this.#blocks.delete(clip);
       }
     }
+    const lanes = this.#clips.lanes;
+    this.#root.style.setProperty("--lanes", Math.max(1, ...[...lanes.values()].map((lane) => lane + 1)));
     this.#clips.items.forEach((clip, index) => {
       if (!this.#blocks.has(clip)) this.#blocks.set(clip, this.#build(clip));
-      this.#place(this.#blocks.get(clip), clip, index + 1);
+      const block = this.#blocks.get(clip);
+      block.style.setProperty("--lane", lanes.get(clip));
+      this.#place(block, clip, index + 1);
     });
   }
 
