@@ -89,6 +89,9 @@ def test_the_first_link_makes_an_administrator_whose_job_no_invited_person_sees(
         with boss.expect_request(lambda sent: sent.method == "POST") as sending:
             boss.get_by_test_id("file-input").set_input_files(video)
         expect(boss.get_by_test_id("upload-state").first).to_have_text("ready", timeout=PATIENCE_MS)
+        expect(boss.get_by_test_id("usage")).to_have_text(
+            re.compile(r"^You use [1-9].* of 50.0 GB\.$")
+        )
         token = boss.locator("meta[name=csrf-token]").get_attribute("content")
         assert token and sending.value.headers["x-csrf-token"] == token
         boss.get_by_test_id("start").click()
