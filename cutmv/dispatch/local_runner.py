@@ -13,9 +13,9 @@ from cutmv.services import Services
 from cutmv.transports.cloudflare import note_trouble
 from cutmv.worker import LocalContext, analyse_upload, cut, local_context
 
-#: Groups of steps that run at once. FFmpeg uses all cores for one; a second fills its pauses. One
-#: more runs of a client that has none running.
-MAX_STEPS_AT_ONCE = 2
+#: Groups of steps that run at once. FFmpeg uses all cores for one; a second fills its pauses. So
+#: many more run of clients that have none running.
+MAX_STEPS_AT_ONCE, MORE_AT_ONCE = 2, 4
 #: Levels of niceness by which the work of a client with more to do yields to others' first.
 MORE_TO_DO = 9
 
@@ -25,10 +25,12 @@ class LocalRunner:
 
     def __init__(self, services: Services, feed: ProgressFeed) -> None:
         self._context = LocalContext(services, feed.publish, self._retry_later, threading.Event())
-        self._executor = ThreadPoolExecutor(MAX_STEPS_AT_ONCE + 1, thread_name_prefix="local")
+        self._executor = ThreadPoolExecutor(
+            MAX_STEPS_AT_ONCE + MORE_AT_ONCE, thread_name_prefix="local"
+        )
         self._lock = threading.Lock()
         self._accepted: set[str] = set()
-        self._turns = Turns[Callable[[], None]](MAX_STEPS_AT_ONCE)
+        self._turns = Turns[Callable[[], None]](MAX_STEPS_AT_ONCE, MORE_AT_ONCE)
         #: Seconds until a step, or the analysis of an upload, that is ending runs once more.
         self._retries: dict[str, float] = {}
         self._timers: dict[str, threading.Timer] = {}

@@ -18,10 +18,10 @@ class Turn(Generic[Group]):
 
 @dataclass
 class Turns(Generic[Group]):
-    """A queue of groups of steps, of which `most` run at once, and one more of who runs none.
+    """A queue of groups of steps, of which `most` run at once, and `more` of clients who run none.
 
-    So a client waits for one group of each other client at most, and not for the first that comes
-    alone to a busy machine.
+    So a client waits for one group of each other client at most, and for none where few clients
+    keep a machine busy: theirs may be slow, since they yield to it.
 
     >>> turns = Turns[str](most=2)
     >>> turns.add("ann", "job", "a step")
@@ -31,6 +31,7 @@ class Turns(Generic[Group]):
     """
 
     most: int
+    more: int = 0
     _waiting: "OrderedDict[str, OrderedDict[str, deque[Group]]]" = field(
         default_factory=OrderedDict
     )
@@ -68,6 +69,6 @@ class Turns(Generic[Group]):
         running = self._running.total()
         if running < self.most:
             return next(iter(self._waiting), None)
-        if running == self.most:
+        if running < self.most + self.more:
             return next((each for each in self._waiting if each not in self._running), None)
         return None

@@ -21,6 +21,8 @@ from cutmv.web.api.problems import Problem
 from cutmv.web.clients import client_key, quota
 from cutmv.web.state import web_of
 
+#: The name under which Flask keeps what is being served.
+EXTENSION = "cutmv-admission"
 #: Seconds after which a client that was refused may ask again.
 RETRY_AFTER_S = 5
 #: Clients whose requests are counted; of more, those that were away longest are forgotten.
@@ -87,9 +89,13 @@ class Admission:
 
     def require_room(self, kind: Kind) -> None:
         """Raise Problem 503 where all clients together have enough."""
-        if self._all[kind.name] >= kind.most:
+        if self.is_full(kind):
             told = f"The server has as many {WORDS[kind.name]} at once as it can. Try again soon."
             raise Problem(503, told, retry_after_s=RETRY_AFTER_S)
+
+    def is_full(self, kind: Kind) -> bool:
+        """Whether all clients together have enough."""
+        return self._all[kind.name] >= kind.most
 
     def leave(self, kind: Kind, client: str) -> None:
         """Note that an admitted request has ended."""
@@ -128,7 +134,7 @@ def register(app: Flask) -> Callable[[], None]:
     Returns what admits a request, to be called once it is known who asks. To be refused before that
     costs no look into the database.
     """
-    admission = Admission()
+    admission = app.extensions[EXTENSION] = Admission()
     rate = Rate()
     limits = web_of(app).services.settings.limits
     uploads = Kind("uploads", limits.all_uploads)

@@ -24,7 +24,7 @@ from gunicorn import util
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from cutmv.config import MIN_RATE
-from cutmv.web.admission import threads_for
+from cutmv.web.admission import EXTENSION, RETRY_AFTER_S, Kind, threads_for
 from cutmv.web.state import web_of
 
 #: Seconds in which the head of a request has to come.
@@ -38,6 +38,8 @@ GRACE_S = 20.0
 #: Seconds that a client whose connection ends has to read the last of its answer, and bytes that
 #: are read of it meanwhile. With some unread, the kernel would take the answer back.
 LINGER_S, LINGER_BYTES = 1.0, 1_000_000
+#: How the head of an upload begins.
+UPLOADS = (b"POST /api/uploads ", b"POST /api/uploads?")
 #: How the head of a request begins that asks whether the server is well, what no such head has, and
 #: threads for these alone.
 PROBES, BODIES = (b"GET /healthz ", b"HEAD /healthz "), (b"content-length", b"transfer-encoding")
@@ -164,6 +166,8 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         """Load the application, and have as many threads as its settings ask for."""
         super().load_wsgi()
         settings = web_of(self.wsgi).services.settings
+        self._admission = self.wsgi.extensions[EXTENSION]
+        self._uploads = Kind("uploads", settings.limits.all_uploads)
         self.min_rate, threads = settings.min_rate, threads_for(settings.limits)
         if threads != self.cfg.threads:
             self.tpool = ThreadPoolExecutor(threads)
@@ -296,11 +300,22 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
             return
         self.poller.unregister(conn.sock)
         self.pending_conns.remove(conn)
-        if data:
-            self.enqueue_req(conn)
-        else:
+        if not data:
             self.nr_conns -= 1
             conn.close()
+        elif conn.head.startswith(UPLOADS) and self._admission.is_full(self._uploads):
+            self._refuse_upload(conn)
+        else:
+            self.enqueue_req(conn)
+
+    def _refuse_upload(self, conn: Any) -> None:
+        """Refuse an upload where all clients together have enough, at the least cost."""
+        with suppress(OSError):
+            conn.sock.send(_problem(HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER_S))
+        metrics = web_of(self.wsgi).metrics
+        metrics.requests.labels("/api/uploads", "POST", "503").inc()
+        self.nr_conns -= 1
+        self._linger(conn)
 
     def _end_idlest(self) -> None:
         """End the connection whose next head is awaited longest, or that was kept longest."""
@@ -321,12 +336,13 @@ def _is_probe(head: bytes) -> bool:
     return head.startswith(PROBES) and not any(name in head.lower() for name in BODIES)
 
 
-def _problem(status: HTTPStatus) -> bytes:
+def _problem(status: HTTPStatus, retry_after_s: int | None = None) -> bytes:
     detail = f"{status.description or status.phrase}."
+    later = "" if retry_after_s is None else f"Retry-After: {retry_after_s}\r\n"
     told = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
     body = json.dumps(told).encode()
     head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n{later}"
         f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

@@ -38,7 +38,7 @@ def test_a_client_s_jobs_take_turns_and_a_job_s_steps_keep_their_order() -> None
 
 
 def test_who_runs_nothing_need_not_wait_for_a_client_who_runs_all() -> None:
-    turns = Turns[str](most=2)
+    turns = Turns[str](most=2, more=1)
     for number in range(200):
         turns.add("ann", "long", f"ann {number}")
     assert turns.next() and turns.next()
