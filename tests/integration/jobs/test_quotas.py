@@ -37,7 +37,7 @@ from tests.support.jobs import add_job, add_upload, an_upload
 LIMITS = Limits(jobs=3, waiting_steps=10)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]:
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
     if request.param == "postgresql":

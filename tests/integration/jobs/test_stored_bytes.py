@@ -38,7 +38,7 @@ from tests.support.jobs import an_upload
 MOST = 10_000
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]:
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
     if request.param == "postgresql":

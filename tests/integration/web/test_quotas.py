@@ -88,6 +88,7 @@ def problem(answer: TestResponse, status: int) -> str:
     return detail
 
 
+@pytest.mark.slow
 def test_a_job_waits_for_the_older_ones_of_its_person_and_then_runs(
     make_site: Callable[..., Site], video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
