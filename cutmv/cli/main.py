@@ -20,7 +20,6 @@ _WEB_PACKAGES = (
     "flask",
     "flask_sock",
     "gunicorn",
-    "limits",
     "prometheus_client",
     "pydantic",
 )
