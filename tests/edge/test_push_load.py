@@ -163,6 +163,7 @@ def test_tasks_that_leave_no_time_to_wait_run_all_the_same(site: LoadSite) -> No
     assert drive.invocations <= 6 * 6
 
 
+@pytest.mark.slow
 def test_messages_of_a_worker_that_was_away_come_when_it_is_back(site: LoadSite) -> None:
     comes_back(site, lambda tries: tries > 100)
 

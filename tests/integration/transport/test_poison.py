@@ -110,7 +110,7 @@ def test_a_single_get_outlives_every_message(emulator: EmulatorProcess) -> None:
     "pool",
     [
         "prefork",
-        "threads",
+        pytest.param("threads", marks=pytest.mark.slow),
         pytest.param("solo", marks=pytest.mark.slow),
         pytest.param("gevent", marks=pytest.mark.slow),
         pytest.param("eventlet", marks=pytest.mark.slow),
