@@ -166,7 +166,11 @@ class Janitor:
                 self._deleter.job(job_id)
 
     def _sweep_unfinished(self) -> None:
-        MultipartUploads(self._services.store, self._services.storage).sweep(UNFINISHED_AGE_S)
+        begun = MultipartUploads(self._services.store, self._services.storage)
+        begun.forget_unreadable()
+        for expired in begun.expired(UNFINISHED_AGE_S):
+            with _errors_logged():
+                begun.abort(expired)
 
     def _sweep_uploads(self) -> None:
         store, storage = self._services.store, self._services.storage

@@ -6,8 +6,8 @@ says. So whoever dies, the client or the server, the rest is sent, and completin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -150,10 +150,8 @@ class MultipartUploads:
 
     def parts(self, upload: MultipartUpload) -> list[StoredPart]:
         """The parts that are stored."""
-        try:
+        with _there(upload):
             return self._storage.multipart.parts(upload.key, upload.storage_id)
-        except ObjectNotFound:
-            raise UnknownUpload(f"Nothing is stored of the upload {upload.id}.") from None
 
     def sign(self, upload: MultipartUpload, part: IncomingPart) -> SignedPart | None:
         """Where a client may send a part itself; None where we must take it."""
@@ -161,10 +159,8 @@ class MultipartUploads:
 
     def put(self, upload: MultipartUpload, part: IncomingPart, stream: IO[bytes]) -> StoredPart:
         """Store a part. Raises PartDamaged, and what the stream raises."""
-        try:
+        with _there(upload):
             return self._storage.multipart.put(upload.key, upload.storage_id, part, stream)
-        except ObjectNotFound:
-            raise UnknownUpload(f"Nothing is stored of the upload {upload.id}.") from None
 
     def complete(
         self,
@@ -215,10 +211,12 @@ class MultipartUploads:
             self._storage.delete(upload.key)
         self._forget(upload)
 
-    def sweep(self, age_s: float) -> None:
-        """Delete those that began `age_s` seconds ago or earlier, and rows that can't be read."""
-        for expired in self._rows(multipart_uploads.c.created_at < now() - age_s):
-            self.abort(expired)
+    def expired(self, age_s: float) -> list[MultipartUpload]:
+        """Those that began `age_s` seconds ago or earlier."""
+        return self._rows(multipart_uploads.c.created_at < now() - age_s)
+
+    def forget_unreadable(self) -> None:
+        """Delete the rows that can't be read."""
         with self._store.engine.begin() as db:
             for row in db.execute(sa.select(multipart_uploads)).all():
                 if unreadable(multipart_uploads, row):  # what is stored of it expires
@@ -226,21 +224,19 @@ class MultipartUploads:
 
     def _join(self, begun: MultipartUpload) -> None:
         """Have the storage make the object, unless it has."""
-        try:
-            stored = self._storage.multipart.parts(begun.key, begun.storage_id)
-        except ObjectNotFound:
-            stored = None
-        if stored is not None:
+        with suppress(UnknownUpload):
+            stored = self.parts(begun)
             whole = {part.number for part in stored if part.size == begun.part(part.number).size}
             if missing := [each for each in range(1, begun.parts + 1) if each not in whole]:
                 raise MissingParts(missing)
             with suppress(ObjectNotFound):  # another request has, just now
                 self._storage.multipart.complete(begun.key, begun.storage_id, stored)
         try:
-            self._storage.stat(begun.key)
-        except ObjectNotFound:
+            with _there(begun):
+                self._storage.stat(begun.key)
+        except UnknownUpload:
             self._forget(begun)
-            raise UnknownUpload(f"Nothing is stored of the upload {begun.id}.") from None
+            raise
 
     def _add(self, made: MultipartUpload) -> MultipartUpload:
         own = multipart_uploads.c.person_id.is_not_distinct_from(made.person_id)
@@ -273,6 +269,15 @@ class MultipartUploads:
     def _forget(self, upload: MultipartUpload) -> None:
         with self._store.engine.begin() as db:
             db.execute(multipart_uploads.delete().where(multipart_uploads.c.id == upload.id))
+
+
+@contextmanager
+def _there(upload: MultipartUpload) -> Iterator[None]:
+    """Raise UnknownUpload where the storage has nothing of an upload."""
+    try:
+        yield
+    except ObjectNotFound:
+        raise UnknownUpload(f"Nothing is stored of the upload {upload.id}.") from None
 
 
 _NAMES = tuple(MultipartUpload.__dataclass_fields__)

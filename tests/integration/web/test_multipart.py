@@ -21,7 +21,7 @@ from cutmv.dispatch import Janitor
 from cutmv.jobs import UNFINISHED_AGE_S, MultipartUploads
 from cutmv.jobs.tables import multipart_uploads
 from cutmv.services import Services
-from cutmv.storage import R2Storage
+from cutmv.storage import R2Storage, StorageError
 from cutmv.web import create_app
 from cutmv.web.state import web_of
 from tests.support.media import make_sample
@@ -218,6 +218,28 @@ def test_an_upload_that_is_given_up_or_forgotten_leaves_nothing(
     assert client.get(BEGIN).json["uploads"] == []
     folder = services_of(client).settings.data_dir / "files"
     assert not [each for each in folder.rglob("*") if each.is_file()]
+
+
+def test_one_that_can_not_be_deleted_holds_up_no_other(
+    tmp_path: Path, video: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server({"CUTMV_DATA_DIR": str(tmp_path)}) as client:
+        older, newer = begin(client, video).json, begin(client, video).json
+        services = services_of(client)
+        stuck = MultipartUploads(services.store, services.storage).get(newer["id"]).storage_id
+        abort = services.storage.multipart.abort
+
+        def abort_others(key: str, upload_id: str) -> None:
+            if upload_id == stuck:
+                raise StorageError("The storage can't delete.")
+            abort(key, upload_id)
+
+        monkeypatch.setattr(services.storage.multipart, "abort", abort_others)
+        with services.store.engine.begin() as db:
+            db.execute(multipart_uploads.update().values(created_at=1.0))
+        Janitor(web_of(client.application).dispatcher).sweep()
+        assert [each["id"] for each in client.get(BEGIN).json["uploads"]] == [newer["id"]]
+        assert older["id"] != newer["id"]
 
 
 def test_one_key_begins_one_upload(client: FlaskClient, video: bytes) -> None:
