@@ -16,7 +16,13 @@ from rich.progress import Progress, TaskID
 
 from cutmv.cli.archive import refuse_unwritable, refuse_zip_over, write_zip
 from cutmv.cli.clip_lists import read_clips, read_film
-from cutmv.cli.output import printable, progress_bars, verbose_option
+from cutmv.cli.output import (
+    output_option,
+    overwrite_option,
+    printable,
+    progress_bars,
+    verbose_option,
+)
 from cutmv.cli.products import WithProducts, product_options
 from cutmv.cli.signals import note_signals
 from cutmv.jobs import FILM, Wanted, clip_stems, film_clip, film_text, output_name, outputs_of
@@ -68,15 +74,7 @@ from cutmv.media import Progress as RenderProgress
     " EDL. May be repeated.",
 )
 @product_options
-@click.option(
-    "-o",
-    "--output",
-    "folder",
-    type=click.Path(file_okay=False),
-    default=".",
-    show_default="this one",
-    help="The folder for the results, made if missing.",
-)
+@output_option
 @click.option(
     "--zip",
     "archive",
@@ -84,13 +82,13 @@ from cutmv.media import Progress as RenderProgress
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also put all results into one ZIP, unless one fails.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
+@overwrite_option
 @verbose_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 def cut(
     *,
     sources: tuple[str, ...],
-    folder: str,
+    folder: Path,
     archive: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -117,7 +115,7 @@ def cut(
     results: list[Path] = []
     try:
         # All are planned before the first is cut: a mistake in the last must not waste the others.
-        cuts = _plan(sources, Path(folder), cancelled, **wanted)
+        cuts = _plan(sources, folder, cancelled, **wanted)
         results = [one.path for one in chain.from_iterable(cuts)]
         if archive:
             refuse_zip_over(archive, [*map(Path, sources), *results])
@@ -125,7 +123,7 @@ def cut(
             _refuse_to_replace([*results, *([archive] if archive else [])])
         if archive:
             refuse_unwritable(archive)
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with progress_bars() as bars:
             tasks = [[bars.add_task(escape(o.title), total=100.0) for o in each] for each in cuts]
             for together, of_clip in zip(cuts, tasks, strict=True):

@@ -7,6 +7,7 @@ queues` works in every installation.
 import json
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,6 +95,18 @@ def _tell_sandbox(_context: click.Context, _option: click.Parameter, given: bool
         click.echo(f"Sandbox: {sandbox_told()}", err=True)
 
 
+output_option = click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=".",
+    show_default="this one",
+    help="The folder for the results, made if missing.",
+)
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace results that are there already."
+)
 verbose_option = click.option(
     "-v",
     "--verbose",

@@ -15,7 +15,7 @@ from cutmv.storage.base import (
     TooLarge,
 )
 from cutmv.storage.r2_errors import PastEnd, Taken, storage_errors
-from cutmv.storage.r2_multipart import R2Multipart
+from cutmv.storage.r2_multipart import R2Multipart, read_fully
 from cutmv.transports.cloudflare.messages import MAX_DELETES, r2_client
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class R2Storage:
         sizes: list[int] = []
 
         def parts() -> Iterator[bytes]:
-            while part := _read_fully(stream, PART_BYTES):
+            while part := read_fully(stream, PART_BYTES):
                 sizes.append(len(part))
                 if sum(sizes) > max_bytes:
                     raise TooLarge(f"More than the {max_bytes} bytes allowed were sent.")
@@ -214,9 +214,8 @@ class R2Storage:
             with storage_errors("write"):
                 self._client.put_object(Body=first, ContentType=content_type, **where, **condition)
             return
-        with storage_errors("write"):
-            created = self._client.create_multipart_upload(ContentType=content_type, **where)
-        where["UploadId"] = created["UploadId"]
+        upload_id = self.multipart.create(key, content_type=content_type)
+        where["UploadId"] = upload_id
         try:
             sent: list[CompletedPartTypeDef] = []
             for number, part in enumerate(chain((first,), parts), start=1):
@@ -229,14 +228,6 @@ class R2Storage:
                 )
         except BaseException:
             # Parts of an upload that nobody completes cost money until a lifecycle rule ends them.
-            with suppress(StorageError), storage_errors("delete"):
-                self._client.abort_multipart_upload(**where)
+            with suppress(StorageError):
+                self.multipart.abort(key, upload_id)
             raise
-
-
-def _read_fully(stream: IO[bytes], size: int) -> bytes:
-    """Exactly `size` bytes, or fewer at the end: a socket gives what it has."""
-    buffer = bytearray()
-    while len(buffer) < size and (chunk := stream.read(min(CHUNK_BYTES, size - len(buffer)))):
-        buffer += chunk
-    return bytes(buffer)

@@ -3,10 +3,18 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cutmv.storage.base import IncomingPart, ObjectNotFound, PartDamaged, SignedPart, StoredPart
+from cutmv.storage.base import (
+    CHUNK_BYTES,
+    IncomingPart,
+    ObjectNotFound,
+    PartDamaged,
+    SignedPart,
+    StoredPart,
+)
 from cutmv.storage.r2_errors import storage_errors
 
 if TYPE_CHECKING:
@@ -21,9 +29,12 @@ class R2Multipart:
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
         self._client, self._bucket = client, bucket
-        # boto3 may put the bucket into the name of the host, or not.
+
+    @cached_property
+    def origin(self) -> str:
+        """See Multipart. boto3 may put the bucket into the name of the host, or not."""
         url = urlsplit(self.sign("k", "u", IncomingPart(1, 1, 0)).url)
-        self.origin = f"{url.scheme}://{url.netloc}"
+        return f"{url.scheme}://{url.netloc}"
 
     def create(self, key: str, *, content_type: str) -> str:
         """See Multipart."""
@@ -45,13 +56,11 @@ class R2Multipart:
 
     def put(self, key: str, upload_id: str, part: IncomingPart, stream: IO[bytes]) -> StoredPart:
         """See Multipart. A part is held in memory, so that it can be sent again."""
-        body = bytearray()
-        while len(body) < part.size and (chunk := stream.read(part.size - len(body))):
-            body += chunk
+        body = read_fully(stream, part.size)
         if len(body) < part.size or part.md5 not in (None, _md5(body)):
             raise PartDamaged(f"Part {part.number} has other bytes than were told.")
         with storage_errors("write"):
-            answer = self._client.upload_part(**self._part(key, upload_id, part), Body=bytes(body))
+            answer = self._client.upload_part(**self._part(key, upload_id, part), Body=body)
         return StoredPart(part.number, part.size, answer["ETag"].strip('"'))
 
     def parts(self, key: str, upload_id: str) -> list[StoredPart]:
@@ -93,5 +102,13 @@ class R2Multipart:
         return {"Bucket": self._bucket, "Key": key, "UploadId": upload_id}
 
 
-def _md5(body: bytearray) -> bytes:
+def read_fully(stream: IO[bytes], size: int) -> bytes:
+    """Exactly `size` bytes, or fewer at the end: a socket gives what it has."""
+    buffer = bytearray()
+    while len(buffer) < size and (chunk := stream.read(min(CHUNK_BYTES, size - len(buffer)))):
+        buffer += chunk
+    return bytes(buffer)
+
+
+def _md5(body: bytes) -> bytes:
     return hashlib.md5(body, usedforsecurity=False).digest()

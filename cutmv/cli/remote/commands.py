@@ -10,25 +10,20 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from cutmv.cli.output import Table, print_json, print_table, printable, progress_bars
+from cutmv.cli.output import (
+    Table,
+    output_option,
+    overwrite_option,
+    print_json,
+    print_table,
+    printable,
+    progress_bars,
+)
 from cutmv.cli.products import WithProducts, product_options
 from cutmv.client import ApiError, Client, Job, Upload
 from cutmv.jobs import Wanted
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
-output_option = click.option(
-    "-o",
-    "--output",
-    "folder",
-    type=FOLDER,
-    default=".",
-    show_default="this one",
-    help="The folder for the results, made if missing.",
-)
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace results that are there already."
-)
 
 
 @click.group()

@@ -13,6 +13,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from cutmv.database import DATABASE_AWAY, cause, database_full, passes
 from cutmv.jobs import (
     KeyReused,
+    NoVideo,
     StorageFull,
     TooLargeJob,
     TooManySteps,
@@ -149,6 +150,7 @@ def register(app: Flask) -> None:
     for of_database in (*DATABASE_AWAY, DBAPIError):
         app.register_error_handler(of_database, _database)
     app.register_error_handler(AccountGone, lambda error: answer(401, str(error)))
+    app.register_error_handler(NoVideo, lambda error: answer(415, str(error)))
     app.register_error_handler(TooLargeJob, lambda error: answer(413, str(error)))
     app.register_error_handler(TooManySteps, _too_many_steps)
     app.register_error_handler(StorageFull, _storage_full)

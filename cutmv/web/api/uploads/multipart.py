@@ -4,8 +4,6 @@ A client begins one, asks where to send the parts (to R2 itself, or here), sends
 and again where that failed, and completes it. When it was away it asks which parts are stored.
 """
 
-import logging
-from base64 import b64decode
 from collections.abc import Sequence
 
 from flask import Blueprint, Response, jsonify, request, url_for
@@ -17,24 +15,23 @@ from cutmv.jobs import (
     MissingParts,
     MultipartUpload,
     MultipartUploads,
-    NoVideo,
     TooManyUnfinished,
     WrongPart,
 )
 from cutmv.storage import IncomingPart, PartDamaged, StoredPart
 from cutmv.web.access import mine, person
 from cutmv.web.api.idempotency import idempotency_key
-from cutmv.web.api.models import size_text, upload_json
+from cutmv.web.api.models import size_text
 from cutmv.web.api.problems import Problem, json_body, validated
 from cutmv.web.api.uploads.incoming import clean_name
-from cutmv.web.api.uploads.multipart_models import MultipartBody, PartsBody
+from cutmv.web.api.uploads.multipart_models import MultipartBody, PartsBody, read_md5
+from cutmv.web.api.uploads.whole import kept
 from cutmv.web.state import web
 
 #: Seconds after which a person with too many unfinished uploads may have finished one.
 RETRY_AFTER_S = 60
 
 blueprint = Blueprint("multipart", __name__, url_prefix="/api/multipart-uploads")
-log = logging.getLogger(__name__)
 
 
 @blueprint.post("")
@@ -55,8 +52,6 @@ def create() -> tuple[Response, int, dict[str, str]]:
         )
     except EmptyUpload:
         raise Problem(422, "head: send the first bytes of the file.") from None
-    except NoVideo as error:
-        raise Problem(415, str(error)) from None
     except TooManyUnfinished as error:
         raise Problem(429, str(error), retry_after_s=RETRY_AFTER_S) from None
     stored = _uploads().parts(begun)
@@ -114,14 +109,7 @@ def complete(multipart_id: str) -> tuple[Response, int, dict[str, str]]:
         )
     except MissingParts as error:
         raise Problem(409, str(error), missing=list(error.numbers)) from None
-    except NoVideo as error:
-        raise Problem(415, str(error)) from None
-    log.info("upload %s kept: %d bytes, %.1f s", upload.id, upload.size, upload.info.duration_s)
-    return (
-        jsonify(upload_json(upload)),
-        201,
-        {"Location": url_for("uploads.show", upload_id=upload.id)},
-    )
+    return kept(upload)
 
 
 @blueprint.delete("/<multipart_id>")
@@ -151,12 +139,9 @@ def _content_md5(headers: Headers) -> bytes | None:
     if told is None:
         return None
     try:
-        digest = b64decode(told, validate=True)
+        return read_md5(told)
     except ValueError:
-        digest = b""
-    if len(digest) != 16:
-        raise Problem(400, "Content-MD5 must be the 16 bytes of an MD5, in base64.")
-    return digest
+        raise Problem(400, "Content-MD5 must be the 16 bytes of an MD5, in base64.") from None
 
 
 def _signed(begun: MultipartUpload, part: IncomingPart, *, direct: bool) -> dict[str, object]:

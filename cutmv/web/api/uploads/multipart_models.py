@@ -20,7 +20,8 @@ def _base64(text: object) -> bytes:
         raise ValueError("it must be a text in base64") from None
 
 
-def _md5(text: object) -> bytes:
+def read_md5(text: object) -> bytes:
+    """The MD5 that a text tells in base64, as Content-MD5 does (RFC 1864). Raises ValueError."""
     if len(digest := _base64(text)) != 16:
         raise ValueError("it must be the 16 bytes of an MD5 in base64")
     return digest
@@ -34,7 +35,7 @@ Base64 = Annotated[
 ]
 Md5 = Annotated[
     bytes,
-    PlainValidator(_md5),
+    PlainValidator(read_md5),
     PlainSerializer(bytes.hex),
     WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
 ]

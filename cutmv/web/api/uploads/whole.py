@@ -6,7 +6,7 @@ from contextlib import suppress
 from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from cutmv.jobs import EmptyUpload, NoVideo, UnreadableRow, accept_upload, reserve
+from cutmv.jobs import EmptyUpload, UnreadableRow, Upload, accept_upload, reserve
 from cutmv.storage import TooLarge
 from cutmv.web.access import mine, person
 from cutmv.web.api.contents import send_object
@@ -42,10 +42,13 @@ def create() -> tuple[Response, int, dict[str, str]]:
             )
     except EmptyUpload:
         raise Problem(400, "The body is empty: send the bytes of a video.") from None
-    except NoVideo as error:
-        raise Problem(415, str(error)) from None
     except (TooLarge, RequestEntityTooLarge):
         raise Problem(413, f"The file is larger than {size_text(limit)}, the limit.") from None
+    return kept(upload)
+
+
+def kept(upload: Upload) -> tuple[Response, int, dict[str, str]]:
+    """The answer to whoever has sent a video, whole or the last of its parts."""
     log.info("upload %s kept: %d bytes, %.1f s", upload.id, upload.size, upload.info.duration_s)
     location = url_for("uploads.show", upload_id=upload.id)
     return jsonify(upload_json(upload)), 201, {"Location": location}

@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { md5 } from "./md5.js";
-import { persist } from "./patience.js";
+import { passes, persist } from "./patience.js";
 
 /** Parts on their way at once. */
 const AT_ONCE = 4;
@@ -101,9 +101,8 @@ export class PartedUpload {
     return this.#file.slice(at, at + this.#begun.part_bytes);
   }
 
-  #persist(attempt, passes) {
-    const { signal } = this.#aborter;
-    return persist(attempt, { signal, waits: this.#on.waits, ...(passes && { passes }) });
+  #persist(attempt, again = passes) {
+    return persist(attempt, { signal: this.#aborter.signal, waits: this.#on.waits, again });
   }
 
   /** Ask what is stored, and take nothing for ours that the file has not. */
@@ -140,10 +139,9 @@ export class PartedUpload {
         throw Object.assign(error, { direct: signed.direct });
       }
     };
-    const passes = (error) =>
-      error.direct || (error.status === 400 && ++damaged < DAMAGED_TRIES) || error.status === 0 ||
-      error.status >= 500 || [408, 425, 429].includes(error.status);
-    await this.#persist(attempt, passes);
+    const again = (error) =>
+      error.direct || passes(error) || (error.status === 400 && ++damaged < DAMAGED_TRIES);
+    await this.#persist(attempt, again);
     this.#moving.delete(number);
     this.#stored.set(number, part.size);
     this.#on.moved(this.bytes);

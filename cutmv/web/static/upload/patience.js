@@ -6,18 +6,21 @@ const MOST_MS = 30_000;
 /** Answers that pass: too slow, too many, no room, a server that starts again. */
 const PASSES = [0, 408, 425, 429, 500, 502, 503, 504, 507];
 
+/** Whether the same request may work later. */
+export const passes = (error) => PASSES.includes(error.status);
+
 /**
  * Call `attempt` until it succeeds, or fails for good. `waits(error)` is told of each failure that
  * passes, `signal` ends the waiting.
  */
-export async function persist(attempt, { waits, signal, passes = (error) => PASSES.includes(error.status) }) {
+export async function persist(attempt, { waits, signal, again = passes }) {
   for (let tries = 0; ; tries++) {
     signal.throwIfAborted();
     try {
       return await attempt();
     } catch (error) {
       signal.throwIfAborted();
-      if (!passes(error, tries)) throw error;
+      if (!again(error)) throw error;
       waits(error);
       const pause = Math.min(MOST_MS, FIRST_MS * 2 ** tries) * (0.75 + Math.random() / 2);
       await rest(Math.max(pause, (error.retryAfterS ?? 0) * 1000), signal);
