@@ -66,13 +66,13 @@ def child(*argv: str, **options: object) -> Iterator[subprocess.Popen]:
             process.wait()
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Return once it is true."""
+def wait_for(condition: Callable[[], bool], what: str, pause_s: float = 0.01) -> None:
+    """Return once it is true, which is asked again after each pause."""
     end = time.monotonic() + DEADLINE_S
     while not condition():
         if time.monotonic() > end:
             raise SystemExit(f"given up after {DEADLINE_S:.0f} s: {what}")
-        time.sleep(0.01)
+        time.sleep(pause_s)
 
 
 @contextlib.contextmanager

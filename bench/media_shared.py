@@ -20,6 +20,8 @@ from cutmv.media import Work
 
 #: The cores of the two workers, and how many times as fast they have to be.
 CORES, LEAST = (0, 1), 1.7
+#: Seconds between two looks at the job: each takes the server 2 ms of a core that a worker has.
+PAUSE_S = 0.5
 
 
 def measure(source: Path, folder: Path, clip: str, multiple: float | None) -> dict[str, float]:
@@ -64,7 +66,7 @@ def _run(source: Path, folder: Path, clip: str, workers: int, multiple: float | 
         began = time.monotonic()
         job = _post(f"{url}/api/jobs", json.dumps(wanted).encode(), "application/json")
         done = f"{url}/api/jobs/{job['id']}"
-        wait_for(lambda: _get(done)["state"] in ("done", "failed"), "the job")
+        wait_for(lambda: _get(done)["state"] in ("done", "failed"), "the job", PAUSE_S)
         took_s = time.monotonic() - began
         if _get(done)["state"] != "done":
             raise SystemExit(f"the job failed: {_get(done)['error']}")

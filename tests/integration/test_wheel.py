@@ -106,8 +106,10 @@ def test_an_installed_wheel_cuts_a_video(program: Path, video: Path, tmp_path: P
 def test_an_installed_wheel_serves_its_page_and_cuts(address: str, video: Path) -> None:
     with httpx.Client(base_url=address, timeout=30.0) as client:
         assert "<html" in client.get("/").text
-        for file in (TREE / "cutmv" / "web" / "static").iterdir():
-            assert client.get(f"/static/{file.name}").content == file.read_bytes()
+        static = TREE / "cutmv" / "web" / "static"
+        for file in (each for each in static.rglob("*") if each.is_file()):
+            path = file.relative_to(static).as_posix()
+            assert client.get(f"/static/{path}").content == file.read_bytes()
         sent = client.post("/api/uploads?filename=song.mp4", content=video.read_bytes())
         wanted = {"upload_id": sent.json()["id"], "clips": ["0-1"]}
         job = client.post("/api/jobs", json=wanted).json()

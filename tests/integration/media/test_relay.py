@@ -166,7 +166,14 @@ def test_no_command_line_carries_the_signature(files: Files, tmp_path: Path) -> 
     assert not any(SECRET.encode() in line for line in seen)
 
 
+def listened_ports() -> set[int]:
+    """The ports on which this process listens."""
+    connections = psutil.Process().net_connections()
+    return {each.laddr.port for each in connections if each.status == "LISTEN"}
+
+
 def test_who_has_its_socket_gets_parts_and_nobody_else(files: Files, tmp_path: Path) -> None:
+    before = listened_ports()
     with Relay(files.url, Cache(tmp_path)) as relay:
         descriptor = descriptor_of(relay.name)
         assert descriptor is not None
@@ -184,8 +191,7 @@ def test_who_has_its_socket_gets_parts_and_nobody_else(files: Files, tmp_path: P
         assert part("bytes=5-9") == (206, files.content[5:10])
         assert part(f"bytes={size}-{size}") == (416, b"")
         assert relay.remote.lost is relay.remote.trouble is None
-        listening = [each for each in psutil.Process().net_connections() if each.status == "LISTEN"]
-        assert [each.laddr.port for each in listening] == [files.server_port]
+        assert listened_ports() <= before
 
 
 def test_more_connections_than_an_engine_has_are_refused(files: Files, tmp_path: Path) -> None:

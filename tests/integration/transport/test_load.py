@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cutmv.config import Limits
 from cutmv.jobs import JobStore, State
 from cutmv.jobs.request import JobRequest, plan_job
 from tests.support.emulator import EmulatorProcess
@@ -61,7 +62,7 @@ def test_every_task_runs_once(
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
     with (
         make_site(emulator, tmp_path) as site,
-        contextlib.closing(JobStore(url)) as store,
+        contextlib.closing(JobStore(url, Limits(waiting_steps=tasks))) as store,
     ):
         ids = steps_for(store, tasks)
         env = {"TRANSPORT_STORE": url, "TRANSPORT_PREFETCH": PREFETCH}
