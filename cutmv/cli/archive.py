@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cutmv.media import MediaError
-from cutmv.storage import ArchivedFile, zipped
+from cutmv.storage import Archive, ArchivedFile, crc32_of
 
 #: Bytes of a file that are read at once.
 BLOCK_BYTES = 1 << 20
@@ -19,12 +19,12 @@ def write_zip(results: Sequence[Path], archive: Path, *, overwrite: bool) -> Non
 
     Raises OSError, and MediaError where there is a file of its name that is not to be replaced.
     """
-    files = [ArchivedFile(path.name, partial(_blocks, path)) for path in results]
+    files = [_archived(path) for path in results]
     archive.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}.") as own:
         partial_zip = Path(own, "made.zip")
         with partial_zip.open("wb") as out:
-            out.writelines(zipped(files, time.time()))
+            out.writelines(Archive(files, time.time()).read())
         if archive.exists() and not overwrite:
             raise MediaError(f"There is a file named {archive.name!r} already.")
         partial_zip.replace(archive)
@@ -47,7 +47,15 @@ def refuse_unwritable(archive: Path) -> None:
         raise MediaError(f"{archive} can't be written: {error.strerror}.") from error
 
 
+def _archived(path: Path) -> ArchivedFile:
+    size = path.stat().st_size
+    with _blocks(path, 0, size) as blocks:
+        return ArchivedFile(path.name, size, crc32_of(blocks), partial(_blocks, path))
+
+
 @contextmanager
-def _blocks(path: Path) -> Iterator[Iterator[bytes]]:
+def _blocks(path: Path, start: int, length: int) -> Iterator[Iterator[bytes]]:
+    """The bytes of a result, all of which are wanted."""
+    del start, length
     with path.open("rb") as file:
         yield iter(partial(file.read, BLOCK_BYTES), b"")

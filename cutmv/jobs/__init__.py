@@ -3,11 +3,13 @@
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
 `rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database, and
 `quotas` says how much of it one person may have. `keys` makes the keys of stored objects,
-`uploads` accepts one, `analyses` keeps what was seen and heard in it, and `deletions` deletes for
-good. The package may import `cutmv.people`, `cutmv.media`, `cutmv.storage` and `cutmv.database`.
+`uploads` accepts one, `analyses` keeps what was seen and heard in it, `archives` makes the ZIP of
+what a job has made, and `deletions` deletes for good. The package may import `cutmv.people`,
+`cutmv.media`, `cutmv.storage` and `cutmv.database`.
 """
 
 from cutmv.jobs.analyses import Analyses, AnalysisRecord, AnalysisState
+from cutmv.jobs.archives import JobArchive, archive_of
 from cutmv.jobs.backlog import Backlog, Report, report
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended
 from cutmv.jobs.costs import Costs
@@ -97,6 +99,7 @@ __all__ = [
     "EmptyUpload",
     "Ended",
     "Job",
+    "JobArchive",
     "JobRequest",
     "JobStore",
     "KeyReused",
@@ -124,6 +127,7 @@ __all__ = [
     "WrongPart",
     "accept_upload",
     "analysis_key",
+    "archive_of",
     "check_job",
     "clip_stems",
     "clips_of",

@@ -141,6 +141,7 @@ class Claims:
             output_size=output.size,
             output_type=output.content_type,
             output_made=output.made and output.made.to_dict(),
+            output_crc32=output.crc32,
         )
 
     def fail(self, step: Step, error: str) -> bool:

@@ -84,10 +84,9 @@ class Deletions:
                 steps.c.parent_id.is_(None),
                 steps.c.output_key.is_not(None),
             )
-            gone = {"output_key": None, "output_size": None, "output_type": None}
-            step_id = db.scalar(
-                steps.update().where(made).values(**gone, output_made=None).returning(steps.c.id)
-            )
+            told = [f"output_{name}" for name in ("key", "size", "type", "made", "crc32")]
+            gone = steps.update().where(made).values(dict.fromkeys(told))
+            step_id = db.scalar(gone.returning(steps.c.id))
             if step_id is None:
                 raise UnknownJob(f"The job has made no output named {name!r}.")
             return self._note(

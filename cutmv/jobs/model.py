@@ -130,13 +130,15 @@ UNREAD = MediaInfo("", 0, 0.0, 0.0, None, None)
 class Output:
     """A finished file of a step: its key in the storage, its size in bytes, how it was made.
 
-    What an earlier version made does not tell how, nor does one whose worker ended before it could.
+    What an earlier version made does not tell how, nor its checksum, nor does one whose worker
+    ended before it could.
     """
 
     key: str
     size: int
     content_type: str
     made: Rendered | None = None
+    crc32: int | None = None
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,8 @@ def _to_step(row: sa.Row[Any]) -> Step:
     if row.output_key is not None:
         if row.output_size is None or row.output_type is None:
             raise ValueError("output_size, output_type")
-        output = Output(row.output_key, row.output_size, row.output_type, _made(row.output_made))
+        told = (row.output_key, row.output_size, row.output_type)
+        output = Output(*told, made=_made(row.output_made), crc32=row.output_crc32)
     part = row.part and (Fraction(row.part[0]), Fraction(row.part[1]))
     return Step(
         id=row.id,

@@ -90,6 +90,8 @@ steps = sa.Table(
     sa.Column("output_type", sa.Text),
     # How it was made; null where that is not known.
     sa.Column("output_made", sa.JSON(none_as_null=True)),
+    # The CRC-32 of its bytes; null where nobody has asked for it yet.
+    sa.Column("output_crc32", sa.BigInteger),
     # Who has claimed it, and until when; null when nobody has.
     sa.Column("owner", sa.Text),
     sa.Column("lease_until", sa.Double),

@@ -9,7 +9,7 @@ installation does not have, is imported at the first use of `R2Storage` or `open
 
 from typing import TYPE_CHECKING, Any
 
-from cutmv.storage.archive import ArchivedFile, zipped
+from cutmv.storage.archive import Archive, ArchivedFile, crc32_of
 from cutmv.storage.base import (
     IncomingPart,
     NoSpace,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cutmv.storage.r2 import R2Storage, open_client
 
 __all__ = [
+    "Archive",
     "ArchivedFile",
     "IncomingPart",
     "LocalStorage",
@@ -45,8 +46,8 @@ __all__ = [
     "StorageUnavailable",
     "StoredPart",
     "TooLarge",
+    "crc32_of",
     "open_client",
-    "zipped",
 ]
 
 

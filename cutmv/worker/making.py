@@ -45,7 +45,7 @@ from cutmv.media import (
     work_of,
 )
 from cutmv.services import Services
-from cutmv.storage import ObjectNotFound
+from cutmv.storage import ObjectNotFound, crc32_of
 from cutmv.worker.heartbeat import CUTTING, JOINING, Heartbeat
 from cutmv.worker.patience import STORAGE, Patience
 from cutmv.worker.workspace import work_folder
@@ -65,6 +65,9 @@ CONTENT_TYPES = {
     "wav": "audio/wav",
     "flac": "audio/flac",
 }
+
+#: Bytes of an output that its checksum is computed of at a time.
+CHECKED_BYTES = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +144,9 @@ class Making:
             except MediaError:
                 self._upload()  # a storage that went away in mid-cut says so
                 raise
-            output = Output(self._key, made.stat().st_size, self._content_type, told)
+            output = Output(
+                self._key, made.stat().st_size, self._content_type, told, self._checksum(made)
+            )
             # What was cut need not be cut again.
             keep = self._keep
             self._patience.call(STORAGE, lambda: keep(output, made), self._heartbeat.waits)
@@ -265,6 +270,13 @@ class Making:
             since = part.part[0] if part.part else 0
             found.append(Part(path, whole.start + since))
         return found
+
+    def _checksum(self, made: Path) -> int | None:
+        """The checksum of an output that people may get; nobody gets a part."""
+        if self._step.parent_id:
+            return None
+        with made.open("rb") as file:
+            return crc32_of(iter(partial(file.read, CHECKED_BYTES), b""))
 
     def _keep(self, output: Output, made: Path) -> None:
         self._heartbeat.stage = "storing"

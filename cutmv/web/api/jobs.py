@@ -1,14 +1,12 @@
 """Jobs: make one, list them, show one, cancel it, download its outputs."""
 
 import logging
-from functools import partial
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from cutmv.jobs import MAX_PAGE_STEPS, State, UnknownJob, clip_stems
-from cutmv.storage import ArchivedFile, zipped
+from cutmv.jobs import MAX_PAGE_STEPS, State, UnknownJob
 from cutmv.web.access import mine, person
-from cutmv.web.api.contents import send_object
+from cutmv.web.api.contents import send_archive, send_object
 from cutmv.web.api.idempotency import idempotency_key
 from cutmv.web.api.models import JobBody, PageQuery
 from cutmv.web.api.problems import Problem, json_body, validated
@@ -85,21 +83,5 @@ def output(job_id: str, name: str) -> Response:
 
 @blueprint.get("/<job_id>/outputs.zip")
 def archive(job_id: str) -> Response:
-    """All files that the job made, in one ZIP, once it has ended."""
-    job = mine().job(job_id)
-    made = [(step.name, step.output.key) for step in job.steps if step.output]
-    if not job.state.final:
-        raise Problem(404, f"The ZIP is not there yet: the job is {job.state}.")
-    if not made:
-        raise Problem(404, "The job made nothing.")
-    storage = web().services.storage
-    for _, key in made:
-        storage.stat(key)  # what is lost is told before the answer begins
-    files = [ArchivedFile(name, partial(storage.open_range, key)) for name, key in made]
-    response = Response(content_type="application/zip")
-    name = f"{clip_stems(job.upload.filename, ['clips'])[0]}.zip"
-    response.headers.set("Content-Disposition", "attachment", filename=name)
-    response.cache_control.private = True
-    if request.method != "HEAD":
-        response.response = zipped(files, job.finished_at or job.created_at)
-    return response
+    """All files that the job made, in one ZIP, once it has ended; whole or by ranges."""
+    return send_archive(mine().job(job_id))

@@ -124,7 +124,7 @@ OPERATIONS = {
     "jobs.delete_output": Operation(204, None, errors=(403, 404, 503)),
     "jobs.cancel": Operation(200, models.JobOut, errors=(403, 404, 503)),
     "jobs.output": Operation(200, ANY, query=_OutputQuery, **_FILE),  # type: ignore[arg-type]
-    "jobs.archive": Operation(200, "application/zip", errors=(404, 503)),
+    "jobs.archive": Operation(200, "application/zip", **_FILE),  # type: ignore[arg-type]
     "own_account.show": Operation(200, account_models.AccountOut, errors=(503,)),
     "own_account.change": Operation(
         200,

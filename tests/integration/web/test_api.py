@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import re
 import socket
 import uuid
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -237,24 +235,6 @@ def test_an_output_tells_how_it_was_made(done_job: dict[str, Any]) -> None:
     assert made.size_bytes == output["size"]
     assert made.frames > 0
     assert sum(made.seconds.values()) > 0
-
-
-def test_all_outputs_of_a_job_come_in_one_zip(
-    client: httpx.Client, done_job: dict[str, Any]
-) -> None:
-    outputs = [step["output"] for step in done_job["steps"]]
-
-    answer = client.get(f"/api/jobs/{done_job['id']}/outputs.zip")
-
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "application/zip"
-    assert "filename=song-clips.zip" in answer.headers["content-disposition"]
-    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-        assert archive.testzip() is None
-        assert archive.namelist() == [output["name"] for output in outputs]
-        for output in outputs:
-            assert archive.read(output["name"]) == client.get(output["url"]).content
-    assert client.get("/api/jobs/nothing/outputs.zip").status_code == 404
 
 
 def test_an_output_is_served_whole_and_to_be_saved(
