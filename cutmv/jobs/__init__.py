@@ -4,8 +4,8 @@
 `rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database, and
 `quotas` says how much of it one person may have. `keys` makes the keys of stored objects,
 `uploads` accepts one, `analyses` keeps what was seen and heard in it, `archives` makes the ZIP of
-what a job has made, and `deletions` deletes for good. The package may import `cutmv.people`,
-`cutmv.media`, `cutmv.storage` and `cutmv.database`.
+what a job has made, `shares` opens it to anybody who has a link, and `deletions` deletes for good.
+The package may import `cutmv.people`, `cutmv.media`, `cutmv.storage` and `cutmv.database`.
 """
 
 from cutmv.jobs.analyses import Analyses, AnalysisRecord, AnalysisState
@@ -55,6 +55,15 @@ from cutmv.jobs.request import (
     outputs_of,
     plan_job,
 )
+from cutmv.jobs.shares import (
+    MAX_SHARE_DAYS,
+    SHARE_DAYS,
+    Share,
+    Shared,
+    Shares,
+    TooManyShares,
+    UnknownShare,
+)
 from cutmv.jobs.store import MAX_PAGE_STEPS, JobStore
 from cutmv.jobs.uploads import (
     UNFINISHED_AGE_S,
@@ -78,7 +87,9 @@ __all__ = [
     "FILM",
     "MAX_PAGE_STEPS",
     "MAX_RUNNING_PERCENT",
+    "MAX_SHARE_DAYS",
     "OPTIONS",
+    "SHARE_DAYS",
     "UNFINISHED_AGE_S",
     "UNREAD",
     "UPLOADS_PREFIX",
@@ -111,14 +122,19 @@ __all__ = [
     "Output",
     "Parts",
     "Report",
+    "Share",
+    "Shared",
+    "Shares",
     "Span",
     "State",
     "Step",
     "StorageFull",
     "TooLargeJob",
+    "TooManyShares",
     "TooManySteps",
     "TooManyUnfinished",
     "UnknownJob",
+    "UnknownShare",
     "UnknownUpload",
     "UnreadableRow",
     "Upload",

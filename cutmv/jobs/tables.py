@@ -115,6 +115,20 @@ steps = sa.Table(
 #: Of a step that is no part. Not by the index of parents, in which all of these are alike.
 whole = sa.func.coalesce(steps.c.parent_id, "") == ""
 
+# Links by which anybody may get what a job has made, or one of its outputs.
+shares = sa.Table(
+    "shares",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    # The name of the one output; null for all.
+    sa.Column("output", sa.Text),
+    # Of the token, which only the link has.
+    sa.Column("hash", sa.String(64), nullable=False, unique=True),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)
+
 # What was deleted, and where there may be something left of it.
 deletions = sa.Table(
     "deletions",

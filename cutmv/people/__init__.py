@@ -5,7 +5,7 @@ differ, and `passwords` says which may be chosen and whether one is right. Token
 kept as hashes (`tokens`). The package knows no HTTP, and imports `cutmv.database` alone.
 """
 
-from cutmv.people.accounts import Accounts, require_account
+from cutmv.people.accounts import Accounts, is_enabled, require_account
 from cutmv.people.api_keys import KEY_DAYS, MAX_KEY_DAYS, ApiKeys
 from cutmv.people.model import (
     LOCAL,
@@ -22,7 +22,7 @@ from cutmv.people.model import (
 from cutmv.people.passwords import check_password
 from cutmv.people.quotas import kept_days, own_quota, own_quotas
 from cutmv.people.sessions import SESSION_S, Sessions, TokenKind
-from cutmv.people.tokens import token_hash
+from cutmv.people.tokens import new_token, token_hash
 
 __all__ = [
     "KEY_DAYS",
@@ -42,7 +42,9 @@ __all__ = [
     "UnknownKey",
     "UnknownPerson",
     "check_password",
+    "is_enabled",
     "kept_days",
+    "new_token",
     "own_quota",
     "own_quotas",
     "require_account",

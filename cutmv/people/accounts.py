@@ -191,6 +191,12 @@ def require_account(db: sa.Connection, person_id: str) -> None:
         raise AccountGone
 
 
+def is_enabled(db: sa.Connection, person_id: str | None) -> bool:
+    """Whether an account is there and enabled; nobody's, where nobody signs in, always is."""
+    own = sa.and_(people.c.id == person_id, people.c.disabled_at.is_(None))
+    return person_id is None or db.scalar(sa.select(people.c.id).where(own)) is not None
+
+
 def checked_email(email: str) -> str:
     """An address as it is kept. Raises Refused."""
     address = _folded(email)

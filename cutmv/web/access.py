@@ -14,7 +14,7 @@ from cutmv.people import Person
 from cutmv.web.state import web
 
 #: The routes that anybody may use, by endpoint: of what belongs to nobody, or signed, or for those
-#: who have yet to sign in.
+#: who have yet to sign in; or by the secret of a share, which shows what it is of.
 OPEN = {
     "static",
     "health.healthz",
@@ -25,13 +25,16 @@ OPEN = {
     "sign_in.mail",
     "sign_in.link",
     "sign_in.use_link",
+    "shared.show",
+    "shared.output",
+    "shared.archive",
 }
 #: The endpoints, and the blueprints, that are for administrators.
 ADMINISTRATORS = {"health.metrics", "people", "people_page"}
 #: The blueprints that are there only where people sign in.
 OF_ACCOUNTS = {"sign_in", "account", "keys", "people", "people_page"}
 #: The blueprints of pages for people, who are sent to the page to sign in.
-PAGES = {"page", "sign_in", "account", "people_page"}
+PAGES = {"page", "sign_in", "account", "people_page", "shared"}
 
 
 @dataclass(frozen=True)

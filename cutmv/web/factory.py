@@ -10,7 +10,7 @@ from cutmv.dispatch import Dispatcher, Janitor
 from cutmv.progress import EventReceiver, ProgressFeed
 from cutmv.services import Services
 from cutmv.services import services as process_services
-from cutmv.web import admission, auth, live, metrics, page, security
+from cutmv.web import admission, auth, live, metrics, page, security, shared
 from cutmv.web.api import (
     account,
     health,
@@ -20,6 +20,7 @@ from cutmv.web.api import (
     people,
     problems,
     queue,
+    shares,
     suggestions,
 )
 from cutmv.web.api.uploads import multipart, whole
@@ -74,8 +75,20 @@ def create_app(
     auth.register(app)
     app.before_request(admit)  # the limits are those of the person who asks
     live.register(app)
-    ours = (whole, multipart, suggestions, jobs, account, keys, people, queue, health, openapi)
-    for module in (*ours, page):
+    ours = (
+        whole,
+        multipart,
+        suggestions,
+        jobs,
+        shares,
+        account,
+        keys,
+        people,
+        queue,
+        health,
+        openapi,
+    )
+    for module in (*ours, page, shared):
         app.register_blueprint(module.blueprint)
     return app
 

@@ -42,10 +42,13 @@ class Content:
     max_age_s: int | None = None
 
 
-def send_object(key: str, filename: str, content_type: str, *, download: bool) -> Response:
+def send_object(
+    key: str, filename: str, content_type: str, *, download: bool, is_kept: bool = True
+) -> Response:
     """Answer with the object at `key`, or with the range of it that is asked for.
 
-    Raises ObjectNotFound and StorageError.
+    Unless it `is_kept` a browser asks each time whether it may show it. Raises ObjectNotFound
+    and StorageError.
     """
     storage = web().services.storage
     stat = storage.stat(key)
@@ -56,7 +59,7 @@ def send_object(key: str, filename: str, content_type: str, *, download: bool) -
         stat.etag.strip('"'),
         stat.modified,
         partial(storage.open_range, key),
-        MAX_AGE_S,
+        MAX_AGE_S if is_kept else None,
     )
     return send(content, download=download)
 

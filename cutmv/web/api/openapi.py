@@ -11,7 +11,7 @@ from werkzeug.routing import Rule
 
 from cutmv import __version__
 from cutmv.web.access import OPEN
-from cutmv.web.api import account_models, models, suggestion_models
+from cutmv.web.api import account_models, models, share_models, suggestion_models
 from cutmv.web.api.idempotency import KEY_HEADER, MAX_KEY_CHARS
 from cutmv.web.api.uploads import multipart_models
 
@@ -125,6 +125,14 @@ OPERATIONS = {
     "jobs.cancel": Operation(200, models.JobOut, errors=(403, 404, 503)),
     "jobs.output": Operation(200, ANY, query=_OutputQuery, **_FILE),  # type: ignore[arg-type]
     "jobs.archive": Operation(200, "application/zip", **_FILE),  # type: ignore[arg-type]
+    "shares.index": Operation(200, share_models.ShareList, errors=(404, 503)),
+    "shares.create": Operation(
+        201,
+        share_models.ShareOut,
+        body=share_models.ShareBody,
+        errors=(400, 403, 404, 415, 422, 503),
+    ),
+    "shares.delete": Operation(204, None, errors=(403, 404, 503)),
     "own_account.show": Operation(200, account_models.AccountOut, errors=(503,)),
     "own_account.change": Operation(
         200,

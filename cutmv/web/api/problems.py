@@ -16,8 +16,10 @@ from cutmv.jobs import (
     NoVideo,
     StorageFull,
     TooLargeJob,
+    TooManyShares,
     TooManySteps,
     UnknownJob,
+    UnknownShare,
     UnknownUpload,
     UnreadableRow,
 )
@@ -141,9 +143,10 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(ClientDisconnected, _cut_off)
     app.register_error_handler(RequestEntityTooLarge, _too_large)
-    for unknown in (UnknownJob, UnknownUpload, UnknownPerson, UnknownKey, ObjectNotFound):
+    gone = (UnknownJob, UnknownUpload, UnknownShare, UnknownPerson, UnknownKey, ObjectNotFound)
+    for unknown in gone:
         app.register_error_handler(unknown, _not_found)
-    for refused in (MediaError, KeyReused, UnreadableRow, Refused):
+    for refused in (MediaError, KeyReused, TooManyShares, UnreadableRow, Refused):
         app.register_error_handler(refused, _refused)
     for unavailable in (MediaUnavailable, StorageError):
         app.register_error_handler(unavailable, _unavailable)
@@ -225,7 +228,7 @@ def _refused(error: Exception) -> Response:
 
 
 def _unavailable(error: Exception) -> Response:
-    log.warning("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
+    log.warning("%s %s: %s: %s", request.method, _path(), type(error).__name__, error)
     if isinstance(error, NoSpace) or no_room(error):
         return _no_room()
     return _later("storage")
@@ -240,7 +243,7 @@ def _database(error: Exception) -> Response:
     if why is None and not passes(error):
         return _bug(error)
     told = why or type(error).__name__
-    log.warning("%s %s: the database: %s", request.method, request.path, told)
+    log.warning("%s %s: the database: %s", request.method, _path(), told)
     if database_full(error):
         return _no_room()
     if why is None:
@@ -261,8 +264,14 @@ def _later(what: str) -> Response:
 
 
 def _bug(error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    log.error("%s %s failed", request.method, _path(), exc_info=error)
     return answer(500, "Something went wrong on our side. It has been logged.")
+
+
+def _path() -> str:
+    """The path of the request, for a log: without the token of a link."""
+    token = (request.view_args or {}).get("token")
+    return request.path.replace(token, "…") if token else request.path
 
 
 def _message(error: Any) -> str:

@@ -47,6 +47,9 @@ export const job = (id) => call(`/api/jobs/${id}`);
 export const cancelJob = (id) => call(`/api/jobs/${id}/cancel`, { method: "POST" });
 export const deleteJob = (id) => call(`/api/jobs/${id}`, { method: "DELETE" });
 export const deleteOutput = ({ url }) => call(url, { method: "DELETE" });
+export const shares = (job) => call(`/api/jobs/${job}/shares`);
+export const makeShare = (job, wanted) => send(`/api/jobs/${job}/shares`, wanted);
+export const endShare = (job, id) => call(`/api/jobs/${job}/shares/${id}`, { method: "DELETE" });
 export const deleteUpload = (id) => call(`/api/uploads/${id}`, { method: "DELETE" });
 export const uploaded = (id) => call(`/api/uploads/${id}`);
 

@@ -15,14 +15,16 @@ const STAGES = { queued: "waiting", running: "running", done: "done", failed: "f
 export class JobView {
   #root;
   #template;
+  #share;
   #rows = new Map();
   #deleted;
   #job = null;
 
-  /** `deleted` is told the output whose button was pressed. */
-  constructor(root, template, deleted) {
+  /** `share` shares results; `deleted` is told the output whose button was pressed. */
+  constructor(root, template, share, deleted) {
     this.#root = root;
     this.#template = template;
+    this.#share = share;
     this.#deleted = deleted;
   }
 
@@ -46,6 +48,7 @@ export class JobView {
     raise(this.#find("#job-bar"), job.percent);
     line(this.#find("#job-error"), job.error);
     for (const step of job.steps) this.#showStep(step);
+    this.#share.show(job);
   }
 
   /** Show one event of one step. */

@@ -7,6 +7,7 @@ import { JobView } from "./job-view.js";
 import { follow, isFinal } from "./live.js";
 import { wanted } from "./options.js";
 import { Recent } from "./recent.js";
+import { ShareBox } from "./share.js";
 import { fill, suggested } from "./suggest.js";
 import { Timeline } from "./timeline.js";
 import { formatBytes, formatTime } from "./times.js";
@@ -19,7 +20,7 @@ const $ = (id) => document.getElementById(id);
 const player = $("player");
 const clips = new Clips();
 const timeline = new Timeline($("timeline"), $("playhead"), clips, (seconds) => (player.currentTime = seconds));
-const view = new JobView($("job"), $("step-row"), deleteOutput);
+const view = new JobView($("job"), $("step-row"), new ShareBox($("share")), deleteOutput);
 const recent = new Recent($("recent"), $("recent-empty"), open);
 let source = null;
 /** The file that the editor shows, while it is still on its way. */

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
@@ -43,6 +44,9 @@ OPEN = {
     "sign_in.mail",
     "sign_in.link",  # by a secret
     "sign_in.use_link",
+    "shared.show",  # by a secret too
+    "shared.output",
+    "shared.archive",
 }
 #: Routes that show everybody what is their own, and those that administrators alone may use.
 OWN = {
@@ -87,6 +91,8 @@ class Site:
         job = wait_for(lambda: self._ended(owner), 60.0, "the job ends")
         assert job["state"] == "done", job
         self.output = job["steps"][0]["output"]["name"]
+        share = owner.post(f"/api/jobs/{self.job_id}/shares", json={}).json
+        self.share_id, self.shared_path = share["id"], urlsplit(share["url"]).path
         self.key, self.secret = self.services.api_keys.add(str(self.owner.id), "the owner's")
         head = base64.b64encode(video[:400]).decode()
         begun = {"filename": f"{SECRET_NAME}-2.mp4", "size": len(video), "head": head}
@@ -100,6 +106,7 @@ class Site:
             "name": self.output,
             "key_id": self.key.id,
             "person_id": self.owner.id,
+            "share_id": self.share_id,
         }
 
     def add(self, name: str, *, is_admin: bool = False) -> Person:
@@ -149,6 +156,7 @@ class Site:
         begun = owner.get(f"/api/multipart-uploads/{self.multipart_id}")
         assert begun.json["stored"] == []
         assert self.services.api_keys.person(self.secret) == self.owner
+        assert self.client(None).get(self.shared_path).status_code == 200
         assert self.services.store.jobs(100) == [self.services.store.job(self.job_id)]
 
     def _ended(self, owner: FlaskClient) -> Any:
