@@ -26,6 +26,7 @@ from cutmv.jobs import (
     Upload,
     check_job,
     current,
+    plan_again,
     plan_job,
 )
 from cutmv.media import analysis_limit_s
@@ -76,8 +77,24 @@ class Dispatcher:
         services.room.require()
         upload = store.upload(request.upload_id, of)
         upload = current(store, services.storage, upload, services.cache)
-        planned, limits = plan_job(upload, request, key), services.settings.limits
-        check_job(planned, limits)
+        return self._accept(plan_job(upload, request, key), client)
+
+    def again(
+        self, job: Job, key: str | None = None, *, only_failed: bool = False, client: str = ""
+    ) -> Job:
+        """Accept a job that makes what another one was to make, or what of it failed.
+
+        Of one `key` there is one such job. Raises as `submit`.
+        """
+        store, services = self.services.store, self.services
+        services.room.require()
+        current(store, services.storage, store.upload(job.upload.id), services.cache)
+        return self._accept(plan_again(job, key, only_failed=only_failed), client)
+
+    def _accept(self, planned: Job, client: str) -> Job:
+        """Keep a job that was planned, and send its steps."""
+        store = self.services.store
+        check_job(planned, self.services.settings.limits)
         job = store.add_job(planned)
         if job.route is not None or job.state is not State.QUEUED:
             return job  # the request came before, and its steps were sent

@@ -53,6 +53,7 @@ from cutmv.jobs.request import (
     film_clip,
     film_text,
     outputs_of,
+    plan_again,
     plan_job,
 )
 from cutmv.jobs.shares import (
@@ -157,6 +158,7 @@ __all__ = [
     "output_name",
     "outputs_of",
     "part_key",
+    "plan_again",
     "plan_job",
     "probe_stored",
     "report",

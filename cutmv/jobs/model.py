@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import quote
 
+from cutmv.jobs.failures import Failure
 from cutmv.media import (
     Clip,
     FilmClip,
@@ -218,6 +219,9 @@ class Step:
             "attempts": self.attempts,
             "route": self.route,
             "error": self.error,
+            "why": Failure.of(self.error).to_json()
+            if self.error and self.state is State.FAILED
+            else None,
             "output": self.output
             and {
                 "name": self.name,

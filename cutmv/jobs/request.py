@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cutmv.config import Limits
-from cutmv.jobs.model import LABELLED, Job, Step, Upload, id_for, new_id
+from cutmv.jobs.model import LABELLED, Job, State, Step, Upload, id_for, new_id
 from cutmv.jobs.names import clip_stems, output_name
 from cutmv.jobs.wanted import Wanted
 from cutmv.media import (
@@ -115,6 +115,33 @@ def plan_job(upload: Upload, request: JobRequest, key: str | None = None) -> Job
     return Job(
         id=job_id, upload=upload, steps=tuple(steps), created_at=0.0, person_id=upload.person_id
     )
+
+
+def plan_again(job: Job, key: str | None = None, *, only_failed: bool = False) -> Job:
+    """The job that makes the outputs of another one once more, or those alone that failed.
+
+    Of one `key` there is one. Raises MediaError where none failed, or one can't be read any more.
+    """
+    wanted = [step for step in job.steps if step.state is State.FAILED or not only_failed]
+    if not wanted:
+        raise MediaError("No output of this job has failed.")
+    if any(step.end_s <= step.start_s for step in wanted):
+        raise MediaError("An output of this job can't be read any more: make a new job of it.")
+    job_id = id_for("job again", key)
+    steps = [
+        Step(
+            id=new_id(),
+            job_id=job_id,
+            position=position,
+            name=step.name,
+            clip=step.clip,
+            start_s=step.start_s,
+            end_s=step.end_s,
+            spec=step.spec,
+        )
+        for position, step in enumerate(wanted)
+    ]
+    return Job(job_id, job.upload, tuple(steps), created_at=0.0, person_id=job.upload.person_id)
 
 
 def _film_job(

@@ -8,7 +8,7 @@ from cutmv.jobs import MAX_PAGE_STEPS, State, UnknownJob
 from cutmv.web.access import mine, person
 from cutmv.web.api.contents import send_archive, send_object
 from cutmv.web.api.idempotency import idempotency_key
-from cutmv.web.api.models import JobBody, PageQuery
+from cutmv.web.api.models import AgainQuery, JobBody, PageQuery
 from cutmv.web.api.problems import Problem, json_body, validated
 from cutmv.web.clients import client_key
 from cutmv.web.state import web
@@ -50,6 +50,17 @@ def cancel(job_id: str) -> Response:
     job = web().dispatcher.cancel(mine().job(job_id).id)
     log.info("job %s cancelled by request", job.id)
     return jsonify(job.to_json())
+
+
+@blueprint.post("/<job_id>/again")
+def again(job_id: str) -> tuple[Response, int, dict[str, str]]:
+    """Make a new job of the same request, or of those of its outputs that failed."""
+    job, query = mine().job(job_id), validated(AgainQuery, request.args.to_dict())
+    made = web().dispatcher.again(
+        job, idempotency_key(request), only_failed=query.only == "failed", client=client_key()
+    )
+    log.info("job %s accepted, %s again: %d steps", made.id, job.id, len(made.steps))
+    return jsonify(made.to_json()), 201, {"Location": url_for("jobs.show", job_id=made.id)}
 
 
 @blueprint.delete("/<job_id>")

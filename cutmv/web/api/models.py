@@ -75,6 +75,16 @@ class PageQuery(BaseModel):
     before: float | None = Field(default=None, description="`next_before` of the page before.")
 
 
+class AgainQuery(BaseModel):
+    """What of a job to make again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    only: Literal["failed"] | None = Field(
+        default=None, description="Those outputs alone that failed; all without it."
+    )
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -153,6 +163,13 @@ class OutputOut(_Answer):
     made: MadeOut | None = Field(description="Null in a job of an earlier version.")
 
 
+class FailureOut(_Answer):
+    """Why a step failed, in words for everybody; `error` is the technical line."""
+
+    said: str
+    advice: str | None = Field(description="What one can do about it.")
+
+
 class StepOut(_Answer):
     """One output to make."""
 
@@ -170,8 +187,9 @@ class StepOut(_Answer):
     eta_s: float | None
     out_time_s: float | None
     attempts: int
-    route: str | None
+    route: str | None = Field(description="The way that it ran: cloudflare, redis or eager.")
     error: str | None
+    why: FailureOut | None = Field(description="Of a step that failed.")
     output: OutputOut | None
 
 

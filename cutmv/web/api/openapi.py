@@ -123,6 +123,13 @@ OPERATIONS = {
     "jobs.delete": Operation(204, None, errors=(403, 404, 503)),
     "jobs.delete_output": Operation(204, None, errors=(403, 404, 503)),
     "jobs.cancel": Operation(200, models.JobOut, errors=(403, 404, 503)),
+    "jobs.again": Operation(
+        201,
+        models.JobOut,
+        query=models.AgainQuery,
+        errors=(400, 403, 404, 413, 422, 429, 503, 507),
+        keyed=True,
+    ),
     "jobs.output": Operation(200, ANY, query=_OutputQuery, **_FILE),  # type: ignore[arg-type]
     "jobs.archive": Operation(200, "application/zip", **_FILE),  # type: ignore[arg-type]
     "shares.index": Operation(200, share_models.ShareList, errors=(404, 503)),

@@ -47,6 +47,14 @@ export const job = (id) => call(`/api/jobs/${id}`);
 export const cancelJob = (id) => call(`/api/jobs/${id}/cancel`, { method: "POST" });
 export const deleteJob = (id) => call(`/api/jobs/${id}`, { method: "DELETE" });
 export const deleteOutput = ({ url }) => call(url, { method: "DELETE" });
+/** Make a job of the same request, or of what failed of it. */
+export async function runAgain(id, onlyFailed) {
+  const path = `/api/jobs/${id}/again${onlyFailed ? "?only=failed" : ""}`;
+  const job = await call(path, { method: "POST", headers: { "Idempotency-Key": keyOf(path) } });
+  unanswered.delete(path);
+  return job;
+}
+
 export const shares = (job) => call(`/api/jobs/${job}/shares`);
 export const makeShare = (job, wanted) => send(`/api/jobs/${job}/shares`, wanted);
 export const endShare = (job, id) => call(`/api/jobs/${job}/shares/${id}`, { method: "DELETE" });

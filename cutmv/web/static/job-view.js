@@ -10,6 +10,8 @@ const TIMES = {
   open: "opening the video", find: "finding the clip", copy: "copying", edges: "encoding the edges",
   encode: "encoding", sound: "sound", write: "writing", check: "checking", other: "starting and ending",
 };
+/** How a job's steps came to what made them. */
+const WAYS = { cloudflare: "by Cloudflare", redis: "by Redis", eager: "directly on this server" };
 const STAGES = { queued: "waiting", running: "running", done: "done", failed: "failed", cancelled: "cancelled" };
 
 export class JobView {
@@ -42,11 +44,14 @@ export class JobView {
     this.#find("#job-state").textContent = STAGES[job.state];
     this.#find("#job-state").dataset.state = job.state;
     this.#find("#job-file").textContent = job.upload.filename;
+    this.#find("#job-way").textContent = job.mode ? WAYS[job.mode] : "";
     this.#find("#cancel").hidden = isFinal(job);
+    const failed = job.steps.filter(({ state }) => state === "failed").length;
+    this.#find("#again").hidden = !isFinal(job);
+    this.#find("#again-failed").hidden = !isFinal(job) || !failed || failed === job.steps.length;
     this.#find("#all").hidden = !isFinal(job) || job.steps.filter(({ output }) => output).length < 2;
     this.#find("#all").href = `/api/jobs/${job.id}/outputs.zip`;
     raise(this.#find("#job-bar"), job.percent);
-    line(this.#find("#job-error"), job.error);
     for (const step of job.steps) this.#showStep(step);
     this.#share.show(job);
   }
@@ -74,8 +79,8 @@ export class JobView {
     const row = this.#rows.get(step.id);
     row.dataset.state = step.state;
     raise(row.querySelector("progress"), step.percent);
-    row.querySelector(".detail").textContent = detail(step);
-    line(row.querySelector(".problem"), step.error);
+    row.querySelector(".detail").textContent = [detail(step), this.#otherWay(step)].filter(Boolean).join(" · ");
+    showFailure(row.querySelector(".failure"), step);
     const result = row.querySelector(".result");
     if (step.output && result.hidden) {
       result.hidden = false;
@@ -84,6 +89,11 @@ export class JobView {
       result.hidden = true;
       result.replaceChildren();
     }
+  }
+
+  /** How a step came to what makes it, where that is another way than the job's. */
+  #otherWay({ route }) {
+    return route && route !== this.#job.mode ? WAYS[route] : "";
   }
 
   #deleteButton(step) {
@@ -119,6 +129,7 @@ function nameOf(step) {
 
 function detail(step) {
   if (step.state === "done") return step.output ? formatBytes(step.output.size) : "deleted";
+  if (step.state === "queued" && step.stage) return step.stage;
   if (step.state !== "running") return STAGES[step.state];
   const parts = [step.stage ?? "running", `${Math.floor(step.percent)} %`];
   if (step.fps) parts.push(`${Math.round(step.fps)} frames/s`);
@@ -180,7 +191,12 @@ function raise(bar, percent) {
   bar.value = Math.max(bar.value, percent);
 }
 
-function line(element, text) {
-  element.hidden = !text;
-  element.textContent = text ?? "";
+/** Why a step failed: what happened, what to do, and, folded, the line for whoever runs the server. */
+function showFailure(box, { error, why }) {
+  box.hidden = !error;
+  if (!error) return;
+  box.querySelector(".problem").textContent = why?.said ?? error;
+  box.querySelector(".advice").textContent = why?.advice ?? "";
+  box.querySelector("details").hidden = !why || why.said === error;
+  box.querySelector("details p").textContent = error;
 }

@@ -217,6 +217,20 @@ $("cancel").addEventListener("click", async () => {
   }
 });
 
+for (const id of ["again", "again-failed"]) {
+  $(id).addEventListener("click", async () => {
+    $(id).disabled = true;
+    try {
+      open(await api.runAgain($("job").dataset.job, id === "again-failed"));
+      recent.refresh();
+    } catch (error) {
+      say(error.message);
+    } finally {
+      $(id).disabled = false;
+    }
+  });
+}
+
 /* Deleting, which is for good: each asks first. */
 
 async function deleted(question, remove) {

@@ -1,0 +1,154 @@
+"""A job on the page, in a real Chromium: shared, run again, and why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.media import make_sample
+from tests.support.processes import wait_for
+from tests.support.web_server import WebServer, web_server
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
+    with web_server(tmp_path_factory.mktemp("page")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(server: WebServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=60.0) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def upload_id(api: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> str:
+    video = make_sample(tmp_path_factory.mktemp("video") / "song.mp4", seconds=4.0)
+    sent = api.post("/api/uploads?filename=song.mp4", content=video.read_bytes())
+    return str(sent.json()["id"])
+
+
+@pytest.fixture
+def page(browser: Browser, server: WebServer) -> Iterator[Page]:
+    """A page of the site, on which no script may fail and nothing may break the content policy."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "console",
+        lambda message: errors.append(message.text) if "Security Policy" in message.text else None,
+    )
+    yield page
+    context.close()
+    assert errors == []
+
+
+def make_job(api: httpx.Client, upload_id: str, *clips: str, **wanted: Any) -> str:
+    body = {"upload_id": upload_id, "clips": clips or ["0-0.5", "1-1.5"], **wanted}
+    return str(api.post("/api/jobs", json=body).json()["id"])
+
+
+def done(api: httpx.Client, job_id: str) -> dict[str, Any]:
+    def ended() -> dict[str, Any] | None:
+        job = api.get(f"/api/jobs/{job_id}").json()
+        return job if job["state"] == "done" else None
+
+    return wait_for(ended, 120.0, "the job ends")
+
+
+def fail(server: WebServer, job_id: str, error: str) -> None:
+    """Have the first output of a job that ended be as if it had failed."""
+    engine = sa.create_engine(f"sqlite:///{server.data_dir / 'cutmv.db'}")
+    with engine.begin() as db:
+        told = {"job": job_id, "error": error}
+        failed = (
+            "update steps set state = 'failed', error = :error, output_key = null"
+            " where job_id = :job and position = 0"
+        )
+        db.execute(sa.text(failed), told)
+        whole = "update jobs set state = 'failed', error = :error where id = :job"
+        db.execute(sa.text(whole), told)
+    engine.dispose()
+
+
+def test_a_link_is_made_copied_opened_by_a_stranger_and_ended(
+    page: Page, browser: Browser, server: WebServer, api: httpx.Client, upload_id: str
+) -> None:
+    job = done(api, make_job(api, upload_id))
+    page.goto(f"{server.url}/#{job['id']}")
+    page.get_by_text("Share by a link").click()
+    page.get_by_test_id("share-days").select_option("a day")
+    page.get_by_test_id("share-make").click()
+    expect(page.get_by_test_id("share-row")).to_have_count(1)
+    page.get_by_test_id("share-copy").click()
+    expect(page.get_by_text("The link is copied.")).to_be_visible()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == page.get_by_test_id("share-url").input_value()
+
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    stranger = context.new_page()
+    stranger.goto(link)
+    expect(stranger.get_by_test_id("shared-outputs").get_by_role("listitem")).to_have_count(2)
+    film = stranger.locator("video").first
+    wait_for(lambda: film.evaluate("video => video.readyState") >= 1, what="a film is shown")
+    assert stranger.evaluate("document.documentElement.scrollWidth") <= 360
+    with stranger.expect_download() as downloading:
+        stranger.get_by_test_id("shared-all").click()
+    assert downloading.value.suggested_filename == "song-clips.zip"
+
+    page.get_by_test_id("share-end").press("Enter")
+    expect(page.get_by_test_id("share-row")).to_have_count(0)
+    assert stranger.reload().status == 404  # type: ignore[union-attr]
+    expect(stranger.get_by_test_id("shared-problem")).to_be_visible()
+    context.close()
+
+
+def test_all_results_are_downloaded_in_one_zip(
+    page: Page, server: WebServer, api: httpx.Client, upload_id: str, tmp_path: Path
+) -> None:
+    job = done(api, make_job(api, upload_id))
+    page.goto(f"{server.url}/#{job['id']}")
+
+    with page.expect_download() as downloading:
+        page.get_by_test_id("download-all").click()
+
+    downloading.value.save_as(tmp_path / "all.zip")
+    whole = api.get(f"/api/jobs/{job['id']}/outputs.zip").content
+    assert (tmp_path / "all.zip").read_bytes() == whole
+
+
+def test_a_failure_is_told_in_plain_words_and_what_failed_is_run_again(
+    page: Page, server: WebServer, api: httpx.Client, upload_id: str
+) -> None:
+    job = done(api, make_job(api, upload_id))
+    fail(server, job["id"], "The clip can't be cut: FFmpeg crashed on it (SIGSEGV).")
+    page.goto(f"{server.url}/#{job['id']}")
+
+    expect(page.get_by_test_id("job-way")).to_have_text("directly on this server")
+    failure = page.get_by_test_id("failure").first
+    expect(failure).to_contain_text("in a format that we can't read")
+    expect(failure.get_by_text("SIGSEGV")).to_be_hidden()
+    failure.get_by_text("Technical part").press("Enter")
+    expect(failure.get_by_text("SIGSEGV")).to_be_visible()
+
+    page.get_by_test_id("again-failed").click()
+
+    expect(page.get_by_test_id("job-state")).to_have_text("done")
+    expect(page.get_by_test_id("step")).to_have_count(1)
+    assert page.get_by_test_id("job").get_attribute("data-job") != job["id"]
+    page.get_by_test_id("again").click()
+    wait_for(
+        lambda: len(api.get("/api/jobs").json()["jobs"]) >= 3, what="the whole job is run again"
+    )
+    expect(page.get_by_test_id("job-state")).to_have_text("done")
