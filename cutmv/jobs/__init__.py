@@ -3,13 +3,12 @@
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
 `rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database, and
 `quotas` says how much of it one person may have. `keys` makes the keys of stored objects,
-`uploads` accepts one, `analyses` keeps what was seen and heard in it, `archives` makes the ZIP of
-what a job has made, `shares` opens it to anybody who has a link, and `deletions` deletes for good.
+`uploads` accepts one, `analyses` keeps what was seen and heard in it, `results` hands out what a
+job has made, `failures` says why it has not, and `deletions` deletes for good.
 The package may import `cutmv.people`, `cutmv.media`, `cutmv.storage` and `cutmv.database`.
 """
 
 from cutmv.jobs.analyses import Analyses, AnalysisRecord, AnalysisState
-from cutmv.jobs.archives import JobArchive, archive_of
 from cutmv.jobs.backlog import Backlog, Report, report
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended
 from cutmv.jobs.costs import Costs
@@ -56,14 +55,16 @@ from cutmv.jobs.request import (
     plan_again,
     plan_job,
 )
-from cutmv.jobs.shares import (
+from cutmv.jobs.results import (
     MAX_SHARE_DAYS,
     SHARE_DAYS,
+    JobArchive,
     Share,
     Shared,
     Shares,
     TooManyShares,
     UnknownShare,
+    archive_of,
 )
 from cutmv.jobs.store import MAX_PAGE_STEPS, JobStore
 from cutmv.jobs.uploads import (

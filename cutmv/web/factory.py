@@ -20,9 +20,9 @@ from cutmv.web.api import (
     people,
     problems,
     queue,
-    shares,
     suggestions,
 )
+from cutmv.web.api.shares import routes as shares
 from cutmv.web.api.uploads import multipart, whole
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door

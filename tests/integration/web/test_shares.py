@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from cutmv.config import Settings
-from cutmv.jobs.shares import MAX_SHARES
+from cutmv.jobs.results import MAX_SHARES
 from cutmv.services import Services
 from tests.support.media import make_sample
 from tests.support.processes import wait_for

@@ -5,7 +5,7 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from cutmv.jobs import Shares
 from cutmv.web.access import mine
 from cutmv.web.api.problems import json_body, validated
-from cutmv.web.api.share_models import ShareBody, share_json
+from cutmv.web.api.shares.models import ShareBody, share_json
 from cutmv.web.state import web
 
 blueprint = Blueprint("shares", __name__, url_prefix="/api/jobs/<job_id>/shares")
