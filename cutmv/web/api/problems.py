@@ -62,7 +62,7 @@ MESSAGES = {
 #: Wrong fields that an answer names at most, and characters of a name that it repeats.
 MAX_ERRORS, MAX_FIELD_CHARS = 20, 100
 #: A NUL as JSON writes it; PostgreSQL takes none in a text.
-_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_NUL, _ESCAPED_NUL = rb"\u0000", re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
@@ -105,7 +105,8 @@ def json_body() -> Any:
     if not request.is_json:
         raise Problem(415, "Send JSON, with Content-Type: application/json.")
     body = whole_body()
-    if _ESCAPED_NUL.search(body):
+    # Others wait while an expression is looked for: 15 ms in a body of 400 kB.
+    if _NUL in body and _ESCAPED_NUL.search(body):
         raise Problem(400, "The JSON has a text with a NUL character.")
     try:
         return json.loads(body.decode(), object_pairs_hook=_without_doubles)
