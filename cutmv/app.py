@@ -24,7 +24,7 @@ def _config() -> dict[str, Any]:
         raise click.ClickException(str(error)) from None
 
 
-app = Celery("cutmv", include=["cutmv.worker.tasks", "cutmv.worker.analysis_task"])
+app = Celery("cutmv", include=["cutmv.worker.tasks", "cutmv.worker.derivative_tasks"])
 # Celery reads the configuration at its first use: a wrong variable is no error of the import.
 app.add_defaults(_config)
 after_setup_logger.connect(keep_secrets)

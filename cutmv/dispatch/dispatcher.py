@@ -6,7 +6,7 @@ the claim lets only one of the two run each.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,8 +17,11 @@ from cutmv.dispatch.deleter import Deleter
 from cutmv.dispatch.local_runner import LocalRunner
 from cutmv.dispatch.recent import Recent
 from cutmv.jobs import (
+    ANALYSIS,
+    OVERVIEW,
     Backlog,
     Costs,
+    Derivative,
     Job,
     JobRequest,
     State,
@@ -29,10 +32,17 @@ from cutmv.jobs import (
     plan_again,
     plan_job,
 )
-from cutmv.media import analysis_limit_s
+from cutmv.media import MediaInfo, analysis_limit_s, overview_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
-from cutmv.worker import HARD_LIMIT_GRACE_S, analyse_upload, publish, queue_for, tasks_of
+from cutmv.worker import (
+    HARD_LIMIT_GRACE_S,
+    analyse_upload,
+    overview_upload,
+    publish,
+    queue_for,
+    tasks_of,
+)
 
 #: Seconds for which the broker's status is answered again without asking the broker.
 STATUS_MAX_AGE_S = 3.0
@@ -40,6 +50,12 @@ STATUS_MAX_AGE_S = 3.0
 DEPTHS_MAX_AGE_S = 60.0
 #: The name of each mode's broker, for people.
 BROKER_NAMES = {"cloudflare": "Cloudflare Queues", "redis": "Redis", "eager": "Cloudflare Queues"}
+
+#: The task of each derivative of an upload, and the seconds that it may take, by its name.
+TASKS: dict[str, tuple[Any, Callable[[MediaInfo], float]]] = {
+    ANALYSIS.name: (analyse_upload, analysis_limit_s),
+    OVERVIEW.name: (overview_upload, overview_limit_s),
+}
 
 log = logging.getLogger(__name__)
 
@@ -125,25 +141,30 @@ class Dispatcher:
             self._feed.publish(ProgressEvent(step.id, job.id, step.state.value))
         return job
 
-    def analyse(self, upload: Upload, client: str = "") -> None:
-        """Have an upload analysed by a worker; here, by turns, when the broker fails."""
+    def derive(self, kind: Derivative[Any], upload: Upload, client: str = "") -> None:
+        """Have a derivative of an upload made by a worker; here, by turns, when the broker fails.
+
+        Where nobody makes it, whoever wants it asks for it again.
+        """
+        task, limit_s_of = TASKS[kind.name]
         reason = self._why_not()
         if reason is None:
             try:
-                limit_s = analysis_limit_s(upload.info)
-                analyse_upload.signature(
+                soft_s = limit_s_of(upload.info) + HARD_LIMIT_GRACE_S
+                limit_s = soft_s + HARD_LIMIT_GRACE_S
+                task.signature(
                     (upload.id,),
-                    soft_time_limit=limit_s + HARD_LIMIT_GRACE_S,
-                    time_limit=limit_s + 2 * HARD_LIMIT_GRACE_S,
-                    queue=queue_for(self.services.settings, limit_s + 2 * HARD_LIMIT_GRACE_S),
+                    soft_time_limit=soft_s,
+                    time_limit=limit_s,
+                    queue=queue_for(self.services.settings, limit_s),
                 ).apply_async()
             except Exception as error:  # it must be made, whatever the broker raises
                 reason = _one_line(error)
                 self.breaker.failed(reason)
             else:
                 return
-        log.info("upload %s is analysed here: %s", upload.id, reason)
-        self._runner.analyse(upload.id, client)
+        log.info("the %s of upload %s is made here: %s", kind.name, upload.id, reason)
+        self._runner.derive(task, kind.name, upload.id, client)
 
     def send(self, job: Job, steps: Sequence[Step], client: str = "") -> None:
         """Send queued steps of a job to the broker; run them here when it fails.

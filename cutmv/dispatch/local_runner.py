@@ -5,13 +5,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 from cutmv.dispatch.turns import Turn, Turns
 from cutmv.media import yielding
 from cutmv.progress import ProgressFeed
 from cutmv.services import Services
 from cutmv.transports.cloudflare import note_trouble
-from cutmv.worker import LocalContext, analyse_upload, cut, local_context
+from cutmv.worker import LocalContext, cut, derivative_id, local_context
 
 #: Groups of steps that run at once. FFmpeg uses all cores for one; a second fills its pauses. So
 #: many more run of clients that have none running.
@@ -31,7 +32,7 @@ class LocalRunner:
         self._lock = threading.Lock()
         self._accepted: set[str] = set()
         self._turns = Turns[Callable[[], None]](MAX_STEPS_AT_ONCE, MORE_AT_ONCE)
-        #: Seconds until a step, or the analysis of an upload, that is ending runs once more.
+        #: Seconds until a step, or a derivative of an upload, that is ending runs once more.
         self._retries: dict[str, float] = {}
         self._timers: dict[str, threading.Timer] = {}
 
@@ -49,12 +50,16 @@ class LocalRunner:
             # Only now: what could not be submitted is left to the janitor.
             self._accepted.update(new)
 
-    def analyse(self, upload_id: str, client: str = "") -> None:
-        """Analyse an upload when it is the turn of its client; returns at once."""
+    def derive(self, task: Any, name: str, upload_id: str, client: str = "") -> None:
+        """Make a derivative of an upload by its task when it is the client's turn.
+
+        Returns at once.
+        """
+        what = derivative_id(name, upload_id)
         with self._lock:
             if not self._context.stopping.is_set():
                 self._executor.submit(self._take_turns)
-                self._turns.add(client, upload_id, partial(self._apply_analysis, upload_id))
+                self._turns.add(client, what, partial(self._derive, task, name, upload_id, client))
 
     def has(self, step_id: str) -> bool:
         """Whether a step waits or runs here."""
@@ -70,7 +75,7 @@ class LocalRunner:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _retry_later(self, what: str, seconds: float) -> None:
-        """Run a step or an analysis that is ending once more after some seconds, by its id.
+        """Run a step or a derivative that is ending once more after some seconds, by its id.
 
         Until then others may run.
         """
@@ -103,21 +108,22 @@ class LocalRunner:
             note_trouble("local-runner", error, "the janitor sends the step again")
         try:
             for step_id in step_ids:
-                self._ended(step_id, self.run)
+                self._ended(step_id, partial(self.run, step_id))
         except Exception as error:
             note_trouble("local-runner", error, "the janitor sends the step again")
 
-    def _apply_analysis(self, upload_id: str) -> None:
+    def _derive(self, task: Any, name: str, upload_id: str, client: str) -> None:
         local_context.set(self._context)
         try:
-            # The record of the analysis has the error; Celery has logged it.
-            analyse_upload.apply((upload_id,), throw=False)
-            self._ended(upload_id, self.analyse)
+            # The record of the derivative has the error; Celery has logged it.
+            task.apply((upload_id,), throw=False)
+            again = partial(self.derive, task, name, upload_id, client)
+            self._ended(derivative_id(name, upload_id), again)
         except BaseException as error:
-            note_trouble("local-runner", error, "who wants the analysis asks for it again")
+            note_trouble("local-runner", error, "who wants it asks for it again")
 
-    def _ended(self, what: str, again: Callable[[str], None]) -> None:
-        """Have a step, or the analysis of an upload, run once more if it is to, by `again`."""
+    def _ended(self, what: str, again: Callable[[], None]) -> None:
+        """Have a step, or a derivative of an upload, run once more if it is to, by `again`."""
         with self._lock:
             self._accepted.discard(what)
             seconds = self._retries.pop(what, None)
@@ -127,10 +133,10 @@ class LocalRunner:
                 timer.start()
                 self._timers[what] = timer
 
-    def _wake(self, what: str, again: Callable[[str], None]) -> None:
+    def _wake(self, what: str, again: Callable[[], None]) -> None:
         with self._lock:
             del self._timers[what]
         try:
-            again(what)
+            again()
         except Exception as error:
             note_trouble("local-runner", error, "it is brought again by whoever asks for it")

@@ -3,23 +3,33 @@
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
 `rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database, and
 `quotas` says how much of it one person may have. `keys` makes the keys of stored objects,
-`uploads` accepts one, `analyses` keeps what was seen and heard in it, `results` hands out what a
+`uploads` accepts one, `derivatives` keeps what is made of it, `results` hands out what a
 job has made, `failures` says why it has not, and `deletions` deletes for good.
 The package may import `cutmv.people`, `cutmv.media`, `cutmv.storage` and `cutmv.database`.
 """
 
-from cutmv.jobs.analyses import Analyses, AnalysisRecord, AnalysisState
 from cutmv.jobs.backlog import Backlog, Report, report
 from cutmv.jobs.claims import Busy, Claimed, Claims, Ended
 from cutmv.jobs.costs import Costs
 from cutmv.jobs.deletions import Deletion, Deletions
+from cutmv.jobs.derivatives import (
+    ANALYSIS,
+    OVERVIEW,
+    Derivative,
+    DerivativeState,
+    Found,
+    Record,
+    Records,
+)
 from cutmv.jobs.keys import (
+    PEAKS,
     UPLOADS_PREFIX,
-    analysis_key,
+    derivative_key,
     doctor_key,
     job_prefix,
     output_key,
     part_key,
+    sheet_name,
     upload_key_of,
 )
 from cutmv.jobs.model import (
@@ -86,11 +96,14 @@ from cutmv.jobs.uploads import (
 from cutmv.jobs.wanted import OPTIONS, Option, Wanted, usual_aspects
 
 __all__ = [
+    "ANALYSIS",
     "FILM",
     "MAX_PAGE_STEPS",
     "MAX_RUNNING_PERCENT",
     "MAX_SHARE_DAYS",
     "OPTIONS",
+    "OVERVIEW",
+    "PEAKS",
     "SHARE_DAYS",
     "UNFINISHED_AGE_S",
     "UNREAD",
@@ -98,9 +111,6 @@ __all__ = [
     "WAITS_FOR_ROOM",
     "WAITS_FOR_STORAGE",
     "WAITS_TO_RETRY",
-    "Analyses",
-    "AnalysisRecord",
-    "AnalysisState",
     "Backlog",
     "Busy",
     "Claimed",
@@ -108,9 +118,12 @@ __all__ = [
     "Costs",
     "Deletion",
     "Deletions",
+    "Derivative",
+    "DerivativeState",
     "Division",
     "EmptyUpload",
     "Ended",
+    "Found",
     "Job",
     "JobArchive",
     "JobRequest",
@@ -123,6 +136,8 @@ __all__ = [
     "Option",
     "Output",
     "Parts",
+    "Record",
+    "Records",
     "Report",
     "Share",
     "Shared",
@@ -144,12 +159,12 @@ __all__ = [
     "Wanted",
     "WrongPart",
     "accept_upload",
-    "analysis_key",
     "archive_of",
     "check_job",
     "clip_stems",
     "clips_of",
     "current",
+    "derivative_key",
     "doctor_key",
     "film_clip",
     "film_text",
@@ -165,6 +180,7 @@ __all__ = [
     "report",
     "require_stored",
     "reserve",
+    "sheet_name",
     "upload_key_of",
     "upload_of",
     "usage",

@@ -1,7 +1,8 @@
 """The keys of all objects that CUTMV keeps in its storage.
 
     uploads/UPLOAD/source     an uploaded video
-    uploads/UPLOAD/analysis   what was seen and heard in it (`cutmv.jobs.analyses`)
+    uploads/UPLOAD/NAME       what is made of it (`cutmv.jobs.derivatives`): its analysis, its
+                              overview with its peaks, and its small pictures, sheet-0 and so on
     jobs/JOB/STEP/NAME        an output of a step
     jobs/JOB/STEP/parts/PART  a part of one, until all are joined
     doctor/ID                 what `cutmv doctor` writes to see whether it can, and deletes
@@ -13,6 +14,8 @@ Celery and the transport write the last two themselves, where the configuration 
 
 #: What the keys of all uploads start with.
 UPLOADS_PREFIX = "uploads/"
+#: The name of the peaks of an upload's sound.
+PEAKS = "peaks"
 
 
 def upload_key(upload_id: str) -> str:
@@ -25,9 +28,14 @@ def upload_prefix(upload_key: str) -> str:
     return upload_key.rpartition("/")[0] + "/"
 
 
-def analysis_key(upload_key: str) -> str:
-    """The key of the analysis of the uploaded video `upload_key`."""
-    return upload_key.removesuffix("source") + "analysis"
+def derivative_key(upload_key: str, name: str) -> str:
+    """The key of what is made of the uploaded video `upload_key`, by its name."""
+    return upload_key.removesuffix("source") + name
+
+
+def sheet_name(number: int) -> str:
+    """The name of a sheet of an upload's small pictures, by its number from 0."""
+    return f"sheet-{number}"
 
 
 def upload_key_of(key: str) -> str:

@@ -5,6 +5,7 @@
 `probe` finds what is in a file (`info`), and `render` makes an output: both ask the `engine`, a
 process of its own that runs as a `child` in a `sandbox` (`engine_process`), on a `source`, which
 for a URL is `remote`.
+`overview` has the engine show a whole video at once: small pictures, and how loud it is.
 `suggestions` are of clips, by what the engine sees and hears; they need packages of their own.
 The engine uses FFmpeg's libraries, and a program that `binaries` finds. Nothing here imports the
 rest of CUTMV.
@@ -23,6 +24,13 @@ from cutmv.media.errors import (
 )
 from cutmv.media.info import AudioStream, MediaInfo, VideoStream
 from cutmv.media.montage import FilmClip, FilmPlan, join, plan_film
+from cutmv.media.overview import (
+    Overview,
+    Sheet,
+    empty_overview,
+    overview,
+    overview_limit_s,
+)
 from cutmv.media.plan import LIMIT_BASE_S, RenderPlan, plan, time_limit_s
 from cutmv.media.probe import entries, keyframes, probe, survey
 from cutmv.media.products.containers import output_extension
@@ -113,6 +121,7 @@ __all__ = [
     "NoRoom",
     "Order",
     "OutputSpec",
+    "Overview",
     "Part",
     "Preset",
     "Progress",
@@ -120,6 +129,7 @@ __all__ = [
     "RenderTimeout",
     "Rendered",
     "Result",
+    "Sheet",
     "Sound",
     "SourceUnavailable",
     "Suggestions",
@@ -131,6 +141,7 @@ __all__ = [
     "clip_list",
     "container_of",
     "divide",
+    "empty_overview",
     "entries",
     "ffmpeg_path",
     "forget",
@@ -141,6 +152,8 @@ __all__ = [
     "keyframes",
     "no_room",
     "output_extension",
+    "overview",
+    "overview_limit_s",
     "parse_clip",
     "parse_clip_list",
     "parse_labelled_clip",

@@ -17,6 +17,7 @@ from cutmv.web.api import (
     jobs,
     keys,
     openapi,
+    overviews,
     people,
     problems,
     queue,
@@ -75,20 +76,9 @@ def create_app(
     auth.register(app)
     app.before_request(admit)  # the limits are those of the person who asks
     live.register(app)
-    ours = (
-        whole,
-        multipart,
-        suggestions,
-        jobs,
-        shares,
-        account,
-        keys,
-        people,
-        queue,
-        health,
-        openapi,
-    )
-    for module in (*ours, page, shared):
+    of_uploads = (whole, multipart, suggestions, overviews)
+    ours = (jobs, shares, account, keys, people, queue, health, openapi)
+    for module in (*of_uploads, *ours, page, shared):
         app.register_blueprint(module.blueprint)
     return app
 

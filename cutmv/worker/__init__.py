@@ -3,11 +3,12 @@
 `tasks` is thin: `cutmv.cut` runs a `step`, which claims it and has it made (`making`) in a folder
 of the `workspace`, while a `heartbeat` keeps the claim and tells the progress to the `outboxes`.
 The outputs of one clip are made `together`, in one task; what takes long is divided into parts.
+`derivative_tasks` make what is kept beside an upload (`derivative`).
 `sending` publishes all of them. With `patience` a run waits for a neighbour that is away. `results`
 is Celery's result backend over Redis. The package may import `cutmv.progress` and everything below.
 """
 
-from cutmv.worker.analysis_task import analyse_upload
+from cutmv.worker.derivative_tasks import analyse_upload, derivative_id, overview_upload
 from cutmv.worker.sending import HARD_LIMIT_GRACE_S, publish, queue_for, tasks_of
 from cutmv.worker.tasks import LocalContext, cut, local_context
 from cutmv.worker.workspace import sweep_workspace
@@ -17,7 +18,9 @@ __all__ = [
     "LocalContext",
     "analyse_upload",
     "cut",
+    "derivative_id",
     "local_context",
+    "overview_upload",
     "publish",
     "queue_for",
     "sweep_workspace",

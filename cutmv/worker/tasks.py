@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 class LocalContext:
     """What a task is given that runs in the web process, without a broker.
 
-    `listener` takes its progress events, `retry_later` runs a step, or the analysis of an upload,
+    `listener` takes its progress events, `retry_later` runs a step, or a derivative of an upload,
     once more after so many seconds, and `stopping` says that the process is about to end.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -119,3 +120,108 @@ def test_the_playhead_goes_by_pictures(page: Page) -> None:
     page.locator("body").press(",")
     now = page.evaluate("document.querySelector('#player').currentTime")
     assert 0.01 < now - rate < 0.05
+
+
+def shown(page: Page) -> tuple[float, float]:
+    """Since when, and until when the timeline shows the video, in seconds."""
+    told = page.get_by_test_id("scroll").get_attribute("aria-valuetext") or ""
+    since, until = (text.split(":") for text in told.split(" to "))
+    return float(since[0]) * 60 + float(since[1]), float(until[0]) * 60 + float(until[1])
+
+
+def x_of(page: Page, seconds: float) -> float:
+    """Where a time is on the screen."""
+    track = page.get_by_test_id("timeline").bounding_box()
+    assert track
+    since, until = shown(page)
+    return track["x"] + (seconds - since) / (until - since) * track["width"]
+
+
+def drag(page: Page, test_id: str, to_s: float) -> None:
+    """Drag what a clip can be dragged by, by its middle, to a time."""
+    box = page.get_by_test_id(test_id).bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(x_of(page, to_s), box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+
+
+def test_the_video_is_seen_and_heard_on_the_timeline(page: Page) -> None:
+    overview = page.get_by_test_id("overview")
+    expect(overview).to_have_attribute("data-peaks", "8000")  # 40 s, a hundred pairs a second
+    expect(overview).to_have_attribute("data-tiles", re.compile(r"^\d{3}$"))
+    expect(page.get_by_test_id("overview-problem")).to_have_text("")
+    colours = overview.evaluate(
+        """(canvas) => {
+          const { width, height } = canvas;
+          const pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+          const rows = [0.4, 0.85].map((part) => Math.floor(part * height) * width * 4);
+          return rows.map((row) => new Set(pixels.subarray(row, row + width * 4)).size);
+        }"""
+    )
+    assert colours[0] > 50  # pictures
+    assert colours[1] > 3  # the sound
+
+
+def test_the_timeline_shows_all_or_a_single_frame(page: Page) -> None:
+    assert shown(page) == (0, 40)
+    seek(page, 10)
+    for _ in range(3):
+        page.get_by_test_id("zoom-in").click()
+    since, until = shown(page)
+    assert until - since == pytest.approx(5, abs=0.01) and since < 10 < until
+    expect(page.get_by_test_id("scroll")).to_be_enabled()
+    page.locator("body").press("-")
+    assert shown(page)[1] - shown(page)[0] == pytest.approx(10, abs=0.01)
+    track = page.get_by_test_id("timeline").bounding_box()
+    assert track
+    page.mouse.move(x_of(page, 10), track["y"] + 20)
+    page.keyboard.down("Control")
+    for _ in range(10):
+        page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    since, until = shown(page)
+    assert until - since == pytest.approx(1 / 30, abs=0.002) and since <= 10 <= until
+    page.get_by_test_id("zoom-all").click()
+    assert shown(page) == (0, 40)
+    # The wheel alone scrolls the page, and zooms nothing.
+    page.mouse.wheel(0, -300)
+    assert shown(page) == (0, 40)
+
+
+def test_the_timeline_scrolls_to_where_the_player_is(page: Page) -> None:
+    for _ in range(3):
+        page.get_by_test_id("zoom-in").click()
+    seek(page, 33)
+    page.wait_for_function("document.querySelector('#clock').textContent === '0:33.000'")
+    since, until = shown(page)
+    assert since < 33 < until
+    page.get_by_test_id("scroll").focus()
+    page.keyboard.press("Home")
+    assert shown(page)[0] == 0
+    page.get_by_test_id("zoom-all").click()
+
+
+def test_ends_snap_to_key_pictures_unless_that_is_off(page: Page) -> None:
+    expect(page.get_by_test_id("overview")).to_have_attribute("data-peaks", "8000")
+    page.get_by_test_id("add-clip").click()
+    drag(page, "grip-end", 6.25)  # of which 6.4 is near
+    assert spans(page) == [("0:00.000", "0:06.400")]
+    told = page.get_by_test_id("grip-end").get_attribute("aria-valuetext")
+    assert told == "0:06.400, a key picture"
+    page.keyboard.down("Alt")
+    drag(page, "grip-end", 8.1)
+    page.keyboard.up("Alt")
+    end = page.get_by_test_id("clip-end").input_value()
+    assert end != "0:08.000" and end.startswith("0:08.")
+    page.get_by_test_id("snap").uncheck()
+    drag(page, "grip-end", 9.5)
+    assert page.get_by_test_id("clip-end").input_value() != "0:09.600"
+    page.get_by_test_id("snap").check()
+    page.get_by_test_id("grip-end").focus()
+    page.keyboard.press("Control+ArrowRight")
+    page.keyboard.press("Control+ArrowRight")
+    assert page.get_by_test_id("clip-end").input_value() == "0:11.200"
+    page.keyboard.press("Control+ArrowLeft")
+    assert page.get_by_test_id("clip-end").input_value() == "0:09.600"

@@ -160,3 +160,26 @@ def _run(argv: list[str]) -> bytes:
     return subprocess.run(
         argv, check=True, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     ).stdout
+
+
+def make_hours(folder: Path, minutes: int, size: tuple[int, int] = (640, 360)) -> Path:
+    """Write a video of so many minutes, each of which is the same."""
+    minute = make_sample(
+        folder / "minute.mp4",
+        seconds=60,
+        size=size,
+        codec=("-c:v", "libx264", "-preset", "ultrafast", "-g", "150", "-bf", "0"),
+    )
+    for name in ("minute.h264", "minute.aac"):
+        _run([ffmpeg_path(), "-v", "error", "-i", str(minute), "-c", "copy", str(folder / name)])
+        with (folder / f"all-{name}").open("wb") as whole:
+            for _ in range(minutes):
+                whole.write((folder / name).read_bytes())
+    argv = [ffmpeg_path(), "-v", "error", "-r", "30", "-i", str(folder / "all-minute.h264")]
+    whole_path = folder / "whole.mp4"
+    argv += ["-i", str(folder / "all-minute.aac"), "-c", "copy", "-y", str(whole_path)]
+    _run(argv)
+    for name in ("minute.h264", "minute.aac"):
+        (folder / name).unlink()
+        (folder / f"all-{name}").unlink()
+    return whole_path

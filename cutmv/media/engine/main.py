@@ -1,7 +1,7 @@
 """The engine as a process: a request on standard input, progress and a report on standard output.
 
 `engine_start` runs it. Each line that it prints is a JSON object with one key:
-"progress", "made", "failed", and at the end "found" or "error".
+"progress", "made", "failed", or a part of what was found, and at the end "found" or "error".
 """
 
 from __future__ import annotations
@@ -44,6 +44,12 @@ def main() -> None:
             from cutmv.media.engine.analysis.run import analyse
 
             analyse(Analyse.from_json(asked["analyse"]), partial(pace.tell, 0), _tell)
+        elif "overview" in asked:
+            from cutmv.media.engine.overview.request import OverviewRequest
+            from cutmv.media.engine.overview.run import overview
+
+            overview(OverviewRequest.from_json(asked["overview"]), partial(pace.tell, 0), _tell)
+            _tell("found", {})
         elif "montage" in asked:
             from cutmv.media.engine.outputs.montage.film import make
             from cutmv.media.engine.outputs.montage.request import Montage

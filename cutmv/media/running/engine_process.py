@@ -11,6 +11,7 @@ from typing import Any
 
 from cutmv.media.engine.analysis.request import Analyse
 from cutmv.media.engine.outputs.montage.request import Montage
+from cutmv.media.engine.overview.request import OverviewRequest
 from cutmv.media.engine.protocol import Look, Made, Request
 from cutmv.media.engine.source.reader import descriptor_of
 from cutmv.media.errors import (
@@ -97,6 +98,15 @@ def analyse(
     asked = {"analyse": wanted.to_json()}
     ask = _Asking([wanted.source], PROBE_FAILED)
     return ask.answer(asked, limits, cancelled, {"progress": on_progress})
+
+
+def overview(
+    wanted: OverviewRequest, hearers: Hearers, *, cancelled: Cancelling, timeout_s: float
+) -> None:
+    """Have what the engine tells of a source, as an overview, heard. Raises as `render` does."""
+    limits = Limits(_memory_bytes(), 0, timeout_s)
+    ask = _Asking([wanted.source], PROBE_FAILED)
+    ask.answer({"overview": wanted.to_json()}, limits, cancelled, hearers)
 
 
 def join(

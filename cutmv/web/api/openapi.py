@@ -11,7 +11,7 @@ from werkzeug.routing import Rule
 
 from cutmv import __version__
 from cutmv.web.access import OPEN
-from cutmv.web.api import account_models, models, suggestion_models
+from cutmv.web.api import account_models, models, overview_models, suggestion_models
 from cutmv.web.api.idempotency import KEY_HEADER, MAX_KEY_CHARS
 from cutmv.web.api.shares import models as share_models
 from cutmv.web.api.uploads import multipart_models
@@ -112,6 +112,12 @@ OPERATIONS = {
         errors=(404, 422, 503),
     ),
     "suggestions.cancel": Operation(204, None, errors=(403, 404, 503)),
+    "overviews.create": Operation(
+        202, overview_models.OverviewOut, also=(200,), errors=(403, 404, 503, 507)
+    ),
+    "overviews.show": Operation(200, overview_models.OverviewOut, also=(202,), errors=(404, 503)),
+    "overviews.sheet": Operation(200, "image/jpeg", **_FILE),  # type: ignore[arg-type]
+    "overviews.peaks": Operation(200, "application/octet-stream", **_FILE),  # type: ignore[arg-type]
     "jobs.create": Operation(
         201,
         models.JobOut,

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cutmv.jobs import AnalysisState
+from cutmv.jobs import DerivativeState
 from cutmv.media import (
     MOST_SUGGESTED,
     SHORTEST_SUGGESTED_S,
@@ -43,7 +43,9 @@ class SuggestionsOut(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    state: AnalysisState
+    state: DerivativeState
     percent: float = Field(ge=0, le=100)
     notes: list[str]
     clips: list[SuggestionOut]
+    scenes: list[Seconds] = Field(description="When scenes begin, but the first.")
+    beats: list[Seconds] = Field(description="When the pictures nearest to the beats are shown.")

@@ -62,6 +62,19 @@ export const deleteUpload = (id) => call(`/api/uploads/${id}`, { method: "DELETE
 export const uploaded = (id) => call(`/api/uploads/${id}`);
 
 
+/** What there is of the overview of an upload, which is made when nobody has asked before. */
+export const makeOverview = (id) => call(`/api/uploads/${id}/overview`, { method: "POST" });
+export const overview = (id) => call(`/api/uploads/${id}/overview`);
+
+/** The bytes at an address. */
+export async function bytes(url) {
+  const response = await fetch(url).catch(() => {
+    throw new ApiError(LOST, 0);
+  });
+  if (!response.ok) throw problem(response.status, await response.text().catch(() => ""));
+  return response.arrayBuffer();
+}
+
 /** How far the suggestions of an upload are, which are made when nobody has asked before. */
 export const makeSuggestions = (id) => call(`/api/uploads/${id}/suggestions`, { method: "POST" });
 export const suggestions = (id, length) => call(`/api/uploads/${id}/suggestions?length_s=${length}`);

@@ -1,6 +1,6 @@
 // The clips of the job being prepared, and nothing of how they are shown.
 
-import { formatTime, parseTime } from "./times.js";
+import { exactTime, parseTime } from "./times.js";
 
 /** Seconds: the length of a new clip, and the shortest that dragging leaves. */
 const NEW_CLIP_S = 10;
@@ -113,8 +113,8 @@ export class Clips extends EventTarget {
     const step = Math.min(SHORTEST_S, this.duration);
     clip.start = Math.min(Math.max(0, start), this.duration - step);
     clip.end = Math.min(Math.max(clip.start + step, end), this.duration);
-    clip.startText = formatTime(clip.start);
-    clip.endText = formatTime(clip.end);
+    clip.startText = exactTime(clip.start);
+    clip.endText = exactTime(clip.end);
   }
 
   /** Slide by `offset` seconds from `start`, the length kept. */

@@ -9,8 +9,8 @@ import { wanted } from "./options.js";
 import { Recent } from "./recent.js";
 import { ShareBox } from "./share.js";
 import { fill, suggested } from "./suggest.js";
-import { Timeline } from "./timeline.js";
 import { formatBytes, formatTime } from "./times.js";
+import { WholeTimeline } from "./timeline/whole.js";
 import { UploadList } from "./upload/list.js";
 
 /** Milliseconds between two looks at the queue. */
@@ -19,7 +19,7 @@ const STATUS_EVERY_MS = 15_000;
 const $ = (id) => document.getElementById(id);
 const player = $("player");
 const clips = new Clips();
-const timeline = new Timeline($("timeline"), $("playhead"), clips, (seconds) => (player.currentTime = seconds));
+const timeline = new WholeTimeline(clips, player);
 const view = new JobView($("job"), $("step-row"), new ShareBox($("share")), deleteOutput);
 const recent = new Recent($("recent"), $("recent-empty"), open);
 let source = null;
@@ -49,6 +49,7 @@ function chosen(file) {
 
 function edit(url) {
   edited = null;
+  timeline.watch(null);
   say("");
   useSource(null);
   clips.reset();
@@ -62,6 +63,7 @@ function uploaded(info) {
   clips.setSource(info.duration_s, info.video.frame_rate, info.timecode);
   $("length").textContent = `${formatTime(info.duration_s)} · ${info.video.width}×${info.video.height}`;
   useSource(info);
+  timeline.watch(info.id);
   showUsage();
   if (!clips.items.length) clips.add(player.currentTime || 0);
 }
@@ -115,6 +117,7 @@ const actions = {
   d: () => clips.selected && clips.duplicate(clips.selected),
   ",": () => (player.currentTime -= 1 / clips.frameRate),
   ".": () => (player.currentTime += 1 / clips.frameRate),
+  ...timeline.keys,
 };
 
 $("suggest").addEventListener("click", async () => {
@@ -126,6 +129,7 @@ $("suggest").addEventListener("click", async () => {
     if (source !== info) return; // another video meanwhile
     clips.clear();
     fill(clips, found);
+    timeline.suggested(found);
     $("suggest-notes").textContent = found.notes.join(" ");
   } catch (error) {
     say(error.message);
@@ -153,7 +157,7 @@ clips.addEventListener("change", () => {
   $("split-clip").disabled = $("duplicate-clip").disabled = !clips.selected;
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("textarea, input:not([type=checkbox], [type=radio])") || event.altKey) return;
+  if (event.target.matches("textarea, input:not([type=checkbox], [type=radio], [type=range])") || event.altKey) return;
   const key = event.key.toLowerCase();
   if (!event.ctrlKey && !event.metaKey) act(key);
   else if (key === "z" || key === "y") {

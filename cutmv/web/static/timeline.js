@@ -2,6 +2,9 @@
 
 import { formatTime } from "./times.js";
 
+/** Pixels within which what is dragged snaps. */
+const SNAP_PX = 8;
+
 /** Seconds that an arrow key moves a clip or an end, with and without Shift. */
 const KEY_STEP_S = 0.1;
 const KEY_LEAP_S = 1;
@@ -10,15 +13,29 @@ export class Timeline {
   #root;
   #playhead;
   #clips;
+  #view;
+  #snapping;
+  #busy;
   #blocks = new Map();
+  #now = 0;
 
-  /** `seek(seconds)` is called when the bare track is pressed, and while an end is dragged. */
-  constructor(root, playhead, clips, seek) {
+  /**
+   * `seek(seconds)` is called when the bare track is pressed, and while an end is dragged; while the timeline is
+   * `busy()` otherwise nothing is dragged.
+   */
+  constructor(root, playhead, { clips, view, snapping, seek, busy }) {
     this.#root = root;
     this.#playhead = playhead;
     this.#clips = clips;
+    this.#view = view;
+    this.#snapping = snapping;
+    this.#busy = busy;
     this.seek = seek;
-    clips.addEventListener("change", () => this.#draw());
+    clips.addEventListener("change", () => {
+      if (clips.duration !== view.duration) view.setSource(clips.duration, clips.frameRate);
+      this.#draw();
+    });
+    view.addEventListener("change", () => this.#draw());
     this.#drag(root, {
       begin: () => null,
       move: (_, seconds) => seek(seconds),
@@ -26,11 +43,16 @@ export class Timeline {
     });
   }
 
+  /** Show where the player is, and have that in view. */
   showTime(seconds) {
+    const moved = seconds !== this.#now;
+    this.#now = seconds;
+    if (moved) this.#view.follow(seconds);
     this.#playhead.style.left = this.#percent(seconds);
   }
 
   #draw() {
+    this.#playhead.style.left = this.#percent(this.#now);
     const kept = new Set(this.#clips.items);
     for (const [clip, block] of this.#blocks) {
       if (!kept.has(clip)) {
@@ -58,6 +80,7 @@ export class Timeline {
     block.append(body, start, end);
     this.#root.append(block);
     const slide = (to) => this.#clips.slide(clip, to);
+    const length = () => clip.end - clip.start;
     const moveStart = (to) => {
       this.#clips.move(clip, Math.min(to, clip.end), clip.end);
       this.seek(clip.start);
@@ -66,9 +89,9 @@ export class Timeline {
       this.#clips.move(clip, clip.start, to);
       this.seek(clip.end);
     };
-    this.#grip(body, clip, () => clip.start, slide);
-    this.#grip(start, clip, () => clip.start, moveStart);
-    this.#grip(end, clip, () => clip.end, moveEnd);
+    this.#grip(body, clip, { value: () => clip.start, set: slide, snaps: () => [0, length()] });
+    this.#grip(start, clip, { value: () => clip.start, set: moveStart, snaps: () => [0] });
+    this.#grip(end, clip, { value: () => clip.end, set: moveEnd, snaps: () => [0] });
     return block;
   }
 
@@ -81,22 +104,25 @@ export class Timeline {
     return handle;
   }
 
-  #grip(element, clip, value, set) {
+  /** What is dragged snaps by its places `snaps`, in seconds after what is set. */
+  #grip(element, clip, { value, set, snaps }) {
     this.#drag(element, {
       begin: (seconds) => {
         this.#clips.select(clip);
         element.focus({ preventScroll: true });
         return seconds - value();
       },
-      move: (offset, seconds) => set(seconds - offset),
+      move: (offset, seconds, event) => set(this.#snapped(seconds - offset, snaps(), event)),
     });
     element.addEventListener("focus", () => {
+      this.#view.follow(value());
       if (this.#clips.selected !== clip) this.#clips.select(clip);
     });
     element.addEventListener("keydown", (event) => {
       const step = event.shiftKey ? KEY_LEAP_S : KEY_STEP_S;
-      if (event.key === "ArrowLeft") set(value() - step);
-      else if (event.key === "ArrowRight") set(value() + step);
+      const sign = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (sign && event.ctrlKey) set(this.#snapping.next(value(), sign > 0)?.at ?? value());
+      else if (sign) set(toMillisecond(value() + sign * step));
       else if (event.key === "Delete" || event.key === "Backspace") this.#clips.remove(clip);
       else return;
       event.preventDefault();
@@ -107,19 +133,27 @@ export class Timeline {
   #drag(element, { begin, move, jumps = false }) {
     let held;
     element.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || !this.#clips.duration) return;
+      if (event.button !== 0 || !this.#clips.duration || this.#busy()) return;
       event.stopPropagation();
       event.preventDefault();
       element.setPointerCapture(event.pointerId);
       held = { offset: begin(this.#seconds(event)) };
-      if (jumps) move(held.offset, this.#seconds(event));
+      if (jumps) move(held.offset, this.#seconds(event), event);
     });
     element.addEventListener("pointermove", (event) => {
-      if (held) move(held.offset, this.#seconds(event));
+      if (this.#busy()) drop();
+      if (held) move(held.offset, this.#seconds(event), event);
     });
     const drop = () => (held = undefined);
     element.addEventListener("pointerup", drop);
     element.addEventListener("pointercancel", drop);
+  }
+
+  /** A time as it is set: at a point nearby, unless Alt is held, or else to the millisecond. */
+  #snapped(seconds, places, { altKey }) {
+    const within = altKey ? 0 : (SNAP_PX * this.#view.span) / this.#root.clientWidth;
+    const found = within && places.map((place) => [this.#snapping.near(seconds + place, within), place]).find(([point]) => point);
+    return found ? found[0].at - found[1] : toMillisecond(seconds);
   }
 
   #place(block, clip, number) {
@@ -132,8 +166,14 @@ export class Timeline {
     const [body, start, end] = block.children;
     body.textContent = number;
     this.#describe(body, `Clip ${number}`, clip.start, `${formatTime(clip.start)} to ${formatTime(clip.end)}`);
-    this.#describe(start, `Start of clip ${number}`, clip.start, formatTime(clip.start));
-    this.#describe(end, `End of clip ${number}`, clip.end, formatTime(clip.end));
+    this.#edge(start, `Start of clip ${number}`, clip.start);
+    this.#edge(end, `End of clip ${number}`, clip.end);
+  }
+
+  #edge(element, label, at) {
+    const told = this.#snapping.told(at);
+    element.classList.toggle("snapped", Boolean(told));
+    this.#describe(element, label, at, told ? `${formatTime(at)}, ${told}` : formatTime(at));
   }
 
   #describe(element, label, value, text) {
@@ -146,11 +186,12 @@ export class Timeline {
 
   #seconds(event) {
     const { left, width } = this.#root.getBoundingClientRect();
-    return Math.min(1, Math.max(0, (event.clientX - left) / width)) * this.#clips.duration;
+    return this.#view.seconds((event.clientX - left) / width);
   }
 
   #percent(seconds) {
-    const { duration } = this.#clips;
-    return `${duration ? Math.min(100, (seconds / duration) * 100) : 0}%`;
+    return `${this.#view.part(seconds) * 100}%`;
   }
 }
+
+const toMillisecond = (seconds) => Math.round(seconds * 1000) / 1000;

@@ -1,5 +1,13 @@
 // Times on the page: seconds inside, `M:SS.mmm` outside. The server has the last word on any text.
 
+/** Seconds as they are written to be read again: to the millisecond where that is exact, else to the microsecond. */
+export function exactTime(seconds) {
+  const micros = Math.round(seconds * 1e6);
+  const rest = micros % 1000;
+  if (!rest) return formatTime(seconds);
+  return formatTime((micros - rest) / 1e6) + String(rest).padStart(3, "0");
+}
+
 /** Seconds as `M:SS.mmm` or `H:MM:SS.mmm`. */
 export function formatTime(seconds) {
   const millis = Math.max(0, Math.round(seconds * 1000));

@@ -19,7 +19,16 @@ from alembic.migration import MigrationContext
 import cutmv.people.tables  # noqa: F401 - its tables are part of the metadata
 from cutmv.config import Settings
 from cutmv.database import metadata, migrate
-from cutmv.jobs import Analyses, AnalysisRecord, AnalysisState, Job, JobStore, State, Upload
+from cutmv.jobs import (
+    ANALYSIS,
+    DerivativeState,
+    Job,
+    JobStore,
+    Record,
+    Records,
+    State,
+    Upload,
+)
 from cutmv.services import Services
 from cutmv.web import create_app
 from cutmv.web.state import web_of
@@ -92,12 +101,13 @@ def test_its_messages_are_run(make_stack: Callable[[str], Stack]) -> None:
             client.lpush(QUEUE, json.dumps(message))
 
     services = Services.open(Settings.from_env(stack.env))
-    analyses, [upload, *_] = Analyses(services.storage), [j.upload for j in services.store.jobs(1)]
-    analyses.keep(upload, AnalysisRecord(AnalysisState.QUEUED))
+    analyses = Records(services.storage, ANALYSIS)
+    [upload, *_] = [job.upload for job in services.store.jobs(1)]
+    analyses.keep(upload, Record(DerivativeState.QUEUED))
 
     stack.start_worker()
     ended = wait_for(lambda: all_ended(services.store), 180.0, "the jobs end")
-    wait_for(lambda: state_of(analyses, upload) is AnalysisState.DONE, 120.0, "it is analysed")
+    wait_for(lambda: state_of(analyses, upload) is DerivativeState.DONE, 120.0, "it is analysed")
     services.store.close()
 
     check_done(ended, services)
@@ -141,7 +151,7 @@ def body(message: dict[str, Any]) -> Any:
     return json.loads(base64.b64decode(message["body"]))
 
 
-def state_of(analyses: Analyses, upload: Upload) -> AnalysisState | None:
+def state_of(analyses: Records[Any], upload: Upload) -> DerivativeState | None:
     record = analyses.of(upload)
     return record and record.state
 

@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from cutmv.config import Settings
 from cutmv.dispatch.janitor import Janitor
 from cutmv.jobs import (
+    ANALYSIS,
     UNREAD,
-    Analyses,
     Backlog,
     Claimed,
     Claims,
@@ -24,9 +24,10 @@ from cutmv.jobs import (
     Job,
     JobStore,
     Parts,
+    Records,
     State,
     UnknownUpload,
-    analysis_key,
+    derivative_key,
 )
 from cutmv.jobs.tables import costs, jobs, steps, uploads
 from cutmv.services import Services
@@ -251,9 +252,9 @@ def test_a_record_of_an_analysis_that_can_t_be_read_is_none(
     upload = add_job(services.store, "0-1").upload
     for text in (b"[]", b'{"state": "odd"}', b"{", b'{"state": "queued", "analysis": 7}'):
         services.storage.put_stream(
-            analysis_key(upload.key),
+            derivative_key(upload.key, "analysis"),
             io.BytesIO(text),
             content_type="application/json",
             max_bytes=100,
         )
-        assert Analyses(services.storage).of(upload) is None
+        assert Records(services.storage, ANALYSIS).of(upload) is None

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cutmv.media import ffmpeg_path
-from tests.support.media import make_sample
+from tests.support.media import make_hours
 
 #: Minutes of the video, each the same, and bytes for each of its pictures that memory may grow by.
 MINUTES, BYTES_A_PICTURE = 90, 700
@@ -29,18 +28,7 @@ print(found.frames, found.sound, resource.getrusage(resource.RUSAGE_CHILDREN).ru
 
 @pytest.mark.slow
 def test_the_pictures_and_the_sound_of_hours_are_not_held_in_memory(tmp_path: Path) -> None:
-    minute = make_sample(
-        tmp_path / "minute.mp4",
-        seconds=60,
-        size=(64, 64),
-        codec=("-c:v", "libx264", "-preset", "ultrafast", "-g", "48", "-bf", "0"),
-    )
-    for name in ("minute.h264", "minute.aac"):
-        subprocess.run([ffmpeg_path(), "-v", "error", "-i", minute, "-c", "copy", tmp_path / name])
-        (tmp_path / f"all-{name}").write_bytes((tmp_path / name).read_bytes() * MINUTES)
-    whole = tmp_path / "whole.mp4"
-    argv = [ffmpeg_path(), "-v", "error", "-r", "30", "-i", tmp_path / "all-minute.h264"]
-    subprocess.run([*argv, "-i", tmp_path / "all-minute.aac", "-c", "copy", whole], check=True)
+    whole = make_hours(tmp_path, MINUTES, size=(64, 64))
 
     def cut(end: int) -> tuple[int, int]:
         argv = [sys.executable, "-c", CUT, whole, tmp_path / "made.mp4", str(end)]

@@ -90,6 +90,9 @@ class Site:
         self.job_id = owner.post("/api/jobs", json=wanted).json["id"]
         job = wait_for(lambda: self._ended(owner), 60.0, "the job ends")
         assert job["state"] == "done", job
+        made = lambda: owner.post(f"{of_upload}/overview").status_code == 200  # noqa: E731
+        of_upload = f"/api/uploads/{self.upload_id}"
+        wait_for(made, 60.0, "the overview is made")
         self.output = job["steps"][0]["output"]["name"]
         share = owner.post(f"/api/jobs/{self.job_id}/shares", json={}).json
         self.share_id, self.shared_path = share["id"], urlsplit(share["url"]).path
@@ -101,6 +104,7 @@ class Site:
         self.values = {
             "multipart_id": self.multipart_id,
             "number": 1,
+            "sheet_number": 0,
             "upload_id": self.upload_id,
             "job_id": self.job_id,
             "name": self.output,
@@ -153,6 +157,9 @@ class Site:
         assert owner.get(f"/api/jobs/{self.job_id}").json["state"] == "done"
         assert owner.get(f"/api/jobs/{self.job_id}/outputs/{self.output}").status_code == 200
         assert owner.get(f"/api/uploads/{self.upload_id}/content").status_code == 200
+        for part in ("sheets/0", "peaks"):
+            made = owner.get(f"/api/uploads/{self.upload_id}/overview/{part}")
+            assert made.status_code == 200
         begun = owner.get(f"/api/multipart-uploads/{self.multipart_id}")
         assert begun.json["stored"] == []
         assert self.services.api_keys.person(self.secret) == self.owner

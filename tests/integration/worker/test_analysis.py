@@ -12,12 +12,13 @@ import pytest
 
 from cutmv.config import Settings
 from cutmv.dispatch.local_runner import LocalRunner
-from cutmv.jobs import Analyses, AnalysisRecord, AnalysisState, Upload
-from cutmv.media import MediaError
+from cutmv.jobs import ANALYSIS, DerivativeState, Record, Records, Upload
+from cutmv.media import Analysis, MediaError
 from cutmv.progress import ProgressFeed
 from cutmv.services import Services
-from cutmv.worker import analysis, analysis_task
-from cutmv.worker.analysis import AnalysisBusy, AnalysisRun
+from cutmv.worker import analyse_upload, analysis, derivative, derivative_tasks
+from cutmv.worker.analysis import AnalysisRun
+from cutmv.worker.derivative import DerivativeBusy
 from tests.support.jobs import add_video
 from tests.support.music import Film, clicks, make_film
 from tests.support.processes import wait_for
@@ -38,47 +39,47 @@ def upload(services: Services, video: Path) -> Upload:
 
 
 @pytest.fixture
-def analyses(services: Services, upload: Upload) -> Analyses:
+def analyses(services: Services, upload: Upload) -> Records[Analysis]:
     """With the upload's analysis asked for."""
-    analyses = Analyses(services.storage)
-    analyses.keep(upload, AnalysisRecord(AnalysisState.QUEUED))
+    analyses = Records(services.storage, ANALYSIS)
+    analyses.keep(upload, Record(DerivativeState.QUEUED))
     return analyses
 
 
-def state_of(analyses: Analyses, upload: Upload) -> AnalysisState:
+def state_of(analyses: Records[Analysis], upload: Upload) -> DerivativeState:
     record = analyses.of(upload)
     assert record is not None
     return record.state
 
 
 def test_an_analysis_is_kept_and_made_once(
-    services: Services, upload: Upload, analyses: Analyses, monkeypatch: pytest.MonkeyPatch
+    services: Services, upload: Upload, analyses: Records[Analysis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     AnalysisRun(services, upload.id).run()
     kept = analyses.of(upload)
     monkeypatch.setattr(analysis, "analyse", lambda *_, **__: pytest.fail("made again"))
     AnalysisRun(services, upload.id).run()
 
-    assert kept is not None and kept.analysis is not None
-    assert (kept.state, kept.percent) == (AnalysisState.DONE, 100.0)
-    assert kept.analysis.scenes == (4.0,)
-    assert kept.analysis.tempo == pytest.approx(120, abs=0.5)
+    assert kept is not None and kept.found is not None
+    assert (kept.state, kept.percent) == (DerivativeState.DONE, 100.0)
+    assert kept.found.scenes == (4.0,)
+    assert kept.found.tempo == pytest.approx(120, abs=0.5)
     assert analyses.of(upload) == kept
 
 
 def test_an_analysis_that_nobody_wants_any_more_ends(
-    services: Services, upload: Upload, analyses: Analyses, monkeypatch: pytest.MonkeyPatch
+    services: Services, upload: Upload, analyses: Records[Analysis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(analysis, "TOLD_EVERY_S", 0.0)
-    kept = Analyses.keep
+    monkeypatch.setattr(derivative, "TOLD_EVERY_S", 0.0)
+    kept = Records[Analysis].keep
 
-    def forgotten_once_it_runs(self: Analyses, of: Upload, record: AnalysisRecord) -> Any:
+    def forgotten_once_it_runs(self: Records[Any], of: Upload, record: Record[Any]) -> Any:
         found = kept(self, of, record)
-        if record.state is AnalysisState.RUNNING:
+        if record.state is DerivativeState.RUNNING:
             self.forget(of)
         return found
 
-    monkeypatch.setattr(Analyses, "keep", forgotten_once_it_runs)
+    monkeypatch.setattr(Records, "keep", forgotten_once_it_runs)
 
     AnalysisRun(services, upload.id).run()
 
@@ -86,7 +87,7 @@ def test_an_analysis_that_nobody_wants_any_more_ends(
 
 
 def test_an_analysis_of_a_process_that_ends_can_be_asked_for_again(
-    services: Services, upload: Upload, analyses: Analyses
+    services: Services, upload: Upload, analyses: Records[Analysis]
 ) -> None:
     AnalysisRun(services, upload.id, stopping=lambda: True).run()
 
@@ -94,20 +95,20 @@ def test_an_analysis_of_a_process_that_ends_can_be_asked_for_again(
 
 
 def test_an_analysis_that_another_makes_is_left_to_it_until_it_is_silent(
-    services: Services, upload: Upload, analyses: Analyses, monkeypatch: pytest.MonkeyPatch
+    services: Services, upload: Upload, analyses: Records[Analysis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    analyses.keep(upload, AnalysisRecord(AnalysisState.RUNNING))
+    analyses.keep(upload, Record(DerivativeState.RUNNING))
 
-    with pytest.raises(AnalysisBusy):
+    with pytest.raises(DerivativeBusy):
         AnalysisRun(services, upload.id).run()
-    monkeypatch.setattr("cutmv.jobs.analyses.TOLD_WITHIN_S", 0.0)
+    monkeypatch.setattr("cutmv.jobs.derivatives.TOLD_WITHIN_S", 0.0)
     AnalysisRun(services, upload.id).run()
 
-    assert state_of(analyses, upload) is AnalysisState.DONE
+    assert state_of(analyses, upload) is DerivativeState.DONE
 
 
 def test_what_is_wrong_with_a_video_is_kept(
-    services: Services, upload: Upload, analyses: Analyses, monkeypatch: pytest.MonkeyPatch
+    services: Services, upload: Upload, analyses: Records[Analysis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def damaged(*_: Any, **__: Any) -> None:
         raise MediaError("The video can't be read: it is damaged.")
@@ -119,14 +120,14 @@ def test_what_is_wrong_with_a_video_is_kept(
 
     record = analyses.of(upload)
     assert record == replace(
-        AnalysisRecord(AnalysisState.FAILED, 0.0, "The video can't be read: it is damaged."),
+        Record(DerivativeState.FAILED, 0.0, "The video can't be read: it is damaged."),
         at=record.at if record else 0.0,
     )
 
 
 @pytest.mark.parametrize("what", ["no longer kept", "was replaced"])
 def test_the_analysis_of_an_upload_whose_file_is_gone_says_so(
-    services: Services, upload: Upload, analyses: Analyses, what: str
+    services: Services, upload: Upload, analyses: Records[Analysis], what: str
 ) -> None:
     if what == "was replaced":
         Path(services.storage.source(upload.key)).write_bytes(b"another")
@@ -136,7 +137,7 @@ def test_the_analysis_of_an_upload_whose_file_is_gone_says_so(
     with pytest.raises(MediaError, match=what):
         AnalysisRun(services, upload.id).run()
 
-    assert state_of(analyses, upload) is AnalysisState.FAILED
+    assert state_of(analyses, upload) is DerivativeState.FAILED
 
 
 def test_an_analysis_waits_for_room_and_then_is_made(
@@ -147,23 +148,23 @@ def test_an_analysis_waits_for_room_and_then_is_made(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As in eager mode, where the web server is the worker."""
-    monkeypatch.setattr(analysis_task, "WAIT_S", 0.1)
+    monkeypatch.setattr(derivative_tasks, "WAIT_S", 0.1)
     disk = small_disks(tmp_path / "data", 10)
     env = {"CUTMV_DATA_DIR": str(disk.path), "DATABASE_URL": f"sqlite:///{tmp_path / 'db'}"}
     services = Services.open(Settings.from_env(env))
-    upload, analyses = add_video(services, video), Analyses(services.storage)
-    analyses.keep(upload, AnalysisRecord(AnalysisState.QUEUED))
+    upload, analyses = add_video(services, video), Records(services.storage, ANALYSIS)
+    analyses.keep(upload, Record(DerivativeState.QUEUED))
     runner = LocalRunner(services, ProgressFeed())
     disk.fill()
 
-    runner.analyse(upload.id)
+    runner.derive(analyse_upload, "analysis", upload.id)
     wait_for(lambda: "room to work in on this machine is away" in caplog.text, what="it waits")
     for _ in range(3):
-        wait_for(lambda: runner.has(upload.id), what="it waits on")
-        assert state_of(analyses, upload) is AnalysisState.QUEUED
+        wait_for(lambda: runner.has(f"analysis of {upload.id}"), what="it waits on")
+        assert state_of(analyses, upload) is DerivativeState.QUEUED
     disk.empty()
 
-    wait_for(lambda: state_of(analyses, upload) is AnalysisState.DONE, what="it is made")
+    wait_for(lambda: state_of(analyses, upload) is DerivativeState.DONE, what="it is made")
     wait_for(lambda: "this machine answers again" in caplog.text, what="that is told")
     runner.close()
     services.store.close()
@@ -194,7 +195,7 @@ def test_an_analysis_on_a_worker_without_room_waits_and_counts_no_try(
 
 
 def test_an_analysis_that_meets_a_bug_says_so(
-    services: Services, upload: Upload, analyses: Analyses, monkeypatch: pytest.MonkeyPatch
+    services: Services, upload: Upload, analyses: Records[Analysis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: Any, **__: Any) -> None:
         raise RuntimeError("a bug of ours")
@@ -202,8 +203,8 @@ def test_an_analysis_that_meets_a_bug_says_so(
     monkeypatch.setattr(analysis, "analyse", failing)
     runner = LocalRunner(services, ProgressFeed())
 
-    runner.analyse(upload.id)
-    wait_for(lambda: state_of(analyses, upload) is AnalysisState.FAILED, what="it has failed")
+    runner.derive(analyse_upload, "analysis", upload.id)
+    wait_for(lambda: state_of(analyses, upload) is DerivativeState.FAILED, what="it has failed")
     runner.close()
 
     record = analyses.of(upload)

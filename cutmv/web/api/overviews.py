@@ -1,0 +1,96 @@
+"""The overview of an upload: have it made, see what there is of it, get its parts."""
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from cutmv.jobs import (
+    OVERVIEW,
+    PEAKS,
+    DerivativeState,
+    Record,
+    Records,
+    Upload,
+    derivative_key,
+    sheet_name,
+)
+from cutmv.media import Overview
+from cutmv.web.access import mine
+from cutmv.web.api.contents import send_object
+from cutmv.web.api.derivatives import wanted_of
+from cutmv.web.api.problems import Problem
+from cutmv.web.clients import client_key
+from cutmv.web.state import web
+
+blueprint = Blueprint("overviews", __name__, url_prefix="/api/uploads")
+
+
+@blueprint.post("/<upload_id>/overview")
+def create(upload_id: str) -> tuple[Response, int]:
+    """Have small pictures of an upload made, and the peaks of its sound, once."""
+    upload = mine().upload(upload_id)
+    # By turns of its own: what is to be seen at once waits for none of the client's cuts.
+    record = wanted_of(OVERVIEW, upload, f"overviews of {client_key()}")
+    return _shown(upload, record), 200 if record.state is DerivativeState.DONE else 202
+
+
+@blueprint.get("/<upload_id>/overview")
+def show(upload_id: str) -> tuple[Response, int]:
+    """What there is of an upload's overview, which grows while it is made."""
+    upload = mine().upload(upload_id)
+    record = Records(web().services.storage, OVERVIEW).of(upload)
+    if record is None:
+        raise Problem(404, "There is no overview of the video: POST here to have it made.")
+    return _shown(upload, record), 202 if record.pending_s else 200
+
+
+@blueprint.get("/<upload_id>/overview/sheets/<int:sheet_number>")
+def sheet(upload_id: str, sheet_number: int) -> Response:
+    """Small pictures, side by side in one JPEG."""
+    return _part(upload_id, sheet_name(sheet_number), "image/jpeg")
+
+
+@blueprint.get("/<upload_id>/overview/peaks")
+def peaks(upload_id: str) -> Response:
+    """The lowest and the highest sample of each short while, as signed bytes."""
+    return _part(upload_id, PEAKS, "application/octet-stream")
+
+
+def _part(upload_id: str, name: str, content_type: str) -> Response:
+    key = derivative_key(mine().upload(upload_id).key, name)
+    return send_object(key, name, content_type, download=False)
+
+
+def _shown(upload: Upload, record: Record[Overview]) -> Response:
+    """A record as the API shows it (`OverviewOut`)."""
+    lost = record.state not in (DerivativeState.DONE, DerivativeState.FAILED)
+    lost = lost and not record.pending_s
+    seen = record.found
+    told: dict[str, Any] = {
+        "state": DerivativeState.FAILED if lost else record.state,
+        "percent": record.percent,
+        "error": "It was lost with its worker: POST here to repeat it." if lost else record.error,
+        "tile": seen and {"width": seen.width, "height": seen.height},
+        "sheets": [],
+        "peaks": None,
+        "keys": [],
+    }
+    if seen:
+        url = f"/api/uploads/{upload.id}/overview"
+        told["sheets"] = [
+            # What is made again may be other pictures, which a browser must not take for these.
+            {
+                "url": f"{url}/sheets/{number}?of={each.times[0]}-{len(each.times)}",
+                "times": each.times,
+                "columns": each.columns,
+            }
+            for number, each in enumerate(seen.sheets)
+        ]
+        told["keys"] = seen.keys
+        if seen.peaks:
+            told["peaks"] = {
+                "url": f"{url}/peaks?of={seen.peaks:g}-{'part' if seen.rough else 'all'}",
+                "a_second": seen.peaks,
+                "rough": seen.rough,
+            }
+    return jsonify(told)
