@@ -82,10 +82,12 @@ from cutmv.media.times import (
     Clip,
     FileTimes,
     LabelledClip,
+    WrongLine,
     parse_clip,
     parse_clip_list,
     parse_labelled_clip,
     parse_time,
+    read_clip_list,
 )
 
 __all__ = [
@@ -136,6 +138,7 @@ __all__ = [
     "Unjoinable",
     "VideoStream",
     "Work",
+    "WrongLine",
     "analyse",
     "analysis_limit_s",
     "clip_list",
@@ -164,6 +167,7 @@ __all__ = [
     "preset",
     "presets",
     "probe",
+    "read_clip_list",
     "refuse_script",
     "render",
     "render_together",

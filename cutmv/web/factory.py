@@ -13,6 +13,7 @@ from cutmv.services import services as process_services
 from cutmv.web import admission, auth, live, metrics, page, security, shared
 from cutmv.web.api import (
     account,
+    clip_lists,
     health,
     jobs,
     keys,
@@ -76,7 +77,7 @@ def create_app(
     auth.register(app)
     app.before_request(admit)  # the limits are those of the person who asks
     live.register(app)
-    of_uploads = (whole, multipart, suggestions, overviews)
+    of_uploads = (whole, multipart, clip_lists, suggestions, overviews)
     ours = (jobs, shares, account, keys, people, queue, health, openapi)
     for module in (*of_uploads, *ours, page, shared):
         app.register_blueprint(module.blueprint)

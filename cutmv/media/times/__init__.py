@@ -5,7 +5,13 @@
 text, which `times` reads, so that an error names the line.
 """
 
-from cutmv.media.times.lists import LabelledClip, parse_clip_list, parse_labelled_clip
+from cutmv.media.times.entry import WrongLine
+from cutmv.media.times.lists import (
+    LabelledClip,
+    parse_clip_list,
+    parse_labelled_clip,
+    read_clip_list,
+)
 from cutmv.media.times.timecode import FileTimes, is_timecode
 from cutmv.media.times.times import Clip, parse_clip, parse_time
 
@@ -13,9 +19,11 @@ __all__ = [
     "Clip",
     "FileTimes",
     "LabelledClip",
+    "WrongLine",
     "is_timecode",
     "parse_clip",
     "parse_clip_list",
     "parse_labelled_clip",
     "parse_time",
+    "read_clip_list",
 ]

@@ -6,6 +6,14 @@ from cutmv.media.errors import MediaError
 from cutmv.media.times.times import shown
 
 
+class WrongLine(MediaError):
+    """A line of a list that can't be read, by its number and its text, and `why`."""
+
+    def __init__(self, number: int, text: str, why: str) -> None:
+        super().__init__(f"Line {number} can't be read, {shown(text)}: {why}")
+        self.number, self.text, self.why = number, text, why
+
+
 @dataclass(frozen=True)
 class Line:
     """A line of a list, without the space around it; `number` counts from 1."""
@@ -13,9 +21,9 @@ class Line:
     number: int
     text: str
 
-    def wrong(self, why: str) -> MediaError:
+    def wrong(self, why: str) -> WrongLine:
         """The error of a line that can't be read."""
-        return MediaError(f"Line {self.number} can't be read, {shown(self.text)}: {why}")
+        return WrongLine(self.number, self.text, why)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cutmv.media.errors import MediaError
 from cutmv.media.times import edl, lines
-from cutmv.media.times.entry import Entry, Line
+from cutmv.media.times.entry import Entry, Line, WrongLine
 from cutmv.media.times.table import table_of
 from cutmv.media.times.timecode import FileTimes
 from cutmv.media.times.times import Backwards, Clip, parse_clip
@@ -14,6 +14,8 @@ from cutmv.media.times.times import Backwards, Clip, parse_clip
 MAX_LINE_CHARS = 1_000
 #: Clips of a list at most.
 MAX_CLIPS = 2_000
+#: Lines that are told of at most where some can't be read.
+MAX_WRONG = 20
 
 NO_ORDER = "its chapter begins no later than the one before it: write them in their order."
 NO_CLIPS = "There is no clip in the list: write one a line, as START-END."
@@ -34,9 +36,36 @@ def parse_clip_list(text: str, file: FileTimes) -> list[LabelledClip]:
     It is an EDL, a table (CSV), a clip and a label a line, or chapters. Raises MediaError that
     shows the first line that can't be read.
     """
+    return _read(_lines(text), file)
+
+
+def read_clip_list(text: str, file: FileTimes) -> tuple[list[LabelledClip], list[WrongLine]]:
+    """The clips of a list, as `parse_clip_list`, and the lines that can't be read, a few of them.
+
+    Each of these is left out, and the rest is read again. Raises MediaError for what is wrong with
+    the list and no line.
+    """
+    written, wrong = _lines(text), list[WrongLine]()
+    while len(wrong) < MAX_WRONG:
+        try:
+            return _read(written, file), wrong
+        except WrongLine as error:
+            wrong.append(error)
+            written = [line for line in written if line.number != error.number]
+        except MediaError:
+            if wrong:
+                break
+            raise
+    return [], wrong
+
+
+def _lines(text: str) -> list[Line]:
     # Other characters at which Python ends a line are part of one for editors.
     numbered = enumerate(re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff")), start=1)
-    written = [Line(number, line.strip()) for number, line in numbered if line.strip()]
+    return [Line(number, line.strip()) for number, line in numbered if line.strip()]
+
+
+def _read(written: list[Line], file: FileTimes) -> list[LabelledClip]:
     for line in written:
         if len(line.text) > MAX_LINE_CHARS:
             raise line.wrong(f"it is longer than {MAX_LINE_CHARS} characters.")

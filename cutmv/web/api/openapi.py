@@ -112,6 +112,12 @@ OPERATIONS = {
         errors=(404, 422, 503),
     ),
     "suggestions.cancel": Operation(204, None, errors=(403, 404, 503)),
+    "clip_lists.read": Operation(
+        200,
+        clip_list_models.ClipListOut,
+        body=clip_list_models.ClipListBody,
+        errors=(400, 403, 404, 413, 415, 422, 503),
+    ),
     "overviews.create": Operation(
         202, overview_models.OverviewOut, also=(200,), errors=(403, 404, 503, 507)
     ),

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cutmv.media import FileTimes, MediaError, parse_clip, parse_clip_list, parse_labelled_clip
+from cutmv.media import (
+    FileTimes,
+    MediaError,
+    parse_clip,
+    parse_clip_list,
+    parse_labelled_clip,
+    read_clip_list,
+)
 
 #: Ten minutes of video, without timecode of its own and with it, and drop-frame.
 FILE = FileTimes(Fraction(600), Fraction(30))
@@ -199,3 +206,26 @@ def test_chapters_share_the_video_without_a_gap(starts: list[int], names: list[s
     assert [start for start, _, _ in clips] == starts
     assert [end for _, end, _ in clips] == [*starts[1:], 600]
     assert [label for _, _, label in clips] == names[: len(starts)]
+
+
+def test_lines_that_can_t_be_read_are_told_one_by_one_and_the_rest_is_read() -> None:
+    clips, wrong = read_clip_list("0:10-0:25 Chorus\nlater\n1:00-1:10\n0:30-0:20 Coda\n", FILE)
+
+    assert [(each.text, each.label) for each in clips] == [
+        ("0:10-0:25", "Chorus"),
+        ("1:00-1:10", ""),
+    ]
+    assert [(each.number, each.text) for each in wrong] == [(2, "later"), (4, "0:30-0:20 Coda")]
+    assert all(each.why for each in wrong)
+
+
+def test_of_a_text_that_is_no_list_a_few_lines_are_told() -> None:
+    clips, wrong = read_clip_list("no clip\n" * 500, FILE)
+
+    assert clips == [] and 0 < len(wrong) <= 20
+
+
+def test_what_is_wrong_with_a_list_and_no_line_is_raised() -> None:
+    for text in ("", "\n# nothing\n", "0:01-0:02\n" * 2001):
+        with pytest.raises(MediaError):
+            read_clip_list(text, FILE)
