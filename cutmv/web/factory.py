@@ -13,18 +13,16 @@ from cutmv.services import services as process_services
 from cutmv.web import admission, auth, live, metrics, page, security, shared
 from cutmv.web.api import (
     account,
-    clip_lists,
     health,
     jobs,
     keys,
     openapi,
-    overviews,
     people,
     problems,
     queue,
-    suggestions,
 )
 from cutmv.web.api.shares import routes as shares
+from cutmv.web.api.timeline import clip_lists, overviews, suggestions
 from cutmv.web.api.uploads import multipart, whole
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door

@@ -11,15 +11,10 @@ from werkzeug.routing import Rule
 
 from cutmv import __version__
 from cutmv.web.access import OPEN
-from cutmv.web.api import (
-    account_models,
-    clip_list_models,
-    models,
-    overview_models,
-    suggestion_models,
-)
+from cutmv.web.api import account_models, models
 from cutmv.web.api.idempotency import KEY_HEADER, MAX_KEY_CHARS
 from cutmv.web.api.shares import models as share_models
+from cutmv.web.api.timeline import clip_list_models, overview_models, suggestion_models
 from cutmv.web.api.uploads import multipart_models
 
 #: A placeholder of a Flask rule.

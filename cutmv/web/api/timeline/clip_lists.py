@@ -4,8 +4,8 @@ from flask import Blueprint, Response, jsonify
 
 from cutmv.media import read_clip_list
 from cutmv.web.access import mine
-from cutmv.web.api.clip_list_models import ClipListBody
 from cutmv.web.api.problems import json_body, validated
+from cutmv.web.api.timeline.clip_list_models import ClipListBody
 
 blueprint = Blueprint("clip_lists", __name__, url_prefix="/api/uploads")
 

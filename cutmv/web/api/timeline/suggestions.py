@@ -5,9 +5,9 @@ from flask import Blueprint, Response, jsonify, request
 from cutmv.jobs import ANALYSIS, DerivativeState, Record, Records
 from cutmv.media import Analysis, suggest
 from cutmv.web.access import mine
-from cutmv.web.api.derivatives import wanted_of
 from cutmv.web.api.problems import Problem, validated
-from cutmv.web.api.suggestion_models import SuggestionsQuery
+from cutmv.web.api.timeline.derivatives import wanted_of
+from cutmv.web.api.timeline.suggestion_models import SuggestionsQuery
 from cutmv.web.clients import client_key
 from cutmv.web.state import web
 

@@ -17,8 +17,8 @@ from cutmv.jobs import (
 from cutmv.media import Overview
 from cutmv.web.access import mine
 from cutmv.web.api.contents import send_object
-from cutmv.web.api.derivatives import wanted_of
 from cutmv.web.api.problems import Problem
+from cutmv.web.api.timeline.derivatives import wanted_of
 from cutmv.web.clients import client_key
 from cutmv.web.state import web
 
