@@ -3,8 +3,8 @@
 import os
 import random
 import sqlite3
-import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,9 +19,9 @@ from cutmv.database.troubles import passes
 
 #: Seconds that a SQLite writer waits for another: far longer than any transaction of ours.
 SQLITE_BUSY_S = 30.0
-#: Connections of a process to a SQLite file. It keeps the descriptor of each that is closed while
-#: another is open, since closing it would end the locks of all, and uses it again for the next: so
-#: the most that were ever open at once stay. More threads than this gain nothing, as one writes.
+#: Connections of a process to a SQLite file, which are kept: to open one, and have it read the
+#: schema, takes longer than most of what is asked. More threads than this gain nothing, as one
+#: writes; one more waits SQLITE_BUSY_S at most.
 SQLITE_CONNECTIONS = 10
 #: How long a PostgreSQL server may be silent: seconds to connect, and milliseconds until what was
 #: sent is acknowledged, then seconds of silence while it works. A network may swallow everything.
@@ -51,51 +51,57 @@ def open_engine(url: str) -> sa.Engine:
             connect_args=POSTGRES_LIMITS,
             json_deserializer=read_json,
         )
-        # A child must not talk on its parent's connections, nor close them.
-        os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
     else:
-        # Opening a SQLite file is cheap, and a connection that nobody keeps can't be forked.
         engine = sa.create_engine(
             url,
-            poolclass=FewConnections,
+            poolclass=sa.QueuePool,
+            pool_size=SQLITE_CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=SQLITE_BUSY_S,
+            pool_use_lifo=True,
             connect_args={"timeout": SQLITE_BUSY_S},
             json_deserializer=read_json,
         )
         sa.event.listen(engine, "connect", _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
-        # Another thread of the parent may have had some.
-        os.register_at_fork(after_in_child=engine.dispose)
+        sa.event.listen(engine, "checkout", _require_same_file)
+    _forget_in_children(engine)
     migrate(engine)
     return engine
 
 
-class FewConnections(sa.NullPool):
-    """Keeps no connection, and has SQLITE_CONNECTIONS of them at most.
+def _forget_in_children(engine: sa.Engine) -> None:
+    """Have a child of this process neither use nor close its parent's connections."""
+    left: list[sa.Pool] = []
 
-    Who wants one more waits SQLITE_BUSY_S seconds for it at most. Raises sqlalchemy's TimeoutError.
+    def forget() -> None:
+        # What nobody refers to would be closed: SQLite might take its log for the last one's.
+        left.append(engine.pool)
+        engine.dispose(close=False)
+
+    os.register_at_fork(after_in_child=forget)
+
+
+def _require_same_file(_connection: sqlite3.Connection, record: Any, _proxy: Any) -> None:
+    """Have another connection made where another file took the place of the one that is open.
+
+    SQLite would go on to write to the file that is gone.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._free = threading.BoundedSemaphore(SQLITE_CONNECTIONS)
-
-    def _do_get(self) -> sa.pool.ConnectionPoolEntry:
-        if not self._free.acquire(timeout=SQLITE_BUSY_S):
-            raise sa.exc.TimeoutError("All connections to the database are in use.")
-        try:
-            return super()._do_get()
-        except BaseException:
-            self._free.release()
-            raise
-
-    def _do_return_conn(self, record: sa.pool.ConnectionPoolEntry) -> None:
-        try:
-            super()._do_return_conn(record)
-        finally:
-            self._free.release()
+    path, found = record.info["file"]
+    if _inode(path) != found:
+        raise sa.exc.DisconnectionError("the database's file is another one")
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+def _inode(path: str) -> tuple[int, int] | None:
+    """The device and inode of a file; None where there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, record: Any) -> None:
     # The driver must not begin transactions by itself: see _begin_sqlite.
     connection.isolation_level = None
     # Bytes that are no UTF-8 would fail the whole of an answer.
@@ -103,6 +109,8 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     _write_ahead(connection)
     connection.execute("pragma synchronous = full")
     connection.execute("pragma foreign_keys = on")
+    (_, _, path), *_ = connection.execute("pragma database_list")
+    record.info["file"] = path, _inode(path)
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

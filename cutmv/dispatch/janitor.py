@@ -9,8 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager, suppress
 from itertools import groupby
 
 from cutmv.app import app
@@ -61,7 +60,6 @@ class Janitor:
         self._no_reclaim_before = 0.0
         self._outage = Outage(log, "the database", "the janitor waits for it")
         self._shortage = Outage(log, "room on this machine's disks", "uploads and jobs are refused")
-        self._holds = False
         self._swept = self._tidied = float("-inf")
         self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
 
@@ -193,18 +191,11 @@ class Janitor:
                 storage.delete(stored.key)
 
     def _run(self) -> None:
-        with ExitStack() as held:
-            while not self._closing.is_set():
-                # A job store on a full disk may need what a sweep frees.
-                for part in (partial(self._hold_open, held), self.resume, self._sweep_if_due):
-                    self._try(part)
-                self._closing.wait(random.uniform(0.5, 1.0) * RESUME_INTERVAL_S)
-
-    def _hold_open(self, held: ExitStack) -> None:
-        """Hold the database open, for those who read it."""
-        if not self._holds:
-            held.enter_context(self._services.store.held_open())
-            self._holds = True
+        while not self._closing.is_set():
+            # A job store on a full disk may need what a sweep frees.
+            for part in (self.resume, self._sweep_if_due):
+                self._try(part)
+            self._closing.wait(random.uniform(0.5, 1.0) * RESUME_INTERVAL_S)
 
     def _try(self, part: Callable[[], None]) -> None:
         try:

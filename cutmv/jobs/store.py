@@ -6,7 +6,6 @@ SQLAlchemyError when the database fails.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -54,21 +53,6 @@ class JobStore:
     def close(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
-
-    @contextmanager
-    def held_open(self) -> Iterator[None]:
-        """Keep the database open, so that others can read it on a disk without room.
-
-        Whoever closes SQLite last deletes its log, and whoever opens it next needs room to begin
-        one. To be left by the thread that entered it, in a process that does not fork.
-        """
-        if self.engine.dialect.name != "sqlite":
-            yield
-            return
-        with closing(self.reading()) as db:
-            db.execute(sa.select(uploads.c.id).limit(1)).all()
-            db.rollback()
-            yield
 
     def reading(self) -> sa.Connection:
         """A connection whose transaction sees one state of the database and takes no write lock."""

@@ -6,7 +6,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -163,10 +162,7 @@ def test_the_janitor(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureF
     monkeypatch.setattr(Janitor, "resume", resume)
     monkeypatch.setattr(Janitor, "sweep", lambda _: None)
     monkeypatch.setattr(Janitor, "delete_parts", lambda _: None)
-    services = SimpleNamespace(
-        store=SimpleNamespace(held_open=nullcontext),
-        room=SimpleNamespace(is_short=lambda: False),
-    )
+    services = SimpleNamespace(store=None, room=SimpleNamespace(is_short=lambda: False))
     cleaner = Janitor(cast(Any, SimpleNamespace(services=services)))
     cleaner.start()
     wait_until(lambda: resume.calls > 2, 10, "it goes on")

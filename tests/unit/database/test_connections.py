@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,14 +60,68 @@ def test_many_threads_leave_few_descriptors(engine: sa.Engine) -> None:
                 thread.start()
             for thread in threads:
                 thread.join(30)
-        assert descriptors(engine) <= opening.SQLITE_CONNECTIONS
+    assert descriptors(engine) <= opening.SQLITE_CONNECTIONS
+    engine.dispose()
     assert descriptors(engine) == 0
 
 
-def test_who_waits_in_vain_is_told_to_come_again(
-    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
+    """An engine whose callers wait for a connection for a moment."""
     monkeypatch.setattr(opening, "SQLITE_BUSY_S", 0.05)
+    engine = open_engine(f"sqlite:///{tmp_path / 'some.db'}")
+    yield engine
+    engine.dispose()
+
+
+#: Forks while a connection waits for its next use and another is used; both go on to write.
+FORKS = """
+import gc, os, sys
+from cutmv.database import open_engine
+engine = open_engine(sys.argv[1])
+with engine.begin() as db:
+    db.exec_driver_sql("create table notes (text)")
+with engine.connect().execution_options(reads_only=True) as used:
+    used.exec_driver_sql("select * from notes").all()
+    child = os.fork()
+    with engine.begin() as db:
+        db.exec_driver_sql("insert into notes values (?)", (f"{bool(child)}",))
+    if not child:
+        gc.collect()
+        engine.dispose()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+with engine.begin() as db:
+    db.exec_driver_sql("insert into notes values ('after')")
+    print(sorted(db.exec_driver_sql("select text from notes").scalars()))
+    print(db.exec_driver_sql("pragma integrity_check").scalar())
+"""
+
+
+def test_a_child_has_connections_of_its_own(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'some.db'}"
+    program = [sys.executable, "-W", "ignore", "-c", FORKS, url]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stdout.splitlines() == ["['False', 'True', 'after']", "ok"], done.stderr
+
+
+def test_a_file_that_took_the_place_of_another_is_found(engine: sa.Engine) -> None:
+    """Somebody brings a copy back while a process has connections to the file before."""
+    file = Path(engine.url.database or "")
+    with engine.begin() as db:
+        db.exec_driver_sql("create table notes (text)")
+    file.rename(file.with_suffix(".away"))
+    for log in file.parent.glob("some.db-*"):
+        log.unlink()
+    open_engine(str(engine.url)).dispose()
+
+    with engine.begin() as db:
+        assert not db.exec_driver_sql("select * from sqlite_master where name = 'notes'").all()
+
+
+def test_who_waits_in_vain_is_told_to_come_again(impatient: sa.Engine) -> None:
+    engine = impatient
     held = [engine.connect() for _ in range(opening.SQLITE_CONNECTIONS)]
     with pytest.raises(sa.exc.TimeoutError) as caught:
         engine.connect()
@@ -75,10 +131,9 @@ def test_who_waits_in_vain_is_told_to_come_again(
     engine.connect().close()
 
 
-def test_a_connection_that_can_not_be_opened_takes_no_place(
-    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(opening, "SQLITE_BUSY_S", 0.05)
+def test_a_connection_that_can_not_be_opened_takes_no_place(impatient: sa.Engine) -> None:
+    engine = impatient
+    engine.dispose()
     file = Path(engine.url.database or "")
     file.rename(file.with_suffix(".away"))
     file.mkdir()
