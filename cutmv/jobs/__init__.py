@@ -3,8 +3,8 @@
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
 `rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database, and
 `quotas` says how much of it one person may have. `keys` makes the keys of stored objects,
-`uploads` accepts one, `derivatives` keeps what is made of it, `results` hands out what a
-job has made, `failures` says why it has not, and `deletions` deletes for good.
+`uploads` accepts one, `derivatives` keeps what is made of it, `results` hands out what a job has
+made and how far it is, `failures` says why it has not, and `deletions` deletes for good.
 The package may import `cutmv.people`, `cutmv.media`, `cutmv.storage` and `cutmv.database`.
 """
 
@@ -69,6 +69,8 @@ from cutmv.jobs.results import (
     MAX_SHARE_DAYS,
     SHARE_DAYS,
     JobArchive,
+    LiveJobs,
+    Mark,
     Share,
     Shared,
     Shares,
@@ -129,6 +131,8 @@ __all__ = [
     "JobRequest",
     "JobStore",
     "KeyReused",
+    "LiveJobs",
+    "Mark",
     "MissingParts",
     "MultipartUpload",
     "MultipartUploads",

@@ -263,6 +263,14 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """The job as the HTTP API and the WebSocket show it."""
+        return {**self._told(), "steps": [step.to_json() for step in self.steps]}
+
+    def to_summary(self) -> dict[str, Any]:
+        """The job as a live list shows it: of its steps, how many are done, and of how many."""
+        done = sum(step.state is State.DONE for step in self.steps)
+        return {**self._told(), "outputs": {"done": done, "all": len(self.steps)}}
+
+    def _told(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "state": self.state.value,
@@ -278,7 +286,6 @@ class Job:
                 "size": self.upload.size,
                 "duration_s": self.upload.info.duration_s,
             },
-            "steps": [step.to_json() for step in self.steps],
         }
 
 

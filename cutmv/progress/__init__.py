@@ -2,7 +2,8 @@
 
 `event` is the one event and its forms. `outbox` sends events out of a worker, as `celery_events`
 or by `webhook`, which also receive them into the `feed` of a web server. `follow` makes the
-messages of one watcher, from the feed and the job store. The package knows no HTTP server. It may
+messages of one watcher of a job, from the feed and the job store; `live` those of all who see a
+list of theirs, which it numbers in a `journal`. The package knows no HTTP server. It may
 import `cutmv.jobs`, `cutmv.media` and the transport's signatures.
 """
 
@@ -11,6 +12,8 @@ from cutmv.progress.celery_events import EventReceiver, EventSender
 from cutmv.progress.event import ProgressEvent
 from cutmv.progress.feed import FeedSubscriber, ProgressFeed
 from cutmv.progress.follow import follow
+from cutmv.progress.journal import View
+from cutmv.progress.live import Live, News, Position
 from cutmv.progress.outbox import Outbox
 from cutmv.progress.webhook import WEBHOOK, WebhookSender, check_secret, verify
 from cutmv.transports.cloudflare.edge import Rejected as WebhookRejected
@@ -20,9 +23,13 @@ __all__ = [
     "EventReceiver",
     "EventSender",
     "FeedSubscriber",
+    "Live",
+    "News",
     "Outbox",
+    "Position",
     "ProgressEvent",
     "ProgressFeed",
+    "View",
     "WebhookRejected",
     "WebhookSender",
     "accept",

@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from cutmv.progress.event import ProgressEvent
 
 
 class FeedSubscriber:
-    """The latest event of each step of one job that the subscriber has not taken yet.
+    """The latest event of each step, of one job or of all, that the subscriber has not taken yet.
 
     Only the latest event of a step is kept, so a slow subscriber holds one event a step at most.
     """
@@ -40,17 +40,26 @@ class ProgressFeed:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._subscribers: dict[str, set[FeedSubscriber]] = {}
+        #: By their job; those of all jobs by None.
+        self._subscribers: dict[str | None, set[FeedSubscriber]] = {}
 
     def publish(self, event: ProgressEvent) -> None:
         """Hand `event` to whoever watches its job now."""
         with self._lock:
-            for subscriber in self._subscribers.get(event.job_id, ()):
-                subscriber.put(event)
+            for job_id in (event.job_id, None):
+                for subscriber in self._subscribers.get(job_id, ()):
+                    subscriber.put(event)
+
+    def subscribe(self, job_id: str) -> AbstractContextManager[FeedSubscriber]:
+        """Collect the events of a job from here to the end of the block."""
+        return self._subscribe(job_id)
+
+    def subscribe_all(self) -> AbstractContextManager[FeedSubscriber]:
+        """Collect the events of all jobs from here to the end of the block."""
+        return self._subscribe(None)
 
     @contextmanager
-    def subscribe(self, job_id: str) -> Iterator[FeedSubscriber]:
-        """Collect the events of a job from here to the end of the block."""
+    def _subscribe(self, job_id: str | None) -> Iterator[FeedSubscriber]:
         subscriber = FeedSubscriber()
         with self._lock:
             self._subscribers.setdefault(job_id, set()).add(subscriber)

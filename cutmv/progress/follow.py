@@ -33,7 +33,7 @@ def follow(
         # Loaded again: this snapshot has all that happened before the feed was subscribed to.
         job = load()
         yield _snapshot(job)
-        shown = _Shown(job)
+        shown = Shown(job)
         loaded_at = sent_at = time.monotonic()
         while not job.state.final and not stopped():
             events = subscriber.take(max(0.0, loaded_at + LOAD_INTERVAL_S - time.monotonic()))
@@ -43,7 +43,7 @@ def follow(
                 loaded_at = now
                 before, job = job, load()
                 if _states(job) != _states(before):
-                    shown, messages = _Shown(job), [_snapshot(job)]
+                    shown, messages = Shown(job), [_snapshot(job)]
                 else:
                     stored = map(ProgressEvent.of_step, job.steps)
                     messages += [event.to_message() for event in stored if shown.accepts(event)]
@@ -55,7 +55,7 @@ def follow(
                 sent_at = now
 
 
-class _Shown:
+class Shown:
     """What the watcher has been shown of each step that has not ended."""
 
     def __init__(self, job: Job) -> None:

@@ -7,7 +7,7 @@ from flask import Flask
 
 from cutmv.app import app as celery_app
 from cutmv.dispatch import Dispatcher, Janitor
-from cutmv.progress import EventReceiver, ProgressFeed
+from cutmv.progress import EventReceiver, Live, ProgressFeed
 from cutmv.services import Services
 from cutmv.services import services as process_services
 from cutmv.web import admission, auth, live, metrics, page, security, shared
@@ -51,15 +51,17 @@ def create_app(
     # Celery binds its tasks at the first use, and a second thread could find them half bound.
     celery_app.finalize()
     feed = ProgressFeed()
+    looking = Live(services.store, feed)
     dispatcher = Dispatcher(services, feed)
     figures = metrics.Metrics(dispatcher)
     checks = Checks(services)
-    background = _started(dispatcher, feed, checks) if start_background else ()
+    background = _started(dispatcher, feed, looking, checks) if start_background else ()
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions[EXTENSION] = Web(
         services,
         feed,
+        looking,
         dispatcher,
         figures,
         Door.of(services.settings, addresses),
@@ -83,9 +85,9 @@ def create_app(
 
 
 def _started(
-    dispatcher: Dispatcher, feed: ProgressFeed, checks: Checks
-) -> tuple[Janitor | EventReceiver | Checks, ...]:
-    parts: list[Janitor | EventReceiver | Checks] = [Janitor(dispatcher), checks]
+    dispatcher: Dispatcher, feed: ProgressFeed, looking: Live, checks: Checks
+) -> tuple[Janitor | EventReceiver | Checks | Live, ...]:
+    parts: list[Janitor | EventReceiver | Checks | Live] = [Janitor(dispatcher), checks, looking]
     settings = dispatcher.services.settings
     if settings.mode == "redis" or settings.edge_url:
         # In eager mode the steps run here. Over Cloudflare without the edge Worker's hub, workers

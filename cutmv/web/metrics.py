@@ -19,6 +19,7 @@ THREADS = {
     "event-sender",
     "heartbeat",
     "janitor",
+    "live",
     "local-runner",
     "webhook",
     "websocket",

@@ -8,7 +8,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from cutmv.dispatch import Dispatcher, Janitor
-from cutmv.progress import EventReceiver, ProgressFeed
+from cutmv.progress import EventReceiver, Live, ProgressFeed
 from cutmv.services import Services
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door
@@ -20,10 +20,11 @@ EXTENSION = "cutmv"
 
 @dataclass(frozen=True)
 class Web:
-    """The services, the feed that WebSockets follow, and what must end with the application."""
+    """The services, what WebSockets follow, and what must end with the application."""
 
     services: Services
     feed: ProgressFeed
+    live: Live
     dispatcher: Dispatcher
     metrics: Metrics
     door: Door
@@ -31,7 +32,7 @@ class Web:
     #: Entered by those who look at a video in this process: so many at once, each with a child.
     probing: threading.BoundedSemaphore
     #: Threads that run beside the requests; started already.
-    background: tuple[Janitor | EventReceiver | Checks, ...] = ()
+    background: tuple[Janitor | EventReceiver | Checks | Live, ...] = ()
     #: Set when the server is about to stop: WebSockets are closed then, so that their threads end.
     stopping: threading.Event = field(default_factory=threading.Event)
 

@@ -152,3 +152,54 @@ def test_a_failure_is_told_in_plain_words_and_what_failed_is_run_again(
         lambda: len(api.get("/api/jobs").json()["jobs"]) >= 3, what="the whole job is run again"
     )
     expect(page.get_by_test_id("job-state")).to_have_text("done")
+
+
+def test_two_tabs_follow_one_job_and_hear_of_each_other(
+    page: Page, browser: Browser, server: WebServer, api: httpx.Client, upload_id: str
+) -> None:
+    other = browser.new_context().new_page()
+    sockets: list[str] = []
+    page.on("websocket", lambda opened: sockets.append(opened.url))
+    for each in (page, other):
+        each.goto(server.url)
+        expect(each.get_by_test_id("mode-badge")).to_have_text("eager")
+    job_id = make_job(api, upload_id, *["0-4"] * 8, aspects=["9:16"])
+
+    for each in (page, other):
+        each.locator(f'[data-testid="recent-job"][data-job="{job_id}"]').click()
+        expect(each.get_by_test_id("job-state")).to_have_text("running")
+        told = each.get_by_test_id("step").filter(has_text="frames/s").filter(has_text="s left")
+        expect(told.first).to_contain_text("cutting")
+    page.get_by_test_id("cancel").click()
+    for each in (page, other):
+        expect(each.get_by_test_id("job-state")).to_have_text("cancelled")
+        row = each.locator(f'[data-testid="recent-job"][data-job="{job_id}"]')
+        expect(row).to_contain_text("cancelled")
+    assert len(sockets) == 1, sockets
+
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_test_id("delete-job").click()
+    for each in (page, other):
+        expect(each.get_by_test_id("job")).to_be_hidden()
+        expect(each.locator(f'[data-testid="recent-job"][data-job="{job_id}"]')).to_have_count(0)
+    other.context.close()
+
+
+def test_a_page_goes_on_when_its_server_is_back(browser: Browser, tmp_path: Path) -> None:
+    video = make_sample(tmp_path / "song.mp4", seconds=4.0)
+    context = browser.new_context()
+    page = context.new_page()
+    with web_server(tmp_path) as server:
+        port = int(server.url.rsplit(":", 1)[1])
+        with httpx.Client(base_url=server.url, timeout=60.0) as api:
+            sent = api.post("/api/uploads?filename=song.mp4", content=video.read_bytes())
+            job_id = make_job(api, sent.json()["id"], *["0-4"] * 6, aspects=["9:16"])
+        page.goto(f"{server.url}/#{job_id}")
+        expect(page.get_by_test_id("job-state")).to_have_text("running")
+        server.process.kill()
+    expect(page.locator("#job-live")).to_have_text("reconnecting…")
+
+    with web_server(tmp_path, port=port):
+        expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=180_000)
+        expect(page.get_by_test_id("download")).to_have_count(6)
+    context.close()

@@ -1,9 +1,12 @@
-"""What a job has made, for people: all of it in one ZIP (`archives`), and for others (`shares`).
+"""What people get of jobs: all results in one ZIP (`archives`), links for others (`shares`).
+
+`live` is what is looked at again and again for those who look on.
 
 The package may import what keeps jobs.
 """
 
 from cutmv.jobs.results.archives import JobArchive, archive_of
+from cutmv.jobs.results.live import LiveJobs, Mark
 from cutmv.jobs.results.shares import (
     MAX_SHARE_DAYS,
     MAX_SHARES,
@@ -20,6 +23,8 @@ __all__ = [
     "MAX_SHARE_DAYS",
     "SHARE_DAYS",
     "JobArchive",
+    "LiveJobs",
+    "Mark",
     "Share",
     "Shared",
     "Shares",

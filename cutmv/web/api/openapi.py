@@ -46,6 +46,12 @@ class _OutputQuery(BaseModel):
     download: str | None = None
 
 
+class _LiveQuery(BaseModel):
+    watch: str | None = None
+    epoch: str | None = None
+    seq: int | None = None
+
+
 class _UploadQuery(BaseModel):
     filename: str | None = None
 
@@ -179,6 +185,7 @@ OPERATIONS = {
     ),
     "people.delete": Operation(204, None, errors=(403, 404, 422, 503)),
     "live.watch": Operation(101, None, errors=(400, 403, 404)),
+    "live.watch_all": Operation(101, None, query=_LiveQuery, errors=(400, 403)),
     "queue.status": Operation(200, models.QueueStatus),
     "queue.progress": Operation(204, None, body=models.ProgressBody, errors=(400, 401, 409, 413)),
     "health.healthz": Operation(200, models.Health, also=(503,)),

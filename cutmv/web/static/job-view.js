@@ -20,6 +20,7 @@ export class JobView {
   #share;
   #rows = new Map();
   #deleted;
+  #line = "";
   #job = null;
 
   /** `share` shares results; `deleted` is told the output whose button was pressed. */
@@ -41,33 +42,71 @@ export class JobView {
     this.#root.hidden = false;
     this.#root.dataset.job = job.id;
     this.#root.dataset.upload = job.upload.id;
-    this.#find("#job-state").textContent = STAGES[job.state];
-    this.#find("#job-state").dataset.state = job.state;
     this.#find("#job-file").textContent = job.upload.filename;
-    this.#find("#job-way").textContent = job.mode ? WAYS[job.mode] : "";
-    this.#find("#cancel").hidden = isFinal(job);
-    const failed = job.steps.filter(({ state }) => state === "failed").length;
-    this.#find("#again").hidden = !isFinal(job);
-    this.#find("#again-failed").hidden = !isFinal(job) || !failed || failed === job.steps.length;
-    this.#find("#all").hidden = !isFinal(job) || job.steps.filter(({ output }) => output).length < 2;
     this.#find("#all").href = `/api/jobs/${job.id}/outputs.zip`;
-    raise(this.#find("#job-bar"), job.percent);
+    this.#showJob();
     for (const step of job.steps) this.#showStep(step);
-    this.#share.show(job);
+    this.#showResults();
+  }
+
+  /** Show what a list tells of the job: all but its steps. */
+  summary(job) {
+    if (job.id !== this.#job?.id) return;
+    Object.assign(this.#job, { ...job, percent: Math.max(this.#job.percent, job.percent) });
+    this.#showJob();
+    this.#showResults();
+  }
+
+  /** Show a step as it is now. */
+  step(step) {
+    const at = this.#job?.steps.findIndex(({ id }) => id === step.id) ?? -1;
+    if (at < 0) return;
+    this.#job.steps[at] = step;
+    this.#showStep(step);
+    this.#showResults();
   }
 
   /** Show one event of one step. */
   progress(event) {
     const step = this.#job?.steps.find((each) => each.id === event.step_id);
-    if (!step) return;
-    Object.assign(step, { ...event, percent: Math.max(step.percent, event.percent ?? 0) });
+    if (!step || isFinal(step)) return;
+    const { stage, fps, speed, eta_s, out_time_s } = event;
+    Object.assign(step, { stage, fps, speed, eta_s, out_time_s, percent: Math.max(step.percent, event.percent ?? 0) });
     if (step.state === "queued") step.state = "running";
     raise(this.#find("#job-bar"), percentOf(this.#job));
     this.#showStep(step);
   }
 
+  /** Tell how the line to the server is. */
   line(text) {
-    this.#find("#job-live").textContent = text;
+    this.#line = text;
+    this.#showLine();
+  }
+
+  #showLine() {
+    const hidden = !this.#job || (isFinal(this.#job) && this.#line === "live");
+    this.#find("#job-live").textContent = hidden ? "" : this.#line;
+  }
+
+  #showJob() {
+    const job = this.#job;
+    this.#find("#job-state").textContent = STAGES[job.state];
+    this.#find("#job-state").dataset.state = job.state;
+    this.#find("#job-way").textContent = job.mode ? WAYS[job.mode] : "";
+    this.#find("#cancel").hidden = isFinal(job);
+    raise(this.#find("#job-bar"), job.percent);
+    this.#showLine();
+  }
+
+  /** Offer what can be done with the results that there are. */
+  #showResults() {
+    const { steps } = this.#job;
+    const ended = isFinal(this.#job);
+    const failed = steps.filter(({ state }) => state === "failed").length;
+    this.#find("#again").hidden = !ended;
+    this.#find("#again-failed").hidden = !ended || !failed || failed === steps.length;
+    this.#find("#all").hidden = !ended || steps.filter(({ output }) => output).length < 2;
+    this.#share.show(this.#job);
   }
 
   #find(selector) {

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { ClipRows } from "./clip-rows.js";
 import { Clips } from "./clips.js";
 import { JobView } from "./job-view.js";
-import { follow, isFinal } from "./live.js";
+import { isFinal, Live } from "./live.js";
 import { wanted } from "./options.js";
 import { Recent } from "./recent.js";
 import { ShareBox } from "./share.js";
@@ -21,11 +21,10 @@ const player = $("player");
 const clips = new Clips();
 const timeline = new WholeTimeline(clips, player);
 const view = new JobView($("job"), $("step-row"), new ShareBox($("share")), deleteOutput);
-const recent = new Recent($("recent"), $("recent-empty"), open);
+const recent = new Recent($("recent"), $("recent-empty"), openById);
 let source = null;
 /** The file that the editor shows, while it is still on its way. */
 let edited = null;
-let stopFollowing = () => {};
 
 new ClipRows($("clips"), $("clip-row"), clips);
 new UploadList(
@@ -182,7 +181,6 @@ $("job-form").addEventListener("submit", async (event) => {
     });
     open(job);
     $("job").scrollIntoView({ behavior: "smooth", block: "start" });
-    recent.refresh();
   } catch (error) {
     say(error.message);
   } finally {
@@ -190,31 +188,40 @@ $("job-form").addEventListener("submit", async (event) => {
   }
 });
 
+const live = new Live({
+  jobs: (jobs) => recent.jobs(jobs),
+  job(job) {
+    const before = recent.known(job.id);
+    recent.job(job);
+    view.summary(job);
+    if (isFinal(job) && !(before && isFinal(before))) showUsage();
+  },
+  deleted(id) {
+    recent.deleted(id);
+    if ($("job").dataset.job === id) closeJob();
+  },
+  snapshot: (job) => view.show(job),
+  step: (step) => view.step(step),
+  progress: (event) => view.progress(event),
+  line: (text) => view.line(text),
+}, location.hash.slice(1) || null);
+
 function open(job) {
-  stopFollowing();
   // So that the address, reloaded or sent to somebody, opens the same job.
   history.replaceState(null, "", `#${job.id}`);
-  view.line("");
   view.show(job);
   $("cancel").disabled = false;
-  if (isFinal(job)) return;
-  stopFollowing = follow(job.id, {
-    snapshot: (snapshot) => {
-      view.show(snapshot);
-      if (!isFinal(snapshot)) return;
-      recent.refresh();
-      showUsage();
-    },
-    progress: (event) => view.progress(event),
-    line: (text) => view.line(text),
-  });
+  live.watch(job.id);
+}
+
+function openById(id) {
+  return api.job(id).then(open, (error) => say(error.message));
 }
 
 $("cancel").addEventListener("click", async () => {
   $("cancel").disabled = true;
   try {
     view.show(await api.cancelJob($("job").dataset.job));
-    recent.refresh();
   } catch (error) {
     say(error.message);
     $("cancel").disabled = false;
@@ -226,7 +233,6 @@ for (const id of ["again", "again-failed"]) {
     $(id).disabled = true;
     try {
       open(await api.runAgain($("job").dataset.job, id === "again-failed"));
-      recent.refresh();
     } catch (error) {
       say(error.message);
     } finally {
@@ -246,7 +252,6 @@ async function deleted(question, remove) {
     say(error.message);
     return false;
   } finally {
-    recent.refresh();
     showUsage();
   }
 }
@@ -259,9 +264,10 @@ async function deleteOutput(output) {
 }
 
 function closeJob() {
-  stopFollowing();
+  live.watch(null);
   history.replaceState(null, "", location.pathname);
   $("job").hidden = true;
+  delete $("job").dataset.job;
 }
 
 $("delete-job").addEventListener("click", async () => {
@@ -281,7 +287,7 @@ async function deleteUpload(upload) {
 $("delete-upload").addEventListener("click", () => deleteUpload($("job").dataset.upload));
 $("delete-source").addEventListener("click", () => deleteUpload(source.id));
 
-if (location.hash) api.job(location.hash.slice(1)).then(open, (error) => say(error.message));
+if (location.hash) openById(location.hash.slice(1));
 
 /* How much is used of what one may have stored; nothing is told where there is no bound. */
 

@@ -60,6 +60,7 @@ OWN = {
     "keys.index",
     "keys.create",
     "queue.status",
+    "live.watch_all",
     "sign_in.end",
     "account.show",
     "account.password",

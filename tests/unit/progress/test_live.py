@@ -1,0 +1,287 @@
+"""`cutmv.progress.live` on a real job store, looked at when the test says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cutmv.jobs import Claimed, Claims, Deletions, Job, JobStore, Output
+from cutmv.media import Progress
+from cutmv.people import Accounts
+from cutmv.progress import Live, Position, ProgressEvent, ProgressFeed, View
+from cutmv.progress import live as module
+from tests.support.jobs import add_job
+
+ALL = View(None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[JobStore]:
+    store = JobStore(f"sqlite:///{tmp_path / 'jobs.db'}")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def live(store: JobStore) -> Live:
+    return Live(store, ProgressFeed())
+
+
+class Tab:
+    """What one tab of somebody's browser has been told."""
+
+    def __init__(self, live: Live, view: View, at: Position | None = None) -> None:
+        self.live, self.view = live, view
+        news = live.open(view, at)
+        self.seq = news.seq
+        self.begun = [json.loads(text) for text in news.texts]
+        self.epoch = self.begun[0]["epoch"]
+        self.told: list[dict[str, Any]] = []
+
+    def read(self) -> list[dict[str, Any]]:
+        """Look at the job store, and at what is new."""
+        self.live.look()
+        return self.wait()
+
+    def wait(self) -> list[dict[str, Any]]:
+        news = self.live.wait(self.view, self.seq, 0)
+        assert news is not None
+        self.seq = news.seq
+        found = [json.loads(text) for text in news.texts]
+        self.told += found
+        return found
+
+    @property
+    def at(self) -> Position:
+        return Position(self.epoch, self.seq)
+
+
+def kinds(messages: list[dict[str, Any]]) -> list[str]:
+    return [message["type"] for message in messages]
+
+
+def begin(store: JobStore, job: Job, number: int = 0) -> tuple[Claims, Claimed]:
+    claims = Claims(store, "an owner")
+    claimed = claims.claim(job.steps[number].id, "eager")
+    assert isinstance(claimed, Claimed)
+    return claims, claimed
+
+
+def test_a_view_begins_with_the_list_and_the_job_that_is_watched(
+    store: JobStore, live: Live
+) -> None:
+    job = add_job(store)
+
+    hello, jobs, snapshot = Tab(live, View(None, job.id)).begun
+
+    assert (hello["type"], hello["resumed"]) == ("hello", False)
+    assert [each["id"] for each in jobs["jobs"]] == [job.id]
+    assert jobs["jobs"][0]["outputs"] == {"done": 0, "all": 2}
+    assert snapshot["job"] == json.loads(json.dumps(store.job(job.id).to_json()))
+
+
+def test_a_job_runs_before_the_eyes_of_who_looks_on(store: JobStore, live: Live) -> None:
+    job = add_job(store, "0-1")
+    tab, other = Tab(live, View(None, job.id)), Tab(live, ALL)
+    claims, claimed = begin(store, job)
+    assert kinds(tab.read()) == ["job", "step"]
+
+    claims.beat(claimed.step, "cutting", Progress(40.0, fps=50.0))
+    job_told, progress = tab.read()
+    assert (job_told["job"]["percent"], progress["percent"], progress["fps"]) == (40.0, 40.0, 50.0)
+    claims.finish(claimed.step, Output("a/key", 5, "video/mp4"))
+    ended, step = tab.read()
+
+    assert (ended["job"]["state"], ended["job"]["outputs"]["done"]) == ("done", 1)
+    assert step["step"]["output"]["size"] == 5
+    assert tab.read() == []
+    assert kinds(other.wait()) == ["job", "job", "job"]
+    assert [each["seq"] for each in tab.told] == sorted(each["seq"] for each in tab.told)
+
+
+def test_an_event_is_told_before_the_store_is_looked_at(store: JobStore, live: Live) -> None:
+    job = add_job(store, "0-1")
+    tab, other = Tab(live, View(None, job.id)), Tab(live, ALL)
+    begin(store, job)
+    tab.read()
+    step = job.steps[0].id
+
+    ended = live.take([ProgressEvent(step, job.id, "cutting", 30.0)])
+    live.take([ProgressEvent(step, job.id, "cutting", 20.0)])
+    live.take([ProgressEvent("another", "of another job", "cutting", 20.0)])
+
+    assert not ended
+    assert [(each["type"], each["percent"]) for each in tab.wait()] == [("progress", 30.0)]
+    assert kinds(other.wait()) == ["job"]
+    assert live.take([ProgressEvent(step, job.id, "done", 100.0)])
+
+
+def test_two_tabs_of_one_person_are_told_the_same_in_the_same_order(
+    store: JobStore, live: Live
+) -> None:
+    job = add_job(store)
+    one, two = Tab(live, View(None, job.id)), Tab(live, View(None, job.id))
+    for number in range(2):
+        claims, claimed = begin(store, job, number)
+        one.read()
+        claims.finish(claimed.step, Output("a/key", 5, "video/mp4"))
+        one.read()
+
+    two.wait()
+
+    assert one.told == two.told
+    assert len(one.told) > 4
+
+
+def test_who_comes_back_is_told_what_they_missed_and_no_more(store: JobStore, live: Live) -> None:
+    job = add_job(store, "0-1")
+    view = View(None, job.id)
+    left, stayed = Tab(live, view), Tab(live, view)
+    claims, claimed = begin(store, job)
+    stayed.read()
+    claims.beat(claimed.step, "cutting", Progress(40.0))
+    stayed.read()
+
+    back = Tab(live, view, left.at)
+
+    assert back.begun[0]["resumed"]
+    assert back.begun[1:] == stayed.told
+    assert back.seq == stayed.seq
+
+
+@pytest.mark.parametrize("missed", ["another epoch", "the future", "what is forgotten", "another"])
+def test_who_has_missed_something_begins_anew(store: JobStore, missed: str) -> None:
+    live = Live(store, ProgressFeed())
+    job, other = add_job(store, "0-1"), add_job(store, "0-1")
+    view = View(None, job.id)
+    left = Tab(live, view)
+    at = left.at
+    if missed == "another epoch":
+        at = Position("another", at.seq)
+    elif missed == "the future":
+        at = Position(at.epoch, at.seq + 1)
+    elif missed == "another":
+        view = View(None, other.id)
+    else:
+        live._journal._max_bytes = 1
+        begin(store, job)
+        left.live.look()
+        assert live.wait(view, left.seq, 0) is None
+
+    back = Tab(live, view, at)
+
+    assert kinds(back.begun) == ["hello", "jobs", "snapshot"]
+    assert not back.begun[0]["resumed"]
+
+
+def test_who_was_away_for_long_begins_anew_and_costs_nothing(
+    store: JobStore, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = add_job(store, "0-1")
+    left = Tab(live, View(None, job.id))
+    monkeypatch.setattr(module, "LINGER_S", 0.0)
+
+    live.look()
+
+    assert not (live._known or live._seen or live._since or live._watched)
+    assert not Tab(live, View(None, job.id), left.at).begun[0]["resumed"]
+
+
+def test_people_see_their_own_alone(store: JobStore, live: Live) -> None:
+    accounts = Accounts(store.engine)
+    ann, bob = (str(accounts.add(f"{name}@example.com").id) for name in ("ann", "bob"))
+    of_ann = add_job(store, "0-1", person_id=ann)
+    anns, bobs = Tab(live, View(ann, of_ann.id)), Tab(live, View(bob, of_ann.id))
+    boss = Tab(live, ALL)
+    assert bobs.begun[1]["jobs"] == []
+    assert bobs.begun[2] == {"type": "deleted", "job_id": of_ann.id, "seq": 2}
+
+    begin(store, of_ann)
+    of_bob = add_job(store, "0-1", person_id=bob)
+    live.look()
+
+    assert kinds(anns.wait()) == ["job", "step"]
+    assert [each["job"]["id"] for each in bobs.wait()] == [of_bob.id]
+    assert kinds(boss.wait()) == ["job", "job"]
+    turned = live.turn(bobs.view, View(bob, of_ann.id), bobs.seq)
+    assert kinds([json.loads(text) for text in turned.texts]) == ["deleted"]
+
+
+def test_to_turn_to_another_job_loses_nothing(store: JobStore, live: Live) -> None:
+    first, second = add_job(store, "0-1"), add_job(store, "0-1")
+    tab = Tab(live, View(None, first.id))
+    begin(store, first)
+    live.look()
+
+    news = live.turn(tab.view, View(None, second.id), tab.seq)
+
+    told = [json.loads(text) for text in news.texts]
+    assert kinds(told) == ["job", "step", "snapshot"]
+    assert told[-1]["job"]["id"] == second.id
+    assert live.wait(View(None, second.id), news.seq, 0) is not None
+
+
+def test_a_job_that_is_deleted_goes_from_every_list(store: JobStore, live: Live) -> None:
+    running, ended = add_job(store, "0-1"), add_job(store, "0-1")
+    store.cancel(ended.id)
+    tab = Tab(live, View(None, running.id))
+
+    for job in (running, ended):
+        Deletions(store).job(job.id)
+    told = tab.read()
+
+    assert {(each["type"], each["job_id"]) for each in told} == {
+        ("deleted", running.id),
+        ("deleted", ended.id),
+    }
+    assert tab.read() == []
+
+
+def test_a_deleted_output_of_a_job_that_is_watched_is_told(store: JobStore, live: Live) -> None:
+    job = add_job(store, "0-1")
+    claims, claimed = begin(store, job)
+    claims.finish(claimed.step, Output("a/key", 5, "video/mp4"))
+    tab = Tab(live, View(None, job.id))
+
+    Deletions(store).output(job.id, job.steps[0].name)
+
+    [told] = tab.read()
+    assert (told["type"], told["step"]["output"]) == ("step", None)
+
+
+def test_what_is_known_of_jobs_that_ended_is_bounded(
+    store: JobStore, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ENDED", 3)
+    Tab(live, ALL)
+    for _ in range(8):
+        job = add_job(store, "0-1")
+        live.look()
+        store.cancel(job.id)
+    live.look()
+    live.look()
+
+    assert len(live._known) <= 4
+
+
+def test_what_happened_to_somebody_s_jobs_while_nobody_looked_is_not_taken_for_nothing(
+    store: JobStore, live: Live
+) -> None:
+    accounts = Accounts(store.engine)
+    ann, bob = (str(accounts.add(f"{name}@example.com").id) for name in ("ann", "bob"))
+    left, stays = Tab(live, View(ann)), Tab(live, View(bob))
+    live._seen[ann] -= 2 * module.LINGER_S
+    stays.read()
+    job = add_job(store, "0-1", person_id=ann)
+    stays.read()
+
+    Tab(live, View(ann))  # another tab of hers, by which her jobs are looked at again
+    back = Tab(live, View(ann), left.at)
+
+    assert stays.told == []
+    assert not back.begun[0]["resumed"]
+    assert [each["id"] for each in back.begun[1]["jobs"]] == [job.id]
