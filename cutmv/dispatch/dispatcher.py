@@ -31,6 +31,8 @@ from cutmv.jobs import (
     current,
     plan_again,
     plan_job,
+    retry,
+    revoke,
 )
 from cutmv.media import MediaInfo, analysis_limit_s, overview_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
@@ -46,8 +48,6 @@ from cutmv.worker import (
 
 #: Seconds for which the broker's status is answered again without asking the broker.
 STATUS_MAX_AGE_S = 3.0
-#: Seconds for which the queues' depths are told again: each costs a call of the account's budget.
-DEPTHS_MAX_AGE_S = 60.0
 #: The name of each mode's broker, for people.
 BROKER_NAMES = {"cloudflare": "Cloudflare Queues", "redis": "Redis", "eager": "Cloudflare Queues"}
 
@@ -72,7 +72,6 @@ class Dispatcher:
         self._feed, self._runner = feed, LocalRunner(services, feed)
         self._mode = services.settings.mode
         self._status = Recent(self._ask_status, STATUS_MAX_AGE_S)
-        self._depths = Recent(self._ask_depths, DEPTHS_MAX_AGE_S)
 
     def submit(
         self,
@@ -140,6 +139,18 @@ class Dispatcher:
         for step in job.steps:
             self._feed.publish(ProgressEvent(step.id, job.id, step.state.value))
         return job
+
+    def retry(self, step_id: str) -> None:
+        """Run a step anew that has failed. Raises UnknownJob, NotFailed."""
+        step = retry(self.services.store, step_id)
+        job = self.services.store.job(step.job_id)
+        self._feed.publish(ProgressEvent(step.id, step.job_id, step.state.value))
+        self.send(job, [step])
+
+    def revoke(self, step_id: str) -> None:
+        """End one step, which stops within a second if it runs. Raises UnknownJob, NotOpen."""
+        step = revoke(self.services.store, step_id)
+        self._feed.publish(ProgressEvent(step.id, step.job_id, step.state.value))
 
     def derive(self, kind: Derivative[Any], upload: Upload, client: str = "") -> None:
         """Have a derivative of an upload made by a worker; here, by turns, when the broker fails.
@@ -227,13 +238,6 @@ class Dispatcher:
         """The status of the broker, asked STATUS_MAX_AGE_S seconds ago at most."""
         return self._status.get()
 
-    def depths(self) -> dict[str, int]:
-        """How many messages our queues hold, roughly, and their dead-letter queues, by name.
-
-        Asked DEPTHS_MAX_AGE_S seconds ago at most; empty while the broker does not answer.
-        """
-        return self._depths.get()
-
     def close(self) -> None:
         """Stop the steps that run here, and queue them again."""
         self._runner.close()
@@ -242,25 +246,6 @@ class Dispatcher:
         if self._mode == "eager":
             return "Queue not configured"
         return self.breaker.reason
-
-    def _ask_depths(self) -> dict[str, int]:
-        if self._why_not() is not None:
-            return {}
-        names = self.services.settings.queue_names
-        found = {}
-        try:
-            with app.connection_for_write() as connection:
-                for name in (*names, *self.services.settings.dead_letter_queue_names):
-                    channel: Any
-                    with connection.channel() as channel:
-                        try:
-                            found[name] = channel.queue_declare(name, passive=True).message_count
-                        except connection.channel_errors:  # there is none
-                            if name in names:
-                                found[name] = 0
-        except Exception as error:  # of whatever kind: others ask for the rest of the metrics
-            log.debug("the queues' depths are not known: %s", type(error).__name__)
-        return found
 
     def _ask_status(self) -> dict[str, Any]:
         configured = self._mode != "eager"

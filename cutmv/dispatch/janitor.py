@@ -61,6 +61,8 @@ class Janitor:
         self._outage = Outage(log, "the database", "the janitor waits for it")
         self._shortage = Outage(log, "room on this machine's disks", "uploads and jobs are refused")
         self._swept = self._tidied = float("-inf")
+        #: When the last sweep ended, in seconds since 1970; None before the first.
+        self.swept_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
 
     def start(self) -> None:
@@ -149,6 +151,7 @@ class Janitor:
         if now - self._swept >= interval_s:
             self._swept = self._tidied = now
             self.sweep()
+            self.swept_at = time.time()
         elif now - self._tidied >= LEFTOVERS_INTERVAL_S:
             self._tidied = now
             self._tidy()

@@ -4,7 +4,8 @@
 `rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database, and
 `quotas` says how much of it one person may have. `keys` makes the keys of stored objects,
 `uploads` accepts one, `derivatives` keeps what is made of it, `results` hands out what a job has
-made and how far it is, `failures` says why it has not, and `deletions` deletes for good.
+made and how far it is, `failures` says why it has not, `deletions` deletes for good, and
+`oversight` is for operators.
 The package may import `cutmv.people`, `cutmv.media`, `cutmv.storage` and `cutmv.database`.
 """
 
@@ -51,6 +52,18 @@ from cutmv.jobs.model import (
     new_id,
 )
 from cutmv.jobs.names import clip_stems, output_name
+from cutmv.jobs.oversight import (
+    RATE_S,
+    FailedStep,
+    Holding,
+    JobsSeen,
+    LiveStep,
+    NotFailed,
+    NotOpen,
+    look,
+    retry,
+    revoke,
+)
 from cutmv.jobs.parts import Parts, Span
 from cutmv.jobs.quotas import StorageFull, TooManySteps, Used, usage
 from cutmv.jobs.request import (
@@ -106,6 +119,7 @@ __all__ = [
     "OPTIONS",
     "OVERVIEW",
     "PEAKS",
+    "RATE_S",
     "SHARE_DAYS",
     "UNFINISHED_AGE_S",
     "UNREAD",
@@ -125,18 +139,24 @@ __all__ = [
     "Division",
     "EmptyUpload",
     "Ended",
+    "FailedStep",
     "Found",
+    "Holding",
     "Job",
     "JobArchive",
     "JobRequest",
     "JobStore",
+    "JobsSeen",
     "KeyReused",
     "LiveJobs",
+    "LiveStep",
     "Mark",
     "MissingParts",
     "MultipartUpload",
     "MultipartUploads",
     "NoVideo",
+    "NotFailed",
+    "NotOpen",
     "Option",
     "Output",
     "Parts",
@@ -173,6 +193,7 @@ __all__ = [
     "film_clip",
     "film_text",
     "job_prefix",
+    "look",
     "new_id",
     "output_key",
     "output_name",
@@ -184,6 +205,8 @@ __all__ = [
     "report",
     "require_stored",
     "reserve",
+    "retry",
+    "revoke",
     "sheet_name",
     "upload_key_of",
     "upload_of",

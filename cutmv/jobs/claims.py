@@ -94,6 +94,7 @@ class Claims:
             if step.attempts >= MAX_ATTEMPTS:
                 error = f"Given up after {MAX_ATTEMPTS} starts: each ended without an answer."
                 values: dict[str, object] = {"state": State.FAILED, "error": error, "owner": None}
+                values["ended_at"] = now()
             else:
                 values = {
                     "state": State.RUNNING,
@@ -136,6 +137,7 @@ class Claims:
         return self._end(
             step,
             state=State.DONE,
+            ended_at=now(),
             percent=100.0,
             output_key=output.key,
             output_size=output.size,
@@ -144,9 +146,12 @@ class Claims:
             output_crc32=output.crc32,
         )
 
-    def fail(self, step: Step, error: str) -> bool:
-        """Mark a step as failed; `error` is one line for people. False when it is not ours."""
-        return self._end(step, state=State.FAILED, error=error)
+    def fail(self, step: Step, error: str, traceback: str | None = None) -> bool:
+        """Mark a step as failed; False when it is not ours.
+
+        `error` is one line for people, `traceback` tells operators where it failed.
+        """
+        return self._end(step, state=State.FAILED, error=error, traceback=traceback, ended_at=now())
 
     def release(
         self, step: Step, *, failed: bool, stage: str | None = None, due_s: float | None = None

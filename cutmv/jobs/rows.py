@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cutmv.database import unreadable
+from cutmv.database import now, unreadable
 from cutmv.jobs.model import (
     UNREAD,
     Division,
@@ -27,6 +27,16 @@ from cutmv.media import MediaInfo, OutputSpec, Rendered
 
 #: What is raised by values that are not what they should be.
 WRONG = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
+
+#: What becomes of the row of a step that is cancelled.
+CANCELLED: dict[str, Any] = {
+    "state": State.CANCELLED,
+    "owner": None,
+    "lease_until": None,
+    "stage": None,
+    "eta_s": None,
+    "ended_at": now(),
+}
 
 
 def load_jobs(db: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Job]:

@@ -26,7 +26,15 @@ from cutmv.jobs.model import (
     job_state,
 )
 from cutmv.jobs.quotas import alone_with, require_held, require_some_bytes, require_steps
-from cutmv.jobs.rows import load_jobs, new_row, read_state, shown_step, shown_upload, to_upload
+from cutmv.jobs.rows import (
+    CANCELLED,
+    load_jobs,
+    new_row,
+    read_state,
+    shown_step,
+    shown_upload,
+    to_upload,
+)
 from cutmv.jobs.tables import jobs, multipart_uploads, steps, uploads
 from cutmv.media import MediaInfo
 from cutmv.people import kept_days, require_account
@@ -221,25 +229,11 @@ class JobStore:
             ended = db.execute(
                 steps.update()
                 .where(steps.c.job_id == job_id, steps.c.state.in_(OPEN_STATES))
-                .values(state=State.CANCELLED, owner=None, lease_until=None, stage=None, eta_s=None)
+                .values(CANCELLED)
             )
             if ended.rowcount:
                 settle(db, job_id)
         return self.job(job_id)
-
-    def counts(self) -> dict[tuple[str, str], int]:
-        """How many jobs and steps there are, by ("job" or "step", state)."""
-        with self.reading() as db:
-            return {
-                (kind, state): count
-                for kind, table, own in (
-                    ("job", jobs, sa.true()),
-                    ("step", steps, steps.c.parent_id.is_(None)),
-                )
-                for state, count in db.execute(
-                    sa.select(table.c.state, sa.func.count()).where(own).group_by(table.c.state)
-                )
-            }
 
     # For the workers' main processes
 
@@ -253,7 +247,13 @@ class JobStore:
                     steps.c.state == State.RUNNING,
                     steps.c.owner.startswith(owner, autoescape=True),
                 )
-                .values(state=State.FAILED, error=error, owner=None, lease_until=None)
+                .values(
+                    state=State.FAILED,
+                    error=error,
+                    owner=None,
+                    lease_until=None,
+                    ended_at=now(),
+                )
                 .returning(steps.c.job_id)
             ).one_or_none()
             if failed is not None:
@@ -301,7 +301,7 @@ def fail_unreadable(db: sa.Connection, failed: Sequence[Step]) -> None:
     """Mark steps as failed whose rows can't be read, and that are shown as that."""
     for step in failed:
         ended = {"state": State.FAILED, "error": step.error, "owner": None, "lease_until": None}
-        db.execute(steps.update().where(steps.c.id == step.id).values(ended))
+        db.execute(steps.update().where(steps.c.id == step.id).values(**ended, ended_at=now()))
         settle(db, step.job_id)
 
 

@@ -85,6 +85,8 @@ steps = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("route", sa.String(10)),
     sa.Column("error", sa.Text),
+    # Where it failed, for operators; null where that is not known.
+    sa.Column("traceback", sa.Text),
     sa.Column("output_key", sa.Text),
     sa.Column("output_size", sa.BigInteger),
     sa.Column("output_type", sa.Text),
@@ -97,6 +99,8 @@ steps = sa.Table(
     sa.Column("lease_until", sa.Double),
     # When it was last claimed.
     sa.Column("claimed_at", sa.Double),
+    # When it ended.
+    sa.Column("ended_at", sa.Double),
     # When the message that a broker last took is due; null when no broker has one.
     sa.Column("enqueued_at", sa.Double),
     # Messages that followed since nobody took it; null or 0 at the first.
@@ -110,6 +114,7 @@ steps = sa.Table(
     sa.Column("division", sa.String(10)),
     sa.Index("steps_by_state", "state", "lease_until"),
     sa.Index("steps_by_claim", "claimed_at"),
+    sa.Index("steps_by_end", "ended_at"),
 )
 
 #: Of a step that is no part. Not by the index of parents, in which all of these are alike.

@@ -152,7 +152,7 @@ class QueuePlanner:
 
     def _retain(self, name: str, seconds: int) -> str | None:
         try:
-            self._client.retain(self._ids[name], seconds, deadline())
+            self._client.change(self._ids[name], {"message_retention_period": seconds}, deadline())
         except Refused as error:
             # The free plan fixes how long messages stay; all else works with it.
             return f"how long {name} keeps messages stays as it is: {error}"

@@ -11,6 +11,7 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 
 from cutmv.logs import Outage
+from cutmv.progress.dropped import drop
 from cutmv.progress.event import EVENT_TYPE, ProgressEvent
 from cutmv.progress.feed import ProgressFeed
 from cutmv.progress.outbox import Outbox
@@ -42,6 +43,7 @@ class EventSender(Outbox):
                 raise
             # An event is a hint; the job store has the truth.
             log.debug("progress events were not sent: %s", type(error).__name__)
+            drop(len(events))
 
 
 class EventReceiver:
@@ -104,6 +106,7 @@ class EventReceiver:
                 self._feed.publish(event)
         except Exception as error:  # one event must not cost the connection
             note_trouble("event-receiver", error, "an event is dropped")
+            drop(1)
 
 
 def _of_the_broker(app: Celery, error: Exception) -> bool:

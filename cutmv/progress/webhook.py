@@ -13,6 +13,7 @@ import httpx
 
 from cutmv.config import WEBHOOK_PURPOSE, ConfigError, Settings
 from cutmv.logs import Outage
+from cutmv.progress.dropped import drop
 from cutmv.progress.event import ProgressEvent
 from cutmv.progress.outbox import Outbox
 from cutmv.transports.cloudflare.edge import Rejected as WebhookRejected
@@ -109,3 +110,4 @@ class WebhookSender(Outbox):
             if answer.is_client_error and answer.status_code not in (408, 429):
                 break
         self._outage.began(reason)
+        drop(len(events))

@@ -24,7 +24,7 @@ from cutmv.storage.base import (
     TooLarge,
 )
 from cutmv.storage.local import LocalStorage
-from cutmv.storage.room import Room
+from cutmv.storage.room import Disk, Room
 
 if TYPE_CHECKING:
     from cutmv.storage.r2 import R2Storage, open_client
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Archive",
     "ArchivedFile",
+    "Disk",
     "IncomingPart",
     "LocalStorage",
     "NoSpace",

@@ -6,6 +6,7 @@ reserve is kept of each file system that is written, for what is under way and f
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,21 @@ from cutmv.storage.base import NoSpace
 MIN_FREE_BYTES, MIN_FREE_PART = 1 << 30, 0.05
 #: Files that may still be made on a file system which counts them: each cut makes some.
 MIN_FREE_FILES = 100
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system, by a folder of ours on it: its size, what is free, what must be (bytes)."""
+
+    folder: Path
+    size: int
+    free: int
+    reserve: int
+
+    @property
+    def is_short(self) -> bool:
+        """Whether less is free than must be."""
+        return self.free < self.reserve
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,19 @@ class Room:
         except NoSpace:
             return True
         return False
+
+    def disks(self) -> list[Disk]:
+        """Each file system of these folders, once; one that is dead is left out."""
+        found: dict[int, Disk] = {}
+        for folder in (*self.folders, *([self.stored] if self.stored else [])):
+            with suppress(OSError):
+                existing = _existing(folder)
+                status, device = os.statvfs(existing), existing.stat().st_dev
+                total, free = (
+                    blocks * status.f_frsize for blocks in (status.f_blocks, status.f_bavail)
+                )
+                found.setdefault(device, Disk(folder, total, free, self.reserve(folder)))
+        return list(found.values())
 
     def reserve(self, folder: Path) -> int:
         """The bytes that must stay free on the file system of a folder. Raises OSError."""

@@ -7,6 +7,7 @@ from flask import Flask
 
 from cutmv.app import app as celery_app
 from cutmv.dispatch import Dispatcher, Janitor
+from cutmv.monitoring import Monitor
 from cutmv.progress import EventReceiver, Live, ProgressFeed
 from cutmv.services import Services
 from cutmv.services import services as process_services
@@ -26,7 +27,7 @@ from cutmv.web.api.timeline import clip_lists, overviews, suggestions
 from cutmv.web.api.uploads import multipart, whole
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door
-from cutmv.web.state import EXTENSION, Web
+from cutmv.web.state import EXTENSION, Background, Web
 
 #: Bytes of a JSON body. Uploads set their own limit.
 MAX_BODY_BYTES = 1_000_000
@@ -53,9 +54,11 @@ def create_app(
     feed = ProgressFeed()
     looking = Live(services.store, feed)
     dispatcher = Dispatcher(services, feed)
-    figures = metrics.Metrics(dispatcher)
+    janitor = Janitor(dispatcher) if start_background else None
+    monitor = Monitor(dispatcher, janitor)
+    figures = metrics.Metrics(monitor)
     checks = Checks(services)
-    background = _started(dispatcher, feed, looking, checks) if start_background else ()
+    background = _started(monitor, feed, looking, checks, janitor) if janitor else ()
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions[EXTENSION] = Web(
@@ -63,6 +66,7 @@ def create_app(
         feed,
         looking,
         dispatcher,
+        monitor,
         figures,
         Door.of(services.settings, addresses),
         checks,
@@ -85,10 +89,10 @@ def create_app(
 
 
 def _started(
-    dispatcher: Dispatcher, feed: ProgressFeed, looking: Live, checks: Checks
-) -> tuple[Janitor | EventReceiver | Checks | Live, ...]:
-    parts: list[Janitor | EventReceiver | Checks | Live] = [Janitor(dispatcher), checks, looking]
-    settings = dispatcher.services.settings
+    monitor: Monitor, feed: ProgressFeed, looking: Live, checks: Checks, janitor: Janitor
+) -> tuple[Background, ...]:
+    parts: list[Background] = [janitor, checks, looking, monitor]
+    settings = monitor.dispatcher.services.settings
     if settings.mode == "redis" or settings.edge_url:
         # In eager mode the steps run here. Over Cloudflare without the edge Worker's hub, workers
         # use the webhook, since receiving events would cost two pulls a second.

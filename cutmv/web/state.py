@@ -3,11 +3,12 @@
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import TypeAlias, cast
 
 from flask import Flask, current_app
 
 from cutmv.dispatch import Dispatcher, Janitor
+from cutmv.monitoring import Monitor
 from cutmv.progress import EventReceiver, Live, ProgressFeed
 from cutmv.services import Services
 from cutmv.web.checks import Checks
@@ -18,6 +19,10 @@ from cutmv.web.metrics import Metrics
 EXTENSION = "cutmv"
 
 
+#: What has threads that run beside the requests.
+Background: TypeAlias = Janitor | EventReceiver | Checks | Live | Monitor
+
+
 @dataclass(frozen=True)
 class Web:
     """The services, what WebSockets follow, and what must end with the application."""
@@ -26,13 +31,14 @@ class Web:
     feed: ProgressFeed
     live: Live
     dispatcher: Dispatcher
+    monitor: Monitor
     metrics: Metrics
     door: Door
     checks: Checks
     #: Entered by those who look at a video in this process: so many at once, each with a child.
     probing: threading.BoundedSemaphore
     #: Threads that run beside the requests; started already.
-    background: tuple[Janitor | EventReceiver | Checks | Live, ...] = ()
+    background: tuple[Background, ...] = ()
     #: Set when the server is about to stop: WebSockets are closed then, so that their threads end.
     stopping: threading.Event = field(default_factory=threading.Event)
 

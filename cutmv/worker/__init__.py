@@ -5,16 +5,19 @@ of the `workspace`, while a `heartbeat` keeps the claim and tells the progress t
 The outputs of one clip are made `together`, in one task; what takes long is divided into parts.
 `derivative_tasks` make what is kept beside an upload (`derivative`).
 `sending` publishes all of them. With `patience` a run waits for a neighbour that is away. `results`
-is Celery's result backend over Redis. The package may import `cutmv.progress` and everything below.
+is Celery's result backend over Redis, and `operating` tells operators. The
+package may import `cutmv.progress` and everything below.
 """
 
 from cutmv.worker.derivative_tasks import analyse_upload, derivative_id, overview_upload
+from cutmv.worker.operating import STATUS
 from cutmv.worker.sending import HARD_LIMIT_GRACE_S, publish, queue_for, tasks_of
 from cutmv.worker.tasks import LocalContext, cut, local_context
 from cutmv.worker.workspace import sweep_workspace
 
 __all__ = [
     "HARD_LIMIT_GRACE_S",
+    "STATUS",
     "LocalContext",
     "analyse_upload",
     "cut",

@@ -24,6 +24,7 @@ from cutmv.progress import ProgressEvent
 from cutmv.services import Services
 from cutmv.worker.heartbeat import Heartbeat, Listener
 from cutmv.worker.making import Cut, Divided, Making
+from cutmv.worker.operating import traceback_of
 from cutmv.worker.patience import DATABASE, PATIENCE_S, STORAGE, Patience
 
 T = TypeVar("T")
@@ -99,7 +100,7 @@ class StepRun:
         except Cancelled:
             return self._interrupted(step)
         except MediaError as error:
-            self.fail(str(error))
+            self.fail(str(error), error)
             raise
         if not finished:
             return self._superseded(step, output)
@@ -153,10 +154,10 @@ class StepRun:
         if self._heartbeat is not None:
             self._heartbeat.progressed(progress)
 
-    def fail(self, error: str) -> None:
-        """Mark the step as failed for good, with one line for people."""
-        step = self.step
-        if step and self._ask(lambda: self._claims.fail(step, error)):
+    def fail(self, error: str, cause: BaseException) -> None:
+        """Mark the step as failed for good, with one line for people; operators see the `cause`."""
+        step, told = self.step, traceback_of(cause)
+        if step and self._ask(lambda: self._claims.fail(step, error, told)):
             self._tell(step, State.FAILED)
             self._settle(step)
 

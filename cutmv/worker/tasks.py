@@ -103,9 +103,9 @@ def cut(self: "Task[Any, Any]", /, *step_ids: str, **_later: object) -> dict[str
         return _publish_again(self, (step_id,), due_s, busy, needed=False)
     except Stopped:
         return {"id": step_id, "state": "queued"}
-    except SoftTimeLimitExceeded:
+    except SoftTimeLimitExceeded as error:
         if run:
-            run.fail(TOO_LONG)
+            run.fail(TOO_LONG, error)
         raise
     except (MediaError, UnknownJob):
         raise
@@ -138,9 +138,9 @@ def _cut_together(
                     _keep_result(task, ids[run], MediaError(outcome["error"]), FAILURE)
                 elif outcome["state"] in ("done", "cancelled"):
                     _keep_result(task, ids[run], outcome, SUCCESS)
-    except SoftTimeLimitExceeded:
+    except SoftTimeLimitExceeded as late:
         for run in ids:
-            run.fail(TOO_LONG)
+            run.fail(TOO_LONG, late)
         raise
     if local:
         for step_id, each_again in again.items():
@@ -229,7 +229,7 @@ def _postponed(
         most = 1 + (local.services if local else services()).settings.max_retries
         if tries >= most:
             if run:
-                run.fail(f"Given up after {tries} tries: {told}")
+                run.fail(f"Given up after {tries} tries: {told}", error)
             raise error
         log.warning("step %s: %s; try %d of %d follows", step_id, told, tries + 1, most)
         due_s = backoff_s(tries)

@@ -6,17 +6,21 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from cutmv.app import app
-from cutmv.dispatch import Janitor, janitor, local_runner
+from cutmv.config import Settings
+from cutmv.dispatch import Dispatcher, Janitor, janitor, local_runner
 from cutmv.dispatch.local_runner import LocalRunner
 from cutmv.media import Progress
+from cutmv.monitoring import Monitor
 from cutmv.progress import EventReceiver, EventSender, Outbox, ProgressEvent, ProgressFeed
 from cutmv.progress import celery_events as events
+from cutmv.services import Services
 from cutmv.transports.cloudflare import keep_going, note_trouble, threads_report, troubles
 from cutmv.web import live
 from cutmv.web.metrics import Metrics
@@ -231,19 +235,12 @@ def test_a_pool_s_process_leaves_its_errors_to_the_one_that_people_ask() -> None
     assert report["troubled"]["heartbeat"]["last_error"] == "RuntimeError: at https://***@host"
 
 
-def test_metrics_have_a_bounded_series_of_each_kind_of_thread() -> None:
+def test_metrics_have_a_bounded_series_of_each_kind_of_thread(tmp_path: Path) -> None:
     for _ in range(3):
         note_trouble("janitor", RuntimeError("a bug"), "it goes on")
-    services = SimpleNamespace(store=SimpleNamespace(counts=dict))
-    report = SimpleNamespace(waiting={}, stranded=0)
-    backlog = SimpleNamespace(report=lambda: report)
-    breaker = SimpleNamespace(reason=None)
-    registry = Metrics(
-        cast(
-            Any,
-            SimpleNamespace(services=services, backlog=backlog, breaker=breaker, depths=dict),
-        )
-    ).registry
+    env = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(tmp_path)}
+    dispatcher = Dispatcher(Services.open(Settings.from_env(env)), ProgressFeed())
+    registry = Metrics(Monitor(dispatcher)).registry
     value = registry.get_sample_value
     assert value("cutmv_thread_errors_total", {"thread": "janitor"}) == 3
     assert value("cutmv_thread_unwell", {"thread": "janitor"}) == 1

@@ -19,8 +19,9 @@ Its packages and modules, from top to bottom, each importing only those below it
   keeps large ones in an object store
 - ``api``: calls the REST API. ``celery_hooks``: asks the process's Celery worker, and has Celery
   publish canvases by few calls
-- ``options``, ``runtime``, ``troubles``, ``errors``: the transport's options; threads and pauses;
-  errors that threads outlive; its own errors
+- ``options``, ``runtime``, ``shared_counts``, ``troubles``, ``errors``: the transport's options;
+  threads and pauses; counts that forked processes share; errors that threads outlive; its own
+  errors
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,19 +30,24 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from cutmv.transports.cloudflare.celery_hooks import publish as celery_publish
 from cutmv.transports.cloudflare.runtime import keep_going, threads_report
-from cutmv.transports.cloudflare.troubles import note_trouble
+from cutmv.transports.cloudflare.shared_counts import SharedCounts
+from cutmv.transports.cloudflare.troubles import note_trouble, shown
 
 if TYPE_CHECKING:
+    from cutmv.transports.cloudflare.api.operations import operations_report
     from cutmv.transports.cloudflare.api.rate_limit import calls_report
     from cutmv.transports.cloudflare.messages.limits import MAX_PUSHED
     from cutmv.transports.cloudflare.producer import publish_batch
 
 __all__ = [
     "MAX_PUSHED",
+    "SharedCounts",
     "calls_report",
     "keep_going",
     "note_trouble",
+    "operations_report",
     "publish_batch",
+    "shown",
     "threads_report",
 ]
 
@@ -55,6 +61,10 @@ def __getattr__(name: str) -> Any:
         from cutmv.transports.cloudflare import producer
 
         return producer.publish_batch
+    if name == "operations_report":
+        from cutmv.transports.cloudflare.api import operations
+
+        return operations.operations_report
     if name == "calls_report":
         from cutmv.transports.cloudflare.api import rate_limit
 

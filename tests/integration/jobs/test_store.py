@@ -29,6 +29,7 @@ from cutmv.jobs import (
     Step,
     UnknownJob,
     UnknownUpload,
+    look,
     upload_of,
 )
 from cutmv.jobs.backlog import LOST_AFTER_S, TURNS
@@ -520,7 +521,7 @@ def test_counts_are_by_state(store: JobStore) -> None:
     job = add_job(store)
     claim(store, job.steps[0])
 
-    assert store.counts() == {
+    assert look(store).counts == {
         ("job", "running"): 1,
         ("step", "running"): 1,
         ("step", "queued"): 1,

@@ -307,7 +307,7 @@ def test_a_consumers_drift_is_found_with_what_it_should_be(
 
 
 def test_a_queue_that_forgets_too_soon_is_a_warning(site: Site, emulator: EmulatorProcess) -> None:
-    client(emulator).retain(queue_id(emulator, QUEUE), 3600, FOREVER)
+    client(emulator).change(queue_id(emulator, QUEUE), {"message_retention_period": 3600}, FOREVER)
 
     mark, found, _ = site.line(f"queue {QUEUE}")
 

@@ -272,10 +272,14 @@ def test_a_queue_that_forgets_too_soon_is_mended_and_one_that_keeps_longer_left(
     account: Account, name: str
 ) -> None:
     account.provision()
-    account.client.retain(queue_id(account.emulator, name), 3600, FOREVER)
+    account.client.change(
+        queue_id(account.emulator, name), {"message_retention_period": 3600}, FOREVER
+    )
     assert "    message_retention_period: 3600 → " in account.provision()
 
-    account.client.retain(queue_id(account.emulator, QUEUE), RETENTION + 3600, FOREVER)
+    account.client.change(
+        queue_id(account.emulator, QUEUE), {"message_retention_period": RETENTION + 3600}, FOREVER
+    )
     assert account.provision() == "No changes.\n"
 
 

@@ -115,7 +115,7 @@ CALLS: dict[str, Callable[[Client, float], Any]] = {
     "list_queues": lambda c, d: list(c.list_queues(d)),
     "named_queues": lambda c, d: c.named_queues("work", d),
     "create_queue": lambda c, d: c.create_queue("q", d),
-    "retain": lambda c, d: c.retain("q", 60, d),
+    "change": lambda c, d: c.change("q", {"delivery_paused": True}, d),
     "delete_queue": lambda c, d: c.delete_queue("q", d),
     "list_consumers": lambda c, d: c.list_consumers("q", d),
     "create_consumer": lambda c, d: c.create_consumer("q", {"type": "http_pull"}, d),

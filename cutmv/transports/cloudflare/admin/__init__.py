@@ -16,9 +16,11 @@ from cutmv.transports.cloudflare.admin.inspect import (
     find,
     opened,
     overviews,
+    pause,
     peek,
     purge,
     remove,
+    session_of,
     why_dead,
 )
 from cutmv.transports.cloudflare.admin.orphans import (
@@ -46,10 +48,12 @@ __all__ = [
     "find",
     "opened",
     "overviews",
+    "pause",
     "peek",
     "purge",
     "remove",
     "replay_dead_letters",
     "search_orphans",
+    "session_of",
     "why_dead",
 ]

@@ -108,6 +108,19 @@ def opened(prefix: str = "") -> Iterator[Session]:
         sessions.release(session)
 
 
+@contextmanager
+def session_of(app: Any) -> Iterator[Session]:
+    """Yield the session of a Celery app's own broker, after listing its account's queues.
+
+    The connection is one of the app's pool, so that the session stays, and with it the rate limiter
+    that knows which calls were made. Raises as `opened`.
+    """
+    with app.connection_or_acquire() as connection:
+        session: Session = connection.transport.session
+        session.directory.refresh(0, deadline())
+        yield session
+
+
 def deadline() -> float:
     """Return the time, by `time.monotonic`, at which a call that begins now gives up."""
     return time.monotonic() + CALL_TIMEOUT
@@ -128,12 +141,19 @@ def find(session: Session, name: str) -> Queue:
     return queue
 
 
-def overviews(session: Session, bindings: bool) -> list[Overview]:
-    """Return all queues by name, with `bindings` also binding queues; makes a call for each."""
+def overviews(
+    session: Session, bindings: bool, names: Collection[str] | None = None
+) -> list[Overview]:
+    """Return all queues by name, with `bindings` also binding queues; makes a call for each.
+
+    Of `names`, where given, those alone that kombu calls so.
+    """
     prefixed = bool(session.options.queue_name_prefix)
     shown = []
     for queue in sorted(session.directory.all, key=lambda queue: queue.name):
         name, of_binding = session.directory.name_of(queue), stands_for_binding(queue.name)
+        if names is not None and name not in names:
+            continue
         if bindings if of_binding else name is not None or not prefixed:
             shown.append((queue, name, of_binding))
 
@@ -155,6 +175,11 @@ def overviews(session: Session, bindings: bool) -> list[Overview]:
 def peek(session: Session, queue: Queue, count: int = MAX_PEEK) -> list[Waiting]:
     """Return the first waiting messages of `queue`, `count` (1 to 100) at most."""
     return [_read(entry) for entry in session.client.peek(queue.queue_id, count, deadline())]
+
+
+def pause(session: Session, queue: Queue, paused: bool) -> None:
+    """Have nobody get the messages of `queue`, or whoever consumes it again."""
+    session.client.change(queue.queue_id, {"delivery_paused": paused}, deadline())
 
 
 def purge(session: Session, queue: Queue) -> int:

@@ -2,10 +2,10 @@
 
 `client` makes the calls, `failures` tells which have failed, and how, `responses` and `published`
 read the other responses, `listing` walks through the pages of the list of queues, `rate_limit`
-keeps calls within the account's limit and those that `told_limits` reads from headers, `habits`
-learns from calls what is not certain of Cloudflare, `http` makes one HTTP exchange, `credentials`
-holds the account and its token.
-Imports `errors`, `options` and `runtime`.
+keeps calls within the account's limit and those that `told_limits` reads from headers, `operations`
+counts what is billed, `habits` learns from calls what is not certain of Cloudflare, `http` makes
+one HTTP exchange, `credentials` holds the account and its token.
+Imports `errors`, `options`, `runtime` and `shared_counts`.
 """
 
 from cutmv.transports.cloudflare.api.client import PAGE_SIZE, Client

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from cutmv.transports.cloudflare.api import responses
+from cutmv.transports.cloudflare.api import operations, responses
 from cutmv.transports.cloudflare.api.credentials import VERIFY_USER, Credentials
 from cutmv.transports.cloudflare.api.failures import envelope
 from cutmv.transports.cloudflare.api.habits import DelayLimit, PullHabits
@@ -83,8 +83,7 @@ class Client:
         self.habits = PullHabits()
         self._delays = DelayLimit()
         #: When a call last succeeded and last failed, by `time.monotonic`; 0: never.
-        self.succeeded_at = 0.0
-        self.failed_at = 0.0
+        self.succeeded_at = self.failed_at = 0.0
 
     def close(self) -> None:
         """Close every connection."""
@@ -136,10 +135,10 @@ class Client:
         body = {"queue_name": queue_name}
         return self._call("POST", "/queues", responses.queue, deadline, body, creates=True)
 
-    def retain(self, queue_id: str, seconds: int, deadline: float) -> None:
-        """Have a queue's messages deleted after `seconds` (60 to 14 days)."""
-        settings = {"settings": {"message_retention_period": seconds}}
-        self._call("PATCH", f"/queues/{queue_id}", responses.nothing, deadline, settings)
+    def change(self, queue_id: str, settings: Mapping[str, Any], deadline: float) -> None:
+        """Change some of a queue's settings, by Cloudflare's names; the others stay."""
+        body = {"settings": settings}
+        self._call("PATCH", f"/queues/{queue_id}", responses.nothing, deadline, body)
 
     def delete_queue(self, queue_id: str, deadline: float) -> None:
         """Delete a queue with all its messages."""
@@ -314,6 +313,7 @@ class Client:
                     raise
             else:
                 self.succeeded_at = time.monotonic()
+                operations.note(path, body, answer)
                 return answer
             time.sleep(pause)
             attempt += 1

@@ -18,6 +18,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from cutmv.transports.cloudflare.api import operations
 from cutmv.transports.cloudflare.api.told_limits import ToldLimits
 from cutmv.transports.cloudflare.errors import Throttled
 
@@ -89,6 +90,7 @@ class RateLimiter:
                 return wait
             self._calls.extend([now] * count)
             self.made += count
+            operations.called(count)
             self._told.spend(count)
             return 0.0
 

@@ -23,6 +23,7 @@ from uuid import uuid4
 from kombu.exceptions import OperationalError
 from kombu.utils.compat import detect_environment
 
+from cutmv.transports.cloudflare.api import operations
 from cutmv.transports.cloudflare.edge.push_connections import Connections, leave_to_parent
 from cutmv.transports.cloudflare.edge.push_gate import DELIVERIES, Gate
 from cutmv.transports.cloudflare.edge.push_protocol import DeliveryCallback, Outcome, PushBatch
@@ -251,6 +252,7 @@ class _Connection:
         callbacks = {callback for _, callback in given}
         try:
             yield first
+            operations.read(self._batch.messages)
             patience = self._handler.take(self._batch.queue_name, given, self._batch.seconds)
             turn_ends: float | None = self._loop.time() + min(TURN, patience)
             while waiting:
@@ -266,6 +268,7 @@ class _Connection:
                 self._changed.clear()
                 ended, self._outcomes = self._outcomes, []
                 waiting -= {message_id for message_id, _ in ended}
+                operations.deleted(sum(outcome.outcome == "ack" for _, outcome in ended))
                 yield b"".join(outcome.line(message_id) for message_id, outcome in ended)
         except BaseException:
             self._handler.broken(callbacks)

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from cutmv.transports.cloudflare.api import Client
+from cutmv.transports.cloudflare.api import Client, operations
 from cutmv.transports.cloudflare.edge import EdgeClient, HubClient
 from cutmv.transports.cloudflare.errors import CloudflareError, NotFound, Refused
 from cutmv.transports.cloudflare.options import Options
@@ -56,6 +56,7 @@ class Sender:
             else:
                 self._edge_away_until = 0.0
                 self._count(len(texts), by_edge=1)
+                operations.wrote(text for text, _ in texts)
                 return
         self._client.publish(queue.queue_id, texts, deadline)
         self._count(len(texts), by_edge=0)

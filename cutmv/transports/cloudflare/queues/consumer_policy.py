@@ -38,7 +38,8 @@ class Queue:
     `dead_letter_queue` is the Cloudflare name of its dead-letter queue, and empty where it has
     none; `max_retries` is how often a message is delivered again before it becomes a dead letter,
     if that is known. `retention` is how many seconds a message may stay. `script` is the name of
-    the Worker that consumes the queue, if that is known.
+    the Worker that consumes the queue, if that is known. Nobody gets messages of one that is
+    `paused`.
     """
 
     name: str
@@ -48,13 +49,16 @@ class Queue:
     max_retries: int | None = None
     retention: int = RETENTION
     script: str = ""
+    paused: bool = False
 
     @classmethod
     def read(cls, result: Mapping[str, Any]) -> Queue:
         """Return the queue that the API's ``Queue`` describes."""
         settings = result.get("settings") or {}
         retention = int(settings.get("message_retention_period") or RETENTION)
-        queue = cls(result["queue_name"], result["queue_id"], None, retention=retention)
+        paused = settings.get("delivery_paused") is True
+        names = result["queue_name"], result["queue_id"]
+        queue = cls(*names, None, retention=retention, paused=paused)
         return queue.consumed(result.get("consumers") or ())
 
     def consumed(self, consumers: Iterable[Mapping[str, Any]]) -> Queue:

@@ -212,7 +212,7 @@ class QueueDirectory:
     def _retain(self, queue: Queue, seconds: int, deadline: float) -> Queue:
         """Have a queue keep messages for `seconds`; a refusal leaves its retention as it is."""
         try:
-            self._client.retain(queue.queue_id, seconds, deadline)
+            self._client.change(queue.queue_id, {"message_retention_period": seconds}, deadline)
         except (Refused, AccessDenied) as error:
             # Cloudflare's free plan fixes how long messages stay.
             logger.info("cloudflare: how long %r keeps messages stays: %s", queue.name, error)
