@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cutmv.dispatch import Dispatcher, Janitor
-from cutmv.jobs import JobsSeen, look
 from cutmv.monitoring.costs import Cost, a_month
+from cutmv.monitoring.jobs import JobsLook, look_at_jobs
 from cutmv.monitoring.look import Look
 from cutmv.monitoring.queues import QueueSeen, look_at_queues
 from cutmv.monitoring.workers import WorkerSeen, look_at_workers
@@ -37,7 +37,7 @@ class Monitor:
             lambda: look_at_workers(settings),
             API_S if by_api and not settings.edge_url else WORKERS_S,
         )
-        self.jobs = Look[JobsSeen]("jobs", lambda: look(services.store), NEAR_S)
+        self.jobs = Look[JobsLook]("jobs", lambda: look_at_jobs(services.store), NEAR_S)
         self.disks = Look[Sequence[Disk]]("disks", services.room.disks, NEAR_S)
         self._began = time.monotonic()
 
@@ -67,5 +67,5 @@ class Monitor:
         workers = self.workers.seen.answer or ()
         counted = [(each.operations or {}, each.uptime_s) for each in workers]
         counted.append((operations_report(), time.monotonic() - self._began))
-        stored = sum(jobs.stored.values()) if jobs and settings.uses_r2 else 0
+        stored = sum(jobs.seen.stored.values()) if jobs and settings.uses_r2 else 0
         return a_month(counted, stored)

@@ -76,13 +76,18 @@ class WorkerSeen:
         )
 
 
+def answer_s(settings: Settings) -> float:
+    """Seconds in which workers must answer."""
+    fast = settings.mode == "redis" or settings.edge_url
+    return FAST_ANSWER_S if fast else SLOW_ANSWER_S
+
+
 def look_at_workers(settings: Settings) -> Sequence[WorkerSeen]:
     """The workers that answer, by name; none without a broker. Raises as the broker does."""
     if settings.mode == "eager":
         return ()
-    fast = settings.mode == "redis" or settings.edge_url
     replies: list[dict[str, Any]] | None = app.control.broadcast(
-        STATUS, reply=True, timeout=FAST_ANSWER_S if fast else SLOW_ANSWER_S
+        STATUS, reply=True, timeout=answer_s(settings)
     )
     told = {name: answer for reply in replies or () for name, answer in reply.items()}
     return [WorkerSeen.read(name, told[name]) for name in sorted(told)]

@@ -30,11 +30,11 @@ OPEN = {
     "shared.archive",
 }
 #: The endpoints, and the blueprints, that are for administrators.
-ADMINISTRATORS = {"health.metrics", "people", "people_page"}
+ADMINISTRATORS = {"health.metrics", "operators", "people", "people_page"}
 #: The blueprints that are there only where people sign in.
 OF_ACCOUNTS = {"sign_in", "account", "keys", "people", "people_page"}
 #: The blueprints of pages for people, who are sent to the page to sign in.
-PAGES = {"page", "sign_in", "account", "people_page", "shared"}
+PAGES = {"page", "sign_in", "account", "operators", "people_page", "shared"}
 
 
 @dataclass(frozen=True)

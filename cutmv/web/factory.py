@@ -11,7 +11,7 @@ from cutmv.monitoring import Monitor
 from cutmv.progress import EventReceiver, Live, ProgressFeed
 from cutmv.services import Services
 from cutmv.services import services as process_services
-from cutmv.web import admission, auth, live, metrics, page, security, shared
+from cutmv.web import admission, auth, live, metrics, operators, page, security, shared
 from cutmv.web.api import (
     account,
     health,
@@ -81,6 +81,7 @@ def create_app(
     auth.register(app)
     app.before_request(admit)  # the limits are those of the person who asks
     live.register(app)
+    operators.register(app)
     of_uploads = (whole, multipart, clip_lists, suggestions, overviews)
     ours = (jobs, shares, account, keys, people, queue, health, openapi)
     for module in (*of_uploads, *ours, page, shared):

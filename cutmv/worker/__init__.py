@@ -10,12 +10,13 @@ package may import `cutmv.progress` and everything below.
 """
 
 from cutmv.worker.derivative_tasks import analyse_upload, derivative_id, overview_upload
-from cutmv.worker.operating import STATUS
+from cutmv.worker.operating import CONSUME, STATUS
 from cutmv.worker.sending import HARD_LIMIT_GRACE_S, publish, queue_for, tasks_of
 from cutmv.worker.tasks import LocalContext, cut, local_context
 from cutmv.worker.workspace import sweep_workspace
 
 __all__ = [
+    "CONSUME",
     "HARD_LIMIT_GRACE_S",
     "STATUS",
     "LocalContext",

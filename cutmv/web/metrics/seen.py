@@ -131,13 +131,19 @@ class SeenMetrics:
         )
 
     def _jobs(self) -> Iterator[Metric]:
-        seen = self._monitor.jobs.seen.answer
-        if seen is None:
+        looked = self._monitor.jobs.seen.answer
+        if looked is None:
             return
+        seen = looked.seen
         for kind in ("job", "step"):
             counted = ((state.value, seen.counts.get((kind, state.value), 0)) for state in State)
             yield gauges(f"cutmv_{kind}s", f"{kind}s by state.", "state", counted)
         yield from _waiting(seen)
+        yield gauge(
+            "cutmv_slow_steps",
+            "Steps that run for long, and longer than they should.",
+            len(looked.slow),
+        )
         yield gauges(
             "cutmv_recent_steps",
             "Steps that began, and that ended, in the last five minutes.",

@@ -5,7 +5,7 @@
 
 from cutmv.worker.operating.tracebacks import traceback_of
 
-#: The name of the command that asks a worker for its status.
-STATUS = "cutmv_status"
+#: The names of the commands that ask a worker for its status, and have it take from queues or not.
+STATUS, CONSUME = "cutmv_status", "cutmv_consume"
 
-__all__ = ["STATUS", "traceback_of"]
+__all__ = ["CONSUME", "STATUS", "traceback_of"]

@@ -1,18 +1,19 @@
-"""What a worker tells of itself when it is asked: all of it in one reply, since replies cost."""
+"""What operators ask of a worker, and tell it: all in one reply, since replies cost."""
 
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import celery
 from celery.worker import state as worker_state
-from celery.worker.control import inspect_command
+from celery.worker.control import control_command, inspect_command
 
 from cutmv import __version__
 from cutmv.progress import dropped_events
 from cutmv.transports.cloudflare import operations_report, threads_report
-from cutmv.worker.operating import STATUS
+from cutmv.worker.operating import CONSUME, STATUS
 
 #: Tasks that a reply names; Cloudflare's messages are small.
 MAX_NAMED = 50
@@ -44,6 +45,24 @@ def tell_status(state: Any, **_later: object) -> dict[str, Any]:
         else {},
         "dropped_events": dropped_events(),
     }
+
+
+@control_command(name=CONSUME)
+def consume(state: Any, names: Sequence[str], on: bool, **_later: object) -> dict[str, Any]:
+    """Take tasks from queues of the app's, or no more of them; what runs goes on.
+
+    What Celery's own `add_consumer` adds is forgotten when the worker connects again.
+    """
+    queues = state.app.amqp.queues
+    for name in names:
+        if name not in queues:
+            continue
+        if on:
+            queues.select_add(queues[name])
+            state.consumer.call_soon(state.consumer.add_task_queue, name)
+        else:
+            state.consumer.call_soon(state.consumer.cancel_task_queue, name)
+    return {"ok": "it will"}
 
 
 def _task(request: Any) -> dict[str, Any]:

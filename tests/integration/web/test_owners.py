@@ -71,7 +71,7 @@ OWN = {
 ADMINISTRATORS = {"health.metrics"}
 #: Routes that end the session by which they are asked.
 SIGN_OUT = {"sign_in.end", "account.sign_out_everywhere"}
-ADMINISTRATORS_BLUEPRINTS = ("people.", "people_page.")
+ADMINISTRATORS_BLUEPRINTS = ("operators.", "people.", "people_page.")
 
 
 class Site:
@@ -95,6 +95,7 @@ class Site:
         of_upload = f"/api/uploads/{self.upload_id}"
         wait_for(made, 60.0, "the overview is made")
         self.output = job["steps"][0]["output"]["name"]
+        self.step_id = job["steps"][0]["id"]
         share = owner.post(f"/api/jobs/{self.job_id}/shares", json={}).json
         self.share_id, self.shared_path = share["id"], urlsplit(share["url"]).path
         self.key, self.secret = self.services.api_keys.add(str(self.owner.id), "the owner's")
@@ -111,6 +112,9 @@ class Site:
             "name": self.output,
             "key_id": self.key.id,
             "person_id": self.owner.id,
+            "queue": "cutmv-processing",
+            "worker": "celery@host",
+            "step_id": self.step_id,
             "share_id": self.share_id,
         }
 
@@ -148,6 +152,8 @@ class Site:
             body = {"json": {"upload_id": self.upload_id, "clips": ["0-1"]}}
         elif rule.endpoint.startswith("people_page."):
             body = {"data": {"do": "delete"}}
+        elif rule.endpoint.startswith("operators."):
+            body = {"data": {"do": "revoke"}}
         elif method == "PATCH":
             body = {"json": {"disabled": True}}
         return client.open(path, method=method, **body)
