@@ -28,6 +28,7 @@ from cutmv.web.api.uploads import multipart, whole
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door
 from cutmv.web.state import EXTENSION, Background, Web
+from cutmv.web.versions import versioned
 
 #: Bytes of a JSON body. Uploads set their own limit.
 MAX_BODY_BYTES = 1_000_000
@@ -86,6 +87,7 @@ def create_app(
     ours = (jobs, shares, account, keys, people, queue, health, openapi)
     for module in (*of_uploads, *ours, page, shared):
         app.register_blueprint(module.blueprint)
+    app.wsgi_app = versioned(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 

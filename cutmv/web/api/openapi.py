@@ -16,6 +16,7 @@ from cutmv.web.api.idempotency import KEY_HEADER, MAX_KEY_CHARS
 from cutmv.web.api.shares import models as share_models
 from cutmv.web.api.timeline import clip_list_models, overview_models, suggestion_models
 from cutmv.web.api.uploads import multipart_models
+from cutmv.web.versions import VERSION
 
 #: A placeholder of a Flask rule.
 _PLACEHOLDER = re.compile(r"<(?:[^:>]+:)?([^>]+)>")
@@ -56,6 +57,9 @@ class _UploadQuery(BaseModel):
     filename: str | None = None
 
 
+#: What any request may be answered: its line is too long, the server has another name, its client
+#: makes too many, its head is too large.
+ANYWHERE = (414, 421, 429, 431)
 _FILE = {"also": (206, 304), "errors": (404, 416, 503)}
 
 #: How a request says whose it is, where people sign in.
@@ -160,21 +164,24 @@ OPERATIONS = {
         errors=(400, 403, 404, 415, 422, 503),
     ),
     "shares.delete": Operation(204, None, errors=(403, 404, 503)),
-    "own_account.show": Operation(200, account_models.AccountOut, errors=(503,)),
+    "own_account.show": Operation(200, account_models.AccountOut, errors=(404, 503)),
     "own_account.change": Operation(
         200,
         account_models.AccountOut,
         body=account_models.AccountChange,
         errors=(400, 403, 404, 415, 422, 503),
     ),
-    "keys.index": Operation(200, account_models.KeyList),
+    "keys.index": Operation(200, account_models.KeyList, errors=(404,)),
     "keys.create": Operation(
-        201, account_models.KeyOut, body=account_models.KeyBody, errors=(400, 403, 415, 422)
+        201, account_models.KeyOut, body=account_models.KeyBody, errors=(400, 403, 404, 415, 422)
     ),
     "keys.delete": Operation(204, None, errors=(403, 404)),
-    "people.index": Operation(200, account_models.PeopleList, errors=(403,)),
+    "people.index": Operation(200, account_models.PeopleList, errors=(403, 404)),
     "people.create": Operation(
-        201, account_models.PersonOut, body=account_models.PersonBody, errors=(400, 403, 415, 422)
+        201,
+        account_models.PersonOut,
+        body=account_models.PersonBody,
+        errors=(400, 403, 404, 415, 422),
     ),
     "people.show": Operation(200, account_models.PersonOut, errors=(403, 404)),
     "people.change": Operation(
@@ -212,7 +219,8 @@ def describe(app: Flask) -> dict[str, Any]:
             path[method.lower()] = _operation(app, rule, operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "CUTMV", "version": __version__},
+        "info": {"title": "CUTMV", "version": f"{VERSION} (CUTMV {__version__})"},
+        "servers": [{"url": "/"}],
         "paths": paths,
         "security": [{"key": []}, {"session": []}],
         "components": {"schemas": _schemas(), "securitySchemes": _WAYS_IN},
@@ -227,7 +235,7 @@ def _operation(app: Flask, rule: Rule, operation: Operation) -> dict[str, Any]:
     for status in operation.also:
         responses[str(status)] = {"description": "See RFC 9110.", **_content(operation.answer)}
     is_open = rule.endpoint in OPEN
-    for status in sorted({*operation.errors, *(() if is_open else (401,))}):
+    for status in sorted({*operation.errors, *ANYWHERE, *(() if is_open else (401,))}):
         problem = {"application/problem+json": {"schema": _ref(models.ProblemOut)}}
         responses[str(status)] = {
             "description": "What was wrong, and what to do.",

@@ -717,3 +717,9 @@ def test_suggestions_are_asked_for_and_then_there(
 
 def test_there_are_no_suggestions_of_an_unknown_upload(client: httpx.Client) -> None:
     assert problem(client.post("/api/uploads/none/suggestions"))["status"] == 404
+
+
+def test_the_api_is_served_by_its_version_too(client: httpx.Client, upload: dict[str, Any]) -> None:
+    own = f"uploads/{upload['id']}"
+    assert client.get(f"/api/v1/{own}").json() == client.get(f"/api/{own}").json()
+    assert client.get(f"/api/v2/{own}").status_code == 404
