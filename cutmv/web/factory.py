@@ -87,7 +87,7 @@ def create_app(
     ours = (jobs, shares, account, keys, people, queue, health, openapi)
     for module in (*of_uploads, *ours, page, shared):
         app.register_blueprint(module.blueprint)
-    app.wsgi_app = versioned(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = versioned(app.wsgi_app)  # type: ignore[assignment, method-assign]
     return app
 
 
