@@ -1,14 +1,16 @@
 """The Celery app: `celery -A cutmv worker`, `inspect`, `events`, `flower`."""
 
+import logging
 import time
 from typing import Any
 
 import click
-from celery import Celery
-from celery.signals import after_setup_logger, before_task_publish
+from celery import Celery, current_task
+from celery.signals import after_setup_logger, after_setup_task_logger, before_task_publish
 
 from cutmv.config import ConfigError, Settings, celery_config
-from cutmv.logs import keep_secrets
+from cutmv.logs import keep_secrets, use_json
+from cutmv.tracing import carried
 
 #: The header of a message that tells when it was published, in seconds since 1970.
 PUBLISHED_AT = "published_at"
@@ -28,8 +30,22 @@ def _config() -> dict[str, Any]:
         raise click.ClickException(str(error)) from None
 
 
-def _note_time(headers: dict[str, Any], **_signal: object) -> None:
+def _add_headers(headers: dict[str, Any], **_signal: object) -> None:
     headers[PUBLISHED_AT] = time.time()
+    headers.update(carried())
+
+
+def _use_json(logger: logging.Logger, **_signal: object) -> None:
+    use_json(logger)
+    for handler in logger.handlers:
+        handler.addFilter(_tell_task)
+
+
+def _tell_task(record: logging.LogRecord) -> bool:
+    """Have a record tell of the task that runs, unless it does already."""
+    if not hasattr(record, "task_id") and (task := current_task):
+        record.task_id = task.request.id
+    return True
 
 
 app = Celery(
@@ -43,4 +59,6 @@ app = Celery(
 # Celery reads the configuration at its first use: a wrong variable is no error of the import.
 app.add_defaults(_config)
 after_setup_logger.connect(keep_secrets)
-before_task_publish.connect(_note_time)
+for set_up in (after_setup_logger, after_setup_task_logger):
+    set_up.connect(_use_json)
+before_task_publish.connect(_add_headers)

@@ -1,9 +1,18 @@
-"""What a process logs: one line an event, on standard error, and no secret."""
+"""What a process logs: one line an event, on standard error, and no secret.
 
+The lines are for people, or JSON for programs where CUTMV_LOG_FORMAT says `json`.
+"""
+
+import json
 import logging
+import os
 import re
 import threading
 import time
+from datetime import UTC, datetime
+from typing import Any
+
+from cutmv.tracing import trace_id
 
 #: The form of a line: when, how bad, which process, which module, what.
 FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(name)s: %(message)s"
@@ -11,6 +20,12 @@ FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(name)s: %(message)s"
 SECRET_LOGGERS = ("httpx", "httpcore", "hpack", "boto3", "botocore", "s3transfer", "urllib3")
 #: Characters of a message; what is beyond is left out. Strangers choose paths and names.
 MAX_MESSAGE_CHARS = 2_000
+#: Characters of a traceback in JSON.
+MAX_TRACEBACK_CHARS = 20_000
+#: What begins a message of note for people, and what JSON calls it.
+MARKERS = {"🚀": "attempt", "✅": "success", "⚠️": "warning", "🔄": "fallback"}
+#: What a record may tell of, beside its message.
+FIELDS = ("job_id", "step_id", "task_id")
 #: What would begin a line, or move a terminal's cursor.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -20,19 +35,58 @@ class OneLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """See logging.Formatter."""
-        text = record.message
-        if len(text) > MAX_MESSAGE_CHARS:
-            text = f"{text[:MAX_MESSAGE_CHARS]}… ({len(text)} characters)"
-        record.message = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+        record.message = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], _bounded(record.message))
         return super().formatMessage(record)
+
+
+class JsonLines(logging.Formatter):
+    """Writes a record as one JSON object in one line; a marker of a message is its `event`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See logging.Formatter."""
+        told: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": record.processName,
+            "pid": record.process,
+        }
+        message = record.getMessage()
+        for marker, event in MARKERS.items():
+            if message.startswith(marker):
+                told["event"], message = event, message.removeprefix(marker).lstrip()
+        told["message"] = _bounded(message)
+        told |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, None)}
+        if traced := trace_id():
+            told["trace_id"] = traced
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)[-MAX_TRACEBACK_CHARS:]
+        return json.dumps(told, default=str)
+
+
+def _bounded(text: str) -> str:
+    if len(text) <= MAX_MESSAGE_CHARS:
+        return text
+    return f"{text[:MAX_MESSAGE_CHARS]}… ({len(text)} characters)"
+
+
+def writes_json() -> bool:
+    """Whether the environment asks for JSON."""
+    return os.environ.get("CUTMV_LOG_FORMAT", "").strip().lower() == "json"
 
 
 def set_up_logging(level: int = logging.INFO) -> None:
     """Log to standard error from `level` up. Celery does this by itself in its workers."""
     logging.basicConfig(level=level)
     for handler in logging.getLogger().handlers:
-        handler.setFormatter(OneLine(FORMAT))
+        handler.setFormatter(JsonLines() if writes_json() else OneLine(FORMAT))
     keep_secrets()
+
+
+def use_json(logger: logging.Logger) -> None:
+    """Have a logger that others have set up write JSON, where that is asked for."""
+    for handler in logger.handlers if writes_json() else ():
+        handler.setFormatter(JsonLines())
 
 
 def keep_secrets(**_signal: object) -> None:

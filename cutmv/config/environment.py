@@ -191,6 +191,16 @@ VARIABLES = (
         " [the sandbox](docs/media.md#the-sandbox)",
         "all that the kernel has",
     ),
+    Variable(
+        "CUTMV_LOG_FORMAT",
+        "`console`, for people, or `json`: [a JSON object a line](docs/operators.md#logs)",
+        "`console`",
+    ),
+    Variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "where [traces](docs/operators.md#traces) are sent, by OTLP over HTTP (extra `.[otel]`)",
+    ),
+    Variable("OTEL_SERVICE_NAME", "the name of this process in them", "`cutmv`"),
     Variable("PATH", "folders in which `ffmpeg` is looked for; FFmpeg gets it too"),
     Variable("LD_LIBRARY_PATH", "passed on to FFmpeg"),
     Variable("XDG_STATE_HOME", "the folder of the data directory", "`~/.local/state`"),

@@ -23,6 +23,8 @@ from cutmv.secrecy import hide_memory
 
 Mode = Literal["cloudflare", "redis", "eager"]
 
+#: How lines of the log are written: for people, or for programs.
+LOG_FORMATS = ("console", "json")
 #: The queue of a deployment that names none.
 DEFAULT_QUEUE = "cutmv-processing"
 #: The suffix of the queue of long steps, which exists where a Worker pushes the other steps.
@@ -115,6 +117,10 @@ class Settings:
             _need_extra("app", "boto3", "R2_ACCESS_KEY_ID")
         if key_id and not endpoint:
             endpoint = f"https://{account_id}.r2.cloudflarestorage.com"
+        if (log_format := env.get("CUTMV_LOG_FORMAT") or "console").lower() not in LOG_FORMATS:
+            raise ConfigError(f"CUTMV_LOG_FORMAT is {log_format!r}: use console or json.")
+        if env.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+            _need_extra("otel", "opentelemetry", "OTEL_EXPORTER_OTLP_ENDPOINT")
         queue_name = env.get("CLOUDFLARE_QUEUE_NAME") or DEFAULT_QUEUE
         if not _QUEUE_NAME.match(queue_name):
             raise ConfigError(

@@ -187,8 +187,8 @@ class Dispatcher:
         reason = self._why_not()
         if reason is None:
             costs = Costs(self.services.store).model()
-            broker = BROKER_NAMES[self._mode]
-            log.info("🚀 Attempting to enqueue job %s to %s...", job.id, broker)
+            broker, about = BROKER_NAMES[self._mode], {"job_id": job.id}
+            log.info("🚀 Attempting to enqueue job %s to %s...", job.id, broker, extra=about)
             try:
                 publish(self.services.settings, job, steps, costs)
             except Exception as error:  # the job must run, whatever the broker raises
@@ -197,7 +197,7 @@ class Dispatcher:
                 self.breaker.failed(reason)
             else:
                 self.backlog.sent([step.id for step in steps], self._mode)
-                log.info("✅ Job successfully enqueued to %s: %s", broker, job.id)
+                log.info("✅ Job successfully enqueued to %s: %s", broker, job.id, extra=about)
                 return
         self.run_here(job, steps, reason, client)
 
@@ -209,8 +209,12 @@ class Dispatcher:
         steps = [step for step in steps if not self.runs(step.id)]
         if not steps:
             return
-        log.warning("⚠️ %s not available: %s", BROKER_NAMES[self._mode], reason)
-        log.info("🔄 Falling back to direct processing... (job %s)", job.id)
+        log.warning(
+            "⚠️ %s not available: %s", BROKER_NAMES[self._mode], reason, extra={"job_id": job.id}
+        )
+        log.info(
+            "🔄 Falling back to direct processing... (job %s)", job.id, extra={"job_id": job.id}
+        )
         self.backlog.sent([step.id for step in steps], "eager")
         client = client or self.backlog.client(job.id)
         for together in tasks_of(job, steps, Costs(self.services.store).model()):

@@ -11,6 +11,7 @@ from cutmv.dispatch.turns import Turn, Turns
 from cutmv.media import yielding
 from cutmv.progress import ProgressFeed
 from cutmv.services import Services
+from cutmv.tracing import carried
 from cutmv.transports.cloudflare import note_trouble
 from cutmv.worker import LocalContext, cut, derivative_id, local_context
 
@@ -46,7 +47,7 @@ class LocalRunner:
             if not new or self._context.stopping.is_set():
                 return
             self._executor.submit(self._take_turns)
-            self._turns.add(client, job_id, partial(self._apply, new))
+            self._turns.add(client, job_id, partial(self._apply, new, carried()))
             # Only now: what could not be submitted is left to the janitor.
             self._accepted.update(new)
 
@@ -99,11 +100,11 @@ class LocalRunner:
         yielding.set(0 if turn.alone else MORE_TO_DO)
         turn.group()
 
-    def _apply(self, step_ids: Sequence[str]) -> None:
+    def _apply(self, step_ids: Sequence[str], headers: dict[str, str]) -> None:
         local_context.set(self._context)
         try:
             # The job store has the errors, where people look; Celery has logged them.
-            cut.apply(tuple(step_ids), task_id=step_ids[0], throw=False)
+            cut.apply(tuple(step_ids), task_id=step_ids[0], throw=False, headers=headers)
         except BaseException as error:  # the janitor sends the step again
             note_trouble("local-runner", error, "the janitor sends the step again")
         try:

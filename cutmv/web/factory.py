@@ -11,7 +11,7 @@ from cutmv.monitoring import Monitor
 from cutmv.progress import EventReceiver, Live, ProgressFeed
 from cutmv.services import Services
 from cutmv.services import services as process_services
-from cutmv.web import admission, auth, live, metrics, operators, page, security, shared
+from cutmv.web import admission, auth, live, metrics, operators, page, security, shared, spans
 from cutmv.web.api import (
     account,
     health,
@@ -74,6 +74,7 @@ def create_app(
         threading.BoundedSemaphore(services.settings.limits.probes),
         background,
     )
+    spans.register(app)
     # Metrics come first, so that they count refused requests too.
     metrics.register(app, figures)
     security.register(app)

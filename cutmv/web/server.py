@@ -17,7 +17,7 @@ from typing import Any
 from flask import Flask
 
 from cutmv.config import Limits
-from cutmv.logs import set_up_logging
+from cutmv.logs import set_up_logging, writes_json
 from cutmv.media import sandbox_told
 from cutmv.secrecy import hide_memory
 from cutmv.web.admission import threads_for
@@ -43,6 +43,18 @@ graceful_timeout = 15
 timeout = 60
 #: gunicorn would make a command socket in the home directory, which nothing here uses.
 control_socket_disable = True
+
+if writes_json():  # the server's own lines, too
+    logconfig_dict = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"generic": {"()": "cutmv.logs.JsonLines"}},
+        "root": {"level": "INFO", "handlers": ["error_console"]},
+        "loggers": {
+            name: {"level": "INFO", "handlers": ["error_console"], "propagate": False}
+            for name in ("gunicorn.error", "gunicorn.access")
+        },
+    }
 
 #: Seconds for which a thread computes before another may: with many at work, a short request waits
 #: for one such time of each, again and again. Python's own is 5 ms.

@@ -46,6 +46,7 @@ from cutmv.media import (
 )
 from cutmv.services import Services
 from cutmv.storage import ObjectNotFound, crc32_of
+from cutmv.tracing import span
 from cutmv.worker.heartbeat import CUTTING, JOINING, Heartbeat
 from cutmv.worker.patience import STORAGE, Patience
 from cutmv.worker.workspace import work_folder
@@ -246,16 +247,21 @@ class Making:
         )
 
     def _render(self, wanted: Cutting, made: Path, parts: Sequence[Part] = ()) -> Rendered:
-        return render(
-            wanted.source,
-            wanted.plan,
-            made,
-            on_progress=self._heartbeat.progressed,
-            cancelled=self._cancelled,
-            timeout_s=wanted.limit_s,
-            cache=self._services.cache,
-            parts=parts,
-        )
+        with span("render", {"cutmv.step_id": self._step.id}) as traced:
+            told = render(
+                wanted.source,
+                wanted.plan,
+                made,
+                on_progress=self._heartbeat.progressed,
+                cancelled=self._cancelled,
+                timeout_s=wanted.limit_s,
+                cache=self._services.cache,
+                parts=parts,
+            )
+            if traced:  # what FFmpeg spent its time on
+                for stage, seconds in told.seconds.items():
+                    traced.set_attribute(f"cutmv.ffmpeg.{stage}_s", seconds)
+            return told
 
     def _parts(self, whole: RenderPlan, folder: Path) -> list[Part]:
         """The parts, on this machine. Raises ObjectNotFound."""

@@ -21,6 +21,7 @@ from cutmv.media import (
     work_of,
 )
 from cutmv.services import Services
+from cutmv.tracing import span
 from cutmv.transports.cloudflare import MAX_PUSHED, publish_batch
 from cutmv.worker.patience import PATIENCE_S
 
@@ -41,7 +42,7 @@ def publish(settings: Settings, job: Job, steps: Sequence[Step], costs: CostMode
     # first. They need no chord: the step that ends last ends its job, in one transaction of
     # the job store, which a crash can't split and a second delivery can't repeat.
     # They are published in one batch, since Cloudflare limits calls, not messages.
-    with publish_batch(app):
+    with span("publish", {"cutmv.job_id": job.id}, kind="PRODUCER"), publish_batch(app):
         for together in tasks_of(job, steps, costs):
             # The steps may first wait for a neighbour that is away.
             soft_s = PATIENCE_S - (len(together) - 1) * LIMIT_BASE_S

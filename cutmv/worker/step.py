@@ -122,7 +122,11 @@ class StepRun:
                 return step
             case Claimed(step):
                 self.step = step
-        log.info("step %s of job %s: attempt %d", step.id, step.job_id, step.attempts)
+        log.info(
+            "step %s of job %s: attempt %d",
+            *(step.id, step.job_id, step.attempts),
+            extra={"job_id": step.job_id, "step_id": step.id},
+        )
         # Who watches a job knows no parts: the job store tells how far they are together.
         listeners = () if step.parent_id else self._listeners
         heartbeat = Heartbeat(self._claims, step, listeners)

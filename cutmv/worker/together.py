@@ -26,6 +26,7 @@ from cutmv.media import (
 )
 from cutmv.services import Services
 from cutmv.storage import StorageError
+from cutmv.tracing import span
 from cutmv.worker.making import Cutting
 from cutmv.worker.step import StepBusy, StepRun
 from cutmv.worker.workspace import work_folder
@@ -135,13 +136,14 @@ class Together:
         ]
         outcomes: Sequence[Outcome]
         try:
-            outcomes = render_together(
-                next(iter(wanted_of.values())).source,
-                orders,
-                cancelled=cancelled,
-                timeout_s=sum(each.limit_s for each in wanted_of.values()),
-                cache=self._services.cache,
-            )
+            with span("render", {"cutmv.outputs": len(orders)}):
+                outcomes = render_together(
+                    next(iter(wanted_of.values())).source,
+                    orders,
+                    cancelled=cancelled,
+                    timeout_s=sum(each.limit_s for each in wanted_of.values()),
+                    cache=self._services.cache,
+                )
         except BaseException as error:
             outcomes = [error] * len(orders)
         for run, outcome in zip(wanted_of, outcomes, strict=True):

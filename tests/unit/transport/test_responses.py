@@ -373,7 +373,7 @@ def test_who_is_asked_to_wait_for_ever_waits_for_an_hour(
         *[("end_leases", result) for result in (None, [], "none", {"warnings": "a"})],
         *[("end_leases", {"warnings": warnings}) for warnings in ("a", 1, True)],
         *[("remove", result) for result in (None, [], "none", {"warnings": "a"})],
-        *[(call, []) for call in ("retain", "delete_queue", "create_consumer", "purge", "put")],
+        *[(call, []) for call in ("change", "delete_queue", "create_consumer", "purge", "put")],
         ("update_consumer", []),
         *[("token_id", result) for result in (None, [], "none", {}, {"id": 7}, {"id": ""})],
     ],
