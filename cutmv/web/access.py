@@ -17,6 +17,7 @@ from cutmv.web.state import web
 #: who have yet to sign in; or by the secret of a share, which shows what it is of.
 OPEN = {
     "static",
+    "api_page.file",
     "health.healthz",
     "openapi.document",
     "queue.progress",
@@ -34,7 +35,7 @@ ADMINISTRATORS = {"health.metrics", "operators", "people", "people_page"}
 #: The blueprints that are there only where people sign in.
 OF_ACCOUNTS = {"sign_in", "account", "keys", "people", "people_page"}
 #: The blueprints of pages for people, who are sent to the page to sign in.
-PAGES = {"page", "sign_in", "account", "operators", "people_page", "shared"}
+PAGES = {"page", "api_page", "sign_in", "account", "operators", "people_page", "shared"}
 
 
 @dataclass(frozen=True)

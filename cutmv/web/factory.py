@@ -11,7 +11,18 @@ from cutmv.monitoring import Monitor
 from cutmv.progress import EventReceiver, Live, ProgressFeed
 from cutmv.services import Services
 from cutmv.services import services as process_services
-from cutmv.web import admission, auth, live, metrics, operators, page, security, shared, spans
+from cutmv.web import (
+    admission,
+    api_page,
+    auth,
+    live,
+    metrics,
+    operators,
+    page,
+    security,
+    shared,
+    spans,
+)
 from cutmv.web.api import (
     account,
     health,
@@ -86,7 +97,7 @@ def create_app(
     operators.register(app)
     of_uploads = (whole, multipart, clip_lists, suggestions, overviews)
     ours = (jobs, shares, account, keys, people, queue, health, openapi)
-    for module in (*of_uploads, *ours, page, shared):
+    for module in (*of_uploads, *ours, api_page, page, shared):
         app.register_blueprint(module.blueprint)
     app.wsgi_app = versioned(app.wsgi_app)  # type: ignore[assignment, method-assign]
     return app

@@ -36,6 +36,7 @@ SECRET_NAME = "the-owners-secret"
 #: Routes that anybody may ask: they show nothing of anybody.
 OPEN = {
     "static",
+    "api_page.file",
     "health.healthz",
     "openapi.document",
     "queue.progress",  # it is signed
@@ -51,6 +52,7 @@ OPEN = {
 #: Routes that show everybody what is their own, and those that administrators alone may use.
 OWN = {
     "page.index",
+    "api_page.show",
     "uploads.create",
     "multipart.create",
     "multipart.index",
@@ -116,6 +118,7 @@ class Site:
             "worker": "celery@host",
             "step_id": self.step_id,
             "share_id": self.share_id,
+            "asset": "swagger-ui.css",
         }
 
     def add(self, name: str, *, is_admin: bool = False) -> Person:

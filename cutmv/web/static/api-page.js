@@ -1,0 +1,15 @@
+// The interactive page of the API: Swagger UI, which asks as the page does.
+
+const TOKEN = document.querySelector("meta[name=csrf-token]")?.content ?? "";
+const main = document.querySelector("#api");
+
+window.SwaggerUIBundle({
+  url: main.dataset.document,
+  domNode: main,
+  deepLinking: true,
+  validatorUrl: null, // which would be asked at another site
+  requestInterceptor: (request) => {
+    if (TOKEN) request.headers["X-CSRF-Token"] = TOKEN;
+    return request;
+  },
+});
