@@ -258,14 +258,23 @@ def watch(port: int, stop: Event, found: Connection) -> None:
     found.send(took)
 
 
+def begin(ready: Event, act: Callable[..., None], *args: Any) -> None:
+    """Tell that this process has started, whose start is no load on the server; then act."""
+    ready.set()
+    act(*args)
+
+
 class Beside:
     """A process that does something until it is told to stop, and then tells what came of it."""
 
     def __init__(self, act: Callable[..., None], *args: Any) -> None:
         context = get_context("spawn")
         self._stop, (self._found, other) = context.Event(), context.Pipe(duplex=False)
-        self._process = context.Process(target=act, args=(*args, self._stop, other), daemon=True)
+        ready = context.Event()
+        told = (ready, act, *args, self._stop, other)
+        self._process = context.Process(target=begin, args=told, daemon=True)
         self._process.start()
+        ready.wait()
 
     def end(self) -> Any:
         """Stop it, and return what it tells."""
