@@ -64,6 +64,7 @@ def list_queues(prefix: str, bindings: bool, as_json: bool) -> None:
                 "cloudflare_name": each.queue.name,
                 "binding": each.of_binding,
                 "consumer": each.queue.consumer,
+                "paused": each.queue.paused,
                 "max_retries": each.queue.max_retries,
                 "dead_letter_queue": each.queue.dead_letter_queue or None,
                 "backlog_count": each.backlog.count,
@@ -82,7 +83,9 @@ def list_queues(prefix: str, bindings: bool, as_json: bool) -> None:
         for row in rows:
             shown.add(
                 row["name"] or ("(binding)" if row["binding"] else None),
-                *(row["cloudflare_name"], row["consumer"], row["max_retries"]),
+                row["cloudflare_name"],
+                "paused" if row["paused"] else row["consumer"],
+                row["max_retries"],
                 *(row["dead_letter_queue"], row["backlog_count"]),
                 _in_units(row["backlog_bytes"], SIZE_UNITS),
                 _in_units(row["oldest_age_s"], AGE_UNITS),
@@ -148,6 +151,28 @@ def purge(
             )
         told: dict[str, Any] = {"missing": done.missing, "unsure": done.unsure}
         _tell(as_json, line, error=_not_found(done.missing), removed=count, **told)
+
+
+@queues.command()
+@_queue_argument
+@_json_option
+@click.pass_obj
+def pause(prefix: str, queue: str, as_json: bool) -> None:
+    """Have nobody get the messages of QUEUE, until it is resumed; what runs goes on."""
+    with _session(prefix, as_json) as session:
+        admin.pause(session, admin.find(session, queue), True)
+        _tell(as_json, f"{queue!r} is paused.", paused=True)
+
+
+@queues.command()
+@_queue_argument
+@_json_option
+@click.pass_obj
+def resume(prefix: str, queue: str, as_json: bool) -> None:
+    """Have whoever consumes QUEUE get its messages again."""
+    with _session(prefix, as_json) as session:
+        admin.pause(session, admin.find(session, queue), False)
+        _tell(as_json, f"The messages of {queue!r} are delivered again.", paused=False)
 
 
 @queues.command()

@@ -42,6 +42,7 @@ def test_ls_shows_what_each_queue_is_and_holds(emulator: EmulatorProcess) -> Non
         "cloudflare_name": "q--shop-d-corders",
         "binding": False,
         "consumer": "http_pull",
+        "paused": False,
         "max_retries": 100,
         "dead_letter_queue": "q--shop-d-corders-hdead",
         "backlog_count": 2,
@@ -149,6 +150,22 @@ def test_purge_says_which_single_messages_are_not_there_though_an_answer_is_lost
     )
     assert done.stderr == "Error: not found: nine\n"
     assert ids_in(emulator, "work") == ["two"]
+
+
+def test_a_paused_queue_says_so_and_delivers_nothing_until_it_is_resumed(
+    emulator: EmulatorProcess,
+) -> None:
+    send(emulator, "one")
+
+    assert ask(emulator, "pause", "work")["paused"] is True
+
+    [row] = [each for each in ask(emulator, "ls")["queues"] if each["name"] == "work"]
+    assert row["paused"] is True
+    assert "paused" in run(emulator, "ls").stdout
+    done = run(emulator, "resume", "work")
+    assert done.stdout == "The messages of 'work' are delivered again.\n"
+    [row] = [each for each in ask(emulator, "ls")["queues"] if each["name"] == "work"]
+    assert row["paused"] is False
 
 
 # --- errors

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.support.emulator import EmulatorProcess
+from tests.support.flower import flower_of
 from tests.support.fork_server import run_python
 from tests.support.media import make_sample
 from tests.support.processes import wait_for
@@ -159,6 +160,28 @@ def test_one_running_output_is_stopped(make_stack: Callable[[str], Stack], tmp_p
 
     assert stack.ended(job["id"])["state"] == "cancelled"
     shows(stack, "0 of 2 busy")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["redis", "cloudflare"])
+def test_flower_works_beside_the_page(
+    mode: str, make_stack: Callable[[str], Stack], tmp_path: Path
+) -> None:
+    stack = make_stack(mode)
+    stack.start_worker()
+    stack.start_web()
+    with flower_of("cutmv", stack.env, tmp_path) as get:
+        wait_for(lambda: get("workers?refresh=1"), 120.0, "Flower knows the worker")
+        shows(stack, r'data-testid="worker" data-name="w1@')
+        job = still(stack, tmp_path)
+        assert stack.ended(job["id"])["state"] == "done"
+
+        def seen() -> bool:
+            tasks = get("tasks").values()
+            return any(t["name"] == "cutmv.cut" and t["state"] == "SUCCESS" for t in tasks)
+
+        wait_for(seen, 120.0, "Flower shows what became of the task")
+        shows(stack, "0 of 2 busy")
 
 
 def test_a_page_of_another_site_does_nothing(make_stack: Callable[[str], Stack]) -> None:
