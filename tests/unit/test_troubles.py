@@ -22,7 +22,7 @@ from cutmv.progress import EventReceiver, EventSender, Outbox, ProgressEvent, Pr
 from cutmv.progress import celery_events as events
 from cutmv.services import Services
 from cutmv.transports.cloudflare import keep_going, note_trouble, threads_report, troubles
-from cutmv.web import live
+from cutmv.web.live import sockets
 from cutmv.web.metrics import Metrics
 from cutmv.worker import heartbeat
 from tests.support.transport import wait_until
@@ -212,11 +212,8 @@ def test_a_step_that_no_thread_could_be_had_for_is_left_to_the_janitor(
     assert not runner.has("other")
 
 
-def test_a_websocket(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    here = SimpleNamespace(services=SimpleNamespace(store=None), feed=None)
-    monkeypatch.setattr(live, "web", lambda: here)
-    monkeypatch.setattr(live, "follow", lambda *_a, **_k: iter(Once(), None))
-    assert live._follow(cast(Any, None), "job", lambda: True) == live.CLOSE_INTERNAL_ERROR
+def test_a_websocket(caplog: pytest.LogCaptureFixture) -> None:
+    assert sockets.serve(Once(), lambda: True) == sockets.CLOSE_INTERNAL_ERROR
     assert counted("websocket", caplog)
 
 

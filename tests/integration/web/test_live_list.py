@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -60,7 +61,8 @@ class Person:
 
     def close_tabs(self) -> None:
         for tab in self.tabs:
-            tab.client.close()
+            with suppress(simple_websocket.ConnectionClosed):
+                tab.client.close()
         self.tabs.clear()
 
 
