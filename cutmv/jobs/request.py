@@ -14,6 +14,7 @@ from cutmv.media import (
     LabelledClip,
     MediaError,
     OutputSpec,
+    parse_clip,
     parse_clip_list,
     parse_labelled_clip,
     plan,
@@ -27,15 +28,29 @@ FILM = "film"
 MAX_OUTPUTS = 200
 
 
+@dataclass(frozen=True)
+class WantedClip:
+    """A clip ("START-END") by itself, with its label, and what to make of it.
+
+    None is made of it beside that; without a wish of its own it is made as the job's others.
+    """
+
+    text: str
+    label: str = ""
+    wanted: Wanted | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobRequest(Wanted):
     """What to make of each clip ("START-END") of an upload.
 
-    A clip may have a label; `clip_list` is a list of more of them, as people paste them.
+    A clip may have a label; `wanted_clips` may also have wishes of their own. `clip_list` is a list
+    of more of them, as people paste them.
     """
 
     upload_id: str
     clips: tuple[str, ...] = ()
+    wanted_clips: tuple[WantedClip, ...] = ()
     clip_list: str = ""
 
 
@@ -86,18 +101,16 @@ def plan_job(upload: Upload, request: JobRequest, key: str | None = None) -> Job
 
     Raises MediaError with one line naming the bad clip.
     """
-    specs = outputs_of(request)
-    lists = [request.clip_list] if request.clip_list else []
-    clips = clips_of(request.clips, lists, upload.info.times)
+    clips, specs_of = _wanted(request, upload.info.times)
     if not clips:
         raise MediaError("Nothing to cut: give at least one clip, as START-END.")
     if request.join:
-        return _film_job(upload, clips, specs, id_for("job", key))
-    if len(clips) * len(specs) > MAX_OUTPUTS:
+        return _film_job(upload, clips, outputs_of(request), id_for("job", key))
+    if sum(map(len, specs_of)) > MAX_OUTPUTS:
         raise MediaError(f"One job makes at most {MAX_OUTPUTS} outputs: split it into several.")
     stems = clip_stems(upload.filename, [each.label for each in clips])
     job_id, steps = id_for("job", key), list[Step]()
-    for each, stem in zip(clips, stems, strict=True):
+    for each, stem, specs in zip(clips, stems, specs_of, strict=True):
         for spec in specs:
             plan(upload.info, each.clip, spec)
             steps.append(
@@ -142,6 +155,23 @@ def plan_again(job: Job, key: str | None = None, *, only_failed: bool = False) -
         for position, step in enumerate(wanted)
     ]
     return Job(job_id, job.upload, tuple(steps), created_at=0.0, person_id=job.upload.person_id)
+
+
+def _wanted(
+    request: JobRequest, file: FileTimes
+) -> tuple[list[LabelledClip], list[list[OutputSpec]]]:
+    """The clips of a request, and what to make of each. Raises MediaError."""
+    if request.join and any(each.wanted for each in request.wanted_clips):
+        raise MediaError("Clips of one film have no wishes of their own: ask for all of them.")
+    lists = [request.clip_list] if request.clip_list else []
+    texts, listed = clips_of(request.clips, (), file), clips_of((), lists, file)
+    own = [
+        LabelledClip(parse_clip(each.text, file), each.text.strip(), each.label.strip())
+        for each in request.wanted_clips
+    ]
+    wishes = [each.wanted or request for each in request.wanted_clips]
+    wishes = [*[request] * len(texts), *wishes, *[request] * len(listed)]
+    return [*texts, *own, *listed], [outputs_of(each) for each in wishes]
 
 
 def _film_job(

@@ -37,6 +37,7 @@ from cutmv.media.products.containers import output_extension
 from cutmv.media.products.presets import Preset, preset, presets
 from cutmv.media.products.spec import (
     LUFS,
+    SIZES,
     SOUNDS,
     Aspect,
     EncodedBy,
@@ -62,6 +63,7 @@ from cutmv.media.running.hardware import hardware_encoder
 from cutmv.media.sandbox.protections import missing as sandbox_missing
 from cutmv.media.sandbox.protections import told as sandbox_told
 from cutmv.media.sharing.costs import CostModel, Work, work_of, works_of
+from cutmv.media.sharing.forecasts import Forecast, forecast
 from cutmv.media.sharing.groups import groups
 from cutmv.media.sharing.parts import divide, part_count, wanted_starts
 from cutmv.media.source import HEAD_BYTES, container_of, forget
@@ -96,6 +98,7 @@ __all__ = [
     "LUFS",
     "MOST_SUGGESTED",
     "SHORTEST_SUGGESTED_S",
+    "SIZES",
     "SOUNDS",
     "SUGGESTED_CLIPS",
     "SUGGESTED_S",
@@ -113,6 +116,7 @@ __all__ = [
     "FilmClip",
     "FilmPlan",
     "Fit",
+    "Forecast",
     "Kind",
     "LabelledClip",
     "Loop",
@@ -147,6 +151,7 @@ __all__ = [
     "empty_overview",
     "entries",
     "ffmpeg_path",
+    "forecast",
     "forget",
     "groups",
     "hardware_encoder",

@@ -3,7 +3,8 @@
 from flask import Blueprint, render_template
 
 from cutmv.jobs import OPTIONS
-from cutmv.web.api.models import MAX_CLIP_LIST_CHARS, size_text
+from cutmv.web.api.job_body import MAX_CLIP_LIST_CHARS
+from cutmv.web.api.models import size_text
 from cutmv.web.state import web
 
 blueprint = Blueprint("page", __name__)

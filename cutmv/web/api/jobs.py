@@ -4,11 +4,22 @@ import logging
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from cutmv.jobs import MAX_PAGE_STEPS, State, UnknownJob
+from cutmv.jobs import (
+    MAX_PAGE_STEPS,
+    OVERVIEW,
+    Costs,
+    Records,
+    State,
+    UnknownJob,
+    check_job,
+    plan_job,
+)
 from cutmv.web.access import mine, person
 from cutmv.web.api.contents import send_archive, send_object
+from cutmv.web.api.estimates import estimate_json
 from cutmv.web.api.idempotency import idempotency_key
-from cutmv.web.api.models import AgainQuery, JobBody, PageQuery
+from cutmv.web.api.job_body import JobBody
+from cutmv.web.api.models import AgainQuery, PageQuery
 from cutmv.web.api.problems import Problem, json_body, validated
 from cutmv.web.clients import client_key
 from cutmv.web.state import web
@@ -26,6 +37,18 @@ def create() -> tuple[Response, int, dict[str, str]]:
     )
     log.info("job %s accepted: %d steps by %s", job.id, len(job.steps), job.route)
     return jsonify(job.to_json()), 201, {"Location": url_for("jobs.show", job_id=job.id)}
+
+
+@blueprint.post("/estimate")
+def estimate() -> Response:
+    """What a job would take, of which nothing is made."""
+    wanted = validated(JobBody, json_body())
+    upload, services = mine().upload(wanted.upload_id), web().services
+    job = plan_job(upload, wanted.to_request())
+    check_job(job, services.settings.limits)
+    record = Records(services.storage, OVERVIEW).of(upload)
+    keys = record.found.keys if record and record.found else ()
+    return jsonify(estimate_json(job, Costs(services.store).model(), keys))
 
 
 @blueprint.get("")

@@ -2,68 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field
 
-from cutmv.jobs import OPTIONS, JobRequest, Option, State, Upload, usual_aspects
+from cutmv.jobs import State, Upload
 from cutmv.media import Aspect, Fit, Kind
 
-#: Characters of a clip and its label, and of a list of as many clips as a job may have.
-MAX_CLIP_CHARS, MAX_CLIP_LIST_CHARS = 200, 50_000
 #: Jobs of one page of the list, where the client asks for no number, and at most.
 DEFAULT_PAGE_JOBS, MAX_PAGE_JOBS = 20, 100
 
 Seconds = Annotated[float, Field(ge=0)]
-Word = Annotated[str, Field(min_length=1, max_length=20)]
-Part = Annotated[float, Field(ge=0, le=1)]
-
-
-class _Clips(BaseModel):
-    """What to make of an upload."""
-
-    model_config = ConfigDict(extra="forbid", title="JobRequest", allow_inf_nan=False)
-
-    upload_id: str = Field(
-        description="The id that POST /api/uploads answered.", pattern="^[0-9a-z-]{1,64}$"
-    )
-    clips: list[Annotated[str, Field(max_length=MAX_CLIP_CHARS)]] = Field(
-        default=[],
-        description="START-END each: seconds, MM:SS.mmm or HH:MM:SS:FF; END is not part of it."
-        " A label may stand before or after.",
-        examples=[["0:05-0:12.5", "63-70 Chorus"]],
-        min_length=1,
-        max_length=200,
-    )
-    clip_list: str = Field(
-        default="",
-        description="More clips, as a text of lines: clips with labels, chapters, CSV or an EDL.",
-        examples=["0:00 Intro\n0:31 Verse"],
-        max_length=MAX_CLIP_LIST_CHARS,
-    )
-
-    def to_request(self) -> JobRequest:
-        """The request as the dispatcher takes it."""
-        given = {name: getattr(self, name) for name in type(self).model_fields}
-        if "aspects" not in self.model_fields_set:
-            others = (given[name] for name in ("presets", "canvas", "sounds"))
-            given["aspects"] = usual_aspects(*others)
-        return JobRequest(**given | {"clips": tuple(self.clips)})
-
-
-def _field(option: Option) -> tuple[Any, Any]:
-    """What pydantic makes the field for an option of."""
-    told: Any = Field(
-        default=option.default,
-        description=option.asked.told,
-        ge=option.asked.least,
-        strict=True if option.form == "flag" else None,
-    )
-    bounded = {"point": tuple[Part, Part], "words": tuple[Word, ...]}
-    return bounded.get(option.form, option.hint), told
-
-
-_WANTED: dict[str, Any] = {name: _field(option) for name, option in OPTIONS.items()}
-#: The clips, and what to make of each.
-JobBody = create_model("JobBody", __base__=_Clips, **_WANTED)
 
 
 class PageQuery(BaseModel):

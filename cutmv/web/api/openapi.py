@@ -12,7 +12,9 @@ from werkzeug.routing import Rule
 from cutmv import __version__
 from cutmv.web.access import OPEN
 from cutmv.web.api import account_models, models
+from cutmv.web.api.estimates import EstimateOut
 from cutmv.web.api.idempotency import KEY_HEADER, MAX_KEY_CHARS
+from cutmv.web.api.job_body import JobBody
 from cutmv.web.api.shares import models as share_models
 from cutmv.web.api.timeline import clip_list_models, overview_models, suggestion_models
 from cutmv.web.api.uploads import multipart_models
@@ -138,9 +140,12 @@ OPERATIONS = {
     "jobs.create": Operation(
         201,
         models.JobOut,
-        body=models.JobBody,
+        body=JobBody,
         errors=(400, 403, 404, 413, 415, 422, 429, 503, 507),
         keyed=True,
+    ),
+    "jobs.estimate": Operation(
+        200, EstimateOut, body=JobBody, errors=(400, 403, 404, 413, 415, 422, 503)
     ),
     "jobs.index": Operation(200, models.JobPage, query=models.PageQuery, errors=(422, 503)),
     "jobs.show": Operation(200, models.JobOut, errors=(404, 503)),

@@ -151,7 +151,7 @@ class Site:
         body: dict[str, Any] = {}
         if rule.websocket:
             body = {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}
-        elif rule.endpoint == "jobs.create":
+        elif rule.endpoint in ("jobs.create", "jobs.estimate"):
             body = {"json": {"upload_id": self.upload_id, "clips": ["0-1"]}}
         elif rule.endpoint.startswith("people_page."):
             body = {"data": {"do": "delete"}}

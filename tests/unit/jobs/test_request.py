@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutmv.jobs import JobRequest, Upload, clip_stems, output_name, plan_job
+from cutmv.jobs import (
+    JobRequest,
+    Upload,
+    Wanted,
+    WantedClip,
+    clip_stems,
+    output_name,
+    plan_job,
+)
 from cutmv.media import MediaError, OutputSpec
 from tests.support.jobs import video_info
 
@@ -187,3 +195,31 @@ def test_a_film_of_many_clips_is_one_step_in_each_shape() -> None:
         assert step.spec.join
     with pytest.raises(MediaError, match="joined into films, and gif is none"):
         plan_job(UPLOAD, request(gif=True, join=True))
+
+
+def test_a_clip_may_have_a_label_and_wishes_of_its_own() -> None:
+    own = Wanted(aspects=("9:16",), centre=(0.2, 0.5), still=True)
+    clips = (WantedClip("0-1", "Chorus: 1:00-2:00", own), WantedClip("2-3"))
+
+    job = plan_job(UPLOAD, request(clips=("5-6",), wanted_clips=clips, clip_list="7-8 Coda"))
+
+    assert [(step.start_s, step.spec.named, step.spec.centre) for step in job.steps] == [
+        (5.0, "source", (0.5, 0.5)),
+        (0.0, "9:16", (0.2, 0.5)),
+        (0.0, "still", (0.2, 0.5)),
+        (2.0, "source", (0.5, 0.5)),
+        (7.0, "source", (0.5, 0.5)),
+    ]
+    assert "Chorus" in job.steps[1].name and "Coda" in job.steps[4].name
+
+
+def test_clips_of_one_film_have_no_wishes_of_their_own() -> None:
+    own = WantedClip("0-1", wanted=Wanted(still=True))
+    with pytest.raises(MediaError, match="one film"):
+        plan_job(UPLOAD, request(clips=(), wanted_clips=(own,), join=True))
+
+
+def test_where_nothing_is_made_of_the_others_a_clip_may_still_be_made() -> None:
+    own = WantedClip("0-1", wanted=Wanted(aspects=("1:1",)))
+    job = plan_job(UPLOAD, request(clips=(), wanted_clips=(own,), aspects=()))
+    assert [step.spec.aspect for step in job.steps] == ["1:1"]

@@ -12,7 +12,7 @@ import cutmv.web
 from cutmv.cli.cut import cut
 from cutmv.jobs import OPTIONS, JobRequest, Wanted
 from cutmv.media import presets
-from cutmv.web.api.models import JobBody
+from cutmv.web.api.job_body import JobBody
 
 #: What the command line asks for by a value of another option.
 WITHIN = {"best": "still"}

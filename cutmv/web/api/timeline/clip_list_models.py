@@ -2,7 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cutmv.web.api.models import MAX_CLIP_LIST_CHARS, Seconds
+from cutmv.web.api.job_body import MAX_CLIP_LIST_CHARS
+from cutmv.web.api.models import Seconds
 
 
 class ClipListBody(BaseModel):
