@@ -1,8 +1,11 @@
 """The page for people, which uses the JSON API."""
 
+from typing import Any
+
 from flask import Blueprint, render_template
 
 from cutmv.jobs import OPTIONS
+from cutmv.media import SIZES, presets
 from cutmv.web.api.job_body import MAX_CLIP_LIST_CHARS
 from cutmv.web.api.models import size_text
 from cutmv.web.state import web
@@ -20,4 +23,18 @@ def index() -> str:
         max_upload_text=size_text(limit),
         max_clip_list_chars=MAX_CLIP_LIST_CHARS,
         options=OPTIONS,
+        shapes=_shapes(),
     )
+
+
+def _shapes() -> dict[str, Any]:
+    """The sizes of shapes and presets, and how these are filled, for the preview of crops."""
+    specs = {name: each.spec for name, each in presets().items()}
+    return {
+        "aspects": SIZES,
+        "presets": {
+            name: {"size": spec.size or SIZES[spec.aspect], "fit": spec.fit}
+            for name, spec in specs.items()
+            if spec.aspect != "source"
+        },
+    }

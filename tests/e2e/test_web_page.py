@@ -443,14 +443,22 @@ def test_a_job_is_made_by_a_preset(page: Page, video: Path) -> None:
 
 
 @pytest.mark.slow
-def test_suggested_clips_fill_the_list_and_can_be_cut(page: Page, video: Path) -> None:
+def test_suggested_clips_are_taken_one_by_one(page: Page, video: Path) -> None:
     upload(page, video)
+    page.get_by_test_id("clip-remove").click()
 
     page.get_by_test_id("suggest").click()
 
     expect(page.get_by_test_id("suggest-notes")).to_contain_text("beat")
-    rows = page.get_by_test_id("clip-row")
+    rows, suggestions = page.get_by_test_id("clip-row"), page.get_by_test_id("suggestion")
+    expect(suggestions).to_have_count(2)
+    expect(rows).to_have_count(0)
+    page.get_by_test_id("suggestion-take").first.click()
+    expect(rows).to_have_count(1)
+    expect(suggestions).to_have_count(1)
+    page.get_by_test_id("take-all").click()
     expect(rows).to_have_count(2)
+    expect(page.get_by_test_id("take-all")).to_be_hidden()
     spans = sorted(
         tuple(
             float(row.get_by_test_id(f"clip-{side}").input_value()[2:]) for side in ("start", "end")

@@ -90,6 +90,11 @@ function keyOf(request) {
   return `"${unanswered.get(request)}"`;
 }
 
+/** What a job would take. */
+export const estimate = (request) => send("/api/jobs/estimate", request);
+/** The clips that a pasted list names of an upload, and the lines that can't be read. */
+export const readList = (id, text) => send(`/api/uploads/${id}/clip-list`, { text });
+
 export async function createJob(request) {
   const body = JSON.stringify(request);
   const job = await send("/api/jobs", request, { "Idempotency-Key": keyOf(body) });

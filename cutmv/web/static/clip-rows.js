@@ -1,6 +1,10 @@
 // The clips as rows of text fields, for exact times and for those who don't drag.
 
+import { checked, fill, numbers } from "./options.js";
 import { formatSpan, parseTime } from "./times.js";
+
+/** Where the middle of a crop is when nobody moved it. */
+const MIDDLE = [0.5, 0.5];
 
 export class ClipRows {
   #list;
@@ -38,6 +42,12 @@ export class ClipRows {
         this.#clips.type(clip, side, field.value, parseTime(field.value, this.#clips)),
       );
     }
+    const label = row.querySelector(".label");
+    label.addEventListener("focus", () => this.#clips.select(clip));
+    label.addEventListener("change", () => this.#clips.name(clip, label.value));
+    const own = row.querySelector(".own");
+    own.addEventListener("change", () => this.#clips.wish(clip, read(own)));
+    own.addEventListener("focusin", () => this.#clips.selected !== clip && this.#clips.select(clip));
     row.querySelector(".pick").addEventListener("click", () => this.#clips.select(clip));
     row.querySelector(".remove").addEventListener("click", () => this.#clips.remove(clip));
     this.#list.append(row);
@@ -55,9 +65,30 @@ export class ClipRows {
       if (field !== document.activeElement) field.value = clip[`${side}Text`];
       field.setAttribute("aria-invalid", String(Boolean(problem)));
     }
+    const label = row.querySelector(".label");
+    if (label !== document.activeElement) label.value = clip.label;
+    show(row.querySelector(".own"), clip.own);
     row.querySelector(".span").textContent = problem ? "" : formatSpan(clip.end - clip.start);
     const line = row.querySelector(".problem");
     line.hidden = !problem;
     line.textContent = problem;
   }
+}
+
+/** What is wanted of one clip: only what was chosen. */
+function read(own) {
+  const field = (name) => own.querySelector(`[data-option=${name}]`);
+  const [aspects, presets] = ["aspects", "presets"].map((name) => checked(field(name)).map(({ value }) => value));
+  const centre = numbers(field("centre"));
+  const moved = centre.length === 2 && centre.some((part, place) => part !== MIDDLE[place]);
+  return { ...(aspects.length && { aspects }), ...(presets.length && { presets }), ...(moved && { centre }) };
+}
+
+function show(own, { aspects = [], presets = [], centre = MIDDLE }) {
+  const count = aspects.length + presets.length;
+  own.querySelector("summary").textContent = count ? `Products of this clip: ${[...aspects, ...presets].join(", ")}` : "Products of this clip";
+  if (own.contains(document.activeElement)) return; // what is being chosen is left alone
+  fill(own.querySelector("[data-option=aspects]"), aspects);
+  fill(own.querySelector("[data-option=presets]"), presets);
+  own.querySelectorAll("[data-option=centre] input").forEach((input, place) => (input.value = centre[place]));
 }

@@ -59,15 +59,15 @@ export class Clips extends EventTarget {
   /** The same clip once more, after it where there is room. */
   duplicate(clip) {
     const length = clip.end - clip.start;
-    return this.#insert(Math.max(0, Math.min(clip.end, this.duration - length)), length);
+    return this.#insert(Math.max(0, Math.min(clip.end, this.duration - length)), length, clip.own);
   }
 
   /** Make two clips of the one that has `at` within, if there is one. */
   split(clip, at) {
     if (!clip || at <= clip.start || at >= clip.end) return;
-    const { end } = clip;
+    const { end, own } = clip;
     this.#set(clip, clip.start, at);
-    this.#insert(at, end - at);
+    this.#insert(at, end - at, own);
   }
 
   undo() {
@@ -162,8 +162,31 @@ export class Clips extends EventTarget {
   }
 
   /** The clips as the API takes them. */
-  get texts() {
-    return this.items.map((clip) => `${clip.startText}-${clip.endText}`);
+  get wanted() {
+    return this.items.map(({ startText, endText, label, own }) => ({ text: `${startText}-${endText}`, label, ...own }));
+  }
+
+  /** Add clips as they are, the last of them selected: each has a `start`, an `end`, perhaps a `label`. */
+  put(found) {
+    for (const { start, end, label = "" } of found) {
+      const clip = this.#fresh(label);
+      this.items.push(clip);
+      this.#set(clip, start, end);
+      this.selected = clip;
+    }
+    this.#changed();
+  }
+
+  /** Call a clip something, which names its results. */
+  name(clip, label) {
+    clip.label = label.trim();
+    this.#changed();
+  }
+
+  /** Have a clip made otherwise than the others: by `aspects`, `presets`, a `centre`. */
+  wish(clip, own) {
+    clip.own = own;
+    this.#changed();
   }
 
   /** The first time from `from` on that is in no clip. */
@@ -172,8 +195,12 @@ export class Clips extends EventTarget {
     return over ? this.#free(over.end) : from;
   }
 
-  #insert(from, length) {
-    const clip = { id: this.#nextId++, start: 0, end: 0, startText: "", endText: "" };
+  #fresh(label, own = {}) {
+    return { id: this.#nextId++, start: 0, end: 0, startText: "", endText: "", label, own: structuredClone(own) };
+  }
+
+  #insert(from, length, own) {
+    const clip = this.#fresh("", own);
     this.items.push(clip);
     this.selected = clip;
     this.move(clip, from, Math.min(from + length, this.duration));

@@ -2,13 +2,16 @@
 
 import * as api from "./api.js";
 import { ClipRows } from "./clip-rows.js";
+import { ClipList } from "./clip-list.js";
 import { Clips } from "./clips.js";
+import { Crop, cropped } from "./crop.js";
+import { Estimate } from "./estimate.js";
 import { JobView } from "./job-view.js";
 import { isFinal, Live } from "./live.js";
 import { wanted } from "./options.js";
 import { Recent } from "./recent.js";
 import { ShareBox } from "./share.js";
-import { fill, suggested } from "./suggest.js";
+import { SuggestionList, suggested } from "./suggest.js";
 import { formatBytes, formatTime } from "./times.js";
 import { WholeTimeline } from "./timeline/whole.js";
 import { UploadList } from "./upload/list.js";
@@ -19,7 +22,8 @@ const STATUS_EVERY_MS = 15_000;
 const $ = (id) => document.getElementById(id);
 const player = $("player");
 const clips = new Clips();
-const timeline = new WholeTimeline(clips, player);
+const estimate = new Estimate($("estimate"), () => (source && clips.valid && hasClips() ? request() : null));
+const timeline = new WholeTimeline(clips, player, () => estimate.refresh());
 const view = new JobView($("job"), $("step-row"), new ShareBox($("share")), deleteOutput);
 const recent = new Recent($("recent"), $("recent-empty"), openById);
 let source = null;
@@ -27,6 +31,19 @@ let source = null;
 let edited = null;
 
 new ClipRows($("clips"), $("clip-row"), clips);
+const list = new ClipList(
+  { field: $("clip-list"), button: $("read-list"), wrong: $("list-wrong") },
+  clips,
+  () => source?.id,
+);
+const suggestions = new SuggestionList(
+  { list: $("suggestions"), all: $("take-all"), template: $("suggestion-row") },
+  clips,
+  ({ start }) => {
+    player.currentTime = start;
+    player.play();
+  },
+);
 new UploadList(
   { drop: $("drop"), input: $("file"), list: $("uploads"), template: $("upload-row") },
   Number(document.body.dataset.maxUploadBytes),
@@ -81,13 +98,44 @@ $("reuse").addEventListener("click", () => {
 function useSource(info) {
   source = info;
   $("suggest").disabled = $("delete-source").disabled = !source;
-  if (!source) $("suggest-notes").textContent = "";
-  $("start").disabled = !(source && clips.valid && (clips.items.length || $("clip-list").value.trim()));
+  if (!source) {
+    $("suggest-notes").textContent = "";
+    suggestions.show([]);
+  }
+  $("start").disabled = !(source && clips.valid && hasClips());
+  list.refresh();
+  estimate.refresh();
+  showCrop();
 }
 
-clips.addEventListener("change", () => useSource(source));
-$("clip-list").addEventListener("input", () => useSource(source));
+function hasClips() {
+  return clips.items.length > 0 || $("clip-list").value.trim() !== "";
+}
 
+/* What is asked for: the crops of it on the video, and what it would take. */
+
+const shapes = JSON.parse($("crop").dataset.shapes);
+const crop = new Crop($("crop"), player, (centre) => {
+  const clip = clips.selected;
+  if (clip) clips.wish(clip, { ...clip.own, centre });
+});
+
+function showCrop() {
+  const { own } = clips.selected ?? {};
+  const of_all = wanted($("job-form"));
+  const instead = own?.aspects || own?.presets ? { aspects: [], presets: [], canvas: null, ...own } : own;
+  const of_clip = { ...of_all, ...instead };
+  crop.show(own ? cropped(of_clip, shapes) : [], of_clip.centre);
+}
+
+function request() {
+  return { upload_id: source.id, wanted_clips: clips.wanted, clip_list: $("clip-list").value, ...wanted($("job-form")) };
+}
+
+estimate.addEventListener("change", () => timeline.estimated(estimate.outputs));
+$("job-form").addEventListener("input", () => useSource(source));
+
+clips.addEventListener("change", () => useSource(source));
 /* The player and its marks. */
 
 player.addEventListener("loadedmetadata", () => {
@@ -126,8 +174,7 @@ $("suggest").addEventListener("click", async () => {
   try {
     const found = await suggested(info, (percent) => (button.textContent = `Looking and listening… ${Math.round(percent)} %`));
     if (source !== info) return; // another video meanwhile
-    clips.clear();
-    fill(clips, found);
+    suggestions.show(found.clips);
     timeline.suggested(found);
     $("suggest-notes").textContent = found.notes.join(" ");
   } catch (error) {
@@ -173,12 +220,7 @@ $("job-form").addEventListener("submit", async (event) => {
   say("");
   $("start").disabled = true;
   try {
-    const job = await api.createJob({
-      upload_id: source.id,
-      ...(clips.items.length && { clips: clips.texts }),
-      clip_list: $("clip-list").value,
-      ...wanted(event.target),
-    });
+    const job = await api.createJob(request());
     open(job);
     $("job").scrollIntoView({ behavior: "smooth", block: "start" });
   } catch (error) {

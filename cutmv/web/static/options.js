@@ -9,14 +9,19 @@ const READ = {
   point: (element) => numbers(element),
 };
 
-function checked(element) {
+export function checked(element) {
   return [...element.querySelectorAll("input:checked")];
 }
 
 /** The numbers that are given, in their order; those left empty are not among them. */
-function numbers(element) {
+export function numbers(element) {
   const given = [...element.querySelectorAll("input")].map((input) => input.valueAsNumber);
   return given.filter((value) => !Number.isNaN(value));
+}
+
+/** Check those of an element's boxes that have one of the values. */
+export function fill(element, values) {
+  for (const box of element.querySelectorAll("input")) box.checked = values.includes(box.value);
 }
 
 /** What is wanted of each clip. What is left empty is left to the server. */

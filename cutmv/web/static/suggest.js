@@ -18,12 +18,52 @@ export async function suggested(info, progressed) {
   return found;
 }
 
-/** Fill the list; the times stay as the server wrote them, exact to the picture. */
-export function fill(clips, found) {
-  for (const { text, start, end } of found.clips) {
-    const clip = clips.add(start);
-    const [from, to] = text.split("-");
-    clips.type(clip, "start", from, start);
-    clips.type(clip, "end", to, end);
+/** Suggestions, to be played, and taken one by one or all. */
+export class SuggestionList {
+  #root;
+  #all;
+  #template;
+  #clips;
+  #found = [];
+
+  /** `play(suggestion)` is called to see one. */
+  constructor({ list, all, template }, clips, play) {
+    this.#root = list;
+    this.#all = all;
+    this.#template = template;
+    this.#clips = clips;
+    this.play = play;
+    all.addEventListener("click", () => this.#take([...this.#found]));
+  }
+
+  show(found) {
+    this.#found = found;
+    this.#root.replaceChildren(...found.map((each) => this.#row(each)));
+    this.#root.hidden = this.#all.hidden = !found.length;
+  }
+
+  #row(suggestion) {
+    const row = this.#template.content.firstElementChild.cloneNode(true);
+    const { text, label, score, reasons } = suggestion;
+    row.querySelector(".name").textContent = `${text} ${label}`;
+    row.querySelector(".why").textContent = `${Math.round(score * 100)} %: ${reasons.join("; ")}`;
+    const [play, take] = [".play", ".take"].map((name) => row.querySelector(name));
+    play.setAttribute("aria-label", `Play ${text}`);
+    take.setAttribute("aria-label", `Take ${text}`);
+    play.addEventListener("click", () => this.play(suggestion));
+    take.addEventListener("click", () => {
+      const next = row.nextElementSibling ?? row.previousElementSibling;
+      this.#take([suggestion]);
+      next?.querySelector(".take").focus();
+    });
+    return row;
+  }
+
+  /** Put suggestions among the clips, exact to the picture; they are suggested no longer. */
+  #take(taken) {
+    this.#clips.put(taken);
+    for (const row of [...this.#root.children].filter((_, place) => taken.includes(this.#found[place]))) row.remove();
+    this.#found = this.#found.filter((each) => !taken.includes(each));
+    this.#root.hidden = this.#all.hidden = !this.#found.length;
   }
 }

@@ -18,6 +18,8 @@ export class Timeline {
   #busy;
   #blocks = new Map();
   #now = 0;
+  /** The part of each clip that is copied, by its text. */
+  #copied = new Map();
 
   /**
    * `seek(seconds)` is called when the bare track is pressed, and while an end is dragged; while the timeline is
@@ -49,6 +51,16 @@ export class Timeline {
     this.#now = seconds;
     if (moved) this.#view.follow(seconds);
     this.#playhead.style.left = this.#percent(seconds);
+  }
+
+  /** Show what of each clip is copied: most, of several `outputs`. */
+  estimated(outputs) {
+    this.#copied.clear();
+    for (const { clip, copied_s } of outputs) {
+      const part = (copied_s ?? 0) / (clip.end - clip.start);
+      this.#copied.set(clip.text, Math.max(part, this.#copied.get(clip.text) ?? 0));
+    }
+    this.#draw();
   }
 
   #draw() {
@@ -162,10 +174,13 @@ export class Timeline {
     if (!shown) return;
     block.style.left = this.#percent(clip.start);
     block.style.right = `calc(100% - ${this.#percent(clip.end)})`;
+    const copied = this.#copied.get(`${clip.startText}-${clip.endText}`) ?? 0;
+    block.style.setProperty("--copied", `${copied * 100}%`);
     block.classList.toggle("selected", this.#clips.selected === clip);
     const [body, start, end] = block.children;
-    body.textContent = number;
-    this.#describe(body, `Clip ${number}`, clip.start, `${formatTime(clip.start)} to ${formatTime(clip.end)}`);
+    body.textContent = [number, clip.label].filter(Boolean).join(" ");
+    const told = copied ? `, ${Math.round(copied * 100)} % copied as it is` : "";
+    this.#describe(body, `Clip ${number}`, clip.start, `${formatTime(clip.start)} to ${formatTime(clip.end)}${told}`);
     this.#edge(start, `Start of clip ${number}`, clip.start);
     this.#edge(end, `End of clip ${number}`, clip.end);
   }

@@ -16,8 +16,8 @@ export class WholeTimeline {
   /** What keys do, by their names. */
   keys;
 
-  /** For `clips` of what a `player` plays. */
-  constructor(clips, player) {
+  /** For `clips` of what a `player` plays; `seen()` is called when there is more to know of it. */
+  constructor(clips, player, seen) {
     const view = new View();
     const drawing = new Drawing($("overview"), view, this.#overview);
     const controls = { zoomIn: $("zoom-in"), zoomOut: $("zoom-out"), all: $("zoom-all"), bar: $("scroll") };
@@ -33,6 +33,7 @@ export class WholeTimeline {
     this.#overview.addEventListener("change", () => {
       const { keys, problem } = this.#overview;
       this.#snapping.set("keys", keys);
+      seen();
       $("overview-problem").textContent = problem && `Not all of the video is shown here: ${problem}`;
     });
     clips.addEventListener("change", () => (drawing.frameRate = clips.frameRate));
@@ -49,6 +50,11 @@ export class WholeTimeline {
   suggested({ scenes, beats }) {
     this.#snapping.set("scenes", scenes);
     this.#snapping.set("beats", beats);
+  }
+
+  /** Show what of each clip is copied, by what is told of its `outputs`. */
+  estimated(outputs) {
+    this.#timeline.estimated(outputs);
   }
 
   /** Show where the player is, and have that in view. */
