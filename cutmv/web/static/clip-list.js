@@ -48,6 +48,6 @@ export class ClipList {
   #tell(lines) {
     const { wrong } = this.#elements;
     wrong.hidden = !lines.length;
-    wrong.replaceChildren(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
+    wrong.firstElementChild.replaceChildren(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
   }
 }

@@ -1,0 +1,95 @@
+"""The pages by axe, which finds what breaks WCAG 2.2 AA: dark, light, desktop and phone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from tests.support.media import make_sample
+from tests.support.web_server import WebServer, web_server
+
+pytestmark = pytest.mark.slow
+
+#: Milliseconds for what takes a busy machine some time.
+PATIENCE_MS = 60_000
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("video")
+    return make_sample(folder / "song.mp4", seconds=6.0, size=(320, 180))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
+    with web_server(tmp_path_factory.mktemp("site")) as running:
+        yield running
+
+
+@pytest.fixture(params=["dark", "light"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["desktop", "phone"])
+def page(
+    request: pytest.FixtureRequest, browser: Browser, scheme: str, server: WebServer
+) -> Iterator[Page]:
+    size = DESKTOP if request.param == "desktop" else PHONE
+    context = browser.new_context(
+        viewport=size,
+        color_scheme=scheme,  # type: ignore[arg-type]
+        reduced_motion="reduce",
+        has_touch=request.param == "phone",
+    )
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(server.url)
+    yield page
+    context.close()
+
+
+def check(page: Page) -> None:
+    """Fail by what axe finds, and where; and if anything is wider than the screen."""
+    results = Axe().run(page)
+    found = [
+        f"{each['id']} ({each['impact']}): {node['html'][:160]} {node['failureSummary'][:200]}"
+        for each in results.response["violations"]
+        for node in each["nodes"]
+    ]
+    assert not found, "\n".join(found)
+    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0, f"the page is {wide} pixels too wide"
+
+
+def test_the_page_is_accessible_from_an_upload_to_its_results(page: Page, video: Path) -> None:
+    check(page)
+    page.get_by_test_id("file-input").set_input_files(video)
+    expect(page.get_by_test_id("upload-state")).to_have_text("ready")
+    expect(page.get_by_test_id("overview")).to_have_attribute("data-peaks", re.compile(r"^\d{4}"))
+    page.get_by_test_id("aspect-9:16").check()
+    for details in page.locator("details").all():
+        if details.is_visible():
+            details.evaluate("(details) => (details.open = true)")
+    page.get_by_test_id("clip-list").fill("no clip")
+    page.get_by_test_id("read-list").click()
+    expect(page.get_by_test_id("list-wrong")).to_be_visible()
+    page.get_by_test_id("zoom-in").click()
+    expect(page.get_by_test_id("estimate-all")).to_contain_text("Line 1 can't be read")
+    check(page)
+    page.get_by_test_id("clip-list").fill("")
+    expect(page.get_by_test_id("estimate-all")).to_contain_text("2 outputs")
+    page.get_by_test_id("clip-end").fill("later")
+    expect(page.get_by_text("Write a time as")).to_be_visible()
+    check(page)
+    page.get_by_test_id("clip-end").fill("0:02")
+    page.get_by_test_id("start").click()
+    expect(page.get_by_test_id("job-state")).to_have_text("done")
+    check(page)
