@@ -19,6 +19,7 @@ from cutmv.dispatch.recent import Recent
 from cutmv.jobs import (
     ANALYSIS,
     OVERVIEW,
+    PROXY,
     Backlog,
     Costs,
     Derivative,
@@ -34,13 +35,14 @@ from cutmv.jobs import (
     retry,
     revoke,
 )
-from cutmv.media import MediaInfo, analysis_limit_s, overview_limit_s
+from cutmv.media import MediaInfo, analysis_limit_s, overview_limit_s, proxy_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
 from cutmv.worker import (
     HARD_LIMIT_GRACE_S,
     analyse_upload,
     overview_upload,
+    proxy_upload,
     publish,
     queue_for,
     tasks_of,
@@ -55,6 +57,7 @@ BROKER_NAMES = {"cloudflare": "Cloudflare Queues", "redis": "Redis", "eager": "C
 TASKS: dict[str, tuple[Any, Callable[[MediaInfo], float]]] = {
     ANALYSIS.name: (analyse_upload, analysis_limit_s),
     OVERVIEW.name: (overview_upload, overview_limit_s),
+    PROXY.name: (proxy_upload, proxy_limit_s),
 }
 
 log = logging.getLogger(__name__)

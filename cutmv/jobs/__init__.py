@@ -16,6 +16,7 @@ from cutmv.jobs.deletions import Deletion, Deletions
 from cutmv.jobs.derivatives import (
     ANALYSIS,
     OVERVIEW,
+    PROXY,
     Derivative,
     DerivativeState,
     Found,
@@ -23,6 +24,7 @@ from cutmv.jobs.derivatives import (
     Records,
 )
 from cutmv.jobs.keys import (
+    FILM_OF_PROXY,
     PEAKS,
     UPLOADS_PREFIX,
     derivative_key,
@@ -114,12 +116,14 @@ from cutmv.jobs.wanted import OPTIONS, Option, Wanted, usual_aspects
 __all__ = [
     "ANALYSIS",
     "FILM",
+    "FILM_OF_PROXY",
     "MAX_PAGE_STEPS",
     "MAX_RUNNING_PERCENT",
     "MAX_SHARE_DAYS",
     "OPTIONS",
     "OVERVIEW",
     "PEAKS",
+    "PROXY",
     "RATE_S",
     "SHARE_DAYS",
     "UNFINISHED_AGE_S",

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from cutmv.jobs.keys import derivative_key
 from cutmv.jobs.model import Upload
 from cutmv.jobs.rows import WRONG
-from cutmv.media import Analysis, Overview
+from cutmv.media import Analysis, Overview, Proxy
 from cutmv.storage import ObjectNotFound, Storage
 
 #: Seconds after which a derivative that nobody has begun, or that nobody tells of, is given up.
@@ -55,6 +55,7 @@ class Derivative(Generic[F]):
 
 ANALYSIS = Derivative("analysis", Analysis.from_json)
 OVERVIEW = Derivative("overview", Overview.from_json)
+PROXY = Derivative("proxy", Proxy.from_json)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
     uploads/UPLOAD/source     an uploaded video
     uploads/UPLOAD/NAME       what is made of it (`cutmv.jobs.derivatives`): its analysis, its
-                              overview with its peaks, and its small pictures, sheet-0 and so on
+                              overview with its peaks, and its small pictures, sheet-0 and so on;
+                              its proxy, proxy.mp4
     jobs/JOB/STEP/NAME        an output of a step
     jobs/JOB/STEP/parts/PART  a part of one, until all are joined
     doctor/ID                 what `cutmv doctor` writes to see whether it can, and deletes
@@ -16,6 +17,8 @@ Celery and the transport write the last two themselves, where the configuration 
 UPLOADS_PREFIX = "uploads/"
 #: The name of the peaks of an upload's sound.
 PEAKS = "peaks"
+#: The name of the film that is an upload's proxy.
+FILM_OF_PROXY = "proxy.mp4"
 
 
 def upload_key(upload_id: str) -> str:

@@ -5,7 +5,8 @@
 `probe` finds what is in a file (`info`), and `render` makes an output: both ask the `engine`, a
 process of its own that runs as a `child` in a `sandbox` (`engine_process`), on a `source`, which
 for a URL is `remote`.
-`overview` has the engine show a whole video at once: small pictures, and how loud it is.
+`overview` has the engine show a whole video at once: small pictures, and how loud it is. `proxies`
+plans films in place of what a browser can't play.
 `suggestions` are of clips, by what the engine sees and hears; they need packages of their own.
 The engine uses FFmpeg's libraries, and a program that `binaries` finds. Nothing here imports the
 rest of CUTMV.
@@ -48,6 +49,7 @@ from cutmv.media.products.spec import (
     OutputSpec,
     Sound,
 )
+from cutmv.media.proxies import Proxy, plan_proxy, proxy_limit_s
 from cutmv.media.remote.cache import Cache
 from cutmv.media.rendering import Order, Progress, Rendered, Result, render, render_together
 from cutmv.media.running.binaries import (
@@ -131,6 +133,7 @@ __all__ = [
     "Part",
     "Preset",
     "Progress",
+    "Proxy",
     "RenderPlan",
     "RenderTimeout",
     "Rendered",
@@ -169,9 +172,11 @@ __all__ = [
     "part_count",
     "plan",
     "plan_film",
+    "plan_proxy",
     "preset",
     "presets",
     "probe",
+    "proxy_limit_s",
     "read_clip_list",
     "refuse_script",
     "render",

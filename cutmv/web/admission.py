@@ -35,7 +35,14 @@ ALWAYS = ("health.healthz", "health.metrics")
 #: Routes whose bodies are files, or parts of them.
 UPLOADING = ("uploads.create", "multipart.put")
 #: Routes whose answers are files.
-DOWNLOADS = ("uploads.content", "jobs.output", "jobs.archive", "shared.output", "shared.archive")
+DOWNLOADS = (
+    "uploads.content",
+    "proxies.content",
+    "jobs.output",
+    "jobs.archive",
+    "shared.output",
+    "shared.archive",
+)
 
 
 @dataclass(frozen=True)

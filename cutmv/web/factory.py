@@ -34,7 +34,7 @@ from cutmv.web.api import (
     queue,
 )
 from cutmv.web.api.shares import routes as shares
-from cutmv.web.api.timeline import clip_lists, overviews, suggestions
+from cutmv.web.api.timeline import clip_lists, overviews, proxies, suggestions
 from cutmv.web.api.uploads import multipart, whole
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door
@@ -95,7 +95,7 @@ def create_app(
     app.before_request(admit)  # the limits are those of the person who asks
     live.register(app)
     operators.register(app)
-    of_uploads = (whole, multipart, clip_lists, suggestions, overviews)
+    of_uploads = (whole, multipart, clip_lists, suggestions, overviews, proxies)
     ours = (jobs, shares, account, keys, people, queue, health, openapi)
     for module in (*of_uploads, *ours, api_page, page, shared):
         app.register_blueprint(module.blueprint)

@@ -9,7 +9,12 @@ is Celery's result backend over Redis, and `operating` tells operators. The
 package may import `cutmv.progress` and everything below.
 """
 
-from cutmv.worker.derivative_tasks import analyse_upload, derivative_id, overview_upload
+from cutmv.worker.derivative_tasks import (
+    analyse_upload,
+    derivative_id,
+    overview_upload,
+    proxy_upload,
+)
 from cutmv.worker.operating import CONSUME, STATUS
 from cutmv.worker.sending import HARD_LIMIT_GRACE_S, publish, queue_for, tasks_of
 from cutmv.worker.tasks import LocalContext, cut, local_context
@@ -25,6 +30,7 @@ __all__ = [
     "derivative_id",
     "local_context",
     "overview_upload",
+    "proxy_upload",
     "publish",
     "queue_for",
     "sweep_workspace",

@@ -18,6 +18,7 @@ from cutmv.worker.analysis import AnalysisRun
 from cutmv.worker.derivative import DerivativeBusy, DerivativeRun
 from cutmv.worker.overview import OverviewRun
 from cutmv.worker.patience import DATABASE, ROOM, STORAGE, answered, missed, neighbour_away
+from cutmv.worker.proxy import ProxyRun
 from cutmv.worker.tasks import BUSY_MARGIN_S, PASSING_ERRORS, WAIT_S, backoff_s, local_context
 
 Body = Callable[..., None]
@@ -50,6 +51,14 @@ def overview_upload(
 ) -> None:
     """Make small pictures of an upload and the peaks of its sound; as `_make`."""
     _make(self, OverviewRun, upload_id, failures)
+
+
+@_task("cutmv.proxy")
+def proxy_upload(
+    self: "Task[Any, Any]", /, upload_id: str, failures: int = 0, **_later: object
+) -> None:
+    """Make a small film of an upload that any browser plays; as `_make`."""
+    _make(self, ProxyRun, upload_id, failures)
 
 
 def _make(

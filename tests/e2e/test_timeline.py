@@ -196,7 +196,7 @@ def test_the_timeline_scrolls_to_where_the_player_is(page: Page) -> None:
     for _ in range(3):
         page.get_by_test_id("zoom-in").click()
     seek(page, 33)
-    page.wait_for_function("document.querySelector('#clock').textContent === '0:33.000'")
+    expect(page.get_by_test_id("clock")).to_have_text("0:33.000")
     since, until = shown(page)
     assert since < 33 < until
     page.get_by_test_id("scroll").focus()

@@ -16,7 +16,12 @@ from cutmv.web.api.estimates import EstimateOut
 from cutmv.web.api.idempotency import KEY_HEADER, MAX_KEY_CHARS
 from cutmv.web.api.job_body import JobBody
 from cutmv.web.api.shares import models as share_models
-from cutmv.web.api.timeline import clip_list_models, overview_models, suggestion_models
+from cutmv.web.api.timeline import (
+    clip_list_models,
+    overview_models,
+    proxy_models,
+    suggestion_models,
+)
 from cutmv.web.api.uploads import multipart_models
 from cutmv.web.versions import VERSION
 
@@ -136,6 +141,11 @@ OPERATIONS = {
     ),
     "overviews.show": Operation(200, overview_models.OverviewOut, also=(202,), errors=(404, 503)),
     "overviews.sheet": Operation(200, "image/jpeg", **_FILE),  # type: ignore[arg-type]
+    "proxies.create": Operation(
+        202, proxy_models.ProxyOut, also=(200,), errors=(403, 404, 503, 507)
+    ),
+    "proxies.show": Operation(200, proxy_models.ProxyOut, also=(202,), errors=(404, 503)),
+    "proxies.content": Operation(200, ANY, **_FILE),  # type: ignore[arg-type]
     "overviews.peaks": Operation(200, "application/octet-stream", **_FILE),  # type: ignore[arg-type]
     "jobs.create": Operation(
         201,

@@ -66,6 +66,10 @@ export const uploaded = (id) => call(`/api/uploads/${id}`);
 export const makeOverview = (id) => call(`/api/uploads/${id}/overview`, { method: "POST" });
 export const overview = (id) => call(`/api/uploads/${id}/overview`);
 
+/** How far the proxy of an upload is, which is made when nobody has asked before. */
+export const makeProxy = (id) => call(`/api/uploads/${id}/proxy`, { method: "POST" });
+export const proxy = (id) => call(`/api/uploads/${id}/proxy`);
+
 /** The bytes at an address. */
 export async function bytes(url) {
   const response = await fetch(url).catch(() => {

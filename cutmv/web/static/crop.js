@@ -10,6 +10,7 @@ export class Crop {
   #root;
   #handle;
   #player;
+  #known;
   #shapes = [];
   #centre = [0.5, 0.5];
 
@@ -18,16 +19,19 @@ export class Crop {
     this.#root = root;
     this.#player = player;
     this.#handle = root.querySelector(".centre");
+    this.#known = JSON.parse(root.dataset.shapes);
     this.moved = moved;
     new ResizeObserver(() => this.#draw()).observe(player);
     player.addEventListener("loadedmetadata", () => this.#draw());
     this.#drag();
   }
 
-  /** Show frames of `shapes`, each with a `name`, a `width` and a `height`. */
-  show(shapes, centre) {
-    this.#shapes = shapes;
-    this.#centre = centre;
+  /** Show the crops of a clip, by its `own` wishes and by what is wanted of all; none of no clip. */
+  show(own, of_all) {
+    const others = own?.aspects || own?.presets ? { aspects: [], presets: [], canvas: null } : {};
+    const wanted = { ...of_all, ...others, ...own };
+    this.#shapes = own ? cropped(wanted, this.#known) : [];
+    this.#centre = wanted.centre.length === 2 ? wanted.centre : [0.5, 0.5];
     this.#draw();
   }
 
@@ -94,7 +98,7 @@ export class Crop {
 }
 
 /** The shapes to which a clip's picture is cropped, by what is wanted of it; `known` are sizes by their names. */
-export function cropped({ aspects, presets, canvas, fit }, known) {
+function cropped({ aspects, presets, canvas, fit }, known) {
   const fits = (usual) => (fit ?? usual) === "crop";
   const sized = (name, [width, height]) => ({ name, width, height });
   return [

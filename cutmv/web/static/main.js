@@ -4,17 +4,19 @@ import * as api from "./api.js";
 import { ClipRows } from "./clip-rows.js";
 import { ClipList } from "./clip-list.js";
 import { Clips } from "./clips.js";
-import { Crop, cropped } from "./crop.js";
+import { Crop } from "./crop.js";
 import { Estimate } from "./estimate.js";
 import { JobView } from "./job-view.js";
 import { isFinal, Live } from "./live.js";
 import { wanted } from "./options.js";
+import { ProxyPlayer } from "./proxy.js";
 import { Recent } from "./recent.js";
 import { ShareBox } from "./share.js";
 import { SuggestionList, suggested } from "./suggest.js";
-import { formatBytes, formatTime } from "./times.js";
+import { formatTime } from "./times.js";
 import { WholeTimeline } from "./timeline/whole.js";
 import { UploadList } from "./upload/list.js";
+import { showUsage } from "./usage.js";
 
 /** Milliseconds between two looks at the queue. */
 const STATUS_EVERY_MS = 15_000;
@@ -30,6 +32,7 @@ let source = null;
 /** The file that the editor shows, while it is still on its way. */
 let edited = null;
 
+const proxy = new ProxyPlayer(player, $("player-error"), () => source?.id);
 new ClipRows($("clips"), $("clip-row"), clips);
 const list = new ClipList(
   { field: $("clip-list"), button: $("read-list"), wrong: $("list-wrong") },
@@ -71,7 +74,7 @@ function edit(url) {
   clips.reset();
   if (player.src.startsWith("blob:")) URL.revokeObjectURL(player.src);
   player.src = url;
-  $("player-error").hidden = true;
+  proxy.reset();
   $("editor").hidden = false;
 }
 
@@ -80,7 +83,8 @@ function uploaded(info) {
   $("length").textContent = `${formatTime(info.duration_s)} · ${info.video.width}×${info.video.height}`;
   useSource(info);
   timeline.watch(info.id);
-  showUsage();
+  proxy.uploaded();
+  showUsage($("usage"));
   if (!clips.items.length) clips.add(player.currentTime || 0);
 }
 
@@ -105,7 +109,7 @@ function useSource(info) {
   $("start").disabled = !(source && clips.valid && hasClips());
   list.refresh();
   estimate.refresh();
-  showCrop();
+  crop.show(clips.selected?.own, wanted($("job-form")));
 }
 
 function hasClips() {
@@ -114,19 +118,10 @@ function hasClips() {
 
 /* What is asked for: the crops of it on the video, and what it would take. */
 
-const shapes = JSON.parse($("crop").dataset.shapes);
 const crop = new Crop($("crop"), player, (centre) => {
   const clip = clips.selected;
   if (clip) clips.wish(clip, { ...clip.own, centre });
 });
-
-function showCrop() {
-  const { own } = clips.selected ?? {};
-  const of_all = wanted($("job-form"));
-  const instead = own?.aspects || own?.presets ? { aspects: [], presets: [], canvas: null, ...own } : own;
-  const of_clip = { ...of_all, ...instead };
-  crop.show(own ? cropped(of_clip, shapes) : [], of_clip.centre);
-}
 
 function request() {
   return { upload_id: source.id, wanted_clips: clips.wanted, clip_list: $("clip-list").value, ...wanted($("job-form")) };
@@ -141,7 +136,6 @@ clips.addEventListener("change", () => useSource(source));
 player.addEventListener("loadedmetadata", () => {
   if (!source && Number.isFinite(player.duration)) clips.setSource(player.duration, 0);
 });
-player.addEventListener("error", () => ($("player-error").hidden = false));
 for (const name of ["timeupdate", "seeking", "loadedmetadata"]) {
   player.addEventListener(name, () => {
     $("clock").textContent = formatTime(player.currentTime);
@@ -236,7 +230,7 @@ const live = new Live({
     const before = recent.known(job.id);
     recent.job(job);
     view.summary(job);
-    if (isFinal(job) && !(before && isFinal(before))) showUsage();
+    if (isFinal(job) && !(before && isFinal(before))) showUsage($("usage"));
   },
   deleted(id) {
     recent.deleted(id);
@@ -294,7 +288,7 @@ async function deleted(question, remove) {
     say(error.message);
     return false;
   } finally {
-    showUsage();
+    showUsage($("usage"));
   }
 }
 
@@ -331,14 +325,7 @@ $("delete-source").addEventListener("click", () => deleteUpload(source.id));
 
 if (location.hash) openById(location.hash.slice(1));
 
-/* How much is used of what one may have stored; nothing is told where there is no bound. */
-
-async function showUsage() {
-  const { used, most } = (await api.account().catch(() => null))?.usage.stored_bytes ?? {};
-  $("usage").hidden = !Number.isFinite(most);
-  if (!$("usage").hidden) $("usage").textContent = `You use ${formatBytes(used)} of ${formatBytes(most)}.`;
-}
-showUsage();
+showUsage($("usage"));
 
 /* The badge. */
 

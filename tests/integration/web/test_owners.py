@@ -96,6 +96,8 @@ class Site:
         made = lambda: owner.post(f"{of_upload}/overview").status_code == 200  # noqa: E731
         of_upload = f"/api/uploads/{self.upload_id}"
         wait_for(made, 60.0, "the overview is made")
+        made = lambda: owner.post(f"{of_upload}/proxy").status_code == 200  # noqa: E731
+        wait_for(made, 60.0, "the proxy is made")
         self.output = job["steps"][0]["output"]["name"]
         self.step_id = job["steps"][0]["id"]
         share = owner.post(f"/api/jobs/{self.job_id}/shares", json={}).json
@@ -167,8 +169,8 @@ class Site:
         assert owner.get(f"/api/jobs/{self.job_id}").json["state"] == "done"
         assert owner.get(f"/api/jobs/{self.job_id}/outputs/{self.output}").status_code == 200
         assert owner.get(f"/api/uploads/{self.upload_id}/content").status_code == 200
-        for part in ("sheets/0", "peaks"):
-            made = owner.get(f"/api/uploads/{self.upload_id}/overview/{part}")
+        for part in ("overview/sheets/0", "overview/peaks", "proxy/content"):
+            made = owner.get(f"/api/uploads/{self.upload_id}/{part}")
             assert made.status_code == 200
         begun = owner.get(f"/api/multipart-uploads/{self.multipart_id}")
         assert begun.json["stored"] == []

@@ -7,6 +7,9 @@ from cutmv.jobs import Derivative, DerivativeState, Found, Record, Records, Uplo
 from cutmv.web.state import web
 
 F = TypeVar("F", bound=Found)
+#: What is said of a derivative whose worker died.
+LOST = "It was lost with its worker: POST here to repeat it."
+
 log = logging.getLogger(__name__)
 
 
@@ -26,3 +29,9 @@ def wanted_of(kind: Derivative[F], upload: Upload, turns_of: str) -> Record[F]:
     web().dispatcher.derive(kind, upload, turns_of)
     log.info("the %s of upload %s is to be made", kind.name, upload.id)
     return record
+
+
+def is_lost(record: Record[F]) -> bool:
+    """Whether nobody makes a derivative that is neither there nor has failed."""
+    ended = record.state in (DerivativeState.DONE, DerivativeState.FAILED)
+    return not ended and not record.pending_s

@@ -18,7 +18,7 @@ from cutmv.media import Overview
 from cutmv.web.access import mine
 from cutmv.web.api.contents import send_object
 from cutmv.web.api.problems import Problem
-from cutmv.web.api.timeline.derivatives import wanted_of
+from cutmv.web.api.timeline.derivatives import LOST, is_lost, wanted_of
 from cutmv.web.clients import client_key
 from cutmv.web.state import web
 
@@ -63,13 +63,11 @@ def _part(upload_id: str, name: str, content_type: str) -> Response:
 
 def _shown(upload: Upload, record: Record[Overview]) -> Response:
     """A record as the API shows it (`OverviewOut`)."""
-    lost = record.state not in (DerivativeState.DONE, DerivativeState.FAILED)
-    lost = lost and not record.pending_s
-    seen = record.found
+    lost, seen = is_lost(record), record.found
     told: dict[str, Any] = {
         "state": DerivativeState.FAILED if lost else record.state,
         "percent": record.percent,
-        "error": "It was lost with its worker: POST here to repeat it." if lost else record.error,
+        "error": LOST if lost else record.error,
         "tile": seen and {"width": seen.width, "height": seen.height},
         "sheets": [],
         "peaks": None,

@@ -1,0 +1,58 @@
+"""The proxy of an upload, which a browser can play: have it made, see how far it is, play it."""
+
+from flask import Blueprint, Response, jsonify
+
+from cutmv.jobs import (
+    FILM_OF_PROXY,
+    PROXY,
+    DerivativeState,
+    Record,
+    Records,
+    Upload,
+    derivative_key,
+)
+from cutmv.media import Proxy
+from cutmv.web.access import mine
+from cutmv.web.api.contents import send_object
+from cutmv.web.api.problems import Problem
+from cutmv.web.api.timeline.derivatives import LOST, is_lost, wanted_of
+from cutmv.web.clients import client_key
+from cutmv.web.state import web
+
+blueprint = Blueprint("proxies", __name__, url_prefix="/api/uploads")
+
+
+@blueprint.post("/<upload_id>/proxy")
+def create(upload_id: str) -> tuple[Response, int]:
+    """Have a small film of an upload made that any browser plays, once."""
+    upload = mine().upload(upload_id)
+    record = wanted_of(PROXY, upload, client_key())
+    return _shown(upload, record), 200 if record.state is DerivativeState.DONE else 202
+
+
+@blueprint.get("/<upload_id>/proxy")
+def show(upload_id: str) -> tuple[Response, int]:
+    """How far the proxy of an upload is."""
+    upload = mine().upload(upload_id)
+    record = Records(web().services.storage, PROXY).of(upload)
+    if record is None:
+        raise Problem(404, "There is no proxy of the video: POST here to have it made.")
+    return _shown(upload, record), 202 if record.pending_s else 200
+
+
+@blueprint.get("/<upload_id>/proxy/content")
+def content(upload_id: str) -> Response:
+    """The proxy itself, by ranges."""
+    key = derivative_key(mine().upload(upload_id).key, FILM_OF_PROXY)
+    return send_object(key, FILM_OF_PROXY, "video/mp4", download=False)
+
+
+def _shown(upload: Upload, record: Record[Proxy]) -> Response:
+    """A record as the API shows it (`ProxyOut`)."""
+    lost = is_lost(record)
+    return jsonify(
+        state=DerivativeState.FAILED if lost else record.state,
+        percent=record.percent,
+        error=LOST if lost else record.error,
+        url=f"/api/uploads/{upload.id}/proxy/content" if record.found else None,
+    )
