@@ -222,7 +222,7 @@ def test_a_list_is_cut_its_labels_name_the_results_and_its_address_opens_it_agai
     upload(page, video)
     page.get_by_test_id("clip-remove").click()
     expect(page.get_by_test_id("start")).to_be_disabled()
-    page.get_by_text("Cut a list, too").click()
+    page.get_by_text("Paste a list of clips").click()
 
     page.get_by_test_id("clip-list").fill("0:01-0:01.5 Hook\nnonsense")
     page.get_by_test_id("start").click()
@@ -250,7 +250,7 @@ def test_an_output_a_job_and_a_video_are_deleted_once_that_is_confirmed(
     page: Page, server: WebServer, video: Path
 ) -> None:
     upload(page, video)
-    page.get_by_text("Cut a list, too").click()
+    page.get_by_text("Paste a list of clips").click()
     page.get_by_test_id("clip-list").fill("0:02-0:02.5")
     page.get_by_test_id("start").click()
     expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
