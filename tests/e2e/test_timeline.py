@@ -227,3 +227,30 @@ def test_ends_snap_to_key_pictures_unless_that_is_off(page: Page) -> None:
     assert page.get_by_test_id("clip-end").input_value() == "0:11.200"
     page.keyboard.press("Control+ArrowLeft")
     assert page.get_by_test_id("clip-end").input_value() == "0:09.600"
+
+
+def test_two_fingers_zoom_and_drag_no_clip(page: Page) -> None:
+    page.get_by_test_id("add-clip").click()
+    before = spans(page)
+    block = page.get_by_test_id("grip-body").bounding_box()
+    assert block and shown(page) == (0, 40)
+    y = block["y"] + block["height"] / 2
+    page.get_by_test_id("timeline").scroll_into_view_if_needed()
+    touches = page.context.new_cdp_session(page)
+    touches.send("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
+
+    def touch(kind: str, *at_s: float) -> None:
+        points = [{"x": x, "y": y, "id": place} for place, x in enumerate(at_s)]
+        touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    first, second = x_of(page, 4), x_of(page, 8)
+    apart = second - first
+    touch("touchStart", first, second)
+    for step in (0.25, 0.5):
+        touch("touchMove", first - step * apart, second + step * apart)
+    touch("touchEnd")
+
+    since, until = shown(page)
+    assert until - since == pytest.approx(20, rel=0.1)
+    assert spans(page) == before
+    page.get_by_test_id("zoom-all").click()
