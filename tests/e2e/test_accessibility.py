@@ -95,3 +95,35 @@ def test_the_page_is_accessible_from_an_upload_to_its_results(page: Page, video:
     page.get_by_test_id("start").click()
     expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=JOB_MS)
     check(page)
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_pages_of_people_are_accessible(
+    browser: Browser, scheme: str, size: ViewportSize, tmp_path: Path
+) -> None:
+    with web_server(tmp_path, CUTMV_SIGN_IN="always") as server:
+        context = browser.new_context(
+            viewport=size,
+            color_scheme=scheme,  # type: ignore[arg-type]
+            reduced_motion="reduce",
+        )
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(f"{server.url}/sign-in")
+        check(page)
+        first = re.search(r"http://127\.0\.0\.1:\d+/link/password/\S+", server.process.log)
+        assert first, server.process.log
+        page.goto(first[0])
+        check(page)
+        page.get_by_label("E-mail address").fill("boss@example.com")
+        page.get_by_label("Password").fill("correct horse battery")
+        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_test_id("mode-badge")).to_have_text("eager")
+        for path in ("account", "people"):
+            page.goto(f"{server.url}/{path}")
+            check(page)
+        page.get_by_label("E-mail address").fill("ada@example.com")
+        page.get_by_role("button", name="Make the account").click()
+        expect(page.locator(".secret code")).to_be_visible()
+        check(page)
+        context.close()
