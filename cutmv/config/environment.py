@@ -82,7 +82,7 @@ VARIABLES = (
     Variable("CUTMV_ADMIN_PASSWORD", "the first administrator's password"),
     Variable(
         "CUTMV_SMTP_URL",
-        "the mail server for links to sign in and for new passwords, as"
+        "the mail server for links to sign in, new passwords and the ends of jobs, as"
         " `smtp://USER:PASSWORD@HOST:PORT` or `smtps://…`; needs `CUTMV_URL`",
     ),
     Variable("CUTMV_MAIL_FROM", "the sender of those mails", "`cutmv@` the name in `CUTMV_URL`"),

@@ -247,6 +247,8 @@ class Job:
     started_at: float | None = None
     finished_at: float | None = None
     person_id: str | None = None
+    #: Whether its owner wants a mail when it has ended.
+    mail_wanted: bool = False
 
     @property
     def percent(self) -> float:
@@ -280,6 +282,7 @@ class Job:
             "created_at": self.created_at,
             "started_at": self.started_at,
             "finished_at": self.finished_at,
+            "mail": self.mail_wanted,
             "upload": {
                 "id": self.upload.id,
                 "filename": self.upload.filename,

@@ -94,6 +94,7 @@ def _to_job(row: sa.Row[Any], upload: Upload, its: tuple[Step, ...], *, settled:
         started_at=told["started_at"],
         finished_at=told["finished_at"],
         person_id=told["person_id"],
+        mail_wanted=told["mail_wanted_at"] is not None,
     )
 
 

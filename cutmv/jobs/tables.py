@@ -57,6 +57,8 @@ jobs = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False, index=True),
     sa.Column("started_at", sa.Double),
     sa.Column("finished_at", sa.Double),
+    # When its owner asked for a mail of its end; null where none is wanted, or it was sent.
+    sa.Column("mail_wanted_at", sa.Double, index=True),
 )
 
 steps = sa.Table(

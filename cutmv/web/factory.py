@@ -38,6 +38,7 @@ from cutmv.web.api.timeline import clip_lists, overviews, proxies, suggestions
 from cutmv.web.api.uploads import multipart, whole
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door
+from cutmv.web.job_mails import JobMailer
 from cutmv.web.state import EXTENSION, Background, Web
 from cutmv.web.versions import versioned
 
@@ -112,6 +113,8 @@ def _started(
         # In eager mode the steps run here. Over Cloudflare without the edge Worker's hub, workers
         # use the webhook, since receiving events would cost two pulls a second.
         parts.append(EventReceiver(celery_app, feed))
+    if settings.access.smtp_url is not None:
+        parts.append(JobMailer(monitor.dispatcher.services))
     for part in parts:
         part.start()
     return tuple(parts)

@@ -6,6 +6,7 @@ from flask import Blueprint, render_template
 
 from cutmv.jobs import OPTIONS
 from cutmv.media import SIZES, presets
+from cutmv.web.access import person
 from cutmv.web.api.job_body import MAX_CLIP_LIST_CHARS
 from cutmv.web.api.models import size_text
 from cutmv.web.state import web
@@ -20,6 +21,7 @@ def index() -> str:
     return render_template(
         "index.html",
         max_upload_bytes=limit,
+        mails=web().services.settings.access.smtp_url is not None and person().email is not None,
         max_upload_text=size_text(limit),
         max_clip_list_chars=MAX_CLIP_LIST_CHARS,
         options=OPTIONS,

@@ -3,13 +3,13 @@
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, cast
+from typing import Protocol, cast
 
 from flask import Flask, current_app
 
-from cutmv.dispatch import Dispatcher, Janitor
+from cutmv.dispatch import Dispatcher
 from cutmv.monitoring import Monitor
-from cutmv.progress import EventReceiver, Live, ProgressFeed
+from cutmv.progress import Live, ProgressFeed
 from cutmv.services import Services
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door
@@ -19,8 +19,14 @@ from cutmv.web.metrics import Metrics
 EXTENSION = "cutmv"
 
 
-#: What has threads that run beside the requests.
-Background: TypeAlias = Janitor | EventReceiver | Checks | Live | Monitor
+class Background(Protocol):
+    """What has threads that run beside the requests."""
+
+    def start(self) -> None:
+        """Start them."""
+
+    def close(self) -> None:
+        """End them."""
 
 
 @dataclass(frozen=True)

@@ -203,3 +203,48 @@ def test_a_page_goes_on_when_its_server_is_back(browser: Browser, tmp_path: Path
         expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=180_000)
         expect(page.get_by_test_id("download")).to_have_count(6)
     context.close()
+
+
+def test_a_notification_comes_once_it_is_asked_for_by_the_button(
+    page: Page, server: WebServer, api: httpx.Client, upload_id: str
+) -> None:
+    page.context.grant_permissions(["notifications"])
+    page.add_init_script(
+        """
+        window.asked = 0;
+        window.shown = [];
+        window.Notification = class {
+          static permission = "default";
+          static async requestPermission() { asked++; return (this.permission = "granted"); }
+          constructor(title, { body, tag }) { shown.push({ title, body, tag }); }
+          addEventListener(_, open) { this.open = open; }
+          close() {}
+        };
+        """
+    )
+    page.goto(server.url)
+    expect(page.get_by_test_id("mode-badge")).to_have_text("eager")
+    silent = done(api, make_job(api, upload_id, "0-0.3"))["id"]
+    row = page.locator(f'[data-testid="recent-job"][data-job="{silent}"]')
+    expect(row).to_contain_text("done")
+    row.click()
+    assert page.evaluate("[asked, shown.length]") == [0, 0]
+
+    page.get_by_test_id("notify").press("Enter")
+    expect(page.get_by_test_id("notify")).to_have_attribute("aria-pressed", "true")
+    job_id = done(api, make_job(api, upload_id, "0-0.3", "1-1.3"))["id"]
+    wait_for(lambda: page.evaluate("shown.length"), 60.0, "the browser shows it")
+
+    assert page.evaluate("[asked, shown]") == [
+        1,
+        [
+            {
+                "title": "song.mp4 is done",
+                "body": "2 of 2 results are made.",
+                "tag": f"cutmv-{job_id}",
+            }
+        ],
+    ]
+    page.get_by_test_id("notify").click()
+    expect(page.get_by_test_id("notify")).to_have_attribute("aria-pressed", "false")
+    expect(page.get_by_test_id("mail")).to_be_hidden()

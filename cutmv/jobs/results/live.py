@@ -22,6 +22,7 @@ class Mark:
     state: str
     route: str | None
     finished_at: float | None
+    mail_wanted_at: float | None
 
 
 class LiveJobs:
@@ -35,7 +36,7 @@ class LiveJobs:
 
         A known job that is not among them was deleted.
         """
-        columns = (jobs.c.id, jobs.c.state, jobs.c.route, jobs.c.finished_at)
+        columns = (jobs.c.id, jobs.c.state, jobs.c.route, jobs.c.finished_at, jobs.c.mail_wanted_at)
         whose = sa.true() if of is None else jobs.c.person_id.in_(of)
         wanted: list[Any] = [sa.and_(jobs.c.state.in_(OPEN_STATES), whose)]
         wanted += [jobs.c.id.in_(ids) for ids in _few(known)]
@@ -43,7 +44,7 @@ class LiveJobs:
         with self._store.reading() as db:
             for each in wanted:
                 for row in db.execute(sa.select(*columns).where(each)):
-                    found[row.id] = Mark(row.state, row.route, row.finished_at)
+                    found[row.id] = Mark(*row[1:])
         return found
 
     def load(self, ids: Collection[str]) -> list[Job]:

@@ -8,6 +8,7 @@ from cutmv.jobs import (
     MAX_PAGE_STEPS,
     OVERVIEW,
     Costs,
+    JobMails,
     Records,
     State,
     UnknownJob,
@@ -84,6 +85,25 @@ def again(job_id: str) -> tuple[Response, int, dict[str, str]]:
     )
     log.info("job %s accepted, %s again: %d steps", made.id, job.id, len(made.steps))
     return jsonify(made.to_json()), 201, {"Location": url_for("jobs.show", job_id=made.id)}
+
+
+@blueprint.put("/<job_id>/mail")
+def want_mail(job_id: str) -> tuple[str, int]:
+    """Have its owner mailed when a job has ended; at once where it has."""
+    job, services = mine().job(job_id), web().services
+    if services.settings.access.smtp_url is None:
+        raise Problem(404, "This server sends no mail.")
+    if job.person_id is None or services.accounts.get(job.person_id).email is None:
+        raise Problem(404, "The job's owner has no e-mail address.")
+    JobMails(services.store).want(job.id, wanted=True)
+    return "", 204
+
+
+@blueprint.delete("/<job_id>/mail")
+def want_no_mail(job_id: str) -> tuple[str, int]:
+    """Have nobody mailed of a job."""
+    JobMails(web().services.store).want(mine().job(job_id).id, wanted=False)
+    return "", 204
 
 
 @blueprint.delete("/<job_id>")

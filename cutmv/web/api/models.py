@@ -151,6 +151,7 @@ class JobOut(_Answer):
     created_at: float
     started_at: float | None
     finished_at: float | None
+    mail: bool = Field(description="Whether its owner is mailed when it has ended.")
     upload: JobUploadOut
     steps: list[StepOut]
 

@@ -162,6 +162,8 @@ OPERATIONS = {
     "jobs.delete": Operation(204, None, errors=(403, 404, 503)),
     "jobs.delete_output": Operation(204, None, errors=(403, 404, 503)),
     "jobs.cancel": Operation(200, models.JobOut, errors=(403, 404, 503)),
+    "jobs.want_mail": Operation(204, None, errors=(403, 404, 503)),
+    "jobs.want_no_mail": Operation(204, None, errors=(403, 404, 503)),
     "jobs.again": Operation(
         201,
         models.JobOut,

@@ -11,8 +11,9 @@ from flask import Flask
 
 from cutmv.web.auth import account, attempts, guard, mailer, people_page, sign_in
 from cutmv.web.auth.first import BOOT_ERROR, prepare_administrator
+from cutmv.web.auth.mailer import deliver, letter
 
-__all__ = ["BOOT_ERROR", "prepare_administrator", "register"]
+__all__ = ["BOOT_ERROR", "deliver", "letter", "prepare_administrator", "register"]
 
 
 def register(app: Flask) -> None:

@@ -36,9 +36,7 @@ class Mailer:
     def send(self, to: str, subject: str, text: str) -> None:
         """Send a mail soon; one that can't be sent is logged, without its text."""
         if self._url is not None:
-            message = EmailMessage()
-            message["From"], message["To"], message["Subject"] = self._sender, to, subject
-            message.set_content(text)
+            message = letter(self._sender, to, subject, text)
             self._executor.submit(self._deliver, self._url, message)
 
     def _deliver(self, url: str, message: EmailMessage) -> None:
@@ -46,6 +44,14 @@ class Mailer:
             deliver(url, message)
         except (OSError, smtplib.SMTPException) as error:
             log.warning("a mail was not sent: %s", type(error).__name__)
+
+
+def letter(sender: str, to: str, subject: str, text: str) -> EmailMessage:
+    """A mail of plain text."""
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = sender, to, subject
+    message.set_content(text)
+    return message
 
 
 def deliver(url: str, message: EmailMessage) -> None:

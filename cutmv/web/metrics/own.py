@@ -21,6 +21,7 @@ THREADS = {
     "event-sender",
     "heartbeat",
     "janitor",
+    "job-mailer",
     "live",
     "local-runner",
     "look",

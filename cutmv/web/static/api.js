@@ -55,6 +55,7 @@ export async function runAgain(id, onlyFailed) {
   return job;
 }
 
+export const mailMe = (id, wanted) => call(`/api/jobs/${id}/mail`, { method: wanted ? "PUT" : "DELETE" });
 export const shares = (job) => call(`/api/jobs/${job}/shares`);
 export const makeShare = (job, wanted) => send(`/api/jobs/${job}/shares`, wanted);
 export const endShare = (job, id) => call(`/api/jobs/${job}/shares/${id}`, { method: "DELETE" });

@@ -77,6 +77,13 @@ export class JobView {
     this.#showStep(step);
   }
 
+  /** Show whether the person is mailed when the job has ended. */
+  mail(wanted) {
+    this.#job.mail = wanted;
+    this.#find("#mail").setAttribute("aria-pressed", wanted);
+    this.#find("#mail").textContent = wanted ? "You will be mailed" : "Mail me when it has ended";
+  }
+
   /** Tell how the line to the server is. */
   line(text) {
     this.#line = text;
@@ -94,6 +101,8 @@ export class JobView {
     this.#find("#job-state").dataset.state = job.state;
     this.#find("#job-way").textContent = job.mode ? WAYS[job.mode] : "";
     this.#find("#cancel").hidden = isFinal(job);
+    this.#find("#mail").hidden = isFinal(job) || !document.body.dataset.mails;
+    this.mail(job.mail);
     raise(this.#find("#job-bar"), job.percent);
     this.#showLine();
   }

@@ -8,6 +8,7 @@ import { Crop } from "./crop.js";
 import { Estimate } from "./estimate.js";
 import { JobView } from "./job-view.js";
 import { isFinal, Live } from "./live.js";
+import { Notifier } from "./notify.js";
 import { wanted } from "./options.js";
 import { ProxyPlayer } from "./proxy.js";
 import { Recent } from "./recent.js";
@@ -224,12 +225,14 @@ $("job-form").addEventListener("submit", async (event) => {
   }
 });
 
+const notifier = new Notifier($("notify"), say, openById);
 const live = new Live({
   jobs: (jobs) => recent.jobs(jobs),
   job(job) {
     const before = recent.known(job.id);
     recent.job(job);
     view.summary(job);
+    notifier.job(job, before);
     if (isFinal(job) && !(before && isFinal(before))) showUsage($("usage"));
   },
   deleted(id) {
@@ -261,6 +264,17 @@ $("cancel").addEventListener("click", async () => {
   } catch (error) {
     say(error.message);
     $("cancel").disabled = false;
+  }
+});
+
+$("mail").addEventListener("click", async () => {
+  const isWanted = $("mail").getAttribute("aria-pressed") !== "true";
+  const { job } = $("job").dataset;
+  try {
+    await api.mailMe(job, isWanted);
+    if ($("job").dataset.job === job) view.mail(isWanted);
+  } catch (error) {
+    say(error.message);
   }
 });
 
