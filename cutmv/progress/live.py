@@ -263,7 +263,7 @@ class Live:
 
 
 def _known(job: Job, *, detail: bool) -> _Known:
-    mark = Mark(job.state.value, job.route, job.finished_at)
+    mark = Mark(job.state.value, job.route, job.finished_at, job.mail_wanted)
     kept = (job, Shown(job)) if detail else (None, None)
     return _Known(job.person_id, mark, job.to_summary(), *kept)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cutmv.database import now
 from cutmv.jobs.model import OPEN_STATES, Job
 from cutmv.jobs.rows import load_jobs
 from cutmv.jobs.store import JobStore
@@ -13,6 +14,8 @@ from cutmv.jobs.tables import jobs
 
 #: Ids that one statement names: databases take a number of parameters.
 MOST_IDS = 500
+#: Seconds for which a job is new: far longer than from one look to the next.
+RECENT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Mark:
     state: str
     route: str | None
     finished_at: float | None
-    mail_wanted_at: float | None
+    mail_wanted: bool
 
 
 class LiveJobs:
@@ -32,25 +35,31 @@ class LiveJobs:
         self._store = store
 
     def marks(self, of: Collection[str] | None, known: Collection[str]) -> dict[str, Mark]:
-        """The marks of the jobs of some persons, or of all, that have not ended, and of the known.
+        """The marks of the known jobs, and of those of some persons, or of all, that go on.
 
-        A known job that is not among them was deleted.
+        Those go on that have not ended, or are new. A known job that is not among them was deleted.
         """
         columns = (jobs.c.id, jobs.c.state, jobs.c.route, jobs.c.finished_at, jobs.c.mail_wanted_at)
         whose = sa.true() if of is None else jobs.c.person_id.in_(of)
-        wanted: list[Any] = [sa.and_(jobs.c.state.in_(OPEN_STATES), whose)]
+        # A short job may be made and end between two looks.
+        going_on = jobs.c.state.in_(OPEN_STATES) | (jobs.c.created_at > now() - RECENT_S)
+        wanted: list[Any] = [sa.and_(going_on, whose)]
         wanted += [jobs.c.id.in_(ids) for ids in _few(known)]
         found = {}
         with self._store.reading() as db:
             for each in wanted:
                 for row in db.execute(sa.select(*columns).where(each)):
-                    found[row.id] = Mark(*row[1:])
+                    found[row.id] = _mark(row)
         return found
 
     def load(self, ids: Collection[str]) -> list[Job]:
         """The jobs of some ids that are there, with their steps."""
         with self._store.reading() as db:
             return [job for few in _few(ids) for job in load_jobs(db, jobs.c.id.in_(few))]
+
+
+def _mark(row: sa.Row[Any]) -> Mark:
+    return Mark(row.state, row.route, row.finished_at, row.mail_wanted_at is not None)
 
 
 def _few(ids: Collection[str]) -> list[list[str]]:

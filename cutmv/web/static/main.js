@@ -227,7 +227,10 @@ $("job-form").addEventListener("submit", async (event) => {
 
 const notifier = new Notifier($("notify"), say, openById);
 const live = new Live({
-  jobs: (jobs) => recent.jobs(jobs),
+  jobs(jobs) {
+    for (const job of jobs) if (recent.known(job.id)) notifier.job(job, recent.known(job.id));
+    recent.jobs(jobs);
+  },
   job(job) {
     const before = recent.known(job.id);
     recent.job(job);

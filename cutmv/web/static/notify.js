@@ -4,6 +4,8 @@ import { isFinal } from "./live.js";
 
 /** Where it is kept that the person wants it. */
 const KEY = "cutmv-notify";
+/** Seconds for which the end of a job that was not in the list is news: a short one comes so. */
+const NEW_S = 120;
 const ENDS = { done: "is done", failed: "has failed", cancelled: "was cancelled" };
 
 export class Notifier {
@@ -22,9 +24,10 @@ export class Notifier {
     this.#show();
   }
 
-  /** Tell that a job has ended, as the list has it now; `before` is how it was. */
+  /** Tell that a job has ended, as the list has it now; `before` is how it was, if it was there. */
   job(job, before) {
-    if (!this.#wanted() || !isFinal(job) || !before || isFinal(before)) return;
+    const isNews = before ? !isFinal(before) : Date.now() / 1000 - job.finished_at < NEW_S;
+    if (!this.#wanted() || !isFinal(job) || !isNews) return;
     const { done, all } = job.outputs ?? {};
     // Of two tabs with one tag the browser shows one.
     const shown = new Notification(`${job.upload.filename} ${ENDS[job.state]}`, {

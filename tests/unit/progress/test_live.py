@@ -257,6 +257,7 @@ def test_what_is_known_of_jobs_that_ended_is_bounded(
     store: JobStore, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_ENDED", 3)
+    monkeypatch.setattr("cutmv.jobs.results.live.RECENT_S", 0.0)
     Tab(live, ALL)
     for _ in range(8):
         job = add_job(store, "0-1")
@@ -285,3 +286,16 @@ def test_what_happened_to_somebody_s_jobs_while_nobody_looked_is_not_taken_for_n
     assert stays.told == []
     assert not back.begun[0]["resumed"]
     assert [each["id"] for each in back.begun[1]["jobs"]] == [job.id]
+
+
+def test_a_job_that_is_made_and_ends_between_two_looks_is_told_once(
+    store: JobStore, live: Live
+) -> None:
+    tab = Tab(live, ALL)
+    job = add_job(store, "0-1")
+    store.cancel(job.id)
+
+    [told] = tab.read()
+
+    assert (told["job"]["id"], told["job"]["state"]) == (job.id, "cancelled")
+    assert tab.read() == []
