@@ -13,14 +13,11 @@ from cutmv.services import Services
 from cutmv.services import services as process_services
 from cutmv.web import (
     admission,
-    api_page,
     auth,
     live,
     metrics,
     operators,
-    page,
     security,
-    shared,
     spans,
 )
 from cutmv.web.api import (
@@ -39,6 +36,7 @@ from cutmv.web.api.uploads import multipart, whole
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door
 from cutmv.web.job_mails import JobMailer
+from cutmv.web.pages import api_page, page, shared
 from cutmv.web.state import EXTENSION, Background, Web
 from cutmv.web.versions import versioned
 

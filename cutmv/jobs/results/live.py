@@ -49,17 +49,14 @@ class LiveJobs:
         with self._store.reading() as db:
             for each in wanted:
                 for row in db.execute(sa.select(*columns).where(each)):
-                    found[row.id] = _mark(row)
+                    told = (row.state, row.route, row.finished_at)
+                    found[row.id] = Mark(*told, mail_wanted=row.mail_wanted_at is not None)
         return found
 
     def load(self, ids: Collection[str]) -> list[Job]:
         """The jobs of some ids that are there, with their steps."""
         with self._store.reading() as db:
             return [job for few in _few(ids) for job in load_jobs(db, jobs.c.id.in_(few))]
-
-
-def _mark(row: sa.Row[Any]) -> Mark:
-    return Mark(row.state, row.route, row.finished_at, row.mail_wanted_at is not None)
 
 
 def _few(ids: Collection[str]) -> list[list[str]]:

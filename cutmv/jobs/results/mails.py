@@ -1,5 +1,7 @@
 """Which jobs their owners want to be mailed about, once they have ended."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from cutmv.database import now
@@ -42,7 +44,8 @@ class JobMails:
             at = db.scalar(sa.select(now())) or 0.0
         return at - (job.finished_at or 0.0) > GIVEN_UP_S
 
-    def _set(self, job_id: str, at: sa.ColumnElement[float | None]) -> None:
+    def _set(self, job_id: str, at: Any) -> None:
+        """Note since when a mail of a job is wanted: a number, or an expression."""
         with self._store.engine.begin() as db:
             changed = jobs.update().where(jobs.c.id == job_id).values(mail_wanted_at=at)
             if not db.execute(changed).rowcount:

@@ -1,0 +1,1 @@
+"""Pages for people: `page`, that of the API (`api_page`), and those of shares (`shared`)."""
