@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.media import make_sample
@@ -248,3 +249,45 @@ def test_a_notification_comes_once_it_is_asked_for_by_the_button(
     page.get_by_test_id("notify").click()
     expect(page.get_by_test_id("notify")).to_have_attribute("aria-pressed", "false")
     expect(page.get_by_test_id("mail")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_job_that_failed_its_links_and_what_they_show_are_accessible(
+    browser: Browser, server: WebServer, api: httpx.Client, upload_id: str, scheme: str, width: int
+) -> None:
+    job = done(api, make_job(api, upload_id, still=True))
+    fail(server, job["id"], "The clip can't be cut: FFmpeg crashed on it (SIGSEGV).")
+    shared = api.post(f"/api/jobs/{job['id']}/shares", json={}).json()["url"]
+    context = browser.new_context(
+        viewport={"width": width, "height": 844},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.goto(f"{server.url}/#{job['id']}")
+    page.get_by_text("Share by a link").click()
+    page.get_by_test_id("share-make").click()
+    expect(page.get_by_test_id("share-row")).to_have_count(2)
+    for technical in page.get_by_test_id("technical").locator("summary").all():
+        if technical.is_visible():
+            technical.click()
+    check(page)
+    page.goto(shared)
+    expect(page.get_by_test_id("shared-outputs")).to_be_visible()
+    check(page)
+    page.goto(f"{server.url}/shared/gone")
+    expect(page.get_by_test_id("shared-problem")).to_be_visible()
+    check(page)
+    context.close()
+
+
+def check(page: Page) -> None:
+    """Fail by what axe finds, and if anything is wider than the screen."""
+    found = [
+        f"{each['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
+        for each in Axe().run(page).response["violations"]
+        for node in each["nodes"]
+    ]
+    assert not found, "\n".join(found)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
