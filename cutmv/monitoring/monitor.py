@@ -14,8 +14,9 @@ from cutmv.storage import Disk
 from cutmv.transports.cloudflare import operations_report
 
 #: Seconds for which an answer is told again: of the database, the disks and Redis; of workers by
-#: Redis or the hub; and of Cloudflare's API, whose calls are few.
-NEAR_S, WORKERS_S, API_S = 5.0, 10.0, 60.0
+#: Redis or the hub; of Cloudflare's API, whose calls are few (a list, and one for each queue); and
+#: of workers by that (five calls, and two for each worker).
+NEAR_S, WORKERS_S, API_S, WORKERS_API_S = 5.0, 10.0, 60.0, 120.0
 
 
 class Monitor:
@@ -35,7 +36,7 @@ class Monitor:
         self.workers = Look[Sequence[WorkerSeen]](
             "workers",
             lambda: look_at_workers(settings),
-            API_S if by_api and not settings.edge_url else WORKERS_S,
+            WORKERS_API_S if by_api and not settings.edge_url else WORKERS_S,
         )
         self.jobs = Look[JobsLook]("jobs", lambda: look_at_jobs(services.store), NEAR_S)
         self.disks = Look[Sequence[Disk]]("disks", services.room.disks, NEAR_S)

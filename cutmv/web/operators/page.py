@@ -14,7 +14,7 @@ from cutmv.web.state import web
 #: Seconds that the page waits for what is seen for the first time, and after somebody changed it.
 WAIT_S, CHANGED_WAIT_S = 0.5, 2.0
 #: Seconds after which an operator should know that what is shown is old.
-OLD_S = 120.0
+OLD_S = 180.0
 #: Units of a time, the largest first.
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
