@@ -167,11 +167,12 @@ class Site:
         """What the owner has is as it was."""
         owner = self.client(self.owner)
         assert owner.get(f"/api/jobs/{self.job_id}").json["state"] == "done"
-        assert owner.get(f"/api/jobs/{self.job_id}/outputs/{self.output}").status_code == 200
-        assert owner.get(f"/api/uploads/{self.upload_id}/content").status_code == 200
-        for part in ("overview/sheets/0", "overview/peaks", "proxy/content"):
-            made = owner.get(f"/api/uploads/{self.upload_id}/{part}")
-            assert made.status_code == 200
+        of_upload = f"/api/uploads/{self.upload_id}"
+        of_output = f"/api/jobs/{self.job_id}/outputs/{self.output}"
+        parts = ("content", "overview/sheets/0", "overview/peaks", "proxy/content")
+        for path in (of_output, *(f"{of_upload}/{part}" for part in parts)):
+            with owner.get(path) as file:  # one that is not closed is a download that goes on
+                assert file.status_code == 200, path
         begun = owner.get(f"/api/multipart-uploads/{self.multipart_id}")
         assert begun.json["stored"] == []
         assert self.services.api_keys.person(self.secret) == self.owner
