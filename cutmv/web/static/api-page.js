@@ -1,9 +1,9 @@
 // The interactive page of the API: Swagger UI, which asks as the page does.
 
-const TOKEN = document.querySelector("meta[name=csrf-token]")?.content ?? "";
-const main = document.querySelector("#api");
+const TOKEN = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
+const main = document.getElementById("api");
 
-window.SwaggerUIBundle({
+SwaggerUIBundle({
   url: main.dataset.document,
   domNode: main,
   deepLinking: true,

@@ -12,7 +12,7 @@ export class ApiError extends Error {
 const LOST = "The server can't be reached. Check the connection and try again.";
 
 /** What shows the server that a request comes from its own page; empty where nobody signs in. */
-const CSRF_TOKEN = document.querySelector("meta[name=csrf-token]")?.content ?? "";
+const CSRF_TOKEN = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
 
 async function call(path, options = {}) {
   const headers = { ...options.headers, "X-CSRF-Token": CSRF_TOKEN };
@@ -138,7 +138,7 @@ export async function signPart(id, number, md5, direct) {
  * XMLHttpRequest, since fetch does not report what has been sent.
  */
 export function sendPart({ url, headers, direct }, part, { moved, signal }) {
-  return new Promise((resolve, reject) => {
+  return /** @type {Promise<void>} */ (new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const request = new XMLHttpRequest();
     const lost = () => reject(new ApiError(LOST, 0));
@@ -164,5 +164,5 @@ export function sendPart({ url, headers, direct }, part, { moved, signal }) {
     if (!direct) request.setRequestHeader("X-CSRF-Token", CSRF_TOKEN);
     alive();
     request.send(part);
-  });
+  }));
 }

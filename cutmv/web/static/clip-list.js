@@ -17,7 +17,7 @@ export class ClipList {
     // What is pasted beside a text field is meant for the timeline.
     document.addEventListener("paste", (event) => {
       const text = event.clipboardData.getData("text").trim();
-      if (!text || event.target.matches("input, textarea") || !this.#upload()) return;
+      if (!text || /** @type {Element} */ (event.target).matches("input, textarea") || !this.#upload()) return;
       event.preventDefault();
       this.#read(text);
     });

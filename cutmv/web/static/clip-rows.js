@@ -90,5 +90,5 @@ function show(own, { aspects = [], presets = [], centre = MIDDLE }) {
   if (own.contains(document.activeElement)) return; // what is being chosen is left alone
   fill(own.querySelector("[data-option=aspects]"), aspects);
   fill(own.querySelector("[data-option=presets]"), presets);
-  own.querySelectorAll("[data-option=centre] input").forEach((input, place) => (input.value = centre[place]));
+  for (const [place, input] of own.querySelectorAll("[data-option=centre] input").entries()) input.value = centre[place];
 }

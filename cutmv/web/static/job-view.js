@@ -202,7 +202,7 @@ function resultOf({ output, kind, clip }) {
   link.dataset.testid = "download";
   link.textContent = `Download ${output.name}`;
   // No browser plays a ProRes in a MOV: it is there to be saved.
-  const plays = element === "img" || shown.canPlayType(output.content_type) !== "";
+  const plays = !(shown instanceof HTMLMediaElement) || shown.canPlayType(output.content_type) !== "";
   return [...(plays ? [shown] : []), link, ...(made ? [howMade(made)] : [])];
 }
 

@@ -47,7 +47,7 @@ export class Live {
 
   #connect() {
     clearTimeout(this.#timer);
-    const asked = new URLSearchParams(this.#epoch && { epoch: this.#epoch, seq: this.#seq });
+    const asked = new URLSearchParams(this.#epoch ? { epoch: this.#epoch, seq: String(this.#seq) } : {});
     const watched = this.#watched;
     if (watched) asked.set("watch", watched);
     const scheme = location.protocol === "https:" ? "wss" : "ws";

@@ -22,6 +22,7 @@ import { showUsage } from "./usage.js";
 /** Milliseconds between two looks at the queue. */
 const STATUS_EVERY_MS = 15_000;
 
+/** An element of the page, by its id: which it is, the template says. @type {(id: string) => any} */
 const $ = (id) => document.getElementById(id);
 const player = $("player");
 const clips = new Clips();
@@ -198,7 +199,7 @@ clips.addEventListener("change", () => {
   $("split-clip").disabled = $("duplicate-clip").disabled = !clips.selected;
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("textarea, input:not([type=checkbox], [type=radio], [type=range])") || event.altKey) return;
+  if (/** @type {Element} */ (event.target).matches("textarea, input:not([type=checkbox], [type=radio], [type=range])") || event.altKey) return;
   const key = event.key.toLowerCase();
   if (!event.ctrlKey && !event.metaKey) act(key);
   else if (key === "z" || key === "y") {

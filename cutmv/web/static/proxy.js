@@ -41,7 +41,9 @@ export class ProxyPlayer {
     const id = this.#upload();
     if (!id || this.#asked === id) return; // on its way, or already asked for
     this.#asked = id;
-    const tell = (text) => this.#asked === id && (this.#told.textContent = text);
+    const tell = (text) => {
+      if (this.#asked === id) this.#told.textContent = text;
+    };
     try {
       tell(`${MAKING}…`);
       const url = await playable(id, (percent) => tell(`${MAKING}: ${Math.round(percent)} %`));

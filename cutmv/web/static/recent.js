@@ -47,8 +47,8 @@ export class Recent {
     const newest = [...this.#jobs.values()].sort((a, b) => b.created_at - a.created_at).slice(0, 2 * SHOWN);
     this.#jobs = new Map(newest.map((job) => [job.id, job]));
     this.#empty.hidden = newest.length > 0;
-    const focused = document.activeElement?.dataset.job;
-    const shown = newest.slice(0, SHOWN).map((job) => [job.id, this.#rows.get(job.id) ?? this.#row(job)]);
+    const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.job;
+    const shown = newest.slice(0, SHOWN).map((job) => /** @type {const} */ ([job.id, this.#rows.get(job.id) ?? this.#row(job)]));
     this.#rows = new Map(shown);
     for (const [id, row] of shown) fill(row, this.#jobs.get(id));
     this.#list.replaceChildren(...this.#rows.values());

@@ -27,7 +27,8 @@ export class Overview extends EventTarget {
   /** Forget what there is, and look at another upload, or at none. */
   async watch(id) {
     this.#stop.abort();
-    const { signal } = (this.#stop = new AbortController());
+    this.#stop = new AbortController();
+    const { signal } = this.#stop;
     Object.assign(this, { tiles: [], tile: null, peaks: null, keys: [], percent: 0, problem: "" });
     this.#sheets = new Set();
     this.#heard = "";

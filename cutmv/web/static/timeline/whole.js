@@ -7,6 +7,7 @@ import { Snapping } from "./snapping.js";
 import { View } from "./view.js";
 import { Zooming } from "./zooming.js";
 
+/** An element of the page, by its id: which it is, the template says. @type {(id: string) => any} */
 const $ = (id) => document.getElementById(id);
 
 export class WholeTimeline {

@@ -50,7 +50,7 @@ export class UploadList {
   }
 
   #take(files) {
-    files.forEach((file, index) => this.#send(file, index === 0));
+    for (const [index, file] of files.entries()) this.#send(file, index === 0);
   }
 
   #add(row) {

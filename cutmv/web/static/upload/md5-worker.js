@@ -2,11 +2,11 @@
 
 importScripts("../vendor/spark-md5.min.js");
 
-onmessage = async ({ data: { id, blob } }) => {
+self.addEventListener("message", async ({ data: { id, blob } }) => {
   try {
     const raw = SparkMD5.ArrayBuffer.hash(await blob.arrayBuffer(), true);
     postMessage({ id, raw });
   } catch {
     postMessage({ id, raw: null }); // the file was changed or taken away
   }
-};
+});
