@@ -69,5 +69,5 @@ test("a time that can't be read is told, and what is right goes to the API as it
   assert.ok(!made.valid);
   made.type(clip, "start", " 0:02 ", 2);
   assert.ok(made.valid);
-  assert.deepEqual(made.texts, ["0:02-0:10.000"]);
+  assert.deepEqual(made.wanted.map(({ text }) => text), ["0:02-0:10.000"]);
 });
