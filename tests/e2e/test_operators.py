@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
 
+from tests.support.media import make_sample
 from tests.support.stack import Stack, make_stack
 
 __all__ = ["make_stack"]
@@ -14,6 +17,44 @@ __all__ = ["make_stack"]
 #: Milliseconds for what a worker takes some time for on a busy machine.
 PATIENCE_MS = 120_000
 PHONE = {"width": 375, "height": 720}
+
+
+def unfold(page: Page) -> None:
+    """Open all that is folded."""
+    for details in page.locator("details").all():
+        details.evaluate("(details) => (details.open = true)")
+
+
+def accessible(page: Page) -> None:
+    """Fail by what axe finds."""
+    found = Axe().run(page).response["violations"]
+    assert not found, [(each["id"], each["nodes"][0]["html"][:160]) for each in found]
+
+
+@pytest.mark.slow
+def test_a_failed_output_s_traceback_is_accessible(
+    browser: Browser, make_stack: Callable[[str], Stack], tmp_path: Path
+) -> None:
+    stack = make_stack("eager")
+    stack.start_web()
+    upload = stack.upload(make_sample(tmp_path / "v.mp4", seconds=1.0, size=(160, 90)))
+    for stored in (stack.folder / "data/files/uploads").rglob("*"):
+        if stored.is_file():
+            stored.unlink()
+    job = stack.submit(upload_id=upload["id"], clips=["0-0.5"], aspects=[], still=True)
+    assert stack.ended(job["id"])["state"] == "failed"
+    page = browser.new_context(viewport=PHONE).new_page()
+    page.goto(f"{stack.url}/operators")
+    failed = page.get_by_test_id("failed")
+    failed.get_by_text("Traceback", exact=True).click(timeout=PATIENCE_MS)
+
+    expect(failed.locator("pre")).to_contain_text("Traceback (most recent call last)")
+    expect(page.locator("#workers")).to_contain_text("This does not apply")
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        accessible(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.context.close()
 
 
 @pytest.mark.slow
@@ -50,7 +91,12 @@ def test_an_operator_pauses_and_resumes_a_queue_by_keyboard_on_a_phone(
     resume.locator("summary").click()
     resume.get_by_role("button").click()
     expect(queue).to_contain_text("1 worker takes from it", timeout=PATIENCE_MS)
-    page.screenshot(path=str(stack.folder / "operators.png"), full_page=True)
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        accessible(page)
+        unfold(page)
+        accessible(page)
+        page.screenshot(path=str(stack.folder / f"operators-{scheme}.png"), full_page=True)
     assert problems == []
     context.close()
 
