@@ -20,10 +20,10 @@ PREFIX = f"/api/v{VERSION}"
 def versioned(application: WSGIApplication) -> WSGIApplication:
     """Serve `/api/v1/…` as `/api/…`."""
 
-    def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
+    def serve(wsgi: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = wsgi.get("PATH_INFO", "")
         if path.startswith(f"{PREFIX}/"):
-            environ["PATH_INFO"] = f"/api{path.removeprefix(PREFIX)}"
-        return application(environ, start_response)
+            wsgi["PATH_INFO"] = f"/api{path.removeprefix(PREFIX)}"
+        return application(wsgi, start_response)
 
     return serve
