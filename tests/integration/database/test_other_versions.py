@@ -137,7 +137,8 @@ def test_it_can_run_what_this_version_publishes(make_stack: Callable[[str], Stac
         like, (args, kwargs, embed) = of_task(task), body(message)
         parameters("before", task).bind(*args, **kwargs)
         assert embed.keys() == body(like)[2].keys()
-        assert message["headers"].keys() == like["headers"].keys()
+        # Celery leaves out headers that it does not know.
+        assert message["headers"].keys() >= like["headers"].keys()
         assert message["content-type"] == like["content-type"]
 
 
