@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, expect
 
 from tests.support.media import duration_s, frame_number, make_sample, read_frames
-from tests.support.stack import Stack, check_messages, on_r2
+from tests.support.stack import Stack, on_r2
 
 #: Milliseconds for what takes FFmpeg some time on a busy machine.
 PATIENCE_MS = 240_000
@@ -54,7 +54,8 @@ def test_a_job_on_the_page_is_made_by_workers(
 
     page.goto(stack.url)
     expect(page.get_by_test_id("mode-badge")).to_have_text(mode)
-    page.get_by_test_id("file-input").set_input_files(video)
+    with page.expect_response(_is_whole_overview):  # then both workers are free
+        page.get_by_test_id("file-input").set_input_files(video)
     expect(page.get_by_test_id("upload-state").first).to_have_text("ready")
     page.get_by_test_id("clip-start").fill("0:01.5")
     page.get_by_test_id("clip-end").fill("0:03.5")
@@ -65,14 +66,17 @@ def test_a_job_on_the_page_is_made_by_workers(
     page.get_by_test_id("start").click()
     expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
 
-    check_messages(told)
-    job = told[-1]["job"]
+    _check(told)
+    job_id = next(each["job_id"] for each in told if each["type"] == "step")
+    job = stack.job(job_id)
     assert [step["route"] for step in job["steps"]] == [mode] * 6, stack.logs
     still, film = (
         next(step["id"] for step in job["steps"] if step["output"]["name"] == name)
         for name in ("song-01-still.jpg", "song-01-1x1.mp4")
     )
-    assert any(_done(each) >= {still} and film not in _done(each) for each in told)
+    steps = [each["step"] for each in told if each["type"] == "step"]
+    done = [step["id"] for step in steps if step["state"] == "done"]
+    assert done.index(still) < done.index(film)
     for worker in stack.workers:
         assert "cutmv.cut" in worker.log.split(" ready.")[1], "one worker did it all"
     assert (stack.folder / "data" / "files").exists() != in_r2
@@ -85,10 +89,20 @@ def test_a_job_on_the_page_is_made_by_workers(
     context.close()
 
 
-def _done(message: dict[str, Any]) -> set[str]:
-    """The steps that a message shows as done."""
-    steps = message["job"]["steps"] if message["type"] == "snapshot" else ()
-    return {step["id"] for step in steps if step["state"] == "done"}
+def _is_whole_overview(answer: Response) -> bool:
+    return answer.url.endswith("/overview") and answer.ok and answer.json()["state"] == "done"
+
+
+def _check(told: list[dict[str, Any]]) -> None:
+    """All numbers follow each other, and the bars of steps move, forwards alone."""
+    numbers = [each["seq"] for each in told if "seq" in each]
+    assert numbers == sorted(numbers)
+    moves: dict[str, list[float]] = {}
+    for each in told:
+        if each["type"] == "progress":
+            moves.setdefault(each["step_id"], []).append(each["percent"])
+    assert all(percents == sorted(percents) for percents in moves.values())
+    assert sum(len({*percents}) for percents in moves.values()) >= 5, "the bars did not move"
 
 
 def _downloaded(page: Page, folder: Path) -> dict[str, Path]:

@@ -79,13 +79,13 @@ def test_the_first_link_makes_an_administrator_whose_job_no_invited_person_sees(
 
         # The administrator signs out and in, and cuts: the page sends the session's CSRF token.
         sign_out(boss)
-        sign_in(boss, "boss@example.com")
-        expect(boss.get_by_test_id("mode-badge")).to_have_text("eager")
         told: list[dict[str, Any]] = []
         boss.on(
             "websocket",
             lambda line: line.on("framereceived", lambda text: told.append(json.loads(text))),
         )
+        sign_in(boss, "boss@example.com")
+        expect(boss.get_by_test_id("mode-badge")).to_have_text("eager")
         with boss.expect_request(lambda sent: sent.method == "POST") as sending:
             boss.get_by_test_id("file-input").set_input_files(video)
         expect(boss.get_by_test_id("upload-state").first).to_have_text("ready", timeout=PATIENCE_MS)
