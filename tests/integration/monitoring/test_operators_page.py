@@ -53,7 +53,7 @@ def still(stack: Stack, tmp_path: Path) -> dict[str, Any]:
     return stack.submit(upload_id=upload["id"], clips=["0-0.5"], aspects=[], still=True)
 
 
-@pytest.mark.parametrize("mode", ["redis", "cloudflare"])
+@pytest.mark.parametrize("mode", ["redis", pytest.param("cloudflare", marks=pytest.mark.slow)])
 def test_a_paused_queue_waits_until_it_is_resumed(
     mode: str, make_stack: Callable[[str], Stack], tmp_path: Path
 ) -> None:
@@ -146,6 +146,7 @@ def test_a_failed_output_shows_its_traceback_and_is_made_again(
     assert post(stack, "steps/none", do="retry").status_code == 404
 
 
+@pytest.mark.slow
 def test_one_running_output_is_stopped(make_stack: Callable[[str], Stack], tmp_path: Path) -> None:
     stack = make_stack("redis")
     stack.start_worker()
@@ -163,7 +164,7 @@ def test_one_running_output_is_stopped(make_stack: Callable[[str], Stack], tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["redis", "cloudflare"])
+@pytest.mark.parametrize("mode", ["redis", pytest.param("cloudflare", marks=pytest.mark.slow)])
 def test_flower_works_beside_the_page(
     mode: str, make_stack: Callable[[str], Stack], tmp_path: Path
 ) -> None:
@@ -197,6 +198,7 @@ def test_a_page_of_another_site_does_nothing(make_stack: Callable[[str], Stack])
     assert answer.status_code == 403
 
 
+@pytest.mark.slow
 def test_the_page_answers_while_nothing_else_does(
     make_stack: Callable[[str], Stack], emulator: EmulatorProcess
 ) -> None:

@@ -57,7 +57,14 @@ def cut_one(stack: Stack, folder: Path, **wanted: Any) -> str:
     return str(job["id"])
 
 
-@pytest.mark.parametrize("mode", ["eager", "redis", "cloudflare"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "eager",
+        pytest.param("redis", marks=pytest.mark.slow),
+        pytest.param("cloudflare", marks=pytest.mark.slow),
+    ],
+)
 def test_a_click_is_followed_to_ffmpeg(
     mode: str, make_stack: Callable[[str], Stack], tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from tests.support.web_server import WebServer, web_server
 CLIPS = ["0-0.5 CON", "0.5-1 a:b/c", "1-1.5 Größe?", "1.5-2 GRÖSSE?", "0-1"]
 
 
-@pytest.fixture(scope="module", params=["local", "r2"])
+@pytest.fixture(scope="module", params=["local", pytest.param("r2", marks=pytest.mark.slow)])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WebServer]:

@@ -197,6 +197,7 @@ def test_people_are_told_of_their_own_jobs_alone(ann: Person, bob: Person) -> No
     assert of_bob not in told and bob.upload_id not in told and "bob" not in told
 
 
+@pytest.mark.slow
 def test_a_page_turns_to_another_job_on_the_same_socket(ann: Person) -> None:
     first, second = ann.submit("0-1"), ann.submit("0-4")
     tab = ann.tab(watch=first)
