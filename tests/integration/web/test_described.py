@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 
 #: Requests of each operation that are made up, beside those that its schema asks for.
 EXAMPLES = 20
-#: What a schema can't say, so that a request by its letter may be refused: that a clip ends before
-#: the video does, or that a file is none. And OPTIONS of `/api/jobs/estimate` tells the methods of a
-#: job of that name, too.
+#: What a schema can't say, so that a request by its letter is refused: that a clip ends before
+#: the video does, or that a file is none. And OPTIONS of `/api/jobs/estimate` tells the methods of
+#: a job of that name, too.
 NO_CHECKS = "positive_data_acceptance,allow_header_conformance"
 #: Operations that delete what the others need, or end who asks, so they get names of nothing.
 #: What refuses a request that is not by its schema. A longer URI than any is refused by its length.
@@ -59,7 +59,7 @@ def test_each_operation_answers_as_it_is_described(sign_in: str, tmp_path: Path)
             excluded.append("ignored_auth")
         argv = [str(Path(sys.executable).with_name("schemathesis")), f"--config-file={config}"]
         argv += ["run", f"{server.url}/api/openapi.json", f"--max-examples={EXAMPLES}"]
-        argv += ["--phases=examples,coverage,fuzzing", "--seed=1", "--workers=2", "--warnings=off"]
+        argv += ["--phases=examples,coverage,fuzzing", "--seed=1", "--warnings=off"]
         argv += [f"--exclude-checks={','.join(excluded)}", "--exclude-path-regex=^/ws/"]
         argv += ["--suppress-health-check=all", "--request-timeout=30", "--no-color"]
         argv += [f"--header={name}: {value}" for name, value in head.items()]
