@@ -1,9 +1,10 @@
 """Have what is made of an upload made, unless it is or was."""
 
 import logging
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cutmv.jobs import Derivative, DerivativeState, Found, Record, Records, Upload
+from cutmv.web.api.problems import Problem
 from cutmv.web.state import web
 
 F = TypeVar("F", bound=Found)
@@ -31,7 +32,20 @@ def wanted_of(kind: Derivative[F], upload: Upload, turns_of: str) -> Record[F]:
     return record
 
 
-def is_lost(record: Record[F]) -> bool:
-    """Whether nobody makes a derivative that is neither there nor has failed."""
+def kept_of(kind: Derivative[F], upload: Upload) -> Record[F]:
+    """The record of a derivative that was asked for. Raises Problem 404, StorageError."""
+    record = Records(web().services.storage, kind).of(upload)
+    if record is None:
+        raise Problem(404, f"There is no {kind.name} of the video: POST here to have it made.")
+    return record
+
+
+def told_of(record: Record[F]) -> dict[str, Any]:
+    """How far a derivative is, as the API shows it; nobody makes one that was lost."""
     ended = record.state in (DerivativeState.DONE, DerivativeState.FAILED)
-    return not ended and not record.pending_s
+    lost = not ended and not record.pending_s
+    return {
+        "state": DerivativeState.FAILED if lost else record.state,
+        "percent": record.percent,
+        "error": LOST if lost else record.error,
+    }

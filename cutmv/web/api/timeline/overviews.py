@@ -1,7 +1,5 @@
 """The overview of an upload: have it made, see what there is of it, get its parts."""
 
-from typing import Any
-
 from flask import Blueprint, Response, jsonify
 
 from cutmv.jobs import (
@@ -9,7 +7,6 @@ from cutmv.jobs import (
     PEAKS,
     DerivativeState,
     Record,
-    Records,
     Upload,
     derivative_key,
     sheet_name,
@@ -17,10 +14,8 @@ from cutmv.jobs import (
 from cutmv.media import Overview
 from cutmv.web.access import mine
 from cutmv.web.api.contents import send_object
-from cutmv.web.api.problems import Problem
-from cutmv.web.api.timeline.derivatives import LOST, is_lost, wanted_of
+from cutmv.web.api.timeline.derivatives import kept_of, told_of, wanted_of
 from cutmv.web.clients import client_key
-from cutmv.web.state import web
 
 blueprint = Blueprint("overviews", __name__, url_prefix="/api/uploads")
 
@@ -38,9 +33,7 @@ def create(upload_id: str) -> tuple[Response, int]:
 def show(upload_id: str) -> tuple[Response, int]:
     """What there is of an upload's overview, which grows while it is made."""
     upload = mine().upload(upload_id)
-    record = Records(web().services.storage, OVERVIEW).of(upload)
-    if record is None:
-        raise Problem(404, "There is no overview of the video: POST here to have it made.")
+    record = kept_of(OVERVIEW, upload)
     return _shown(upload, record), 202 if record.pending_s else 200
 
 
@@ -63,11 +56,8 @@ def _part(upload_id: str, name: str, content_type: str) -> Response:
 
 def _shown(upload: Upload, record: Record[Overview]) -> Response:
     """A record as the API shows it (`OverviewOut`)."""
-    lost, seen = is_lost(record), record.found
-    told: dict[str, Any] = {
-        "state": DerivativeState.FAILED if lost else record.state,
-        "percent": record.percent,
-        "error": LOST if lost else record.error,
+    seen = record.found
+    told = told_of(record) | {
         "tile": seen and {"width": seen.width, "height": seen.height},
         "sheets": [],
         "peaks": None,

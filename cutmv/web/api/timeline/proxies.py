@@ -7,17 +7,14 @@ from cutmv.jobs import (
     PROXY,
     DerivativeState,
     Record,
-    Records,
     Upload,
     derivative_key,
 )
 from cutmv.media import Proxy
 from cutmv.web.access import mine
 from cutmv.web.api.contents import send_object
-from cutmv.web.api.problems import Problem
-from cutmv.web.api.timeline.derivatives import LOST, is_lost, wanted_of
+from cutmv.web.api.timeline.derivatives import kept_of, told_of, wanted_of
 from cutmv.web.clients import client_key
-from cutmv.web.state import web
 
 blueprint = Blueprint("proxies", __name__, url_prefix="/api/uploads")
 
@@ -34,9 +31,7 @@ def create(upload_id: str) -> tuple[Response, int]:
 def show(upload_id: str) -> tuple[Response, int]:
     """How far the proxy of an upload is."""
     upload = mine().upload(upload_id)
-    record = Records(web().services.storage, PROXY).of(upload)
-    if record is None:
-        raise Problem(404, "There is no proxy of the video: POST here to have it made.")
+    record = kept_of(PROXY, upload)
     return _shown(upload, record), 202 if record.pending_s else 200
 
 
@@ -49,10 +44,7 @@ def content(upload_id: str) -> Response:
 
 def _shown(upload: Upload, record: Record[Proxy]) -> Response:
     """A record as the API shows it (`ProxyOut`)."""
-    lost = is_lost(record)
     return jsonify(
-        state=DerivativeState.FAILED if lost else record.state,
-        percent=record.percent,
-        error=LOST if lost else record.error,
+        **told_of(record),
         url=f"/api/uploads/{upload.id}/proxy/content" if record.found else None,
     )
