@@ -65,7 +65,6 @@ def _shown(page: Page, video: Path) -> bytes:
             page.get_by_test_id(side).nth(number).fill(text)
     page.get_by_test_id("player").evaluate("player => { player.currentTime = 7; }")
     expect(page.get_by_test_id("estimate")).not_to_be_empty()
-    page.get_by_test_id("player").scroll_into_view_if_needed()
     page.locator("#editor").evaluate("editor => editor.scrollIntoView()")
     page.wait_for_load_state("networkidle")
     return page.screenshot()

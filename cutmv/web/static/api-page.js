@@ -1,6 +1,7 @@
 // The interactive page of the API: Swagger UI, which asks as the page does.
 
-const TOKEN = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
+import { CSRF_TOKEN } from "./api.js";
+
 const main = document.getElementById("api");
 
 SwaggerUIBundle({
@@ -9,7 +10,7 @@ SwaggerUIBundle({
   deepLinking: true,
   validatorUrl: null, // which would be asked at another site
   requestInterceptor: (request) => {
-    if (TOKEN) request.headers["X-CSRF-Token"] = TOKEN;
+    if (CSRF_TOKEN) request.headers["X-CSRF-Token"] = CSRF_TOKEN;
     return request;
   },
 });

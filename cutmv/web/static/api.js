@@ -12,7 +12,7 @@ export class ApiError extends Error {
 const LOST = "The server can't be reached. Check the connection and try again.";
 
 /** What shows the server that a request comes from its own page; empty where nobody signs in. */
-const CSRF_TOKEN = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
+export const CSRF_TOKEN = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
 
 async function call(path, options = {}) {
   const headers = { ...options.headers, "X-CSRF-Token": CSRF_TOKEN };

@@ -5,6 +5,7 @@ import { ClipRows } from "./clip-rows.js";
 import { ClipList } from "./clip-list.js";
 import { Clips } from "./clips.js";
 import { Crop } from "./crop.js";
+import { $ } from "./elements.js";
 import { Estimate } from "./estimate.js";
 import { JobView } from "./job-view.js";
 import { isFinal, Live } from "./live.js";
@@ -22,8 +23,6 @@ import { showUsage } from "./usage.js";
 /** Milliseconds between two looks at the queue. */
 const STATUS_EVERY_MS = 15_000;
 
-/** An element of the page, by its id: which it is, the template says. @type {(id: string) => any} */
-const $ = (id) => document.getElementById(id);
 const player = $("player");
 const clips = new Clips();
 const estimate = new Estimate($("estimate"), () => (source && clips.valid && hasClips() ? request() : null));

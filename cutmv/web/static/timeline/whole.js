@@ -1,14 +1,12 @@
 // The timeline of all its parts, on the elements of the page.
 
+import { $ } from "../elements.js";
 import { Timeline } from "../timeline.js";
 import { Drawing } from "./drawing.js";
 import { Overview } from "./overview.js";
 import { Snapping } from "./snapping.js";
 import { View } from "./view.js";
 import { Zooming } from "./zooming.js";
-
-/** An element of the page, by its id: which it is, the template says. @type {(id: string) => any} */
-const $ = (id) => document.getElementById(id);
 
 export class WholeTimeline {
   #overview = new Overview();
