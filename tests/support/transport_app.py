@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from celery import Celery, Task
+from celery.exceptions import Reject
 
 import cutmv.transports.cloudflare
 from cutmv.jobs import JobStore, Output
@@ -111,6 +112,20 @@ def flaky(self: Task, value: Any, failures: int, countdown: float = 0) -> None:
     note(event="try", value=value, retries=self.request.retries)
     if self.request.retries < failures:
         raise self.retry(countdown=countdown)
+
+
+@app.task(bind=True, acks_late=True, max_retries=3)
+def on_event(self: Task, document: Any) -> None:
+    """Note a document that another program put into the queue, and do as it says."""
+    note(event="event", value=document, id=self.request.id, retries=self.request.retries)
+    told = document if isinstance(document, dict) else {}
+    if "until" in told:
+        wait_for(told["until"])
+    if self.request.retries < told.get("failures", 0):
+        raise self.retry(countdown=0)
+    if told.get("reject"):
+        raise Reject("it says so", requeue=False)
+    note(event="event-ended", id=self.request.id)
 
 
 @app.task(ignore_result=False)

@@ -69,6 +69,7 @@ class Channel(QueueChannel):
                 on_lost=self._lose,
                 message_ttl=session.memory.ttl(queue),
                 lease=session.lease_length(pushed),
+                foreign_task=session.options.task_of_foreign(queue),
             )
             for level in self._levels(queue)
         ]

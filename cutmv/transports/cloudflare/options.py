@@ -6,10 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 
 from cutmv.transports.cloudflare.errors import ConfigurationError
 from cutmv.transports.cloudflare.kombu_options import KOMBU_OPTIONS, foreign
+from cutmv.transports.cloudflare.option_checks import (
+    check_ledger_url,
+    check_store_url,
+    check_type,
+)
 
 #: Cloudflare's own address.
 DEFAULT_API_BASE_URL = "https://api.cloudflare.com/client/v4"
@@ -64,6 +68,9 @@ class Options:
             ``CLOUDFLARE_CONSUME``, else ``pull``.
         pulled_queues: Queues that are pulled even where `consume` is ``push``, for tasks that may
             take longer than a Worker waits. Default none.
+        foreign_messages: For queues by their names, the task for which a message stands that no
+            Celery has published: its body is the task's one argument (see `consumer.foreign`).
+            Default none: such messages are dead letters.
         ingress_host: Address on which the push server listens. Default:
             ``CLOUDFLARE_INGRESS_HOST``, else 127.0.0.1.
         ingress_port: The push server's port; 0 for any free port. Default:
@@ -128,6 +135,7 @@ class Options:
     edge_keys: str = field(default="", repr=False)
     consume: str = "pull"
     pulled_queues: tuple[str, ...] = ()
+    foreign_messages: tuple[tuple[str, str], ...] = ()
     ingress_host: str = "127.0.0.1"
     ingress_port: int = 8788
     polling_interval_min: float = 0.05
@@ -158,7 +166,7 @@ class Options:
     def __post_init__(self) -> None:
         """Check every value's type and range; raises `ConfigurationError`."""
         for option in fields(self):
-            _check_type(option.name, getattr(self, option.name), str(option.type))
+            check_type(option.name, getattr(self, option.name), str(option.type))
         if not self.api_base_url.startswith(("https://", "http://")):
             raise ConfigurationError(
                 f"cloudflare transport: option api_base_url must be an http(s) URL, "
@@ -239,6 +247,10 @@ class Options:
         """Return whether the edge Worker pushes the messages of `queue` to this process."""
         return self.consume == "push" and queue not in self.pulled_queues
 
+    def task_of_foreign(self, queue: str) -> str | None:
+        """Return the task for which messages of `queue` stand that no Celery has published."""
+        return dict(self.foreign_messages).get(queue)
+
     @property
     def gossips(self) -> bool:
         """Whether workers listen to each other's heartbeats."""
@@ -275,6 +287,8 @@ class Options:
         for name in ("priority_steps", "pulled_queues"):
             if isinstance(values.get(name), list):
                 values[name] = tuple(values[name])
+        if isinstance(tasks := values.get("foreign_messages"), Mapping):
+            values["foreign_messages"] = tuple(tasks.items())  # which has a hash
         for name in FROM_ENVIRONMENT:
             if name not in values and environ.get(f"CLOUDFLARE_{name.upper()}"):
                 values[name] = environ[f"CLOUDFLARE_{name.upper()}"]
@@ -289,53 +303,3 @@ class Options:
                     f"such variable in the environment"
                 )
         return cls(**values)
-
-
-def check_store_url(option: str, url: str) -> None:
-    """Raise `ConfigurationError`, naming the option, unless `url` is an object store's."""
-    parts = urlsplit(url)
-    fits = {
-        "r2": parts.hostname and parts.netloc == parts.hostname,
-        "file": not parts.netloc and parts.path.startswith("/"),
-    }.get(parts.scheme)
-    if not fits or parts.query or parts.fragment:
-        # The error does not show a URL that has credentials in it.
-        shown = repr(url) if "@" not in url else "one with credentials in it"
-        raise ConfigurationError(
-            f"cloudflare transport: option {option} must be r2://BUCKET/PREFIX or "
-            f"file:///DIRECTORY, not {shown}"
-        )
-
-
-def check_ledger_url(url: str) -> None:
-    """Raise `ConfigurationError`, without the URL's password, unless `url` names a ledger."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme in ("redis", "rediss") and parts.hostname:
-            return
-        check_store_url("lease_ledger", url)
-    except ValueError:
-        raise ConfigurationError(
-            "cloudflare transport: option lease_ledger must be auto, none, file:///DIRECTORY, "
-            "redis://HOST:PORT/DB or r2://BUCKET/PREFIX"
-        ) from None
-
-
-def _check_type(name: str, value: object, wanted: str) -> None:
-    """Check `value` against the annotation `wanted`; a bool is no number, an int is a float."""
-    kind = wanted.removesuffix(" | None")
-    fits = {
-        "str": isinstance(value, str),
-        "bool": isinstance(value, bool),
-        "tuple[int, ...]": isinstance(value, tuple) and all(type(each) is int for each in value),
-        "tuple[str, ...]": isinstance(value, tuple) and all(type(each) is str for each in value),
-        "int": isinstance(value, int) and not isinstance(value, bool),
-        "float": isinstance(value, int | float) and not isinstance(value, bool),
-    }[kind] or (value is None and kind != wanted)
-    if not fits:
-        noun = {"str": "text", "bool": "true or false", "int": "a whole number"}
-        noun |= {"tuple[int, ...]": "a list of whole numbers", "tuple[str, ...]": "a list of texts"}
-        raise ConfigurationError(
-            f"cloudflare transport: option {name} must be {noun.get(kind, 'a number')}, "
-            f"not {value!r}"
-        )

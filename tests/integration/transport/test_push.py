@@ -188,6 +188,18 @@ def test_json_and_bytes_are_read_or_go_to_the_dead_letters_as_they_are(site: Pus
     assert kinds == {no_message: "json", as_bytes[1]: "text", "no base64": "text"}
 
 
+def test_documents_that_are_pushed_are_tasks_where_the_queue_has_one(site: PushSite) -> None:
+    site.push_worker(foreign_messages={"work": "tests.support.transport_app.on_event"})
+
+    push = Push(site.ports[0], '{"action": "PutObject"}', "[1]", content_type="json")
+
+    assert push.ended.wait(ANSWER_S)
+    assert list(push.outcomes.values()) == [{"outcome": "ack"}] * 2
+    values = [note["value"] for note in site.notes("event")]
+    assert values in ([{"action": "PutObject"}, [1]], [[1], {"action": "PutObject"}])
+    assert site.held() == 0
+
+
 @pytest.mark.parametrize("prefetch", [pytest.param("1", marks=pytest.mark.slow), "4"])
 def test_what_there_is_no_room_for_waits_and_the_oldest_is_next(
     site: PushSite, tmp_path: Path, prefetch: str

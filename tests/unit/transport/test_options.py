@@ -40,6 +40,9 @@ def test_every_option_is_documented_with_its_default() -> None:
         ({"publish_batch_size": 101}, "publish_batch_size must be 1 to 100"),
         ({"api_base_url": "api.cloudflare.com"}, r"api_base_url must be an http\(s\) URL"),
         ({"pulled_queues": ["long", 1]}, "pulled_queues must be a list of texts"),
+        ({"foreign_messages": "q"}, "foreign_messages must be a task's name for each queue's"),
+        ({"foreign_messages": {"q": ""}}, "foreign_messages must be a task's name for each"),
+        ({"foreign_messages": {"q": 1}}, "foreign_messages must be a task's name for each"),
         ({"queue_max_retries": 101}, "queue_max_retries must be 0 to 100, not 101"),
         ({"dead_letter_queue": "dead"}, "dead_letter_queue must hold {queue} and more"),
         ({"dead_letter_queue": "{queue}"}, "dead_letter_queue must hold {queue} and more"),
@@ -195,3 +198,11 @@ def test_a_token_may_be_in_a_file_which_gets_another(tmp_path: Path) -> None:
     secret.unlink()
     assert credentials.newest_token() == "s3cret"
     assert Credentials.read(None, "given", environ) == Credentials("a", "given")
+
+
+def test_messages_of_a_queue_may_stand_for_a_task() -> None:
+    options = Options.read({"foreign_messages": {"events": "app.on_event"}}, environ={})
+
+    assert options.task_of_foreign("events") == "app.on_event"
+    assert options.task_of_foreign("work") is None
+    assert hash(options)

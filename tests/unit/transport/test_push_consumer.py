@@ -32,6 +32,9 @@ class FakeIntake:
         self.name = "q"
         self.queue = self
 
+    def adopted(self, entry: dict[str, Any]) -> dict[str, Any]:
+        return entry
+
     def admit(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         return list(deliveries)
 

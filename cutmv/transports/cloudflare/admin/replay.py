@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cutmv.transports.cloudflare.admin.inspect import CALL_TIMEOUT, deadline
-from cutmv.transports.cloudflare.consumer import as_pulled, calls
+from cutmv.transports.cloudflare.consumer import adopted, as_pulled, calls
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
     ObjectMissing,
@@ -56,8 +56,11 @@ class _DeadLetter:
     outgoing: Outgoing | None = None  # none: it can't be read
 
     @classmethod
-    def read(cls, delivery: Delivery) -> _DeadLetter:
+    def read(cls, delivery: Delivery, source: str, foreign_task: str | None) -> _DeadLetter:
+        """Read a dead letter of the account's queue `source`, which may stand for a task."""
         entry = delivery.entry
+        if foreign_task is not None:
+            entry = adopted(foreign_task, source, entry)
         try:
             message = envelope.decode(entry)
         except (ValueError, TypeError, KeyError):
@@ -137,12 +140,14 @@ def _move(
 ) -> None:
     """Move the chosen dead letters; count them in `done`, and add those to return to `held`."""
     chosen, seen = bool(done.missing), set[str]()
+    foreign_task = session.options.task_of_foreign(str(name))
     began = time.monotonic()
     while (most is None or done.moved < most) and not (chosen and not done.missing):
         count = MAX_PULL if most is None or chosen else min(MAX_PULL, most - done.moved)
         fresh: list[_DeadLetter] = []
         pulled = _pull(session, target, count)
-        for one in map(_DeadLetter.read, pulled):
+        for delivery in pulled:
+            one = _DeadLetter.read(delivery, str(name), foreign_task)
             (held if one.publish_id in seen else fresh).append(one)
             seen.add(one.publish_id)
         # A known id is a copy, became a dead letter again, or is held and its lease has ended.

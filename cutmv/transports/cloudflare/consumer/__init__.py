@@ -1,10 +1,11 @@
 """Brings messages from the queues to the worker, within a channel's prefetch limit.
 
 `poller` pulls messages, or `push` takes those that the edge Worker pushes, and `push_line` has them
-wait for room. `intake` sorts messages, `dead_letters` moves those that can't be read, `ready_queue`
-holds messages for the consumer's loop, `consumer` gives them to callbacks, `qos` keeps the prefetch
-limit and the unsettled messages, and `turns` decides which poller pulls next. Imports `edge`,
-`leases`, `queues`, `messages`, `api` and `celery_hooks`.
+wait for room. `intake` sorts messages, `foreign` makes tasks of those that no Celery has published,
+`dead_letters` moves those that can't be read, `ready_queue` holds messages for the consumer's loop,
+`consumer` gives them to callbacks, `qos` keeps the prefetch limit and the unsettled messages, and
+`turns` decides which poller pulls next. Imports `edge`, `leases`, `queues`, `messages`, `api` and
+`celery_hooks`.
 """
 
 from cutmv.transports.cloudflare.consumer.consumer import (
@@ -17,6 +18,7 @@ from cutmv.transports.cloudflare.consumer.consumer import (
     priority_of,
 )
 from cutmv.transports.cloudflare.consumer.dead_letters import DeadLetters, as_pulled, calls
+from cutmv.transports.cloudflare.consumer.foreign import adopted
 from cutmv.transports.cloudflare.consumer.intake import Intake
 from cutmv.transports.cloudflare.consumer.poller import Poller
 from cutmv.transports.cloudflare.consumer.push import PushConsumer
@@ -38,6 +40,7 @@ __all__ = [
     "QueueConsumer",
     "ReadyQueue",
     "Recipient",
+    "adopted",
     "as_pulled",
     "calls",
     "priority_of",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 from uuid import uuid4
 
@@ -156,7 +156,7 @@ class PushConsumer:
         """
         least = math.inf
         for entry, callback in given:
-            key, limit = _read(queue_name, entry)
+            key, limit = _read(queue_name, self._intakes[queue_name].adopted(entry))
             patience = UNKNOWN_PATIENCE if limit is None else seconds - limit
             patience = max(MIN_PATIENCE, min(patience, seconds))
             least = min(least, patience)
@@ -281,7 +281,7 @@ class PushConsumer:
         return Delivery(Lease("", lease_id, until=until), entry, on_end=pushed.end)
 
 
-def _read(queue_name: str, entry: dict[str, Any]) -> tuple[str, float | None]:
+def _read(queue_name: str, entry: Mapping[str, Any]) -> tuple[str, float | None]:
     """Return what a message is known by, and the seconds that its task may take, if known."""
     try:
         message = envelope.decode({**entry, "lease_id": ""})
