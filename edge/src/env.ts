@@ -3,10 +3,14 @@
 import type { Hub } from "./hub.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Patience } from "./patience.ts";
+import type { Results } from "./results.ts";
 
 export interface Env extends Patience {
   HUB: DurableObjectNamespace<Hub>;
   LEDGER: DurableObjectNamespace<Ledger>;
+  RESULTS: DurableObjectNamespace<Results>;
+  /** Where large results are kept. */
+  CUTMV_STORAGE?: R2Bucket;
   /** Secret: one or two keys that sign requests in both directions. */
   EDGE_KEYS?: string;
   /** Batches are pushed to `URL/v1/deliveries` of these addresses, separated by spaces or commas. */

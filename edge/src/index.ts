@@ -1,6 +1,6 @@
 /**
  * The edge Worker: a producer without the REST API's limits, a push consumer for Celery workers, a
- * hub for broadcasts, which queues can't carry, and the workers' lease ledger.
+ * hub for broadcasts, which queues can't carry, the workers' lease ledger, and Celery's results.
  *
  * docs/edge.md describes the protocol.
  */
@@ -13,11 +13,13 @@ import { MAX_CLIENT_ID_BYTES } from "./limits.ts";
 import { asProblem, bytesIn, messagesOf, Problem } from "./problems.ts";
 import { publish } from "./publish.ts";
 import { push } from "./push.ts";
+import { performOps, readLarge, writeLarge } from "./results.ts";
 import { check } from "./servers.ts";
 import { signedJson, signedTarget } from "./signature.ts";
 
 export { Hub } from "./hub.ts";
 export { Ledger } from "./ledger.ts";
+export { Results } from "./results.ts";
 
 type Handler = (
   request: Request,
@@ -41,6 +43,9 @@ const ROUTES: { method: string; path: RegExp; handler: Handler }[] = [
   { method: "POST", path: /^\/v1\/ledger\/read$/, handler: readRecord },
   { method: "POST", path: /^\/v1\/ledger\/write$/, handler: writeRecord },
   { method: "POST", path: /^\/v1\/ledger\/accept$/, handler: acceptRequest },
+  { method: "POST", path: /^\/v1\/results$/, handler: performOps },
+  { method: "POST", path: /^\/v1\/results\/large$/, handler: writeLarge },
+  { method: "POST", path: /^\/v1\/results\/large\/read$/, handler: readLarge },
 ];
 
 export default {

@@ -79,6 +79,33 @@ export const LEDGER_SWEEP_S = 3_600;
 /** Objects that share the records. Another number would lose sight of the records that there are. */
 export const LEDGER_SHARDS = 16;
 
+// Results
+
+/** Objects that share the results. Another number would lose sight of the results that there are. */
+export const RESULT_SHARDS = 16;
+/** Operations of one call. */
+export const MAX_RESULT_OPS = 1_000;
+/** Bytes of a result's key, a chord's key and a part's name, each. */
+export const MAX_RESULT_KEY_BYTES = 512;
+/** Characters of a value in an operation; a larger one is an object in the bucket. */
+export const MAX_VALUE = 262_144;
+/** Bytes of a value in the bucket. The Worker holds it three times, and has 128 MB. */
+export const MAX_LARGE_BYTES = 16 * 1_048_576;
+/** Characters of a value that is pushed to who waits for it; a longer one is read. */
+export const MAX_PUSHED_VALUE = 65_536;
+/** Characters of one object's values in one answer; the caller asks again for the rest. */
+export const MAX_ANSWER = 1_048_576;
+/** Seconds for which a result is kept at most: ten years. */
+export const MAX_KEEP_S = 315_360_000;
+/** Seconds for which who waits is told of a result; a client that goes on waiting says so anew. */
+export const WATCH_S = 180;
+/** Seconds for a value in the bucket to become a result's, after which it is deleted. */
+export const LARGE_GRACE_S = 3_600;
+/** Seconds between two sweeps of what has expired. */
+export const RESULTS_SWEEP_S = 600;
+/** Objects of the bucket that one sweep deletes: those that R2 takes in one call. */
+export const MAX_SWEPT_OBJECTS = 1_000;
+
 // The hub
 
 /** Bytes of a client's id: those of a WebSocket's tag. */

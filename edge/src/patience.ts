@@ -3,6 +3,7 @@
 export interface Patience {
   HUB_GRACE_S?: string;
   LEDGER_KEEP_S?: string;
+  RESULTS_SWEEP_S?: string;
   PUSH_IDLE_S?: string;
   PUSH_WALL_S?: string;
   PUSH_AWAY_S?: string;

@@ -8,6 +8,7 @@ const TITLES: Record<number, string> = {
   404: "Not Found",
   405: "Method Not Allowed",
   409: "Conflict",
+  410: "Gone",
   413: "Content Too Large",
   426: "Upgrade Required",
   429: "Too Many Requests",
@@ -45,7 +46,9 @@ export function asProblem(error: unknown): Problem {
   log("unexpected-error", { error: String(error) });
   const { retryable, overloaded } = error as { retryable?: boolean; overloaded?: boolean };
   if (retryable || overloaded) {
-    return new Problem(503, "The hub or the ledger is busy or moving.", { "retry-after": "2" });
+    return new Problem(503, "The hub, the ledger or a part of the results is busy or moving.", {
+      "retry-after": "2",
+    });
   }
   return new Problem(500, "The Worker failed; its log says why.");
 }

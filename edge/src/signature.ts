@@ -38,16 +38,26 @@ export async function signedJson(
   env: Env,
   { mayRepeat = false } = {},
 ): Promise<unknown> {
-  const keys = keysOf(env, request.url); // first: without a key no body is read
-  claimed(request.headers);
-  const body = await bodyOf(request);
-  await verify(request, body, keys);
+  const body = await signedBytes(request, env);
   if (!mayRepeat) await useUp(request.headers, env);
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(body));
   } catch {
     throw new Problem(400, "The body is not JSON in UTF-8.");
   }
+}
+
+/** Check a signed POST of at most `most` bytes, and return them. Its id may have been used before. */
+export async function signedBytes(
+  request: Request,
+  env: Env,
+  most = MAX_BODY_BYTES,
+): Promise<Uint8Array> {
+  const keys = keysOf(env, request.url); // first: without a key no body is read
+  claimed(request.headers);
+  const body = await bodyOf(request, most);
+  await verify(request, body, keys);
+  return body;
 }
 
 /** Check a signed GET, which has no body. */
@@ -198,14 +208,14 @@ async function derived(
 }
 
 /** Read the body; refuse it as soon as it is known to be too large. */
-async function bodyOf(request: Request): Promise<Uint8Array> {
-  const tooLarge = new Problem(413, `The body is larger than ${MAX_BODY_BYTES} bytes.`);
-  if (Number(request.headers.get("content-length") ?? 0) > MAX_BODY_BYTES) throw tooLarge;
+async function bodyOf(request: Request, most: number): Promise<Uint8Array> {
+  const tooLarge = new Problem(413, `The body is larger than ${most} bytes.`);
+  if (Number(request.headers.get("content-length") ?? 0) > most) throw tooLarge;
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of request.body ?? []) {
     size += chunk.byteLength;
-    if (size > MAX_BODY_BYTES) throw tooLarge;
+    if (size > most) throw tooLarge;
     chunks.push(chunk);
   }
   const body = new Uint8Array(size);

@@ -15,6 +15,7 @@ import pytest
 
 TREE = Path(__file__).parents[2]
 TRANSPORT = "cutmv.transports.cloudflare"
+RESULTS = "cutmv.backends.cloudflare"
 EMULATOR = "cutmv.emulator.model"
 #: What provision wants of the Worker's consumer, as a dictionary of the API's names.
 PUSHED = ("cutmv.ops.queue_plan", "PUSH_CONSUMER")
@@ -37,6 +38,9 @@ EQUAL = [
     ("MAX_SIGNATURES", f"{TRANSPORT}.edge.signature", "MAX_SIGNATURES"),
     ("ACCEPTED_KEEP_S", f"{TRANSPORT}.leases.ledger", "REQUEST_RETENTION"),
     ("HEARTBEAT_S", f"{TRANSPORT}.edge.push_server", "HEARTBEAT"),
+    ("MAX_RESULT_OPS", f"{RESULTS}.calls", "MAX_OPS"),
+    ("MAX_LARGE_BYTES", f"{RESULTS}.values", "LARGEST"),
+    ("MAX_KEEP_S", f"{RESULTS}.backend", "MAX_KEEP"),
     ("WALL_S", f"{TRANSPORT}.messages.limits", "MAX_PUSHED"),
     ("WALL_S", f"{TRANSPORT}.edge.push_protocol", "WALL"),
 ]
@@ -53,6 +57,10 @@ AT_MOST = [
     ((f"{TRANSPORT}.edge.hub_client", "LATE_BY_MOST"), ("", "GRACE_S")),
     # What the Worker reads of messages, the push server reads of the batch that they become.
     (("", "MAX_BODY_BYTES"), (f"{TRANSPORT}.edge.push_gate", "MAX_BODY")),
+    # What a call on results holds, the Worker reads.
+    ((f"{RESULTS}.calls", "MAX_BYTES"), ("", "MAX_BODY_BYTES")),
+    # Who waits says so again before the Worker forgets it.
+    ((f"{RESULTS}.consumer", "READ_EVERY"), ("", "WATCH_S")),
     # A message is sent anew before its retries run out.
     (("", "ANEW_AFTER"), (EMULATOR, "MAX_RETRIES")),
     # A turn ends before the Worker takes silence for a broken connection, should a proxy keep the
@@ -91,6 +99,12 @@ def test_one_end_asks_no_more_than_the_other_allows(
     smaller: tuple[str, str], larger: tuple[str, str]
 ) -> None:
     assert limit(*smaller) <= limit(*larger)
+
+
+def test_a_value_that_is_part_of_an_operation_fits_however_it_is_written() -> None:
+    small = limit(f"{RESULTS}.values", "SMALL")
+    assert 1 + math.ceil(small / 3) * 4 <= worker_limits()["MAX_VALUE"]
+    assert 2 * small < limit(f"{RESULTS}.calls", "MAX_BYTES"), "JSON escapes quotes"
 
 
 def test_the_worker_waits_for_several_heartbeats() -> None:

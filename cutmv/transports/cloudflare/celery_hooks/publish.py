@@ -4,6 +4,7 @@
   publishes them in one loop, which runs in a batch here. Other brokers are not touched.
 - What Celery tells of a published message (its signals) waits until Cloudflare has the message.
 - Who waits for a result does not wait for a message that waits itself: it is sent before.
+- ``cloudflare://`` names the result backend, too.
 - ``self.retry`` never loses the task because its message can't be sent.
 
 This module never imports Celery: it changes a module of Celery's that is loaded, or once it is.
@@ -193,7 +194,13 @@ def _at_once(function: Callable[..., Any]) -> Callable[..., Any]:
     return at_once
 
 
+def _name_results(module: Any) -> None:
+    """Have ``cloudflare://`` name the result backend where no installation says so."""
+    module.BACKEND_ALIASES["cloudflare"] = "cutmv.backends.cloudflare:CloudflareBackend"
+
+
 _CHANGES: dict[str, Callable[[Any], None]] = {
+    "celery.app.backends": _name_results,
     "celery.canvas": _share_calls,
     "celery.signals": _tell_when_sent,
     "celery.result": _send_before_waiting,

@@ -1,0 +1,1 @@
+"""Where Celery keeps results: `cloudflare`, in the edge Worker, for any Celery app."""
