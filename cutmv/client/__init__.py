@@ -12,6 +12,6 @@ imports nothing of CUTMV, and httpx alone.
 """
 
 from cutmv.client.api import Client
-from cutmv.client.models import ApiError, Job, Output, Step, Upload
+from cutmv.client.models import ApiError, Delivery, Job, Output, Step, Upload, Webhook
 
-__all__ = ["ApiError", "Client", "Job", "Output", "Step", "Upload"]
+__all__ = ["ApiError", "Client", "Delivery", "Job", "Output", "Step", "Upload", "Webhook"]

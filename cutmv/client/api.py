@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx
 
-from cutmv.client.models import ApiError, Job, Output, Upload
+from cutmv.client.models import ApiError, Delivery, Job, Output, Upload, Webhook
 from cutmv.client.uploading import send_file
 
 #: Seconds to wait for an answer; a video is looked at before the last one of an upload.
@@ -115,6 +115,36 @@ class Client:
         for output, path in zip(job.outputs, paths, strict=True):
             self._fetch(output, path)
         return paths
+
+    def webhooks(self) -> list[Webhook]:
+        """Where the ends of one's jobs are told."""
+        return [Webhook.of(told) for told in self.call("GET", "/api/webhooks")["webhooks"]]
+
+    def add_webhook(self, url: str) -> Webhook:
+        """Have the ends of one's jobs told to an address, too; the answer has its secret."""
+        return Webhook.of(self.call("POST", "/api/webhooks", json={"url": url}))
+
+    def enable_webhook(self, webhook_id: str, *, enabled: bool = True) -> Webhook:
+        """Enable or disable a webhook; what waits when it is disabled has failed."""
+        path, wanted = f"/api/webhooks/{webhook_id}", {"enabled": enabled}
+        return Webhook.of(self.call("PATCH", path, json=wanted))
+
+    def renew_webhook_secret(self, webhook_id: str) -> Webhook:
+        """A new secret, which the answer has; that of before signs, too, for a day."""
+        return Webhook.of(self.call("POST", f"/api/webhooks/{webhook_id}/secret"))
+
+    def test_webhook(self, webhook_id: str) -> None:
+        """Have a test event sent."""
+        self.call("POST", f"/api/webhooks/{webhook_id}/test", again=True)
+
+    def deliveries(self, webhook_id: str) -> list[Delivery]:
+        """The latest that a webhook was told, the newest first."""
+        told = self.call("GET", f"/api/webhooks/{webhook_id}/deliveries")
+        return [Delivery.of(each) for each in told["deliveries"]]
+
+    def delete_webhook(self, webhook_id: str) -> None:
+        """End a webhook, with all that was to be told there."""
+        self.call("DELETE", f"/api/webhooks/{webhook_id}")
 
     def call(self, method: str, path: str, *, again: bool | None = None, **more: Any) -> Any:
         """Make a request and return the JSON of its answer; None where it has none.

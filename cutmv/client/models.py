@@ -106,3 +106,32 @@ class Job:
     def outputs(self) -> tuple[Output, ...]:
         """The files that are finished."""
         return tuple(step.output for step in self.steps if step.output)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook(_Answer):
+    """Where the ends of one's jobs are told. `secret` is known where it was just made."""
+
+    id: str
+    url: str
+    enabled: bool
+    disabled_why: str | None
+    secret: str | None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        """The webhook that JSON tells."""
+        return super(Webhook, cls).of({"secret": None, **told})
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery(_Answer):
+    """What a webhook was told; `answer` is what the last attempt was answered."""
+
+    id: str
+    type: str
+    job_id: str | None
+    happened_at: float
+    state: str
+    attempts: int
+    answer: str | None

@@ -10,6 +10,7 @@ from cutmv.config.errors import ConfigError
 from cutmv.config.urls import checked_url
 
 SignIn = Literal["auto", "always"]
+HookTargets = Literal["public", "any"]
 
 #: A host's name, without a port.
 _HOST_NAME = re.compile(r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$")
@@ -30,6 +31,8 @@ class Access:
     admin_password: str | None = field(default=None, repr=False)
     smtp_url: str | None = field(default=None, repr=False)
     mail_from: str = ""
+    #: Where people's webhooks may lead, where they sign in.
+    hook_targets: HookTargets = "public"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Access":
@@ -50,6 +53,7 @@ class Access:
             admin_password=password or None,
             smtp_url=smtp_url,
             mail_from=env.get("CUTMV_MAIL_FROM") or f"cutmv@{name}",
+            hook_targets=_hook_targets(env),
         )
 
 
@@ -71,3 +75,14 @@ def _sign_in(env: Mapping[str, str]) -> SignIn:
         case "always":
             return "always"
     raise ConfigError(f"CUTMV_SIGN_IN is {env['CUTMV_SIGN_IN']!r}: use auto or always.")
+
+
+def _hook_targets(env: Mapping[str, str]) -> HookTargets:
+    match (env.get("CUTMV_WEBHOOK_TARGETS") or "public").lower():
+        case "public":
+            return "public"
+        case "any":
+            return "any"
+    raise ConfigError(
+        f"CUTMV_WEBHOOK_TARGETS is {env['CUTMV_WEBHOOK_TARGETS']!r}: use public or any."
+    )

@@ -87,6 +87,12 @@ VARIABLES = (
     ),
     Variable("CUTMV_MAIL_FROM", "the sender of those mails", "`cutmv@` the name in `CUTMV_URL`"),
     Variable(
+        "CUTMV_WEBHOOK_TARGETS",
+        "where [people's webhooks](docs/webhooks.md) may lead: `public`, by `https` alone, or"
+        " `any`, as on loopback",
+        "`public`",
+    ),
+    Variable(
         "CUTMV_DATA_DIR",
         "where the database, files and work in progress are",
         "`cutmv` in `XDG_STATE_HOME`",

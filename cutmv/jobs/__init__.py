@@ -4,8 +4,8 @@
 `rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database, and
 `quotas` says how much of it one person may have. `keys` makes the keys of stored objects,
 `uploads` accepts one, `derivatives` keeps what is made of it, `results` hands out what a job has
-made and how far it is, `failures` says why it has not, `deletions` deletes for good, and
-`oversight` is for operators.
+made and how far it is, `hooks` tell other systems that it has ended, `failures` says why it has
+not, `deletions` deletes for good, and `oversight` is for operators.
 The package may import `cutmv.people`, `cutmv.media`, `cutmv.storage` and `cutmv.database`.
 """
 
@@ -22,6 +22,17 @@ from cutmv.jobs.derivatives import (
     Found,
     Record,
     Records,
+)
+from cutmv.jobs.hooks import (
+    MAX_HOOKS,
+    TEST,
+    Deliveries,
+    Delivery,
+    Hook,
+    Hooks,
+    UnknownHook,
+    check_url,
+    is_public,
 )
 from cutmv.jobs.keys import (
     FILM_OF_PROXY,
@@ -118,6 +129,7 @@ __all__ = [
     "ANALYSIS",
     "FILM",
     "FILM_OF_PROXY",
+    "MAX_HOOKS",
     "MAX_PAGE_STEPS",
     "MAX_RUNNING_PERCENT",
     "MAX_SHARE_DAYS",
@@ -127,6 +139,7 @@ __all__ = [
     "PROXY",
     "RATE_S",
     "SHARE_DAYS",
+    "TEST",
     "UNFINISHED_AGE_S",
     "UNREAD",
     "UPLOADS_PREFIX",
@@ -140,6 +153,8 @@ __all__ = [
     "Costs",
     "Deletion",
     "Deletions",
+    "Deliveries",
+    "Delivery",
     "Derivative",
     "DerivativeState",
     "Division",
@@ -148,6 +163,8 @@ __all__ = [
     "FailedStep",
     "Found",
     "Holding",
+    "Hook",
+    "Hooks",
     "Job",
     "JobArchive",
     "JobMails",
@@ -181,6 +198,7 @@ __all__ = [
     "TooManyShares",
     "TooManySteps",
     "TooManyUnfinished",
+    "UnknownHook",
     "UnknownJob",
     "UnknownShare",
     "UnknownUpload",
@@ -193,6 +211,7 @@ __all__ = [
     "accept_upload",
     "archive_of",
     "check_job",
+    "check_url",
     "clip_stems",
     "clips_of",
     "current",
@@ -200,6 +219,7 @@ __all__ = [
     "doctor_key",
     "film_clip",
     "film_text",
+    "is_public",
     "job_prefix",
     "look",
     "new_id",

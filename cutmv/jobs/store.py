@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from cutmv.config import Limits
 from cutmv.database import now, open_engine
+from cutmv.jobs.hooks import announce
 from cutmv.jobs.model import (
     OPEN_STATES,
     Job,
@@ -306,9 +307,13 @@ def fail_unreadable(db: sa.Connection, failed: Sequence[Step]) -> None:
 
 
 def settle(db: sa.Connection, job_id: str) -> None:
-    """Set a job's state by its steps', in the transaction that changed one of them."""
+    """Set a job's state by its steps', in the transaction that changed one of them.
+
+    One that has ended by it is told of, to those who want it.
+    """
     # Two steps that end at once must see each other: the second waits here for the first.
-    db.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
+    own = sa.select(jobs.c.finished_at).where(jobs.c.id == job_id)
+    before = db.execute(own.with_for_update()).one_or_none()
     rows = db.execute(
         sa.select(steps.c.state, steps.c.error)
         .where(steps.c.job_id == job_id, steps.c.parent_id.is_(None))
@@ -322,3 +327,5 @@ def settle(db: sa.Connection, job_id: str) -> None:
         values["finished_at"] = sa.func.coalesce(jobs.c.finished_at, now())
         values["error"] = next((row.error for row in rows if row.error), None)
     db.execute(jobs.update().where(jobs.c.id == job_id).values(values))
+    if state.final and before is not None and before.finished_at is None:
+        announce(db, job_id)

@@ -156,3 +156,43 @@ costs = sa.Table(
     sa.Column("expected_s", sa.Double, nullable=False),
     sa.Column("seconds", sa.Double, nullable=False),
 )
+
+# Where the ends of a person's jobs are told.
+hooks = sa.Table(
+    "hooks",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    # Null for those of the one person of a server where nobody signs in.
+    sa.Column(
+        "person_id", sa.String(40), sa.ForeignKey("people.id", ondelete="CASCADE"), index=True
+    ),
+    sa.Column("url", sa.Text, nullable=False),
+    # What signs; the one before it signs, too, until its time.
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("old_secret", sa.Text),
+    sa.Column("old_until", sa.Double),
+    sa.Column("created_at", sa.Double, nullable=False),
+    # Since when, and why, nothing is sent there any more.
+    sa.Column("disabled_at", sa.Double),
+    sa.Column("disabled_why", sa.Text),
+)
+
+# What is, or was, to be told there.
+hook_deliveries = sa.Table(
+    "hook_deliveries",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("hook_id", sa.ForeignKey("hooks.id", ondelete="CASCADE"), nullable=False, index=True),
+    # Null for a test.
+    sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), index=True),
+    sa.Column("event", sa.String(40), nullable=False),
+    # When that was of which it tells.
+    sa.Column("happened_at", sa.Double, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    # When it is sent next, or again where its sender dies; null once it has ended.
+    sa.Column("due_at", sa.Double, index=True),
+    sa.Column("delivered_at", sa.Double),
+    sa.Column("failed_at", sa.Double),
+    # What the last attempt was answered.
+    sa.Column("answer", sa.Text),
+)

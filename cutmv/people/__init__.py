@@ -5,7 +5,7 @@ differ, and `passwords` says which may be chosen and whether one is right. Token
 kept as hashes (`tokens`). The package knows no HTTP, and imports `cutmv.database` alone.
 """
 
-from cutmv.people.accounts import Accounts, is_enabled, require_account
+from cutmv.people.accounts import Accounts, enabled_ids, is_enabled, require_account
 from cutmv.people.api_keys import KEY_DAYS, MAX_KEY_DAYS, ApiKeys
 from cutmv.people.model import (
     LOCAL,
@@ -42,6 +42,7 @@ __all__ = [
     "UnknownKey",
     "UnknownPerson",
     "check_password",
+    "enabled_ids",
     "is_enabled",
     "kept_days",
     "new_token",

@@ -197,6 +197,11 @@ def is_enabled(db: sa.Connection, person_id: str | None) -> bool:
     return person_id is None or db.scalar(sa.select(people.c.id).where(own)) is not None
 
 
+def enabled_ids() -> sa.Select[tuple[str]]:
+    """The ids of the accounts that are enabled, for others' statements."""
+    return sa.select(people.c.id).where(people.c.disabled_at.is_(None))
+
+
 def checked_email(email: str) -> str:
     """An address as it is kept. Raises Refused."""
     address = _folded(email)

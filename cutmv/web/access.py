@@ -35,7 +35,7 @@ ADMINISTRATORS = {"health.metrics", "operators", "people", "people_page"}
 #: The blueprints that are there only where people sign in.
 OF_ACCOUNTS = {"sign_in", "account", "keys", "people", "people_page"}
 #: The blueprints of pages for people, who are sent to the page to sign in.
-PAGES = {"page", "api_page", "sign_in", "account", "operators", "people_page", "shared"}
+PAGES = {"page", "api_page", "sign_in", "account", "operators", "people_page", "shared", "webhooks"}
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,16 @@ from cutmv.web.api import (
     problems,
     queue,
 )
+from cutmv.web.api.hooks import routes as hooks
 from cutmv.web.api.shares import routes as shares
 from cutmv.web.api.timeline import clip_lists, overviews, proxies, suggestions
 from cutmv.web.api.uploads import multipart, whole
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door
+from cutmv.web.hooks import HookSender
 from cutmv.web.job_mails import JobMailer
-from cutmv.web.pages import api_page, page, shared
-from cutmv.web.state import EXTENSION, Background, Web
+from cutmv.web.pages import api_page, page, shared, webhooks
+from cutmv.web.state import EXTENSION, Background, Web, web_of
 from cutmv.web.versions import versioned
 
 #: Bytes of a JSON body. Uploads set their own limit.
@@ -69,8 +71,8 @@ def create_app(
     monitor = Monitor(dispatcher, janitor)
     figures = metrics.Metrics(monitor)
     checks = Checks(services)
-    background = _started(monitor, feed, looking, checks, janitor) if janitor else ()
     app = Flask(__name__)
+    sender = HookSender(services, lambda: web_of(app).hooks_anywhere)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions[EXTENSION] = Web(
         services,
@@ -82,7 +84,7 @@ def create_app(
         Door.of(services.settings, addresses),
         checks,
         threading.BoundedSemaphore(services.settings.limits.probes),
-        background,
+        _parts(monitor, feed, (janitor, checks, looking, monitor, sender)) if janitor else (),
     )
     spans.register(app)
     # Metrics come first, so that they count refused requests too.
@@ -95,24 +97,24 @@ def create_app(
     live.register(app)
     operators.register(app)
     of_uploads = (whole, multipart, clip_lists, suggestions, overviews, proxies)
-    ours = (jobs, shares, account, keys, people, queue, health, openapi)
-    for module in (*of_uploads, *ours, api_page, page, shared):
+    ours = (jobs, shares, hooks, account, keys, people, queue, health, openapi)
+    for module in (*of_uploads, *ours, api_page, page, shared, webhooks):
         app.register_blueprint(module.blueprint)
     app.wsgi_app = versioned(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    for part in web_of(app).background:
+        part.start()
     return app
 
 
-def _started(
-    monitor: Monitor, feed: ProgressFeed, looking: Live, checks: Checks, janitor: Janitor
+def _parts(
+    monitor: Monitor, feed: ProgressFeed, always: tuple[Background, ...]
 ) -> tuple[Background, ...]:
-    parts: list[Background] = [janitor, checks, looking, monitor]
-    settings = monitor.dispatcher.services.settings
-    if settings.mode == "redis" or settings.edge_url:
+    """What runs beside the requests: that which does `always`, and what the settings ask for."""
+    services, parts = monitor.dispatcher.services, list(always)
+    if services.settings.mode == "redis" or services.settings.edge_url:
         # In eager mode the steps run here. Over Cloudflare without the edge Worker's hub, workers
         # use the webhook, since receiving events would cost two pulls a second.
         parts.append(EventReceiver(celery_app, feed))
-    if settings.access.smtp_url is not None:
-        parts.append(JobMailer(monitor.dispatcher.services))
-    for part in parts:
-        part.start()
+    if services.settings.access.smtp_url is not None:
+        parts.append(JobMailer(services))
     return tuple(parts)

@@ -48,6 +48,11 @@ class Web:
     #: Set when the server is about to stop: WebSockets are closed then, so that their threads end.
     stopping: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def hooks_anywhere(self) -> bool:
+        """Whether people's webhooks may lead to this machine, its network, and by plain HTTP."""
+        return not self.door.sign_in or self.services.settings.access.hook_targets == "any"
+
     def close(self) -> None:
         """Close the WebSockets, end the threads, and queue the steps again that run here."""
         self.stopping.set()

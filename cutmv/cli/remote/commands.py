@@ -1,8 +1,6 @@
 """`cutmv remote`: send videos to a server, have them cut there, and fetch what was made."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,9 @@ from cutmv.cli.output import (
     progress_bars,
 )
 from cutmv.cli.products import WithProducts, product_options
-from cutmv.client import ApiError, Client, Job, Upload
+from cutmv.cli.remote.errors import api_errors
+from cutmv.cli.remote.webhooks import webhooks
+from cutmv.client import Client, Job, Upload
 from cutmv.jobs import Wanted
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -49,13 +49,16 @@ def remote(ctx: click.Context, url: str, key: str | None) -> None:
     ctx.obj = ctx.with_resource(Client(url, key))
 
 
+remote.add_command(webhooks)
+
+
 @remote.command()
 @click.argument("files", nargs=-1, required=True, type=FILE)
 @click.pass_obj
 def upload(client: Client, files: tuple[Path, ...]) -> None:
     """Send FILES, and print the id of each. One that broke goes on where it was."""
     for file in files:
-        with _errors():
+        with api_errors():
             click.echo(f"{_upload(client, file).id}  {printable(file.name)}")
 
 
@@ -96,7 +99,7 @@ def cut(
 
     Exit codes: 0 done, 1 failed, 2 bad usage.
     """
-    with _errors():
+    with api_errors():
         path = Path(source)
         sent = _upload(client, path) if path.is_file() else client.uploaded(source)
         told: dict[str, Any] = asdict(wanted)
@@ -113,7 +116,7 @@ def cut(
 @click.pass_obj
 def watch(client: Client, job: str) -> None:
     """Show how far JOB is until it has ended; exit code 1 unless all of it is done."""
-    with _errors():
+    with api_errors():
         _refuse_failed(_watch(client, job))
 
 
@@ -124,7 +127,7 @@ def watch(client: Client, job: str) -> None:
 @click.pass_obj
 def download(client: Client, job: str, *, folder: Path, overwrite: bool) -> None:
     """Download what JOB has made."""
-    with _errors():
+    with api_errors():
         _fetch(client, client.job(job), folder, overwrite=overwrite)
 
 
@@ -134,7 +137,7 @@ def download(client: Client, job: str, *, folder: Path, overwrite: bool) -> None
 @click.pass_obj
 def jobs(client: Client, *, as_json: bool, limit: int) -> None:
     """List the latest jobs, the newest first."""
-    with _errors():
+    with api_errors():
         latest = [job for job, _ in zip(client.jobs(), range(limit), strict=False)]
     if as_json:
         print_json(jobs=[asdict(job) for job in latest])
@@ -150,7 +153,7 @@ def jobs(client: Client, *, as_json: bool, limit: int) -> None:
 @click.pass_obj
 def cancel(client: Client, job: str) -> None:
     """Cancel what of JOB has not ended; its results stay."""
-    with _errors():
+    with api_errors():
         click.echo(client.cancel(job).state)
 
 
@@ -183,15 +186,3 @@ def _refuse_failed(job: Job) -> None:
     if job.state in ("failed", "cancelled"):
         told = next((step.error for step in job.steps if step.error), job.error)
         raise click.ClickException(f"The job {job.state}: {printable(told or 'nobody says why')}")
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except ApiError as error:
-        raise click.ClickException(printable(str(error))) from error
-    except FileExistsError as error:
-        raise click.ClickException(f"{error} Give --overwrite to replace it.") from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}.") from error

@@ -13,6 +13,7 @@ from cutmv import __version__
 from cutmv.web.access import OPEN
 from cutmv.web.api import account_models, models
 from cutmv.web.api.estimates import EstimateOut
+from cutmv.web.api.hooks import models as hook_models
 from cutmv.web.api.idempotency import KEY_HEADER, MAX_KEY_CHARS
 from cutmv.web.api.job_body import JobBody
 from cutmv.web.api.shares import models as share_models
@@ -181,6 +182,18 @@ OPERATIONS = {
         errors=(400, 403, 404, 415, 422, 503),
     ),
     "shares.delete": Operation(204, None, errors=(403, 404, 503)),
+    "hooks.index": Operation(200, hook_models.HookList, errors=(503,)),
+    "hooks.create": Operation(
+        201, hook_models.HookOut, body=hook_models.HookBody, errors=(400, 403, 415, 422, 503)
+    ),
+    "hooks.show": Operation(200, hook_models.HookOut, errors=(404, 503)),
+    "hooks.change": Operation(
+        200, hook_models.HookOut, body=hook_models.HookChange, errors=(400, 403, 404, 415, 422, 503)
+    ),
+    "hooks.delete": Operation(204, None, errors=(403, 404, 503)),
+    "hooks.renew_secret": Operation(200, hook_models.HookOut, errors=(403, 404, 503)),
+    "hooks.test": Operation(202, hook_models.TestOut, errors=(403, 404, 422, 503)),
+    "hooks.deliveries": Operation(200, hook_models.DeliveryList, errors=(404, 503)),
     "own_account.show": Operation(200, account_models.AccountOut, errors=(404, 503)),
     "own_account.change": Operation(
         200,

@@ -18,6 +18,7 @@ from cutmv.jobs import (
     TooLargeJob,
     TooManyShares,
     TooManySteps,
+    UnknownHook,
     UnknownJob,
     UnknownShare,
     UnknownUpload,
@@ -144,8 +145,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(ClientDisconnected, _cut_off)
     app.register_error_handler(RequestEntityTooLarge, _too_large)
-    gone = (UnknownJob, UnknownUpload, UnknownShare, UnknownPerson, UnknownKey, ObjectNotFound)
-    for unknown in gone:
+    of_people = (UnknownHook, UnknownPerson, UnknownKey)
+    for unknown in (UnknownJob, UnknownUpload, UnknownShare, *of_people, ObjectNotFound):
         app.register_error_handler(unknown, _not_found)
     for refused in (MediaError, KeyReused, TooManyShares, UnreadableRow, Refused):
         app.register_error_handler(refused, _refused)

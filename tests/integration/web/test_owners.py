@@ -21,7 +21,7 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from cutmv.config import Settings
-from cutmv.jobs import MultipartUploads, UnknownUpload
+from cutmv.jobs import Hooks, MultipartUploads, UnknownUpload
 from cutmv.people import Person
 from cutmv.services import Services
 from cutmv.web import create_app, web_of
@@ -61,6 +61,10 @@ OWN = {
     "own_account.change",
     "keys.index",
     "keys.create",
+    "hooks.index",
+    "hooks.create",
+    "webhooks.show",
+    "webhooks.create",
     "queue.status",
     "live.watch_all",
     "sign_in.end",
@@ -103,6 +107,8 @@ class Site:
         share = owner.post(f"/api/jobs/{self.job_id}/shares", json={}).json
         self.share_id, self.shared_path = share["id"], urlsplit(share["url"]).path
         self.key, self.secret = self.services.api_keys.add(str(self.owner.id), "the owner's")
+        hook = {"url": f"https://{SECRET_NAME}.example.com/"}
+        self.hook = owner.post("/api/webhooks", json=hook).json
         head = base64.b64encode(video[:400]).decode()
         begun = {"filename": f"{SECRET_NAME}-2.mp4", "size": len(video), "head": head}
         self.multipart_id = owner.post("/api/multipart-uploads", json=begun).json["id"]
@@ -115,6 +121,7 @@ class Site:
             "job_id": self.job_id,
             "name": self.output,
             "key_id": self.key.id,
+            "hook_id": self.hook["id"],
             "person_id": self.owner.id,
             "queue": "cutmv-processing",
             "worker": "celery@host",
@@ -176,6 +183,9 @@ class Site:
         begun = owner.get(f"/api/multipart-uploads/{self.multipart_id}")
         assert begun.json["stored"] == []
         assert self.services.api_keys.person(self.secret) == self.owner
+        of_hook = f"/api/webhooks/{self.hook['id']}"
+        assert owner.get(of_hook).json["enabled"]
+        assert owner.get(f"{of_hook}/deliveries").json == {"deliveries": []}
         assert self.client(None).get(self.shared_path).status_code == 200
         assert self.services.store.jobs(100) == [self.services.store.job(self.job_id)]
 
@@ -303,6 +313,7 @@ def test_an_account_ends_with_all_that_it_has(site: Site) -> None:
     upload = client.post("/api/uploads?filename=mine.mp4", data=video).json
     begun = {"filename": "more.mp4", "size": 9, "head": base64.b64encode(video[:400]).decode()}
     assert client.post("/api/multipart-uploads", json=begun).status_code == 201
+    assert client.post("/api/webhooks", json={"url": "https://example.com/"}).status_code == 201
     wanted = {"upload_id": upload["id"], "clips": ["0-0.5"], "aspects": [], "still": True}
     job = client.post("/api/jobs", json=wanted).json["id"]
     wait_for(lambda: client.get(f"/api/jobs/{job}").json["state"] == "done", 60.0, "the job ends")
@@ -313,6 +324,7 @@ def test_an_account_ends_with_all_that_it_has(site: Site) -> None:
     assert answer.status_code == 204
     assert client.get("/api/jobs").status_code == 401
     assert not site.services.store.jobs(100, of=str(leaver.id))
+    assert Hooks(site.services.store.engine).of(str(leaver.id)) == []
     begun_uploads = MultipartUploads(site.services.store, site.services.storage)
     assert not begun_uploads.of_person(str(leaver.id))
     with pytest.raises(UnknownUpload):

@@ -3,7 +3,8 @@
 A signature is an HMAC-SHA256 over ``id.timestamp.body``, in the headers ``webhook-id``,
 ``webhook-timestamp`` and ``webhook-signature``. Its key is not the secret itself: HKDF-SHA256 (RFC
 5869) derives one for each `Purpose`, so that a signature is good for one receiver, one method and
-one path alone. A secret is ``whsec_`` and base64, or any other text. Where a secret is expected,
+one path alone; only what goes to other people's receivers has the secret itself for its key
+(`Anyone`). A secret is ``whsec_`` and base64, or any other text. Where a secret is expected,
 several of the first kind may be given, separated by white space or commas: each is valid, so that
 an operator can change it at one end after the other.
 """
@@ -66,6 +67,15 @@ class Purpose:
         info = f"cutmv signature: {self.receiver} {self.method} {self.target}".encode()
         extracted = hmac.digest(bytes(hashlib.sha256().digest_size), secret, "sha256")
         return hmac.digest(extracted, info + b"\x01", "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Anyone:
+    """The purpose of a request to a receiver that knows Standard Webhooks, and nothing of ours."""
+
+    def key(self, secret: bytes) -> bytes:
+        """Return the secret itself."""
+        return secret
 
 
 class SeenIds:
@@ -133,7 +143,9 @@ class Claim:
             )
 
 
-def sign(secrets: str, purpose: Purpose, request_id: str, timestamp: int, body: bytes) -> str:
+def sign(
+    secrets: str, purpose: Purpose | Anyone, request_id: str, timestamp: int, body: bytes
+) -> str:
     """Return the ``webhook-signature`` of a body; `timestamp` in seconds since 1970."""
     return " ".join(_signatures(secrets, purpose, request_id, timestamp, body))
 
@@ -144,7 +156,7 @@ def new_id() -> str:
 
 
 def headers(
-    secrets: str, purpose: Purpose, body: bytes = b"", request_id: str | None = None
+    secrets: str, purpose: Purpose | Anyone, body: bytes = b"", request_id: str | None = None
 ) -> dict[str, str]:
     """Return the headers of a request with this body, and with a new id unless one is given."""
     request_id, now = request_id or new_id(), int(time.time())
@@ -182,7 +194,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def _signatures(
-    secrets: str, purpose: Purpose, request_id: str, timestamp: int, body: bytes
+    secrets: str, purpose: Purpose | Anyone, request_id: str, timestamp: int, body: bytes
 ) -> list[str]:
     signed = b".".join((request_id.encode(), str(timestamp).encode(), body))
     digests = (
