@@ -1,18 +1,16 @@
 /** The bindings of wrangler.toml and the variables that an operator sets. */
 
+import type { ContainerSettings } from "./container_settings.ts";
 import type { Hub } from "./hub.ts";
 import type { Ledger } from "./ledger.ts";
-import type { Patience } from "./patience.ts";
 import type { Results } from "./results.ts";
 
-export interface Env extends Patience {
+export interface Env extends ContainerSettings {
   HUB: DurableObjectNamespace<Hub>;
   LEDGER: DurableObjectNamespace<Ledger>;
   RESULTS: DurableObjectNamespace<Results>;
   /** Where large results are kept. */
   CUTMV_STORAGE?: R2Bucket;
-  /** Secret: one or two keys that sign requests in both directions. */
-  EDGE_KEYS?: string;
   /** Batches are pushed to `URL/v1/deliveries` of these addresses, separated by spaces or commas. */
   INGRESS_URL?: string;
   /** JSON: queue name → addresses, for queues that have other push servers. */
@@ -24,8 +22,8 @@ export function bindingName(queue: string): string {
 }
 
 /** Return the producer binding of a queue. wrangler.toml may have any number of them. */
-export function producerOf(env: Env, queue: string): Queue | undefined {
-  return (env as unknown as Record<string, Queue | undefined>)[bindingName(queue)];
+export function producerOf(env: object, queue: string): Queue | undefined {
+  return (env as Record<string, Queue | undefined>)[bindingName(queue)];
 }
 
 /** Return the hub of one scope. */

@@ -16,7 +16,10 @@ import { push } from "./push.ts";
 import { performOps, readLarge, writeLarge } from "./results.ts";
 import { check } from "./servers.ts";
 import { signedJson, signedTarget } from "./signature.ts";
+import { wakeForPulled } from "./waking.ts";
 
+export { Autoscaler } from "./autoscaler.ts";
+export { WorkerContainer } from "./containers.ts";
 export { Hub } from "./hub.ts";
 export { Ledger } from "./ledger.ts";
 export { Results } from "./results.ts";
@@ -57,6 +60,7 @@ export default {
     }
   },
   queue: push,
+  scheduled: (_, env) => wakeForPulled(env),
 } satisfies ExportedHandler<Env>;
 
 function route(request: Request, env: Env, ctx: ExecutionContext) {

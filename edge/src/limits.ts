@@ -128,3 +128,18 @@ export const MAX_HELD_BYTES = 1_048_576;
 export const MAX_UNREPORTED = 10_000;
 /** Bytes on their way to a client that it has not reported. Past it its socket is closed. */
 export const MAX_UNREPORTED_BYTES = 4 * 1_048_576;
+
+// Containers
+
+/** Containers at most, where CONTAINERS does not say. */
+export const CONTAINERS = 3;
+/** Seconds without a task after which a container sleeps. */
+export const SLEEP_AFTER_S = 120;
+/** Seconds for which a container is left alone that refused a message, at most. */
+export const MAX_REFUSED_S = 30;
+/** Seconds after which a slot is free again whose holder gave no word: no invocation lives longer. */
+export const SLOT_KEEP_S = 960;
+/** Seconds that a container has to end when it is told to, before it is killed. */
+export const CONTAINER_END_S = 900;
+/** The push server's port in a container. */
+export const CONTAINER_PORT = 8788;

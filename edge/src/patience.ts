@@ -11,7 +11,7 @@ export interface Patience {
 }
 
 /** Return the number that a variable holds, or the fallback where it holds none above 0. */
-export function numberOf(given: Patience, name: keyof Patience, fallback: number): number {
+export function numberOf<T>(given: T, name: keyof T, fallback: number): number {
   const value = Number(given[name]);
   return given[name] && Number.isFinite(value) && value > 0 ? value : fallback;
 }

@@ -4,6 +4,7 @@ import { bindingName, type Env, hubOf, producerOf } from "./env.ts";
 import { MAX_BATCH_BYTES, MAX_DELAY_S, MAX_MESSAGE_BYTES, METADATA_BYTES } from "./limits.ts";
 import { asObject, bytesIn, integerOf, log, messagesOf, Problem, stringOf } from "./problems.ts";
 import { signedJson } from "./signature.ts";
+import { wakeForPublished } from "./waking.ts";
 
 export async function publish(request: Request, env: Env, ctx: ExecutionContext, name: string) {
   const document = await signedJson(request, env);
@@ -31,7 +32,12 @@ export async function publish(request: Request, env: Env, ctx: ExecutionContext,
   // A wake-up is a hint and not a promise: it follows the acceptance, and nobody waits for it.
   const scope = new URL(request.url).searchParams.get("scope") ?? "";
   ctx.waitUntil(hubOf(env, scope).wakeUp(name));
+  ctx.waitUntil(wakeForPublished(env, name, messages.filter(isDue).length));
   return Response.json({ accepted: messages.length });
+}
+
+function isDue({ delaySeconds }: MessageSendRequest): boolean {
+  return !delaySeconds;
 }
 
 function readMessage(entry: unknown): MessageSendRequest<string> {

@@ -7,9 +7,19 @@ import { DELIVERIES, signatureOf, signedJson } from "./signature.ts";
 
 /** Return the addresses of a queue's push servers; a variable may name several. */
 export function pushServersOf(queue: string, env: Env): string[] {
+  const servers = addressesOf(queue, env);
+  if (!servers.length) throw new Error("no push server: set INGRESS_URL");
+  return servers;
+}
+
+/** Tell whether a queue's push servers are at addresses, rather than in containers. */
+export function hasAddress(queue: string, env: Env): boolean {
+  return addressesOf(queue, env).length > 0;
+}
+
+function addressesOf(queue: string, env: Env): string[] {
   const others = JSON.parse(env.INGRESS_URLS || "{}") as Record<string, string>;
   const servers = (others[queue] ?? env.INGRESS_URL ?? "").split(/[\s,]+/).filter(Boolean);
-  if (!servers.length) throw new Error("no push server: set INGRESS_URL");
   return servers.map((url) => url.replace(/\/+$/, ""));
 }
 
@@ -17,9 +27,9 @@ export function pushServersOf(queue: string, env: Env): string[] {
  * Return the push server with which to begin: the same for each delivery of a message, so that a
  * message which a worker still has finds that worker again.
  */
-export function startOf(ids: string[], servers: number): number {
+export function startOf(id: string, servers: number): number {
   let hash = 0;
-  for (const char of ids[0] ?? "") hash = (hash * 31 + char.codePointAt(0)!) % 2 ** 32;
+  for (const char of id) hash = (hash * 31 + char.codePointAt(0)!) % 2 ** 32;
   return hash % servers;
 }
 

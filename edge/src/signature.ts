@@ -18,6 +18,8 @@ import { Problem } from "./problems.ts";
 
 const encoder = new TextEncoder();
 
+type Keys = Pick<Env, "EDGE_KEYS">;
+
 /** What a request is for. The target is its path with its query, as its receiver has it. */
 export interface Purpose {
   receiver: "edge Worker" | "push server";
@@ -30,6 +32,13 @@ export const DELIVERIES: Purpose = {
   receiver: "push server",
   method: "POST",
   target: "/v1/deliveries",
+};
+
+/** What the question is signed for whether a worker has tasks. */
+export const ACTIVITY: Purpose = {
+  receiver: "push server",
+  method: "GET",
+  target: "/v1/activity",
 };
 
 /** Check a signed POST, and return its JSON. Its id is accepted once, unless it `mayRepeat`. */
@@ -74,7 +83,7 @@ export async function signedTarget(request: Request, env: Env): Promise<void> {
  */
 export async function signatureOf(
   body: string,
-  env: Env,
+  env: Keys,
   url: string,
   purpose: Purpose = DELIVERIES,
 ): Promise<Record<string, string>> {
@@ -156,7 +165,7 @@ function content(id: string, timestamp: string, body: Uint8Array): Uint8Array {
 }
 
 /** Return the keys for requests from or to a URL. */
-function keysOf(env: Env, url: string): Uint8Array[] {
+function keysOf(env: Keys, url: string): Uint8Array[] {
   const keys = split(env.EDGE_KEYS ?? "")
     .map(keyBytes)
     .filter((key) => key.length);

@@ -1,7 +1,9 @@
 /** Stand-ins for what the Workers runtime gives: storage, a hub, a request's context. */
 
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
+import { nameOf } from "../src/container_settings.ts";
 import type { Env } from "../src/env.ts";
+import { Slots } from "../src/slots.ts";
 
 /** A Durable Object's storage, as far as clients.ts uses it, in a real SQLite. */
 export function memoryStorage(): DurableObjectStorage {
@@ -38,6 +40,40 @@ export function environment(more: Record<string, unknown> = {}): Env & { wakeUps
   };
   const names = { HUB: { getByName: () => hub }, EDGE_KEYS: `whsec_${"QUJD".repeat(8)}`, ...more };
   return { ...names, wakeUps } as unknown as Env & { wakeUps: string[] };
+}
+
+/**
+ * Containers, whose push servers are what `answer` does, and the real autoscaler's slots; without the
+ * runtime's objects, which Node does not have.
+ */
+export function containers(
+  answer: (container: string, url: string, init: RequestInit) => Promise<Response>,
+  most: number,
+  each: number,
+) {
+  const slots = new Slots(most, each);
+  const woken: string[] = [];
+  const autoscaler = {
+    acquire: async (age: number, seconds: number) => {
+      const taken = await slots.acquire(age, seconds);
+      const slot = {
+        learn: async (told: number) => slots.learn(told),
+        refuse: async (pause: number) => taken!.refuse(pause),
+      };
+      const end = { [Symbol.dispose]: () => taken!.release() };
+      return taken && { container: nameOf(taken.container), slot, ...end };
+    },
+    wake: async (messages: number) => {
+      for (let number = 0; number < slots.needed(messages); number += 1) woken.push(nameOf(number));
+    },
+  };
+  const CONTAINER = {
+    getByName: (name: string) => ({
+      fetch: (url: string, init: RequestInit) => answer(name, url, init),
+    }),
+  };
+  const AUTOSCALER = { getByName: () => autoscaler };
+  return { env: { CONTAINER, AUTOSCALER, INGRESS_URL: "" }, slots, woken };
 }
 
 /** A context that runs in the background what it is given. */

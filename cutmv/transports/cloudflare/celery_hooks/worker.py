@@ -217,6 +217,12 @@ def free_slots() -> int | None:
     return None if count is None or state is None else count - len(state.reserved_requests)
 
 
+def tasks() -> int:
+    """Return how many tasks the worker has that run, wait in it or are due later; 0 without one."""
+    state: Any = sys.modules.get("celery.worker.state")
+    return 0 if state is None else len({*state.reserved_requests, *state.scheduled_requests})
+
+
 def time_limit(message: Mapping[str, Any]) -> float | None:
     """Return the hard time limit (s) of a message's task, by what this process knows.
 

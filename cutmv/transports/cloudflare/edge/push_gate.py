@@ -22,6 +22,9 @@ from cutmv.transports.cloudflare.errors import LedgerUnavailable
 #: What a batch is signed for.
 DELIVERIES = Purpose("push server", "POST", "/v1/deliveries")
 
+#: What the question is signed for whether the worker has tasks.
+ACTIVITY = Purpose("push server", "GET", "/v1/activity")
+
 #: Bytes of a batch at most: 256 KB of messages, most of whose characters are escaped.
 MAX_BODY = 2_000_000
 
@@ -52,6 +55,10 @@ class Gate:
         claim.verify(self._keys, DELIVERIES, body)
         await self._use_up(claim)
         return body
+
+    def answer(self, headers: Mapping[str, str]) -> None:
+        """Have a signed question answered, as often as it comes. Raises `Rejected`."""
+        Claim.read(headers).verify(self._keys, ACTIVITY, b"")
 
     async def _received(self, announced: int, stream: AsyncIterator[bytes]) -> bytes:
         """Return a body; raises `Rejected` where it is too large, or comes too slowly."""

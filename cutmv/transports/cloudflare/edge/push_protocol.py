@@ -44,6 +44,7 @@ class PushBatch:
         messages: The messages, as entries of a pull's response.
         seconds: For how long the Worker can still wait for their outcomes.
         worker: The id of the push server to which they were posted before, and which may have them.
+            Where they are *orphaned*, which an entry then tells, that one is gone for good.
     """
 
     queue_name: str
@@ -56,12 +57,14 @@ class PushBatch:
         """Return the batch of a request's body; raises `ValueError`."""
         try:
             document = json.loads(body)
+            orphaned = {"orphaned": True} if document.get("orphaned") is True else {}
             messages = [
                 {
                     "id": str(each["id"]),
                     "attempts": int(each["attempts"]),
                     "timestamp_ms": int(each["timestamp_ms"]),
                     **_content(str(each["body"]), str(each.get("content_type", "text"))),
+                    **orphaned,
                 }
                 for each in document["messages"]
             ]

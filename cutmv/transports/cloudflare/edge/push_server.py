@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
@@ -24,8 +26,9 @@ from kombu.exceptions import OperationalError
 from kombu.utils.compat import detect_environment
 
 from cutmv.transports.cloudflare.api import operations
+from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.edge.push_connections import Connections, leave_to_parent
-from cutmv.transports.cloudflare.edge.push_gate import DELIVERIES, Gate
+from cutmv.transports.cloudflare.edge.push_gate import ACTIVITY, DELIVERIES, Gate
 from cutmv.transports.cloudflare.edge.push_protocol import DeliveryCallback, Outcome, PushBatch
 from cutmv.transports.cloudflare.edge.signature import Rejected
 from cutmv.transports.cloudflare.errors import ConfigurationError, extra_missing
@@ -94,8 +97,9 @@ class PushServer:
         accept: Callable[[str], bool] = lambda _: True,
         on_hopeless: Callable[[BaseException], object] = lambda _: None,
     ) -> None:
-        #: Which push server this is, for a Worker that reaches several at one address.
-        self.worker_id = uuid4().hex
+        #: Which process this is, for a Worker that reaches several at one address, or that asks
+        #: whether a container has been started anew. It outlives a connection to the broker.
+        self.worker_id = _process_id(os.getpid())
         self._keys, self._host, self._port = keys, host, port
         self._gate = Gate(keys, accept)
         self._lock = threading.Lock()
@@ -202,6 +206,16 @@ class PushServer:
         )
         self._server = uvicorn.Server(config)
 
+    async def activity(self, request: Request) -> Response:
+        """``GET /v1/activity``: tell how many tasks the worker has, be they pushed or pulled."""
+        from starlette.responses import JSONResponse
+
+        try:
+            self._gate.answer(request.headers)
+        except Rejected as error:
+            return _problem(error.status, str(error), error.headers)
+        return JSONResponse({"tasks": celery_worker.tasks()})
+
     async def deliveries(self, request: Request) -> Response:
         """``POST /v1/deliveries``: take a batch, and return a stream of its messages' outcomes."""
         from starlette.responses import StreamingResponse
@@ -275,6 +289,12 @@ class _Connection:
             raise
 
 
+@cache
+def _process_id(_pid: int) -> str:
+    """Return an id of this process; a forked one has its own."""
+    return uuid4().hex
+
+
 def _application(server: PushServer) -> Starlette:
     from starlette.applications import Starlette
     from starlette.responses import JSONResponse
@@ -289,6 +309,7 @@ def _application(server: PushServer) -> Starlette:
     return Starlette(
         routes=[
             Route(DELIVERIES.target, server.deliveries, methods=["POST"]),
+            Route(ACTIVITY.target, server.activity),
             Route("/healthz", healthz),
         ],
         exception_handlers={404: failed, 405: failed, 500: failed},

@@ -116,6 +116,11 @@ class Delivery:
         self.owned, self.object_key, self.copied = False, None, True
 
     @property
+    def orphaned(self) -> bool:
+        """Whether the worker that was given the message before is known to be gone for good."""
+        return bool(self.entry.get("orphaned"))
+
+    @property
     def attempts(self) -> int:
         """How often Cloudflare has delivered the message, this time included."""
         return int(self.entry.get("attempts") or 1)

@@ -69,6 +69,8 @@ class FinishedMessages:
 
     def seen_before(self, delivery: Delivery) -> bool:
         """Return whether an earlier delivery of the message may have come to somebody."""
+        if delivery.orphaned:
+            return True
         return delivery.attempts - 1 > self._unseen.get(delivery.lease.key, 0)
 
     @property

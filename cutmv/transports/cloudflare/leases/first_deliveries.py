@@ -29,7 +29,7 @@ class FirstDeliveries:
 
     def may_be_repeated(self, delivery: Delivery) -> bool:
         """Return whether the message may have been delivered before."""
-        if delivery.attempts > 1 or "attempts" not in delivery.entry:
+        if delivery.attempts > 1 or delivery.orphaned or "attempts" not in delivery.entry:
             return True
         if self._evidence >= ENOUGH:
             return False

@@ -124,15 +124,16 @@ class LeaseRenewer:
         """Ask the ledger whether this process may run a message that was delivered before.
 
         Returns 0 if it may, the seconds for which the message has to wait while another consumer
-        has it, or none where the message is done and only has to be removed. Raises `Deadly` where
-        more than `allowed` consumers were lost while they held it, and `LedgerUnavailable`.
+        has it, or none where the message is done and only has to be removed. An orphaned message
+        does not wait: who holds it by the record is gone. Raises `Deadly` where more than `allowed`
+        consumers were lost while they held it, and `LedgerUnavailable`.
         """
         lease = delivery.lease
         record = self._ledger.read(lease.key)
         if record is not None:
             if record.entry.state == "done":
                 return None
-            if record.remaining:
+            if record.remaining and not delivery.orphaned:
                 return record.remaining
             lease.version = record.version
             lease.losses = record.entry.losses + (record.entry.state == "held")
