@@ -7,13 +7,15 @@
 
 import { text } from "node:stream/consumers";
 import { push } from "../src/push.ts";
-import { environment } from "./support.ts";
+import { containers, environment } from "./support.ts";
 
 interface Plan {
   queue: string;
   texts: string[];
   concurrency: number;
   variables: Record<string, string>;
+  /** The push servers of workers that stand for containers, where there are any. */
+  containers?: string[];
 }
 
 /** Deliveries of a message after the first, before it is dead. */
@@ -41,10 +43,15 @@ class Queued {
   }
 }
 
-async function drive({ queue, texts, concurrency, variables }: Plan) {
+async function drive({ queue, texts, concurrency, variables, containers: urls }: Plan) {
   const began = Date.now();
   const ready = texts.map((body, place) => new Queued(place, body, began));
-  const env = environment(variables);
+  const { env: given } = containers(
+    (name, _url, init) => fetch(`${urls![Number(name.split("-")[1])]}/v1/deliveries`, init),
+    urls?.length ?? 0,
+    1,
+  );
+  const env = environment(urls ? { ...variables, ...given } : variables);
   const counts = { invocations: 0, acked: 0, dead: 0 };
   let running = 0;
   await new Promise<void>((resolve) => {

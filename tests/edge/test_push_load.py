@@ -62,15 +62,20 @@ class LoadSite(PushSite):
         return texts
 
     def begin(
-        self, texts: list[str], ports: list[int] | None = None, **variables: str
+        self,
+        texts: list[str],
+        ports: list[int] | None = None,
+        containers: bool = False,
+        **variables: str,
     ) -> subprocess.Popen[str]:
-        """Start the driver."""
-        urls = ",".join(f"http://127.0.0.1:{port}" for port in ports or self.ports)
+        """Start the driver. The workers stand at addresses, or for `containers`."""
+        urls = [f"http://127.0.0.1:{port}" for port in ports or self.ports]
         plan = {
             "queue": "work",
             "texts": texts,
             "concurrency": CONCURRENCY,
-            "variables": {"INGRESS_URL": urls, "EDGE_KEYS": KEYS, **variables},
+            "variables": {"INGRESS_URL": ",".join(urls), "EDGE_KEYS": KEYS, **variables},
+            **({"containers": urls} if containers else {}),
         }
         driver = subprocess.Popen(
             [str(BIN / "node"), "--disable-warning=ExperimentalWarning", "tests/driver.ts"],
@@ -243,3 +248,31 @@ def test_no_task_starts_that_could_not_end_in_the_worker_s_time(site: LoadSite) 
     assert 8 < drive.invocations <= 8 * 3
     assert (drive.acked, len(notes)) == (8, 8)
     assert span(notes) <= 16
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("containers", "slots", "seconds"),
+    [
+        pytest.param(1, 1, 0.08, id="1 slot"),
+        pytest.param(2, 2, 0.25, id="4 slots"),
+        pytest.param(4, 4, 0.9, id="16 slots"),
+    ],
+)
+def test_containers_are_kept_busy_by_hundreds_of_messages(
+    site: LoadSite, containers: int, slots: int, seconds: float
+) -> None:
+    for _ in range(containers):
+        site.push_worker("-c", str(slots))
+    texts = site.tasks([seconds] * 500)
+    ideal = 500 * seconds / (containers * slots)
+
+    drive = site.end(site.begin(texts, containers=True), within=ideal * 3 + 60)
+
+    wait_until(lambda: len(site.notes("nap")) >= 500, 20, "the last ones end")
+    took = span(site.notes("nap"))
+    print(f"{drive}; ideal {ideal:.1f} s, took {took:.1f} s ({took / ideal:.2f})")
+    assert (drive.acked, drive.dead, len(site.notes("nap"))) == (500, 0, 500)
+    assert drive.invocations <= 550
+    assert took <= 1.15 * ideal + 0.5
