@@ -40,10 +40,12 @@ export class Slot extends RpcTarget {
   }
 }
 
-/** Where a message goes, and the slot that it has there. */
+/** Where a message goes, and the slot that it has there, as an invocation sees them. */
 export interface Assignment extends Disposable {
   container: string;
-  slot: Slot;
+  /** How many slots each container is believed to have. */
+  slots: number;
+  slot: { learn(slots: number): Promise<void>; refuse(seconds: number): Promise<void> };
 }
 
 export class Autoscaler extends DurableObject<ContainerSettings> {
@@ -55,10 +57,11 @@ export class Autoscaler extends DurableObject<ContainerSettings> {
   }
 
   /** Return where a message goes, of which `age` is the time of its publish, or null. */
-  async acquire(age: number, seconds: number): Promise<{ container: string; slot: Slot } | null> {
+  async acquire(age: number, seconds: number) {
     const taken = await this.slots.acquire(age, seconds);
     if (!taken) return null;
-    return { container: nameOf(taken.container), slot: new Slot(taken, this) };
+    const { slots } = this.slots.stats();
+    return { container: nameOf(taken.container), slots, slot: new Slot(taken, this) };
   }
 
   learn(slots: number): void {

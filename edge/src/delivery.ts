@@ -27,6 +27,8 @@ const TIMED_OUT = [504, 524];
 export interface PushServer {
   url: string;
   fetch(url: string, init: RequestInit): Promise<Response>;
+  /** Hear how many tasks at once the worker runs. */
+  learn?(slots: number): void;
 }
 
 /**
@@ -52,8 +54,6 @@ export class Delivery {
   private readonly held = new Set<string>();
   /** The worker that may have them, by its own id. */
   private worker: string | undefined;
-  /** How many tasks at once the worker runs, as it said. */
-  slots: number | undefined;
   private orphaned = false;
   private away = true;
 
@@ -141,7 +141,7 @@ export class Delivery {
       if (status === 200 && answer.body) {
         taken = true;
         this.holdAll();
-        await this.follow(answer.body, heard);
+        await this.follow(answer.body, heard, server);
         return { reason: this.held.size ? "broken" : "wait", asked: 0, status };
       }
       await answer.body?.cancel();
@@ -177,13 +177,17 @@ export class Delivery {
   }
 
   /** Apply outcomes as they come, until each message has one or the stream ends. */
-  private async follow(body: ReadableStream<Uint8Array>, heard: () => void): Promise<void> {
+  private async follow(
+    body: ReadableStream<Uint8Array>,
+    heard: () => void,
+    server: PushServer,
+  ): Promise<void> {
     let text = "";
     for await (const chunk of body.pipeThrough(new TextDecoderStream())) {
       heard();
       const lines = (text + chunk).split("\n");
       text = lines.pop()!;
-      for (const line of lines) if (line.trim()) await this.apply(line);
+      for (const line of lines) if (line.trim()) await this.apply(line, server);
       if (!this.waiting.size) return;
     }
   }
@@ -201,7 +205,7 @@ export class Delivery {
     return { signal, heard, end: () => clearTimeout(timer) };
   }
 
-  private async apply(line: string): Promise<void> {
+  private async apply(line: string, server: PushServer): Promise<void> {
     let told: Record<string, unknown>;
     try {
       told = asObject(JSON.parse(line), "A line");
@@ -210,7 +214,8 @@ export class Delivery {
     }
     if (typeof told["worker"] === "string") {
       this.worker = told["worker"];
-      this.slots = numberIn(told["slots"]);
+      const slots = numberIn(told["slots"]);
+      if (slots) server.learn?.(slots);
     }
     const message = this.waiting.get(String(told["id"]))?.message;
     if (!message) return;

@@ -20,8 +20,8 @@ import { toContainers } from "./to_containers.ts";
 export async function push(batch: MessageBatch, env: Env): Promise<void> {
   const delivery = new Delivery(batch, env);
   try {
-    const autoscaler = hasAddress(batch.queue, env) ? undefined : autoscalerOf(env);
-    await (autoscaler ? toContainers(delivery, autoscaler) : toAddresses(delivery));
+    const inContainers = !hasAddress(batch.queue, env) && autoscalerOf(env);
+    await (inContainers ? toContainers(delivery) : toAddresses(delivery));
   } catch (error) {
     log("push-failed", { queue: batch.queue, error: String(error) });
   } finally {

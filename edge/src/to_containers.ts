@@ -1,51 +1,67 @@
 /** Deliveries to workers in containers, which start and sleep as messages come. */
 
-import type { Assignment, Autoscaler } from "./autoscaler.ts";
+import type { Assignment } from "./autoscaler.ts";
+import { autoscalerOf } from "./container_settings.ts";
 import { type Delivery, pauseAfter } from "./delivery.ts";
 import { AWAY_S, MAX_PAUSE_S, MAX_POSTS, REJOINS } from "./limits.ts";
 import { numberOf } from "./patience.ts";
+import { log } from "./problems.ts";
 
-/** What push server an invocation asks for when it says that the worker of its messages is gone. */
+/** How a push server answers a batch that was signed before it started: with a container, as it does. */
+const SIGNED_BEFORE = 409;
+/** How it answers to a batch that another worker may have. */
 const MISDIRECTED = 421;
 
 /** Have the messages end, each in a container that has room for it. */
-export async function toContainers(
-  delivery: Delivery,
-  autoscaler: DurableObjectStub<Autoscaler>,
-): Promise<void> {
+export async function toContainers(delivery: Delivery): Promise<void> {
   const patience = numberOf(delivery.env, "PUSH_AWAY_S", AWAY_S) * 1000;
   let answered = Date.now();
   for (let turns = 0; !delivery.over && turns < MAX_POSTS; turns += 1) {
-    const given = autoscaler.acquire(delivery.first.age, delivery.seconds);
-    const assigned = (await given) as unknown as Assignment | null;
-    if (!assigned) return; // time is up
-    try {
-      if (await runIn(assigned, delivery)) answered = Date.now();
-      else if (Date.now() - answered > patience) return;
-    } finally {
-      assigned[Symbol.dispose]();
-    }
-    if (delivery.isHeld) return; // it comes again soon
+    const given = autoscalerOf(delivery.env)!.acquire(delivery.first.age, delivery.seconds);
+    const assigned = await unlessMoving("acquire", given as unknown as Promise<Assignment | null>);
+    if (assigned === null) return; // time is up
+    if (assigned) {
+      try {
+        if (await runIn(assigned, delivery)) answered = Date.now();
+      } finally {
+        assigned[Symbol.dispose]();
+      }
+    } else await delivery.sleep(pauseAfter(turns + 1));
+    if (delivery.isHeld || Date.now() - answered > patience) return; // they come again soon
   }
 }
 
 /** Have a container run the messages. Return whether it took them. */
-async function runIn({ container, slot }: Assignment, delivery: Delivery): Promise<boolean> {
-  const stub = delivery.env.CONTAINER!.getByName(container);
+async function runIn({ container, slots, slot }: Assignment, delivery: Delivery): Promise<boolean> {
+  const containers = delivery.env.CONTAINER!;
   const server = {
     url: "http://container",
-    fetch: (url: string, init: RequestInit) => stub.fetch(url, init),
+    // A new stub each time: one whose object has moved stays broken.
+    fetch: (url: string, init: RequestInit) => containers.getByName(container).fetch(url, init),
+    learn: (told: number) => {
+      if (told !== slots) void unlessMoving("learn", slot.learn(told));
+    },
   };
   for (let failures = 0; failures <= REJOINS; failures += 1) {
     const { reason, asked, status } = await delivery.attempt(server);
-    if (delivery.slots) await slot.learn(delivery.slots);
     if (delivery.over || reason === "wait") return true;
     // A container has one worker: another one's answer means that the one before is gone.
     if (status === MISDIRECTED) delivery.orphan();
-    else if (!delivery.isHeld) {
-      await slot.refuse(Math.min(asked, MAX_PAUSE_S));
+    else if (delivery.isHeld) await delivery.sleep(pauseAfter(failures));
+    else if (status !== SIGNED_BEFORE) {
+      await unlessMoving("refuse", slot.refuse(Math.min(asked, MAX_PAUSE_S)));
       return false;
-    } else await delivery.sleep(pauseAfter(failures));
+    }
   }
-  return true;
+  return !delivery.isHeld;
+}
+
+/** Return what the autoscaler answers; a deploy may end it, which is no reason to fail. */
+async function unlessMoving<T>(what: string, answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    log("autoscaler-away", { what, error: String(error) });
+    return undefined;
+  }
 }

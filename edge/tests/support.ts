@@ -61,7 +61,7 @@ export function containers(
         refuse: async (pause: number) => taken!.refuse(pause),
       };
       const end = { [Symbol.dispose]: () => taken!.release() };
-      return taken && { container: nameOf(taken.container), slot, ...end };
+      return taken && { container: nameOf(taken.container), slots: each, slot, ...end };
     },
     wake: async (messages: number) => {
       for (let number = 0; number < slots.needed(messages); number += 1) woken.push(nameOf(number));
