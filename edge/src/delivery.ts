@@ -17,19 +17,12 @@ import {
 } from "./limits.ts";
 import { numberOf } from "./patience.ts";
 import { asObject, log } from "./problems.ts";
+import type { PushServer } from "./servers.ts";
 import { DELIVERIES, signatureOf } from "./signature.ts";
 
 const TIME_UP = "time is up";
 /** Statuses by which a proxy says that it got no answer from the push server in time. */
 const TIMED_OUT = [504, 524];
-
-/** Where a batch is posted. */
-export interface PushServer {
-  url: string;
-  fetch(url: string, init: RequestInit): Promise<Response>;
-  /** Hear how many tasks at once the worker runs. */
-  learn?(slots: number): void;
-}
 
 /**
  * How an attempt ended before all messages did: `asked` are the seconds that the push server asked

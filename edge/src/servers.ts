@@ -1,9 +1,23 @@
 /** The push servers of a queue: the addresses of the Celery workers that its messages go to. */
 
+import { autoscalerOf, nameOf } from "./container_settings.ts";
 import type { Env } from "./env.ts";
 import { CHECK_S } from "./limits.ts";
 import { asObject, Problem, stringOf } from "./problems.ts";
 import { DELIVERIES, signatureOf, signedJson } from "./signature.ts";
+
+/** What a container's push server is asked at; only its path counts. */
+export const IN_CONTAINER = "http://container";
+/** How a push server answers a batch that was signed before it started: with a container, as it does. */
+export const SIGNED_BEFORE = 409;
+
+/** Where a batch is posted. */
+export interface PushServer {
+  url: string;
+  fetch(url: string, init: RequestInit): Promise<Response>;
+  /** Hear how many tasks at once the worker runs. */
+  learn?(slots: number): void;
+}
 
 /** Return the addresses of a queue's push servers; a variable may name several. */
 export function pushServersOf(queue: string, env: Env): string[] {
@@ -36,34 +50,41 @@ export function startOf(id: string, servers: number): number {
 /** POST /v1/ingress/check: try each push server of a queue by a signed batch without messages. */
 export async function check(request: Request, env: Env) {
   const queue = stringOf(asObject(await signedJson(request, env), "The body"), "queue");
-  let servers: string[];
-  try {
-    servers = pushServersOf(queue, env);
-  } catch {
+  const addresses = addressesOf(queue, env);
+  if (!addresses.length && autoscalerOf(env)) {
+    const container = env.CONTAINER!.getByName(nameOf(0));
+    const server: PushServer = { url: IN_CONTAINER, fetch: (...how) => container.fetch(...how) };
+    return Response.json({ push_servers: [await tried(server, "container", queue, env)] });
+  }
+  if (!addresses.length) {
     throw new Problem(404, `No push server for ${queue}: set INGRESS_URL in wrangler.toml.`);
   }
-  return Response.json({
-    push_servers: await Promise.all(servers.map((url) => tried(url, queue, env))),
-  });
+  const trials = addresses.map((url) =>
+    tried({ url, fetch: (...how) => fetch(...how) }, addressOf(url), queue, env),
+  );
+  return Response.json({ push_servers: await Promise.all(trials) });
 }
 
-async function tried(url: string, queue: string, env: Env) {
-  const where = addressOf(url);
+async function tried(server: PushServer, where: string, queue: string, env: Env) {
   try {
-    const body = JSON.stringify({ queue, messages: [] });
-    const headers = { "content-type": "application/json", ...(await signatureOf(body, env, url)) };
-    const answer = await fetch(`${url}${DELIVERIES.target}`, {
-      method: "POST",
-      body,
-      headers,
-      redirect: "manual",
-      signal: AbortSignal.timeout(CHECK_S * 1000),
-    });
-    const said = asObject(JSON.parse(await answer.text()), "The answer");
+    let answer = await asked(server, queue, env);
+    // A container has started since this was signed.
+    if (answer.status === SIGNED_BEFORE) answer = await asked(server, queue, env);
+    const text = await answer.text();
+    const plain = answer.headers.get("content-type")?.startsWith("text/plain");
+    const said = plain ? { detail: text } : asObject(JSON.parse(text), "The answer");
     return { url: where, status: answer.status, ...said };
   } catch (error) {
     return { url: where, status: null, detail: String(error) };
   }
+}
+
+async function asked({ url, fetch }: PushServer, queue: string, env: Env): Promise<Response> {
+  const body = JSON.stringify({ queue, messages: [] });
+  const headers = { "content-type": "application/json", ...(await signatureOf(body, env, url)) };
+  const signal = AbortSignal.timeout(CHECK_S * 1000);
+  const how = { method: "POST", body, headers, redirect: "manual", signal } as const;
+  return fetch(`${url}${DELIVERIES.target}`, how);
 }
 
 /** Return an address without a user or a password that it may hold. */

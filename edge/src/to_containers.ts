@@ -6,9 +6,8 @@ import { type Delivery, pauseAfter } from "./delivery.ts";
 import { AWAY_S, MAX_PAUSE_S, MAX_POSTS, REJOINS } from "./limits.ts";
 import { numberOf } from "./patience.ts";
 import { log } from "./problems.ts";
+import { IN_CONTAINER, SIGNED_BEFORE } from "./servers.ts";
 
-/** How a push server answers a batch that was signed before it started: with a container, as it does. */
-const SIGNED_BEFORE = 409;
 /** How it answers to a batch that another worker may have. */
 const MISDIRECTED = 421;
 
@@ -35,7 +34,7 @@ export async function toContainers(delivery: Delivery): Promise<void> {
 async function runIn({ container, slots, slot }: Assignment, delivery: Delivery): Promise<boolean> {
   const containers = delivery.env.CONTAINER!;
   const server = {
-    url: "http://container",
+    url: IN_CONTAINER,
     // A new stub each time: one whose object has moved stays broken.
     fetch: (url: string, init: RequestInit) => containers.getByName(container).fetch(url, init),
     learn: (told: number) => {

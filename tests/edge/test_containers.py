@@ -126,6 +126,7 @@ def test_a_task_that_outlasts_the_sleep_is_not_cut_off_however_it_came(
     site = make()
     site.publish("nap", "pushed", 3.0 * SLEEP_S)
     site.told("nap", 1)
+    assert "shutdown" not in site.host.process("worker-0").log.lower()
     site.asleep()
 
     site.host.backlog = lambda: 1
@@ -133,6 +134,7 @@ def test_a_task_that_outlasts_the_sleep_is_not_cut_off_however_it_came(
     site.edge.http.get(f"{site.edge.url}/cdn-cgi/handler/scheduled")
     wait_for(site.host.running, SOON_S, "the cron starts a container")
     site.told("nap", 2)
+    assert "shutdown" not in site.host.process("worker-0").log.lower()
 
     assert len(site.host.started) == 2
     assert [note["value"] for note in site.notes("nap")] == ["pushed", "pulled"]
@@ -189,6 +191,21 @@ def test_a_deploy_in_mid_task_leaves_the_task_alone(
     site.edge.wait_for_batches(QUEUES[0], "1/1")
     assert len(site.notes("started")) == 1
     assert len(site.host.started) == 1
+
+
+def test_doctor_s_question_starts_a_container_and_tells_its_slots(
+    make: Callable[..., Serverless],
+) -> None:
+    site = make()
+
+    (found,) = site.edge.post("/v1/ingress/check", {"queue": QUEUES[0]}).json()["push_servers"]
+    assert (found["url"], found["status"], found["slots"]) == ("container", 200, 1)
+
+    site.asleep()
+    site.host.refused = 100
+    (found,) = site.edge.post("/v1/ingress/check", {"queue": QUEUES[0]}).json()["push_servers"]
+    assert found["status"] != 200
+    assert "container" in found["detail"].lower()
 
 
 def test_a_worker_that_hangs_is_told_to_end_and_the_next_message_starts_another(

@@ -17,6 +17,9 @@ CHECK_PATH = "/v1/ingress/check"
 #: Seconds for the Worker to try all push servers of a queue; it waits ten for each, side by side.
 CHECK_TIMEOUT_S = 12.0
 
+#: What the Worker calls the containers that it starts, where others have an address.
+CONTAINER = "container"
+
 DEPLOY_ADVICE = "deploy edge/ anew: cd edge && npm ci && npm run deploy"
 
 
@@ -51,6 +54,9 @@ def _reached(what: str, server: Mapping[str, Any]) -> Finding:
         case 200:
             slots = f", {server['slots']} tasks at once" if "slots" in server else ""
             return ok(what, f"a worker answers at {url}{slots}")
+        case _ if url == CONTAINER and status not in (401, 503):
+            found = f"no container took it ({server.get('detail') or f'HTTP {status}'})"
+            return problem(what, found, "see `npx wrangler containers list`, and the Worker's log")
         case 401:
             advice = "set CLOUDFLARE_EDGE_KEYS of the workers to the Worker's EDGE_KEYS"
             return problem(what, f"{url}: {server.get('detail', 'refused')}", advice)

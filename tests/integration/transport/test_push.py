@@ -20,7 +20,7 @@ import pytest
 from celery import Celery
 
 from cutmv.transports.cloudflare.edge import signature
-from cutmv.transports.cloudflare.edge.push_gate import DELIVERIES
+from cutmv.transports.cloudflare.edge.push_gate import ACTIVITY, DELIVERIES
 from cutmv.transports.cloudflare.errors import TaskTooLong
 from tests.support.emulator import EmulatorProcess
 from tests.support.fork_server import run_python
@@ -282,6 +282,51 @@ def test_a_message_that_another_worker_may_have_is_not_taken(site: PushSite) -> 
     again = Push(site.ports[0], text, more={"worker": push.first["worker"]}, attempts=2)
     assert again.outcome() == {"outcome": "ack"}
     assert len(site.notes("record")) == 1
+
+
+def test_an_orphaned_message_runs_at_once_though_the_ledger_says_that_it_is_held(
+    site: PushSite, tmp_path: Path
+) -> None:
+    ledger = {"lease_ledger": (tmp_path / "ledger").as_uri()}
+    first = site.push_worker(**ledger)
+    site.send("hold", "orphaned", str(tmp_path / "go"))
+    (text,) = site.texts(1)
+    lost = Push(site.ports[0], text, attempts=2)  # so that it is in the ledger from the start
+    wait_until(lambda: len(site.notes("started")) == 1, what="it runs")
+    lost.cut()
+    first.kill()
+    (tmp_path / "go").touch()
+    site.push_worker(**ledger)
+
+    waits = Push(site.ports[1], text, attempts=2)
+    assert waits.outcome()["outcome"] == "retry", "its holder may be alive"
+    assert waits.outcome()["delay_seconds"] > 60
+    orphaned = Push(site.ports[1], text, attempts=2, more={"orphaned": True})
+
+    assert orphaned.outcome() == {"outcome": "ack"}
+    assert [note["redelivered"] for note in site.notes("started")] == [True, True]
+
+
+def test_who_knows_the_key_hears_how_many_tasks_a_worker_has(
+    site: PushSite, tmp_path: Path
+) -> None:
+    site.push_worker()
+    url = f"http://127.0.0.1:{site.ports[0]}{ACTIVITY.target}"
+
+    def tasks() -> int:
+        answer = httpx.get(url, headers=signature.headers(KEYS, ACTIVITY))
+        assert answer.status_code == 200
+        return int(answer.json()["tasks"])
+
+    assert tasks() == 0
+    site.send("hold_early", "acked already", str(tmp_path / "go"))
+    (text,) = site.texts(1)
+    assert Push(site.ports[0], text).outcome() == {"outcome": "ack"}
+    wait_until(lambda: tasks() == 1, what="a task that was acked still runs")
+    (tmp_path / "go").touch()
+    wait_until(lambda: tasks() == 0, what="it ended")
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, headers=signature.headers("another", ACTIVITY)).status_code == 401
 
 
 @pytest.mark.parametrize("pool", [pytest.param("threads", marks=pytest.mark.slow), "solo"])
