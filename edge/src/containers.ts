@@ -13,7 +13,8 @@ import { asObject, log } from "./problems.ts";
 import { ACTIVITY, signatureOf } from "./signature.ts";
 
 /** The Worker's own variables: a container has all others, and its secrets, in its environment. */
-const OWN = /^(INGRESS_URLS?|EDGE_KEYS|CONTAINERS|(CONTAINER|HUB|LEDGER|PUSH|RESULTS)_.*)$/;
+const OWN =
+  /^(INGRESS_URLS?|EDGE_KEYS|CONTAINERS|CONTAINER_[A-Z_]+|HUB_GRACE_S|LEDGER_KEEP_S|RESULTS_SWEEP_S|PUSH_(IDLE_S|WALL_S|AWAY_S|ANEW_AFTER))$/;
 
 export class WorkerContainer extends Container<ContainerSettings> {
   override defaultPort = CONTAINER_PORT;

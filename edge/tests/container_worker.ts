@@ -4,9 +4,9 @@
  */
 
 import type { Env } from "../src/env.ts";
-import worker, { Autoscaler, Hub, Ledger, WorkerContainer as Real } from "../src/index.ts";
+import worker, { Autoscaler, Hub, Ledger, WorkerContainer as Real, Results } from "../src/index.ts";
 
-export { Hub, Ledger };
+export { Hub, Ledger, Results };
 
 interface TestEnv extends Env {
   SUPERVISOR_URL: string;

@@ -41,11 +41,15 @@ def test_the_unit_tests_pass() -> None:
     assert int(re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)[1]) > 40
 
 
-@pytest.mark.parametrize("env", ["", "production"])
+@pytest.mark.parametrize("env", ["", "production", "serverless"])
 def test_wrangler_would_deploy_it(env: str, tmp_path: object) -> None:
     where = [f"--config={ROOT / 'wrangler.toml'}", f"--env={env}", f"--outdir={tmp_path}"]
+    # Docker is not there to build the image.
+    where += ["--containers-rollout=none"] if env == "serverless" else []
     run = run_tool("wrangler", "deploy", "--dry-run", *where)
     assert run.returncode == 0, run.stderr
+    if env == "serverless":
+        assert str(ROOT / "Dockerfile") in run.stdout
     for binding in ("env.HUB", "env.LEDGER", "env.QUEUE_CUTMV_PROCESSING", "env.CUTMV_STORAGE"):
         assert binding in run.stdout
     assert "warning" not in (run.stdout + run.stderr).lower()
@@ -57,6 +61,23 @@ def test_production_has_what_the_rest_has() -> None:
     for table in ("queues", "r2_buckets", "durable_objects"):
         assert production[table] == config[table]
     assert config["vars"].keys() <= production["vars"].keys()
+
+
+def test_serverless_has_what_the_rest_has_and_as_many_containers_as_it_says() -> None:
+    config = tomllib.loads((ROOT / "wrangler.toml").read_text())
+    serverless = config["env"]["serverless"]
+    assert serverless["queues"]["consumers"] == config["queues"]["consumers"]
+    assert serverless["r2_buckets"] == config["r2_buckets"]
+    # An environment's own migrations replace the others, in whose order they were deployed.
+    assert serverless["migrations"][:-1] == config["migrations"]
+    bound = {each["class_name"] for each in serverless["durable_objects"]["bindings"]}
+    migrated = {name for each in serverless["migrations"] for name in each["new_sqlite_classes"]}
+    assert bound == migrated
+    [container] = serverless["containers"]
+    assert container["class_name"] in bound
+    assert int(serverless["vars"]["CONTAINERS"]) == container["max_instances"]
+    producers = {each["queue"] for each in serverless["queues"]["producers"]}
+    assert set(serverless["vars"]["CONTAINER_PULLS"].split()) <= producers
 
 
 def test_dead_letters_go_where_the_transport_looks_for_them() -> None:
