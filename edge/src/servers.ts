@@ -8,8 +8,11 @@ import { DELIVERIES, signatureOf, signedJson } from "./signature.ts";
 
 /** What a container's push server is asked at; only its path counts. */
 export const IN_CONTAINER = "http://container";
-/** How a push server answers a batch that was signed before it started: with a container, as it does. */
-export const SIGNED_BEFORE = 409;
+
+/** Tell whether a push server has started since a batch was signed, as it does with its container. */
+export function isSignedBefore(status: number | undefined): boolean {
+  return status === 409;
+}
 
 /** Where a batch is posted. */
 export interface PushServer {
@@ -68,8 +71,7 @@ export async function check(request: Request, env: Env) {
 async function tried(server: PushServer, where: string, queue: string, env: Env) {
   try {
     let answer = await asked(server, queue, env);
-    // A container has started since this was signed.
-    if (answer.status === SIGNED_BEFORE) answer = await asked(server, queue, env);
+    if (isSignedBefore(answer.status)) answer = await asked(server, queue, env);
     const text = await answer.text();
     const plain = answer.headers.get("content-type")?.startsWith("text/plain");
     const said = plain ? { detail: text } : asObject(JSON.parse(text), "The answer");

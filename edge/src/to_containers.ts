@@ -6,10 +6,7 @@ import { type Delivery, pauseAfter } from "./delivery.ts";
 import { AWAY_S, MAX_PAUSE_S, MAX_POSTS, REJOINS } from "./limits.ts";
 import { numberOf } from "./patience.ts";
 import { log } from "./problems.ts";
-import { IN_CONTAINER, SIGNED_BEFORE } from "./servers.ts";
-
-/** How it answers to a batch that another worker may have. */
-const MISDIRECTED = 421;
+import { IN_CONTAINER, isSignedBefore } from "./servers.ts";
 
 /** Have the messages end, each in a container that has room for it. */
 export async function toContainers(delivery: Delivery): Promise<void> {
@@ -44,10 +41,10 @@ async function runIn({ container, slots, slot }: Assignment, delivery: Delivery)
   for (let failures = 0; failures <= REJOINS; failures += 1) {
     const { reason, asked, status } = await delivery.attempt(server);
     if (delivery.over || reason === "wait") return true;
-    // A container has one worker: another one's answer means that the one before is gone.
-    if (status === MISDIRECTED) delivery.orphan();
+    // Another worker may have them. But a container has one alone: so that one is gone.
+    if (status === 421) delivery.orphan();
     else if (delivery.isHeld) await delivery.sleep(pauseAfter(failures));
-    else if (status !== SIGNED_BEFORE) {
+    else if (!isSignedBefore(status)) {
       await unlessMoving("refuse", slot.refuse(Math.min(asked, MAX_PAUSE_S)));
       return false;
     }
