@@ -18,10 +18,10 @@ _WEB_PACKAGES = (
     *_WORKER_PACKAGES,
     "argon2",
     "flask",
-    "flask_sock",
     "gunicorn",
     "prometheus_client",
     "pydantic",
+    "wsproto",
 )
 
 

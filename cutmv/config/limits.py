@@ -42,12 +42,12 @@ class Limits:
     outputs: int = 2_000
     clip_seconds: int = 4 * 3_600
     job_seconds: int = 48 * 3_600
-    #: Of the web process: videos that are looked at at once; uploads, downloads and WebSockets of
-    #: all clients at once, each of which holds a thread.
+    #: Of the web process: videos that are looked at at once; uploads and downloads of all
+    #: clients at once, each of which holds a thread; WebSockets, each of which is an open file.
     probes: int = 4
     all_uploads: int = 32
     all_downloads: int = 32
-    all_sockets: int = 96
+    all_sockets: int = 4_000
 
     @classmethod
     def read(cls, number: Number) -> "Limits":

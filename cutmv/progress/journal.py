@@ -55,8 +55,8 @@ class Journal:
 
     def add(
         self, person_id: str | None, job_id: str, message: Mapping[str, Any], *, detail: bool
-    ) -> None:
-        """Note a message about a job, under the next number."""
+    ) -> Entry:
+        """Note a message about a job, under the next number; returns the entry."""
         self.seq += 1
         entry = Entry(self.seq, person_id, job_id, detail, json.dumps({**message, "seq": self.seq}))
         self._entries.append(entry)
@@ -65,6 +65,7 @@ class Journal:
             oldest = self._entries.popleft()
             self._forgotten = oldest.seq
             self._bytes -= len(oldest.text)
+        return entry
 
     def skip(self) -> int:
         """Leave out a number, which tells what was before from what comes; returns it."""

@@ -1,21 +1,23 @@
-"""The live view: one thread looks at the jobs of all who look on, and journals what changes.
+"""The live view: one thread looks at the jobs of all who look on, and tells what changes.
 
 The job store is the truth, which is read twice a second; events are hints that come sooner. What a
-view begins with is read under the same lock as what changes, so that nothing older follows it.
+watcher begins with is read under the same lock as what changes, so that nothing older follows it.
+Progress never goes backwards, and nothing follows a final state.
 """
 
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from cutmv.database import DATABASE_AWAY
 from cutmv.jobs import Job, JobStore, LiveJobs, Mark, State, Step, UnknownJob
+from cutmv.progress.audience import Audience, Ending, Watcher
 from cutmv.progress.event import ProgressEvent
 from cutmv.progress.feed import ProgressFeed
-from cutmv.progress.follow import Shown
-from cutmv.progress.journal import Journal, View
+from cutmv.progress.journal import Entry, Journal, View
+from cutmv.progress.shown import Shown
 from cutmv.transports.cloudflare import keep_going
 
 #: Seconds between two looks at the job store; more where a look takes long.
@@ -37,14 +39,6 @@ class Position:
 
 
 @dataclass(frozen=True)
-class News:
-    """The texts that somebody has not seen, and where they are then."""
-
-    texts: list[str]
-    seq: int
-
-
-@dataclass(frozen=True)
 class _Known:
     """A job as it was told; with its steps (`job`, `shown`) if it runs or is watched."""
 
@@ -58,14 +52,14 @@ class _Known:
 class Live:
     """What happens to jobs, for all views of one process. Threads share it; it has one of its own.
 
-    >>> news = live.open(View(of=person_id), None)
-    >>> news = live.wait(View(of=person_id), news.seq, timeout_s=1.0)
+    >>> live.watch(watcher, View(of=person_id))
+    >>> live.leave(watcher)
     """
 
     def __init__(self, store: JobStore, feed: ProgressFeed) -> None:
         self._store, self._jobs, self._feed = store, LiveJobs(store), feed
-        self._changed = threading.Condition(threading.RLock())
-        self._journal = Journal()
+        self._lock = threading.Lock()
+        self._journal, self._audience = Journal(), Audience()
         #: When somebody last looked, by whose jobs they see, and since which entry we journal them.
         self._seen: dict[str | None, float] = {}
         self._since: dict[str | None, int] = {}
@@ -84,49 +78,66 @@ class Live:
         self._closing.set()
         self._thread.join(2 * LOOK_S)
 
-    def open(self, view: View, at: Position | None) -> News:
-        """What a view begins with: what came since `at`, if all of that is known; else all anew.
+    def watch(self, watcher: Watcher, view: View, at: Position | None = None) -> None:
+        """Tell what a view begins with, and then each change, until the watcher leaves.
 
-        Raises SQLAlchemyError.
+        It begins with what came since `at`, if all of that is known; else all anew. Raises
+        SQLAlchemyError.
         """
-        with self._changed:
+        with self._lock:
             resumed = at is not None and self._goes_on(view, at)
             self._touch(view)
-            epoch, seq = self._journal.epoch, self._journal.seq
-            hello = {"type": "hello", "epoch": epoch, "seq": seq, "resumed": resumed}
             if at is not None and resumed:
-                return News([json.dumps(hello), *self._texts(view, at.seq)], seq)
-            listed = self._store.jobs(LISTED, None, view.of)
-            for job in listed:
-                self._note(job, detail=False)
-            jobs = {"type": "jobs", "seq": seq, "jobs": [job.to_summary() for job in listed]}
-            texts = [json.dumps(hello), json.dumps(jobs)]
-            return News(texts + self._in_detail(view), seq)
+                texts = self._texts(view, at.seq)
+            else:
+                watched = self._in_detail(view)
+                listed = self._store.jobs(LISTED, None, view.of)
+                for job in listed:
+                    self._known.setdefault(job.id, _known(job, detail=False))
+                jobs = {"type": "jobs", "seq": self._journal.seq}
+                texts = [json.dumps({**jobs, "jobs": [job.to_summary() for job in listed]})]
+                texts += self._begins(view, watched)
+            hello = {"type": "hello", "epoch": self._journal.epoch, "seq": self._journal.seq}
+            for text in (json.dumps({**hello, "resumed": resumed}), *texts):
+                watcher.tell(text)
+            self._audience.add(watcher, view)
 
-    def turn(self, before: View, view: View, seq: int) -> News:
-        """What somebody has not seen `before` they turn to another view, and what that begins with.
+    def turn(self, watcher: Watcher, watched: str | None) -> None:
+        """Have somebody who watches see another job in detail. Raises SQLAlchemyError."""
+        with self._lock:
+            before = self._audience.view_of(watcher)
+            if before is None or before.watched == watched:
+                return
+            view = replace(before, watched=watched)
+            for text in self._begins(view, self._in_detail(view)):
+                watcher.tell(text)
+            self._audience.add(watcher, view)
 
-        Raises SQLAlchemyError.
+    def follow(self, watcher: Watcher, job_id: str, of: str | None) -> None:
+        """Tell of one job of the person `of`, or anybody's (None), until it ends.
+
+        A snapshot first, and at each change of state; progress between them. Raises UnknownJob and
+        SQLAlchemyError.
         """
-        with self._changed:
-            texts = self._texts(before, seq)
-            self._touch(view)
-            return News(texts + self._in_detail(view), self._journal.seq)
+        with self._lock:
+            job = self._store.job(job_id, of)
+            self._see(job)
+            watcher.tell(_snapshot(job))
+            if job.state.final:
+                watcher.end(Ending.JOB_ENDED)
+            else:
+                self._audience.add_alone(watcher, job.id)
 
-    def wait(self, view: View, seq: int, timeout_s: float) -> News | None:
-        """What comes after `seq`, which is waited for; None where some of that is forgotten."""
-        with self._changed:
-            self._touch(view)
-            self._changed.wait_for(lambda: self._journal.seq > seq, timeout_s)
-            if not self._goes_on(view, Position(self._journal.epoch, seq)):
-                return None
-            return News(self._texts(view, seq), self._journal.seq)
+    def leave(self, watcher: Watcher) -> None:
+        """Tell a watcher no more; who is gone already may leave again."""
+        with self._lock:
+            self._audience.remove(watcher)
 
     def look(self) -> None:
         """Journal what has changed in the job store. Raises SQLAlchemyError."""
-        with self._changed:
+        with self._lock:
             self._forget()
-            if not self._seen:
+            if not self._seen and not self._watched:
                 self._known.clear()
                 return
             of = None if None in self._seen else [each for each in self._seen if each is not None]
@@ -134,22 +145,21 @@ class Live:
             for job_id in self._known.keys() - marks.keys():
                 gone = self._known.pop(job_id)
                 told = {"type": "deleted", "job_id": job_id}
-                self._journal.add(gone.person_id, job_id, told, detail=False)
+                self._tell(gone.person_id, job_id, told, detail=False)
+                self._audience.end_alone(job_id, Ending.JOB_DELETED)
             changed = [job_id for job_id, mark in marks.items() if self._may_differ(job_id, mark)]
             for job in self._jobs.load(changed):
                 self._compare(job)
-            self._changed.notify_all()
 
     def take(self, events: Iterable[ProgressEvent]) -> bool:
         """Journal progress events of jobs that are watched; tell whether a step has ended."""
         has_ended = False
-        with self._changed:
+        with self._lock:
             for event in events:
                 has_ended |= event.is_final
                 known = self._known.get(event.job_id) if event.job_id in self._watched else None
                 if known and known.shown and known.shown.accepts(event):
                     self._tell_progress(known.person_id, event)
-            self._changed.notify_all()
         return has_ended
 
     def _run(self) -> None:
@@ -193,28 +203,33 @@ class Live:
     def _texts(self, view: View, seq: int) -> list[str]:
         return [entry.text for entry in self._journal.since(seq) if view.shows(entry)]
 
-    def _in_detail(self, view: View) -> list[str]:
-        """The job that a view has in detail; or that it is gone."""
+    def _in_detail(self, view: View) -> Job | None:
+        """The job that a view has in detail, if there is one; all are told what is new of it."""
         if view.watched is None:
-            return []
-        told: dict[str, object] = {"seq": self._journal.seq}
+            return None
         try:
             job = self._store.job(view.watched, view.of)
         except UnknownJob:
-            told |= {"type": "deleted", "job_id": view.watched}
-        else:
-            self._watched[job.id] = time.monotonic()
-            self._note(job, detail=True)
-            told |= {"type": "snapshot", "job": job.to_json()}
-        return [json.dumps(told)]
+            return None
+        self._see(job)
+        return job
 
-    def _note(self, job: Job, *, detail: bool) -> None:
-        """Note a job as it was just told to one; what others know of it stays what they know."""
-        known = self._known.get(job.id)
-        if known is None:
-            self._known[job.id] = _known(job, detail=detail)
-        elif detail and known.job is None:
-            self._known[job.id] = replace(known, job=job, shown=Shown(job))
+    def _begins(self, view: View, watched: Job | None) -> list[str]:
+        """What a view's detail begins with: its job, or that this is gone."""
+        if view.watched is None:
+            return []
+        if watched is None:
+            told = {"type": "deleted", "job_id": view.watched, "seq": self._journal.seq}
+            return [json.dumps(told)]
+        return [_snapshot(watched, seq=self._journal.seq)]
+
+    def _see(self, job: Job) -> None:
+        """Have a job told in detail from here on: who knows it is told first what is new of it."""
+        self._watched[job.id] = time.monotonic()
+        if job.id in self._known:
+            self._compare(job)
+        else:
+            self._known[job.id] = _known(job, detail=True)
 
     def _may_differ(self, job_id: str, mark: Mark) -> bool:
         known = self._known.get(job_id)
@@ -228,17 +243,20 @@ class Live:
         now = _known(job, detail=detail)
         if known is None or known.summary != now.summary:
             told = {"type": "job", "job": now.summary}
-            self._journal.add(job.person_id, job.id, told, detail=False)
+            self._tell(job.person_id, job.id, told, detail=False)
         if detail and known and known.job and known.shown:
             now = replace(now, shown=self._compare_steps(known.job, known.shown, job))
         self._known[job.id] = now
 
     def _compare_steps(self, before: Job, shown: Shown, job: Job) -> Shown:
+        """Tell what has changed of a job in detail; returns what was shown of it then."""
         steps = {step.id: step for step in before.steps}
         changed = [step for step in job.steps if _still(step) != _still(steps[step.id])]
         for step in changed:
             told = {"type": "step", "job_id": job.id, "step": step.to_json()}
-            self._journal.add(job.person_id, job.id, told, detail=True)
+            self._tell(job.person_id, job.id, told, detail=True)
+        if changed or job.state is not before.state:
+            self._tell_alone(job)
         if changed:
             return Shown(job)
         for event in map(ProgressEvent.of_step, job.steps):
@@ -246,12 +264,30 @@ class Live:
                 self._tell_progress(job.person_id, event)
         return shown
 
+    def _tell(
+        self, person_id: str | None, job_id: str, message: Mapping[str, object], *, detail: bool
+    ) -> Entry:
+        entry = self._journal.add(person_id, job_id, message, detail=detail)
+        self._audience.tell(entry)
+        return entry
+
     def _tell_progress(self, person_id: str | None, event: ProgressEvent) -> None:
-        self._journal.add(person_id, event.job_id, event.to_message(), detail=True)
+        entry = self._tell(person_id, event.job_id, event.to_message(), detail=True)
+        self._audience.tell_alone(event.job_id, entry.text)
+
+    def _tell_alone(self, job: Job) -> None:
+        if self._audience.has_alone(job.id):
+            self._audience.tell_alone(job.id, _snapshot(job))
+        if job.state.final:
+            self._audience.end_alone(job.id, Ending.JOB_ENDED)
 
     def _forget(self) -> None:
         """Forget what nobody looks at any more."""
-        gone = time.monotonic() - LINGER_S
+        for view in self._audience.views:
+            self._touch(view)
+        now = time.monotonic()
+        self._watched |= dict.fromkeys(self._audience.alone, now)
+        gone = now - LINGER_S
         for of in [of for of, at in self._seen.items() if at < gone]:
             del self._seen[of], self._since[of]
         for job_id in [job_id for job_id, at in self._watched.items() if at < gone]:
@@ -260,6 +296,10 @@ class Live:
         for job_id in ended[: max(0, len(ended) - MAX_ENDED)]:
             if job_id not in self._watched:
                 del self._known[job_id]
+
+
+def _snapshot(job: Job, **more: int) -> str:
+    return json.dumps({"type": "snapshot", "job": job.to_json(), **more})
 
 
 def _known(job: Job, *, detail: bool) -> _Known:

@@ -2,7 +2,8 @@
 
 A request that may take long holds a thread of the server for as long as its client likes. So each
 such kind has a share of the threads, and each client a part of that share. What is beyond is
-refused at once, so that threads are left for requests that are short, `/healthz` among them.
+refused at once, so that threads are left for requests that are short, `/healthz` among them. A
+WebSocket holds no thread, but an open file and memory, for as long as it is open.
 """
 
 import threading
@@ -19,6 +20,8 @@ from flask import Flask, Response, g, request
 from cutmv.config import Limits
 from cutmv.web.api.problems import Problem
 from cutmv.web.clients import client_key, quota
+from cutmv.web.files import most_sockets
+from cutmv.web.live import Upgrade
 from cutmv.web.state import web_of
 
 #: The name under which Flask keeps what is being served.
@@ -69,7 +72,7 @@ WORDS = {
 
 def threads_for(limits: Limits) -> int:
     """Threads of the server: those of all kinds that may be long, and some for the others."""
-    return limits.all_uploads + limits.all_downloads + limits.all_sockets + BODIES + SHORT
+    return limits.all_uploads + limits.all_downloads + BODIES + SHORT
 
 
 class Admission:
@@ -146,8 +149,7 @@ def register(app: Flask) -> Callable[[], None]:
     limits = web_of(app).services.settings.limits
     uploads = Kind("uploads", limits.all_uploads)
     downloads = Kind("downloads", limits.all_downloads)
-    # Where all have enough, the WebSocket says so itself (live).
-    sockets, bodies = Kind("sockets", threads_for(limits)), Kind("bodies", BODIES)
+    sockets, bodies = Kind("sockets", most_sockets(limits.all_sockets)), Kind("bodies", BODIES)
 
     def kind_of() -> Kind | None:
         rule = request.url_rule
@@ -179,8 +181,8 @@ def register(app: Flask) -> Callable[[], None]:
     def leave_with(response: Response) -> Response:
         if "leave" in g:
             leave = g.pop("leave")
-            if kind_of() is sockets:  # which has ended by now
-                leave()
+            if isinstance(response, Upgrade):
+                response.at_end(leave)
             else:
                 if kind_of() is uploads and response.status_code >= 400:
                     response.call_on_close(partial(_read_on, request.environ))

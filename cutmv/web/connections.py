@@ -233,7 +233,8 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
             self._end_lingering(self._lingering[0])
 
     def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
-        if not keepalive or conn.sock.refused:
+        is_a_websocket = conn.sock.fileno() < 0  # and another thread's
+        if not keepalive or conn.sock.refused or is_a_websocket:
             return False
         conn.sock.end()  # what is dropped of a body has a time of its own
         # Of what the application did not read, that is dropped which is here already.
@@ -277,7 +278,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
             self.set_accept_enabled(False)
             for listener in self.sockets:
                 listener.close()
-            web_of(self.wsgi).stopping.set()  # the threads of WebSockets would go on
+            web_of(self.wsgi).sockets.stop()
         return alive
 
     def _await_head(self, conn: Any) -> None:

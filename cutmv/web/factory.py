@@ -39,6 +39,7 @@ from cutmv.web.door import Door
 from cutmv.web.hooks import HookSender
 from cutmv.web.job_mails import JobMailer
 from cutmv.web.pages import api_page, page, shared, webhooks
+from cutmv.web.sockets import SocketThread
 from cutmv.web.state import EXTENSION, Background, Web, web_of
 from cutmv.web.versions import versioned
 
@@ -66,6 +67,7 @@ def create_app(
     celery_app.finalize()
     feed = ProgressFeed()
     looking = Live(services.store, feed)
+    sockets = SocketThread(lambda credential: bool(credential.is_good(services)))
     dispatcher = Dispatcher(services, feed)
     janitor = Janitor(dispatcher) if start_background else None
     monitor = Monitor(dispatcher, janitor)
@@ -73,18 +75,20 @@ def create_app(
     checks = Checks(services)
     app = Flask(__name__)
     sender = HookSender(services, lambda: web_of(app).hooks_anywhere)
+    always = (checks, looking, sockets, monitor, sender)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions[EXTENSION] = Web(
         services,
         feed,
         looking,
+        sockets,
         dispatcher,
         monitor,
         figures,
         Door.of(services.settings, addresses),
         checks,
         threading.BoundedSemaphore(services.settings.limits.probes),
-        _parts(monitor, feed, (janitor, checks, looking, monitor, sender)) if janitor else (),
+        _parts(monitor, feed, (*always, janitor)) if janitor else (),
     )
     spans.register(app)
     # Metrics come first, so that they count refused requests too.

@@ -3,8 +3,8 @@
 ``gunicorn -c python:cutmv.web.server -b 127.0.0.1:8000 cutmv.web.wsgi:app``
 
 There is one process, since the progress feed and the dispatcher's threads live in it, and many
-threads, since a WebSocket or a slow download holds one. FFmpeg's processes, or workers on other
-machines, do the work.
+threads, since an upload or a slow download holds one. One thread has all WebSockets. FFmpeg's
+processes, or workers on other machines, do the work.
 """
 
 import ctypes
@@ -12,7 +12,6 @@ import logging
 import signal
 import sys
 from contextlib import suppress
-from resource import RLIMIT_NOFILE, getrlimit
 from types import FrameType
 from typing import Any
 
@@ -25,18 +24,19 @@ from cutmv.secrecy import hide_memory
 from cutmv.web.admission import threads_for
 from cutmv.web.auth import prepare_administrator
 from cutmv.web.connections import KEPT_CONNECTIONS
+from cutmv.web.files import allow_files, most_connections
 from cutmv.web.state import listen, web_of
 
 log = logging.getLogger(__name__)
 
 worker_class = "cutmv.web.connections.BoundedWorker"
 workers = 1
-#: Each WebSocket and each transfer holds one; some are left when all of these are taken. The worker
-#: has as many as its settings ask for.
+#: Each transfer holds one; some are left when all of these are taken. The worker has as many as its
+#: settings ask for.
 threads = threads_for(Limits())
-#: Connections open at once; of more, those are ended that were idle longest. They take half of the
-#: files that the process may open, at most.
-worker_connections = max(threads + KEPT_CONNECTIONS, min(1_000, getrlimit(RLIMIT_NOFILE)[0] // 2))
+allow_files()
+#: Connections open at once, beside WebSockets; of more, those are ended that were idle longest.
+worker_connections = max(threads + KEPT_CONNECTIONS, most_connections())
 #: Seconds that a connection is kept for its client's next request.
 keepalive = 15
 #: Seconds that requests in flight have to end when the server stops.
@@ -91,11 +91,11 @@ def post_worker_init(worker: Any) -> None:
             ", ".join(names),
         )
     prepare_administrator(worker.wsgi, _address(bound[0]))
-    stopping = web_of(worker.wsgi).stopping
+    sockets = web_of(worker.wsgi).sockets
     stop = signal.getsignal(signal.SIGTERM)
 
     def told_to_stop(number: int, frame: FrameType | None) -> None:
-        stopping.set()
+        sockets.stop()
         if callable(stop):
             stop(number, frame)
 
@@ -108,7 +108,7 @@ def worker_int(worker: Any) -> None:
         # Not SIG_IGN: Python complains when a signal that is under way becomes ignored.
         signal.signal(number, lambda _number, _frame: None)
     if (app := _app(worker)) is not None:
-        web_of(app).stopping.set()
+        web_of(app).sockets.stop()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from flask import Flask, current_app
@@ -14,6 +14,7 @@ from cutmv.services import Services
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door
 from cutmv.web.metrics import Metrics
+from cutmv.web.sockets import SocketThread
 
 #: The name under which Flask keeps the state.
 EXTENSION = "cutmv"
@@ -36,6 +37,7 @@ class Web:
     services: Services
     feed: ProgressFeed
     live: Live
+    sockets: SocketThread
     dispatcher: Dispatcher
     monitor: Monitor
     metrics: Metrics
@@ -45,8 +47,6 @@ class Web:
     probing: threading.BoundedSemaphore
     #: Threads that run beside the requests; started already.
     background: tuple[Background, ...] = ()
-    #: Set when the server is about to stop: WebSockets are closed then, so that their threads end.
-    stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
     def hooks_anywhere(self) -> bool:
@@ -55,7 +55,7 @@ class Web:
 
     def close(self) -> None:
         """Close the WebSockets, end the threads, and queue the steps again that run here."""
-        self.stopping.set()
+        self.sockets.close()
         for part in self.background:
             part.close()
         self.dispatcher.close()

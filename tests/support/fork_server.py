@@ -61,7 +61,6 @@ PRELOAD = (
     "cutmv.storage.r2",
     "cutmv.transports.cloudflare.celery_hooks.worker",
     "cutmv.transports.cloudflare.transport",
-    "flask_sock",
     "gunicorn.app.wsgiapp",
     "gunicorn.workers.gthread",
     "kombu.transport.redis",

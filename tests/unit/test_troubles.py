@@ -22,8 +22,9 @@ from cutmv.progress import EventReceiver, EventSender, Outbox, ProgressEvent, Pr
 from cutmv.progress import celery_events as events
 from cutmv.services import Services
 from cutmv.transports.cloudflare import keep_going, note_trouble, threads_report, troubles
-from cutmv.web.live import sockets
+from cutmv.web.live.watching import attempt
 from cutmv.web.metrics import Metrics
+from cutmv.web.sockets import CLOSE_INTERNAL_ERROR, WebSocket
 from cutmv.worker import heartbeat
 from tests.support.transport import wait_until
 
@@ -213,7 +214,9 @@ def test_a_step_that_no_thread_could_be_had_for_is_left_to_the_janitor(
 
 
 def test_a_websocket(caplog: pytest.LogCaptureFixture) -> None:
-    assert sockets.serve(Once(), lambda: True) == sockets.CLOSE_INTERNAL_ERROR
+    closed: list[int] = []
+    attempt(cast(WebSocket, SimpleNamespace(close=closed.append)), Once())
+    assert closed == [CLOSE_INTERNAL_ERROR]
     assert counted("websocket", caplog)
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from flask import Request, Response, request
 
+from cutmv.database import DATABASE_AWAY
 from cutmv.people import SESSION_S, Person, TokenKind, token_hash
+from cutmv.services import Services
 from cutmv.web.state import web
 
 #: The header and the field of a form that carry a session's CSRF token.
@@ -19,12 +21,18 @@ class Credential:
     kind: str
     secret: str
 
-    def person(self) -> Person | None:
+    def person(self, services: Services) -> Person | None:
         """Whose it is, while it is good. Raises SQLAlchemyError."""
-        services = web().services
         if self.kind == "key":
             return services.api_keys.person(self.secret)
         return services.sessions.person(self.secret)
+
+    def is_good(self, services: Services) -> bool:
+        """Whether it is good, as far as is known: the database may be away."""
+        try:
+            return self.person(services) is not None
+        except DATABASE_AWAY:
+            return True
 
     @property
     def csrf_token(self) -> str:

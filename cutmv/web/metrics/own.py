@@ -109,9 +109,7 @@ def register(app: Flask, metrics: Metrics) -> None:
         # The rule, not the path: ids would make a new series each.
         route = rule.rule if rule else "unknown"
         method = request.method if request.method in METHODS else "other"
-        # A WebSocket's answer comes when it closes, which is no latency.
-        if rule is None or not rule.websocket:
-            metrics.latency.labels(route, method).observe(time.monotonic() - g.began)
+        metrics.latency.labels(route, method).observe(time.monotonic() - g.began)
         metrics.requests.labels(route, method, str(response.status_code)).inc()
         return response
 

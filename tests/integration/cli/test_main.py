@@ -18,7 +18,7 @@ from tests.support.processes import clean_env
 
 #: What the bare installation does not have.
 OPTIONAL = (
-    *("boto3", "botocore", "sqlalchemy", "flask", "flask_sock", "gunicorn", "pydantic", "rich"),
+    *("boto3", "botocore", "sqlalchemy", "flask", "gunicorn", "pydantic", "rich"),
     *("prometheus_client", "ffmpeg", "redis", "psycopg", "starlette", "uvicorn", "websockets"),
 )
 

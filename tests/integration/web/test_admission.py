@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 
 from cutmv.config import Limits, Settings
@@ -25,6 +26,10 @@ Connect = Callable[..., socket.socket]
 
 #: The first bytes of an MP4.
 MP4 = b"\0\0\0\x18ftypmp42\0\0\0\0"
+HANDSHAKE = (
+    b"GET /ws/jobs HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 UPLOAD = (
     b"POST /api/uploads?filename=a.mp4 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n"
 )
@@ -33,6 +38,7 @@ UPLOAD = (
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
     env = {"CUTMV_MAX_UPLOAD_BYTES": "50000", "CUTMV_MAX_ALL_UPLOADS": "20"}
+    env |= {"CUTMV_MAX_SOCKETS": "5", "CUTMV_MAX_ALL_SOCKETS": "40"}
     with web_server(tmp_path_factory.mktemp("admission"), **env) as run:
         yield run
 
@@ -126,6 +132,41 @@ def test_all_clients_have_a_share_of_the_threads_which_is_a_setting(
     held = [connect(head, f"127.0.5.{number + 1}") for number in range(20)]
     assert held
     wait_for(lambda: answered(connect(head, "127.0.5.100"))[0] == 503, 10, "all have enough")
+
+
+def test_websockets_hold_no_thread_and_have_a_bound(server: WebServer, connect: Connect) -> None:
+    [worker] = psutil.Process(server.process.child.pid).children()
+
+    def opened(client: int) -> tuple[int, socket.socket]:
+        connection = connect(HANDSHAKE, f"127.0.8.{client}")
+        return answered(connection)[0], connection
+
+    statuses, held = zip(*(opened(1) for _ in range(5)), strict=True)
+    assert statuses == (101,) * 5
+    assert opened(1)[0] == 429
+    threads = worker.num_threads()
+    for number in range(35):
+        status, _ = opened(2 + number)
+        assert status == 101
+    assert worker.num_threads() <= threads + 5
+    assert opened(100)[0] == 503
+    assert "cutmv_websocket_clients 40.0" in httpx.get(f"{server.url}/metrics").text
+    held[0].close()
+    wait_for(lambda: opened(1)[0] == 101, 20, "there is room again")
+
+
+@pytest.mark.parametrize(
+    ("handshake", "status"),
+    [(b"Sec-WebSocket-Version: 8", 426), (b"Sec-WebSocket-Version: 13\r\nX: y", 400)],
+    ids=["another version", "no key"],
+)
+def test_what_is_no_handshake_gets_a_problem(
+    server: WebServer, connect: Connect, handshake: bytes, status: int
+) -> None:
+    sent = HANDSHAKE.partition(b"Sec-")[0] + handshake + b"\r\n\r\n"
+    found, text = answered(connect(sent, "127.0.8.200"))
+    assert found == status
+    assert "this is no handshake of a websocket" in text
 
 
 def test_requests_a_minute_are_counted_where_nobody_signs_in_too(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import simple_websocket
 
-from cutmv.web.live.sockets import CLOSE_SIGNED_OUT
+from cutmv.web.sockets import CLOSE_SIGNED_OUT
 from tests.support.mail import MailServer, mail_server
 from tests.support.media import make_sample
 from tests.support.processes import wait_for

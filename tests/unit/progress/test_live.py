@@ -15,6 +15,7 @@ from cutmv.people import Accounts
 from cutmv.progress import Live, Position, ProgressEvent, ProgressFeed, View
 from cutmv.progress import live as module
 from tests.support.jobs import add_job
+from tests.support.watchers import Tab
 
 ALL = View(None)
 
@@ -29,35 +30,6 @@ def store(tmp_path: Path) -> Iterator[JobStore]:
 @pytest.fixture
 def live(store: JobStore) -> Live:
     return Live(store, ProgressFeed())
-
-
-class Tab:
-    """What one tab of somebody's browser has been told."""
-
-    def __init__(self, live: Live, view: View, at: Position | None = None) -> None:
-        self.live, self.view = live, view
-        news = live.open(view, at)
-        self.seq = news.seq
-        self.begun = [json.loads(text) for text in news.texts]
-        self.epoch = self.begun[0]["epoch"]
-        self.told: list[dict[str, Any]] = []
-
-    def read(self) -> list[dict[str, Any]]:
-        """Look at the job store, and at what is new."""
-        self.live.look()
-        return self.wait()
-
-    def wait(self) -> list[dict[str, Any]]:
-        news = self.live.wait(self.view, self.seq, 0)
-        assert news is not None
-        self.seq = news.seq
-        found = [json.loads(text) for text in news.texts]
-        self.told += found
-        return found
-
-    @property
-    def at(self) -> Position:
-        return Position(self.epoch, self.seq)
 
 
 def kinds(messages: list[dict[str, Any]]) -> list[str]:
@@ -99,7 +71,7 @@ def test_a_job_runs_before_the_eyes_of_who_looks_on(store: JobStore, live: Live)
     assert (ended["job"]["state"], ended["job"]["outputs"]["done"]) == ("done", 1)
     assert step["step"]["output"]["size"] == 5
     assert tab.read() == []
-    assert kinds(other.wait()) == ["job", "job", "job"]
+    assert kinds(other.take()) == ["job", "job", "job"]
     assert [each["seq"] for each in tab.told] == sorted(each["seq"] for each in tab.told)
 
 
@@ -115,8 +87,8 @@ def test_an_event_is_told_before_the_store_is_looked_at(store: JobStore, live: L
     live.take([ProgressEvent("another", "of another job", "cutting", 20.0)])
 
     assert not ended
-    assert [(each["type"], each["percent"]) for each in tab.wait()] == [("progress", 30.0)]
-    assert kinds(other.wait()) == ["job"]
+    assert [(each["type"], each["percent"]) for each in tab.take()] == [("progress", 30.0)]
+    assert kinds(other.take()) == ["job"]
     assert live.take([ProgressEvent(step, job.id, "done", 100.0)])
 
 
@@ -131,7 +103,7 @@ def test_two_tabs_of_one_person_are_told_the_same_in_the_same_order(
         claims.finish(claimed.step, Output("a/key", 5, "video/mp4"))
         one.read()
 
-    two.wait()
+    two.take()
 
     assert one.told == two.told
     assert len(one.told) > 4
@@ -169,8 +141,7 @@ def test_who_has_missed_something_begins_anew(store: JobStore, missed: str) -> N
     else:
         live._journal._max_bytes = 1
         begin(store, job)
-        left.live.look()
-        assert live.wait(view, left.seq, 0) is None
+        live.look()
 
     back = Tab(live, view, at)
 
@@ -183,6 +154,7 @@ def test_who_was_away_for_long_begins_anew_and_costs_nothing(
 ) -> None:
     job = add_job(store, "0-1")
     left = Tab(live, View(None, job.id))
+    left.leave()
     monkeypatch.setattr(module, "LINGER_S", 0.0)
 
     live.look()
@@ -204,11 +176,12 @@ def test_people_see_their_own_alone(store: JobStore, live: Live) -> None:
     of_bob = add_job(store, "0-1", person_id=bob)
     live.look()
 
-    assert kinds(anns.wait()) == ["job", "step"]
-    assert [each["job"]["id"] for each in bobs.wait()] == [of_bob.id]
-    assert kinds(boss.wait()) == ["job", "job"]
-    turned = live.turn(bobs.view, View(bob, of_ann.id), bobs.seq)
-    assert kinds([json.loads(text) for text in turned.texts]) == ["deleted"]
+    assert kinds(anns.take()) == ["job", "step"]
+    assert [each["job"]["id"] for each in bobs.take()] == [of_bob.id]
+    assert kinds(boss.take()) == ["job", "job"]
+    live.turn(bobs, None)
+    live.turn(bobs, of_ann.id)
+    assert kinds(bobs.take()) == ["deleted"]
 
 
 def test_to_turn_to_another_job_loses_nothing(store: JobStore, live: Live) -> None:
@@ -217,12 +190,13 @@ def test_to_turn_to_another_job_loses_nothing(store: JobStore, live: Live) -> No
     begin(store, first)
     live.look()
 
-    news = live.turn(tab.view, View(None, second.id), tab.seq)
+    live.turn(tab, second.id)
+    begin(store, second)
+    live.look()
 
-    told = [json.loads(text) for text in news.texts]
-    assert kinds(told) == ["job", "step", "snapshot"]
-    assert told[-1]["job"]["id"] == second.id
-    assert live.wait(View(None, second.id), news.seq, 0) is not None
+    told = tab.take()
+    assert kinds(told) == ["job", "step", "snapshot", "job", "step"]
+    assert told[2]["job"]["id"] == told[-1]["job_id"] == second.id
 
 
 def test_a_job_that_is_deleted_goes_from_every_list(store: JobStore, live: Live) -> None:
@@ -275,6 +249,7 @@ def test_what_happened_to_somebody_s_jobs_while_nobody_looked_is_not_taken_for_n
     accounts = Accounts(store.engine)
     ann, bob = (str(accounts.add(f"{name}@example.com").id) for name in ("ann", "bob"))
     left, stays = Tab(live, View(ann)), Tab(live, View(bob))
+    left.leave()
     live._seen[ann] -= 2 * module.LINGER_S
     stays.read()
     job = add_job(store, "0-1", person_id=ann)
@@ -299,3 +274,31 @@ def test_a_job_that_is_made_and_ends_between_two_looks_is_told_once(
 
     assert (told["job"]["id"], told["job"]["state"]) == (job.id, "cancelled")
     assert tab.read() == []
+
+
+def test_who_has_left_is_told_nothing_more(store: JobStore, live: Live) -> None:
+    job = add_job(store, "0-1")
+    left, stays = Tab(live, View(None, job.id)), Tab(live, View(None, job.id))
+    left.leave()
+    left.leave()
+
+    begin(store, job)
+
+    assert kinds(stays.read()) == ["job", "step"]
+    assert left.take() == []
+    live.turn(left, None)
+    assert left.take() == []
+
+
+def test_all_who_look_on_are_told_the_same_text_which_is_made_once(
+    store: JobStore, live: Live
+) -> None:
+    job = add_job(store, "0-1")
+    tabs = [Tab(live, View(None, job.id)) for _ in range(3)]
+    begin(store, job)
+
+    live.look()
+
+    first, *others = [tab.texts for tab in tabs]
+    assert len(first) == 2
+    assert all(one is two for each in others for one, two in zip(first, each, strict=True))
