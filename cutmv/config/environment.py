@@ -39,7 +39,8 @@ LIMIT_MEANINGS = {
     "probes": "videos that the web server looks at at once",
     "all_uploads": "uploads of all clients at once",
     "all_downloads": "downloads of all clients at once",
-    "all_sockets": "WebSockets of all clients at once",
+    "all_sockets": "WebSockets of all clients at once; never more than a quarter of the files that"
+    " the process may open",
 }
 #: What holds where nobody said, for those of them that have no number then.
 UNSAID = {"stored_bytes": "50 GB of each who signs in; on loopback no bound"}

@@ -82,8 +82,9 @@ class Tab:
             text = self.client.receive(timeout=PATIENCE_S)
             assert text is not None, "the socket fell silent"
             message = json.loads(text)
-            if message["type"] != "ping":
-                self.told.append(message)
+            if message["type"] == "ping":
+                continue
+            self.told.append(message)
             if is_it(message):
                 return dict(message)
 
