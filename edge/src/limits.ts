@@ -101,6 +101,8 @@ export const MAX_KEEP_S = 315_360_000;
 export const WATCH_S = 180;
 /** Seconds for a value in the bucket to become a result's, after which it is deleted. */
 export const LARGE_GRACE_S = 3_600;
+/** Notes of one answer: each has a name and a value of 512 characters at most. */
+export const MAX_NOTES = 1_000;
 /** Seconds between two sweeps of what has expired. */
 export const RESULTS_SWEEP_S = 600;
 /** Objects of the bucket that one sweep deletes: those that R2 takes in one call. */

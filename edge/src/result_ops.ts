@@ -1,6 +1,7 @@
 /** The operations of a call on results, as a request names them and as an object performs them. */
 
 import type { Chords, Counted, Part } from "./chords.ts";
+import type { Coordination, Note } from "./coordination.ts";
 import {
   MAX_ANSWER,
   MAX_KEEP_S,
@@ -23,18 +24,26 @@ export type Op =
   | { op: "size"; key: string; size: number; seconds: number }
   | { op: "add"; key: string; id: string; seconds: number }
   | { op: "parts"; key: string; skip: number }
-  | { op: "extend" | "finish"; key: string; token: string; seconds: number };
+  | { op: "extend" | "finish"; key: string; token: string; seconds: number }
+  | { op: "note"; key: string; member: string; value: string; seconds: number; first: boolean }
+  | { op: "notes"; key: string; after: string }
+  | { op: "lease"; key: string; owner: string; seconds: number }
+  | { op: "release"; key: string; owner: string }
+  | { op: "begin"; key: string; owner: string; member: string; value: string; seconds: number }
+  | { op: "commit"; key: string; owner: string; member: string };
 
 /** What an operation answers. One that is to be asked again was not performed. */
 export type Answer =
   | Counted
   | { value: string | null }
   | { values: string[] }
+  | { notes: Note[] }
+  | { left: number }
   | { done: boolean }
   | { again: true };
 
 /** Operations that change nothing that another caller sees. */
-const READS = ["get", "watch", "parts"];
+const READS = ["get", "watch", "parts", "notes"];
 
 export function reads({ op }: Op): boolean {
   return READS.includes(op);
@@ -88,31 +97,54 @@ function readOp(entry: unknown): Op {
     case "extend":
     case "finish":
       return { op, key, token: nameOf(fields, "token"), seconds: secondsOf(fields) };
+    case "note": {
+      const { first } = fields;
+      if (typeof first !== "boolean") throw new Problem(400, "`first` must be true or false.");
+      return { op, key, ...noteOf(fields), first };
+    }
+    case "notes":
+      return { op, key, after: stringOf(fields, "after") };
+    case "lease":
+      return { op, key, owner: nameOf(fields, "owner"), seconds: secondsOf(fields) };
+    case "release":
+      return { op, key, owner: nameOf(fields, "owner") };
+    case "begin":
+      return { op, key, owner: nameOf(fields, "owner"), ...noteOf(fields) };
+    case "commit":
+      return { op, key, owner: nameOf(fields, "owner"), member: readKey(fields, "member") };
     default:
       throw new Problem(400, "`op` is none that there is.");
   }
 }
 
+/** What an object keeps, by kind. */
+export interface Kept {
+  rows: ResultRows;
+  chords: Chords;
+  coordination: Coordination;
+}
+
 /** Perform operations in order; return their answers, and what those who wait are to be told. */
-export function perform(
-  ops: Op[],
-  rows: ResultRows,
-  chords: Chords,
-  now: number,
-): { answers: Answer[]; news: News[] } {
+export function perform(ops: Op[], kept: Kept, now: number): { answers: Answer[]; news: News[] } {
   const news: News[] = [];
   let size = 0;
   const answers = ops.map((op): Answer => {
     if (reads(op) && size > MAX_ANSWER) return { again: true };
-    const answer = performOne(op, rows, chords, now, news);
+    const answer = performOne(op, kept, now, news);
     if ("value" in answer) size += answer.value?.length ?? 0;
     if ("values" in answer) size += answer.values.reduce((sum, { length }) => sum + length, 0);
+    if ("notes" in answer) size += JSON.stringify(answer.notes).length;
     return answer;
   });
   return { answers, news };
 }
 
-function performOne(op: Op, rows: ResultRows, chords: Chords, now: number, news: News[]): Answer {
+function performOne(
+  op: Op,
+  { rows, chords, coordination }: Kept,
+  now: number,
+  news: News[],
+): Answer {
   switch (op.op) {
     case "put": {
       const told = rows.put(op, now);
@@ -146,6 +178,22 @@ function performOne(op: Op, rows: ResultRows, chords: Chords, now: number, news:
     case "fail":
       chords.fail(op.key);
       return { done: true };
+    case "note":
+      coordination.note(op.key, op.member, op.value, op.seconds, op.first, now);
+      return { done: true };
+    case "notes":
+      return { notes: coordination.notes(op.key, op.after, now) };
+    case "lease":
+      return { left: coordination.lease(op.key, op.owner, op.seconds, now) };
+    case "release":
+      coordination.release(op.key, op.owner);
+      return { done: true };
+    case "begin":
+      return {
+        done: coordination.begin(op.key, op.owner, op.member, op.value, op.seconds, now),
+      };
+    case "commit":
+      return { done: coordination.commit(op.key, op.owner, op.member, now) };
   }
 }
 
@@ -166,6 +214,14 @@ function readValue(fields: Fields): string {
     );
   }
   return value;
+}
+
+function noteOf(fields: Fields): { member: string; value: string; seconds: number } {
+  const value = stringOf(fields, "value");
+  if (bytesIn(value) > MAX_RESULT_KEY_BYTES) {
+    throw new Problem(400, `A note's value has at most ${MAX_RESULT_KEY_BYTES} bytes.`);
+  }
+  return { member: readKey(fields, "member"), value, seconds: secondsOf(fields) };
 }
 
 function secondsOf(fields: Fields): number {

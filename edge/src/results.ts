@@ -1,5 +1,5 @@
 /**
- * Celery's results: values, who waits for them, and chords. docs/edge.md describes the calls.
+ * Celery's results: values, who waits for them, chords, notes and leases. docs/edge.md describes the calls.
  *
  * They are spread over objects by the hash of their keys, so that no object takes all calls. A
  * call's operations are performed in order by each object, all of one object's or none. Who waits
@@ -8,6 +8,7 @@
 
 import { DurableObject } from "cloudflare:workers";
 import { Chords } from "./chords.ts";
+import { Coordination } from "./coordination.ts";
 import { type Env, hubOf } from "./env.ts";
 import {
   LARGE_GRACE_S,
@@ -19,7 +20,7 @@ import {
 } from "./limits.ts";
 import { numberOf } from "./patience.ts";
 import { asObject, log, Problem, stringOf } from "./problems.ts";
-import { type Answer, type Op, perform, readKey, readOps, reads } from "./result_ops.ts";
+import { type Answer, type Kept, type Op, perform, readKey, readOps, reads } from "./result_ops.ts";
 import { type News, ResultRows } from "./result_rows.ts";
 import { signedBytes, signedJson } from "./signature.ts";
 
@@ -29,14 +30,18 @@ const PREFIX = "celery-results/";
 /** One part of the results. */
 export class Results extends DurableObject<Env> {
   private readonly rows: ResultRows;
-  private readonly chords: Chords;
+  private readonly kept: Kept;
   private readonly sweepAfter: number;
   private alarmed = false;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.rows = new ResultRows(ctx.storage);
-    this.chords = new Chords(ctx.storage, this.rows);
+    this.kept = {
+      rows: this.rows,
+      chords: new Chords(ctx.storage, this.rows),
+      coordination: new Coordination(ctx.storage),
+    };
     this.sweepAfter = numberOf(env, "RESULTS_SWEEP_S", RESULTS_SWEEP_S) * 1000;
   }
 
@@ -46,7 +51,7 @@ export class Results extends DurableObject<Env> {
     // All in one turn of the object: its storage writes all of it or nothing, and no answer and no
     // news leave before.
     if (!ops.every(reads) && !this.rows.use(id, now + 2 * TOLERANCE_S * 1000)) return null;
-    const { answers, news } = perform(ops, this.rows, this.chords, now);
+    const { answers, news } = perform(ops, this.kept, now);
     await this.schedule();
     if (news.length) this.ctx.waitUntil(this.tell(news));
     return answers;
@@ -61,14 +66,13 @@ export class Results extends DurableObject<Env> {
   override async alarm(): Promise<void> {
     this.alarmed = false;
     const now = Date.now();
-    this.rows.sweep(now);
-    this.chords.sweep(now);
+    for (const each of Object.values(this.kept)) each.sweep(now);
     const names = this.rows.unneeded(now);
     if (names.length) {
       await this.env.CUTMV_STORAGE?.delete(names);
       this.rows.gone(names);
     }
-    if (this.rows.firstEnd() !== null || this.chords.firstEnd() !== null) await this.schedule();
+    if (Object.values(this.kept).some((each) => each.firstEnd() !== null)) await this.schedule();
   }
 
   /** Tell each client of the values that it waits for, in one message to its hub. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Chords } from "../src/chords.ts";
+import { Coordination } from "../src/coordination.ts";
 import { MAX_ANSWER, MAX_RESULT_OPS, MAX_VALUE, WATCH_S } from "../src/limits.ts";
 import { type Op, perform, readOps } from "../src/result_ops.ts";
 import { ResultRows } from "../src/result_rows.ts";
@@ -21,7 +22,8 @@ const PART = {
 function store() {
   const storage = memoryStorage();
   const rows = new ResultRows(storage);
-  return { rows, chords: new Chords(storage, rows) };
+  const coordination = new Coordination(storage);
+  return { rows, chords: new Chords(storage, rows), coordination };
 }
 
 test("a value is there until it ends, and a final one stays as it is", () => {
@@ -165,16 +167,66 @@ test("a chord's large parts are deleted with it", () => {
 });
 
 test("an answer has a bound: what does not fit is to be asked again", () => {
-  const { rows, chords } = store();
+  const kept = store();
+  const { rows } = kept;
   const value = `t${"x".repeat(MAX_VALUE - 1)}`;
   const keys = Array.from({ length: 8 }, (_, n) => `k${n}`);
   for (const key of keys) rows.put({ ...PUT, key, value }, 0);
   const ops = keys.map((key): Op => ({ op: "get", key }));
-  const { answers } = perform([...ops, PUT], rows, chords, 1);
+  const { answers } = perform([...ops, PUT], kept, 1);
   const told = answers.filter((answer) => "value" in answer).length;
   assert.ok(told * MAX_VALUE <= MAX_ANSWER + MAX_VALUE);
   assert.deepEqual(answers.slice(told, 8), Array(8 - told).fill({ again: true }));
   assert.deepEqual(answers[8], { done: true }, "a write is never left");
+});
+
+test("notes are kept until they end, and read in parts", () => {
+  const { coordination } = store();
+  coordination.note("k", "b", "1", 10, false, 0);
+  coordination.note("k", "a", "2", 0, false, 0);
+  coordination.note("k", "b", "3", 10, true, 5);
+  coordination.note("other", "c", "4", 0, false, 0);
+  assert.deepEqual(coordination.notes("k", "", 6), [
+    ["a", "2", null],
+    ["b", "1", null],
+  ]);
+  assert.deepEqual(coordination.notes("k", "a", 6), [["b", "1", null]]);
+  assert.deepEqual(coordination.notes("k", "a", 10_000), []);
+  coordination.note("k", "b", "5", 10, true, 10_000);
+  assert.deepEqual(coordination.notes("k", "a", 10_001), [["b", "5", null]]);
+  coordination.sweep(20_000);
+  assert.equal(coordination.notes("k", "", 20_001).length, 1);
+});
+
+test("one has a lease until it ends or is given back", () => {
+  const { coordination } = store();
+  assert.equal(coordination.lease("k", "one", 30, 0), 0);
+  assert.equal(coordination.lease("k", "two", 30, 10_000), 20);
+  assert.equal(coordination.lease("k", "one", 30, 20_000), 0);
+  assert.equal(coordination.lease("k", "two", 30, 49_999), 0.001);
+  coordination.release("k", "two");
+  assert.equal(coordination.lease("k", "two", 30, 50_000), 0);
+  coordination.release("k", "two");
+  assert.equal(coordination.lease("k", "one", 30, 50_001), 0);
+});
+
+test("its holder alone begins runs, and the next one finds what was not committed", () => {
+  const { coordination } = store();
+  coordination.lease("k", "one", 30, 0);
+  coordination.note("k", "run", "t0", 0, true, 0);
+  assert.equal(coordination.begin("k", "one", "run", "t1", 100, 1), true);
+  assert.equal(coordination.begin("k", "two", "run", "t1", 100, 1), false);
+  assert.equal(coordination.commit("k", "one", "run", 2), true);
+  assert.equal(coordination.begin("k", "one", "run", "t2", 100, 3), true);
+  assert.equal(coordination.begin("k", "one", "run", "t3", 100, 30_000), false, "it has ended");
+  coordination.lease("k", "two", 30, 30_001);
+  assert.deepEqual(coordination.notes("k", "", 30_002), [["run", "t1", "t2"]]);
+  assert.equal(coordination.commit("k", "one", "run", 30_003), false);
+  assert.equal(coordination.begin("k", "two", "run", "t4", 100, 30_004), true);
+  assert.equal(coordination.commit("k", "two", "run", 30_005), true);
+  assert.equal(coordination.commit("k", "two", "run", 30_006), true, "the answer was lost");
+  assert.deepEqual(coordination.notes("k", "", 30_007), [["run", "t4", null]]);
+  assert.equal(coordination.firstEnd(), 60_001);
 });
 
 test("operations have bounds", () => {

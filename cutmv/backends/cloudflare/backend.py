@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from celery import states
+from celery.exceptions import ImproperlyConfigured
 from kombu.utils.encoding import bytes_to_str, ensure_bytes
 
 from cutmv.backends.cloudflare import values
@@ -15,7 +17,10 @@ from cutmv.backends.cloudflare.chords import Chords
 from cutmv.backends.cloudflare.connection import Connection, connection_to
 from cutmv.backends.cloudflare.consumer import ResultConsumer
 from cutmv.backends.cloudflare.finding import find_edge
+from cutmv.backends.cloudflare.notes import Notes
 from cutmv.transports.cloudflare.errors import CloudflareError
+
+logger = logging.getLogger(__name__)
 
 #: Seconds for which a result is kept at most, at the Worker: ten years.
 MAX_KEEP = 315_360_000
@@ -41,7 +46,13 @@ class CloudflareBackend(Chords, AsyncBackend):
 
     def __init__(self, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(expires_type=int, url=url, **kwargs)
-        self._edge = find_edge(self.app.conf)
+        try:
+            self._edge = find_edge(self.app.conf)
+        except ImproperlyConfigured as error:
+            if not self.app.loader.worker_initialized:
+                raise
+            logger.critical("%s", error)  # in a worker, whose log a traceback would fill
+            raise SystemExit(1) from None
         failure_expires = self.app.conf.get("result_failure_expires")
         self.failure_expires = (
             self.expires
@@ -56,6 +67,12 @@ class CloudflareBackend(Chords, AsyncBackend):
     def connection(self) -> Connection:
         """What all backends of this process share."""
         return connection_to(*self._edge)
+
+    @property
+    def notes(self) -> Notes:
+        """The app's revoked tasks and rate limits, which outlive its workers."""
+        options = self.app.conf.get("result_backend_transport_options") or {}
+        return Notes(self.connection.calls, str(options.get("global_keyprefix") or ""))
 
     # What `BaseKeyValueStoreBackend` asks for.
 

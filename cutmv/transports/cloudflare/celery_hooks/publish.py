@@ -4,7 +4,8 @@
   publishes them in one loop, which runs in a batch here. Other brokers are not touched.
 - What Celery tells of a published message (its signals) waits until Cloudflare has the message.
 - Who waits for a result does not wait for a message that waits itself: it is sent before.
-- ``cloudflare://`` names the result backend, too.
+- ``cloudflare://`` names the result backend, too. Where it does, revoked tasks and rate limits are
+  noted for workers that start later.
 - ``self.retry`` never loses the task because its message can't be sent.
 
 This module never imports Celery: it changes a module of Celery's that is loaded, or once it is.
@@ -199,8 +200,26 @@ def _name_results(module: Any) -> None:
     module.BACKEND_ALIASES["cloudflare"] = "cutmv.backends.cloudflare:CloudflareBackend"
 
 
+def _note_commands(module: Any) -> None:
+    """Have revoked tasks and rate limits noted for later workers, where the results are ours."""
+    broadcast = module.Control.broadcast
+
+    @wraps(broadcast)
+    def noting(
+        self: Any, command: str, arguments: Any = None, destination: Any = None, **options: Any
+    ) -> Any:
+        if not destination and "cloudflare://" in str(self.app.conf.result_backend):
+            notes = getattr(self.app.backend, "notes", None)
+            if notes is not None:
+                notes.keep(command, arguments or {})
+        return broadcast(self, command, arguments, destination, **options)
+
+    module.Control.broadcast = noting
+
+
 _CHANGES: dict[str, Callable[[Any], None]] = {
     "celery.app.backends": _name_results,
+    "celery.app.control": _note_commands,
     "celery.canvas": _share_calls,
     "celery.signals": _tell_when_sent,
     "celery.result": _send_before_waiting,
