@@ -17,6 +17,7 @@ from cutmv.web.state import web
 #: who have yet to sign in; or by the secret of a share, which shows what it is of.
 OPEN = {
     "static",
+    "page.asset",
     "api_page.file",
     "health.healthz",
     "openapi.document",

@@ -1,1 +1,4 @@
-"""Pages for people: `page`, that of the API (`api_page`), and those of shares (`shared`)."""
+"""Pages for people: `page`, that of the API (`api_page`), those of shares (`shared`), `webhooks`.
+
+`assets` sends the script and the style of the page, and `bundle` joins the script's modules.
+"""

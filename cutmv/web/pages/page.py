@@ -2,24 +2,27 @@
 
 from typing import Any
 
-from flask import Blueprint, render_template
+from flask import Blueprint, Response, abort, render_template, url_for
 
 from cutmv.jobs import OPTIONS
 from cutmv.media import SIZES, presets
 from cutmv.web.access import person
 from cutmv.web.api.job_body import MAX_CLIP_LIST_CHARS
 from cutmv.web.api.models import size_text
+from cutmv.web.pages import assets
+from cutmv.web.pages.assets import TYPES, send_asset, send_page
 from cutmv.web.state import web
 
 blueprint = Blueprint("page", __name__)
 
 
 @blueprint.get("/")
-def index() -> str:
+def index() -> Response:
     """The page, for people."""
     limit = web().services.settings.max_upload_bytes
-    return render_template(
+    text = render_template(
         "index.html",
+        asset=_address,
         max_upload_bytes=limit,
         mails=web().services.settings.access.smtp_url is not None and person().email is not None,
         max_upload_text=size_text(limit),
@@ -27,6 +30,19 @@ def index() -> str:
         options=OPTIONS,
         shapes=_shapes(),
     )
+    return send_page(text)
+
+
+@blueprint.get("/assets/<digest>/<name>")
+def asset(digest: str, name: str) -> Response:
+    """The page's script, or its style."""
+    if name not in TYPES:
+        abort(404)
+    return send_asset(name, digest)
+
+
+def _address(name: str) -> str:
+    return url_for("page.asset", digest=assets.asset(name).digest, name=name)
 
 
 def _shapes() -> dict[str, Any]:

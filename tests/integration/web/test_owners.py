@@ -36,6 +36,7 @@ SECRET_NAME = "the-owners-secret"
 #: Routes that anybody may ask: they show nothing of anybody.
 OPEN = {
     "static",
+    "page.asset",
     "api_page.file",
     "health.healthz",
     "openapi.document",

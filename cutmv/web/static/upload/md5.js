@@ -18,7 +18,7 @@ export async function md5(blob) {
 }
 
 function started() {
-  const made = new Worker(new URL("md5-worker.js", import.meta.url));
+  const made = new Worker("/static/upload/md5-worker.js");
   made.addEventListener("message", ({ data: { id, raw } }) => {
     waiting.get(id)(raw);
     waiting.delete(id);
