@@ -1,8 +1,8 @@
 /** What the Worker's variables say of containers. */
 
 import type { Autoscaler } from "./autoscaler.ts";
-import type { WorkerContainer } from "./containers.ts";
-import { CONTAINERS } from "./limits.ts";
+import type { SiteContainer, WorkerContainer } from "./containers.ts";
+import { CONTAINER_PORT, CONTAINERS } from "./limits.ts";
 import { numberOf, type Patience } from "./patience.ts";
 
 export interface ContainerSettings extends Patience {
@@ -18,6 +18,31 @@ export interface ContainerSettings extends Patience {
   CONTAINER_COMMAND?: string;
   /** Queues that workers in containers pull, separated by spaces. */
   CONTAINER_PULLS?: string;
+  /** The web server's container, where there is one. */
+  SITE?: DurableObjectNamespace<SiteContainer>;
+  /** The command that it runs, in place of its image's own. */
+  SITE_COMMAND?: string;
+  SITE_PORT?: string;
+  /** Seconds without a request after which it sleeps. */
+  SITE_SLEEP_AFTER_S?: string;
+}
+
+/** The Worker's own variables: a container has all others, and its secrets, in its environment. */
+const OWN =
+  /^(INGRESS_URLS?|EDGE_KEYS|CONTAINERS|(CONTAINER|SITE)_[A-Z_]+|HUB_GRACE_S|LEDGER_KEEP_S|RESULTS_SWEEP_S|PUSH_(IDLE_S|WALL_S|AWAY_S|ANEW_AFTER))$/;
+
+/** Return a container's environment: the Worker's strings, and how a worker is reached. */
+export function environmentOf(env: ContainerSettings): Record<string, string> {
+  const given = Object.entries(env).filter(
+    (entry): entry is [string, string] => typeof entry[1] === "string" && !OWN.test(entry[0]),
+  );
+  return {
+    ...Object.fromEntries(given),
+    CLOUDFLARE_CONSUME: "push",
+    CLOUDFLARE_EDGE_KEYS: env.EDGE_KEYS ?? "",
+    CLOUDFLARE_INGRESS_HOST: "0.0.0.0",
+    CLOUDFLARE_INGRESS_PORT: String(CONTAINER_PORT),
+  };
 }
 
 /** Return how many containers there may be. */
@@ -27,7 +52,12 @@ export function containersIn(env: ContainerSettings): number {
 
 /** Return the queues that workers in containers pull. */
 export function pulledIn(env: ContainerSettings): string[] {
-  return (env.CONTAINER_PULLS ?? "").split(/[\s,]+/).filter(Boolean);
+  return wordsOf(env.CONTAINER_PULLS);
+}
+
+/** Return the words of a variable, which spaces or commas separate. */
+export function wordsOf(text: string | undefined): string[] {
+  return (text ?? "").split(/[\s,]+/).filter(Boolean);
 }
 
 export function nameOf(container: number): string {

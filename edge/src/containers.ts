@@ -1,34 +1,84 @@
 /**
- * A container that runs a Celery worker, whose push server takes messages at CONTAINER_PORT.
- *
- * It sleeps when it has had no task for a while: an answer that is being streamed counts, and the
- * worker itself is asked, which also knows the tasks that it pulled.
+ * The containers: workers, and the site that people open. Each sleeps when it has had nothing to do
+ * for a while; an answer that is being streamed, and a WebSocket, count as something to do.
  */
 
 import { Container } from "@cloudflare/containers";
-import type { ContainerSettings } from "./container_settings.ts";
-import { CHECK_S, CONTAINER_END_S, CONTAINER_PORT, SLEEP_AFTER_S } from "./limits.ts";
+import { type ContainerSettings, environmentOf, wordsOf } from "./container_settings.ts";
+import {
+  CHECK_S,
+  CONTAINER_END_S,
+  CONTAINER_PORT,
+  SITE_END_S,
+  SITE_PORT,
+  SITE_SLEEP_AFTER_S,
+  SLEEP_AFTER_S,
+} from "./limits.ts";
 import { numberOf } from "./patience.ts";
 import { asObject, log } from "./problems.ts";
 import { ACTIVITY, signatureOf } from "./signature.ts";
 
-/** The Worker's own variables: a container has all others, and its secrets, in its environment. */
-const OWN =
-  /^(INGRESS_URLS?|EDGE_KEYS|CONTAINERS|CONTAINER_[A-Z_]+|HUB_GRACE_S|LEDGER_KEEP_S|RESULTS_SWEEP_S|PUSH_(IDLE_S|WALL_S|AWAY_S|ANEW_AFTER))$/;
-
-export class WorkerContainer extends Container<ContainerSettings> {
-  override defaultPort = CONTAINER_PORT;
+class AppContainer extends Container<ContainerSettings> {
   override pingEndpoint = "container/healthz";
+
+  override onError(error: unknown): void {
+    log("container-failed", { error: String(error) });
+  }
+
+  override onStop({ exitCode, reason }: { exitCode: number; reason: string }): void {
+    log("container-stopped", { exitCode, reason });
+  }
+
+  /** Run a command, if there is one, in place of the image's own. */
+  protected runs(command: string[]): void {
+    if (command.length) this.entrypoint = command;
+  }
+}
+
+/** A container with the web server, whatever app it is of. It has the port that its command says. */
+export class SiteContainer extends AppContainer {
+  private ending = false;
+
+  constructor(ctx: DurableObjectState<object>, env: ContainerSettings) {
+    super(ctx, env);
+    this.defaultPort = numberOf(env, "SITE_PORT", SITE_PORT);
+    this.sleepAfter = numberOf(env, "SITE_SLEEP_AFTER_S", SITE_SLEEP_AFTER_S);
+    // Nobody but its own Durable Object reaches its port.
+    this.envVars = { CUTMV_TRUSTED_PROXIES: "0.0.0.0/0, ::/0", ...environmentOf(env) };
+    this.runs(wordsOf(env.SITE_COMMAND));
+  }
+
+  /** Answer. A request that comes as the container ends waits for the next one. */
+  override async fetch(request: Request): Promise<Response> {
+    const until = Date.now() + SITE_END_S * 1000;
+    while (this.ending && this.ctx.container!.running && Date.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    return super.fetch(request);
+  }
+
+  override onStart(): void {
+    this.ending = false;
+  }
+
+  override async onActivityExpired(): Promise<void> {
+    this.ending = true;
+    await this.stop();
+  }
+}
+
+/** A container with a Celery worker, whose push server takes messages at CONTAINER_PORT. */
+export class WorkerContainer extends AppContainer {
   private readonly settings: ContainerSettings;
   private endsAt = 0;
 
   constructor(ctx: DurableObjectState<object>, env: ContainerSettings) {
     super(ctx, env);
     this.settings = env;
+    this.defaultPort = CONTAINER_PORT;
     this.sleepAfter = numberOf(env, "CONTAINER_SLEEP_AFTER_S", SLEEP_AFTER_S);
     this.envVars = environmentOf(env);
-    const command = (env.CONTAINER_COMMAND ?? "").split(/\s+/).filter(Boolean);
-    if (command.length) this.entrypoint = command;
+    this.runs(wordsOf(env.CONTAINER_COMMAND));
   }
 
   /** Have the container run, so that its worker pulls. */
@@ -39,14 +89,6 @@ export class WorkerContainer extends Container<ContainerSettings> {
 
   override onStart(): void {
     this.endsAt = 0;
-  }
-
-  override onError(error: unknown): void {
-    log("container-failed", { error: String(error) });
-  }
-
-  override onStop({ exitCode, reason }: { exitCode: number; reason: string }): void {
-    log("container-stopped", { exitCode, reason });
   }
 
   override async onActivityExpired(): Promise<void> {
@@ -60,7 +102,7 @@ export class WorkerContainer extends Container<ContainerSettings> {
     await this.stop();
   }
 
-  /** Ask the worker whether it has a task. One that does not answer has none that would end. */
+  /** Ask the worker whether it has a task, be it pushed or pulled. One that does not answer has none that would end. */
   private async isBusy(): Promise<boolean> {
     const url = `http://container${ACTIVITY.target}`;
     try {
@@ -74,18 +116,4 @@ export class WorkerContainer extends Container<ContainerSettings> {
       return false;
     }
   }
-}
-
-/** Return a container's environment: the Worker's strings, and how the worker is reached. */
-export function environmentOf(env: ContainerSettings): Record<string, string> {
-  const given = Object.entries(env).filter(
-    (entry): entry is [string, string] => typeof entry[1] === "string" && !OWN.test(entry[0]),
-  );
-  return {
-    ...Object.fromEntries(given),
-    CLOUDFLARE_CONSUME: "push",
-    CLOUDFLARE_EDGE_KEYS: env.EDGE_KEYS ?? "",
-    CLOUDFLARE_INGRESS_HOST: "0.0.0.0",
-    CLOUDFLARE_INGRESS_PORT: String(CONTAINER_PORT),
-  };
 }

@@ -1,6 +1,7 @@
 /**
  * The edge Worker: a producer without the REST API's limits, a push consumer for Celery workers, a
- * hub for broadcasts, which queues can't carry, the workers' lease ledger, and Celery's results.
+ * hub for broadcasts, which queues can't carry, the workers' lease ledger, and Celery's results. Where
+ * it has containers, workers and a web server run in them.
  *
  * docs/edge.md describes the protocol.
  */
@@ -19,7 +20,7 @@ import { signedJson, signedTarget } from "./signature.ts";
 import { wakeForPulled } from "./waking.ts";
 
 export { Autoscaler } from "./autoscaler.ts";
-export { WorkerContainer } from "./containers.ts";
+export { SiteContainer, WorkerContainer } from "./containers.ts";
 export { Hub } from "./hub.ts";
 export { Ledger } from "./ledger.ts";
 export { Results } from "./results.ts";
@@ -71,7 +72,18 @@ function route(request: Request, env: Env, ctx: ExecutionContext) {
     if (request.method === method) return handler(request, env, ctx, found[1] ?? "");
     throw new Problem(405, `${pathname} takes ${method} alone.`, { allow: method });
   }
+  if (env.SITE) return atSite(request, env.SITE);
   throw new Problem(404, "No such route.");
+}
+
+/** Have the web server answer, which its container starts for. It hears who asks from us alone. */
+function atSite(request: Request, site: NonNullable<Env["SITE"]>): Promise<Response> {
+  const headers = new Headers(request.headers);
+  const client = headers.get("cf-connecting-ip");
+  if (client) headers.set("x-forwarded-for", client);
+  else headers.delete("x-forwarded-for");
+  headers.set("x-forwarded-proto", new URL(request.url).protocol.slice(0, -1));
+  return site.getByName("site").fetch(new Request(request, { headers }));
 }
 
 async function connect(request: Request, env: Env) {

@@ -145,3 +145,9 @@ export const SLOT_KEEP_S = 960;
 export const CONTAINER_END_S = 900;
 /** The push server's port in a container. */
 export const CONTAINER_PORT = 8788;
+/** The web server's port in its container. */
+export const SITE_PORT = 8000;
+/** Seconds for which a request waits for the web server's end, where it comes as that ends. */
+export const SITE_END_S = 30;
+/** Seconds without a request after which the web server's container sleeps. */
+export const SITE_SLEEP_AFTER_S = 600;

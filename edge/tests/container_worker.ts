@@ -4,7 +4,14 @@
  */
 
 import type { Env } from "../src/env.ts";
-import worker, { Autoscaler, Hub, Ledger, WorkerContainer as Real, Results } from "../src/index.ts";
+import worker, {
+  Autoscaler,
+  Hub,
+  Ledger,
+  WorkerContainer as Real,
+  SiteContainer as RealSite,
+  Results,
+} from "../src/index.ts";
 
 export { Hub, Ledger, Results };
 
@@ -96,6 +103,14 @@ export class WorkerContainer extends Real {
   /** End this object, as a deploy does. */
   abort(): void {
     this.ctx.abort("a deploy");
+  }
+}
+
+export class SiteContainer extends RealSite {
+  constructor(ctx: DurableObjectState<object>, env: TestEnv) {
+    const hosted = new Hosted(ctx.storage.kv, ctx.id.name!, env.SUPERVISOR_URL);
+    Object.defineProperty(ctx, "container", { value: hosted });
+    super(ctx, env);
   }
 }
 

@@ -73,8 +73,8 @@ def test_serverless_has_what_the_rest_has_and_as_many_containers_as_it_says() ->
     bound = {each["class_name"] for each in serverless["durable_objects"]["bindings"]}
     migrated = {name for each in serverless["migrations"] for name in each["new_sqlite_classes"]}
     assert bound == migrated
-    [container] = serverless["containers"]
-    assert container["class_name"] in bound
+    container, site = serverless["containers"]
+    assert {container["class_name"], site["class_name"]} <= bound
     assert int(serverless["vars"]["CONTAINERS"]) == container["max_instances"]
     producers = {each["queue"] for each in serverless["queues"]["producers"]}
     assert set(serverless["vars"]["CONTAINER_PULLS"].split()) <= producers

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -18,22 +17,28 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.edge_worker import Worker
-from tests.support.processes import Process, free_port, wait_for
+from tests.support.processes import Process, clean_env, free_port, wait_for
 
+#: The port of a site, as its command says it.
+SITE_PORT = 8000
 #: Bindings and migrations of containers, as wrangler.toml has them for serverless workers.
-OBJECTS = {"CONTAINER": "WorkerContainer", "AUTOSCALER": "StoppableAutoscaler"}
+OBJECTS = {
+    "CONTAINER": "WorkerContainer",
+    "SITE": "SiteContainer",
+    "AUTOSCALER": "StoppableAutoscaler",
+}
 
 
 @dataclass
 class ContainerHost:
-    """Starts `argv` for each container, as many at once as there is room for.
+    """Starts the command of each container, by default `argv`, with its environment.
 
     `env` is added to what the Worker gives a container. `refused` is how many starts are refused
     from now on.
     """
 
     folder: Path
-    argv: list[str]
+    argv: list[str] = field(default_factory=list)
     env: Mapping[str, str] = field(default_factory=dict)
     backlog: Callable[[], int] = lambda: 0
     refused: int = 0
@@ -97,7 +102,7 @@ class ContainerHost:
                 return 503, {}
             port = free_port()
             env = {
-                **os.environ,
+                **clean_env(),
                 **told.get("env", {}),
                 **self.env,
                 # All share one machine here.
@@ -105,7 +110,10 @@ class ContainerHost:
                 "CLOUDFLARE_INGRESS_PORT": str(port),
             }
             log = self.folder / f"container-{len(self.started)}.log"
-            self.started.append((told["name"], Process.python(self.argv, env, log)))
+            # The port of a container's web server is one of this machine's here.
+            command = told.get("entrypoint") or self.argv
+            argv = [str(port) if each == str(SITE_PORT) else each for each in command]
+            self.started.append((told["name"], Process.python(argv, env, log)))
             self.ports[told["name"]] = port
         return 200, {}
 
