@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from cutmv.app import app
 from cutmv.dispatch import Dispatcher, Janitor
 from cutmv.monitoring.costs import Cost, a_month
 from cutmv.monitoring.jobs import JobsLook, look_at_jobs
@@ -11,7 +12,7 @@ from cutmv.monitoring.look import Look
 from cutmv.monitoring.queues import QueueSeen, look_at_queues
 from cutmv.monitoring.workers import WorkerSeen, look_at_workers
 from cutmv.storage import Disk
-from cutmv.transports.cloudflare import operations_report
+from cutmv.transports.cloudflare import admin, operations_report
 
 #: Seconds for which an answer is told again: of the database, the disks and Redis; of workers by
 #: Redis or the hub; of Cloudflare's API, whose calls are few (a list, and one for each queue); and
@@ -40,12 +41,15 @@ class Monitor:
         )
         self.jobs = Look[JobsLook]("jobs", lambda: look_at_jobs(services.store), NEAR_S)
         self.disks = Look[Sequence[Disk]]("disks", services.room.disks, NEAR_S)
+        self.edge = Look[admin.EdgeStatus | None]("edge", _look_at_edge, WORKERS_S)
+        self._has_edge = by_api and settings.edge_url is not None
         self._began = time.monotonic()
 
     @property
     def looks(self) -> tuple[Look[Any], ...]:
         """All looks."""
-        return (self.queues, self.workers, self.jobs, self.disks)
+        edge = (self.edge,) if self._has_edge else ()
+        return (self.queues, self.workers, self.jobs, self.disks, *edge)
 
     def start(self) -> None:
         """Start the threads, which look when somebody wants to know."""
@@ -70,3 +74,8 @@ class Monitor:
         counted.append((operations_report(), time.monotonic() - self._began))
         stored = sum(jobs.seen.stored.values()) if jobs and settings.uses_r2 else 0
         return a_month(counted, stored)
+
+
+def _look_at_edge() -> admin.EdgeStatus | None:
+    with admin.session_of(app) as session:
+        return admin.edge_status(session)

@@ -81,6 +81,11 @@ export class WorkerContainer extends AppContainer {
     this.runs(wordsOf(env.CONTAINER_COMMAND));
   }
 
+  /** Tell whether the container runs, without starting it. */
+  isAwake(): boolean {
+    return this.ctx.container!.running;
+  }
+
   /** Have the container run, so that its worker pulls. */
   async wake(): Promise<void> {
     this.renewActivityTimeout();

@@ -82,6 +82,12 @@ export class Hub extends DurableObject<Patience> {
     return fresh;
   }
 
+  /** Return how many clients are connected. */
+  connected(): number {
+    const open = this.ctx.getWebSockets().filter((each) => each.readyState === WebSocket.OPEN);
+    return open.length;
+  }
+
   /** Wake the clients that watch a queue: it has messages. */
   wakeUp(queue: string): void {
     const outbox = new Outbox();

@@ -17,6 +17,7 @@ import { push } from "./push.ts";
 import { performOps, readLarge, writeLarge } from "./results.ts";
 import { check } from "./servers.ts";
 import { signedJson, signedTarget } from "./signature.ts";
+import { status } from "./status.ts";
 import { wakeForPulled } from "./waking.ts";
 
 export { Autoscaler } from "./autoscaler.ts";
@@ -44,6 +45,7 @@ const ROUTES: { method: string; path: RegExp; handler: Handler }[] = [
   { method: "GET", path: /^\/v1\/hub$/, handler: connect },
   { method: "POST", path: /^\/v1\/hub\/messages$/, handler: announce },
   { method: "POST", path: /^\/v1\/ingress\/check$/, handler: check },
+  { method: "POST", path: /^\/v1\/status$/, handler: status },
   { method: "POST", path: /^\/v1\/ledger\/read$/, handler: readRecord },
   { method: "POST", path: /^\/v1\/ledger\/write$/, handler: writeRecord },
   { method: "POST", path: /^\/v1\/ledger\/accept$/, handler: acceptRequest },

@@ -78,6 +78,14 @@ def test_a_fanout_goes_to_all_and_to_the_sender(worker: Worker, scope: str) -> N
         assert ann.texts(1) == ben.texts(1) == ["to all"]
 
 
+def test_an_operator_hears_how_many_are_connected(worker: Worker, scope: str) -> None:
+    with worker.hub(scope=scope), worker.hub(scope=scope) as other:
+        other.settle()
+        answer = worker.post(f"/v1/status?scope={scope}", {})
+        assert answer.json() == {"clients": 2, "containers": None}
+    assert worker.http.post(f"{worker.url}/v1/status", json={}).status_code == 401
+
+
 def test_a_sender_may_skip_itself(worker: Worker, scope: str) -> None:
     with worker.hub(scope=scope) as ann, worker.hub(scope=scope) as ben:
         ann.bind("x", "fanout", "", "ann")

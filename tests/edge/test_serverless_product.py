@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.container_host import SITE_PORT, ContainerHost, ContainerWorker
@@ -87,6 +89,12 @@ def test_a_video_is_uploaded_cut_watched_and_downloaded_and_all_sleeps_then(
     for step in done["steps"]:
         assert stack.download(step, tmp_path).stat().st_size > 0
     assert {name for name, _ in stack.host.started} <= {"site", "worker-0", "worker-1"}
+
+    def page() -> str:
+        return httpx.get(f"{stack.url}/operators", timeout=30).text
+
+    wait_for(lambda: "awake, 0 of 2 slots in use" in page(), 30, "operators see the container")
+    assert re.search(r"worker-1</span> <span class=\"hint\">(asleep|awake)", page())
     site = stack.host.process("site")
     wait_for(lambda: "Handling signal: term" in site.log, 90, "the site is told to sleep")
     assert stack.job(job_id)["state"] == "done", "a request that comes meanwhile starts it again"

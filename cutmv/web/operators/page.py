@@ -90,6 +90,7 @@ def _seen(wait_s: float) -> dict[str, object]:
         "breaker": here.dispatcher.breaker.reason,
         "unwell": {name: each["last_error"] for name, each in troubled if not each["well"]},
         "swept_s": _swept_s(monitor),
+        "edge": monitor.edge.get(until) if monitor.edge in monitor.looks else None,
         "calls": calls_report() if settings.mode == "cloudflare" else None,
         "cost": monitor.cost(),
         "old_s": OLD_S,

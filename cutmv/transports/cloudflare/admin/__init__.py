@@ -1,10 +1,11 @@
 """An operator's commands on an account's queues; the transport itself does not need them.
 
 `inspect` shows queues and their messages and removes messages, `replay` moves dead letters back,
-and `orphans` finds the binding queues of crashed processes. Imports `session` and the packages
-below it.
+`orphans` finds the binding queues of crashed processes, and `edge` asks the edge Worker. Imports
+`session` and the packages below it.
 """
 
+from cutmv.transports.cloudflare.admin.edge import Container, EdgeStatus, edge_status
 from cutmv.transports.cloudflare.admin.inspect import (
     MAX_PEEK,
     DeadLetterListing,
@@ -34,7 +35,9 @@ from cutmv.transports.cloudflare.session import Session
 
 __all__ = [
     "MAX_PEEK",
+    "Container",
     "DeadLetterListing",
+    "EdgeStatus",
     "Orphan",
     "Overview",
     "Removed",
@@ -45,6 +48,7 @@ __all__ = [
     "dead_letters",
     "deadline",
     "delete_orphans",
+    "edge_status",
     "find",
     "opened",
     "overviews",
