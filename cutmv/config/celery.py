@@ -108,6 +108,8 @@ def _shared_store(settings: Settings) -> str:
 def _results(settings: Settings) -> dict[str, Any]:
     if settings.mode == "redis":
         return {"result_backend": f"cutmv.worker.results:RedisResults+{settings.redis_url}"}
+    if settings.mode == "cloudflare" and settings.edge_url:
+        return {"result_backend": "cloudflare://"}
     if settings.mode == "cloudflare" and settings.uses_r2:
         return {
             "result_backend": "s3",

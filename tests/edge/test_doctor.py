@@ -47,6 +47,7 @@ def test_a_good_worker_is_well_and_gets_no_message(
     assert found["edge Worker's keys"] == ("ok", "our signature is accepted")
     assert found["edge Worker's binding of edge-doctor"] == ("ok", "is there")
     assert found["edge Worker's hub"] == ("ok", "lets us in by WebSocket")
+    assert found["edge Worker's results"] == ("ok", "it keeps Celery's results")
     assert worker.process
     assert "QUEUE edge-doctor" not in worker.process.log
 

@@ -29,8 +29,8 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=16,
-    **json.loads(os.environ.get("TRANSPORT_CONF", "{}")),
 )
+app.conf.update(json.loads(os.environ.get("TRANSPORT_CONF", "{}")))
 
 
 def note(**what: Any) -> None:

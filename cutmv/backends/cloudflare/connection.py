@@ -51,7 +51,9 @@ class Connection:
         self._edge = EdgeClient(url, keys, "")
         self.calls = Calls(self._edge.ask_of, host_of(url))
         scope = f"celery results {random.randrange(HUBS)}"
-        self._hub = HubClient(url, keys, scope)
+        self._hub = HubClient(
+            url, keys, scope, instead="results that are waited for are read each second"
+        )
         self._hub.on_message = self._take
         #: Where this process's news go: a queue of its hub client.
         self.waiter = {"scope": scope, "queue": f"results.{self._hub.client_id}"}

@@ -171,6 +171,7 @@ def edge(settings: Settings, options: Options | None) -> Iterator[Finding]:
         if accepted.mark == "ok":
             for name in settings.queue_names:
                 yield _queue_binding(http, options.edge_keys, name)
+            yield _results(http, options.edge_keys)
             yield _hub(options)
             yield from ingress(settings, options, http)
 
@@ -222,6 +223,24 @@ def _queue_binding(http: httpx.Client, keys: str, queue_name: str) -> Finding:
     return warning(
         what, found, f"add the queue to wrangler.toml as it says there, and {DEPLOY_ADVICE}"
     )
+
+
+def _results(http: httpx.Client, keys: str) -> Finding:
+    """A call without operations: the Worker answers 400 where it keeps Celery's results."""
+    what = "edge Worker's results"
+    body, path = b'{"ops":[]}', "/v1/results"
+    signed = signature.headers(keys, to_edge("POST", path), body)
+    headers = {"content-type": "application/json", **signed}
+    try:
+        answer = http.post(path, content=body, headers=headers)
+    except httpx.HTTPError as error:
+        return problem(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")
+    if answer.status_code == 400:
+        return ok(what, "it keeps Celery's results")
+    found = f"HTTP {answer.status_code}"
+    if answer.status_code == 404:
+        found = "it keeps none, so no worker starts"
+    return problem(what, found, f"add RESULTS to wrangler.toml as it is there, and {DEPLOY_ADVICE}")
 
 
 def _hub(options: Options) -> Finding:

@@ -434,6 +434,7 @@ def edge_site(site: Site, server: Server) -> Site:
         "/healthz": (200, {"ok": True, "version": "0.1.0"}),
         "/v1/hub": (426, {"detail": "The hub speaks WebSocket."}),
         f"/v1/queues/{QUEUE}/messages": (400, {"detail": "want 1 to 100 messages"}),
+        "/v1/results": (400, {"detail": "want 1 to 1,000 operations"}),
     }
     site.env |= {"CLOUDFLARE_EDGE_URL": server.url, "CLOUDFLARE_EDGE_KEYS": EDGE_KEYS}
     return site
@@ -445,8 +446,8 @@ def test_an_edge_worker_is_asked_signed_and_changes_nothing(
     findings = edge_site.findings()
 
     assert findings["edge Worker"]["found"] == "version 0.1.0 answers"
-    for what in ("edge Worker's clock", "edge Worker's keys", f"edge Worker's binding of {QUEUE}"):
-        assert findings[what]["mark"] == "ok"
+    for what in ("clock", "keys", f"binding of {QUEUE}", "results"):
+        assert findings[f"edge Worker's {what}"]["mark"] == "ok"
     seen = signature.SeenIds()
     signed = [request for request in server.requests if request[0] != "/healthz"]
     for path, headers, body in signed:
@@ -475,6 +476,7 @@ def test_a_hub_that_lets_nobody_in_is_found(edge_site: Site) -> None:
             "warning",
             "wrangler.toml",
         ),
+        ("/v1/results", (404, {}), "edge Worker's results", "problem", "npm run deploy"),
     ],
 )
 def test_what_is_wrong_with_an_edge_worker_is_told(

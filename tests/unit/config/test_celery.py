@@ -49,6 +49,7 @@ def test_the_cloudflare_broker_has_the_account_and_the_quoted_token(tmp_path: Pa
         (REDIS, "cutmv.worker.results:RedisResults+redis://"),
         (CLOUDFLARE, "db+sqlite:///"),
         ({**CLOUDFLARE, **R2}, "s3"),
+        ({**CLOUDFLARE, **R2, **EDGE}, "cloudflare://"),
         ({**CLOUDFLARE, "DATABASE_URL": "postgres://h/d"}, "db+postgresql+psycopg://h/d"),
     ],
 )

@@ -65,7 +65,7 @@ class HubClient:
 
     The thread calls `on_message` with each message that comes, and `on_away`, perhaps repeatedly,
     once there has been no connection for `TAKE_OVER_AFTER`. `on_hopeless` is called with an error
-    if the thread does not recover.
+    if the thread does not recover. `instead` is what happens meanwhile, for the log.
     """
 
     def __init__(
@@ -74,10 +74,11 @@ class HubClient:
         keys: str,
         scope: str,
         on_hopeless: Callable[[BaseException], object] = lambda _: None,
+        instead: str = "queues of the account carry messages for temporary queues",
     ) -> None:
         self.client_id = uuid4().hex
         self._url = url
-        self._keys, self._scope = keys, scope
+        self._keys, self._scope, self._instead = keys, scope, instead
         self.on_message: Callable[[HubMessage], None] = lambda _: None
         self.on_away: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
@@ -252,9 +253,7 @@ class HubClient:
                 self._note_away()
             if self._failures == 2:
                 logger.warning(
-                    "cloudflare: the edge Worker's hub is away, so queues of the account carry "
-                    "messages for temporary queues: %s",
-                    why,
+                    "cloudflare: the edge Worker's hub is away, so %s: %s", self._instead, why
                 )
             self._thread.stopping.wait(full_jitter(self._failures, most=PAUSE_MAX))
 
