@@ -102,7 +102,7 @@ def redis(latency_ms: int, folder: Path) -> Iterator[Broker]:
     port = free_port()
     argv = [_program("redis-server"), "--bind", "127.0.0.1", "--port", str(port)]
     argv += ["--save", "", "--dir", str(folder)]
-    with child(*argv, stdout=subprocess.DEVNULL), _line_to(port, latency_ms) as near:
+    with child(*argv, stdout=subprocess.DEVNULL), line_to(port, latency_ms) as near:
         yield Broker("redis", latency_ms, f"redis://127.0.0.1:{near}/0", {})
 
 
@@ -117,14 +117,14 @@ def sqs(latency_ms: int, folder: Path) -> Iterator[Broker]:
     with (
         (folder / "moto.log").open("wb") as log,
         child(*argv, stdout=log, stderr=log),
-        _line_to(port, latency_ms) as near,
+        line_to(port, latency_ms) as near,
     ):
         options = {"is_secure": False, "region": "us-east-1"}
         yield Broker("sqs", latency_ms, f"sqs://key:secret@127.0.0.1:{near}", options)
 
 
 @contextlib.contextmanager
-def _line_to(port: int, latency_ms: int) -> Iterator[int]:
+def line_to(port: int, latency_ms: int) -> Iterator[int]:
     """The port by which a server is reached that is so far away."""
     wait_for(lambda: _answers(port), "the server answers")
     if not latency_ms:

@@ -35,7 +35,7 @@ def pull(folder: Path) -> Iterator[Broker]:
 @contextlib.contextmanager
 def woken(folder: Path) -> Iterator[Broker]:
     """Pulling with a Worker that has a hub, and no binding for the queue: publishes go by REST."""
-    with cloudflare(0, folder) as broker, _worker(folder, {}) as edge:
+    with cloudflare(0, folder) as broker, edge_worker(folder, {}) as edge:
         yield replace(broker, kind="pull, woken", options=broker.options | _of(edge))
 
 
@@ -46,7 +46,7 @@ def push(folder: Path) -> Iterator[Broker]:
     ingress = f"http://127.0.0.1:{port}"
     with (
         cloudflare(0, folder) as broker,
-        _worker(folder, {QUEUE: CONSUMER}, INGRESS_URL=ingress) as edge,
+        edge_worker(folder, {QUEUE: CONSUMER}, INGRESS_URL=ingress) as edge,
     ):
         _have_it_pushed(str(broker.options["api_base_url"]))
         ours = {"consume": "push", "ingress_port": port}
@@ -65,7 +65,9 @@ def _of(edge: Worker) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def _worker(folder: Path, queues: dict[str, dict[str, Any]], **variables: str) -> Iterator[Worker]:
+def edge_worker(
+    folder: Path, queues: dict[str, dict[str, Any]], **variables: str
+) -> Iterator[Worker]:
     install()
     edge = Worker(folder / "edge", variables, queues)
     edge.start()

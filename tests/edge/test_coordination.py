@@ -70,6 +70,7 @@ def test_a_worker_that_starts_later_obeys(app: Celery, revoked: Any) -> None:
     assert limited.rate_limit is None
 
 
+@pytest.mark.slow
 def test_thousands_of_revoked_tasks_are_read(app: Celery, revoked: Any) -> None:
     ids = [uuid4().hex for _ in range(2_500)]
     app.control.revoke(ids)
@@ -130,6 +131,7 @@ def beats(app: Celery, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[],
         each.__dict__.pop("producer", None)
 
 
+@pytest.mark.slow
 def test_one_of_two_beats_runs_the_schedule(beats: Callable[[], Sent]) -> None:
     first, second = beats(), beats()
     sent: list[tuple[str, str]] = []
@@ -152,6 +154,7 @@ def test_the_other_takes_over_where_the_first_ended(beats: Callable[[], Sent]) -
     assert timedelta(seconds=1) <= entry.last_run_at - last < timedelta(seconds=30)
 
 
+@pytest.mark.slow
 def test_what_one_sent_and_did_not_commit_is_sent_again_under_the_same_id(
     beats: Callable[[], Sent],
 ) -> None:
@@ -166,6 +169,7 @@ def test_what_one_sent_and_did_not_commit_is_sent_again_under_the_same_id(
     assert second.sent[1] != second.sent[0]
 
 
+@pytest.mark.slow
 def test_one_that_lost_its_lease_unawares_sends_nothing(beats: Callable[[], Sent]) -> None:
     first, second = beats(), beats()
     first.turn()
@@ -182,6 +186,7 @@ def test_one_that_lost_its_lease_unawares_sends_nothing(beats: Callable[[], Sent
     assert not first._held
 
 
+@pytest.mark.slow
 def test_nothing_runs_while_the_worker_is_away_and_once_when_it_is_back(
     beats: Callable[[], Sent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +203,7 @@ def test_nothing_runs_while_the_worker_is_away_and_once_when_it_is_back(
     assert len(wait_for(lambda: only.turn(0.1), SOON_S)) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_was_sent_while_the_worker_went_away_is_not_sent_again(
     beats: Callable[[], Sent], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from cutmv.transports.cloudflare.edge import to_edge
 from cutmv.transports.cloudflare.errors import CloudflareError
 from tests.support.edge_worker import KEY, Worker, signed
 from tests.support.line import Line
-from tests.support.processes import wait_for
+from tests.support.processes import slowness, wait_for
 
 pytestmark = pytest.mark.edge
 
@@ -83,7 +83,7 @@ def test_what_is_too_large_is_refused_in_one_line(app: Celery) -> None:
 def test_who_waits_is_told_at_once(app: Celery) -> None:
     waits = []
     AsyncResult(uuid4().hex, app=app).backend  # noqa: B018
-    for turn in range(6):
+    for turn in range(4):
         task_id = uuid4().hex
         stored: list[float] = []
 
@@ -91,14 +91,14 @@ def test_who_waits_is_told_at_once(app: Celery) -> None:
             app.backend.store_result(task_id, "here", states.SUCCESS)
             stored.append(time.monotonic())
 
-        timer = in_a_thread(store, 0.3 + turn / 10)
+        timer = in_a_thread(store, 0.2 + turn / 20)
         assert AsyncResult(task_id, app=app).get(timeout=SOON_S) == "here"
         waits.append(time.monotonic())
         timer.join()
         waits[-1] -= stored[0]
     print("seconds from the end of the store:", [round(each, 4) for each in waits])
     # Reads would take 45 s; the first wait opens the connection.
-    assert sorted(waits)[3] < 0.25
+    assert sorted(waits)[2] < 0.25 * slowness()
 
 
 def test_a_state_that_is_not_the_last_is_told_too(app: Celery) -> None:
@@ -156,6 +156,7 @@ def test_a_forgotten_result_is_gone_and_its_object_with_it(app: Celery) -> None:
     assert AsyncResult(task_id, app=app).state == states.PENDING
 
 
+@pytest.mark.slow
 def test_results_expire_and_what_they_left_in_the_bucket(
     make_worker: Callable[..., Worker],
 ) -> None:
@@ -189,6 +190,7 @@ def state(app: Celery, task_id: str) -> str:
     return str(app.backend.get_task_meta(task_id, cache=False)["status"])
 
 
+@pytest.mark.slow
 def test_a_group_is_saved_restored_and_joined(app: Celery) -> None:
     ids = [uuid4().hex for _ in range(300)]
     group = GroupResult(uuid4().hex, [AsyncResult(each, app=app) for each in ids], app=app)
@@ -220,6 +222,7 @@ def test_many_threads_wait_each_for_its_own(app: Celery) -> None:
         assert [wait.result() for wait in waits] == ids
 
 
+@pytest.mark.slow
 def test_who_lost_the_hub_gets_the_result_all_the_same(hub_worker: Worker) -> None:
     line = Line(urlsplit(hub_worker.url).port or 0)
     with app_of(f"http://127.0.0.1:{line.port}") as app, app_of(hub_worker.url) as other:
@@ -300,6 +303,7 @@ def part(app: Celery, group_id: str, task_id: str, index: int, value: Any, body:
     app.backend.on_chord_part_return(request, states.SUCCESS, value)
 
 
+@pytest.mark.slow
 def test_a_chord_of_1000_fires_once_though_each_part_returns_twice(app: Celery) -> None:
     published: list[Any] = []
     app.amqp._retry_publish = lambda _, returned: published.append(returned)  # type: ignore[method-assign]
@@ -314,6 +318,7 @@ def test_a_chord_of_1000_fires_once_though_each_part_returns_twice(app: Celery) 
     assert len(published) == 1
 
 
+@pytest.mark.slow
 def test_the_copy_of_a_part_takes_over_from_one_that_died(
     app: Celery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,7 @@ class CloudflareBackend(Chords, AsyncBackend):
 
     def set(self, key: str, value: bytes | str) -> None:
         """Keep a value for `result_expires`."""
-        self._put(key, value, states.SUCCESS, final=False)
+        self._perform([self._put(key, value, states.SUCCESS, final=False)])
 
     def delete(self, key: str) -> None:
         """Delete what is kept by a key."""
@@ -98,7 +98,7 @@ class CloudflareBackend(Chords, AsyncBackend):
         self._one("expire", key, seconds=_whole(value))
 
     def _set_with_state(self, key: str, value: bytes | str, state: str) -> None:
-        self._put(key, value, state, final=False)
+        self._perform([self._put(key, value, state, final=False)])
 
     def _store_result(
         self,
@@ -110,20 +110,22 @@ class CloudflareBackend(Chords, AsyncBackend):
         **_: Any,
     ) -> Any:
         """Keep a task's state. One that has succeeded keeps its result, whatever comes later."""
+        self._perform([self._put_of(task_id, result, state, traceback, request)])
+        return result
+
+    def _put_of(
+        self, task_id: str, result: Any, state: str, traceback: Any, request: Any
+    ) -> dict[str, Any]:
+        """Return the operation that keeps a task's state."""
         meta = self._get_result_meta(
             result=result, state=state, traceback=traceback, request=request
         )
         meta["task_id"] = bytes_to_str(task_id)
+        key, payload = self.get_key_for_task(task_id), self.encode(meta)
         try:
-            self._put(
-                self.get_key_for_task(task_id),
-                self.encode(meta),
-                state,
-                final=state == states.SUCCESS,
-            )
+            return self._put(key, payload, state, final=state == states.SUCCESS)
         except BackendStoreError as error:
             raise BackendStoreError(str(error), state=state, task_id=task_id) from error
-        return result
 
     def _forget(self, task_id: str) -> None:
         super()._forget(task_id)
@@ -171,16 +173,16 @@ class CloudflareBackend(Chords, AsyncBackend):
         (answer,) = self._perform([{"op": op, "key": key, **more}])
         return answer
 
-    def _put(self, key: str, value: bytes | str, state: str, *, final: bool) -> None:
+    def _put(self, key: str, value: bytes | str, state: str, *, final: bool) -> dict[str, Any]:
         seconds = self.failure_expires if state == states.FAILURE else self.expires
-        self._one(
-            "put",
-            key,
-            value=self._write(key, value),
-            ready=state in states.READY_STATES,
-            final=final,
-            seconds=_whole(seconds),
-        )
+        return {
+            "op": "put",
+            "key": key,
+            "value": self._write(key, value),
+            "ready": state in states.READY_STATES,
+            "final": final,
+            "seconds": _whole(seconds),
+        }
 
     def _write(self, key: str, payload: bytes | str) -> str:
         """Return what is kept of a payload: itself, or the name of the object that it is put in."""

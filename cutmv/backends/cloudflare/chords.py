@@ -1,8 +1,8 @@
 """Chords, whose parts an object of the Worker counts: `Chords`, a part of the backend.
 
-A header's part is stored as any result, then counted at the chord's object, which remembers its
-task's id: a task that is delivered again counts once. Whoever returns the last part is given a
-claim, for a time, to publish the body. What if the process dies
+A header's part is stored as any result, and counted at the chord's object, by one call. The object
+remembers the part's task id: a task that is delivered again counts once. Whoever returns the last
+part is given a claim, for a time, to publish the body. What if the process dies
 
 - before it counts its part: its message is not acked (`task_acks_late`), so the task runs again,
   and its part is counted then;
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -25,7 +25,9 @@ from celery.canvas import maybe_signature
 from celery.exceptions import ChordError
 from celery.result import allow_join_result
 
+from cutmv.backends.cloudflare.calls import Op
 from cutmv.backends.cloudflare.celery_parts import Generated, GroupResult, KeyValueStore
+from cutmv.transports.cloudflare.errors import CloudflareError
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +46,26 @@ class Chords(KeyValueStore):
     """What a backend does for chords, in operations on the object that has the group's key."""
 
     _one: Any
+    _perform: Any
+    _put_of: Any
     _write: Any
     _read: Any
+
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.SUCCESS,
+    ) -> None:
+        """Keep the result of a task that has succeeded; count it, by the same call, if a part."""
+        kept = store_result and not getattr(request, "ignore_result", False)
+        if not kept or not getattr(request, "chord", None) or not request.group:
+            super().mark_as_done(task_id, result, request, store_result, state)
+            return
+        put = self._put_of(task_id, self.encode_result(result, state), state, None, request)
+        self._return(request, state, result, [put])
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Say how many parts a chord has; this begins one anew that is done."""
@@ -65,14 +85,16 @@ class Chords(KeyValueStore):
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
         """Count a part of a header; publish the body, or fail it, if it was the last."""
-        task_id, group_id = request.id, request.group
-        if not task_id or not group_id:
+        if request.id and request.group:
+            self._return(request, state, result, [])
+
+    def _return(self, request: Any, state: str, result: Any, puts: Sequence[Op]) -> None:
+        """Count a part, after what is to be put by the same call; do as its count says."""
+        group_id, token = request.group, uuid4().hex
+        if not self._last(request, state, result, token, puts):
             return
         callback = maybe_signature(request.chord, app=self.app)
-        token = uuid4().hex
         try:
-            if not self._last(request, state, result, token):
-                return
             returned = self._returned(group_id)
         except ChordError as error:
             logger.exception("Chord %r raised: %r", group_id, error)
@@ -83,15 +105,16 @@ class Chords(KeyValueStore):
         else:
             self._publish(group_id, callback, returned, token)
 
-    def _last(self, request: Any, state: str, result: Any, token: str) -> bool:
+    def _last(self, request: Any, state: str, result: Any, token: str, puts: Sequence[Op]) -> bool:
         """Count a part; return whether its caller has the claim to publish the body.
 
         Where another has it and this is a copy of a part, wait: that one may have died.
         """
         encoded = self.encode([1, request.id, state, self.encode_result(result, state)])
-        key = self._chord_key(request.group)
-        index = request.group_index
+        key, index = self._chord_key(request.group), request.group_index
         part = {
+            "op": "part",
+            "key": key,
             "member": f"{request.id}:{'' if index is None else index}",
             "place": index if self._ordered else None,
             "value": self._write(key, encoded),
@@ -100,7 +123,7 @@ class Chords(KeyValueStore):
             "claim_seconds": self._claim_seconds,
         }
         while True:
-            answer = self._one("part", key, **part)
+            answer = self._perform([*puts, part])[-1]
             if answer["done"] or answer["total"] is None:
                 return False
             if answer["claimed"]:
@@ -146,7 +169,12 @@ class Chords(KeyValueStore):
             logger.exception("Chord callback for %r raised: %r", group_id, error)
             self._fail(group_id, callback, ChordError(f"Callback error: {error!r}"))
             return
-        self._chord("finish", group_id, token=token, seconds=REMEMBERED)
+        try:
+            self._chord("finish", group_id, token=token, seconds=REMEMBERED)
+        except CloudflareError as error:
+            logger.warning(
+                "The body of chord %r is published, which is not noted: %s", group_id, error
+            )
 
     def _fail(self, group_id: str, callback: Any, error: ChordError) -> None:
         """Fail the body, once: a part that returns again does not fail it once more."""
