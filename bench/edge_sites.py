@@ -68,6 +68,7 @@ def _of(edge: Worker) -> dict[str, object]:
 def edge_worker(
     folder: Path, queues: dict[str, dict[str, Any]], **variables: str
 ) -> Iterator[Worker]:
+    """A running edge Worker that serves these queues."""
     install()
     edge = Worker(folder / "edge", variables, queues)
     edge.start()
