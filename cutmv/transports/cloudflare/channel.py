@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from cutmv.transports.cloudflare import session as sessions
@@ -19,6 +20,7 @@ from cutmv.transports.cloudflare.consumer import (
     PushConsumer,
     QoS,
     QueueConsumer,
+    adopted,
 )
 from cutmv.transports.cloudflare.declaring import CALL_TIMEOUT, QueueChannel, not_found
 from cutmv.transports.cloudflare.errors import FailedOver, PublishFailed
@@ -58,6 +60,7 @@ class Channel(QueueChannel):
         session = self.session
         pushed = session.options.pushes(queue)
         require = session.directory.require_push if pushed else session.directory.require_pull
+        adopt = partial(adopted, session.options.task_of_foreign(queue), queue)
         return [
             Intake(
                 level,
@@ -69,7 +72,7 @@ class Channel(QueueChannel):
                 on_lost=self._lose,
                 message_ttl=session.memory.ttl(queue),
                 lease=session.lease_length(pushed),
-                foreign_task=session.options.task_of_foreign(queue),
+                adopt=adopt,
             )
             for level in self._levels(queue)
         ]

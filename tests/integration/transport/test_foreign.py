@@ -39,12 +39,12 @@ def _worker(site: CloudflareSite, **options: Any) -> WorkerProcess:
     return site.ready(site.worker("-Q", "events", **told))
 
 
-def _put(site: CloudflareSite, *bodies: Any) -> None:
+def _put(site: CloudflareSite, *bodies: Any, queue: str = "events") -> None:
     messages = [
         {"body": body, "content_type": "text" if isinstance(body, str) else "json"}
         for body in bodies
     ]
-    client(site.emulator).put(queue_id(site.emulator, "events"), messages, 1e12)
+    client(site.emulator).put(queue_id(site.emulator, queue), messages, 1e12)
 
 
 def test_each_document_is_a_task_beside_celery_s_own(site: CloudflareSite) -> None:
@@ -68,9 +68,9 @@ def test_each_document_is_a_task_beside_celery_s_own(site: CloudflareSite) -> No
 
 
 def test_a_document_s_task_is_retried_as_any_under_one_id(site: CloudflareSite) -> None:
-    _worker(site)
+    _worker(site, queue_name_prefix="shop-")
 
-    _put(site, {"failures": 2})
+    _put(site, {"failures": 2}, queue="shop-events")
 
     wait_until(lambda: site.notes("event-ended"), what="it ended")
     notes = site.notes("event")

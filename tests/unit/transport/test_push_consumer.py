@@ -32,7 +32,7 @@ class FakeIntake:
         self.name = "q"
         self.queue = self
 
-    def adopted(self, entry: dict[str, Any]) -> dict[str, Any]:
+    def adopt(self, entry: dict[str, Any]) -> dict[str, Any]:
         return entry
 
     def admit(self, deliveries: Sequence[Delivery]) -> list[Delivery]:

@@ -57,10 +57,8 @@ class _DeadLetter:
 
     @classmethod
     def read(cls, delivery: Delivery, source: str, foreign_task: str | None) -> _DeadLetter:
-        """Read a dead letter of the account's queue `source`, which may stand for a task."""
-        entry = delivery.entry
-        if foreign_task is not None:
-            entry = adopted(foreign_task, source, entry)
+        """Read a dead letter of the queue `source`, which may stand for a task."""
+        entry = adopted(foreign_task, source, delivery.entry)
         try:
             message = envelope.decode(entry)
         except (ValueError, TypeError, KeyError):

@@ -23,19 +23,19 @@ from kombu.utils import json as kombu_json
 SHOWN = 1024
 
 
-def adopted(task: str, queue_name: str, pulled: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an entry of a pull's response with the text of a message for `task`.
+def adopted(task: str | None, queue: str, pulled: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an entry of a pull's response with the text of a message for `task`, of `queue`.
 
-    `queue_name` is the account's queue. An entry is returned as it is where it has a message of
-    kombu's already, or a body of a type that can't be read (Workers' own, ``v8``).
+    An entry is returned as it is where there is no such task, where it has a message of kombu's
+    already, or a body of a type that can't be read (Workers' own, ``v8``).
     """
-    content = _content(pulled)
+    content = _content(pulled) if task else None
     if content is None or _is_kombu(content):
         return pulled
     from celery.utils.saferepr import saferepr  # which who only publishes need not load
 
     argument, document = content
-    task_id = str(uuid5(NAMESPACE_URL, f"cloudflare://{queue_name}/{pulled['id']}"))
+    task_id = str(uuid5(NAMESPACE_URL, f"cloudflare://{queue}/{pulled['id']}"))
     message = {
         # Its argument as it was written: to read and write it once more could change it.
         "body": f'[[{argument}], {{}}, {{"callbacks": null, "errbacks": null, "chain": null, '
@@ -55,12 +55,12 @@ def adopted(task: str, queue_name: str, pulled: Mapping[str, Any]) -> Mapping[st
             "timelimit": [None, None],
             "argsrepr": saferepr((document,), SHOWN),
             "kwargsrepr": "{}",
-            "origin": f"queue {queue_name}",
+            "origin": f"queue {queue}",
         },
         "properties": {
             "correlation_id": task_id,
             "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": queue_name},
+            "delivery_info": {"exchange": "", "routing_key": queue},
             "priority": 0,
             "body_encoding": "utf-8",
         },

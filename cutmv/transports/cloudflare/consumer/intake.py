@@ -10,7 +10,6 @@ from typing import Any
 
 from cutmv.transports.cloudflare.celery_hooks import worker as celery_worker
 from cutmv.transports.cloudflare.consumer.dead_letters import DeadLetters
-from cutmv.transports.cloudflare.consumer.foreign import adopted
 from cutmv.transports.cloudflare.errors import (
     CloudflareError,
     LedgerUnavailable,
@@ -61,8 +60,8 @@ class Intake:
     `publish` publishes messages anew to a queue, and raises a `CloudflareError` where that fails.
     `on_lost` is called with a delivery whose message another consumer has taken over. `lease` is
     how long a pull of the queue leases messages for. `message_ttl` is for how many seconds a
-    message may wait in the queue; none for any time. `foreign_task` is for which task a message
-    stands that no Celery has published.
+    message may wait in the queue; none for any time. `adopt` makes a task of a message that no
+    Celery has published, where it stands for one.
     """
 
     def __init__(
@@ -77,14 +76,14 @@ class Intake:
         on_lost: Callable[[Delivery], None],
         lease: LeaseLength,
         message_ttl: float | None = None,
-        foreign_task: str | None = None,
+        adopt: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     ) -> None:
         self.name, self.queue, self.lease = name, queue, lease
         self._acknowledger = acknowledger
         self._publish = publish
         self._claim_checks, self._dead_letters = claim_checks, dead_letters
         self._on_lost = on_lost
-        self._message_ttl, self._foreign_task = message_ttl, foreign_task
+        self._message_ttl, self.adopt = message_ttl, adopt
         self._allowed = MAX_RETRIES if queue.max_retries is None else queue.max_retries
 
     def pulled(self, entries: Sequence[Mapping[str, Any]], began: float) -> list[Delivery]:
@@ -92,11 +91,6 @@ class Intake:
         until = began + self.lease.seconds
         fresh = self.lease.seconds if self.lease.grows else 0.0
         return [Delivery.pulled(self.queue.queue_id, each, until, fresh) for each in entries]
-
-    def adopted(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return an entry with a message of `foreign_task` where none of Celery's is in it."""
-        task = self._foreign_task
-        return adopted(task, self.queue.name, entry) if task else entry
 
     def admit(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Return the deliveries that go to the consumer, with their messages decoded.
@@ -173,7 +167,7 @@ class Intake:
     def _read(self, delivery: Delivery, unreadable: list[Unreadable]) -> bool:
         """Decode a delivery's message from its entry; return whether that was possible."""
         try:
-            delivery.entry = self.adopted(delivery.entry)
+            delivery.entry = self.adopt(delivery.entry)
             delivery.message = envelope.decode(delivery.entry)
             poison.check(delivery.message)
         except (ValueError, TypeError, KeyError) as error:

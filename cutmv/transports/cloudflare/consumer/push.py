@@ -156,7 +156,7 @@ class PushConsumer:
         """
         least = math.inf
         for entry, callback in given:
-            key, limit = _read(queue_name, self._intakes[queue_name].adopted(entry))
+            key, limit = _read(queue_name, self._intakes[queue_name].adopt(entry))
             patience = UNKNOWN_PATIENCE if limit is None else seconds - limit
             patience = max(MIN_PATIENCE, min(patience, seconds))
             least = min(least, patience)
