@@ -54,6 +54,7 @@ app = Celery(
         "cutmv.worker.tasks",
         "cutmv.worker.derivative_tasks",
         "cutmv.worker.operating.status",
+        "cutmv.dispatch.objects.task",
     ],
 )
 # Celery reads the configuration at its first use: a wrong variable is no error of the import.

@@ -22,6 +22,8 @@ PUBLISH_TIMEOUT_S = 5
 #: Seconds to connect to Redis, and to wait for its answer: also what a publish may take.
 REDIS_CONNECT_S = 3
 REDIS_ANSWER_S = PUBLISH_TIMEOUT_S
+#: The task for which R2's messages about objects stand (`cutmv.dispatch.incoming`).
+OBJECT_TASK = "cutmv.object"
 #: Where in the bucket, or in the data directory, the transport keeps its lease ledger and large
 #: messages.
 TRANSPORT_FOLDER = "celery"
@@ -73,6 +75,8 @@ def _broker(settings: Settings) -> dict[str, Any]:
             options["lease_ledger"] = "env:REDIS_URL"
         if settings.api_base_url:
             options["api_base_url"] = settings.api_base_url
+        if settings.incoming_queue_name:
+            options["foreign_messages"] = {settings.incoming_queue_name: OBJECT_TASK}
         if settings.pushed:
             options["pulled_queues"] = [settings.long_queue_name]
         token, account = quote(settings.api_token or "", safe=""), settings.account_id

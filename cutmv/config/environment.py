@@ -123,6 +123,22 @@ VARIABLES = (
     ),
     Variable("R2_SECRET_ACCESS_KEY", "the R2 key's secret"),
     Variable("R2_BUCKET", "the bucket", "`cutmv-storage`"),
+    Variable(
+        "CUTMV_INCOMING_PREFIX",
+        "a folder of the bucket, as `incoming/`: [what others put there](docs/incoming.md) becomes"
+        " uploads, and jobs",
+        "none does",
+    ),
+    Variable(
+        "CUTMV_INCOMING_PRESET",
+        "the preset of the jobs of what lies there in no preset's folder",
+        "it becomes uploads alone",
+    ),
+    Variable(
+        "CUTMV_INCOMING_OWNER",
+        "the address of the account whose these uploads are",
+        "the administrators'",
+    ),
     Variable("R2_ENDPOINT_URL", "where R2, or another S3, is", "the account's R2"),
     Variable(
         "DATABASE_URL",

@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from cutmv.config.access import Access
 from cutmv.config.errors import ConfigError
+from cutmv.config.incoming import IncomingObjects
 from cutmv.config.limits import MIN_RATE, Limits, Network, networks
 from cutmv.config.secret import derived_secret
 from cutmv.config.urls import checked_url
@@ -29,6 +30,8 @@ LOG_FORMATS = ("console", "json")
 DEFAULT_QUEUE = "cutmv-processing"
 #: The suffix of the queue of long steps, which exists where a Worker pushes the other steps.
 LONG_SUFFIX = "-long"
+#: The suffix of the queue into which R2 tells of objects, which exists where they become uploads.
+INCOMING_SUFFIX = "-incoming"
 #: The suffix of a queue's dead-letter queue, by the transport's default.
 DEAD_SUFFIX = "-dead"
 #: The bucket of a deployment that names none.
@@ -89,6 +92,7 @@ class Settings:
     min_rate: int = MIN_RATE
     trusted_proxies: tuple[Network, ...] = ()
     access: Access = field(default_factory=Access)
+    incoming: IncomingObjects = field(default_factory=IncomingObjects)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -162,6 +166,7 @@ class Settings:
             min_rate=_number(env, "CUTMV_MIN_RATE", MIN_RATE),
             trusted_proxies=_trusted_proxies(env),
             access=Access.from_env(env),
+            incoming=_incoming(env, mode, bool(key_id), queue_name),
         )
 
     @property
@@ -170,9 +175,15 @@ class Settings:
         return f"{self.queue_name}{LONG_SUFFIX}" if self.pushed else self.queue_name
 
     @property
+    def incoming_queue_name(self) -> str | None:
+        """The queue into which R2 tells of objects that others have put; None where it does not."""
+        return f"{self.queue_name}{INCOMING_SUFFIX}" if self.incoming.prefix else None
+
+    @property
     def queue_names(self) -> tuple[str, ...]:
-        """The queues from which a worker takes steps."""
-        return tuple(dict.fromkeys((self.queue_name, self.long_queue_name)))
+        """The queues from which a worker takes tasks."""
+        names = (self.queue_name, self.long_queue_name, self.incoming_queue_name)
+        return tuple(dict.fromkeys(filter(None, names)))
 
     @property
     def dead_letter_queue_names(self) -> tuple[str, ...]:
@@ -214,6 +225,15 @@ def _mode(env: Mapping[str, str], has_cloudflare: bool, has_redis: bool) -> Mode
     raise ConfigError(f"CUTMV_MODE is {wanted!r}: use auto, cloudflare, redis or eager.")
 
 
+def _incoming(
+    env: Mapping[str, str], mode: Mode, has_bucket: bool, queue_name: str
+) -> IncomingObjects:
+    found = IncomingObjects.from_env(env, may_be_told=mode == "cloudflare" and has_bucket)
+    if found.prefix:
+        _leave_room(queue_name, INCOMING_SUFFIX, "CUTMV_INCOMING_PREFIX")
+    return found
+
+
 def _edge_url(env: Mapping[str, str]) -> str | None:
     url = checked_url(env.get("CLOUDFLARE_EDGE_URL"), "CLOUDFLARE_EDGE_URL", ("http", "https"))
     if url and not env.get("CLOUDFLARE_EDGE_KEYS"):
@@ -238,14 +258,18 @@ def _pushed(env: Mapping[str, str], queue_name: str) -> bool:
             " which it signs what it pushes."
         )
     _need_extra("push", "starlette", "CLOUDFLARE_CONSUME")
-    longest = MAX_QUEUE_NAME_CHARS - len(LONG_SUFFIX)
+    _leave_room(queue_name, LONG_SUFFIX, "CLOUDFLARE_CONSUME=push")
+    return True
+
+
+def _leave_room(queue_name: str, suffix: str, variable: str) -> None:
+    """Raise ConfigError when a queue's name is too long for another with a suffix."""
+    longest = MAX_QUEUE_NAME_CHARS - len(suffix)
     if len(queue_name) > longest:
         raise ConfigError(
-            f"CLOUDFLARE_QUEUE_NAME is {len(queue_name)} characters long: use"
-            f" {longest} at most with CLOUDFLARE_CONSUME=push, which needs a queue"
-            f" of the same name and {LONG_SUFFIX}."
+            f"CLOUDFLARE_QUEUE_NAME is {len(queue_name)} characters long: use {longest} at most"
+            f" with {variable}, which needs a queue of the same name and {suffix}."
         )
-    return True
 
 
 def _need_extra(extra: str, package: str, variable: str) -> None:

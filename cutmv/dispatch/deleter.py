@@ -6,7 +6,15 @@ from contextlib import suppress
 
 from cutmv.app import app
 from cutmv.database import DATABASE_AWAY
-from cutmv.jobs import Deletion, Deletions, MultipartUploads, UnknownJob, UnknownUpload
+from cutmv.jobs import (
+    Deletion,
+    Deletions,
+    MultipartUploads,
+    UnknownJob,
+    UnknownUpload,
+    object_upload_id,
+    upload_prefix,
+)
 from cutmv.media import forget
 from cutmv.services import Services
 from cutmv.storage import ObjectNotFound, StorageError
@@ -28,9 +36,15 @@ class Deleter:
         """Delete a job with its outputs; its running steps stop. Raises UnknownJob."""
         self._delete(lambda: self._deletions.job(job_id))
 
-    def upload(self, upload_id: str, *, if_unused: bool = False) -> None:
-        """Delete an upload, and all that was made of it. Raises as `Deletions.upload`."""
-        self._delete(lambda: self._deletions.upload(upload_id, if_unused=if_unused))
+    def upload(
+        self, upload_id: str, *, if_unused: bool = False, keeps_object: bool = False
+    ) -> None:
+        """Delete an upload, and all that was made of it. As `Deletions.upload`."""
+        self._delete(
+            lambda: self._deletions.upload(
+                upload_id, if_unused=if_unused, keeps_object=keeps_object
+            )
+        )
 
     def output(self, job_id: str, name: str) -> None:
         """Delete one output of a job. Raises UnknownJob."""
@@ -84,13 +98,25 @@ class Deleter:
                 with suppress(ObjectNotFound):
                     storage.stat(key)
                     forget(storage.source(key), self._services.cache)
+            # An object of others may have come again, and be an upload of the same id.
+            is_back = self._services.store.knows_upload(deletion.id)
             for prefix in deletion.prefixes:
-                storage.delete_prefix(prefix)
+                if not (is_back and prefix == upload_prefix(deletion.id, "")):
+                    storage.delete_prefix(prefix)
+            if deletion.object and not is_back:
+                self._delete_object(deletion)
             if self._services.settings.mode != "eager":
                 _forget_results(deletion.results)
             self._deletions.done(deletion)
         except (StorageError, *DATABASE_AWAY) as error:
             log.warning("%s is not deleted yet: %s", deletion.id, type(error).__name__)
+
+    def _delete_object(self, deletion: Deletion) -> None:
+        """Delete the object of a deleted upload, and none that has taken its place."""
+        storage = self._services.storage
+        with suppress(ObjectNotFound):
+            if object_upload_id(storage.stat(deletion.object)) == deletion.id:
+                storage.delete(deletion.object)
 
 
 def _forget_results(task_ids: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ the claim lets only one of the two run each.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,12 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from cutmv.app import app
 from cutmv.dispatch.circuit_breaker import CircuitBreaker
 from cutmv.dispatch.deleter import Deleter
+from cutmv.dispatch.deriving import TASKS, publish_derivative
 from cutmv.dispatch.local_runner import LocalRunner
 from cutmv.dispatch.recent import Recent
 from cutmv.jobs import (
-    ANALYSIS,
-    OVERVIEW,
-    PROXY,
     Backlog,
     Costs,
     Derivative,
@@ -35,30 +33,14 @@ from cutmv.jobs import (
     retry,
     revoke,
 )
-from cutmv.media import MediaInfo, analysis_limit_s, overview_limit_s, proxy_limit_s
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
-from cutmv.worker import (
-    HARD_LIMIT_GRACE_S,
-    analyse_upload,
-    overview_upload,
-    proxy_upload,
-    publish,
-    queue_for,
-    tasks_of,
-)
+from cutmv.worker import publish, tasks_of
 
 #: Seconds for which the broker's status is answered again without asking the broker.
 STATUS_MAX_AGE_S = 3.0
 #: The name of each mode's broker, for people.
 BROKER_NAMES = {"cloudflare": "Cloudflare Queues", "redis": "Redis", "eager": "Cloudflare Queues"}
-
-#: The task of each derivative of an upload, and the seconds that it may take, by its name.
-TASKS: dict[str, tuple[Any, Callable[[MediaInfo], float]]] = {
-    ANALYSIS.name: (analyse_upload, analysis_limit_s),
-    OVERVIEW.name: (overview_upload, overview_limit_s),
-    PROXY.name: (proxy_upload, proxy_limit_s),
-}
 
 log = logging.getLogger(__name__)
 
@@ -160,25 +142,17 @@ class Dispatcher:
 
         Where nobody makes it, whoever wants it asks for it again.
         """
-        task, limit_s_of = TASKS[kind.name]
         reason = self._why_not()
         if reason is None:
             try:
-                soft_s = limit_s_of(upload.info) + HARD_LIMIT_GRACE_S
-                limit_s = soft_s + HARD_LIMIT_GRACE_S
-                task.signature(
-                    (upload.id,),
-                    soft_time_limit=soft_s,
-                    time_limit=limit_s,
-                    queue=queue_for(self.services.settings, limit_s),
-                ).apply_async()
+                publish_derivative(self.services.settings, kind, upload)
             except Exception as error:  # it must be made, whatever the broker raises
                 reason = _one_line(error)
                 self.breaker.failed(reason)
             else:
                 return
         log.info("the %s of upload %s is made here: %s", kind.name, upload.id, reason)
-        self._runner.derive(task, kind.name, upload.id, client)
+        self._runner.derive(TASKS[kind.name][0], kind.name, upload.id, client)
 
     def send(self, job: Job, steps: Sequence[Step], client: str = "") -> None:
         """Send queued steps of a job to the broker; run them here when it fails.

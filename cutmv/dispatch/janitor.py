@@ -25,7 +25,6 @@ from cutmv.jobs import (
     UnknownJob,
     UnknownUpload,
     part_key,
-    upload_key_of,
 )
 from cutmv.logs import Outage
 from cutmv.storage import StorageError
@@ -180,9 +179,8 @@ class Janitor:
                 self._deleter.upload(upload.id, if_unused=True)
         # A process that died after it had stored the file, and before it added the upload.
         for stored in storage.list(UPLOADS_PREFIX):
-            if stored.modified < time.time() - ORPHAN_AGE_S and not store.expects(
-                upload_key_of(stored.key)
-            ):
+            old = stored.modified < time.time() - ORPHAN_AGE_S
+            if old and not store.expects(stored.key):
                 storage.delete(stored.key)
 
     def _sweep_results(self) -> None:

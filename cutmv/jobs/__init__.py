@@ -44,7 +44,7 @@ from cutmv.jobs.keys import (
     output_key,
     part_key,
     sheet_name,
-    upload_key_of,
+    upload_prefix,
 )
 from cutmv.jobs.model import (
     MAX_RUNNING_PERCENT,
@@ -62,9 +62,10 @@ from cutmv.jobs.model import (
     UnknownUpload,
     UnreadableRow,
     Upload,
+    id_for,
     new_id,
 )
-from cutmv.jobs.names import clip_stems, output_name
+from cutmv.jobs.names import clean_name, clip_stems, output_name
 from cutmv.jobs.oversight import (
     RATE_S,
     FailedStep,
@@ -116,12 +117,15 @@ from cutmv.jobs.uploads import (
     NoVideo,
     TooManyUnfinished,
     WrongPart,
+    accept_object,
     accept_upload,
     current,
+    object_upload_id,
     probe_stored,
     require_stored,
     reserve,
     upload_of,
+    uploads_of_key,
 )
 from cutmv.jobs.wanted import OPTIONS, Option, Wanted, usual_aspects
 
@@ -208,10 +212,12 @@ __all__ = [
     "Wanted",
     "WantedClip",
     "WrongPart",
+    "accept_object",
     "accept_upload",
     "archive_of",
     "check_job",
     "check_url",
+    "clean_name",
     "clip_stems",
     "clips_of",
     "current",
@@ -220,9 +226,11 @@ __all__ = [
     "film_clip",
     "film_text",
     "is_public",
+    "id_for",
     "job_prefix",
     "look",
     "new_id",
+    "object_upload_id",
     "output_key",
     "output_name",
     "outputs_of",
@@ -236,8 +244,9 @@ __all__ = [
     "retry",
     "revoke",
     "sheet_name",
-    "upload_key_of",
     "upload_of",
+    "upload_prefix",
+    "uploads_of_key",
     "usage",
     "usual_aspects",
 ]

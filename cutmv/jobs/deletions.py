@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cutmv.database import now
-from cutmv.jobs.keys import UPLOADS_PREFIX, job_prefix, step_prefix, upload_prefix
+from cutmv.jobs.keys import is_ours, job_prefix, step_prefix, upload_prefix
 from cutmv.jobs.model import UnknownJob, UnknownUpload
 from cutmv.jobs.rows import WRONG
 from cutmv.jobs.store import JobStore
@@ -35,6 +35,9 @@ class Deletion:
     sources: tuple[str, ...] = ()
     #: The tasks that may have a result.
     results: tuple[str, ...] = ()
+    #: The key of an object that others have put, if that is to be deleted and nobody has yet. What
+    #: has replaced it is not, nor is anything of an upload that is there again, of the same file.
+    object: str = ""
 
 
 class Deletions:
@@ -51,10 +54,13 @@ class Deletions:
             prefixes, results = self._of_jobs(db, [job_id])
             return self._note(db, Deletion(job_id, prefixes, results=results))
 
-    def upload(self, upload_id: str, *, if_unused: bool = False) -> Deletion:
+    def upload(
+        self, upload_id: str, *, if_unused: bool = False, keeps_object: bool = False
+    ) -> Deletion:
         """Delete an upload, and all jobs that were made of it.
 
-        Raises UnknownUpload, also with `if_unused` where there are jobs.
+        An object that others have put is deleted too, unless told otherwise. Raises UnknownUpload,
+        also with `if_unused` where there are jobs.
         """
         with self._store.engine.begin() as db:
             # Who is about to add a job of it waits here, and then finds no upload.
@@ -68,12 +74,11 @@ class Deletions:
             key = db.scalar(
                 sa.delete(uploads).where(uploads.c.id == upload_id).returning(uploads.c.key)
             )
-            if not isinstance(key, str) or not key.startswith(
-                UPLOADS_PREFIX
-            ):  # a row that can't be read
+            if not isinstance(key, str) or not key:  # a row that can't be read
                 return self._note(db, Deletion(upload_id, prefixes, results=results))
-            prefixes = (*prefixes, upload_prefix(key))
-            return self._note(db, Deletion(upload_id, prefixes, (key,), results))
+            prefixes = (*prefixes, upload_prefix(upload_id, key))
+            of_others = "" if is_ours(key) or keeps_object else key
+            return self._note(db, Deletion(upload_id, prefixes, (key,), results, of_others))
 
     def output(self, job_id: str, name: str) -> Deletion:
         """Delete what a step has made; the step stays. Raises UnknownJob where there is none."""
@@ -101,6 +106,17 @@ class Deletions:
                 for table in (uploads, jobs)
             ]
         return found[0], found[1]
+
+    def knows(self, deleted_id: str) -> bool:
+        """Whether a job or an upload of this id was deleted, a day ago at most."""
+        with self._store.reading() as db:
+            return bool(db.scalar(sa.select(sa.exists().where(deletions.c.id == deleted_id))))
+
+    def is_pending(self, deleted_id: str) -> bool:
+        """Whether something is left of what was deleted."""
+        own = sa.and_(deletions.c.id == deleted_id, deletions.c.done_at.is_(None))
+        with self._store.reading() as db:
+            return bool(db.scalar(sa.select(sa.exists().where(own))))
 
     def pending(self) -> list[Deletion]:
         """Those that nobody has finished."""
@@ -141,6 +157,7 @@ class Deletions:
             "prefixes": deletion.prefixes,
             "sources": deletion.sources,
             "results": deletion.results,
+            "object": deletion.object,
         }
         db.execute(deletions.delete().where(deletions.c.id == deletion.id))
         db.execute(deletions.insert().values(id=deletion.id, what=what, deleted_at=now()))
@@ -156,7 +173,10 @@ class Deletions:
 def _to_deletion(row: sa.Row[Any]) -> Deletion:
     """A row as a Deletion; one that can't be read is taken for that of a job."""
     try:
-        told = [tuple(row.what[name]) for name in ("prefixes", "sources", "results")]
+        prefixes, sources, results = (
+            tuple(row.what[name]) for name in ("prefixes", "sources", "results")
+        )
     except WRONG:
         return Deletion(row.id, (job_prefix(row.id),))
-    return Deletion(row.id, *told)
+    of_others = str(row.what.get("object", "")) if row.done_at is None else ""
+    return Deletion(row.id, prefixes, sources, results, of_others)

@@ -112,7 +112,7 @@ class Records(Generic[F]):
         self._storage.delete(self._key(upload))
 
     def _key(self, upload: Upload) -> str:
-        return derivative_key(upload.key, self._kind.name)
+        return derivative_key(upload, self._kind.name)
 
     def _read(self, plain: Any) -> Record[F] | None:
         found = self._kind.read(plain[self._kind.name]) if plain[self._kind.name] else None

@@ -10,10 +10,14 @@
     results/…                 Celery's results (`cutmv.config.RESULTS_PREFIX`)
     celery/…                  the transport's lease ledger and large messages
 
-Celery and the transport write the last two themselves, where the configuration tells them to.
+Celery and the transport write the last two themselves, where the configuration tells them to. An
+object of others that is an upload (`cutmv.jobs.uploads.objects`) stays where they have put it, and
+what is made of it lies below the upload's id.
 """
 
-#: What the keys of all uploads start with.
+from cutmv.jobs.model import Upload
+
+#: What the keys of all uploads start with that came through us.
 UPLOADS_PREFIX = "uploads/"
 #: The name of the peaks of an upload's sound.
 PEAKS = "peaks"
@@ -26,14 +30,19 @@ def upload_key(upload_id: str) -> str:
     return f"{UPLOADS_PREFIX}{upload_id}/source"
 
 
-def upload_prefix(upload_key: str) -> str:
-    """What the keys of all that belongs to the uploaded video `upload_key` start with."""
-    return upload_key.rpartition("/")[0] + "/"
+def is_ours(upload_key: str) -> bool:
+    """Whether an uploaded video came through us; else it is an object that others have put."""
+    return upload_key.startswith(UPLOADS_PREFIX)
 
 
-def derivative_key(upload_key: str, name: str) -> str:
-    """The key of what is made of the uploaded video `upload_key`, by its name."""
-    return upload_key.removesuffix("source") + name
+def upload_prefix(upload_id: str, key: str) -> str:
+    """What the keys of all that is made of an uploaded video start with, as its own if ours."""
+    return key.rpartition("/")[0] + "/" if is_ours(key) else f"{UPLOADS_PREFIX}{upload_id}/"
+
+
+def derivative_key(upload: Upload, name: str) -> str:
+    """The key of what is made of an upload, by its name."""
+    return upload_prefix(upload.id, upload.key) + name
 
 
 def sheet_name(number: int) -> str:
@@ -41,9 +50,9 @@ def sheet_name(number: int) -> str:
     return f"sheet-{number}"
 
 
-def upload_key_of(key: str) -> str:
-    """The key of the uploaded video that an object of UPLOADS_PREFIX is, or belongs to."""
-    return key.rpartition("/")[0] + "/source"
+def folder_of(key: str) -> str:
+    """The name of the folder in UPLOADS_PREFIX in which an object is."""
+    return key.removeprefix(UPLOADS_PREFIX).partition("/")[0]
 
 
 def job_prefix(job_id: str) -> str:

@@ -1,9 +1,9 @@
-"""The names of outputs: safe on every file system, and none twice in a job."""
+"""Names of uploads, and of outputs: safe on every file system, and none twice in a job."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 
 from cutmv.media import MediaInfo, OutputSpec, output_extension
 
@@ -11,7 +11,17 @@ from cutmv.media import MediaInfo, OutputSpec, output_extension
 #: all, and what is made beside an output has a longer name.
 MAX_PART_BYTES = 100
 
+#: Characters of the name of an upload that are kept.
+MAX_NAME_CHARS = 200
+
 _UNSAFE = re.compile(r"[^\w.-]+")
+
+
+def clean_name(name: str) -> str:
+    """The last part of a path as a name to show, without control characters."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    kept = "".join(character for character in last if character.isprintable()).strip()
+    return kept[:MAX_NAME_CHARS] or "video"
 
 
 def clip_stems(source_name: str, labels: Sequence[str]) -> list[str]:

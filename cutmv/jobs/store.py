@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from cutmv.config import Limits
 from cutmv.database import now, open_engine
 from cutmv.jobs.hooks import announce
+from cutmv.jobs.keys import folder_of, upload_key
 from cutmv.jobs.model import (
     OPEN_STATES,
     Job,
@@ -136,8 +137,18 @@ class JobStore:
         return self._has_key(key, uploads)
 
     def expects(self, key: str) -> bool:
-        """Whether the stored file `key` belongs to an upload, or to one that is under way."""
-        return self._has_key(key, uploads, multipart_uploads)
+        """Whether what is stored as `key` in UPLOADS_PREFIX belongs to an upload, or a coming one.
+
+        What is made of an object that others have put lies in a folder of its upload's id.
+        """
+        folder = folder_of(key)
+        of_ours = self._has_key(upload_key(folder), uploads, multipart_uploads)
+        return of_ours or self.knows_upload(folder)
+
+    def knows_upload(self, upload_id: str) -> bool:
+        """Whether there is an upload of this id."""
+        with self.reading() as db:
+            return bool(db.scalar(sa.select(sa.exists().where(uploads.c.id == upload_id))))
 
     def _has_key(self, key: str, *tables: sa.Table) -> bool:
         with self.reading() as db:

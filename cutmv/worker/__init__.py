@@ -16,19 +16,34 @@ from cutmv.worker.derivative_tasks import (
     proxy_upload,
 )
 from cutmv.worker.operating import CONSUME, STATUS
+from cutmv.worker.patience import NEIGHBOURS, answered, missed, neighbour_away
 from cutmv.worker.sending import HARD_LIMIT_GRACE_S, publish, queue_for, tasks_of
-from cutmv.worker.tasks import LocalContext, cut, local_context
+from cutmv.worker.tasks import (
+    PASSING_ERRORS,
+    WAIT_S,
+    LocalContext,
+    backoff_s,
+    cut,
+    local_context,
+)
 from cutmv.worker.workspace import sweep_workspace
 
 __all__ = [
     "CONSUME",
     "HARD_LIMIT_GRACE_S",
+    "NEIGHBOURS",
+    "PASSING_ERRORS",
     "STATUS",
+    "WAIT_S",
     "LocalContext",
     "analyse_upload",
+    "answered",
+    "backoff_s",
     "cut",
     "derivative_id",
     "local_context",
+    "missed",
+    "neighbour_away",
     "overview_upload",
     "proxy_upload",
     "publish",

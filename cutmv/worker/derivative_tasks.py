@@ -17,7 +17,7 @@ from cutmv.storage import StorageError
 from cutmv.worker.analysis import AnalysisRun
 from cutmv.worker.derivative import DerivativeBusy, DerivativeRun
 from cutmv.worker.overview import OverviewRun
-from cutmv.worker.patience import DATABASE, ROOM, STORAGE, answered, missed, neighbour_away
+from cutmv.worker.patience import NEIGHBOURS, answered, missed, neighbour_away
 from cutmv.worker.proxy import ProxyRun
 from cutmv.worker.tasks import BUSY_MARGIN_S, PASSING_ERRORS, WAIT_S, backoff_s, local_context
 
@@ -74,7 +74,7 @@ def _make(
         stopping = local.stopping.is_set if local else lambda: False
         run = kind(local.services if local else services(), upload_id, stopping)
         run.run()
-        for neighbour in (STORAGE, DATABASE, ROOM):
+        for neighbour in NEIGHBOURS:
             answered(neighbour)
         return
     except DerivativeBusy as busy:

@@ -48,7 +48,7 @@ class OverviewRun(DerivativeRun[Overview]):
 
     def _store(self, name: str, data: bytes, content_type: str, max_bytes: int) -> None:
         self.services.storage.put_stream(
-            derivative_key(self.upload.key, name),
+            derivative_key(self.upload, name),
             io.BytesIO(data),
             content_type=content_type,
             max_bytes=max_bytes,

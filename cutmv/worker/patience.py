@@ -25,7 +25,7 @@ PAUSE_S = 1.0
 MAX_CALL_S = 5.0
 
 #: What a step waits for; a full machine is waited for like a neighbour.
-STORAGE, DATABASE, ROOM = "storage", "database", "room on this machine"
+NEIGHBOURS = STORAGE, DATABASE, ROOM = "storage", "database", "room on this machine"
 #: The stage of a step that waits for it; without the database nobody can be told.
 STAGES = {STORAGE: WAITS_FOR_STORAGE, ROOM: WAITS_FOR_ROOM}
 

@@ -26,6 +26,6 @@ class ProxyRun(DerivativeRun[Proxy]):
                 timeout_s=proxy_limit_s(info),
                 cache=services.cache,
             )
-            key = derivative_key(self.upload.key, FILM_OF_PROXY)
+            key = derivative_key(self.upload, FILM_OF_PROXY)
             services.storage.put_file(key, made, content_type="video/mp4")
         return Proxy(rendered.width, rendered.height, rendered.size_bytes)

@@ -1,6 +1,7 @@
 """How a video gets here: in one request (`accept`), or in parts that may come again (`multipart`).
 
-Both look at its first bytes before the rest comes, and at all of it before it is an upload.
+Both look at its first bytes before the rest comes, and at all of it before it is an upload. Or
+others have put it into the bucket (`objects`). `stored` tells whether it is still there.
 """
 
 from cutmv.jobs.uploads.accept import (
@@ -10,7 +11,6 @@ from cutmv.jobs.uploads.accept import (
     content_type_of,
     current,
     probe_stored,
-    require_stored,
     reserve,
     upload_of,
 )
@@ -22,6 +22,8 @@ from cutmv.jobs.uploads.multipart import (
     TooManyUnfinished,
     WrongPart,
 )
+from cutmv.jobs.uploads.objects import accept_object, uploads_of_key
+from cutmv.jobs.uploads.stored import object_upload_id, require_stored
 
 __all__ = [
     "UNFINISHED_AGE_S",
@@ -32,11 +34,14 @@ __all__ = [
     "NoVideo",
     "TooManyUnfinished",
     "WrongPart",
+    "accept_object",
     "accept_upload",
     "content_type_of",
     "current",
+    "object_upload_id",
     "probe_stored",
     "require_stored",
     "reserve",
     "upload_of",
+    "uploads_of_key",
 ]

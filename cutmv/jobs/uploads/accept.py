@@ -16,7 +16,7 @@ from cutmv.jobs.rows import shown_upload
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import jobs, uploads
 from cutmv.media import HEAD_BYTES, Cache, MediaError, MediaInfo, container_of, probe
-from cutmv.storage import ObjectNotFound, Room, Storage, StorageError
+from cutmv.storage import Room, Storage, StorageError
 
 #: The media type of each container, by FFmpeg's name for it. The client's own is never used: the
 #: media type decides what a browser does with the file.
@@ -150,16 +150,6 @@ def upload_of(store: JobStore, job_id: str) -> Upload:
     if row is None:
         raise UnknownJob(f"There is no job {job_id}; it may have expired.")
     return shown_upload(row)
-
-
-def require_stored(storage: Storage, upload: Upload) -> None:
-    """Raise MediaError unless the upload's file is there, and of its size."""
-    try:
-        size = storage.stat(upload.key).size
-    except ObjectNotFound:
-        raise MediaError("The upload is no longer kept: upload the video again.") from None
-    if size != upload.size:
-        raise MediaError("The upload's file was replaced: upload the video again.")
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ def test_a_record_of_an_analysis_that_can_t_be_read_is_none(
     upload = add_job(services.store, "0-1").upload
     for text in (b"[]", b'{"state": "odd"}', b"{", b'{"state": "queued", "analysis": 7}'):
         services.storage.put_stream(
-            derivative_key(upload.key, "analysis"),
+            derivative_key(upload, "analysis"),
             io.BytesIO(text),
             content_type="application/json",
             max_bytes=100,

@@ -8,8 +8,9 @@ from flask import Request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.test import EnvironBuilder
 
+from cutmv.jobs import clean_name
 from cutmv.web.api.problems import Problem
-from cutmv.web.api.uploads.incoming import CHUNK_BYTES, Body, clean_name, receive
+from cutmv.web.api.uploads.incoming import CHUNK_BYTES, Body, receive
 
 LIMIT = 10_000_000
 #: Bytes that look like the ends of parts, so that a careless parser stumbles.

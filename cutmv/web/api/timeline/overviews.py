@@ -50,7 +50,7 @@ def peaks(upload_id: str) -> Response:
 
 
 def _part(upload_id: str, name: str, content_type: str) -> Response:
-    key = derivative_key(mine().upload(upload_id).key, name)
+    key = derivative_key(mine().upload(upload_id), name)
     return send_object(key, name, content_type, download=False)
 
 

@@ -38,7 +38,7 @@ def show(upload_id: str) -> tuple[Response, int]:
 @blueprint.get("/<upload_id>/proxy/content")
 def content(upload_id: str) -> Response:
     """The proxy itself, by ranges."""
-    key = derivative_key(mine().upload(upload_id).key, FILM_OF_PROXY)
+    key = derivative_key(mine().upload(upload_id), FILM_OF_PROXY)
     return send_object(key, FILM_OF_PROXY, "video/mp4", download=False)
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from flask import Request
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, File, MultipartDecoder, NeedData
 
+from cutmv.jobs import clean_name
 from cutmv.web.api.problems import Problem
 
 #: Bytes read from the connection at a time.
@@ -17,8 +17,6 @@ CHUNK_BYTES = 256 * 1024
 FORM_EXTRA_BYTES = 64 * 1024
 #: Parts of a form, the file among them.
 MAX_PARTS = 20
-#: Characters of a file name that are kept.
-MAX_NAME_CHARS = 200
 
 
 class Body:
@@ -69,13 +67,6 @@ def receive(request: Request, max_bytes: int) -> Incoming:
     form = _Form(request)
     filename = form.find_file()
     return Incoming(clean_name(filename), Body(form.file()), form.finish)
-
-
-def clean_name(name: str) -> str:
-    """The last part of a path as a name to show, without control characters."""
-    last = PurePosixPath(name.replace("\\", "/")).name
-    kept = "".join(character for character in last if character.isprintable()).strip()
-    return kept[:MAX_NAME_CHARS] or "video"
 
 
 def _raw_name(request: Request) -> str:

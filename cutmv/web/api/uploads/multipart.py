@@ -17,13 +17,13 @@ from cutmv.jobs import (
     MultipartUploads,
     TooManyUnfinished,
     WrongPart,
+    clean_name,
 )
 from cutmv.storage import IncomingPart, PartDamaged, StoredPart
 from cutmv.web.access import mine, person
 from cutmv.web.api.idempotency import idempotency_key
 from cutmv.web.api.models import size_text
 from cutmv.web.api.problems import Problem, json_body, validated
-from cutmv.web.api.uploads.incoming import clean_name
 from cutmv.web.api.uploads.multipart_models import MultipartBody, PartsBody, read_md5
 from cutmv.web.api.uploads.whole import kept
 from cutmv.web.state import web
