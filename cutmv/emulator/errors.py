@@ -164,3 +164,13 @@ def pull_not_enabled(queue_name: str) -> ApiError:
 def subscription_not_found(subscription_id: str) -> ApiError:
     """No event subscription has the id. Cloudflare's own code for it is not documented."""
     return ApiError(404, 10105, f"Subscription {subscription_id!r} not found.")
+
+
+def notifications_not_found(bucket: str) -> ApiError:
+    """The bucket has no rules for the queue. Cloudflare's own code for it is not documented."""
+    return ApiError(404, 11015, f"No event notifications of bucket {bucket!r} found.")
+
+
+def notifications_overlap(prefix: str) -> ApiError:
+    """Another rule tells of the same. Cloudflare's own code for it is not documented."""
+    return ApiError(400, 11020, f"The rule for prefix {prefix!r} overlaps another.")

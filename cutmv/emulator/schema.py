@@ -62,6 +62,15 @@ _SUBSCRIPTION_FIELDS: Mapping[str, type] = {
     "source": dict,
 }
 
+#: The actions of which R2 can tell.
+_ACTIONS = (
+    "PutObject",
+    "CopyObject",
+    "CompleteMultipartUpload",
+    "DeleteObject",
+    "LifecycleDeletion",
+)
+
 _Refusal = Callable[[str], ApiError]
 
 
@@ -220,6 +229,21 @@ def subscription(document: Mapping[str, Json], *, whole: bool) -> Mapping[str, J
     if "source" in given:
         _text(given["source"], "type", "source")
     return given
+
+
+def notification_rules(document: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
+    """Return rules of R2's event notifications, each with all of its fields."""
+    found = []
+    for each in _array(document, "rules"):
+        rule = _object(each, "a rule")
+        actions = _array(rule, "actions")
+        if not actions or not all(action in _ACTIONS for action in actions):
+            raise errors.bad_schema(f"actions are {actions!r}")
+        texts = {name: rule.get(name, "") for name in ("prefix", "suffix", "description")}
+        if not all(isinstance(text, str) for text in texts.values()):
+            raise errors.bad_schema("a rule's prefix, suffix or description is no text")
+        found.append({"actions": actions, **texts})
+    return found
 
 
 def page(query: Mapping[str, str], name: str, default: int, most: int) -> int:

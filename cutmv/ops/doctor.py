@@ -37,6 +37,7 @@ def _checks() -> list[tuple[str, Check]]:
         ("variables", partial(machine.variables, settings, options)),
         ("API token", partial(account.queues, settings, options)),
         ("bucket", partial(_bucket, settings, options)),
+        ("objects of others", partial(_incoming, settings)),
         ("edge Worker", partial(network.edge, settings, options)),
         ("lease ledger", partial(ledger.ledger, settings, options)),
         ("push server", partial(machine.push_server, options)),
@@ -64,6 +65,14 @@ def _bucket(settings: Settings, options: Options | None) -> Iterator[Finding]:
     from cutmv.ops.checks.bucket import bucket
 
     yield from bucket(settings, options)
+
+
+def _incoming(settings: Settings) -> Iterator[Finding]:
+    if not settings.incoming.prefix or missing_packages(APP_PACKAGES):
+        return
+    from cutmv.ops.checks.incoming import incoming
+
+    yield from incoming(settings)
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Plan what makes the account what the deployment needs: queues, consumers and buckets."""
+"""Plan what makes the account what the deployment needs: queues, buckets, event notifications."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from dataclasses import replace
 from cutmv.config import ConfigError, Settings
 from cutmv.install import install_command, missing_packages
 from cutmv.ops.deployment import client_of, options_of
+from cutmv.ops.notification_plan import plan_notifications
 from cutmv.ops.plan import Change, Item, LeftAlone
 from cutmv.ops.queue_plan import QueuePlanner
 from cutmv.storage import StorageError
@@ -39,6 +40,8 @@ def planned(settings: Settings, origins: Sequence[str] = ()) -> Iterator[list[It
             items += _ledger(settings, options, client)
         if settings.uses_r2:
             items += _bucket(settings, options, origins)
+            if client is not None and options is not None:
+                items += plan_notifications(client, options, settings)
         else:
             advice = "set R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY to keep files in R2"
             items.append(LeftAlone("bucket", "R2_ACCESS_KEY_ID is not set", advice))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cutmv.emulator.operations import messages, queues, subscriptions
+from cutmv.emulator.operations import messages, notifications, queues, subscriptions
 from cutmv.emulator.operations.call import Call
 from cutmv.emulator.store import Store
 
@@ -26,6 +26,7 @@ _QUEUE = _QUEUES + "/{queue_id}"
 _CONSUMERS = _QUEUE + "/consumers"
 _CONSUMER = _CONSUMERS + "/{consumer_id}"
 _MESSAGES = _QUEUE + "/messages"
+_NOTIFICATIONS = "/accounts/{account_id}/event_notifications/r2/{bucket_name}/configuration"
 _SUBSCRIPTIONS = "/accounts/{account_id}/event_subscriptions/subscriptions"
 
 #: By path, then by method: the route's name, which fault rules and statistics use, and its work.
@@ -65,6 +66,12 @@ ROUTES: Mapping[str, Mapping[str, tuple[str, Operation]]] = {
         "GET": ("get_subscription", subscriptions.get_subscription),
         "PATCH": ("update_subscription", subscriptions.update_subscription),
         "DELETE": ("delete_subscription", subscriptions.delete_subscription),
+    },
+    _NOTIFICATIONS: {"GET": ("list_notifications", notifications.list_notifications)},
+    _NOTIFICATIONS + "/queues/{queue_id}": {
+        "GET": ("get_notifications", notifications.get_notifications),
+        "PUT": ("put_notifications", notifications.put_notifications),
+        "DELETE": ("delete_notifications", notifications.delete_notifications),
     },
     "/user/tokens/verify": {"GET": ("verify", verify)},
 }

@@ -58,7 +58,7 @@ class Store:
 
     def reset(self) -> None:
         """Remove everything."""
-        for table in ("messages", "consumers", "queues", "subscriptions"):
+        for table in ("messages", "consumers", "notification_rules", "queues", "subscriptions"):
             self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # names of our own
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The registry: queues with their settings, their consumers, and event subscriptions."""
+"""The registry: queues, their settings and consumers; event subscriptions and notifications."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cutmv.emulator.model import (
     Queue,
     QueueSettings,
     Subscription,
+    iso,
 )
 
 _QUEUES = """
@@ -212,6 +213,51 @@ class Registry:
         )
         return made
 
+    # --- event notifications
+
+    def notified_queues(self, bucket: str) -> Sequence[str]:
+        """Return the ids of the queues for which a bucket has rules."""
+        rows = self._db.execute(
+            "SELECT DISTINCT queue_id FROM notification_rules WHERE bucket = ? ORDER BY queue_id",
+            (bucket,),
+        )
+        return [str(row[0]) for row in rows]
+
+    def notification_rules(self, bucket: str, queue_id: str) -> tuple[Queue, Sequence[Json]]:
+        """Return the queue, and a bucket's rules for it. Errors: 10104, and none found."""
+        queue = self.queue(queue_id)
+        rows = self._db.execute(
+            "SELECT document FROM notification_rules WHERE bucket = ? AND queue_id = ?"
+            " ORDER BY created_ms, rule_id",
+            (bucket, queue_id),
+        )
+        rules = [json.loads(row[0]) for row in rows]
+        if not rules:
+            raise errors.notifications_not_found(bucket)
+        return queue, rules
+
+    def add_notification_rules(self, bucket: str, queue_id: str, rules: Sequence[Json]) -> None:
+        """Add rules to those of a bucket. Errors: 10104; where one overlaps another."""
+        self.queue(queue_id)
+        for rule in rules:
+            made = {"ruleId": secrets.token_hex(16), "createdAt": iso(self._now_ms()), **rule}
+            rows = self._db.execute(
+                "SELECT document FROM notification_rules WHERE bucket = ?", (bucket,)
+            )
+            if any(_overlap(rule, json.loads(row[0])) for row in rows):
+                raise errors.notifications_overlap(str(rule["prefix"]))
+            self._db.execute(
+                "INSERT INTO notification_rules VALUES (?, ?, ?, ?, ?)",
+                (made["ruleId"], bucket, queue_id, self._now_ms(), json.dumps(made)),
+            )
+
+    def delete_notification_rules(self, bucket: str, queue_id: str) -> None:
+        """Remove a bucket's rules for a queue. Errors: 10104, and none found."""
+        self.notification_rules(bucket, queue_id)
+        self._db.execute(
+            "DELETE FROM notification_rules WHERE bucket = ? AND queue_id = ?", (bucket, queue_id)
+        )
+
     def _named(self, name: str) -> Queue | None:
         row = self._db.execute(_QUEUES + "WHERE q.queue_name = ?", (name,)).fetchone()
         return None if row is None else self._whole(row)
@@ -246,6 +292,13 @@ def _settings_row(settings: QueueSettings) -> tuple[int, bool, int]:
         settings.delivery_paused,
         settings.message_retention_period,
     )
+
+
+def _overlap(one: Json, other: Json) -> bool:
+    """Return whether R2 would tell of one object by both rules."""
+    starts = one["prefix"].startswith(other["prefix"]) or other["prefix"].startswith(one["prefix"])
+    ends = one["suffix"].endswith(other["suffix"]) or other["suffix"].endswith(one["suffix"])
+    return bool(starts and ends and set(one["actions"]) & set(other["actions"]))
 
 
 def _subscription(row: tuple[str, int, int, str]) -> Subscription:

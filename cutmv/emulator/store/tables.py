@@ -72,6 +72,13 @@ CREATE TABLE IF NOT EXISTS subscriptions (
     modified_ms INTEGER NOT NULL,
     document TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notification_rules (
+    rule_id TEXT PRIMARY KEY,
+    bucket TEXT NOT NULL,
+    queue_id TEXT NOT NULL REFERENCES queues ON DELETE CASCADE,
+    created_ms INTEGER NOT NULL,
+    document TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TRIGGER IF NOT EXISTS count_in AFTER INSERT ON messages BEGIN
     UPDATE queues SET backlog_count = backlog_count + 1, backlog_bytes = backlog_bytes + new.size
     WHERE queue_id = new.queue_id;

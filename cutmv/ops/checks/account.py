@@ -10,6 +10,7 @@ from cutmv.config import Settings
 from cutmv.ops.checks.planned import finding_of
 from cutmv.ops.deployment import client_of
 from cutmv.ops.finding import Finding, ok, problem, skipped, warning
+from cutmv.ops.notification_plan import plan_notifications
 from cutmv.ops.queue_plan import QueuePlanner
 from cutmv.transports.cloudflare.api import Client
 from cutmv.transports.cloudflare.errors import AccessDenied, CloudflareError, Refused
@@ -46,6 +47,8 @@ def queues(settings: Settings, options: Options | None) -> Iterator[Finding]:
         yield _may_write(client)
         try:
             for item in QueuePlanner(client, options, settings.queue_names).plan():
+                yield finding_of(item)
+            for item in plan_notifications(client, options, settings):
                 yield finding_of(item)
         except KombuError as error:
             yield problem("queues", str(error), "run `cutmv doctor` again in a minute")

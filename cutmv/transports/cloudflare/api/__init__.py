@@ -4,14 +4,31 @@
 read the other responses, `listing` walks through the pages of the list of queues, `rate_limit`
 keeps calls within the account's limit and those that `told_limits` reads from headers, `operations`
 counts what is billed, `habits` learns from calls what is not certain of Cloudflare, `http` makes
-one HTTP exchange, `credentials` holds the account and its token.
+one HTTP exchange, `credentials` holds the account and its token. `notifications` has R2 put
+messages into queues.
 Imports `errors`, `options`, `runtime` and `shared_counts`.
 """
 
 from cutmv.transports.cloudflare.api.client import PAGE_SIZE, Client
 from cutmv.transports.cloudflare.api.credentials import Credentials
 from cutmv.transports.cloudflare.api.http import exchange
+from cutmv.transports.cloudflare.api.notifications import (
+    NotificationRule,
+    add_notification_rule,
+    notification_rules,
+)
 from cutmv.transports.cloudflare.api.rate_limit import RateLimiter
 from cutmv.transports.cloudflare.api.responses import Backlog, Pulled
 
-__all__ = ["PAGE_SIZE", "Backlog", "Client", "Credentials", "Pulled", "RateLimiter", "exchange"]
+__all__ = [
+    "PAGE_SIZE",
+    "Backlog",
+    "Client",
+    "Credentials",
+    "NotificationRule",
+    "Pulled",
+    "RateLimiter",
+    "add_notification_rule",
+    "exchange",
+    "notification_rules",
+]

@@ -101,7 +101,7 @@ class Client:
         def read(number: int) -> QueuePage:
             path = f"/queues?{urlencode({'page': number, 'per_page': PAGE_SIZE})}"
             try:
-                return self._call("GET", path, responses.queues, deadline, retried=retried)
+                return self.call("GET", path, responses.queues, deadline, retried=retried)
             except (NotFound, Refused) as error:
                 raise AccessDenied(
                     f"Cloudflare knows no account {self._account!r} for this token ({error}): "
@@ -120,7 +120,7 @@ class Client:
             return None
         path = f"/queues?{urlencode({'name': queue_name, 'per_page': PAGE_SIZE})}"
         try:
-            found = self._call("GET", path, responses.queues, deadline).queues
+            found = self.call("GET", path, responses.queues, deadline).queues
         except (NotFound, Refused):
             self._searches = False
             return None
@@ -133,55 +133,55 @@ class Client:
     def create_queue(self, queue_name: str, deadline: float) -> dict[str, Any]:
         """Create a queue and return it; raises `Conflict` at once, since there may be one."""
         body = {"queue_name": queue_name}
-        return self._call("POST", "/queues", responses.queue, deadline, body, creates=True)
+        return self.call("POST", "/queues", responses.queue, deadline, body, creates=True)
 
     def change(self, queue_id: str, settings: Mapping[str, Any], deadline: float) -> None:
         """Change some of a queue's settings, by Cloudflare's names; the others stay."""
         body = {"settings": settings}
-        self._call("PATCH", f"/queues/{queue_id}", responses.nothing, deadline, body)
+        self.call("PATCH", f"/queues/{queue_id}", responses.nothing, deadline, body)
 
     def delete_queue(self, queue_id: str, deadline: float) -> None:
         """Delete a queue with all its messages."""
-        self._call("DELETE", f"/queues/{queue_id}", responses.nothing, deadline)
+        self.call("DELETE", f"/queues/{queue_id}", responses.nothing, deadline)
 
     def list_consumers(self, queue_id: str, deadline: float) -> list[dict[str, Any]]:
         """Return a queue's consumers."""
-        return self._call("GET", f"/queues/{queue_id}/consumers", responses.consumers, deadline)
+        return self.call("GET", f"/queues/{queue_id}/consumers", responses.consumers, deadline)
 
     def create_consumer(
         self, queue_id: str, consumer: Mapping[str, Any], deadline: float
     ) -> str | None:
         """Add a consumer, as `create_queue` does; return its id, if the response says so."""
         path = f"/queues/{queue_id}/consumers"
-        return self._call("POST", path, responses.consumer_id, deadline, consumer, creates=True)
+        return self.call("POST", path, responses.consumer_id, deadline, consumer, creates=True)
 
     def delete_consumer(self, queue_id: str, consumer_id: str, deadline: float) -> None:
         """Remove a consumer from a queue, whose messages stay."""
         path = f"/queues/{queue_id}/consumers/{quote(consumer_id, safe='')}"
-        self._call("DELETE", path, responses.nothing, deadline)
+        self.call("DELETE", path, responses.nothing, deadline)
 
     def update_consumer(
         self, queue_id: str, consumer_id: str, consumer: Mapping[str, Any], deadline: float
     ) -> None:
         """Overwrite a consumer: settings that are not named go back to their defaults."""
         path = f"/queues/{queue_id}/consumers/{quote(consumer_id, safe='')}"
-        self._call("PUT", path, responses.nothing, deadline, consumer)
+        self.call("PUT", path, responses.nothing, deadline, consumer)
 
     def purge(self, queue_id: str, deadline: float) -> None:
         """Start the removal of all of a queue's messages."""
         body = {"delete_messages_permanently": True}
-        self._call("POST", f"/queues/{queue_id}/purge", responses.nothing, deadline, body)
+        self.call("POST", f"/queues/{queue_id}/purge", responses.nothing, deadline, body)
 
     def backlog(self, queue_id: str, deadline: float) -> Backlog:
         """Return roughly how much a queue holds, leased and delayed messages included."""
-        return self._call("GET", f"/queues/{queue_id}/metrics", responses.backlog, deadline)
+        return self.call("GET", f"/queues/{queue_id}/metrics", responses.backlog, deadline)
 
     def token_id(self, deadline: float) -> str:
         """Return the id of the API token, a user's or an account's own."""
         try:
-            return self._call("GET", VERIFY_USER, responses.token_id, deadline)
+            return self.call("GET", VERIFY_USER, responses.token_id, deadline)
         except (AccessDenied, NotFound, Refused):
-            return self._call("GET", "/tokens/verify", responses.token_id, deadline)
+            return self.call("GET", "/tokens/verify", responses.token_id, deadline)
 
     # Messages.
 
@@ -216,7 +216,7 @@ class Client:
         """Publish messages like `publish`, each in the form in which the API takes it."""
         path = f"/queues/{queue_id}/messages/batch"
         body = {"messages": messages}
-        return self._call("POST", path, published, deadline, body, paid=paid)
+        return self.call("POST", path, published, deadline, body, paid=paid)
 
     def pull(self, queue_id: str, count: int, visibility_timeout: float, deadline: float) -> Pulled:
         """Lease up to `count` (1 to 100) messages for `visibility_timeout` seconds.
@@ -226,7 +226,7 @@ class Client:
         """
         body = {"batch_size": count, "visibility_timeout_ms": int(visibility_timeout * 1000)}
         path = f"/queues/{queue_id}/messages/pull"
-        answer = self._call(
+        answer = self.call(
             "POST", path, responses.pulled, deadline, body, metered=False, retried=False
         )
         self.habits.learn(answer)
@@ -251,7 +251,7 @@ class Client:
                 "acks": [{"lease_id": lease} for lease in acks],
                 "retries": [{"lease_id": id_, "delay_seconds": delay} for id_, delay in delays],
             }
-            return self._call(
+            return self.call(
                 "POST", path, responses.warnings, deadline, body, metered=False, retried=False
             )
 
@@ -263,7 +263,7 @@ class Client:
         Each has a ``ref`` in place of a lease. Leased and delayed messages are not shown.
         """
         path = f"/queues/{queue_id}/messages/peek"
-        return self._call("POST", path, responses.peeked, deadline, {"batch_size": count})
+        return self.call("POST", path, responses.peeked, deadline, {"batch_size": count})
 
     def remove(
         self, queue_id: str, refs: Sequence[str], deadline: float, *, retried: bool = True
@@ -271,11 +271,11 @@ class Client:
         """Remove messages by the ``ref`` that `peek` gave; return Cloudflare's warnings by ref."""
         body = {"refs": [{"ref": ref} for ref in refs]}
         path = f"/queues/{queue_id}/messages/purge"
-        return self._call("POST", path, responses.warnings, deadline, body, retried=retried)
+        return self.call("POST", path, responses.warnings, deadline, body, retried=retried)
 
     # One call.
 
-    def _call(
+    def call(
         self,
         method: str,
         path: str,
