@@ -6,6 +6,7 @@ import base64
 import inspect
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import cloudflare
 import pytest
@@ -196,6 +197,30 @@ def test_event_subscriptions_are_created_listed_changed_and_deleted(
             destination={"type": "queues.queue", "queue_id": "0" * 32},
         )
     assert refused.value.errors[0].code == 10104
+
+
+def test_event_notifications_are_added_listed_shown_and_deleted(
+    client: Cloudflare, account: str, queue_id: str
+) -> None:
+    notifications = client.r2.buckets.event_notifications
+    where: Any = {"account_id": account, "bucket_name": "films"}
+    for prefix in ("incoming/", "other/"):
+        rule: Any = {"actions": ["PutObject", "DeleteObject"], "prefix": prefix}
+        notifications.update(queue_id, **where, rules=[rule])
+
+    found = notifications.get(queue_id, **where)
+    assert found.queue_id == queue_id
+    assert [each.prefix for each in found.rules or ()] == ["incoming/", "other/"]
+    assert all(each.rule_id and each.created_at for each in found.rules or ())
+    [listed] = notifications.list("films", account_id=account).queues or ()
+    assert len(listed.rules or ()) == 2
+    with pytest.raises(cloudflare.BadRequestError):  # R2 takes no rules that overlap
+        rule = {"actions": ["PutObject"], "prefix": "incoming/x/"}
+        notifications.update(queue_id, **where, rules=[rule])
+    notifications.delete(queue_id, **where)
+    with pytest.raises(cloudflare.NotFoundError):
+        notifications.get(queue_id, **where)
+    assert calls_of(notifications) == {"delete", "get", "list", "update"}
 
 
 def test_the_sdk_has_no_queues_call_but_those_tried_above(client: Cloudflare) -> None:

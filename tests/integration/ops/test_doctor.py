@@ -697,3 +697,26 @@ def test_an_ffmpeg_that_is_missing_or_too_old_is_found(eager: Site, tmp_path: Pa
     assert found.startswith(f"4.4 at {old} lacks version 7.0 or newer")
     assert "libx264 (encoder)" in found
     assert "7.0" in advice
+
+
+def test_objects_of_others_have_a_preset_an_owner_and_notifications(
+    bucket_site: Site, emulator: EmulatorProcess
+) -> None:
+    told = {
+        "CUTMV_INCOMING_PREFIX": "incoming",
+        "CUTMV_INCOMING_PRESET": "reels",
+        "CUTMV_INCOMING_OWNER": "ann@example.com",
+    }
+    what = f"event notifications of {bucket_site.env['R2_BUCKET']} to {QUEUE}-incoming"
+    before = bucket_site.findings(**told)
+    assert before[what]["found"] == "is missing"
+    assert before["CUTMV_INCOMING_OWNER"]["found"] == "there is no account of ann@example.com"
+    assert bucket_site.run("provision", **told).returncode == 0
+    assert bucket_site.run("people", "invite", "ann@example.com", **told).returncode == 0
+
+    after = bucket_site.findings(**told)
+    utube = bucket_site.line("CUTMV_INCOMING_PRESET", **{**told, "CUTMV_INCOMING_PRESET": "utube"})
+
+    assert after[what]["mark"] == after["CUTMV_INCOMING_OWNER"]["mark"] == "ok"
+    assert after["CUTMV_INCOMING_PRESET"]["mark"] == "ok"
+    assert utube[:2] == ("problem", "there is no preset 'utube'")

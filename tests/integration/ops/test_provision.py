@@ -600,3 +600,100 @@ def test_a_token_that_may_only_read_shows_the_plan_and_changes_nothing(account: 
     assert done.returncode == 1
     assert "it needs the permission Queues: Edit" in done.stderr
     assert account.queues() == {}
+
+
+# --- R2's event notifications
+
+INCOMING = {"CUTMV_INCOMING_PREFIX": "incoming/"}
+EVENTS = "event_notifications"
+
+
+def _notifications(account: Account) -> list[dict[str, Any]]:
+    queue = queue_id(account.emulator, f"{QUEUE}-incoming")
+    path = f"/event_notifications/r2/{account.bucket}/configuration/queues/{queue}"
+    url = f"{account.emulator.base_url}/accounts/{account.emulator.account_id}{path}"
+    headers = {"authorization": f"Bearer {account.emulator.api_token}"}
+    return list(httpx.get(url, headers=headers).raise_for_status().json()["result"]["rules"])
+
+
+def test_the_bucket_s_notifications_and_their_queue_are_made_once(account: Account) -> None:
+    dry = account.run("--dry-run", **INCOMING).stdout
+    assert f"+ event notifications of {account.bucket} to {QUEUE}-incoming" in dry
+    assert "    actions: PutObject, CopyObject, CompleteMultipartUpload, DeleteObject" in dry
+    assert account.queues() == {}
+
+    made = account.provision(**INCOMING)
+
+    assert f"event notifications of {account.bucket} to {QUEUE}-incoming: added" in made
+    assert set(account.queues()) == {
+        QUEUE,
+        DEAD,
+        f"{QUEUE}-incoming",
+        f"{QUEUE}-incoming-dead",
+    }
+    assert account.consumer(f"{QUEUE}-incoming")["dead_letter_queue"] == f"{QUEUE}-incoming-dead"
+    [rule] = _notifications(account)
+    assert (rule["prefix"], rule["suffix"], len(rule["actions"])) == ("incoming/", "", 5)
+    assert account.provision(**INCOMING) == "No changes.\n"
+
+
+def test_a_token_that_may_not_set_notifications_gets_all_else(
+    account: Account, make_gate: Callable[[str, Refusal], Gate]
+) -> None:
+    def no_r2(_method: str, path: str) -> tuple[int, str] | None:
+        error = '{"code": 10000, "message": "Authentication error"}'
+        answer = f'{{"success": false, "errors": [{error}], "result": null}}'
+        return (403, answer) if EVENTS in path else None
+
+    gate = make_gate(account.emulator.base_url, no_r2)
+    denied = INCOMING | {"CLOUDFLARE_API_BASE_URL": gate.url}
+    account.run(**denied)  # when the queue is there its rules are read
+
+    done = account.run(**denied)
+
+    assert done.returncode == 1
+    [line] = [each for each in done.stdout.splitlines() if each.startswith("!")]
+    assert "the API token may not read them" in line
+    assert "give the API token the permission Workers R2 Storage: Edit" in line
+    assert f"{QUEUE}-incoming" in account.queues()
+    assert account.lifecycle()
+
+
+def test_a_token_that_may_only_read_notifications_is_told_the_permission(
+    account: Account, make_gate: Callable[[str, Refusal], Gate]
+) -> None:
+    def reads(method: str, path: str) -> tuple[int, str] | None:
+        error = '{"code": 10000, "message": "Authentication error"}'
+        answer = f'{{"success": false, "errors": [{error}], "result": null}}'
+        return (403, answer) if EVENTS in path and method == "PUT" else None
+
+    gate = make_gate(account.emulator.base_url, reads)
+
+    done = account.run(**INCOMING, CLOUDFLARE_API_BASE_URL=gate.url)
+
+    assert done.returncode == 1
+    assert "the permission Workers R2 Storage: Edit" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert account.lifecycle()
+
+
+@pytest.mark.parametrize("rule", [{"prefix": "incoming/"}, {"prefix": ""}])
+def test_another_rule_for_the_folder_is_enough_or_told_of(
+    account: Account, rule: dict[str, str]
+) -> None:
+    account.provision(CUTMV_INCOMING_PREFIX="other")
+    queue = queue_id(account.emulator, f"{QUEUE}-incoming")
+    path = f"/event_notifications/r2/{account.bucket}/configuration/queues/{queue}"
+    account.call("DELETE", path)
+    puts = ["PutObject"]
+    every = [*puts, "CopyObject", "CompleteMultipartUpload", "DeleteObject", "LifecycleDeletion"]
+    account.call("PUT", path, {"rules": [rule | {"actions": puts if rule["prefix"] else every}]})
+
+    done = account.run(**INCOMING)
+
+    if rule["prefix"]:
+        assert done.returncode == 1
+        assert "there is a rule for incoming/ that tells of PutObject alone" in done.stdout
+        assert "npx wrangler r2 bucket notification delete" in done.stdout
+    else:
+        assert (done.returncode, done.stdout) == (0, "No changes.\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cutmv.config import ConfigError, Settings
+from cutmv.config import ConfigError, Settings, celery_config
 
 CLOUDFLARE = {"CLOUDFLARE_ACCOUNT_ID": "acc", "CLOUDFLARE_API_TOKEN": "tok/en+secret"}
 REDIS = {"REDIS_URL": "redis://:hunter2@127.0.0.1:6379/0"}
@@ -118,3 +118,56 @@ def test_processes_of_one_secret_key_find_the_same_webhook_secret(tmp_path: Path
     second = settings(tmp_path / "b", CUTMV_SECRET_KEY="k")
 
     assert first.webhook_secret == second.webhook_secret
+
+
+CLOUDFLARE_AND_R2 = {
+    "CLOUDFLARE_ACCOUNT_ID": "acc",
+    "CLOUDFLARE_API_TOKEN": "tok",
+    "R2_ACCESS_KEY_ID": "key",
+    "R2_SECRET_ACCESS_KEY": "made-up",
+}
+
+
+def test_objects_of_others_have_a_queue_of_their_own(tmp_path: Path) -> None:
+    env = {"CUTMV_DATA_DIR": str(tmp_path), **CLOUDFLARE_AND_R2}
+    without = Settings.from_env(env)
+
+    found = Settings.from_env({**env, "CUTMV_INCOMING_PREFIX": "/incoming"})
+
+    assert without.incoming_queue_name is None
+    assert without.queue_names == ("cutmv-processing",)
+    assert found.incoming.prefix == "incoming/"
+    assert found.queue_names == ("cutmv-processing", "cutmv-processing-incoming")
+    options = celery_config(found)["broker_transport_options"]
+    assert options["foreign_messages"] == {"cutmv-processing-incoming": "cutmv.object"}
+
+
+@pytest.mark.parametrize(
+    ("env", "line"),
+    [
+        ({"CUTMV_INCOMING_PREFIX": "uploads/x"}, "CUTMV_INCOMING_PREFIX is 'uploads/x': use a"),
+        ({"CUTMV_INCOMING_PREFIX": "jobs"}, "CUTMV_INCOMING_PREFIX is 'jobs': use a folder"),
+        ({"CUTMV_INCOMING_PREFIX": "/"}, "CUTMV_INCOMING_PREFIX is '/': use a folder"),
+        ({"CUTMV_INCOMING_PREFIX": "a\nb"}, "CUTMV_INCOMING_PREFIX is 'a.nb': use a folder"),
+        ({"CUTMV_INCOMING_PREFIX": "x" * 300}, "use a folder of the bucket"),
+        (
+            {"CUTMV_INCOMING_PRESET": "reels"},
+            "CUTMV_INCOMING_PRESET is set: set CUTMV_IN",
+        ),
+        ({"CUTMV_INCOMING_OWNER": "a@b.c"}, "CUTMV_INCOMING_OWNER is set: set CUTMV_IN"),
+        (
+            {"CUTMV_INCOMING_PREFIX": "in", "CUTMV_MODE": "eager"},
+            "R2 tells of objects by",
+        ),
+        (
+            {"CUTMV_INCOMING_PREFIX": "in", "CLOUDFLARE_QUEUE_NAME": "q" * 60},
+            "use 54 at most with CUTMV_INCOMING_PREFIX",
+        ),
+    ],
+)
+def test_what_is_wrong_about_objects_of_others_is_one_line(
+    tmp_path: Path, env: dict[str, str], line: str
+) -> None:
+    with pytest.raises(ConfigError, match=line) as caught:
+        Settings.from_env({"CUTMV_DATA_DIR": str(tmp_path), **CLOUDFLARE_AND_R2, **env})
+    assert "\n" not in str(caught.value)
