@@ -135,7 +135,7 @@ def test_replay_from_a_shared_grave_wants_to_be_told_which(emulator: EmulatorPro
     (consumer,) = client(emulator).list_consumers(other, 1e12)
     again = {"type": "http_pull", "dead_letter_queue": "work-dead", "settings": {}}
     path = f"/queues/{other}/consumers/{consumer['consumer_id']}"
-    client(emulator)._call("PUT", path, answers.nothing, 1e12, again)
+    client(emulator).call("PUT", path, answers.nothing, 1e12, again)
 
     done = run(emulator, "replay", "work")
 
