@@ -9,7 +9,7 @@ from typing import cast
 
 from flask import Request, g
 
-from cutmv.jobs import Job, JobStore, Upload
+from cutmv.jobs import Job, JobStore, Upload, latest_uploads
 from cutmv.people import Person
 from cutmv.web.state import web
 
@@ -52,6 +52,10 @@ class Owned:
     def upload(self, upload_id: str) -> Upload:
         """The upload of this id. Raises UnknownUpload."""
         return self.store.upload(upload_id, self.of)
+
+    def uploads(self, limit: int, before: float | None = None) -> list[Upload]:
+        """The latest uploads, newest first, as `latest_uploads`."""
+        return latest_uploads(self.store, limit, before, self.of)
 
     def job(self, job_id: str) -> Job:
         """The job of this id with its steps. Raises UnknownJob."""

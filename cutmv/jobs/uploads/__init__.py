@@ -1,7 +1,8 @@
 """How a video gets here: in one request (`accept`), or in parts that may come again (`multipart`).
 
 Both look at its first bytes before the rest comes, and at all of it before it is an upload. Or
-others have put it into the bucket (`objects`). `stored` tells whether it is still there.
+others have put it into the bucket (`objects`). `stored` tells whether it is still there, and
+`listing` which there are.
 """
 
 from cutmv.jobs.uploads.accept import (
@@ -14,6 +15,7 @@ from cutmv.jobs.uploads.accept import (
     reserve,
     upload_of,
 )
+from cutmv.jobs.uploads.listing import latest_uploads
 from cutmv.jobs.uploads.multipart import (
     UNFINISHED_AGE_S,
     MissingParts,
@@ -38,6 +40,7 @@ __all__ = [
     "accept_upload",
     "content_type_of",
     "current",
+    "latest_uploads",
     "object_upload_id",
     "probe_stored",
     "require_stored",

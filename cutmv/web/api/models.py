@@ -7,14 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from cutmv.jobs import State, Upload
 from cutmv.media import Aspect, Fit, Kind
 
-#: Jobs of one page of the list, where the client asks for no number, and at most.
+#: Jobs, or uploads, of one page of the list, where the client asks for no number, and at most.
 DEFAULT_PAGE_JOBS, MAX_PAGE_JOBS = 20, 100
 
 Seconds = Annotated[float, Field(ge=0)]
 
 
 class PageQuery(BaseModel):
-    """Which jobs to list."""
+    """Which jobs, or uploads, to list."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -57,6 +57,13 @@ class UploadOut(_Answer):
     timecode: str | None = Field(description="That of the first frame, if the file tells one.")
     url: str = Field(description="The file itself, by ranges.")
     created_at: float = Field(description="Seconds since 1970.")
+
+
+class UploadPage(_Answer):
+    """A page of the list of uploads."""
+
+    uploads: list[UploadOut]
+    next_before: float | None = Field(description="`before` of the next page; null at the end.")
 
 
 class JobUploadOut(_Answer):

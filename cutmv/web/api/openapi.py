@@ -92,6 +92,7 @@ OPERATIONS = {
         errors=(400, 403, 413, 415, 422, 503, 507),
         keyed=True,
     ),
+    "uploads.index": Operation(200, models.UploadPage, query=models.PageQuery, errors=(422, 503)),
     "uploads.show": Operation(200, models.UploadOut, errors=(404, 503)),
     "uploads.delete": Operation(204, None, errors=(403, 404, 503)),
     "uploads.content": Operation(200, ANY, **_FILE),  # type: ignore[arg-type]

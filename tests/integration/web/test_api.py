@@ -365,6 +365,18 @@ def test_a_job_is_made_listed_and_done(
     assert done_job in client.get("/api/jobs", params={"limit": 100}).json()["jobs"]
 
 
+def test_uploads_are_listed_in_pages_newest_first(client: httpx.Client, video: Path) -> None:
+    content = video.read_bytes()
+    sent = [client.post("/api/uploads", content=content).json() for _ in range(3)]
+
+    first = client.get("/api/uploads", params={"limit": 2}).json()
+    second = client.get("/api/uploads", params={"limit": 2, "before": first["next_before"]}).json()
+
+    assert [each["id"] for each in first["uploads"]] == [sent[2]["id"], sent[1]["id"]]
+    assert first["uploads"][0] == client.get(f"/api/uploads/{sent[2]['id']}").json()
+    assert second["uploads"][0]["id"] == sent[0]["id"]
+
+
 def test_the_list_comes_in_pages_newest_first(client: httpx.Client, upload: dict[str, Any]) -> None:
     wanted = {"upload_id": upload["id"], "clips": ["1-1.2"]}
     made = [client.post("/api/jobs", json=wanted).json()["id"] for _ in range(3)]

@@ -58,6 +58,7 @@ OWN = {
     "multipart.create",
     "multipart.index",
     "jobs.index",
+    "uploads.index",
     "own_account.show",
     "own_account.change",
     "keys.index",

@@ -89,6 +89,7 @@ def test_the_document_is_served_as_it_is(app: Flask) -> None:
     ("endpoint", "path"),
     [
         ("jobs.index", "/api/jobs"),
+        ("uploads.index", "/api/uploads"),
         ("queue.status", "/api/queue-status"),
         ("health.healthz", "/healthz"),
     ],

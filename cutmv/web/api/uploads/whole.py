@@ -11,8 +11,8 @@ from cutmv.storage import TooLarge
 from cutmv.web.access import mine, person
 from cutmv.web.api.contents import send_object
 from cutmv.web.api.idempotency import idempotency_key
-from cutmv.web.api.models import size_text, upload_json
-from cutmv.web.api.problems import Problem
+from cutmv.web.api.models import PageQuery, size_text, upload_json
+from cutmv.web.api.problems import Problem, validated
 from cutmv.web.api.uploads.incoming import receive
 from cutmv.web.state import web
 
@@ -52,6 +52,15 @@ def kept(upload: Upload) -> tuple[Response, int, dict[str, str]]:
     log.info("upload %s kept: %d bytes, %.1f s", upload.id, upload.size, upload.info.duration_s)
     location = url_for("uploads.show", upload_id=upload.id)
     return jsonify(upload_json(upload)), 201, {"Location": location}
+
+
+@blueprint.get("")
+def index() -> Response:
+    """The latest uploads, newest first; the next page has those `before` the last of them."""
+    page = validated(PageQuery, request.args.to_dict())
+    found = mine().uploads(page.limit, page.before)
+    more = found[-1].created_at if len(found) >= page.limit else None
+    return jsonify(uploads=[upload_json(upload) for upload in found], next_before=more)
 
 
 @blueprint.get("/<upload_id>")
