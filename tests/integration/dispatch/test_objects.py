@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from cutmv.config import IncomingObjects, Settings
-from cutmv.dispatch import Dispatcher, Janitor
+from cutmv.dispatch import Deleter, Dispatcher, Janitor
 from cutmv.dispatch.objects import alignment, wishes
 from cutmv.dispatch.objects.alignment import Mendable, Objects
 from cutmv.dispatch.objects.task import NoEvent, key_of
@@ -541,3 +541,33 @@ def test_a_deletion_of_an_earlier_version_is_read(site: Site) -> None:
     [found] = [each for each in Deletions(site.services.store).pending() if each.id == "x"]
 
     assert (found.prefixes, found.object) == (("jobs/x/",), "")
+
+
+def test_what_is_put_back_while_its_upload_is_deleted_stays(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = site.taken(site.put("x.mp4"))
+    site.bucket.delete(upload.key)
+    delete = Deleter.upload
+
+    def put_back(self: Deleter, *args: Any, **kwargs: Any) -> None:
+        site.put("x.mp4")
+        delete(self, *args, **kwargs)
+
+    monkeypatch.setattr(Deleter, "upload", put_back)
+
+    again = site.taken(upload.key)
+
+    assert again.id == upload.id
+    assert site.bucket.keys(site.folder) == [upload.key]
+
+
+def test_a_sweep_leaves_what_was_put_back_and_not_told_of_yet(site: Site) -> None:
+    upload = site.taken(site.put("x.mp4"))
+    deleter = Deleter(site.services)
+    deleter.upload(upload.id)
+    site.put("x.mp4")
+
+    deleter.sweep()
+
+    assert site.bucket.keys(site.folder) == [upload.key]

@@ -124,7 +124,7 @@ CLOUDFLARE_AND_R2 = {
     "CLOUDFLARE_ACCOUNT_ID": "acc",
     "CLOUDFLARE_API_TOKEN": "tok",
     "R2_ACCESS_KEY_ID": "key",
-    "R2_SECRET_ACCESS_KEY": "made-up",
+    "R2_SECRET_ACCESS_KEY": "x" * 9,
 }
 
 
