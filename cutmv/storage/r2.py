@@ -127,7 +127,7 @@ class R2Storage:
         return ObjectStat(
             key,
             head["ContentLength"],
-            head["ContentType"],
+            head.get("ContentType", "application/octet-stream"),  # others may give none
             head["ETag"].strip('"'),
             head["LastModified"].timestamp(),
         )

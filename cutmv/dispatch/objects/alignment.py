@@ -116,7 +116,8 @@ class Objects:
         settings, upload_id = self._services.settings, object_upload_id(found)
         if self._deletions.is_pending(upload_id):
             return None  # the object is about to go
-        is_new = not self._store.knows_upload(upload_id)
+        with suppress(UnknownUpload):
+            return self._store.upload(upload_id)
         try:
             upload = accept_object(
                 self._store,
@@ -131,8 +132,7 @@ class Objects:
             return None
         except (StorageFull, AccountGone) as error:
             raise Mendable(f"its owner can't have it: {error or type(error).__name__}") from None
-        if is_new:
-            log.info("object %s is upload %s: %d bytes", found.key, upload.id, upload.size)
+        log.info("object %s is upload %s: %d bytes", found.key, upload.id, upload.size)
         return upload
 
     def _owner(self) -> str | None:

@@ -6,7 +6,7 @@ upload, however often it is told of, and an object that takes its place is anoth
 
 import sqlalchemy as sa
 
-from cutmv.jobs.model import UnknownUpload, Upload
+from cutmv.jobs.model import Upload
 from cutmv.jobs.names import clean_name
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import uploads
@@ -25,17 +25,12 @@ def accept_object(
     max_bytes: int,
     cache: Cache | None = None,
 ) -> Upload:
-    """Make the upload of an object of at most `max_bytes` bytes, unless it is there; return it.
+    """Make the upload of an object of at most `max_bytes` bytes; of one object there is one.
 
     Raises EmptyUpload, TooLarge, NoVideo and MediaError for what can be none; StorageFull and
     AccountGone; ObjectNotFound where the object is gone; MediaUnavailable, StorageError and
     SQLAlchemyError.
     """
-    upload_id = object_upload_id(found)
-    try:
-        return store.upload(upload_id)
-    except UnknownUpload:
-        pass
     if not found.size:
         raise EmptyUpload("The file is empty.")
     if found.size > max_bytes:
@@ -44,7 +39,7 @@ def accept_object(
         content_type = content_type_of(b"".join(chunks))
     return store.add_upload(
         Upload(
-            id=upload_id,
+            id=object_upload_id(found),
             filename=clean_name(found.key),
             size=found.size,
             content_type=content_type,

@@ -524,7 +524,7 @@ def test_a_real_video_is_looked_at_where_it_lies(
     monkeypatch.setattr(alignment, "publish", lambda *_: None)
     video = make_sample(tmp_path / "song.mp4", seconds=1.0, size=(160, 90))
 
-    upload = site.taken(site.put("master/song.mp4", video.read_bytes()))
+    upload = site.taken(site.put("master/day 1/né+%20&?.mp4", video.read_bytes()))
 
     assert upload.content_type == "video/mp4"
     assert upload.info.duration_s == pytest.approx(1.0, abs=0.1)
