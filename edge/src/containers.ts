@@ -9,6 +9,7 @@ import {
   CHECK_S,
   CONTAINER_END_S,
   CONTAINER_PORT,
+  CONTAINER_START_S,
   SITE_END_S,
   SITE_PORT,
   SITE_SLEEP_AFTER_S,
@@ -27,6 +28,24 @@ class AppContainer extends Container<ContainerSettings> {
 
   override onStop({ exitCode, reason }: { exitCode: number; reason: string }): void {
     log("container-stopped", { exitCode, reason });
+  }
+
+  /** Answer, once the container has started: that takes longer, on few processors, than others wait. */
+  override async fetch(request: Request): Promise<Response> {
+    try {
+      await this.startUp();
+    } catch (error) {
+      return new Response(`The container did not start: ${error}`, { status: 503 });
+    }
+    return super.fetch(request);
+  }
+
+  /** Start the container, unless it runs, and wait until it takes requests. */
+  protected async startUp(): Promise<void> {
+    const { status } = await this.getState();
+    if (this.ctx.container!.running && status === "healthy") return;
+    const patience = { portReadyTimeoutMS: CONTAINER_START_S * 1000 };
+    await this.startAndWaitForPorts({ cancellationOptions: patience });
   }
 
   /** Run a command, if there is one, in place of the image's own. */
@@ -89,7 +108,7 @@ export class WorkerContainer extends AppContainer {
   /** Have the container run, so that its worker pulls. */
   async wake(): Promise<void> {
     this.renewActivityTimeout();
-    await this.startAndWaitForPorts();
+    await this.startUp();
   }
 
   override onStart(): void {

@@ -141,6 +141,8 @@ export const SLEEP_AFTER_S = 120;
 export const MAX_REFUSED_S = 30;
 /** Seconds after which a slot is free again whose holder gave no word: no invocation lives longer. */
 export const SLOT_KEEP_S = 960;
+/** Seconds that a container has to start, and to take requests. */
+export const CONTAINER_START_S = 120;
 /** Seconds that a container has to end when it is told to, before it is killed. */
 export const CONTAINER_END_S = 900;
 /** The push server's port in a container. */

@@ -3,7 +3,7 @@
 import type { Assignment } from "./autoscaler.ts";
 import { autoscalerOf } from "./container_settings.ts";
 import { type Delivery, pauseAfter } from "./delivery.ts";
-import { AWAY_S, MAX_PAUSE_S, MAX_POSTS, REJOINS } from "./limits.ts";
+import { AWAY_S, BUSY_DELAY_S, MAX_PAUSE_S, MAX_POSTS, REJOINS } from "./limits.ts";
 import { numberOf } from "./patience.ts";
 import { log } from "./problems.ts";
 import { IN_CONTAINER, isSignedBefore } from "./servers.ts";
@@ -38,16 +38,20 @@ async function runIn({ container, slots, slot }: Assignment, delivery: Delivery)
       if (told !== slots) void unlessMoving("learn", slot.learn(told));
     },
   };
+  delivery.forgetWorker(); // that of another container
+  const refused = async (seconds: number, taken: boolean) => {
+    await unlessMoving("refuse", slot.refuse(seconds));
+    return taken;
+  };
   for (let failures = 0; failures <= REJOINS; failures += 1) {
     const { reason, asked, status } = await delivery.attempt(server);
-    if (delivery.over || reason === "wait") return true;
+    if (delivery.over) return true;
+    // It is full, by tasks that it pulled, or that came before the autoscaler's last restart.
+    if (reason === "wait") return refused(BUSY_DELAY_S, true);
     // Another worker may have them. But a container has one alone: so that one is gone.
     if (status === 421) delivery.orphan();
     else if (delivery.isHeld) await delivery.sleep(pauseAfter(failures));
-    else if (!isSignedBefore(status)) {
-      await unlessMoving("refuse", slot.refuse(Math.min(asked, MAX_PAUSE_S)));
-      return false;
-    }
+    else if (!isSignedBefore(status)) return refused(Math.min(asked, MAX_PAUSE_S), false);
   }
   return !delivery.isHeld;
 }

@@ -72,6 +72,19 @@ test("where none can start, the message comes again, and its slot is free", asyn
   assert.deepEqual(slots.stats().running, [0]);
 });
 
+test("a container that is full leaves the message to the next", async () => {
+  const full = { id: "a", outcome: "wait" };
+  const { posted, outcomes } = await pushed([told({ worker: "one" }, full), told(ENDED)], {}, 2);
+  assert.deepEqual(outcomes, ["ack"]);
+  assert.deepEqual(
+    posted.map(({ container, document }) => [container, document.worker]),
+    [
+      ["worker-0", undefined],
+      ["worker-1", undefined],
+    ],
+  );
+});
+
 test("a broken stream is joined again at the same container", async () => {
   const { posted, outcomes } = await pushed([told({ worker: "one" }), told(ENDED)], {}, 2);
   assert.deepEqual(outcomes, ["ack"]);

@@ -93,8 +93,10 @@ def test_a_video_is_uploaded_cut_watched_and_downloaded_and_all_sleeps_then(
     def page() -> str:
         return httpx.get(f"{stack.url}/operators", timeout=30).text
 
-    wait_for(lambda: "awake, 0 of 2 slots in use" in page(), 30, "operators see the container")
-    assert re.search(r"worker-1</span> <span class=\"hint\">(asleep|awake)", page())
+    wait_for(lambda: "worker-0" in page(), 30, "operators see the containers")
+    seen = dict(re.findall(r"(worker-\d)</span> <span class=\"hint\">([^<]*)<", page()))
+    assert seen.keys() == {"worker-0", "worker-1"}
+    assert {*seen.values()} <= {"awake, 0 of 2 slots in use", "asleep"}
     site = stack.host.process("site")
     wait_for(lambda: "Handling signal: term" in site.log, 90, "the site is told to sleep")
     assert stack.job(job_id)["state"] == "done", "a request that comes meanwhile starts it again"
