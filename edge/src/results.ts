@@ -24,7 +24,7 @@ import { type Answer, type Kept, type Op, perform, readKey, readOps, reads } fro
 import { type News, ResultRows } from "./result_rows.ts";
 import { signedBytes, signedJson } from "./signature.ts";
 
-/** Objects of the bucket are named by this, their result's key, and a random id. */
+/** Objects of the bucket are named by this and a random id. */
 const PREFIX = "celery-results/";
 
 /** One part of the results. */
@@ -137,7 +137,7 @@ export async function writeLarge(request: Request, env: Env) {
   const bucket = bucketOf(env);
   const key = readKey({ key: new URL(request.url).searchParams.get("key") ?? "" });
   const body = await signedBytes(request, env, MAX_LARGE_BYTES);
-  const name = `${PREFIX}${encodeURIComponent(key)}/${crypto.randomUUID()}`;
+  const name = `${PREFIX}${crypto.randomUUID()}`;
   await resultsOf(env, shardOf(key)).expect(name); // first: what is written has an end
   await bucket.put(name, body);
   return Response.json({ name });

@@ -67,13 +67,19 @@ class Connection:
         return self._hub.connected
 
     def listen(self, listener: Listener) -> None:
-        """Tell `listener` of news from now on, until nobody else has it."""
+        """Tell `listener` of news from now on, until nobody else has it.
+
+        Raises `ConfigurationError` where the packages for the hub are missing.
+        """
         with self._lock:
             self._listeners.add(listener)
+            if self._listening:
+                return
+        queue = self.waiter["queue"]
+        self._hub.bind(Binding("", "direct", queue, queue))
+        with self._lock:
             first, self._listening = not self._listening, True
         if first:
-            queue = self.waiter["queue"]
-            self._hub.bind(Binding("", "direct", queue, queue))
             # The hub wakes who begins to watch a queue: so each connection says that it is there.
             self._hub.watch(queue, self._connected)
 

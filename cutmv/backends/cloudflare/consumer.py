@@ -59,6 +59,7 @@ class ResultConsumer(BaseConsumer):
         self._inbox: deque[tuple[str, str | None]] = deque()
         self._changed = threading.Condition()
         self._drains = 0  # that found something
+        self._seen = threading.local()  # the drains of which a thread knows
         self._away_since: float | None = None
         self._listening = False
 
@@ -101,10 +102,11 @@ class ResultConsumer(BaseConsumer):
             return
         self._listen()
         with self._changed:
-            drains = self._drains
-            due = min(self._read_at.values(), default=until) + self._read_every()
+            drains = getattr(self._seen, "drains", None)
+            due = min(list(self._read_at.values()), default=until) + self._read_every()
             left = max(0.0, min(until, due) - time.monotonic())
             self._changed.wait_for(lambda: self._inbox or self._drains != drains, left)
+            self._seen.drains = self._drains
             news = list(self._inbox)
             self._inbox.clear()
         self._act(news)
@@ -131,8 +133,8 @@ class ResultConsumer(BaseConsumer):
 
     def _listen(self) -> None:
         if self._read_at and not self._listening:
-            self._listening = True
             self.backend.connection.listen(self)
+            self._listening = True
 
     def _read_every(self) -> float:
         return READ_EVERY if self.backend.connection.told else READ_EVERY_ALONE
