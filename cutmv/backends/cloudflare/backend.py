@@ -18,7 +18,6 @@ from cutmv.backends.cloudflare.connection import Connection, connection_to
 from cutmv.backends.cloudflare.consumer import ResultConsumer
 from cutmv.backends.cloudflare.finding import find_edge
 from cutmv.backends.cloudflare.notes import Notes
-from cutmv.transports.cloudflare.errors import CloudflareError
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,8 @@ class CloudflareBackend(Chords, AsyncBackend):
         add.delay(2, 3).get(timeout=10)
 
     It behaves as Celery's Redis backend does. Raises `ImproperlyConfigured` where there is no
-    Worker; operations raise a `CloudflareError` where it does not answer for `PATIENCE`.
+    Worker; operations raise a `CloudflareError` where it does not answer for `PATIENCE`. Since they
+    are asked again until then, ``result_backend_always_retry`` changes nothing.
     """
 
     key_t = bytes_to_str
@@ -130,10 +130,6 @@ class CloudflareBackend(Chords, AsyncBackend):
     def _forget(self, task_id: str) -> None:
         super()._forget(task_id)
         self.result_consumer.cancel_for(task_id)
-
-    def exception_safe_to_retry(self, exc: BaseException) -> bool:
-        """Return whether the same call may succeed later."""
-        return isinstance(exc, CloudflareError) and exc.passing
 
     def __reduce__(self, args: Any = (), kwargs: Any = None) -> Any:
         return super().__reduce__(
