@@ -88,7 +88,7 @@ def create_app(
         Door.of(services.settings, addresses),
         checks,
         threading.BoundedSemaphore(services.settings.limits.probes),
-        _parts(monitor, feed, (*always, janitor)) if janitor else (),
+        _parts(monitor, feed, (janitor, *always)) if janitor else (),
     )
     spans.register(app)
     # Metrics come first, so that they count refused requests too.
