@@ -1,8 +1,9 @@
-"""The live view: one thread looks at the jobs of all who look on, and tells what changes.
+"""The live view: what happens to jobs is told to all who look on.
 
-The job store is the truth, which is read twice a second; events are hints that come sooner. What a
-watcher begins with is read under the same lock as what changes, so that nothing older follows it.
-Progress never goes backwards, and nothing follows a final state.
+The job store is the truth, which one thread reads twice a second; events are hints that come
+sooner, by another. What a watcher begins with is read under the lock under which all is told, and a
+look tells nothing that it has read before: so nothing older follows. Progress never goes backwards,
+and nothing follows a final state.
 """
 
 import json
@@ -20,6 +21,8 @@ from cutmv.progress.journal import Entry, Journal, View
 from cutmv.progress.shown import Shown
 from cutmv.transports.cloudflare import keep_going
 
+#: The name by which errors of the threads are counted.
+NAME = "live"
 #: Seconds between two looks at the job store; more where a look takes long.
 LOOK_S, LOOKS_PART = 0.5, 4.0
 #: Seconds between looks while the database is away.
@@ -50,7 +53,7 @@ class _Known:
 
 
 class Live:
-    """What happens to jobs, for all views of one process. Threads share it; it has one of its own.
+    """What happens to jobs, for all views of one process. Threads share it; it has two of its own.
 
     >>> live.watch(watcher, View(of=person_id))
     >>> live.leave(watcher)
@@ -66,17 +69,25 @@ class Live:
         #: When somebody last looked at a job in detail.
         self._watched: dict[str, float] = {}
         self._known: dict[str, _Known] = {}
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+        #: The jobs that were told anew since a look began, which knows less of them.
+        self._newer: set[str] = set()
+        self._closing, self._hurry = threading.Event(), threading.Event()
+        self._threads = [
+            threading.Thread(target=keep_going, args=(NAME, work, self._closing), daemon=True)
+            for work in (self._look_on, self._listen)
+        ]
 
     def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
+        """Begin to look, and to take events."""
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._closing.set()
-        self._thread.join(2 * LOOK_S)
+        self._hurry.set()
+        for thread in self._threads:
+            thread.join(2 * LOOK_S)
 
     def watch(self, watcher: Watcher, view: View, at: Position | None = None) -> None:
         """Tell what a view begins with, and then each change, until the watcher leaves.
@@ -93,7 +104,7 @@ class Live:
                 watched = self._in_detail(view)
                 listed = self._store.jobs(LISTED, None, view.of)
                 for job in listed:
-                    self._known.setdefault(job.id, _known(job, detail=False))
+                    self._know(job)
                 jobs = {"type": "jobs", "seq": self._journal.seq}
                 texts = [json.dumps({**jobs, "jobs": [job.to_summary() for job in listed]})]
                 texts += self._begins(view, watched)
@@ -134,22 +145,31 @@ class Live:
             self._audience.remove(watcher)
 
     def look(self) -> None:
-        """Journal what has changed in the job store. Raises SQLAlchemyError."""
+        """Tell what has changed in the job store. One thread calls it. Raises SQLAlchemyError.
+
+        Events are told while the store is read.
+        """
         with self._lock:
+            self._newer.clear()
             self._forget()
             if not self._seen and not self._watched:
                 self._known.clear()
                 return
             of = None if None in self._seen else [each for each in self._seen if each is not None]
-            marks = self._jobs.marks(of, self._known)
-            for job_id in self._known.keys() - marks.keys():
+            known = tuple(self._known)
+        marks = self._jobs.marks(of, known)
+        with self._lock:
+            changed = [job_id for job_id, mark in marks.items() if self._may_differ(job_id, mark)]
+        loaded = self._jobs.load(changed)
+        with self._lock:
+            for job_id in set(known) - marks.keys() - self._newer:
                 gone = self._known.pop(job_id)
                 told = {"type": "deleted", "job_id": job_id}
                 self._tell(gone.person_id, job_id, told, detail=False)
                 self._audience.end_alone(job_id, Ending.JOB_DELETED)
-            changed = [job_id for job_id, mark in marks.items() if self._may_differ(job_id, mark)]
-            for job in self._jobs.load(changed):
-                self._compare(job)
+            for job in loaded:
+                if job.id not in self._newer:
+                    self._compare(job)
 
     def take(self, events: Iterable[ProgressEvent]) -> bool:
         """Journal progress events of jobs that are watched; tell whether a step has ended."""
@@ -162,24 +182,25 @@ class Live:
                     self._tell_progress(known.person_id, event)
         return has_ended
 
-    def _run(self) -> None:
-        keep_going("live", self._follow, self._closing)
+    def _look_on(self) -> None:
+        """Look again and again: twice a second, and soon after a step has ended."""
+        while not self._closing.is_set():
+            began = time.monotonic()
+            try:
+                self.look()
+                pause_s = max(LOOK_S, (LOOKS_PART - 1) * (time.monotonic() - began))
+            except DATABASE_AWAY:  # views stay as they are
+                pause_s = AWAY_S
+            self._closing.wait(time.monotonic() - began)  # half of the time it rests, at least
+            self._hurry.wait(pause_s)
+            self._hurry.clear()
 
-    def _follow(self) -> None:
-        due = 0.0
+    def _listen(self) -> None:
+        """Tell events as they come."""
         with self._feed.subscribe_all() as subscriber:
             while not self._closing.is_set():
-                left_s = min(LOOK_S, max(0.0, due - time.monotonic()))
-                has_ended = self.take(subscriber.take(left_s))
-                began = time.monotonic()
-                if began < due and not has_ended:
-                    continue
-                try:
-                    self.look()
-                    took_s = time.monotonic() - began
-                    due = began + max(LOOK_S, LOOKS_PART * took_s)
-                except DATABASE_AWAY:  # views stay as they are
-                    due = began + AWAY_S
+                if self.take(subscriber.take(LOOK_S)):
+                    self._hurry.set()
 
     def _touch(self, view: View) -> None:
         now = time.monotonic()
@@ -223,9 +244,15 @@ class Live:
             return [json.dumps(told)]
         return [_snapshot(watched, seq=self._journal.seq)]
 
+    def _know(self, job: Job) -> None:
+        """Note a job as it was just told to one; what others know of it stays what they know."""
+        self._newer.add(job.id)
+        self._known.setdefault(job.id, _known(job, detail=False))
+
     def _see(self, job: Job) -> None:
         """Have a job told in detail from here on: who knows it is told first what is new of it."""
         self._watched[job.id] = time.monotonic()
+        self._newer.add(job.id)
         if job.id in self._known:
             self._compare(job)
         else:

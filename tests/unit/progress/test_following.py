@@ -28,7 +28,7 @@ def live(store: JobStore) -> Live:
     return Live(store, ProgressFeed())
 
 
-def event(job: Job, step: int = 0, percent: float = 10.0, **more: Any) -> ProgressEvent:
+def event(job: Job, step: int = 0, percent: Any = 10.0, **more: Any) -> ProgressEvent:
     """An event in its wire form, as a receiver reads it."""
     fields = {"uuid": job.steps[step].id, "job_id": job.id, "stage": "cutting"}
     read = ProgressEvent.from_wire({**fields, "percent": percent, "fps": 30.0, **more})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +302,30 @@ def test_all_who_look_on_are_told_the_same_text_which_is_made_once(
     first, *others = [tab.texts for tab in tabs]
     assert len(first) == 2
     assert all(one is two for each in others for one, two in zip(first, each, strict=True))
+
+
+def test_who_comes_while_the_store_is_read_is_told_nothing_older(
+    store: JobStore, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = add_job(store, "0-1")
+    stayed, came = Tab(live, View(None, job.id)), list[Tab]()
+    begin(store, job)
+    load = live._jobs.load
+
+    def load_and_wait(ids: Collection[str]) -> list[Job]:
+        found = load(ids)
+        store.cancel(job.id)
+        came.append(Tab(live, View(None, job.id)))
+        live.take([ProgressEvent(job.steps[0].id, job.id, "cutting", 30.0)])
+        return found
+
+    with monkeypatch.context() as waiting:
+        waiting.setattr(live._jobs, "load", load_and_wait)
+        live.look()
+    live.look()
+
+    assert came[0].begun[-1]["job"]["state"] == "cancelled"
+    assert came[0].take() == []
+    told = stayed.take()
+    assert kinds(told) == ["job", "step"]
+    assert told[0]["job"]["state"] == "cancelled"
