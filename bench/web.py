@@ -85,7 +85,10 @@ def worker_memory(server: WebServer) -> int:
 
 @contextmanager
 def most_memory(server: WebServer) -> Iterator[list[int]]:
-    """The most bytes that all processes of the server had together until the end of the block."""
+    """The most bytes that all processes of the server had together until the end of the block.
+
+    What several share is counted once (PSS).
+    """
     context = get_context("spawn")
     stop, (found, other) = context.Event(), context.Pipe(duplex=False)
     process = context.Process(target=_peak, args=(server.process.child.pid, stop, other))
@@ -104,12 +107,12 @@ def most_memory(server: WebServer) -> Iterator[list[int]]:
 def _peak(pid: int, stop: Any, found: Any) -> None:
     parent, peak = psutil.Process(pid), 0
     found.send("ready")
-    while not stop.wait(0.05):
+    while not stop.wait(0.1):
         in_all = 0
         for each in (parent, *parent.children(recursive=True)):
             try:
-                in_all += each.memory_info().rss
-            except psutil.NoSuchProcess:
+                in_all += each.memory_full_info().pss
+            except (psutil.NoSuchProcess, psutil.AccessDenied):  # it is about to end
                 continue
         peak = max(peak, in_all)
     found.send(peak)
@@ -204,7 +207,7 @@ def measure_upload(server: WebServer, folder: Path, *, quick: bool) -> dict[str,
     size, (job,) = QUICK_LARGE_BYTES if quick else LARGE_BYTES, watched(server, 1)
     path = film(folder / "large.mp4", size)
     with most_memory(server) as peak, Client(server.url, job.key) as client:
-        before = sum(each.memory_info().rss for each in processes(server))
+        before = sum(each.memory_full_info().pss for each in processes(server))
         began = time.monotonic()
         uploaded = client.upload(path)
         took = time.monotonic() - began
@@ -288,7 +291,8 @@ def main() -> None:
                 continue
             folder = Path(name) / what
             folder.mkdir()
-            with web_server(folder, CUTMV_SIGN_IN="always") as server:
+            # By `env`, since what tests import beforehand is no server's memory.
+            with web_server(folder, under=("env",), CUTMV_SIGN_IN="always") as server:
                 if what == "watch":
                     found |= measure_watching(server, folder, quick=args.quick)
                 elif what == "upload":
