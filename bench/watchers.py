@@ -23,7 +23,7 @@ from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, TextMessage
 
 from cutmv.config import Settings
-from cutmv.jobs import Claimed, Claims
+from cutmv.jobs import Claims, JobStore
 from cutmv.media import Progress
 from cutmv.progress import WEBHOOK
 from cutmv.services import Services
@@ -31,7 +31,11 @@ from cutmv.transports.cloudflare.edge.signature import sign
 from tests.support.web_server import WEBHOOK_SECRET
 
 #: Events a second of each job, and seconds between the heartbeats that the job store gets of it.
-RATE, BEAT_S = 4, 2.0
+RATE, BEAT_S = 4, 5.0
+#: Seconds that a claim lasts: nothing ends while the machine is busy.
+LEASE_S = 3_600.0
+#: Seconds of the naps by which a process sees how long it waits for a processor.
+NAP_S = 0.01
 #: Workers, each with a part of the jobs.
 WORKERS = 10
 #: Connections that are opened at a time.
@@ -49,9 +53,13 @@ class Watched:
 
 @dataclass
 class Seen:
-    """What the clients got: seconds from each event to each client, and how many closed early."""
+    """What the clients got: seconds from each event to each client, and how many closed early.
+
+    `late` are the seconds by which the clients' process overslept its naps.
+    """
 
     took: list[float]
+    late: list[float]
     others: int = 0
     closed: int = 0
 
@@ -110,7 +118,7 @@ def watch(
 async def _watch(
     port: int, jobs: Sequence[Watched], each: int, stop: Event, ready: Event
 ) -> tuple[Seen, float]:
-    loop, seen, gate = asyncio.get_running_loop(), Seen([]), asyncio.Semaphore(OPENING)
+    loop, seen, gate = asyncio.get_running_loop(), Seen([], []), asyncio.Semaphore(OPENING)
     began = time.monotonic()
 
     async def opened(job: Watched, number: int) -> Client:
@@ -123,10 +131,18 @@ async def _watch(
     clients = await asyncio.gather(*(opened(job, number) for number in range(each) for job in jobs))
     took_s = time.monotonic() - began
     ready.set()
-    await asyncio.to_thread(stop.wait)
+    while not await asyncio.to_thread(stop.wait, NAP_S):
+        began = time.monotonic()
+        await asyncio.sleep(NAP_S)
+        seen.late.append(time.monotonic() - began - NAP_S)
     for client in clients:
         client.transport.abort()
     return seen, took_s
+
+
+def claims_of(store: JobStore, step_id: str) -> Claims:
+    """What claims a step here, so that no other runs it."""
+    return Claims(store, step_id, LEASE_S)
 
 
 def work(
@@ -139,7 +155,7 @@ def work(
 ) -> None:
     """Be the workers of the jobs until `stop`; once they may `go`, they tell of them.
 
-    Tells how many events were sent.
+    Tells how many events were sent, and the seconds of each call of the webhook.
     """
     environment = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(data_dir)}
     services = Services.open(Settings.from_env(environment))
@@ -147,9 +163,11 @@ def work(
     beats.start()
     while not go.wait(0.1) and not stop.is_set():
         continue
-    sent = [0] * WORKERS
+    sent, calls = [0] * WORKERS, list[float]()
     threads = [
-        threading.Thread(target=_worker, args=(port, jobs[number::WORKERS], stop, sent, number))
+        threading.Thread(
+            target=_worker, args=(port, jobs[number::WORKERS], stop, number, sent, calls)
+        )
         for number in range(WORKERS)
     ]
     for thread in threads:
@@ -157,10 +175,17 @@ def work(
     for thread in (beats, *threads):
         thread.join()
     services.store.close()
-    found.send(sum(sent))
+    found.send((sum(sent), calls))
 
 
-def _worker(port: int, jobs: Sequence[Watched], stop: Event, sent: list[int], number: int) -> None:
+def _worker(
+    port: int,
+    jobs: Sequence[Watched],
+    stop: Event,
+    number: int,
+    sent: list[int],
+    calls: list[float],
+) -> None:
     """Tell of some jobs by the webhook, as a worker elsewhere does."""
     percent, due = 5.0, time.monotonic() + number / WORKERS / RATE
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
@@ -176,18 +201,16 @@ def _worker(port: int, jobs: Sequence[Watched], stop: Event, sent: list[int], nu
                 "webhook-timestamp": str(now),
                 "webhook-signature": sign(WEBHOOK_SECRET, WEBHOOK, message, now, body),
             }
+            began = time.monotonic()
             http.post("/api/queue-progress", content=body, headers=headers).raise_for_status()
+            calls.append(time.monotonic() - began)
             sent[number] += len(events)
 
 
 def _beat(services: Services, jobs: Sequence[Watched], stop: Event) -> None:
-    """Claim the steps, and renew the claims with a progress that the list shows, too."""
-    claimed = []
-    for job in jobs:
-        claims = Claims(services.store, job.step_id)
-        found = claims.claim(job.step_id, "redis")
-        assert isinstance(found, Claimed)
-        claimed.append((claims, found.step))
+    """Renew the claims, with a progress that the list shows, too."""
+    store = services.store
+    claimed = [(claims_of(store, job.step_id), store.step(job.step_id)) for job in jobs]
     percent = 0.0
     while True:
         percent = min(4.0, percent + 0.1)

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from targets import Target, most, table
-from watchers import Watched, watch, work
+from watchers import Watched, claims_of, watch, work
 
 from cutmv.client import Client
 from cutmv.config import Settings
@@ -67,6 +67,7 @@ def watched(server: WebServer, number: int) -> list[Watched]:
         person = services.accounts.add(f"person{each}-{new_id()}@example.com")
         key = services.api_keys.add(str(person.id), "bench")[1]
         job = add_job(services.store, "0-1", person_id=person.id)
+        claims_of(services.store, job.steps[0].id).claim(job.steps[0].id, "redis")
         jobs.append(Watched(job.id, job.steps[0].id, key))
     services.store.close()
     return jobs
@@ -176,11 +177,12 @@ def measure_watching(server: WebServer, folder: Path, *, quick: bool) -> dict[st
     used = sum(processor.cpu_times()[:2]) - used
     beside = uploads(server.url, uploader.key, path, UPLOADS)
     stop.set()
-    (got, opening_s), events = seen.recv(), sent.recv()
+    (got, opening_s), (events, calls) = seen.recv(), sent.recv()
     clients.join()
     workers.join()
     number = len(jobs) * each
     cuts = statistics.quantiles(got.took, n=1_000)
+    calls_ms, naps_ms = (statistics.quantiles(each, n=100)[98] * 1000 for each in (calls, got.late))
     return {
         "clients": number,
         "jobs": len(jobs),
@@ -193,6 +195,8 @@ def measure_watching(server: WebServer, folder: Path, *, quick: bool) -> dict[st
         "event_p50_ms": round(cuts[499] * 1000, 1),
         "event_p99_ms": round(cuts[989] * 1000, 1),
         "event_max_ms": round(max(got.took) * 1000, 1),
+        "webhook_p99_ms": round(calls_ms, 1),
+        "machine_p99_ms": round(naps_ms, 1),
         "client_kb": round((idle - before) / number / 1000, 1),
         "client_busy_kb": round((busy - before) / number / 1000, 1),
         "processor": round(used / took_s, 2),
