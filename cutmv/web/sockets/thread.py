@@ -1,4 +1,4 @@
-"""The thread that owns all open WebSockets, and its helper for what may wait."""
+"""The thread that owns all open WebSockets, and its helpers for what may wait."""
 
 import asyncio
 import contextlib
@@ -46,6 +46,8 @@ class SocketThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
         self._helper = ThreadPoolExecutor(1, thread_name_prefix=f"{NAME}-helper")
+        #: Looks up what clients showed, which may take long: nobody waits behind it.
+        self._checker = ThreadPoolExecutor(1, thread_name_prefix=f"{NAME}-checker")
         self._sockets: set[WebSocket] = set()
         self._adding: set[asyncio.Task[None]] = set()
         #: What other threads want done, in their order; and whether the loop was told so.
@@ -69,7 +71,8 @@ class SocketThread:
             self.stop()
             self._call(self._end_when_empty)
             self._thread.join(2 * CLOSE_TIMEOUT_S + LOOK_S)
-        self._helper.shutdown(wait=False)
+        for pool in (self._helper, self._checker):
+            pool.shutdown(wait=False, cancel_futures=pool is self._checker)
 
     def stop(self) -> None:
         """End all WebSockets, and from now on each new one; a signal handler may call it."""
@@ -98,8 +101,7 @@ class SocketThread:
 
     def helped(self, act: Act) -> None:
         """See Owner. What it raises is noted."""
-        with contextlib.suppress(RuntimeError):  # all has ended
-            self._helper.submit(_noting, act)
+        _submit(self._helper, act)
 
     def lost(self, which: WebSocket) -> None:
         """See Owner."""
@@ -177,7 +179,7 @@ class SocketThread:
         self._bound_held()
         if not self._checking and now - self._checked_at >= CHECK_S:
             self._checking, self._checked_at = True, now
-            self.helped(partial(self._check, tuple(self._sockets)))
+            _submit(self._checker, partial(self._check, tuple(self._sockets)))
 
     def _bound_held(self) -> None:
         """End those for whom most waits, where there is too much in all."""
@@ -190,7 +192,7 @@ class SocketThread:
             each.drop()
 
     def _check(self, sockets: tuple[WebSocket, ...]) -> None:
-        """End the WebSockets of those who may see no more. The helper calls it."""
+        """End the WebSockets of those who may see no more. The checker calls it."""
         by_credential: defaultdict[Any, list[WebSocket]] = defaultdict(list)
         for each in sockets:
             if each.credential is not None:
@@ -202,6 +204,11 @@ class SocketThread:
                         each.close(CLOSE_SIGNED_OUT)
         finally:
             self._checking = False
+
+
+def _submit(pool: ThreadPoolExecutor, act: Act) -> None:
+    with contextlib.suppress(RuntimeError):  # all has ended
+        pool.submit(_noting, act)
 
 
 def _noting(act: Act) -> None:
