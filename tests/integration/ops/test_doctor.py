@@ -699,6 +699,7 @@ def test_an_ffmpeg_that_is_missing_or_too_old_is_found(eager: Site, tmp_path: Pa
     assert "7.0" in advice
 
 
+@pytest.mark.slow
 def test_objects_of_others_have_a_preset_an_owner_and_notifications(
     bucket_site: Site, emulator: EmulatorProcess
 ) -> None:

@@ -659,6 +659,7 @@ def test_a_token_that_may_not_set_notifications_gets_all_else(
     assert account.lifecycle()
 
 
+@pytest.mark.slow
 def test_a_token_that_may_only_read_notifications_is_told_the_permission(
     account: Account, make_gate: Callable[[str, Refusal], Gate]
 ) -> None:
@@ -677,6 +678,7 @@ def test_a_token_that_may_only_read_notifications_is_told_the_permission(
     assert account.lifecycle()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [{"prefix": "incoming/"}, {"prefix": ""}])
 def test_another_rule_for_the_folder_is_enough_or_told_of(
     account: Account, rule: dict[str, str]

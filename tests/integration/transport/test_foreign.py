@@ -78,6 +78,7 @@ def test_a_document_s_task_is_retried_as_any_under_one_id(site: CloudflareSite) 
     assert len({note["id"] for note in notes}) == 1
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_held_comes_again_under_its_id(
     site: CloudflareSite, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_rejected_document_is_a_dead_letter_that_can_be_replayed(site: Cloudfl
     assert len({note["id"] for note in site.notes("event")}) == 1
 
 
+@pytest.mark.slow
 def test_without_the_option_a_document_is_a_dead_letter(site: CloudflareSite) -> None:
     _worker(site, foreign_messages={"other": TASK})
 
