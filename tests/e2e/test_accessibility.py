@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.support.media import make_sample
+from tests.support.pages import check_accessible
 from tests.support.web_server import WebServer, web_server
 
 pytestmark = pytest.mark.slow
@@ -58,21 +58,8 @@ def page(
     context.close()
 
 
-def check(page: Page) -> None:
-    """Fail by what axe finds, and where; and if anything is wider than the screen."""
-    results = Axe().run(page)
-    found = [
-        f"{each['id']} ({each['impact']}): {node['html'][:160]} {node['failureSummary'][:200]}"
-        for each in results.response["violations"]
-        for node in each["nodes"]
-    ]
-    assert not found, "\n".join(found)
-    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert wide <= 0, f"the page is {wide} pixels too wide"
-
-
 def test_the_page_is_accessible_from_an_upload_to_its_results(page: Page, video: Path) -> None:
-    check(page)
+    check_accessible(page)
     page.get_by_test_id("file-input").set_input_files(video)
     expect(page.get_by_test_id("upload-state")).to_have_text("ready")
     expect(page.get_by_test_id("overview")).to_have_attribute("data-peaks", re.compile(r"^\d{4}"))
@@ -85,16 +72,16 @@ def test_the_page_is_accessible_from_an_upload_to_its_results(page: Page, video:
     expect(page.get_by_test_id("list-wrong")).to_be_visible()
     page.get_by_test_id("zoom-in").click()
     expect(page.get_by_test_id("estimate-all")).to_contain_text("Line 1 can't be read")
-    check(page)
+    check_accessible(page)
     page.get_by_test_id("clip-list").fill("")
     expect(page.get_by_test_id("estimate-all")).to_contain_text("2 outputs")
     page.get_by_test_id("clip-end").fill("later")
     expect(page.get_by_text("Write a time as")).to_be_visible()
-    check(page)
+    check_accessible(page)
     page.get_by_test_id("clip-end").fill("0:02")
     page.get_by_test_id("start").click()
     expect(page.get_by_test_id("job-state")).to_have_text("done", timeout=JOB_MS)
-    check(page)
+    check_accessible(page)
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
@@ -110,20 +97,20 @@ def test_the_pages_of_people_are_accessible(
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.goto(f"{server.url}/sign-in")
-        check(page)
+        check_accessible(page)
         first = re.search(r"http://127\.0\.0\.1:\d+/link/password/\S+", server.process.log)
         assert first, server.process.log
         page.goto(first[0])
-        check(page)
+        check_accessible(page)
         page.get_by_label("E-mail address").fill("boss@example.com")
         page.get_by_label("Password").fill("correct horse battery")
         page.get_by_role("button", name="Go on").click()
         expect(page.get_by_test_id("mode-badge")).to_have_text("eager")
         for path in ("account", "operators", "people"):
             page.goto(f"{server.url}/{path}")
-            check(page)
+            check_accessible(page)
         page.get_by_label("E-mail address").fill("ada@example.com")
         page.get_by_role("button", name="Make the account").click()
         expect(page.locator(".secret code")).to_be_visible()
-        check(page)
+        check_accessible(page)
         context.close()

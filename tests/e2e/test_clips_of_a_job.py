@@ -9,12 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.media import make_sample
+from tests.support.pages import PATIENCE_MS, upload
 from tests.support.web_server import web_server
 
 pytestmark = pytest.mark.slow
 
-#: Milliseconds for what takes a busy machine some time.
-PATIENCE_MS = 60_000
 #: Milliseconds for a job on such a machine.
 JOB_MS = 300_000
 
@@ -28,8 +27,7 @@ def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         page = browser.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.goto(server.url)
-        page.get_by_test_id("file-input").set_input_files(video)
-        expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
+        upload(page, video)
         expect(page.get_by_test_id("overview")).to_have_attribute(
             "data-peaks", re.compile(r"\d{4}")
         )

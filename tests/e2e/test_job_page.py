@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
-import httpx
 import pytest
 import sqlalchemy as sa
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from cutmv.client import Client, Job
 from tests.support.media import make_sample
+from tests.support.pages import check_accessible
 from tests.support.processes import wait_for
 from tests.support.web_server import WebServer, web_server
 
@@ -26,16 +27,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
 
 
 @pytest.fixture(scope="module")
-def api(server: WebServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=60.0) as client:
+def api(server: WebServer) -> Iterator[Client]:
+    with Client(server.url) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def upload_id(api: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> str:
+def upload_id(api: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
     video = make_sample(tmp_path_factory.mktemp("video") / "song.mp4", seconds=4.0)
-    sent = api.post("/api/uploads?filename=song.mp4", content=video.read_bytes())
-    return str(sent.json()["id"])
+    return api.upload(video).id
 
 
 @pytest.fixture
@@ -55,17 +55,14 @@ def page(browser: Browser, server: WebServer) -> Iterator[Page]:
     assert errors == []
 
 
-def make_job(api: httpx.Client, upload_id: str, *clips: str, **wanted: Any) -> str:
-    body = {"upload_id": upload_id, "clips": clips or ["0-0.5", "1-1.5"], **wanted}
-    return str(api.post("/api/jobs", json=body).json()["id"])
+def make_job(api: Client, upload_id: str, *clips: str, **wanted: Any) -> str:
+    return api.cut(upload_id, clips or ["0-0.5", "1-1.5"], **wanted).id
 
 
-def done(api: httpx.Client, job_id: str) -> dict[str, Any]:
-    def ended() -> dict[str, Any] | None:
-        job = api.get(f"/api/jobs/{job_id}").json()
-        return job if job["state"] == "done" else None
-
-    return wait_for(ended, 120.0, "the job ends")
+def done(api: Client, job_id: str) -> Job:
+    *_, job = api.watch(job_id)
+    assert job.state == "done", job
+    return job
 
 
 def fail(server: WebServer, job_id: str, error: str) -> None:
@@ -84,10 +81,10 @@ def fail(server: WebServer, job_id: str, error: str) -> None:
 
 
 def test_a_link_is_made_copied_opened_by_a_stranger_and_ended(
-    page: Page, browser: Browser, server: WebServer, api: httpx.Client, upload_id: str
+    page: Page, browser: Browser, server: WebServer, api: Client, upload_id: str
 ) -> None:
     job = done(api, make_job(api, upload_id))
-    page.goto(f"{server.url}/#{job['id']}")
+    page.goto(f"{server.url}/#{job.id}")
     page.get_by_text("Share by a link").click()
     page.get_by_test_id("share-days").select_option("a day")
     page.get_by_test_id("share-make").click()
@@ -116,25 +113,28 @@ def test_a_link_is_made_copied_opened_by_a_stranger_and_ended(
 
 
 def test_all_results_are_downloaded_in_one_zip(
-    page: Page, server: WebServer, api: httpx.Client, upload_id: str, tmp_path: Path
+    page: Page, server: WebServer, api: Client, upload_id: str, tmp_path: Path
 ) -> None:
     job = done(api, make_job(api, upload_id))
-    page.goto(f"{server.url}/#{job['id']}")
+    page.goto(f"{server.url}/#{job.id}")
 
     with page.expect_download() as downloading:
         page.get_by_test_id("download-all").click()
 
     downloading.value.save_as(tmp_path / "all.zip")
-    whole = api.get(f"/api/jobs/{job['id']}/outputs.zip").content
-    assert (tmp_path / "all.zip").read_bytes() == whole
+    api.download(job, tmp_path / "each")
+    with ZipFile(tmp_path / "all.zip") as zipped:
+        found = {name: zipped.read(name) for name in zipped.namelist()}
+    assert found == {each.name: each.read_bytes() for each in (tmp_path / "each").iterdir()}
+    assert len(found) == 2
 
 
 def test_a_failure_is_told_in_plain_words_and_what_failed_is_run_again(
-    page: Page, server: WebServer, api: httpx.Client, upload_id: str
+    page: Page, server: WebServer, api: Client, upload_id: str
 ) -> None:
     job = done(api, make_job(api, upload_id))
-    fail(server, job["id"], "The clip can't be cut: FFmpeg crashed on it (SIGSEGV).")
-    page.goto(f"{server.url}/#{job['id']}")
+    fail(server, job.id, "The clip can't be cut: FFmpeg crashed on it (SIGSEGV).")
+    page.goto(f"{server.url}/#{job.id}")
 
     expect(page.get_by_test_id("job-way")).to_have_text("directly on this server")
     failure = page.get_by_test_id("failure").first
@@ -147,16 +147,14 @@ def test_a_failure_is_told_in_plain_words_and_what_failed_is_run_again(
 
     expect(page.get_by_test_id("job-state")).to_have_text("done")
     expect(page.get_by_test_id("step")).to_have_count(1)
-    assert page.get_by_test_id("job").get_attribute("data-job") != job["id"]
+    assert page.get_by_test_id("job").get_attribute("data-job") != job.id
     page.get_by_test_id("again").click()
-    wait_for(
-        lambda: len(api.get("/api/jobs").json()["jobs"]) >= 3, what="the whole job is run again"
-    )
+    wait_for(lambda: len([*api.jobs()]) >= 3, what="the whole job is run again")
     expect(page.get_by_test_id("job-state")).to_have_text("done")
 
 
 def test_two_tabs_follow_one_job_and_hear_of_each_other(
-    page: Page, browser: Browser, server: WebServer, api: httpx.Client, upload_id: str
+    page: Page, browser: Browser, server: WebServer, api: Client, upload_id: str
 ) -> None:
     other = browser.new_context().new_page()
     sockets: list[str] = []
@@ -192,9 +190,9 @@ def test_a_page_goes_on_when_its_server_is_back(browser: Browser, tmp_path: Path
     page = context.new_page()
     with web_server(tmp_path) as server:
         port = int(server.url.rsplit(":", 1)[1])
-        with httpx.Client(base_url=server.url, timeout=60.0) as api:
+        with Client(base_url=server.url, timeout=60.0) as api:
             sent = api.post("/api/uploads?filename=song.mp4", content=video.read_bytes())
-            job_id = make_job(api, sent.json()["id"], *["0-4"] * 6, aspects=["9:16"])
+            job_id = make_job(api, sent.json().id, *["0-4"] * 6, aspects=["9:16"])
         page.goto(f"{server.url}/#{job_id}")
         expect(page.get_by_test_id("job-state")).to_have_text("running")
         server.process.kill()
@@ -207,7 +205,7 @@ def test_a_page_goes_on_when_its_server_is_back(browser: Browser, tmp_path: Path
 
 
 def test_a_notification_comes_once_it_is_asked_for_by_the_button(
-    page: Page, server: WebServer, api: httpx.Client, upload_id: str
+    page: Page, server: WebServer, api: Client, upload_id: str
 ) -> None:
     page.context.grant_permissions(["notifications"])
     page.add_init_script(
@@ -225,7 +223,7 @@ def test_a_notification_comes_once_it_is_asked_for_by_the_button(
     )
     page.goto(server.url)
     expect(page.get_by_test_id("mode-badge")).to_have_text("eager")
-    silent = done(api, make_job(api, upload_id, "0-0.3"))["id"]
+    silent = done(api, make_job(api, upload_id, "0-0.3")).id
     row = page.locator(f'[data-testid="recent-job"][data-job="{silent}"]')
     expect(row).to_contain_text("done")
     row.click()
@@ -233,7 +231,7 @@ def test_a_notification_comes_once_it_is_asked_for_by_the_button(
 
     page.get_by_test_id("notify").press("Enter")
     expect(page.get_by_test_id("notify")).to_have_attribute("aria-pressed", "true")
-    job_id = done(api, make_job(api, upload_id, "0-0.3", "1-1.3"))["id"]
+    job_id = done(api, make_job(api, upload_id, "0-0.3", "1-1.3")).id
     wait_for(lambda: page.evaluate("shown.length"), 60.0, "the browser shows it")
 
     assert page.evaluate("[asked, shown]") == [
@@ -254,40 +252,29 @@ def test_a_notification_comes_once_it_is_asked_for_by_the_button(
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_job_that_failed_its_links_and_what_they_show_are_accessible(
-    browser: Browser, server: WebServer, api: httpx.Client, upload_id: str, scheme: str, width: int
+    browser: Browser, server: WebServer, api: Client, upload_id: str, scheme: str, width: int
 ) -> None:
     job = done(api, make_job(api, upload_id, still=True))
-    fail(server, job["id"], "The clip can't be cut: FFmpeg crashed on it (SIGSEGV).")
-    shared = api.post(f"/api/jobs/{job['id']}/shares", json={}).json()["url"]
+    fail(server, job.id, "The clip can't be cut: FFmpeg crashed on it (SIGSEGV).")
+    shared = api.call("POST", f"/api/jobs/{job.id}/shares", json={})["url"]
     context = browser.new_context(
         viewport={"width": width, "height": 844},
         color_scheme=scheme,  # type: ignore[arg-type]
         reduced_motion="reduce",
     )
     page = context.new_page()
-    page.goto(f"{server.url}/#{job['id']}")
+    page.goto(f"{server.url}/#{job.id}")
     page.get_by_text("Share by a link").click()
     page.get_by_test_id("share-make").click()
     expect(page.get_by_test_id("share-row")).to_have_count(2)
     for technical in page.get_by_test_id("technical").locator("summary").all():
         if technical.is_visible():
             technical.click()
-    check(page)
+    check_accessible(page)
     page.goto(shared)
     expect(page.get_by_test_id("shared-outputs")).to_be_visible()
-    check(page)
+    check_accessible(page)
     page.goto(f"{server.url}/shared/gone")
     expect(page.get_by_test_id("shared-problem")).to_be_visible()
-    check(page)
+    check_accessible(page)
     context.close()
-
-
-def check(page: Page) -> None:
-    """Fail by what axe finds, and if anything is wider than the screen."""
-    found = [
-        f"{each['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
-        for each in Axe().run(page).response["violations"]
-        for node in each["nodes"]
-    ]
-    assert not found, "\n".join(found)
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support.media import duration_s, frame_number, make_sample, read_frames
+from tests.support.pages import is_whole_overview
 from tests.support.stack import Stack, on_r2
 
 #: Milliseconds for what takes FFmpeg some time on a busy machine.
@@ -54,7 +55,7 @@ def test_a_job_on_the_page_is_made_by_workers(
 
     page.goto(stack.url)
     expect(page.get_by_test_id("mode-badge")).to_have_text(mode)
-    with page.expect_response(_is_whole_overview):  # then both workers are free
+    with page.expect_response(is_whole_overview):  # then both workers are free
         page.get_by_test_id("file-input").set_input_files(video)
     expect(page.get_by_test_id("upload-state").first).to_have_text("ready")
     page.get_by_test_id("clip-start").fill("0:01.5")
@@ -87,10 +88,6 @@ def test_a_job_on_the_page_is_made_by_workers(
     for name, stream in (("song-01-source.mp4", "a:0"), ("song-01-sound.flac", "a:0")):
         assert duration_s(files[name], stream) == pytest.approx(2.0, abs=0.001)
     context.close()
-
-
-def _is_whole_overview(answer: Response) -> bool:
-    return answer.url.endswith("/overview") and answer.ok and answer.json()["state"] == "done"
 
 
 def _check(told: list[dict[str, Any]]) -> None:

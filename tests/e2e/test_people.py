@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.support.mail import mail_server
 from tests.support.media import make_sample
+from tests.support.pages import upload
+from tests.support.processes import free_port, wait_for
 from tests.support.web_server import WebServer, web_server
 
 #: Milliseconds for what takes FFmpeg some time on a busy machine.
@@ -118,6 +121,47 @@ def test_the_first_link_makes_an_administrator_whose_job_no_invited_person_sees(
         sign_out(boss)
         refused = boss.evaluate("id => fetch(`/api/jobs/${id}`).then(a => a.status)", job_id)
         assert refused == 401
+
+
+@pytest.mark.slow
+def test_a_mail_of_a_jobs_end_is_asked_for_by_the_button_and_leads_to_the_job(
+    browser: Browser, tmp_path: Path
+) -> None:
+    video = make_sample(tmp_path / "song.mp4", seconds=4.0)
+    with mail_server() as mails, visitor(browser) as boss:
+        port = free_port()
+        env = {
+            "CUTMV_SIGN_IN": "always",
+            "CUTMV_SMTP_URL": mails.url,
+            "CUTMV_URL": f"http://127.0.0.1:{port}",
+            "CUTMV_ADMIN_EMAIL": "boss@example.com",
+            "CUTMV_ADMIN_PASSWORD": PASSWORD,
+        }
+        with web_server(tmp_path, port=port, **env) as server:
+            boss.goto(server.url)
+            sign_in(boss, "boss@example.com")
+            upload(boss, video)
+            boss.get_by_test_id("clip-start").fill("0:00")
+            boss.get_by_test_id("clip-end").fill("0:04")
+            for aspect in ("16:9", "9:16", "1:1"):
+                boss.get_by_test_id(f"aspect-{aspect}").check()
+            boss.get_by_test_id("start").press("Enter")
+            button = boss.get_by_test_id("mail")
+            expect(button).to_have_text("Mail me when it has ended")
+            button.press("Enter")
+            expect(button).to_have_attribute("aria-pressed", "true")
+            expect(button).to_have_text("You will be mailed")
+            expect(boss.get_by_test_id("job-state")).to_have_text("done", timeout=PATIENCE_MS)
+
+            mail = wait_for(lambda: next(iter(mails.mails), None), 60.0, "the mail comes")
+
+            assert (mail["To"], mail["Subject"]) == ("boss@example.com", "song.mp4 is done")
+            (link,) = re.findall(r"http://\S+", str(mail.get_payload()))
+            expect(button).to_be_hidden()
+            boss.goto("about:blank")
+            boss.goto(link)
+            expect(boss.get_by_test_id("job-state")).to_have_text("done")
+            expect(boss.locator("#job-file")).to_have_text("song.mp4")
 
 
 #: What a WebSocket of a job tells, to its end.

@@ -6,24 +6,21 @@ import hashlib
 import os
 import re
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, CDPSession, Page, Request, expect
 
+from cutmv.client import Client
 from tests.support.media import make_sample
+from tests.support.pages import PATIENCE_MS, tab
 from tests.support.processes import free_port, wait_for
 from tests.support.s3 import BUCKET, KEY_ID, SECRET
 from tests.support.web_server import WebServer, web_server
 
 pytestmark = pytest.mark.slow
 
-#: Milliseconds for what takes a busy machine some time.
-PATIENCE_MS = 60_000
 #: Bytes of a part, and the parts of the video.
 PART, PARTS = 16 * 1_048_576, 4
 
@@ -38,21 +35,6 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@contextmanager
-def tab(browser: Browser, url: str) -> Iterator[Page]:
-    """A browser with the page; no script may fail, nothing may break the content policy."""
-    context = browser.new_context()
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda told: errors.append(told.text) if "Policy" in told.text else None)
-    page.goto(url)
-    yield page
-    context.close()
-    assert errors == []
-
-
 def slow(page: Page, bytes_a_second: int) -> CDPSession:
     """Have the browser send no faster, until the session that is returned is detached."""
     network = {"offline": False, "latency": 0, "downloadThroughput": -1}
@@ -64,11 +46,11 @@ def slow(page: Page, bytes_a_second: int) -> CDPSession:
 
 def stored(url: str) -> list[int]:
     """The parts of the one upload that has begun."""
-    api = f"{url}/api/multipart-uploads"
-    (begun,) = httpx.get(api).json()["uploads"] or [{"id": ""}]
-    if not begun["id"]:
-        return []
-    return [part["number"] for part in httpx.get(f"{api}/{begun['id']}").json()["stored"]]
+    api = "/api/multipart-uploads"
+    with Client(url) as client:
+        (begun,) = client.call("GET", api)["uploads"] or [None]
+        told = client.call("GET", f"{api}/{begun['id']}") if begun else {"stored": []}
+    return [part["number"] for part in told["stored"]]
 
 
 def sent_parts(page: Page) -> list[str]:
@@ -118,6 +100,26 @@ def test_it_goes_on_when_the_server_is_killed_and_comes_back(
             expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
             expect(page.get_by_test_id("start")).to_be_enabled()
             assert_kept(second, video)
+
+
+def test_it_waits_while_the_network_is_off_and_sends_no_part_twice(
+    browser: Browser, video: Path, tmp_path: Path
+) -> None:
+    with web_server(tmp_path) as server, tab(browser, server.url) as page:
+        line = slow(page, 6_000_000)
+        page.get_by_test_id("file-input").set_input_files(video)
+        wait_for(lambda: stored(server.url), 60.0, "a part is stored")
+        page.context.set_offline(True)
+        expect(page.get_by_test_id("upload-state")).to_have_text("waiting for the network…")
+        there = stored(server.url)
+        sent = sent_parts(page)
+
+        page.context.set_offline(False)
+        line.detach()
+
+        expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
+        assert not {*map(int, sent)} & {*there}
+        assert_kept(server, video)
 
 
 def test_a_closed_tab_leaves_what_was_sent_and_the_file_goes_on_from_there(

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from cutmv.media import probe
 from tests.support.media import make_sample
+from tests.support.pages import tab, upload
 from tests.support.processes import wait_for
 from tests.support.web_server import WebServer, web_server
 
@@ -28,29 +29,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
 @pytest.fixture
 def page(browser: Browser, server: WebServer) -> Iterator[Page]:
     """The page, on which no script may fail and nothing may break the content policy."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on(
-        "console",
-        lambda message: errors.append(message.text) if "Security Policy" in message.text else None,
-    )
-    page.goto(server.url)
-    yield page
-    context.close()
-    assert errors == []
+    looks = {"viewport": {"width": 1200, "height": 900}, "accept_downloads": True}
+    with tab(browser, server.url, PATIENCE_MS, **looks) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sample(tmp_path_factory.mktemp("video") / "my song.mp4", seconds=12.0)
-
-
-def upload(page: Page, video: Path) -> None:
-    page.get_by_test_id("file-input").set_input_files(video)
-    expect(page.get_by_test_id("upload-state").first).to_have_text("ready", timeout=PATIENCE_MS)
 
 
 def bar(page: Page, name: str) -> float:

@@ -13,9 +13,10 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, Response, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 from cutmv.media import ffmpeg_path
+from tests.support.pages import is_whole_overview, upload
 from tests.support.web_server import web_server
 
 #: What the video shows and plays: 24 s of colours that drift, and a beat twice a second.
@@ -54,9 +55,8 @@ def draw(file: Path) -> None:
 
 def _shown(page: Page, video: Path) -> bytes:
     """The page as it is with the video and the clips, as a PNG."""
-    with page.expect_response(_is_whole_overview):
-        page.get_by_test_id("file-input").set_input_files(video)
-        expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
+    with page.expect_response(is_whole_overview):
+        upload(page, video)
     while page.get_by_test_id("clip-remove").count():
         page.get_by_test_id("clip-remove").first.click()
     for number, (start, end) in enumerate(CLIPS):
@@ -68,10 +68,6 @@ def _shown(page: Page, video: Path) -> bytes:
     page.locator("#editor").evaluate("editor => editor.scrollIntoView()")
     page.wait_for_load_state("networkidle")
     return page.screenshot()
-
-
-def _is_whole_overview(answer: Response) -> bool:
-    return answer.url.endswith("/overview") and answer.ok and answer.json()["state"] == "done"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 // One job on the page: its bar, its steps' bars, and its results.
 
+import { Compare } from "./compare.js";
+import { $ } from "./elements.js";
+import { comparable } from "./in-step.js";
 import { formatBytes, formatSpan } from "./times.js";
 import { isFinal } from "./live.js";
 
@@ -132,7 +135,8 @@ export class JobView {
     const result = row.querySelector(".result");
     if (step.output && result.hidden) {
       result.hidden = false;
-      result.append(...resultOf(step), this.#deleteButton(step));
+      const compare = comparable(step) ? [this.#compareButton(step, result)] : [];
+      result.append(...resultOf(step), ...compare, this.#deleteButton(step));
     } else if (!step.output && !result.hidden) {
       result.hidden = true;
       result.replaceChildren();
@@ -142,6 +146,26 @@ export class JobView {
   /** How a step came to what makes it, where that is another way than the job's. */
   #otherWay({ route }) {
     return route && route !== this.#job.mode ? WAYS[route] : "";
+  }
+
+  /** Has the result stand beside the same span of the video, in place of it alone. */
+  #compareButton(step, result) {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: "Compare with the video" });
+    button.setAttribute("aria-pressed", "false");
+    button.dataset.testid = "compare-open";
+    button.addEventListener("click", () => {
+      const shown = result.querySelector(".compare");
+      const alone = result.querySelector(":scope > video");
+      if (alone) {
+        alone.pause();
+        alone.hidden = !shown;
+      }
+      if (shown) shown.remove();
+      else result.prepend(new Compare($("compare-box"), step, this.#job.upload.id).element);
+      button.setAttribute("aria-pressed", String(!shown));
+    });
+    return button;
   }
 
   #deleteButton(step) {

@@ -57,7 +57,7 @@ export class ProxyPlayer {
 }
 
 /** The address of a film of an upload that plays; `progressed` is told the percent until it is there. */
-async function playable(id, progressed) {
+export async function playable(id, progressed) {
   let found = await api.makeProxy(id);
   while (found.state === "queued" || found.state === "running") {
     progressed(found.percent);

@@ -29,6 +29,7 @@ def test_it_is_answered_and_logged_in_one_line(
 ) -> None:
     app = create_app(services, addresses=["127.0.0.1"])
     with services.store.engine.begin() as db:
+        db.exec_driver_sql("drop table hook_deliveries")
         db.exec_driver_sql("drop table shares")
         db.exec_driver_sql("drop table steps")
         db.exec_driver_sql("drop table jobs")
