@@ -1,8 +1,9 @@
 // The interactive page of the API: Swagger UI, which asks as the page does.
 
 import { CSRF_TOKEN } from "./api.js";
+import { $ } from "./elements.js";
 
-const main = document.getElementById("api");
+const main = $("api");
 
 SwaggerUIBundle({
   url: main.dataset.document,

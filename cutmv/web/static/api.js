@@ -9,6 +9,13 @@ export class ApiError extends Error {
   }
 }
 
+/**
+ * What the API tells of an upload, a step and a job, as far as the page reads it.
+ * @typedef {{ id: string, url: string, duration_s: number, timecode: any, video: any }} Upload
+ * @typedef {{ id: string, kind: string, state: string, percent: number, clip: any, output: any, [other: string]: any }} Step
+ * @typedef {{ id: string, state: string, percent: number, mode: string | null, mail: boolean, upload: any, steps: Step[] }} Job
+ */
+
 const LOST = "The server can't be reached. Check the connection and try again.";
 
 /** What shows the server that a request comes from its own page; empty where nobody signs in. */

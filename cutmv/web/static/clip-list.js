@@ -16,7 +16,7 @@ export class ClipList {
     field.addEventListener("input", () => this.refresh());
     // What is pasted beside a text field is meant for the timeline.
     document.addEventListener("paste", (event) => {
-      const text = event.clipboardData.getData("text").trim();
+      const text = event.clipboardData?.getData("text").trim();
       if (!text || /** @type {Element} */ (event.target).matches("input, textarea") || !this.#upload()) return;
       event.preventDefault();
       this.#read(text);

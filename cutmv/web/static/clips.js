@@ -10,9 +10,16 @@ const ONE_CHANGE_MS = 500;
 /** Changes that can be undone. */
 const MAX_CHANGES = 200;
 
+/**
+ * A clip: its ends in seconds and as they were typed, and what its owner wants of it.
+ * @typedef {{ id: number, start: number, end: number, startText: string, endText: string, label: string, own: Record<string, any> }} Clip
+ */
+
 /** Fires `change` after each change, with every clip valid for a video of `duration` seconds. */
 export class Clips extends EventTarget {
+  /** @type {Clip[]} */
   items = [];
+  /** @type {Clip | null} */
   selected = null;
   duration = 0;
   frameRate = 30;

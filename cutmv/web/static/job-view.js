@@ -24,6 +24,7 @@ export class JobView {
   #rows = new Map();
   #deleted;
   #line = "";
+  /** @type {import("./api.js").Job | null} */
   #job = null;
 
   /** `share` shares results; `deleted` is told the output whose button was pressed. */
@@ -54,35 +55,38 @@ export class JobView {
 
   /** Show what a list tells of the job: all but its steps. */
   summary(job) {
-    if (job.id !== this.#job?.id) return;
-    Object.assign(this.#job, { ...job, percent: Math.max(this.#job.percent, job.percent) });
+    const shown = this.#job;
+    if (!shown || job.id !== shown.id) return;
+    Object.assign(shown, { ...job, percent: Math.max(shown.percent, job.percent) });
     this.#showJob();
     this.#showResults();
   }
 
   /** Show a step as it is now. */
   step(step) {
-    const at = this.#job?.steps.findIndex(({ id }) => id === step.id) ?? -1;
+    const steps = this.#job?.steps ?? [];
+    const at = steps.findIndex(({ id }) => id === step.id);
     if (at < 0) return;
-    this.#job.steps[at] = step;
+    steps[at] = step;
     this.#showStep(step);
     this.#showResults();
   }
 
   /** Show one event of one step. */
   progress(event) {
-    const step = this.#job?.steps.find((each) => each.id === event.step_id);
-    if (!step || isFinal(step)) return;
+    const job = this.#job;
+    const step = job?.steps.find((each) => each.id === event.step_id);
+    if (!job || !step || isFinal(step)) return;
     const { stage, fps, speed, eta_s, out_time_s } = event;
     Object.assign(step, { stage, fps, speed, eta_s, out_time_s, percent: Math.max(step.percent, event.percent ?? 0) });
     if (step.state === "queued") step.state = "running";
-    raise(this.#find("#job-bar"), percentOf(this.#job));
+    raise(this.#find("#job-bar"), percentOf(job));
     this.#showStep(step);
   }
 
   /** Show whether the person is mailed when the job has ended. */
   mail(wanted) {
-    this.#job.mail = wanted;
+    if (this.#job) this.#job.mail = wanted;
     this.#find("#mail").setAttribute("aria-pressed", wanted);
     this.#find("#mail").textContent = wanted ? "You will be mailed" : "Mail me when it has ended";
   }
@@ -100,6 +104,7 @@ export class JobView {
 
   #showJob() {
     const job = this.#job;
+    if (!job) return;
     this.#find("#job-state").textContent = STAGES[job.state];
     this.#find("#job-state").dataset.state = job.state;
     this.#find("#job-way").textContent = job.mode ? WAYS[job.mode] : "";
@@ -112,13 +117,15 @@ export class JobView {
 
   /** Offer what can be done with the results that there are. */
   #showResults() {
-    const { steps } = this.#job;
-    const ended = isFinal(this.#job);
+    const job = this.#job;
+    if (!job) return;
+    const { steps } = job;
+    const ended = isFinal(job);
     const failed = steps.filter(({ state }) => state === "failed").length;
     this.#find("#again").hidden = !ended;
     this.#find("#again-failed").hidden = !ended || !failed || failed === steps.length;
     this.#find("#all").hidden = !ended || steps.filter(({ output }) => output).length < 2;
-    this.#share.show(this.#job);
+    this.#share.show(job);
   }
 
   #find(selector) {
@@ -145,7 +152,7 @@ export class JobView {
 
   /** How a step came to what makes it, where that is another way than the job's. */
   #otherWay({ route }) {
-    return route && route !== this.#job.mode ? WAYS[route] : "";
+    return route && route !== this.#job?.mode ? WAYS[route] : "";
   }
 
   /** Has the result stand beside the same span of the video, in place of it alone. */
@@ -162,7 +169,7 @@ export class JobView {
         alone.hidden = !shown;
       }
       if (shown) shown.remove();
-      else result.prepend(new Compare($("compare-box"), step, this.#job.upload.id).element);
+      else result.prepend(new Compare($("compare-box"), step, this.#root.dataset.upload).element);
       button.setAttribute("aria-pressed", String(!shown));
     });
     return button;

@@ -29,8 +29,9 @@ const estimate = new Estimate($("estimate"), () => (source && clips.valid && has
 const timeline = new WholeTimeline(clips, player, () => estimate.refresh());
 const view = new JobView($("job"), $("step-row"), new ShareBox($("share")), deleteOutput);
 const recent = new Recent($("recent"), $("recent-empty"), openById);
+/** What the server has that the editor shows. @type {api.Upload | null} */
 let source = null;
-/** The file that the editor shows, while it is still on its way. */
+/** The file that the editor shows, while it is still on its way. @type {File | null} */
 let edited = null;
 
 const proxy = new ProxyPlayer(player, $("player-error"), () => source?.id);
@@ -125,7 +126,7 @@ const crop = new Crop($("crop"), player, (centre) => {
 });
 
 function request() {
-  return { upload_id: source.id, wanted_clips: clips.wanted, clip_list: $("clip-list").value, ...wanted($("job-form")) };
+  return { upload_id: source?.id, wanted_clips: clips.wanted, clip_list: $("clip-list").value, ...wanted($("job-form")) };
 }
 
 estimate.addEventListener("change", () => timeline.estimated(estimate.outputs));
@@ -338,7 +339,7 @@ async function deleteUpload(upload) {
 }
 
 $("delete-upload").addEventListener("click", () => deleteUpload($("job").dataset.upload));
-$("delete-source").addEventListener("click", () => deleteUpload(source.id));
+$("delete-source").addEventListener("click", () => source && deleteUpload(source.id));
 
 if (location.hash) openById(location.hash.slice(1));
 

@@ -1,10 +1,12 @@
 /** Brings the parts of the operators' page up to date, but none in which somebody is busy. */
 
+import { $ } from "./elements.js";
+
 /** Milliseconds between two looks, and after one that failed. */
 const PAUSE_MS = 3000;
 const AWAY_MS = 10000;
 
-const parts = document.getElementById("parts");
+const parts = $("parts");
 
 /** Whether somebody is about to do something here, or reads what was unfolded. */
 function isBusy(section) {

@@ -59,7 +59,7 @@ export class Drawing {
     const { start, end, span } = this.#view;
     const frame = 1 / this.frameRate;
     const least = (span / width) * APART_PX;
-    const step = least < STEPS_S[0] ? Math.ceil(least / frame) * frame : (STEPS_S.find((each) => each >= least) ?? STEPS_S.at(-1));
+    const step = least < STEPS_S[0] ? Math.ceil(least / frame) * frame : (STEPS_S.find((each) => each >= least) ?? STEPS_S[STEPS_S.length - 1]);
     context.fillStyle = colour("--soft");
     context.strokeStyle = colour("--line");
     context.font = `11px ${getComputedStyle(this.#canvas).fontFamily}`;

@@ -12,8 +12,9 @@ const MOST_FAILURES = 5;
 export class Overview extends EventTarget {
   /** Small pictures by their times: `at`, and where in an `image`, `x`, `y`. */
   tiles = [];
+  /** The size of each. @type {{ width: number, height: number } | null} */
   tile = null;
-  /** Pairs of the lowest and the highest sample, -128 to 127, so many a second. */
+  /** Pairs of the lowest and the highest sample, -128 to 127, so many a second. @type {Int8Array | null} */
   peaks = null;
   peaksASecond = 0;
   /** When key pictures are shown. */
@@ -35,6 +36,7 @@ export class Overview extends EventTarget {
     this.#changed();
     if (!id) return;
     let failures = 0;
+    /** @type {any} */
     let found = null;
     for (let pause = LOOK_MS; !signal.aborted; pause = Math.min(MOST_LOOK_MS, pause * 1.3)) {
       try {
@@ -73,16 +75,15 @@ export class Overview extends EventTarget {
     this.problem = found.error ?? "";
     this.#changed();
     const fresh = found.sheets.filter(({ url }) => !this.#sheets.has(url));
-    await Promise.all([...fresh.map((sheet) => this.#load(sheet, signal)), this.#hear(found.peaks, signal)]);
+    await Promise.all([...fresh.map((sheet) => this.#load(sheet, found.tile, signal)), this.#hear(found.peaks, signal)]);
   }
 
-  async #load({ url, times, columns }, signal) {
+  async #load({ url, times, columns }, { width, height }, signal) {
     const image = new Image();
     image.src = url;
     await image.decode();
     if (signal.aborted) return;
     this.#sheets.add(url);
-    const { width, height } = this.tile;
     const tiles = times.map((at, place) => {
       return { at, image, x: (place % columns) * width, y: Math.floor(place / columns) * height };
     });

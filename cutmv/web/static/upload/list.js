@@ -89,9 +89,11 @@ export class UploadList {
 
 class Row {
   #parts;
+  /** @type {PartedUpload | null} */
   #upload = null;
   #name;
   #size;
+  /** @type {((goOn: boolean) => void) | null} */
   #goOn = null;
   #cancelled = false;
   /** What the server has of the file, from another time. */
@@ -130,15 +132,16 @@ class Row {
       this.#show(told(bytes, file.size, pace.rate), (bytes / file.size) * 100);
     };
     const waits = (error) => this.#show(error.status === 0 ? "waiting for the network…" : `waiting: ${error.message}`);
-    this.#upload = new PartedUpload(file, this.begun, { moved, waits });
+    const upload = new PartedUpload(file, this.begun, { moved, waits });
+    this.#upload = upload;
     this.#parts.pause.hidden = false;
     this.#parts.cancel.textContent = "Cancel";
     try {
       for (;;) {
         try {
-          return await this.#upload.run();
+          return await upload.run();
         } catch (error) {
-          if (!this.#upload?.paused) throw error;
+          if (!upload.paused) throw error;
         }
         this.#show("paused");
         if (this.#cancelled || !(await new Promise((resolve) => (this.#goOn = resolve)))) return null;
@@ -168,6 +171,7 @@ class Row {
   }
 
   #turn() {
+    if (!this.#upload) return;
     const pausing = !this.#upload.paused;
     this.#parts.pause.textContent = pausing ? "Go on" : "Pause";
     if (pausing) this.#upload.pause();
