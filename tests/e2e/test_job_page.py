@@ -190,9 +190,8 @@ def test_a_page_goes_on_when_its_server_is_back(browser: Browser, tmp_path: Path
     page = context.new_page()
     with web_server(tmp_path) as server:
         port = int(server.url.rsplit(":", 1)[1])
-        with Client(base_url=server.url, timeout=60.0) as api:
-            sent = api.post("/api/uploads?filename=song.mp4", content=video.read_bytes())
-            job_id = make_job(api, sent.json().id, *["0-4"] * 6, aspects=["9:16"])
+        with Client(server.url) as api:
+            job_id = make_job(api, api.upload(video).id, *["0-4"] * 6, aspects=["9:16"])
         page.goto(f"{server.url}/#{job_id}")
         expect(page.get_by_test_id("job-state")).to_have_text("running")
         server.process.kill()

@@ -21,6 +21,8 @@ from tests.support.web_server import WebServer, web_server
 
 pytestmark = pytest.mark.slow
 
+#: A network that is off.
+OFFLINE = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
 #: Bytes of a part, and the parts of the video.
 PART, PARTS = 16 * 1_048_576, 4
 
@@ -109,12 +111,11 @@ def test_it_waits_while_the_network_is_off_and_sends_no_part_twice(
         line = slow(page, 6_000_000)
         page.get_by_test_id("file-input").set_input_files(video)
         wait_for(lambda: stored(server.url), 60.0, "a part is stored")
-        page.context.set_offline(True)
+        line.send("Network.emulateNetworkConditions", OFFLINE)
         expect(page.get_by_test_id("upload-state")).to_have_text("waiting for the network…")
         there = stored(server.url)
         sent = sent_parts(page)
 
-        page.context.set_offline(False)
         line.detach()
 
         expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)

@@ -85,7 +85,8 @@ export class Compare {
     this.#source.pause();
     this.#output.pause();
     this.#source.playbackRate = 1;
-    this.#seek(this.#output.currentTime);
+    // A little on: a browser shows nothing anew where it is told to be.
+    this.#seek(this.#output.currentTime + INTO_S);
   }
 
   #keepInStep() {
