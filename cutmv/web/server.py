@@ -8,6 +8,7 @@ processes, or workers on other machines, do the work.
 """
 
 import ctypes
+import gc
 import logging
 import signal
 import sys
@@ -67,6 +68,12 @@ ARENAS, M_ARENA_MAX = 2, -8
 
 # The environment of the process that starts the others has the secrets, too.
 hide_memory()
+
+
+def pre_fork(_server: Any, _worker: Any) -> None:
+    """Leave what is imported to both processes: to collect garbage would write to all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
