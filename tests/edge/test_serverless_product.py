@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.support.container_host import SITE_PORT, ContainerHost, ContainerWork
 from tests.support.edge_worker import KEY, install
 from tests.support.emulator import EmulatorProcess
 from tests.support.media import make_sample
+from tests.support.objects import Bucket
 from tests.support.processes import free_port, wait_for
 from tests.support.queues import make_pushed
 from tests.support.s3 import BUCKET, KEY_ID, SECRET
@@ -21,6 +23,7 @@ from tests.support.stack import Stack
 pytestmark = [pytest.mark.edge, pytest.mark.slow]
 
 QUEUE = "cutmv-processing"
+INCOMING = f"{QUEUE}-incoming"
 SLEEP_S = 5
 
 
@@ -29,7 +32,9 @@ class ServerlessStack(Stack):
 
     def __init__(self, folder: Path, emulator: EmulatorProcess, s3_url: str) -> None:
         super().__init__(folder, "cloudflare", {})
-        make_pushed(emulator, QUEUE)
+        for queue in (QUEUE, INCOMING):
+            make_pushed(emulator, queue)
+        self.bucket = Bucket(s3_url)
         self.host = ContainerHost(folder)
         self.url = f"http://127.0.0.1:{free_port()}"
         variables = {
@@ -44,6 +49,7 @@ class ServerlessStack(Stack):
             "DATABASE_URL": f"sqlite:///{folder}/jobs.db",
             "CUTMV_DATA_DIR": str(folder / "disk"),
             "CUTMV_SECRET_KEY": "a key of the test's, of many more bytes than it needs",
+            "CUTMV_INCOMING_PREFIX": "incoming/",
             "SUPERVISOR_URL": self.host.url,
             "INGRESS_URL": "",
             "CONTAINERS": "2",
@@ -52,8 +58,12 @@ class ServerlessStack(Stack):
             "SITE_COMMAND": f"cutmv web --port {SITE_PORT}",
             "SITE_SLEEP_AFTER_S": str(2 * SLEEP_S),
         }
-        self.edge = ContainerWorker(folder / "edge", variables, url=self.url)
+        self.edge = ContainerWorker(folder / "edge", variables, {INCOMING: {}}, url=self.url)
         self.edge.start()
+
+    def tell(self, action: str, key: str) -> None:
+        """Have a message of R2's about an object pushed."""
+        self.edge.publish(INCOMING, json.dumps(self.bucket.event(action, key)))
 
     @property
     def logs(self) -> str:
@@ -102,4 +112,31 @@ def test_a_video_is_uploaded_cut_watched_and_downloaded_and_all_sleeps_then(
     assert stack.job(job_id)["state"] == "done", "a request that comes meanwhile starts it again"
     assert site.child.wait(1) == 0
     wait_for(lambda: stack.host.running() == ["site"], 90, "the workers sleep")
+    wait_for(lambda: not stack.host.running(), 90, "all sleep")
+
+
+def test_a_file_that_is_put_into_the_bucket_is_cut_though_nothing_runs(
+    stack: ServerlessStack, tmp_path: Path
+) -> None:
+    video = make_sample(tmp_path / "song.mp4", seconds=4.0, size=(640, 360))
+    key = "incoming/reels/song.mp4"
+    stack.bucket.put(key, video.read_bytes())
+    assert stack.host.started == []
+
+    for action in ("PutObject", "CompleteMultipartUpload"):
+        stack.tell(action, key)
+    wait_for(lambda: stack.bucket.keys("jobs/"), 120, f"an output\n{stack.logs}")
+
+    assert stack.host.started[0][0] == "worker-0", "a worker came before the site"
+    (job,) = httpx.get(f"{stack.url}/api/jobs", timeout=60).json()["jobs"]
+    done = stack.ended(job["id"])
+    assert (done["state"], done["error"]) == ("done", None), stack.logs
+    assert len(stack.bucket.keys("jobs/")) == len(done["steps"]), "once"
+    for step in done["steps"]:
+        assert stack.download(step, tmp_path).stat().st_size > 0
+
+    stack.bucket.delete(key)
+    stack.tell("DeleteObject", key)
+    wait_for(lambda: not stack.bucket.keys("jobs/"), 120, f"all of it goes\n{stack.logs}")
+    assert httpx.get(f"{stack.url}/api/jobs", timeout=60).json()["jobs"] == []
     wait_for(lambda: not stack.host.running(), 90, "all sleep")
