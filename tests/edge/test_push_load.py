@@ -24,7 +24,7 @@ from tests.integration.transport.test_push import KEYS, PushSite
 from tests.support.edge_worker import BIN, EDGE, install, tool_env
 from tests.support.emulator import EmulatorProcess
 from tests.support.line import Line
-from tests.support.processes import free_port
+from tests.support.processes import free_port, slowness
 from tests.support.transport import wait_until
 
 pytestmark = pytest.mark.edge
@@ -275,4 +275,5 @@ def test_containers_are_kept_busy_by_hundreds_of_messages(
     print(f"{drive}; ideal {ideal:.1f} s, took {took:.1f} s ({took / ideal:.2f})")
     assert (drive.acked, drive.dead, len(site.notes("nap"))) == (500, 0, 500)
     assert drive.invocations <= 550
-    assert took <= 1.15 * ideal + 0.5
+    # Each task costs some milliseconds of a processor, which others use here, too.
+    assert took <= ideal * (1 + 0.15 * slowness()) + 0.5
