@@ -7,7 +7,7 @@
  */
 
 import { DurableObject, RpcTarget } from "cloudflare:workers";
-import { type ContainerSettings, containersIn, nameOf } from "./container_settings.ts";
+import { type ContainerSettings, containersIn, nameOf, namesOf } from "./container_settings.ts";
 import { log } from "./problems.ts";
 import { Slots, type Taken } from "./slots.ts";
 
@@ -70,9 +70,7 @@ export class Autoscaler extends DurableObject<ContainerSettings> {
 
   /** Start as many containers as so many messages need that workers pull. */
   async wake(messages: number): Promise<void> {
-    const names = Array.from({ length: this.slots.needed(messages) }, (_, number) =>
-      nameOf(number),
-    );
+    const names = namesOf(this.slots.needed(messages));
     const woken = names.map((name) => this.env.CONTAINER!.getByName(name).wake());
     for (const each of await Promise.allSettled(woken)) {
       if (each.status === "rejected") log("wake-failed", { error: String(each.reason) });

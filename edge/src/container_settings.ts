@@ -64,6 +64,11 @@ export function nameOf(container: number): string {
   return `worker-${container}`;
 }
 
+/** Return the names of the first containers. */
+export function namesOf(containers: number): string[] {
+  return Array.from({ length: containers }, (_, number) => nameOf(number));
+}
+
 /** Return the object that gives messages to containers; none where no container is bound. */
 export function autoscalerOf(env: ContainerSettings): DurableObjectStub<Autoscaler> | undefined {
   return env.CONTAINER && env.AUTOSCALER?.getByName("autoscaler");

@@ -20,7 +20,7 @@ import { toContainers } from "./to_containers.ts";
 export async function push(batch: MessageBatch, env: Env): Promise<void> {
   const delivery = new Delivery(batch, env);
   try {
-    const inContainers = !hasAddress(batch.queue, env) && autoscalerOf(env);
+    const inContainers = autoscalerOf(env) && !hasAddress(batch.queue, env);
     await (inContainers ? toContainers(delivery) : toAddresses(delivery));
   } catch (error) {
     log("push-failed", { queue: batch.queue, error: String(error) });

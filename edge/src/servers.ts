@@ -1,6 +1,6 @@
 /** The push servers of a queue: the addresses of the Celery workers that its messages go to. */
 
-import { autoscalerOf, nameOf } from "./container_settings.ts";
+import { autoscalerOf, nameOf, wordsOf } from "./container_settings.ts";
 import type { Env } from "./env.ts";
 import { CHECK_S } from "./limits.ts";
 import { asObject, Problem, stringOf } from "./problems.ts";
@@ -36,8 +36,7 @@ export function hasAddress(queue: string, env: Env): boolean {
 
 function addressesOf(queue: string, env: Env): string[] {
   const others = JSON.parse(env.INGRESS_URLS || "{}") as Record<string, string>;
-  const servers = (others[queue] ?? env.INGRESS_URL ?? "").split(/[\s,]+/).filter(Boolean);
-  return servers.map((url) => url.replace(/\/+$/, ""));
+  return wordsOf(others[queue] ?? env.INGRESS_URL).map((url) => url.replace(/\/+$/, ""));
 }
 
 /**

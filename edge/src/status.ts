@@ -1,6 +1,6 @@
 /** POST /v1/status: what an operator wants to know of the Worker. */
 
-import { autoscalerOf, containersIn, nameOf } from "./container_settings.ts";
+import { autoscalerOf, containersIn, namesOf } from "./container_settings.ts";
 import { type Env, hubOf } from "./env.ts";
 import { asObject } from "./problems.ts";
 import { signedJson } from "./signature.ts";
@@ -16,7 +16,7 @@ export async function status(request: Request, env: Env) {
 async function inUse(env: Env) {
   const { slots, running, waiting } = (await autoscalerOf(env)?.stats()) ?? {};
   if (!running) return null;
-  const containers = Array.from({ length: containersIn(env) }, (_, number) => nameOf(number));
+  const containers = namesOf(containersIn(env));
   const states = await Promise.all(
     containers.map((name) => env.CONTAINER!.getByName(name).isAwake()),
   );

@@ -1,7 +1,7 @@
 /** Stand-ins for what the Workers runtime gives: storage, a hub, a request's context. */
 
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
-import { nameOf } from "../src/container_settings.ts";
+import { nameOf, namesOf } from "../src/container_settings.ts";
 import type { Env } from "../src/env.ts";
 import { Slots } from "../src/slots.ts";
 
@@ -64,7 +64,7 @@ export function containers(
       return taken && { container: nameOf(taken.container), slots: each, slot, ...end };
     },
     wake: async (messages: number) => {
-      for (let number = 0; number < slots.needed(messages); number += 1) woken.push(nameOf(number));
+      woken.push(...namesOf(slots.needed(messages)));
     },
   };
   const CONTAINER = {

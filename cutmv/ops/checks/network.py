@@ -207,14 +207,10 @@ def _signed(http: httpx.Client, keys: str) -> Finding:
 def _queue_binding(http: httpx.Client, keys: str, queue_name: str) -> Finding:
     """A batch without messages: the Worker answers 400 where it has a binding to the queue."""
     what = f"edge Worker's binding of {queue_name}"
-    body = b'{"messages":[]}'
     path = f"/v1/queues/{queue_name}/messages"
-    signed = signature.headers(keys, to_edge("POST", path), body)
-    headers = {"content-type": "application/json", **signed}
-    try:
-        answer = http.post(path, content=body, headers=headers)
-    except httpx.HTTPError as error:
-        return problem(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")
+    answer = _posted(http, keys, what, path, b'{"messages":[]}')
+    if isinstance(answer, Finding):
+        return answer
     if answer.status_code == 400:
         return ok(what, "is there")
     found = f"HTTP {answer.status_code}"
@@ -228,19 +224,26 @@ def _queue_binding(http: httpx.Client, keys: str, queue_name: str) -> Finding:
 def _results(http: httpx.Client, keys: str) -> Finding:
     """A call without operations: the Worker answers 400 where it keeps Celery's results."""
     what = "edge Worker's results"
-    body, path = b'{"ops":[]}', "/v1/results"
-    signed = signature.headers(keys, to_edge("POST", path), body)
-    headers = {"content-type": "application/json", **signed}
-    try:
-        answer = http.post(path, content=body, headers=headers)
-    except httpx.HTTPError as error:
-        return problem(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")
+    answer = _posted(http, keys, what, "/v1/results", b'{"ops":[]}')
+    if isinstance(answer, Finding):
+        return answer
     if answer.status_code == 400:
         return ok(what, "it keeps Celery's results")
     found = f"HTTP {answer.status_code}"
     if answer.status_code == 404:
         found = "it keeps none, so no worker starts"
     return problem(what, found, f"add RESULTS to wrangler.toml as it is there, and {DEPLOY_ADVICE}")
+
+
+def _posted(
+    http: httpx.Client, keys: str, what: str, path: str, body: bytes
+) -> httpx.Response | Finding:
+    """The Worker's answer to a signed call; a problem where there is none."""
+    signed = signature.headers(keys, to_edge("POST", path), body)
+    try:
+        return http.post(path, content=body, headers={"content-type": "application/json", **signed})
+    except httpx.HTTPError as error:
+        return problem(what, f"no answer: {type(error).__name__}", "run `cutmv doctor` again")
 
 
 def _hub(options: Options) -> Finding:
