@@ -7,14 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Generic, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from cutmv.jobs import (
     Derivative,
     DerivativeState,
     Found,
     Record,
     Records,
+    UnknownUpload,
     Upload,
     require_stored,
+    upload_prefix,
 )
 from cutmv.media import Cancelled, MediaError
 from cutmv.services import Services
@@ -59,8 +63,15 @@ class DerivativeRun(ABC, Generic[F]):
     def run(self) -> None:
         """Make the derivative, unless it is there or nobody wants it any more.
 
-        Raises DerivativeBusy; MediaError once the record says so; StorageError, MediaUnavailable.
+        Of an upload that is deleted meanwhile nothing stays. Raises DerivativeBusy; MediaError once
+        the record says so; StorageError, MediaUnavailable.
         """
+        try:
+            self._run()
+        finally:
+            self._sweep()
+
+    def _run(self) -> None:
         record = self.records.of(self.upload)
         if record is None or record.state in (DerivativeState.DONE, DerivativeState.FAILED):
             return
@@ -106,6 +117,15 @@ class DerivativeRun(ABC, Generic[F]):
         self._wanted = self.records.of(self.upload) is not None
         if self._wanted:
             self._keep(DerivativeState.RUNNING)
+
+    def _sweep(self) -> None:
+        """Delete what we stored of an upload after it was deleted; else the janitor does, later."""
+        upload = self.upload
+        with contextlib.suppress(StorageError, SQLAlchemyError):
+            try:
+                self.services.store.upload(upload.id)
+            except UnknownUpload:
+                self.services.storage.delete_prefix(upload_prefix(upload.id, upload.key))
 
     def _keep(self, state: DerivativeState, error: str | None = None) -> None:
         self.records.keep(self.upload, Record(state, self._percent, error, self.found))
