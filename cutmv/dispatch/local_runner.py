@@ -18,8 +18,6 @@ from cutmv.worker import LocalContext, cut, derivative_id, local_context
 #: Groups of steps that run at once. FFmpeg uses all cores for one; a second fills its pauses. So
 #: many more run of clients that have none running.
 MAX_STEPS_AT_ONCE, MORE_AT_ONCE = 2, 4
-#: Levels of niceness by which the work of a client with more to do yields to others' first.
-MORE_TO_DO = 9
 
 
 class LocalRunner:
@@ -97,7 +95,7 @@ class LocalRunner:
             return None if self._context.stopping.is_set() else self._turns.next()
 
     def _run_turn(self, turn: Turn[Callable[[], None]]) -> None:
-        yielding.set(0 if turn.alone else MORE_TO_DO)
+        yielding.set(not turn.alone)  # who has more to do yields to others' first
         turn.group()
 
     def _apply(self, step_ids: Sequence[str], headers: dict[str, str]) -> None:

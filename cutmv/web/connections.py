@@ -38,6 +38,9 @@ GRACE_S = 20.0
 #: Seconds that a client whose connection ends has to read the last of its answer, and bytes that
 #: are read of it meanwhile. With some unread, the kernel would take the answer back.
 LINGER_S, LINGER_BYTES = 1.0, 1_000_000
+#: Seconds after which an upload is told that all have enough: so a client that asks again as soon
+#: as it is told takes less of the server.
+HELD_S = 1.0
 #: How the head of an upload begins.
 UPLOADS = (b"POST /api/uploads ", b"POST /api/uploads?")
 #: How the head of a request begins that asks whether the server is well, what no such head has, and
@@ -159,6 +162,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         """The threads for requests; those for probes are kept apart."""
         self._probes = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
         self._lingering: deque[Any] = deque()
+        self._refused: deque[Any] = deque()
         pool: ThreadPoolExecutor = super().get_thread_pool()
         return pool
 
@@ -231,6 +235,8 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         super().murder_pending()
         while self._lingering and self._lingering[0].timeout <= time.monotonic():
             self._end_lingering(self._lingering[0])
+        while self._refused and self._refused[0].timeout <= time.monotonic():
+            self._tell_refused(self._refused.popleft())
 
     def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
         is_a_websocket = conn.sock.fileno() < 0  # and another thread's
@@ -305,12 +311,13 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
             self.nr_conns -= 1
             conn.close()
         elif conn.head.startswith(UPLOADS) and self._admission.is_full(self._uploads):
-            self._refuse_upload(conn)
+            conn.timeout = time.monotonic() + HELD_S
+            self._refused.append(conn)
         else:
             self.enqueue_req(conn)
 
-    def _refuse_upload(self, conn: Any) -> None:
-        """Refuse an upload where all clients together have enough, at the least cost."""
+    def _tell_refused(self, conn: Any) -> None:
+        """Refuse an upload where all clients together had enough, at the least cost."""
         with suppress(OSError):
             conn.sock.send(_problem(HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER_S))
         metrics = web_of(self.wsgi).metrics
@@ -320,7 +327,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
 
     def _end_idlest(self) -> None:
         """End the connection whose next head is awaited longest, or that was kept longest."""
-        waiting = self._lingering or self.pending_conns or self.keepalived_conns
+        waiting = self._lingering or self._refused or self.pending_conns or self.keepalived_conns
         if waiting:
             waiting[0].timeout = 0.0
             self.murder_pending()

@@ -16,6 +16,7 @@ from cutmv.media.rendering.making import Making
 from cutmv.media.rendering.order import Order, Rendered, Result
 from cutmv.media.rendering.progress import Progress
 from cutmv.media.running.binaries import ffmpeg_path
+from cutmv.media.running.child import allowance
 from cutmv.media.running.engine_process import run_engine
 from cutmv.media.running.files import folder_beside
 from cutmv.media.source import Readable, readable
@@ -110,7 +111,7 @@ class _Run:
         self._overwrite = overwrite
         #: Until when outputs have accounted for the time.
         self._counted = time.monotonic()
-        self._deadline = self._counted + timeout_s
+        self._deadline = self._counted + timeout_s * allowance()
 
     def make(self, source: Readable) -> None:
         """Make them. All but the last appear as soon as they are made."""
@@ -134,7 +135,7 @@ class _Run:
                 on_progress=progressed,
                 on_made=made,
                 cancelled=self._cancelled,
-                timeout_s=max(0.0, self._deadline - time.monotonic()),
+                timeout_s=max(0.0, self._deadline - time.monotonic()) / allowance(),
                 by_hardware=any(each.hardware.encoder for each in making),
             )
             for path, each in left.items():

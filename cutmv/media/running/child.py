@@ -23,8 +23,10 @@ KILL_GRACE_S = 10.0
 #: Levels of niceness (nice(2)) by which a child yields to us, who answer people and renew claims:
 #: of a processor that both want it gets a tenth.
 NICE = 10
-#: Further levels for the children that this context starts.
-yielding: ContextVar[int] = ContextVar("yielding", default=0)
+#: Whether the children that this context starts yield to those of others, too: they have what
+#: nobody else wants of the processors, and for that `YIELDING_TIMES` the time.
+yielding: ContextVar[bool] = ContextVar("yielding", default=False)
+YIELDING_TIMES = 20
 #: Bytes of standard error kept, the latest: a damaged file can make FFmpeg write without end.
 MAX_STDERR_BYTES = 16_384
 #: Bytes of one line of standard output at which it is cut; no output that we use is as long.
@@ -68,6 +70,11 @@ class ChildEnd:
     stderr: str
 
 
+def allowance() -> int:
+    """How many times as long as their limit the children that this context starts may take."""
+    return YIELDING_TIMES if yielding.get() else 1
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -85,7 +92,7 @@ def run(
     none for another process; Cancelled or RenderTimeout, and whatever `on_line` raises, after the
     child and all of its group have ended.
     """
-    deadline = time.monotonic() + limits.time_s
+    deadline = time.monotonic() + limits.time_s * allowance()
     passed = {name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ}
     hide_memory()
     try:
@@ -96,7 +103,8 @@ def run(
                 memory_bytes=limits.memory_bytes,
                 output_bytes=limits.output_bytes,
                 cpu_s=limits.cpu_s,
-                nice=NICE + yielding.get(),
+                nice=NICE,
+                idle=yielding.get(),
             ),
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,

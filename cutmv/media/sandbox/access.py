@@ -56,12 +56,14 @@ def command(
     output_bytes: int | None = None,
     cpu_s: int | None = None,
     nice: int = 0,
+    idle: bool = False,
     applied: Sequence[str] | None = None,
 ) -> list[str]:
     """The command line that runs `argv` in the sandbox, and ends it with this process.
 
     None of a limit leaves that which this process has. The program yields to this process by `nice`
-    levels (nice(2)). `applied` names the protections (default: those that this machine has).
+    levels (nice(2)), and with `idle` to all that want the processor (sched(7), where the system has
+    it). `applied` names the protections (default: those that this machine has).
     """
     access = replace(access, programs=(*access.programs, argv[0]))
     told = {
@@ -70,6 +72,7 @@ def command(
         "output": output_bytes,
         "cpu": cpu_s,
         "nice": nice,
+        "idle": idle,
         "soft": access.graphics,
         "forks": len(access.programs) > 1,
         "protections": list(protections() if applied is None else applied),

@@ -20,6 +20,9 @@ MAX_OPEN_FILES = 256
 #: FFmpeg. The kernel counts none of root's.
 MORE_TASKS = 1024
 
+#: Levels down to the lowest niceness, from any.
+LEAST = 40
+
 
 def main() -> None:
     """Apply what the first argument asks for, then exec the rest. Exits with a line if it can't."""
@@ -44,6 +47,10 @@ def _limit_all(told: dict[str, Any]) -> None:
     if os.getppid() != told["parent"]:  # it ended before the line above could take effect
         sys.exit(1)
     os.nice(told["nice"])
+    if told["idle"]:
+        os.nice(LEAST)
+        if sys.platform == "linux":  # elsewhere a level is all there is
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     _limit(resource.RLIMIT_FSIZE, told["output"])
     _limit(resource.RLIMIT_CPU, told["cpu"])
     _limit(resource.RLIMIT_CORE, 0)
