@@ -20,7 +20,8 @@ from cutmv.transports.cloudflare.errors import Unreachable
 from tests.support.edge_worker import KEY, Worker
 from tests.support.fork_server import python, run_python
 from tests.support.processes import wait_for
-from tests.support.transport import CloudflareSite, WorkerProcess
+from tests.support.redis import RedisServer
+from tests.support.transport import CloudflareSite, RedisSite, Site, WorkerProcess
 
 pytestmark = pytest.mark.edge
 
@@ -223,44 +224,48 @@ def test_a_run_that_was_sent_while_the_worker_went_away_is_not_sent_again(
     assert sent not in wait_for(lambda: only.turn(0.3), SOON_S)
 
 
+#: A schedule that runs a task every two seconds, and the options of a beat that holds its lease.
+SCHEDULE = {"two": {"task": "tests.support.results_app.callback", "schedule": 2.0, "args": [1]}}
+HELD = ("-S", "cutmv.backends.cloudflare.beat:Scheduler")
+
+
+def start_beat(site: Site, output: Path, *options: str) -> WorkerProcess:
+    """Start `celery beat` of the site's app."""
+    argv = ["-m", "celery", "-A", site.app, "beat", "-l", "INFO", "--pidfile=", *options]
+    with output.open("wb") as out:
+        child = python(
+            *argv, env=site.env(), cwd=output.parent, stdout=out, stderr=out, new_session=True
+        )
+    return WorkerProcess(child, output)
+
+
 @pytest.mark.slow
 def test_two_beats_and_one_killed_run_each_second_once(
     make_emulator: Callable[..., Any], hub_worker: Worker, tmp_path: Path
 ) -> None:
     site = CloudflareSite(make_emulator(), tmp_path)
     site.app = "tests.support.results_app"
-    schedule = {"two": {"task": "tests.support.results_app.callback", "schedule": 2.0, "args": [1]}}
     site.broker |= {
         "CLOUDFLARE_EDGE_URL": hub_worker.url,
         "CLOUDFLARE_EDGE_KEYS": KEY,
         "TRANSPORT_RESULTS": "cloudflare://",
         "TRANSPORT_CONF": json.dumps(
             {
-                "beat_schedule": schedule,
+                "beat_schedule": SCHEDULE,
                 "result_backend_transport_options": {"global_keyprefix": uuid4().hex},
             }
         ),
     }
     beats: list[WorkerProcess] = []
 
-    def start_beat() -> None:
-        output = tmp_path / f"beat-{len(beats)}.log"
-        argv = ["-m", "celery", "-A", site.app, "beat", "-l", "INFO", "--pidfile="]
-        argv += ["-S", "cutmv.backends.cloudflare.beat:Scheduler"]
-        with output.open("wb") as out:
-            child = python(
-                *argv, env=site.env(), cwd=tmp_path, stdout=out, stderr=out, new_session=True
-            )
-        beats.append(WorkerProcess(child, output))
-
     def runs() -> list[float]:
         return [note["at"] for note in site.notes("callback")]
 
     try:
         site.ready(site.worker("-c", "1"))
-        start_beat()
+        beats.append(start_beat(site, tmp_path / "first.log", *HELD))
         wait_for(lambda: len(runs()) >= 3, SOON_S, "it runs")
-        start_beat()
+        beats.append(start_beat(site, tmp_path / "second.log", *HELD))
         wait_for(lambda: "beat: Starting" in beats[1].log(), SOON_S)
         wait_for(lambda: len(runs()) >= 6, SOON_S, "it still runs")
         beats[0].kill()
@@ -278,6 +283,17 @@ def test_two_beats_and_one_killed_run_each_second_once(
         site.close()
 
 
+def revoke_one_of_two(site: Site, folder: Path) -> list[str]:
+    """Send two tasks while no worker runs, revoke the first, and return their ids."""
+    code = (
+        "import json, sys, pathlib; import tests.support.results_app as a\n"
+        "ids = [a.callback.delay(n).id for n in range(2)]\n"
+        "a.app.control.revoke(ids[0]); pathlib.Path(sys.argv[1]).write_text(json.dumps(ids))\n"
+    )
+    run_python("-c", code, str(folder / "ids"), env=site.env(), check=True)
+    return list(json.loads((folder / "ids").read_text()))
+
+
 @pytest.mark.slow
 def test_a_task_revoked_while_no_worker_ran_is_not_run(
     make_emulator: Callable[..., Any], hub_worker: Worker, tmp_path: Path
@@ -289,14 +305,8 @@ def test_a_task_revoked_while_no_worker_ran_is_not_run(
         "CLOUDFLARE_EDGE_KEYS": KEY,
         "TRANSPORT_RESULTS": "cloudflare://",
     }
-    code = (
-        "import json, sys, pathlib; import tests.support.results_app as a\n"
-        "ids = [a.callback.delay(n).id for n in range(2)]\n"
-        "a.app.control.revoke(ids[0]); pathlib.Path(sys.argv[1]).write_text(json.dumps(ids))\n"
-    )
     try:
-        run_python("-c", code, str(tmp_path / "ids"), env=site.env(), check=True)
-        ids = json.loads((tmp_path / "ids").read_text())
+        ids = revoke_one_of_two(site, tmp_path)
         worker = site.ready(site.worker("-c", "1"))
         wait_for(lambda: site.notes("callback"), SOON_S, "the other runs")
         wait_for(
@@ -310,3 +320,46 @@ def test_a_task_revoked_while_no_worker_ran_is_not_run(
             assert app.AsyncResult(ids[0]).state == states.REVOKED
     finally:
         site.close()
+
+
+# What docs/results.md says of Redis, beside which ours is compared.
+
+
+@pytest.fixture
+def on_redis(tmp_path: Path) -> Iterator[RedisSite]:
+    server = RedisServer(tmp_path)
+    server.start()
+    site = RedisSite(server.url, tmp_path)
+    site.app = "tests.support.results_app"
+    site.broker |= {"TRANSPORT_RESULTS": server.url}
+    yield site
+    site.close()
+    server.kill()
+
+
+@pytest.mark.slow
+def test_on_redis_each_of_two_beats_sends_every_run(on_redis: RedisSite, tmp_path: Path) -> None:
+    on_redis.broker |= {"TRANSPORT_CONF": json.dumps({"beat_schedule": SCHEDULE})}
+    on_redis.ready(on_redis.worker("-c", "1"))
+    logs = [tmp_path / f"{name}.log" for name in ("first", "second")]
+    beats = [start_beat(on_redis, log, "-s", str(log.with_suffix(".db"))) for log in logs]
+    try:
+
+        def sendings() -> list[int]:
+            return [each.log().count("Sending due task") for each in beats]
+
+        wait_for(lambda: min(sendings()) >= 3, SOON_S, "both send")
+        sent = sum(sendings())
+        wait_for(lambda: len(on_redis.notes("callback")) >= sent, SOON_S, "all of it runs")
+    finally:
+        for each in beats:
+            each.kill()
+
+
+@pytest.mark.slow
+def test_on_redis_a_task_revoked_while_no_worker_ran_is_run(
+    on_redis: RedisSite, tmp_path: Path
+) -> None:
+    revoke_one_of_two(on_redis, tmp_path)
+    on_redis.ready(on_redis.worker("-c", "1"))
+    wait_for(lambda: len(on_redis.notes("callback")) == 2, SOON_S, "both run")
