@@ -144,7 +144,8 @@ def test_copied_sound_plays_where_it_belongs(
     assert abs(int(np.argmax(alike)) - near) <= rate // 1000
 
 
-@pytest.mark.parametrize("second", [pytest.param((320, 180), marks=pytest.mark.slow), (640, 360)])
+@pytest.mark.slow
+@pytest.mark.parametrize("second", [(320, 180), (640, 360)])
 def test_a_film_of_two_files_plays_past_its_joins(
     browser: Browser, tmp_path: Path, second: tuple[int, int]
 ) -> None:

@@ -34,6 +34,7 @@ def documents(emulator: EmulatorProcess, folder: Path, **env: str) -> list[dict[
     return found
 
 
+@pytest.mark.slow
 def test_a_good_worker_is_well_and_gets_no_message(
     worker: Worker, emulator: EmulatorProcess, tmp_path: Path
 ) -> None:
@@ -71,6 +72,7 @@ class Handler:
         return {"waiting": 0, "running": 0, "busy_answers": 0, "slots": 4}
 
 
+@pytest.mark.slow
 def test_whether_the_worker_reaches_the_workers_is_told(
     make_worker: Callable[..., Worker], emulator: EmulatorProcess, tmp_path: Path
 ) -> None:
@@ -112,6 +114,7 @@ def test_whether_the_worker_reaches_the_workers_is_told(
     assert "does not reach" in found[3][1]
 
 
+@pytest.mark.slow
 def test_a_worker_without_keys_is_found(
     make_worker: Callable[..., Worker], emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_what_fits_is_taken_and_what_does_not_is_not_sent(
     assert hub.connected
 
 
+@pytest.mark.slow
 def test_a_connection_that_lasted_and_broke_is_made_anew_at_once_each_time(
     hub: HubClient, hub_worker: Worker
 ) -> None:

@@ -69,6 +69,7 @@ def test_a_retry_without_a_delay_comes_at_once(worker: Worker, ingress: Ingress)
     assert second.at - first.at < 4
 
 
+@pytest.mark.slow
 def test_a_busy_message_comes_when_it_is_told_and_is_sent_anew_before_its_retries_end(
     worker: Worker, ingress: Ingress
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_stream_that_ends_early_is_joined_again_for_what_it_did_not_answer(
     worker.wait_for_batches("edge-cut", "3/3")
 
 
+@pytest.mark.slow
 def test_a_message_whose_worker_is_gone_comes_again(worker: Worker, ingress: Ingress) -> None:
     worker.publish("edge-gone", "once")
     ingress.next("edge-gone").begin().break_off()

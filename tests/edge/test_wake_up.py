@@ -86,6 +86,7 @@ def test_queues_are_polled_while_the_hub_is_away(site: WatchedSite) -> None:
     wait_until(lambda: site.ran("polled"), SOON_S)
 
 
+@pytest.mark.slow
 def test_a_client_is_woken_for_what_it_may_have_missed(make_worker: Callable[..., Worker]) -> None:
     worker = make_worker()
     wake_ups = threading.Semaphore(0)

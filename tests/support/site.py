@@ -19,7 +19,7 @@ from tests.support.emulator import EmulatorProcess
 from tests.support.transport import CloudflareSite, RedisSite, Site
 
 #: Cloudflare whose hub, in the real Workers runtime, carries what is for temporary queues.
-HUB = pytest.param("hub", marks=pytest.mark.edge)
+HUB = pytest.param("hub", marks=[pytest.mark.edge, pytest.mark.slow])
 
 #: For `parametrize`, with `indirect`; to the end, nothing makes a binding queue in its stead.
 EVERYWHERE = ["cloudflare", "redis", HUB]

@@ -24,6 +24,7 @@ from tests.support.processes import wait_for
 from tests.support.stack import Stack
 
 
+@pytest.mark.slow
 def test_the_queue_s_status_is_the_documented_json(
     make_stack: Callable[[str], Stack], emulator: EmulatorProcess
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_queue_s_status_is_asked_for_at_most_every_few_seconds(
     assert calls - sum(sum(c.values()) for c in before.values()) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["cloudflare", "redis"])
 def test_the_metrics_tell_what_the_queues_hold_and_the_calls_that_are_left(
     mode: str, make_stack: Callable[[str], Stack], request: pytest.FixtureRequest

@@ -33,6 +33,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sample(path, seconds=3.0, size=(320, 180))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["never there", "killed", "hung"])
 def test_redis_that_does_not_take_a_job_holds_it_up_for_seconds_at_most(
     how: str, make_stack: MakeStack, redis_server: RedisServer, video: Path
@@ -82,6 +83,7 @@ def test_a_database_that_fails_after_a_job_is_kept_is_not_told_to_its_client(
     assert job["steps"][0]["attempts"] == 1
 
 
+@pytest.mark.slow
 def test_a_job_that_could_not_be_started_is_started_when_the_database_is_well(
     make_stack: MakeStack, video: Path
 ) -> None:

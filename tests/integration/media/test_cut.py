@@ -134,13 +134,14 @@ def test_a_clip_far_from_its_keyframe_in_a_transport_stream_has_every_frame(
     assert abs(audio_offset_s(made, source, first_s)) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", [X264, ("-c:v", "mpeg4", "-bf", "2", "-q:v", "3", "-g", "48")])
 @pytest.mark.parametrize(
     ("start", "end"),
     [
         ("0", "1"),
-        pytest.param("1.5", "2.9", marks=pytest.mark.slow),
-        pytest.param("3", "4", marks=pytest.mark.slow),
+        ("1.5", "2.9"),
+        ("3", "4"),
     ],
 )
 def test_an_avi_whose_frames_are_reordered_is_cut_by_their_order_of_showing(
@@ -159,7 +160,8 @@ def test_an_avi_whose_frames_are_reordered_is_cut_by_their_order_of_showing(
     assert told.frames == round(10 * (float(end) - float(start)))
 
 
-@pytest.mark.parametrize("codec", ["libx264", pytest.param("mpeg2video", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
 def test_a_capture_that_begins_between_keyframes_starts_with_its_first_whole_picture(
     tmp_path: Path, codec: str
 ) -> None:

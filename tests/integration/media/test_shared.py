@@ -64,6 +64,7 @@ SLOW = [
 ][1:]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "change"), [("groups of 12", {}), *SLOW], ids=str)
 def test_a_film_of_parts_is_the_one_of_one_piece(
     kind: str, change: dict[str, float], tmp_path: Path

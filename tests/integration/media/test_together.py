@@ -76,11 +76,12 @@ def orders(video: Path, folder: Path, names: Sequence[str], end: str = "1.5") ->
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "end"),
     [
         (["tall", "gif", "best"], "1.5"),
-        pytest.param(list(SPECS), "7.5", marks=pytest.mark.slow),
+        (list(SPECS), "7.5"),
     ],
 )
 def test_outputs_made_together_are_those_made_alone(

@@ -48,6 +48,7 @@ def told(stack: Stack, *key: str) -> Scrape:
     return wait_for(found, 90.0, f"{key} is told\n{stack.logs}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["cloudflare", "redis"])
 def test_an_alert_finds_all_that_it_names(mode: str, make_stack: Callable[[str], Stack]) -> None:
     stack = make_stack(mode)

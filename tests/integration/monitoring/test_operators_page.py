@@ -53,7 +53,8 @@ def still(stack: Stack, tmp_path: Path) -> dict[str, Any]:
     return stack.submit(upload_id=upload["id"], clips=["0-0.5"], aspects=[], still=True)
 
 
-@pytest.mark.parametrize("mode", ["redis", pytest.param("cloudflare", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["redis", "cloudflare"])
 def test_a_paused_queue_waits_until_it_is_resumed(
     mode: str, make_stack: Callable[[str], Stack], tmp_path: Path
 ) -> None:
@@ -74,6 +75,7 @@ def test_a_paused_queue_waits_until_it_is_resumed(
     assert stack.web and f"operator you: pause of queue {QUEUE}: paused" in stack.web.log
 
 
+@pytest.mark.slow
 def test_a_drained_worker_takes_nothing_and_then_again(
     make_stack: Callable[[str], Stack], tmp_path: Path
 ) -> None:
@@ -122,6 +124,7 @@ def test_dead_letters_are_replayed_and_deleted(
     assert post(stack, "queues/another-dead", do="replay-all").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_failed_output_shows_its_traceback_and_is_made_again(
     make_stack: Callable[[str], Stack], tmp_path: Path
 ) -> None:

@@ -261,6 +261,7 @@ def test_a_token_that_may_only_read_is_found(site: Site, emulator: EmulatorProce
     assert findings[f"queue {QUEUE}"]["mark"] == "ok"
 
 
+@pytest.mark.slow
 def test_an_api_that_hangs_keeps_no_other_check_nor_the_command_from_its_end(
     bucket_site: Site, emulator: EmulatorProcess
 ) -> None:

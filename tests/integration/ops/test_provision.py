@@ -564,6 +564,7 @@ def test_a_plan_that_fixes_the_retention_gets_all_else(
 # --- what fails is one line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env", "line"),
     [

@@ -185,6 +185,7 @@ def test_a_solo_pool_acks_while_it_runs_the_next(
         assert sorted(ended) == ([0, 1, 3] if acked else [0, 1, 2, 3]), "what had ended ran once"
 
 
+@pytest.mark.slow
 def test_acks_that_were_refused_for_long_survive_a_reconnect(emulator: EmulatorProcess) -> None:
     options: dict[str, Any] = {
         "lease_ledger": "none",

@@ -100,6 +100,7 @@ def _publish_early(site: CloudflareSite, seconds: float) -> float:
     return due.timestamp()
 
 
+@pytest.mark.slow
 def test_a_hop_is_a_fresh_message_and_the_old_one_ends(site: CloudflareSite) -> None:
     site.ready(site.worker())
     due = _publish_early(site, 6)
@@ -114,6 +115,7 @@ def test_a_hop_is_a_fresh_message_and_the_old_one_ends(site: CloudflareSite) -> 
     assert 0 <= note["at"] - due <= POLL_S + GRACE_S
 
 
+@pytest.mark.slow
 def test_a_hop_that_is_refused_is_tried_again(site: CloudflareSite) -> None:
     worker = site.ready(site.worker(publish_timeout=0.5))
     worker.child.send_signal(signal.SIGSTOP)  # so that it is there long before what is due

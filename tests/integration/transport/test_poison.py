@@ -57,9 +57,10 @@ def nothing_stays(emulator: EmulatorProcess) -> bool:
     return int(emulator.stats()["leases_outstanding"]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "accept",
-    [pytest.param(None, id="anything", marks=pytest.mark.slow), pytest.param(["json"], id="json")],
+    [pytest.param(None, id="anything"), pytest.param(["json"], id="json")],
 )
 def test_a_plain_consumer_outlives_every_message(
     emulator: EmulatorProcess, accept: list[str] | None
@@ -106,14 +107,15 @@ def test_a_single_get_outlives_every_message(emulator: EmulatorProcess) -> None:
     assert nothing_stays(emulator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pool",
     [
         "prefork",
-        pytest.param("threads", marks=pytest.mark.slow),
-        pytest.param("solo", marks=pytest.mark.slow),
-        pytest.param("gevent", marks=pytest.mark.slow),
-        pytest.param("eventlet", marks=pytest.mark.slow),
+        "threads",
+        "solo",
+        "gevent",
+        "eventlet",
     ],
 )
 def test_a_worker_outlives_every_message(site: CloudflareSite, pool: str) -> None:

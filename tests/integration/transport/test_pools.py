@@ -210,6 +210,7 @@ def test_ensure_tries_until_the_broker_is_back(emulator: EmulatorProcess) -> Non
     assert all(isinstance(error, connection.connection_errors) for error in failed)
 
 
+@pytest.mark.slow
 def test_a_caller_hears_that_the_broker_is_away_and_may_call_again(
     emulator: EmulatorProcess,
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_worker_tells_which_ledger_and_lease_it_has(
     (tmp_path / "go").touch()
 
 
+@pytest.mark.slow
 def test_the_doctor_asks_the_workers_how_their_threads_are(
     site: CloudflareSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

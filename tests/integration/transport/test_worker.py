@@ -156,6 +156,7 @@ def test_a_worker_outlives_an_outage_and_acks_what_it_finished_meanwhile(
     assert len(site.notes("started")) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_waits_for_the_api_and_connects_when_it_comes(site: CloudflareSite) -> None:
     site.emulator.stop()
     worker = site.worker()

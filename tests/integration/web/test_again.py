@@ -90,6 +90,7 @@ def test_a_job_that_is_run_again_makes_the_same_outputs_under_a_new_id(
     assert client.get(f"/api/jobs/{job['id']}").json() == job
 
 
+@pytest.mark.slow
 def test_what_failed_is_run_again_alone(
     server: WebServer, client: httpx.Client, job: dict[str, Any]
 ) -> None:
@@ -108,6 +109,7 @@ def test_what_failed_is_run_again_alone(
     ]
 
 
+@pytest.mark.slow
 def test_a_request_that_comes_again_makes_one_job(
     server: WebServer, client: httpx.Client, job: dict[str, Any]
 ) -> None:

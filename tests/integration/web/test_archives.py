@@ -119,6 +119,7 @@ def test_a_download_that_breaks_goes_on_where_it_was(
     assert (head.headers["Content-Length"], head.content) == (str(size), b"")
 
 
+@pytest.mark.slow
 def test_a_zip_that_has_changed_is_sent_whole(client: httpx.Client, tmp_path: Path) -> None:
     job = make_job(client, tmp_path)
     etag = archive(client, job).headers["ETag"]
@@ -162,6 +163,7 @@ def test_what_an_earlier_version_made_gets_its_checksum_once(
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_there_is_none_of_a_job_that_runs_or_of_which_a_file_is_lost(
     server: WebServer, client: httpx.Client, tmp_path: Path
 ) -> None:

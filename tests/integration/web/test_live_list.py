@@ -161,6 +161,7 @@ def test_a_job_is_followed_from_its_beginning_in_two_tabs_that_agree(ann: Person
     assert {each["type"] for each in lists.told} == {"hello", "jobs", "job"}
 
 
+@pytest.mark.slow
 def test_who_comes_back_goes_on_after_the_last_number(ann: Person) -> None:
     job_id = ann.submit("0-4", "0-4", "0-4")
     stayed, left = ann.tab(watch=job_id), ann.tab(watch=job_id)

@@ -180,6 +180,7 @@ def test_a_link_ends_when_its_owner_ends_it(site: Site, job: dict[str, Any]) -> 
     assert site.people["owner"].delete(where).status_code == 404
 
 
+@pytest.mark.slow
 def test_a_link_ends_with_what_it_shows(site: Site, tmp_path: Path) -> None:
     job = site.make_job("owner", tmp_path)
     film, still = (step["output"] for step in job["steps"])
