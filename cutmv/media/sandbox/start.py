@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,8 +50,9 @@ def _limit_all(told: dict[str, Any]) -> None:
     os.nice(told["nice"])
     if told["idle"]:
         os.nice(LEAST)
-        if sys.platform == "linux":  # elsewhere a level is all there is
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        if sys.platform == "linux":
+            with suppress(OSError):  # where a level is all there is
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     _limit(resource.RLIMIT_FSIZE, told["output"])
     _limit(resource.RLIMIT_CPU, told["cpu"])
     _limit(resource.RLIMIT_CORE, 0)
