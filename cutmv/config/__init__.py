@@ -8,13 +8,14 @@ into Celery's configuration. The package imports nothing of CUTMV but `cutmv.ins
 from cutmv.config.celery import OBJECT_TASK, RESULT_EXPIRES_S, RESULTS_PREFIX, celery_config
 from cutmv.config.environment import VARIABLES, Variable
 from cutmv.config.errors import ConfigError
-from cutmv.config.incoming import IncomingObjects
+from cutmv.config.incoming import OWN_PREFIXES, IncomingObjects
 from cutmv.config.limits import MIN_RATE, Limits, Network
 from cutmv.config.settings import WEBHOOK_PATH, WEBHOOK_PURPOSE, Settings
 
 __all__ = [
     "MIN_RATE",
     "OBJECT_TASK",
+    "OWN_PREFIXES",
     "RESULTS_PREFIX",
     "RESULT_EXPIRES_S",
     "VARIABLES",

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from itertools import groupby
 
 from cutmv.app import app
-from cutmv.config import RESULT_EXPIRES_S, RESULTS_PREFIX
+from cutmv.config import OWN_PREFIXES, RESULT_EXPIRES_S, RESULTS_PREFIX
 from cutmv.database import DATABASE_AWAY, cause
 from cutmv.dispatch.deleter import Deleter
 from cutmv.dispatch.dispatcher import Dispatcher
@@ -124,7 +124,7 @@ class Janitor:
         """
         for part in (
             self._tidy,
-            lambda: self._services.storage.delete_unfinished(UNFINISHED_AGE_S),
+            lambda: self._services.storage.delete_unfinished(UNFINISHED_AGE_S, OWN_PREFIXES),
             self._mend,
             self._sweep_unfinished,
             self._sweep_jobs,

@@ -159,10 +159,11 @@ class Storage(Protocol):
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """All objects whose keys start with `prefix`, which ends with a slash."""
 
-    def delete_unfinished(self, older_s: float) -> None:
+    def delete_unfinished(self, older_s: float, prefixes: tuple[str, ...]) -> None:
         """Delete unfinished writes of processes that are gone.
 
-        Where nobody can tell they are those that began `older_s` seconds ago or earlier.
+        Where nobody can tell they are those that began `older_s` seconds ago or earlier. Where
+        others may write too, only keys that start with one of `prefixes` are ours.
         """
 
     def check(self) -> None:

@@ -109,8 +109,9 @@ class LocalStorage:
                 if path.is_file():
                     yield self._stat(path.relative_to(self._root.folder).as_posix(), path)
 
-    def delete_unfinished(self, older_s: float) -> None:
-        """See Storage. A file is locked for as long as its process lives."""
+    def delete_unfinished(self, older_s: float, prefixes: tuple[str, ...] = ()) -> None:
+        """See Storage. A file is locked for as long as its process lives; all here is ours."""
+        del prefixes
         self.multipart.delete_unfinished(older_s)
         with self._root.errors("list"):
             partials = list(self._partial.iterdir())

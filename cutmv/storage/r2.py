@@ -171,12 +171,13 @@ class R2Storage:
                     stored["LastModified"].timestamp(),
                 )
 
-    def delete_unfinished(self, older_s: float) -> None:
+    def delete_unfinished(self, older_s: float, prefixes: tuple[str, ...]) -> None:
         """See Storage: multipart uploads that nobody completes, whose parts cost money."""
         latest = time.time() - older_s
         pages = self._pages("list_multipart_uploads", Bucket=self._bucket)
         for upload in (each for page in pages for each in page.get("Uploads", ())):
-            if upload["Initiated"].timestamp() < latest:
+            is_ours = upload["Key"].startswith(prefixes)
+            if is_ours and upload["Initiated"].timestamp() < latest:
                 with suppress(ObjectNotFound), storage_errors("delete"):
                     self._client.abort_multipart_upload(
                         Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]

@@ -255,11 +255,16 @@ def test_parts_that_nobody_completes_are_deleted(s3_url: str) -> None:
     begun = client.create_multipart_upload(Bucket=BUCKET, Key="uploads/m1/s")
     part = {"Key": "uploads/m1/s", "UploadId": begun["UploadId"], "PartNumber": 1}
     client.upload_part(Bucket=BUCKET, Body=b"half", **part)
+    theirs = client.create_multipart_upload(Bucket=BUCKET, Key="backups/disk.img")
 
     # The server says that every upload began years ago.
-    storage.delete_unfinished(3600)
+    storage.delete_unfinished(3600, ("uploads/", "jobs/"))
 
-    assert client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
+    left = client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+    assert [each["Key"] for each in left] == ["backups/disk.img"]
+    client.abort_multipart_upload(
+        Bucket=BUCKET, Key="backups/disk.img", UploadId=theirs["UploadId"]
+    )
     assert list(storage.list("uploads/m1/")) == []
 
 
