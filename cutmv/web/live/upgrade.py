@@ -17,15 +17,17 @@ Opened = Callable[[socket.socket, Act], None]
 
 
 class Upgrade(Response):
-    """Switches this request's connection to WebSocket. Raises Problem 400, 426."""
+    """Switches this request's connection to WebSocket. Raises Problem 400, 426, 501."""
 
     def __init__(self, opened: Opened) -> None:
         accept = _accept_token()
+        if (connection := request.environ.get("gunicorn.socket")) is None:
+            raise Problem(501, "This WSGI server keeps its connections: start `cutmv web`.")
         super().__init__(status=101)
         del self.headers["Content-Type"]
         self.headers["Connection"], self.headers["Upgrade"] = "upgrade", "websocket"
         self.headers["Sec-WebSocket-Accept"] = accept
-        self._connection: socket.socket = request.environ["gunicorn.socket"]
+        self._connection: socket.socket = connection
         self._opened, self._at_end = opened, list[Act]()
         self.call_on_close(self._open)
 

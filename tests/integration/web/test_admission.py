@@ -175,6 +175,20 @@ def test_what_is_no_handshake_gets_a_problem(
     assert told["detail"].startswith("This is no handshake of a WebSocket")
 
 
+def test_a_server_that_keeps_its_connections_says_so(tmp_path: Path) -> None:
+    """As Flask's own, which has no way to hand one over."""
+    services = Services.open(
+        Settings.from_env({"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(tmp_path)})
+    )
+    app = create_app(services, addresses=["127.0.0.1"])
+    lines = HANDSHAKE.decode().split("\r\n")[1:-2]
+    answer = app.test_client().get("/ws/jobs", headers=[each.split(": ") for each in lines])
+    web_of(app).close()
+    services.store.close()
+    assert (answer.status_code, answer.json["status"]) == (501, 501)
+    assert "cutmv web" in answer.json["detail"]
+
+
 def test_requests_a_minute_are_counted_where_nobody_signs_in_too(tmp_path: Path) -> None:
     env = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(tmp_path), "CUTMV_MAX_REQUESTS": "3"}
     services = Services.open(Settings.from_env(env))
