@@ -95,7 +95,7 @@ class LocalRunner:
             return None if self._context.stopping.is_set() else self._turns.next()
 
     def _run_turn(self, turn: Turn[Callable[[], None]]) -> None:
-        yielding.set(not turn.alone)  # who has more to do yields to others' first
+        yielding.set(turn.yields)
         turn.group()
 
     def _apply(self, step_ids: Sequence[str], headers: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cutmv.dispatch.turns import Turns
+from cutmv.dispatch.turns import LATELY_S, Turns
 
 
 def run(turns: Turns[str], number: int) -> list[str]:
@@ -46,19 +46,41 @@ def test_who_runs_nothing_need_not_wait_for_a_client_who_runs_all() -> None:
     turns.add("ben", "short", "ben")
     turns.add("cleo", "short", "cleo")
 
-    assert (turn := turns.next()) and (turn.group, turn.alone) == ("ben", True)
+    assert (turn := turns.next()) and (turn.group, turn.yields) == ("ben", False)
     assert turns.next() is None
     turns.ended("ben")
     assert (turn := turns.next()) and turn.group == "cleo"
 
 
-def test_a_client_with_more_to_do_is_told_apart() -> None:
-    turns = Turns[str](most=2)
+def test_who_has_more_to_do_yields_where_others_have_some() -> None:
+    now = [0.0]
+    turns = Turns[str](most=2, clock=lambda: now[0])
+
+    def yields(client: str, groups: int = 2) -> list[bool]:
+        """Whether each of the groups yields that a client has at once."""
+        for number in range(groups):
+            turns.add(client, "job", f"{client} {number}")
+        told = [turn.yields for _ in range(groups) if (turn := turns.next())]
+        for _ in told:
+            turns.ended(client)
+        return told
+
+    assert yields("ann") == [False, False], "there is nobody else"
+    assert yields("ben") == [True, True], "ann may come again"
+    assert yields("ann", 1) == [False], "all that she has"
+    now[0] += LATELY_S / 2
+    assert yields("ann") == [True, True]
+    now[0] += LATELY_S
+    assert yields("ann") == [False, False], "ben has not come for long"
+
+
+def test_who_has_more_to_do_yields_to_what_runs_for_long() -> None:
+    now = [0.0]
+    turns = Turns[str](most=3, clock=lambda: now[0])
+    turns.add("ben", "job", "long")
+    assert turns.next()
+    now[0] += 2 * LATELY_S
     turns.add("ann", "job", "first")
     turns.add("ann", "job", "second")
-    told = [turns.next(), turns.next()]
-    turns.ended("ann")
-    turns.ended("ann")
-    turns.add("ann", "job", "third")
 
-    assert [turn.alone for turn in (*told, turns.next()) if turn] == [False, False, True]
+    assert (turn := turns.next()) and (turn.client, turn.yields) == ("ann", True)
