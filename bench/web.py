@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -49,8 +50,10 @@ from tests.support.web_server import WebServer, web_server
 JOBS, CLIENTS, SECONDS = 100, 10, 30
 #: The same for a trial.
 QUICK_JOBS, QUICK_CLIENTS, QUICK_SECONDS = 10, 5, 8
-#: Bytes of the upload beside, how often it is made, and bytes of the large one.
+#: Bytes of the upload beside, how often it is made, and bytes of the large one; bytes a second of a
+#: line of 400 Mbit/s.
 BESIDE_BYTES, UPLOADS, LARGE_BYTES, QUICK_LARGE_BYTES = 100_000_000, 3, 5_000_000_000, 200_000_000
+LINE = 50_000_000
 #: Seconds of the film that is looked at.
 FILM_S = 7_200
 #: What is wanted: milliseconds from an event to a client (p99), times the upload's time alone, MB
@@ -128,27 +131,32 @@ def film(path: Path, size: int) -> Path:
     return path
 
 
-def seconds_of_upload(url: str, key: str, path: Path) -> float:
-    """Seconds in which a file is uploaded in parts, and accepted."""
+def seconds_of_upload(url: str, key: str, path: Path, line: float) -> float:
+    """Seconds in which a file is uploaded in parts by a line of so many bytes a second."""
     with Client(url, key) as client:
         began = time.monotonic()
-        uploaded = client.upload(path)
+
+        def paced(sent: int) -> None:
+            time.sleep(max(0.0, began + sent / line - time.monotonic()))
+
+        uploaded = client.upload(path, progressed=paced)
         took = time.monotonic() - began
         client.delete_upload(uploaded.id)
     return took
 
 
 def _uploads(url: str, key: str, path: Path, number: int, found: Any) -> None:
-    found.send([seconds_of_upload(url, key, path) for _ in range(number)])
+    lines = (math.inf, LINE)
+    found.send([[seconds_of_upload(url, key, path, line) for _ in range(number)] for line in lines])
 
 
-def uploads(url: str, key: str, path: Path, number: int) -> list[float]:
-    """The same so many times, by a process of its own."""
+def uploads(url: str, key: str, path: Path, number: int) -> list[list[float]]:
+    """The same so many times on this machine, then by `LINE`, by a process of its own."""
     context = get_context("spawn")
     found, other = context.Pipe(duplex=False)
     process = context.Process(target=_uploads, args=(url, key, path, number, other))
     process.start()
-    took: list[float] = found.recv()
+    took: list[list[float]] = found.recv()
     process.join()
     return took
 
@@ -157,7 +165,7 @@ def measure_watching(server: WebServer, folder: Path, *, quick: bool) -> dict[st
     """Have many watch; what came to them, and what it cost."""
     path, port = film(folder / "beside.mp4", BESIDE_BYTES), urlsplit(server.url).port or 0
     (uploader,) = watched(server, 1)
-    alone = uploads(server.url, uploader.key, path, UPLOADS)
+    alone, alone_by_line = uploads(server.url, uploader.key, path, UPLOADS)
     jobs, each = watched(server, QUICK_JOBS if quick else JOBS), QUICK_CLIENTS if quick else CLIENTS
     context = get_context("spawn")
     go, stop = context.Event(), context.Event()
@@ -175,7 +183,7 @@ def measure_watching(server: WebServer, folder: Path, *, quick: bool) -> dict[st
     time.sleep(QUICK_SECONDS if quick else SECONDS)
     busy, took_s = worker_memory(server), time.monotonic() - began
     used = sum(processor.cpu_times()[:2]) - used
-    beside = uploads(server.url, uploader.key, path, UPLOADS)
+    beside, beside_by_line = uploads(server.url, uploader.key, path, UPLOADS)
     stop.set()
     (got, opening_s), (events, calls) = seen.recv(), sent.recv()
     clients.join()
@@ -203,6 +211,11 @@ def measure_watching(server: WebServer, folder: Path, *, quick: bool) -> dict[st
         "upload_alone_s": [round(each, 2) for each in alone],
         "upload_beside_s": [round(each, 2) for each in beside],
         "beside_ratio": round(statistics.median(beside) / statistics.median(alone), 2),
+        "line_alone_s": [round(each, 2) for each in alone_by_line],
+        "line_beside_s": [round(each, 2) for each in beside_by_line],
+        "line_ratio": round(
+            statistics.median(beside_by_line) / statistics.median(alone_by_line), 2
+        ),
     }
 
 
@@ -270,6 +283,7 @@ def judge(found: dict[str, Any]) -> list[Target]:
             ),
             most("clients that were closed", found["closed_early"], 0),
             most("upload beside, times alone", found["beside_ratio"], BESIDE_RATIO),
+            most("by a line of 400 Mbit/s", found["line_ratio"], BESIDE_RATIO),
         ]
     if "large_peak_mb" in found:
         name = f"memory during {found['large_bytes'] / 1e9:g} GB, MB"
