@@ -50,6 +50,12 @@ from cutmv.emulator.server import ServerOptions, serve
     default="0123456789abcdef0123456789abcdef",
     help="The one account there is.  [env: CLOUDFLARE_ACCOUNT_ID]",
 )
+@click.option(
+    "--s3-url",
+    default="",
+    help="An S3 server that stands for R2: queues are told of its objects by their rules."
+    "  [keys: R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY]",
+)
 def emulator(  # noqa: PLR0917  # click gives them by name
     host: str,
     port: int,
@@ -59,16 +65,19 @@ def emulator(  # noqa: PLR0917  # click gives them by name
     api_token: str,
     read_only_token: str,
     account_id: str,
+    s3_url: str,
 ) -> None:
     """Serve the Cloudflare Queues REST API from a local file.
 
     Its first line of output is the base URL; put it into CLOUDFLARE_API_BASE_URL.
     """
     options = ServerOptions(
-        host, port, db, latency_ms, rate_limit, api_token, account_id, read_only_token
+        host, port, db, latency_ms, rate_limit, api_token, account_id, read_only_token, s3_url
     )
     try:
         serve(options, lambda url: click.echo(f"listening on {url}"))
+    except ImportError as error:
+        raise click.ClickException(f"--s3-url needs boto3, which is not here: {error}") from error
     except OSError as error:
         raise click.ClickException(f"can't listen on {host}:{port}: {error.strerror}") from error
     except sqlite3.Error as error:

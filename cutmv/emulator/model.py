@@ -164,6 +164,15 @@ class Queue:
 
 
 @dataclass(frozen=True)
+class NotificationRule:
+    """By which R2 tells a queue of some of a bucket's objects; `document` as the API has it."""
+
+    bucket: str
+    queue_id: str
+    document: Json
+
+
+@dataclass(frozen=True)
 class NewMessage:
     """A message to push; a `delay` (seconds) of None stands for the queue's own."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cutmv.emulator import api, control, errors
 from cutmv.emulator.api import CONNECTION, PREFIX, Emulator
+from cutmv.emulator.buckets import Buckets, looks_at
 from cutmv.emulator.commit import GroupCommit
 from cutmv.emulator.ratelimit import RateLimit
 from cutmv.emulator.store import Store
@@ -44,6 +47,8 @@ class ServerOptions:
     api_token: str
     account_id: str
     read_only_token: str = ""
+    #: The S3 server that stands for R2; without one there are no event notifications.
+    s3_url: str = ""
 
 
 def make_app(options: ServerOptions, now_ms: Callable[[], int] = wall_ms) -> Starlette:
@@ -60,8 +65,14 @@ def make_app(options: ServerOptions, now_ms: Callable[[], int] = wall_ms) -> Sta
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        store.close()
+        async with AsyncExitStack() as stack:
+            stack.callback(store.close)
+            if options.s3_url:
+                look = looks_at(options.s3_url, os.environ)
+                buckets = Buckets(emulator.commits, look, options.account_id, now_ms)
+                watching = asyncio.create_task(buckets.watch())
+                stack.callback(watching.cancel)
+            yield
 
     return Starlette(
         routes=[*api.routes(emulator), *control.routes(emulator)],

@@ -29,6 +29,7 @@ class EmulatorProcess:
     account_id: str = "0123456789abcdef0123456789abcdef"
     api_token: str = "emulator-token"
     read_only_token: str = "emulator-reader"
+    s3_url: str = ""
     base_url: str = ""
     _port: int = 0
     _child: Forked | None = field(default=None, repr=False)
@@ -50,6 +51,7 @@ class EmulatorProcess:
                 f"--api-token={self.api_token}",
                 f"--read-only-token={self.read_only_token}",
                 f"--account-id={self.account_id}",
+                f"--s3-url={self.s3_url}",
                 env=os.environ,
                 stdout=output,
             )

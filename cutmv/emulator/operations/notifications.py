@@ -1,4 +1,4 @@
-"""The work of the calls for R2's event notifications, of which the emulator sends none."""
+"""The work of the calls for R2's event notifications; `cutmv.emulator.buckets` sends them."""
 
 from __future__ import annotations
 

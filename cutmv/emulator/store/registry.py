@@ -14,6 +14,7 @@ from cutmv.emulator.model import (
     Consumer,
     ConsumerSpec,
     Json,
+    NotificationRule,
     Queue,
     QueueSettings,
     Subscription,
@@ -235,6 +236,11 @@ class Registry:
         if not rules:
             raise errors.notifications_not_found(bucket)
         return queue, rules
+
+    def all_notification_rules(self) -> Sequence[NotificationRule]:
+        """Return the rules of all buckets."""
+        rows = self._db.execute("SELECT bucket, queue_id, document FROM notification_rules")
+        return [NotificationRule(bucket, to, json.loads(document)) for bucket, to, document in rows]
 
     def add_notification_rules(self, bucket: str, queue_id: str, rules: Sequence[Json]) -> None:
         """Add rules to those of a bucket. Errors: 10104; where one overlaps another."""
