@@ -8,7 +8,6 @@ connection. Who asks whether the server is well gets a thread that nobody else c
 """
 
 import errno
-import json
 import socket
 import time
 from collections import deque
@@ -25,6 +24,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from cutmv.config import MIN_RATE
 from cutmv.web.admission import EXTENSION, RETRY_AFTER_S, Kind, threads_for
+from cutmv.web.api.problems import bytes_of_problem
 from cutmv.web.state import web_of
 
 #: Seconds in which the head of a request has to come.
@@ -228,7 +228,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         super().handle_error(req, sent, addr, exc)  # which knows the status, and logs it
         with suppress(OSError):
             client.settimeout(LINGER_S)
-            client.sendall(_problem(HTTPStatus(sent.status or 500)))
+            client.sendall(bytes_of_problem(HTTPStatus(sent.status or 500)))
 
     def murder_pending(self) -> None:
         """End the connections whose time to send a head, or to read an answer, has passed."""
@@ -319,7 +319,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     def _tell_refused(self, conn: Any) -> None:
         """Refuse an upload where all clients together had enough, at the least cost."""
         with suppress(OSError):
-            conn.sock.send(_problem(HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER_S))
+            conn.sock.send(bytes_of_problem(HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER_S))
         metrics = web_of(self.wsgi).metrics
         metrics.requests.labels("/api/uploads", "POST", "503").inc()
         self.nr_conns -= 1
@@ -342,15 +342,3 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
 def _is_probe(head: bytes) -> bool:
     """Whether it asks whether the server is well, and nothing else: a body would take a while."""
     return head.startswith(PROBES) and not any(name in head.lower() for name in BODIES)
-
-
-def _problem(status: HTTPStatus, retry_after_s: int | None = None) -> bytes:
-    detail = f"{status.description or status.phrase}."
-    later = "" if retry_after_s is None else f"Retry-After: {retry_after_s}\r\n"
-    told = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
-    body = json.dumps(told).encode()
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n{later}"
-        f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -105,14 +106,24 @@ def test_messages_that_are_too_large(worker: Worker) -> None:
         assert refused(worker.post(ROUTE, {"messages": messages}), 413, "at most")
 
 
+def answered(post: Callable[[], httpx.Response]) -> httpx.Response:
+    """The Worker's answer, which `wrangler dev` may lose that reads no body to its end."""
+    for _ in range(5):
+        answer = post()
+        if "Network connection lost" not in answer.text:
+            break
+    return answer
+
+
 def test_a_body_that_is_too_large_is_not_read(worker: Worker) -> None:
     body = b'{"messages": [' + b" " * 1_100_000
-    assert refused(worker.post(ROUTE, body), 413, "larger than")
+    assert refused(answered(lambda: worker.post(ROUTE, body)), 413, "larger than")
 
 
 def test_a_body_of_unknown_length_is_counted(worker: Worker) -> None:
-    chunks = iter([b" " * 65_536] * 17)  # one more than is read
-    answer = worker.http.post(
-        worker.url + ROUTE, content=chunks, headers=signed(b"", to_edge("POST", ROUTE))
-    )
-    assert refused(answer, 413, "larger than")
+    def post() -> httpx.Response:
+        chunks = iter([b" " * 65_536] * 17)  # one more than is read
+        headers = signed(b"", to_edge("POST", ROUTE))
+        return worker.http.post(worker.url + ROUTE, content=chunks, headers=headers)
+
+    assert refused(answered(post), 413, "larger than")

@@ -169,6 +169,19 @@ def answer(status: int, detail: str, **members: Any) -> Response:
     return Response(json.dumps(body), status, content_type="application/problem+json")
 
 
+def bytes_of_problem(status: HTTPStatus, retry_after_s: int | None = None) -> bytes:
+    """The whole answer to what never becomes a request, after which its connection ends."""
+    detail = f"{status.description or status.phrase}."
+    later = "" if retry_after_s is None else f"Retry-After: {retry_after_s}\r\n"
+    told = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
+    body = json.dumps(told).encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n{later}"
+        f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 def _refuse_nul() -> Response | None:
     """Refuse paths with a NUL, at which PostgreSQL fails; no id or name of ours holds one."""
     return answer(404, "There is nothing of this name.") if "\0" in request.path else None
