@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, CDPSession, Page, Request, expect
 
@@ -117,6 +118,36 @@ def test_it_waits_while_the_network_is_off_and_sends_no_part_twice(
         sent = sent_parts(page)
 
         line.detach()
+
+        expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
+        assert not {*map(int, sent)} & {*there}
+        assert_kept(server, video)
+
+
+def test_a_phone_that_sleeps_goes_on_when_it_wakes(
+    browser: Browser, video: Path, tmp_path: Path
+) -> None:
+    """Its network goes, and its page is frozen: no script of it runs until it wakes."""
+    with web_server(tmp_path) as server, tab(browser, server.url) as page:
+        line = slow(page, 6_000_000)
+        page.get_by_test_id("file-input").set_input_files(video)
+        wait_for(lambda: stored(server.url), 60.0, "a part is stored")
+        phone = page.context.new_cdp_session(page)
+        line.send("Network.emulateNetworkConditions", OFFLINE)
+        phone.send("Page.setWebLifecycleState", {"state": "frozen"})
+        port, there = urlsplit(server.url).port, stored(server.url)
+
+        def sends() -> bool:
+            [worker] = psutil.Process(server.process.child.pid).children()
+            lines = worker.net_connections("tcp")
+            return any(each.laddr.port == port and each.status == "ESTABLISHED" for each in lines)
+
+        wait_for(lambda: not sends(), 60.0, "its connections have ended")
+        assert stored(server.url) == there
+        sent = sent_parts(page)
+
+        line.detach()
+        phone.send("Page.setWebLifecycleState", {"state": "active"})
 
         expect(page.get_by_test_id("upload-state")).to_have_text("ready", timeout=PATIENCE_MS)
         assert not {*map(int, sent)} & {*there}
