@@ -91,6 +91,7 @@ def test_a_message_that_is_held_is_kept_and_then_done(site: Site) -> None:
     assert site.record().entry.state == "held"
     while time.monotonic() < end:  # at no moment could another take it
         assert site.record().remaining > 0
+        time.sleep(0.01)  # for the renewer, which is a thread of this process
     site.acks.ack(delivery)
     site.flush()
 
