@@ -20,13 +20,13 @@ from starlette.types import Receive, Scope, Send
 
 from cutmv.emulator import errors, schema
 from cutmv.emulator.beliefs import Switches
-from cutmv.emulator.commit import GroupCommit
 from cutmv.emulator.errors import ApiError
 from cutmv.emulator.faults import Faults, Rule
 from cutmv.emulator.model import Json
 from cutmv.emulator.operations import ROUTES, Call, Operation, Page
 from cutmv.emulator.ratelimit import RateLimit
 from cutmv.emulator.stats import Stats
+from cutmv.emulator.store.commit import GroupCommit
 
 #: The path of the API's routes, as under https://api.cloudflare.com.
 PREFIX = "/client/v4"

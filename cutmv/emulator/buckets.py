@@ -15,9 +15,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from cutmv.emulator.commit import GroupCommit
 from cutmv.emulator.model import Json, NewMessage, iso
 from cutmv.emulator.store import Store
+from cutmv.emulator.store.commit import GroupCommit
 
 #: Seconds between two looks.
 LOOK_S = 1.0

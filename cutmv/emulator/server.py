@@ -20,9 +20,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from cutmv.emulator import api, control, errors
 from cutmv.emulator.api import CONNECTION, PREFIX, Emulator
 from cutmv.emulator.buckets import Buckets, looks_at
-from cutmv.emulator.commit import GroupCommit
 from cutmv.emulator.ratelimit import RateLimit
 from cutmv.emulator.store import Store
+from cutmv.emulator.store.commit import GroupCommit
 
 #: Seconds that running calls get to end after SIGTERM; a `hang` never ends by itself.
 _SHUTDOWN_S = 1

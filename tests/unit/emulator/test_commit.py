@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cutmv.emulator.commit import GroupCommit
 from cutmv.emulator.errors import ApiError, unknown_error
 from cutmv.emulator.model import Metrics, NewMessage
 from cutmv.emulator.store import Store
+from cutmv.emulator.store.commit import GroupCommit
 
 
 @pytest.fixture
