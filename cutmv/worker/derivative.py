@@ -66,17 +66,17 @@ class DerivativeRun(ABC, Generic[F]):
         Of an upload that is deleted meanwhile nothing stays. Raises DerivativeBusy; MediaError once
         the record says so; StorageError, MediaUnavailable.
         """
-        try:
-            self._run()
-        finally:
-            self._sweep()
-
-    def _run(self) -> None:
         record = self.records.of(self.upload)
         if record is None or record.state in (DerivativeState.DONE, DerivativeState.FAILED):
             return
         if record.state is DerivativeState.RUNNING and record.pending_s:
             raise DerivativeBusy(self.kind.name, record.pending_s)
+        try:
+            self._attempt()
+        finally:
+            self._sweep()
+
+    def _attempt(self) -> None:
         self._keep(DerivativeState.RUNNING)
         try:
             require_stored(self.services.storage, self.upload)
