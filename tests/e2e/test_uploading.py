@@ -56,6 +56,14 @@ def stored(url: str) -> list[int]:
     return [part["number"] for part in told["stored"]]
 
 
+def begin(page: Page, server: WebServer, video: Path) -> CDPSession:
+    """Have a part of the video stored, by a slow line, which is as that of `slow`."""
+    line = slow(page, 6_000_000)
+    page.get_by_test_id("file-input").set_input_files(video)
+    wait_for(lambda: stored(server.url), 60.0, "a part is stored")
+    return line
+
+
 def sent_parts(page: Page) -> list[str]:
     """The parts that the page sends from now on."""
     sent: list[str] = []
@@ -109,9 +117,7 @@ def test_it_waits_while_the_network_is_off_and_sends_no_part_twice(
     browser: Browser, video: Path, tmp_path: Path
 ) -> None:
     with web_server(tmp_path) as server, tab(browser, server.url) as page:
-        line = slow(page, 6_000_000)
-        page.get_by_test_id("file-input").set_input_files(video)
-        wait_for(lambda: stored(server.url), 60.0, "a part is stored")
+        line = begin(page, server, video)
         line.send("Network.emulateNetworkConditions", OFFLINE)
         expect(page.get_by_test_id("upload-state")).to_have_text("waiting for the network…")
         there = stored(server.url)
@@ -129,9 +135,7 @@ def test_a_phone_that_sleeps_goes_on_when_it_wakes(
 ) -> None:
     """Its network goes, and its page is frozen: no script of it runs until it wakes."""
     with web_server(tmp_path) as server, tab(browser, server.url) as page:
-        line = slow(page, 6_000_000)
-        page.get_by_test_id("file-input").set_input_files(video)
-        wait_for(lambda: stored(server.url), 60.0, "a part is stored")
+        line = begin(page, server, video)
         phone = page.context.new_cdp_session(page)
         line.send("Network.emulateNetworkConditions", OFFLINE)
         phone.send("Page.setWebLifecycleState", {"state": "frozen"})
@@ -159,9 +163,7 @@ def test_a_closed_tab_leaves_what_was_sent_and_the_file_goes_on_from_there(
 ) -> None:
     with web_server(tmp_path) as server:
         with tab(browser, server.url) as page:
-            slow(page, 6_000_000)
-            page.get_by_test_id("file-input").set_input_files(video)
-            wait_for(lambda: stored(server.url), 60.0, "a part is stored")
+            begin(page, server, video)
             dialogs: list[str] = []
             page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.dismiss()))
             page.get_by_role("heading", name="CUTMV").click()  # a page asks whom it knows alone

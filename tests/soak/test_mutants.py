@@ -37,14 +37,16 @@ def test_mutants_neither_hang_nor_escape_nor_leave_anything(
             mutants_by_http.send_all, tmp_path / "web", sources, seed, theirs, on
         )
         report = mutants.try_all(sources, seed, range(MUTANTS), on)
-        print(f"\n{report.ends.total()} mutants of {seed}: {dict(report.ends)}")
-        memory = f"{min(report.memory_mb):.0f} to {max(report.memory_mb):.0f} MB"
-        print(f"memory of the parents: {memory}")
-        print(*report.wrong, sep="\n", flush=True)
+        tell(report, f"mutants of {seed}", "the parents")
         sent = sending.result()
+    tell(sent, "sent to a server", "the server")
 
-    print(f"\n{sent.ends.total()} sent to a server: {dict(sent.ends)}")
-    print(f"memory of the server: {min(sent.memory_mb):.0f} to {max(sent.memory_mb):.0f} MB")
-    print(*sent.wrong, sep="\n")
     assert report.wrong == []
     assert sent.wrong == []
+
+
+def tell(report: mutants.Report, what: str, whose: str) -> None:
+    """Print what became of them, before anything else may fail."""
+    print(f"\n{report.ends.total()} {what}: {dict(report.ends)}")
+    print(f"memory of {whose}: {min(report.memory_mb):.0f} to {max(report.memory_mb):.0f} MB")
+    print(*report.wrong, sep="\n", flush=True)
