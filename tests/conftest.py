@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.support.s3",
     "tests.support.schedule",
     "tests.support.site",
+    "tests.support.failing_disk",
     "tests.support.small_disk",
     "tests.support.stack",
     "tests.support.outages",

@@ -69,9 +69,10 @@ class JobStore:
         return self.engine.connect().execution_options(reads_only=True)
 
     def check(self) -> None:
-        """Raise SQLAlchemyError unless the database answers."""
+        """Raise SQLAlchemyError unless the database answers, and has what is asked of it."""
         with self.reading() as db:
-            db.execute(sa.select(now()))
+            for table in (uploads, jobs, steps):
+                db.execute(sa.select(table.c.id).limit(1))
 
     # Uploads
 

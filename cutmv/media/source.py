@@ -5,6 +5,7 @@ the container is found here by its first bytes and forced on FFmpeg, and whiteli
 formats stand behind that.
 """
 
+import errno
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ from cutmv.media.remote.cache import Cache
 DEMUXERS = ("mov", "matroska", "avi", "mpegts")
 #: Bytes from the start of a file that show its container: two packets of a transport stream.
 HEAD_BYTES = 400
+
+#: The system's errors for a file that who asks may not read, which no retry mends; others are those
+#: of its disk.
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
 
 #: The first box of an MP4 or QuickTime file.
 _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
@@ -87,7 +92,8 @@ def _not_given(failure: str, *, refused: bool) -> MediaUnavailable:
 def demuxer_of(source: str) -> str:
     """FFmpeg's name for the container of `source`, a readable name, from its first bytes.
 
-    Raises MediaError when it is no video container we read, MediaUnavailable when a relay fails.
+    Raises MediaError when it is no video container we read, MediaUnavailable when a relay fails,
+    or a disk.
     """
     return container_of(_head_of_relay(source) if is_relay(source) else _head_of_file(source))
 
@@ -117,13 +123,14 @@ def _is_url(source: str) -> bool:
 
 def _head_of_file(source: str) -> bytes:
     path = Path(source)
-    if not path.is_file():
-        raise MediaError(f"There is no file named {path.name!r}.")
     try:
+        if not path.is_file():
+            raise MediaError(f"There is no file named {path.name!r}.")
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except OSError as error:
-        raise MediaError(f"The file {path.name!r} can't be read: {error.strerror}.") from error
+        kind = MediaError if error.errno in NOT_ALLOWED else SourceUnavailable
+        raise kind(f"The file {path.name!r} can't be read: {error.strerror}.") from error
 
 
 def _head_of_relay(source: str) -> bytes:

@@ -17,8 +17,9 @@ import av
 
 from cutmv.media.engine.look import look
 from cutmv.media.engine.outputs import films
-from cutmv.media.engine.outputs.results import FAILURES, failed
+from cutmv.media.engine.outputs.results import FAILURES, failed, lost
 from cutmv.media.engine.protocol import Failed, Look, Made, Request
+from cutmv.media.engine.source.reader import Total
 
 #: Seconds between two lines of progress.
 EVERY_S = 0.2
@@ -61,8 +62,7 @@ def main() -> None:
             films.make(request, lambda each, *far: pace.tell(places[each.path], *far), _tell_end)
             _tell("found", {})
     except FAILURES as error:
-        why = failed("", error)
-        _tell("error", {"kind": why.kind, "message": why.message})
+        _tell_error(failed("", error))
 
 
 class Pace:
@@ -86,5 +86,12 @@ def _tell_end(output: Made | Failed) -> None:
     _tell("made" if isinstance(output, Made) else "failed", asdict(output))
 
 
+def _tell_error(why: Failed) -> None:
+    _tell("error", {"kind": why.kind, "message": why.message})
+
+
 def _tell(what: str, value: dict[str, Any]) -> None:
+    if what == "found" and Total.failure is not None:
+        _tell_error(lost(""))
+        return
     print(json.dumps({what: value}), flush=True)  # noqa: T201 - the protocol

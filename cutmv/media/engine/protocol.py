@@ -194,9 +194,10 @@ class Failed:
     """An output that could not be made, and why.
 
     `kind` says whose the message is: the engine's own, of the "source", of what is "uncopyable" or
-    "unjoinable"; FFmpeg's "program"; FFmpeg's "libraries", which say more on standard error.
+    "unjoinable"; the system's, whose disk does not give the source, which is "lost"; FFmpeg's
+    "program"; FFmpeg's "libraries", which say more on standard error.
     """
 
     path: str
-    kind: Literal["source", "uncopyable", "unjoinable", "program", "libraries"]
+    kind: Literal["source", "lost", "uncopyable", "unjoinable", "program", "libraries"]
     message: str

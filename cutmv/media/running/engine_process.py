@@ -20,6 +20,7 @@ from cutmv.media.errors import (
     PROBE_FAILED,
     MediaError,
     MediaUnavailable,
+    SourceUnavailable,
     Unjoinable,
     explain,
 )
@@ -187,6 +188,8 @@ class _Asking:
             return Unjoinable(f"{self._what}: {message}.")
         if kind == "uncopyable":
             return MediaError(f"{COPY_FAILED}: {message}.")
+        if kind == "lost":
+            return SourceUnavailable(f"{self._what}: its disk fails ({message}).")
         if kind == "source":
             return MediaError(f"{self._what}: {message}")
         if self._what == PROBE_FAILED and not self._inherited and kind == "libraries":

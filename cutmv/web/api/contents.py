@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 
 from flask import Response, request
 from werkzeug.datastructures import IfRange, Range
@@ -116,11 +117,13 @@ def send(content: Content, *, download: bool) -> Response:
         response.status_code = 206
         response.headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
     if request.method != "HEAD":
-        # The content is opened before the answer begins, so that a failure can still be answered;
-        # it is closed with the response.
-        stack = ExitStack()
-        response.response = stack.enter_context(content.opened(start, length))
-        response.call_on_close(stack.close)
+        # The content is opened, and its first bytes are read, before the answer begins, so that a
+        # failure can still be answered; it is closed with the response.
+        with ExitStack() as stack:
+            blocks = stack.enter_context(content.opened(start, length))
+            first = next(blocks, b"")
+            response.response = chain([first], blocks)
+            response.call_on_close(stack.pop_all().close)
     response.content_length = length
     return response
 

@@ -12,8 +12,9 @@ import httpx
 import psutil
 import pytest
 
-from cutmv.jobs import WAITS_FOR_ROOM
+from cutmv.jobs import WAITS_FOR_ROOM, WAITS_FOR_STORAGE
 from cutmv.web.checks import INTERVAL_S
+from tests.support.failing_disk import FailingDisk
 from tests.support.media import make_sample
 from tests.support.processes import slowness, wait_for
 from tests.support.small_disk import SmallDisk
@@ -159,6 +160,33 @@ def test_a_read_only_disk_of_files_refuses_uploads_and_is_read(
 
     files.remount("rw")
     assert stack.upload(video)["size"] == upload["size"]
+
+
+@pytest.mark.slow
+def test_a_disk_that_gives_no_file_fails_no_step_and_is_waited_for(
+    make_stack: Callable[[str], Stack],
+    failing_disks: Callable[[Path, int], FailingDisk],
+    tmp_path: Path,
+    video: Path,
+) -> None:
+    (tmp_path / "data").mkdir()
+    disk = failing_disks(tmp_path / "data" / "files", DISK_MB)
+    stack = make_stack("eager")
+    stack.start_web()
+    upload = stack.upload(video)
+
+    disk.fail()
+    answer = ask(stack, "GET", upload["url"])
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    job = stack.submit(upload_id=upload["id"], clips=["0-1"])
+    path = f"/api/jobs/{job['id']}"
+    waits = lambda: WAITS_FOR_STORAGE in stages(ask(stack, "GET", path))  # noqa: E731
+    wait_for(waits, 60 * slowness(), stack.logs)
+
+    disk.heal()
+    ended = stack.ended(job["id"])
+    assert (ended["state"], ended["steps"][0]["attempts"]) == ("done", 1), stack.logs
 
 
 def test_a_disk_that_takes_no_write_is_told_of_at_once_and_read_on(

@@ -53,9 +53,14 @@ class Reader(Protocol):
 
 
 class Total:
-    """The bytes of its source that this process has read; it does one request."""
+    """What this process has read of its sources; it does one request.
+
+    `failure` is why a file could not be read somewhere: its disk fails. Demuxers take that for the
+    file's end, so nothing that was made then is believed.
+    """
 
     bytes = 0
+    failure: str | None = None
 
 
 def reader(name: str) -> Reader:
@@ -95,7 +100,11 @@ class _OfFile:
         self._file = FileIO(path)
 
     def read(self, size: int) -> bytes:
-        data = self._file.read(size)
+        try:
+            data = self._file.read(size)
+        except OSError as error:
+            Total.failure = error.strerror
+            raise
         Total.bytes += len(data)
         return data
 
