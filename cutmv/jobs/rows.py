@@ -44,6 +44,8 @@ def load_jobs(db: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Job]
     rows = db.execute(
         sa.select(jobs).where(condition).order_by(jobs.c.created_at.desc(), jobs.c.id)
     ).all()
+    if not rows:
+        return []
     upload_ids = {row.upload_id for row in rows}
     sent = db.execute(sa.select(uploads).where(uploads.c.id.in_(upload_ids)))
     upload_of = {row.id: shown_upload(row) for row in sent}

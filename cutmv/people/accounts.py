@@ -96,7 +96,7 @@ class Accounts:
             return None
         if is_outdated(row.password_hash):
             self._change(row.id, password_hash=hashed(password))
-        return _person(row)
+        return to_person(row)
 
     def set_password(self, person_id: str, password: str, *, email: str | None = None) -> None:
         """Choose a password, and the address where there is none yet; ends all sessions and links.
@@ -174,7 +174,7 @@ class Accounts:
     def _where(self, condition: sa.ColumnElement[bool]) -> list[Person]:
         query = sa.select(people).where(condition).order_by(people.c.created_at, people.c.id)
         with self._reading() as db:
-            return [_person(row) for row in db.execute(query)]
+            return [to_person(row) for row in db.execute(query)]
 
     def _reading(self) -> sa.Connection:
         return self._engine.connect().execution_options(reads_only=True)
@@ -220,7 +220,8 @@ def _checked_name(name: str) -> str:
     return name.strip()
 
 
-def _person(row: sa.Row[Any]) -> Person:
+def to_person(row: sa.Row[Any]) -> Person:
+    """A row with all columns of the table of people, as the person."""
     return Person(
         id=row.id,
         email=row.email,

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cutmv.database import now
-from cutmv.people.accounts import Accounts, require_account
+from cutmv.people.accounts import require_account, to_person
 from cutmv.people.model import ApiKey, Person, Refused, UnknownKey
 from cutmv.people.tables import api_keys, people
 from cutmv.people.tokens import new_token, token_hash
@@ -19,6 +19,17 @@ KEY_DAYS, MAX_KEY_DAYS = 90, 366
 MAX_KEYS, MAX_NAME_CHARS = 50, 80
 #: Seconds between notes of when a key was last used: not each request writes.
 NOTED_EVERY_S = 60.0
+
+#: The person of a key that is good. Each request asks for it, so it is put together once.
+_WHOSE = (
+    sa.select(people, (now() - api_keys.c.last_used_at).label("idle_s"))
+    .join(api_keys)
+    .where(
+        api_keys.c.hash == sa.bindparam("digest"),
+        sa.func.coalesce(api_keys.c.expires_at > now(), sa.true()),
+        people.c.disabled_at.is_(None),
+    )
+)
 
 
 class ApiKeys:
@@ -66,21 +77,16 @@ class ApiKeys:
 
     def person(self, secret: str) -> Person | None:
         """Whose key this is, while it and the account are good."""
-        own = api_keys.c.hash == token_hash("key", secret)
-        ended = sa.func.coalesce(api_keys.c.expires_at <= now(), sa.false())
-        idle_s = sa.func.coalesce(now() - api_keys.c.last_used_at, NOTED_EVERY_S + 1)
+        digest = token_hash("key", secret)
         with self._reading() as db:
-            found = db.execute(
-                sa.select(api_keys.c.person_id, idle_s.label("idle_s"))
-                .join(people)
-                .where(own, ~ended, people.c.disabled_at.is_(None))
-            ).one_or_none()
+            found = db.execute(_WHOSE, {"digest": digest}).one_or_none()
         if found is None:
             return None
-        if found.idle_s > NOTED_EVERY_S:
+        if found.idle_s is None or found.idle_s > NOTED_EVERY_S:
             with self._engine.begin() as db:
+                own = api_keys.c.hash == digest
                 db.execute(api_keys.update().where(own).values(last_used_at=now()))
-        return Accounts(self._engine).get(found.person_id)
+        return to_person(found)
 
     def delete(self, person_id: str, key_id: str) -> None:
         """End a key of a person at once. Raises UnknownKey."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from cutmv.database import now
-from cutmv.people.accounts import Accounts, require_account
+from cutmv.people.accounts import require_account, to_person
 from cutmv.people.model import Person
 from cutmv.people.tables import people, sessions
 from cutmv.people.tokens import new_token, token_hash
@@ -29,6 +29,18 @@ class TokenKind(StrEnum):
 
 #: Seconds for which a token is good.
 LASTS_S = {TokenKind.SESSION: SESSION_S, TokenKind.SIGN_IN: 900.0, TokenKind.PASSWORD: 3 * 86_400.0}
+
+#: The person of a token that is good. Each request asks for it, so it is put together once.
+_WHOSE = (
+    sa.select(people, (now() - sessions.c.last_seen_at).label("idle_s"))
+    .join(sessions)
+    .where(
+        sessions.c.id_hash == sa.bindparam("digest"),
+        sessions.c.expires_at > now(),
+        sessions.c.last_seen_at > now() - sa.bindparam("may_idle_s", type_=sa.Double),
+        people.c.disabled_at.is_(None),
+    )
+)
 
 
 class Sessions:
@@ -56,19 +68,18 @@ class Sessions:
 
     def person(self, token: str, kind: TokenKind = TokenKind.SESSION) -> Person | None:
         """Whose token this is, while it and the account are good."""
+        digest = token_hash(kind, token)
+        may_idle_s = IDLE_S if kind is TokenKind.SESSION else LASTS_S[kind]
         with self._reading() as db:
-            found = db.execute(
-                sa.select(sessions.c.person_id, (now() - sessions.c.last_seen_at).label("idle_s"))
-                .join(people)
-                .where(_good(token, kind))
-            ).one_or_none()
+            told = {"digest": digest, "may_idle_s": may_idle_s}
+            found = db.execute(_WHOSE, told).one_or_none()
         if found is None:
             return None
         if found.idle_s > NOTED_EVERY_S:
             with self._engine.begin() as db:
-                own = sessions.c.id_hash == token_hash(kind, token)
+                own = sessions.c.id_hash == digest
                 db.execute(sessions.update().where(own).values(last_seen_at=now()))
-        return Accounts(self._engine).get(found.person_id)
+        return to_person(found)
 
     def take(self, token: str, kind: TokenKind) -> Person | None:
         """Whose link this is; it is good no more."""
@@ -88,13 +99,3 @@ class Sessions:
 
     def _reading(self) -> sa.Connection:
         return self._engine.connect().execution_options(reads_only=True)
-
-
-def _good(token: str, kind: TokenKind) -> sa.ColumnElement[bool]:
-    idle = kind is TokenKind.SESSION
-    return sa.and_(
-        sessions.c.id_hash == token_hash(kind, token),
-        sessions.c.expires_at > now(),
-        sessions.c.last_seen_at > now() - IDLE_S if idle else sa.true(),
-        people.c.disabled_at.is_(None),
-    )
