@@ -49,6 +49,7 @@ from cutmv.jobs.keys import (
 from cutmv.jobs.model import (
     MAX_RUNNING_PERCENT,
     UNREAD,
+    WAITS_FOR_OTHERS,
     WAITS_FOR_ROOM,
     WAITS_FOR_STORAGE,
     WAITS_TO_RETRY,
@@ -148,6 +149,7 @@ __all__ = [
     "UNFINISHED_AGE_S",
     "UNREAD",
     "UPLOADS_PREFIX",
+    "WAITS_FOR_OTHERS",
     "WAITS_FOR_ROOM",
     "WAITS_FOR_STORAGE",
     "WAITS_TO_RETRY",

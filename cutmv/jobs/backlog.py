@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 from cutmv.database import now
 from cutmv.jobs.model import (
+    WAITS_FOR_OTHERS,
     WAITS_FOR_ROOM,
     WAITS_FOR_STORAGE,
     WAITS_TO_RETRY,
@@ -96,11 +97,13 @@ class Backlog:
             if route == "eager"
             else {"enqueued_at": now(), "resends": again}
         )
+        # One that was held is no more.
+        stage = sa.case((steps.c.stage == WAITS_FOR_OTHERS, None), else_=steps.c.stage)
         with self._store.engine.begin() as db:
             of_job = sa.select(steps.c.job_id).where(steps.c.id.in_(step_ids))
             # A worker may have been faster than we are, and even given the step back.
             queued = sa.and_(steps.c.id.in_(step_ids), steps.c.state == State.QUEUED)
-            db.execute(steps.update().where(queued).values(values))
+            db.execute(steps.update().where(queued).values(stage=stage, **values))
             db.execute(jobs.update().where(jobs.c.id.in_(of_job)).values(route=route))
 
     def hold(self, job_id: str, route: str) -> bool:
@@ -110,7 +113,11 @@ class Backlog:
         """
         with self._store.engine.begin() as db:
             held = sa.and_(jobs.c.id == job_id, jobs.c.id.in_(self._held(db)))
-            return bool(db.execute(jobs.update().where(held).values(route=route)).rowcount)
+            if not db.execute(jobs.update().where(held).values(route=route)).rowcount:
+                return False
+            its = sa.and_(steps.c.job_id == job_id, steps.c.state == State.QUEUED)
+            db.execute(steps.update().where(its).values(stage=WAITS_FOR_OTHERS))
+            return True
 
     def to_send(self, min_age_s: float, lost_after_s: float = LOST_AFTER_S) -> list[Step]:
         """Steps that no broker may be going to deliver, the oldest job's first, MAX_SENT at most.

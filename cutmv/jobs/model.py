@@ -30,9 +30,9 @@ from cutmv.media import (
 )
 
 #: The stages of a step that waits for something else than its turn: the storage, room on its
-#: worker's machine, its next try.
+#: worker's machine, its next try, an end of other jobs of its person, of whom as many run as may.
 WAITS_FOR_STORAGE, WAITS_FOR_ROOM = "waits for storage", "waits for room"
-WAITS_TO_RETRY = "waits to retry"
+WAITS_TO_RETRY, WAITS_FOR_OTHERS = "waits to retry", "waits for other jobs"
 
 #: Percent of a step at most while it runs: it is at 100 once its output is stored.
 MAX_RUNNING_PERCENT = 99.9

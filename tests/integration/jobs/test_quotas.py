@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from cutmv.config import Limits
 from cutmv.database import now
 from cutmv.jobs import (
+    WAITS_FOR_OTHERS,
     Backlog,
     Claims,
     Deletions,
@@ -128,11 +129,19 @@ def test_a_job_that_waits_for_others_is_left_to_the_janitor_at_once(store: JobSt
     backlog = Backlog(store)
 
     assert [backlog.hold(job.id, "redis") for job in (first, fourth)] == [False, True]
+    assert stages(store, first, fourth) == [None, WAITS_FOR_OTHERS]
     store.cancel(first.id)
 
     # The request that made it would else have some seconds more to send it.
     assert [step.job_id for step in backlog.to_send(min_age_s=600.0)] == [fourth.id]
     assert [step.job_id for step in backlog.waiting(min_age_s=600.0)] == [fourth.id]
+    backlog.sent([step.id for step in fourth.steps], "redis")
+    assert stages(store, fourth) == [None]
+
+
+def stages(store: JobStore, *jobs: Job) -> list[str | None]:
+    """What the steps of jobs wait for."""
+    return [step.stage for job in jobs for step in store.job(job.id).steps]
 
 
 def test_jobs_that_run_here_keep_none_from_being_found(store: JobStore) -> None:
