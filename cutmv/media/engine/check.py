@@ -43,7 +43,7 @@ def film(path: Path, *, packets: int, last: float, sound: bool) -> None:
             with av.open(str(path)) as file:
                 _decode_sound(file, file.streams.audio[track])
     except (av.FFmpegError, IndexError) as error:
-        raise SourceError(f"The result can't be decoded: {error}.") from error
+        raise _undecodable(error) from error
 
 
 def sound(path: Path) -> None:
@@ -52,7 +52,7 @@ def sound(path: Path) -> None:
         with av.open(str(path)) as file:
             _decode_sound(file, file.streams.audio[0])
     except (av.FFmpegError, IndexError) as error:
-        raise SourceError(f"The result can't be decoded: {error}.") from error
+        raise _undecodable(error) from error
 
 
 def pictures(path: Path, count: int) -> tuple[int, int]:
@@ -65,7 +65,7 @@ def pictures(path: Path, count: int) -> tuple[int, int]:
             video = file.streams.video[0]
             sizes = [(frame.width, frame.height) for frame in file.decode(video)]
     except (av.FFmpegError, IndexError) as error:
-        raise SourceError(f"The result can't be decoded: {error}.") from error
+        raise _undecodable(error) from error
     with path.open("rb") as written:
         written.seek(-len(ENDS[path.suffix]), os.SEEK_END)
         whole = written.read() == ENDS[path.suffix]
@@ -131,3 +131,9 @@ def _decode_sound(file: InputContainer, sound: AudioStream) -> None:
     file.seek(int((end_s - END_S) * av.time_base))
     if sum(frame.samples for frame in file.decode(sound)) == 0:
         raise SourceError("The end of the result's sound can't be decoded.")
+
+
+def _undecodable(error: Exception) -> SourceError:
+    # An error's whole text has the path.
+    told = error.strerror if isinstance(error, av.FFmpegError) else "it has no such stream"
+    return SourceError(f"The result can't be decoded: {told}.")

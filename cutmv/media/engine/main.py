@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import time
+import traceback
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -63,6 +66,12 @@ def main() -> None:
             _tell("found", {})
     except FAILURES as error:
         _tell_error(failed("", error))
+    except MemoryError:
+        _tell_error(Failed("", "libraries", os.strerror(errno.ENOMEM)))
+    except Exception as error:
+        traceback.print_exc()
+        told = f"the file is damaged in a way that nobody has met ({type(error).__name__})."
+        _tell_error(Failed("", "source", told))
 
 
 class Pace:

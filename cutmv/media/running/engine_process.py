@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,8 @@ from cutmv.media.sandbox.access import Access
 #: Bytes of the largest output.
 OUTPUT_BYTES = 20 * 10**9
 
+log = logging.getLogger(__name__)
+
 _ENGINE = [sys.executable, "-I", str(Path(__file__).with_name("engine_start.py"))]
 
 Cancelling = Callable[[], bool] | None
@@ -39,6 +42,8 @@ Cancelling = Callable[[], bool] | None
 SOURCES = Access()
 #: What the libraries say of most damage.
 DAMAGED = "Invalid data found when processing input"
+#: What Python says of an error that nobody expected.
+TRACEBACK = "Traceback (most recent call last)"
 #: Who hears what the engine tells before its end, by the name of that.
 Hearers = Mapping[str, Callable[[Any], None]]
 
@@ -176,6 +181,8 @@ class _Asking:
             inherited=self._inherited,
         )
         self._stderr = ended.stderr
+        if TRACEBACK in ended.stderr:
+            log.warning("the engine failed: %s", ended.stderr.strip().splitlines()[-1])
         if "found" in said:
             return said
         if "error" not in said:

@@ -452,3 +452,31 @@ def test_recordings_that_are_joined_are_not_told_as_damaged(tmp_path: Path, samp
         source = joined(tmp_path / "joined.ts", first, second)
         for warnings in (cut(source, "3", "5")[1].warnings, survey(source)["warnings"]):
             assert any("damaged" in each for each in warnings) == damaged
+
+
+@pytest.mark.parametrize("junk", [bytes(300_000), pytest.param(b"\xff\x47" * 150_000, marks=slow)])
+def test_a_transport_stream_is_read_on_behind_bytes_that_are_none(
+    tmp_path: Path, sample: Make, junk: bytes
+) -> None:
+    data = sample().read_bytes()
+    half = len(data) // 2 // 188 * 188
+    source = tmp_path / "gap.ts"
+    source.write_bytes(data[:half] + junk + data[half:])
+
+    # The demuxer says EAGAIN behind 64 kB without a packet, which is no end, and no full machine.
+    made, _ = cut(source, "3", "3.8")
+
+    assert [frame_number(frame, SIZE) for frame in read_frames(made)] == list(range(75, 95))
+
+
+def test_a_transport_stream_of_which_nothing_more_can_be_read_is_refused(
+    tmp_path: Path, sample: Make
+) -> None:
+    data = sample().read_bytes()
+    source = tmp_path / "junk.ts"
+    source.write_bytes(data[: 188 * 5] + bytes(100_000))
+
+    with pytest.raises(MediaError) as refused:
+        probe(source)
+
+    assert "temporarily" not in str(refused.value)

@@ -25,6 +25,7 @@ from cutmv.media import (
     probe,
     render,
 )
+from cutmv.media.running import engine_process
 from tests.support.media import make_sample
 from tests.support.processes import slowness, wait_for
 
@@ -40,6 +41,13 @@ clip = Clip(Fraction(0), Fraction(20))
 print("ready", flush=True)
 render(source, plan(probe(source), clip, OutputSpec("cutdown", "9:16", "crop")), Path(made),
        timeout_s=600)
+"""
+
+#: The engine, with a bug.
+BROKEN = """
+from cutmv.media.engine import main
+main.look = lambda wanted: 1 // 0
+main.main()
 """
 
 
@@ -188,3 +196,15 @@ def test_a_reference_inside_a_movie_is_not_followed(tmp_path: Path) -> None:
         made = tmp_path / "made.mp4"
         whole_clip = Clip(Fraction(0), Fraction(1, 2))
         render(hostile, plan(probe(hostile), whole_clip, CUT), made, timeout_s=60)
+
+
+def test_what_nobody_has_met_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine_process, "_ENGINE", [sys.executable, "-c", BROKEN])
+    source = make_sample(tmp_path / "v.mp4", seconds=1, size=(64, 64))
+
+    with pytest.raises(MediaError, match=r"in a way that nobody has met \(ZeroDivisionError\)\.$"):
+        probe(source)
+
+    assert "ZeroDivisionError: integer division" in caplog.text

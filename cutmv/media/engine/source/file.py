@@ -91,7 +91,34 @@ def _as_it_is(name: str, demuxer: str) -> Iterator[InputContainer]:
                 if stream.codec_context is not None:
                     of_pictures = pixels if isinstance(stream, VideoStream) else {}
                     stream.codec_context.options = decoders | of_pictures
-            yield container
+            yield cast("InputContainer", Persistent(container))
+
+
+class Persistent:
+    """A container that is asked again for a packet, where its demuxer says EAGAIN.
+
+    That is no end: libavformat's demuxer of transport streams says so where 64 kB hold no packet
+    (libavformat/mpegts.c, read_packet), and FFmpeg's programs then ask again.
+    """
+
+    def __init__(self, container: InputContainer) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def demux(self, *streams: Any) -> Iterator[Any]:
+        """Yield packets. Raises SourceError, FFmpegError."""
+        file: Any = self._container.file
+        read = -1
+        while True:
+            try:
+                yield from self._container.demux(*streams)
+                return
+            except av.error.BlockingIOError as error:
+                if file.file.tell() == read:
+                    raise SourceError("the file is damaged: it can't be read on.") from error
+                read = file.file.tell()
 
 
 @lru_cache(maxsize=1)

@@ -193,12 +193,12 @@ def expect_index(source: Reader) -> None:
     at = 0
     for _ in range(MOST_BOXES):
         source.seek(at)
-        head = source.read(16)
+        head, whole = source.read(16), source.seek(0, os.SEEK_END)
         size, kind = int.from_bytes(head[:4]), head[4:8]
         size = int.from_bytes(head[8:16]) if size == 1 else size
         if kind == b"moov":
-            source.expect(at, at + size)
-        if kind == b"moov" or size < 8:
+            source.expect(at, min(at + size, whole))
+        if kind == b"moov" or size < 8 or at + size > whole:
             break
         at += size
     source.seek(0)
