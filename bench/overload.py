@@ -46,6 +46,8 @@ SECONDS, QUICK_SECONDS = 180, 20
 #: What is wanted: `/healthz`'s 99th percentile (s), a second person's job by its time alone, and
 #: seconds until all is as before.
 HEALTH_P99_S, OTHERS_JOB, NORMAL_S = 0.3, 2.0, 30.0
+#: Seconds in which a job's time alone is measured.
+ALONE_S = 15.0
 #: Connections of each ill-behaved kind.
 HEADS, UPLOADS, DEAF, SOCKETS, DOWNLOADS, NONSENSE = 150, 150, 100, 40, 40, 4
 #: Bytes that the kernel takes for a client that reads nothing.
@@ -244,6 +246,14 @@ def second_person(port: int, key: str, upload: str, stop: Event, found: Connecti
     found.send(took)
 
 
+def time_alone(port: int, key: str, upload: str) -> float:
+    """The median of how long a small job takes while nothing else is asked for."""
+    seconds_of_job(port, key, upload, "2-3")  # the first finds nothing in memory
+    small = Beside(second_person, port, key, upload)
+    time.sleep(ALONE_S)
+    return statistics.median(small.end())
+
+
 def watch(port: int, stop: Event, found: Connection) -> None:
     """Ask `/healthz` ten times a second, over a new connection each time; tell how long it took."""
     took = []
@@ -291,7 +301,7 @@ def measured(server: WebServer, folder: Path, seconds: float) -> dict[str, Any]:
     video, made = path.read_bytes(), people(server)
     other, greedy, *ill = [next(made) for _ in range(2 + ILL)]
     upload, theirs, download = (sent(port, key, video) for key in (other, greedy, ill[0]))
-    alone = statistics.median(seconds_of_job(port, other, upload, f"{n}-{n + 1}") for n in range(3))
+    alone = time_alone(port, other, upload)
     before, load_before = state(server), os.getloadavg()[0]
     watcher = Beside(watch, port)
     many = [f"{n / 20}-{n / 20 + 1}" for n in range(GREEDY_CLIPS)]

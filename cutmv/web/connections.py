@@ -38,9 +38,11 @@ GRACE_S = 20.0
 #: Seconds that a client whose connection ends has to read the last of its answer, and bytes that
 #: are read of it meanwhile. With some unread, the kernel would take the answer back.
 LINGER_S, LINGER_BYTES = 1.0, 1_000_000
-#: Seconds after which an upload is told that all have enough: so a client that asks again as soon
-#: as it is told takes less of the server.
-HELD_S = 1.0
+#: Seconds after which an upload is told that all have enough: a client that asks again as soon as
+#: it is told takes less of the server.
+HELD_S = 3.0
+#: What it is told then.
+REFUSAL = bytes_of_problem(HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER_S)
 #: How the head of an upload begins.
 UPLOADS = (b"POST /api/uploads ", b"POST /api/uploads?")
 #: How the head of a request begins that asks whether the server is well, what no such head has, and
@@ -171,6 +173,8 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         super().load_wsgi()
         settings = web_of(self.wsgi).services.settings
         self._admission = self.wsgi.extensions[EXTENSION]
+        requests = web_of(self.wsgi).metrics.requests
+        self._count_refused = requests.labels("/api/uploads", "POST", "503").inc
         self._uploads = Kind("uploads", settings.limits.all_uploads)
         self.min_rate, threads = settings.min_rate, threads_for(settings.limits)
         if threads != self.cfg.threads:
@@ -319,9 +323,8 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     def _tell_refused(self, conn: Any) -> None:
         """Refuse an upload where all clients together had enough, at the least cost."""
         with suppress(OSError):
-            conn.sock.send(bytes_of_problem(HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER_S))
-        metrics = web_of(self.wsgi).metrics
-        metrics.requests.labels("/api/uploads", "POST", "503").inc()
+            conn.sock.send(REFUSAL)
+        self._count_refused()
         self.nr_conns -= 1
         self._linger(conn)
 

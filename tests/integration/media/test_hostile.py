@@ -31,6 +31,8 @@ from tests.support.processes import slowness, wait_for
 
 CUT = OutputSpec("cutdown", "9:16", "crop")
 
+ROOT = Path(__file__).parents[3]
+
 RENDER = """
 import sys
 from fractions import Fraction
@@ -44,7 +46,12 @@ render(source, plan(probe(source), clip, OutputSpec("cutdown", "9:16", "crop")),
 """
 
 #: The engine, with a bug.
-BROKEN = """
+BROKEN = f"""
+import sys
+from types import ModuleType
+for name in ("cutmv", "cutmv.media"):
+    sys.modules[name] = ModuleType(name)
+    sys.modules[name].__path__ = [{str(ROOT)!r} + "/" + name.replace(".", "/")]
 from cutmv.media.engine import main
 main.look = lambda wanted: 1 // 0
 main.main()
