@@ -66,6 +66,7 @@ def shown(page: Page, at: float, size: tuple[int, int]) -> NDArray[np.uint8]:
     return grey.reshape(size[1], size[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

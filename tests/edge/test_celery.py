@@ -85,6 +85,7 @@ def test_a_publisher_uses_the_rest_api_while_the_worker_is_away(site: EdgeSite) 
     assert site.backlog() == {"work": 1}
 
 
+@pytest.mark.slow
 def test_a_publish_whose_answer_was_lost_is_there_twice_and_runs_once(site: EdgeSite) -> None:
     site.edge_worker()
     line = Line(urlsplit(site.edge.url).port or 0)

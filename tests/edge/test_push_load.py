@@ -120,6 +120,7 @@ def span(notes: list[dict[str, Any]]) -> float:
     return float(max(note["at"] for note in notes) - min(note["began"] for note in notes))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1_500)
 @pytest.mark.parametrize(
     ("seconds", "task"),

@@ -78,6 +78,7 @@ def test_a_queue_that_holds_a_delayed_task_is_polled_until_it_is_due(site: Watch
     wait_until(site.is_quiet, 40, "and then there is peace again")
 
 
+@pytest.mark.slow
 def test_queues_are_polled_while_the_hub_is_away(site: WatchedSite) -> None:
     wait_until(site.is_quiet, 40, "the worker leaves the queue in peace")
     site.edge.stop()

@@ -129,6 +129,7 @@ def test_bad_usage_is_exit_code_2_and_one_clear_line(
     assert [path for path in tmp_path.iterdir() if path.name != "data"] == []
 
 
+@pytest.mark.slow
 def test_lists_name_the_clips_and_their_labels_the_results(video: Path, tmp_path: Path) -> None:
     chapters = "0:00 Intro\n0:01 – Été [/b]\n0:02.5 Intro\n"
     (tmp_path / "chapters.txt").write_bytes(chapters.encode("utf-16"))
@@ -302,6 +303,7 @@ def test_a_failure_is_exit_code_1_and_one_clear_line(tmp_path: Path, as_json: bo
         assert "no video" in json.loads(done.stdout)["error"]
 
 
+@pytest.mark.slow
 def test_an_output_that_fails_voids_no_other_and_is_told_of(video: Path, tmp_path: Path) -> None:
     products = ("--aspect", "source", "--still", "--gif-max-bytes", "1")
     clips = ("--clip", "0-0.5", "--clip", "1-1.5")
@@ -328,6 +330,7 @@ def test_a_clip_past_the_end_costs_no_work_on_the_others(video: Path, tmp_path: 
     assert list(tmp_path.glob("*.mp4")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
     [

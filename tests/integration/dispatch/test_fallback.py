@@ -64,6 +64,7 @@ def test_redis_that_does_not_take_a_job_holds_it_up_for_seconds_at_most(
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 def test_a_database_that_fails_after_a_job_is_kept_is_not_told_to_its_client(
     make_stack: MakeStack, video: Path
 ) -> None:

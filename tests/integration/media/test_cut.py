@@ -185,6 +185,7 @@ def test_a_capture_that_begins_between_keyframes_starts_with_its_first_whole_pic
     assert keyframes(capture)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_matroska_written_to_a_pipe_which_tells_no_length_is_cut(tmp_path: Path) -> None:
     whole = make_sample(tmp_path / "w.mp4", seconds=4, size=SIZE)
     piped = through_a_pipe(whole, tmp_path / "p.mkv", "matroska")
@@ -334,6 +335,7 @@ def test_a_still_is_the_clip_s_first_frame(tmp_path: Path) -> None:
     assert told.frames == 1
 
 
+@pytest.mark.slow
 def test_progress_is_of_the_frames_and_ends_at_a_hundred(tmp_path: Path) -> None:
     source = make_sample(tmp_path / "p.mp4", seconds=6, size=(640, 360))
     seen: list[Progress] = []

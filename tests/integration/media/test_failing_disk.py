@@ -49,7 +49,13 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(
+    "container",
+    [
+        name if name == "front.mp4" else pytest.param(name, marks=pytest.mark.slow)
+        for name in CONTAINERS
+    ],
+)
 def test_a_clip_that_a_disk_does_not_give_is_waited_for_and_one_that_it_gives_is_made(
     container: str,
     videos: dict[str, Path],

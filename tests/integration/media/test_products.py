@@ -305,6 +305,7 @@ def test_a_small_film_that_tells_no_colours_has_them_in_a_large_one(tmp_path: Pa
     assert colour(made, 0.5) == pytest.approx((200, 30, 60), abs=4)
 
 
+@pytest.mark.slow
 def test_a_gif_is_made_to_fit_into_bytes(video: Path, tmp_path: Path) -> None:
     gif = OutputSpec("gif", "source", "crop")
     made, usual = cut(video, tmp_path, "1", "3", gif)

@@ -132,6 +132,7 @@ def test_texts_and_chapters_stay_where_they_were(
     ]
 
 
+@pytest.mark.slow
 def test_sound_tracks_are_chosen_by_number_and_language(tmp_path: Path) -> None:
     source = made_of(tmp_path, "a.mp4", "mov_text", X264)
     for wanted, languages in {

@@ -94,6 +94,7 @@ def test_the_oldest_message_of_a_queue_is_as_old_as_its_publish(
     assert 0 < age_s < time.time() - published + 10
 
 
+@pytest.mark.slow
 def test_a_scrape_does_not_wait_for_a_broker_that_hangs(
     make_stack: Callable[[str], Stack], emulator: EmulatorProcess
 ) -> None:

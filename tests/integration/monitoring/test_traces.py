@@ -57,6 +57,7 @@ def cut_one(stack: Stack, folder: Path, **wanted: Any) -> str:
     return str(job["id"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode",
     [

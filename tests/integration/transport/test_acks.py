@@ -95,6 +95,7 @@ def test_a_copy_that_comes_back_while_its_ack_is_refused_is_removed_unrun(
         taker.until(lambda: not emulator.stats()["messages"]["work"])
 
 
+@pytest.mark.slow
 def test_a_message_in_two_queues_is_two_messages(emulator: EmulatorProcess, tmp_path: Path) -> None:
     news = kombu.Exchange("news", "topic")
     queues = [kombu.Queue(name, news, routing_key="news.#") for name in ("left", "right")]

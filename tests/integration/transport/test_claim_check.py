@@ -289,6 +289,7 @@ def test_a_large_message_waits_for_its_time_in_the_queue(
     wait_until(lambda: not _in(tmp_path / "store"), what="the object is removed")
 
 
+@pytest.mark.slow
 def test_a_hop_of_a_large_message_keeps_its_object(site: CloudflareSite, tmp_path: Path) -> None:
     """One that comes before its time, as after Cloudflare's twelve hours, is published again."""
     option = {"large_messages": (tmp_path / "store").as_uri()}
@@ -328,6 +329,7 @@ def test_a_reply_over_the_limit_arrives(site: CloudflareSite, tmp_path: Path) ->
     app.close()
 
 
+@pytest.mark.slow
 def test_a_reply_over_the_limit_without_a_store_is_dropped_and_the_worker_answers_on(
     site: CloudflareSite, tmp_path: Path
 ) -> None:

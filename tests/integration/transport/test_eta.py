@@ -43,6 +43,7 @@ def test_a_countdown_is_kept_by_the_queue_and_never_early(site: CloudflareSite) 
     assert site.emulator.stats()["published"] == 31
 
 
+@pytest.mark.slow
 def test_a_lone_eta_is_late_by_a_poll_at_most(site: CloudflareSite) -> None:
     site.ready(site.worker())
     due = datetime.now(UTC) + timedelta(seconds=6)

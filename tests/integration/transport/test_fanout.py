@@ -295,6 +295,7 @@ def test_an_unbound_queue_gets_nothing_any_more(emulator: EmulatorProcess) -> No
         assert channel.basic_get("reader") is None
 
 
+@pytest.mark.slow
 def test_events_are_dropped_before_they_cost_a_task_its_turn(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -517,6 +518,7 @@ def test_a_task_for_no_queue_at_all_waits_for_one_or_fails(
         assert connection.channel().basic_get("typo").payload == "a task"
 
 
+@pytest.mark.slow
 def test_a_binding_made_elsewhere_is_seen_by_who_publishes_to_another_target(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,6 +246,7 @@ def test_a_worker_without_a_ledger_says_what_a_crash_costs(site: CloudflareSite)
     assert "no lease ledger, so messages are leased for 3600 s" in threads.log()
 
 
+@pytest.mark.slow
 def test_a_worker_uses_the_redis_of_its_results(
     site: CloudflareSite, redis_server: RedisServer, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def numbers(messages: list[dict[str, Any]]) -> list[int]:
     return [message["seq"] for message in messages]
 
 
+@pytest.mark.slow
 def test_a_job_is_followed_from_its_beginning_in_two_tabs_that_agree(ann: Person) -> None:
     lists = ann.tab()
     job_id = ann.submit("0-4", "0-3")

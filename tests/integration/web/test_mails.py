@@ -40,6 +40,7 @@ def make_job(person: httpx.Client, folder: Path) -> str:
     return str(person.post("/api/jobs", json=wanted).json()["id"])
 
 
+@pytest.mark.slow
 def test_a_mail_comes_when_a_job_has_ended_to_who_asked_for_it(
     tmp_path: Path, mails: MailServer
 ) -> None:

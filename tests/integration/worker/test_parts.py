@@ -212,6 +212,7 @@ def test_who_dies_after_dividing_leaves_the_parts_to_the_janitor(
     assert sent == broker.take()
 
 
+@pytest.mark.slow
 def test_a_step_one_of_whose_parts_fails_is_made_whole(
     services: Services, job: Job, broker: Broker, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
