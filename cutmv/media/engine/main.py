@@ -2,6 +2,7 @@
 
 `engine_start` runs it. Each line that it prints is a JSON object with one key:
 "progress", "made", "failed", or a part of what was found, and at the end "found" or "error".
+Where a source could not be read, nothing is told to be made or found: it was "lost".
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import av
 
 from cutmv.media.engine.look import look
 from cutmv.media.engine.outputs import films
-from cutmv.media.engine.outputs.results import FAILURES, failed, lost
+from cutmv.media.engine.outputs.results import FAILURES, failed
 from cutmv.media.engine.protocol import Failed, Look, Made, Request
 from cutmv.media.engine.source.reader import Total
 
@@ -92,6 +93,8 @@ class Pace:
 
 
 def _tell_end(output: Made | Failed) -> None:
+    if Total.failure is not None:
+        output = Failed(output.path, "lost", Total.failure)
     _tell("made" if isinstance(output, Made) else "failed", asdict(output))
 
 
@@ -100,7 +103,6 @@ def _tell_error(why: Failed) -> None:
 
 
 def _tell(what: str, value: dict[str, Any]) -> None:
-    if what == "found" and Total.failure is not None:
-        _tell_error(lost(""))
-        return
+    if Total.failure is not None and what in ("found", "error"):
+        what, value = "error", {"kind": "lost", "message": Total.failure}
     print(json.dumps({what: value}), flush=True)  # noqa: T201 - the protocol

@@ -52,15 +52,8 @@ class Results:
         return [each for each in self._outputs if each.path not in self._done]
 
     def put(self, made: Made, warnings: Iterable[str]) -> None:
-        """Tell that an output is made, and what is to be told of its source.
-
-        One that was made of a source that could not be read has failed.
-        """
+        """Tell that an output is made, and what is to be told of its source."""
         self.stages.count()
-        if Total.failure is not None:
-            self._done.add(made.path)
-            self._ended(lost(made.path))
-            return
         seconds = self.stages.seconds.get(made.path, {})
         told = {name: each for name, each in seconds.items() if each > LEAST_S}
         self._done.add(made.path)
@@ -96,8 +89,6 @@ class Results:
 
 def failed(path: str, error: Exception) -> Failed:
     """Return why an output failed, for the parent, which explains it to people."""
-    if Total.failure is not None:
-        return lost(path)
     if isinstance(error, SourceError):
         return Failed(path, "source", str(error))
     if isinstance(error, Unjoinable):
@@ -107,8 +98,3 @@ def failed(path: str, error: Exception) -> Failed:
     if isinstance(error, av.FFmpegError | OSError):
         return Failed(path, "libraries", f"{error.strerror}")
     return Failed(path, "libraries" if isinstance(error, Unopened) else "program", str(error))
-
-
-def lost(path: str) -> Failed:
-    """Return that nothing can be said of an output, since its source could not be read."""
-    return Failed(path, "lost", f"{Total.failure}")
