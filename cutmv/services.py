@@ -9,7 +9,7 @@ from pathlib import Path
 from cutmv.config import Settings
 from cutmv.jobs import JobStore
 from cutmv.media import Cache
-from cutmv.people import Accounts, ApiKeys, Sessions
+from cutmv.people import Accounts, ApiKeys, SecondFactors, Sessions
 from cutmv.storage import LocalStorage, R2Storage, Room, Storage
 
 #: The folder of the data directory that holds stored files where there is no R2.
@@ -58,6 +58,11 @@ class Services:
     def api_keys(self) -> ApiKeys:
         """By which programs act for them."""
         return ApiKeys(self.store.engine)
+
+    @property
+    def second_factors(self) -> SecondFactors:
+        """By which codes they sign in, too."""
+        return SecondFactors(self.store.engine)
 
     @property
     def sessions(self) -> Sessions:

@@ -1,8 +1,9 @@
 """The people who use a deployment: their accounts, passwords, API keys, sessions and quotas.
 
-`model` is pure; `accounts`, `api_keys` and `sessions` keep it in the `tables`, `quotas` reads whose
-differ, and `passwords` says which may be chosen and whether one is right. Tokens are told once and
-kept as hashes (`tokens`). The package knows no HTTP, and imports `cutmv.database` alone.
+`model` is pure; `accounts`, `second_factor`, `api_keys` and `sessions` keep it in the `tables`,
+`quotas` reads whose differ, and `passwords` says which may be chosen and whether one is right.
+Tokens are told once and kept as hashes (`tokens`). The package knows no HTTP, and imports
+`cutmv.database` alone.
 """
 
 from cutmv.people.accounts import Accounts, enabled_ids, is_enabled, require_account
@@ -21,6 +22,7 @@ from cutmv.people.model import (
 )
 from cutmv.people.passwords import check_password
 from cutmv.people.quotas import kept_days, own_quota, own_quotas
+from cutmv.people.second_factor import SecondFactors
 from cutmv.people.sessions import SESSION_S, Sessions, TokenKind
 from cutmv.people.tokens import new_token, token_hash
 
@@ -37,6 +39,7 @@ __all__ = [
     "LastAdministrator",
     "Person",
     "Refused",
+    "SecondFactors",
     "Sessions",
     "TokenKind",
     "UnknownKey",

@@ -228,6 +228,7 @@ def to_person(row: sa.Row[Any]) -> Person:
         name=row.name,
         is_admin=row.is_admin,
         has_password=row.password_hash is not None,
+        has_second_factor=row.totp_secret is not None,
         disabled_at=row.disabled_at,
         created_at=row.created_at,
         quotas=read_quotas(row.quotas),

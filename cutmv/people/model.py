@@ -76,6 +76,7 @@ class Person:
     name: str
     is_admin: bool = False
     has_password: bool = False
+    has_second_factor: bool = False
     disabled_at: float | None = None
     created_at: float = 0.0
     #: Those of the person's quotas that are not the deployment's, by their names in QUOTAS.

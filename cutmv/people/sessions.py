@@ -20,15 +20,22 @@ NOTED_EVERY_S = 300.0
 
 
 class TokenKind(StrEnum):
-    """What a token is for: a browser's session; to sign in once; to choose a password once."""
+    """What a token is for: a browser's session; to sign in once; to choose a password once; to show
+    a code of the second factor, after a password or a link."""
 
     SESSION = "session"
     SIGN_IN = "sign-in"
     PASSWORD = "password"  # noqa: S105 (a kind, no password)
+    CODE = "code"
 
 
 #: Seconds for which a token is good.
-LASTS_S = {TokenKind.SESSION: SESSION_S, TokenKind.SIGN_IN: 900.0, TokenKind.PASSWORD: 3 * 86_400.0}
+LASTS_S = {
+    TokenKind.SESSION: SESSION_S,
+    TokenKind.SIGN_IN: 900.0,
+    TokenKind.PASSWORD: 3 * 86_400.0,
+    TokenKind.CODE: 600.0,
+}
 
 #: The person of a token that is good. Each request asks for it, so it is put together once.
 _WHOSE = (

@@ -1,4 +1,6 @@
-"""The tables of people, their API keys and their sessions. Times are seconds since 1970."""
+"""The tables of people, their second factors, API keys and sessions. Times are seconds since
+1970.
+"""
 
 import sqlalchemy as sa
 
@@ -20,6 +22,24 @@ people = sa.Table(
     sa.Column("quotas", sa.JSON(none_as_null=True)),
     # For how many days they want things kept; null for as many as may be.
     sa.Column("retention_days", sa.BigInteger),
+    # Of the second factor: the app's secret, null while there is none, and the last step of 30 s
+    # since 1970 whose code was taken.
+    sa.Column("totp_secret", sa.String(64)),
+    sa.Column("totp_step", sa.BigInteger),
+)
+
+recovery_codes = sa.Table(
+    "recovery_codes",
+    metadata,
+    # Of the code, which only its owner has.
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column(
+        "person_id",
+        sa.String(40),
+        sa.ForeignKey("people.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
 )
 
 api_keys = sa.Table(

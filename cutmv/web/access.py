@@ -24,6 +24,7 @@ OPEN = {
     "queue.progress",
     "sign_in.show",
     "sign_in.create",
+    "sign_in.code",
     "sign_in.mail",
     "sign_in.link",
     "sign_in.use_link",
@@ -34,9 +35,19 @@ OPEN = {
 #: The endpoints, and the blueprints, that are for administrators.
 ADMINISTRATORS = {"health.metrics", "operators", "people", "people_page"}
 #: The blueprints that are there only where people sign in.
-OF_ACCOUNTS = {"sign_in", "account", "keys", "people", "people_page"}
+OF_ACCOUNTS = {"sign_in", "account", "second_factor", "keys", "people", "people_page"}
 #: The blueprints of pages for people, who are sent to the page to sign in.
-PAGES = {"page", "api_page", "sign_in", "account", "operators", "people_page", "shared", "webhooks"}
+PAGES = {
+    "page",
+    "api_page",
+    "sign_in",
+    "account",
+    "second_factor",
+    "operators",
+    "people_page",
+    "shared",
+    "webhooks",
+}
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def test_the_pages_of_people_are_accessible(
         page.get_by_label("Password").fill("correct horse battery")
         page.get_by_role("button", name="Go on").click()
         expect(page.get_by_test_id("mode-badge")).to_have_text("eager")
-        for path in ("account", "operators", "people"):
+        for path in ("account", "account/second-factor", "operators", "people"):
             page.goto(f"{server.url}/{path}")
             check_accessible(page)
         page.get_by_label("E-mail address").fill("ada@example.com")

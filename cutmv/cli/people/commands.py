@@ -29,7 +29,9 @@ def list_people() -> None:
                 "disabled" if each.disabled_at else "" if each.has_password else "no password yet"
             )
             quotas = " ".join(f"{name}={most}" for name, most in each.quotas.items())
-            click.echo("  ".join(filter(None, (each.email or each.name, kind, state, quotas))))
+            factor = "second factor" if each.has_second_factor else ""
+            told = (each.email or each.name, kind, state, factor, quotas)
+            click.echo("  ".join(filter(None, told)))
 
 
 @people.command()
@@ -47,6 +49,14 @@ def link(email: str) -> None:
     """Print a link by which somebody chooses a new password; good once, for three days."""
     with _services() as services:
         _print_link(services, _found(services, email))
+
+
+@people.command()
+@click.argument("email")
+def reset_second_factor(email: str) -> None:
+    """Have somebody sign in without a code who has lost the app and the recovery codes."""
+    with _services() as services:
+        services.second_factors.turn_off(str(_found(services, email).id))
 
 
 @people.command()

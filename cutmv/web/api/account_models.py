@@ -64,6 +64,7 @@ class PersonOut(BaseModel):
     name: str
     is_admin: bool
     has_password: bool
+    has_second_factor: bool
     disabled: bool
     created_at: float
     quotas: dict[str, int]
@@ -143,6 +144,7 @@ def person_json(person: Person) -> dict[str, Any]:
         "name": person.name,
         "is_admin": person.is_admin,
         "has_password": person.has_password,
+        "has_second_factor": person.has_second_factor,
         "disabled": person.disabled_at is not None,
         "created_at": person.created_at,
         "quotas": dict(person.quotas),

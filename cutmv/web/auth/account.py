@@ -34,7 +34,9 @@ def password() -> Response:
         services.accounts.set_password(str(me.id), request.form.get("password", ""))
     except Refused as error:
         return _page(problem=str(error), status=422)
-    return begin_session(_page(told="The password is changed; other sessions have ended."), me)
+    return begin_session(
+        me, lambda: _page(told="The password is changed; other sessions have ended.")
+    )
 
 
 @blueprint.post("/retention")

@@ -25,6 +25,9 @@ class Bound:
 
 #: Attempts from one address, and at one account.
 BY_ADDRESS, BY_ACCOUNT = Bound(30, 300.0), Bound(50, 3600.0)
+#: Those at the code of an account, of whose million three are right: who tries them has passed the
+#: password, so that no stranger keeps its owner out.
+BY_CODE = Bound(10, 3600.0)
 #: Addresses and accounts that are counted; of more, those that were tried longest ago are
 #: forgotten. Anybody can invent accounts, and many have many addresses.
 MAX_COUNTED = 20_000
@@ -40,11 +43,11 @@ class Attempts:
         #: When each address and account was tried; the one that was tried last is last.
         self._at: OrderedDict[tuple[Bound, str], list[float]] = OrderedDict()
 
-    def wait_s(self, address: str, account: str) -> int:
+    def wait_s(self, address: str, account: str, bound: Bound = BY_ACCOUNT) -> int:
         """Count an attempt; seconds until another one is taken, 0 when this one is."""
         who = hashlib.sha256(account.strip().casefold().encode()).hexdigest()
         with self._lock:
-            return self._wait_s(BY_ADDRESS, address) or self._wait_s(BY_ACCOUNT, who)
+            return self._wait_s(BY_ADDRESS, address) or self._wait_s(bound, who)
 
     def _wait_s(self, bound: Bound, who: str) -> int:
         now = time.monotonic()

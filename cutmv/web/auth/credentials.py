@@ -1,9 +1,10 @@
 """What a request shows of who makes it: an API key, or the cookie of a session."""
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from flask import Request, Response, request
+from flask import Request, Response, g, request
 
 from cutmv.database import DATABASE_AWAY
 from cutmv.people import SESSION_S, Person, TokenKind, token_hash
@@ -61,15 +62,21 @@ def knows_csrf_token(request: Request, credential: Credential) -> bool:
     return hmac.compare_digest((given or "").encode(), credential.csrf_token.encode())
 
 
-def begin_session(response: Response, person: Person) -> Response:
-    """Sign a person in: the browser gets a session of its own, and any it had ends."""
+def begin_session(person: Person, answer: Callable[[], Response]) -> Response:
+    """Sign a person in: the browser gets a session of its own, and any it had ends.
+
+    `answer` is asked then, so that the forms of its page are good.
+    """
     sessions = web().services.sessions
     assert person.id is not None  # noqa: S101 (nobody without an account signs in)
     if (before := request.cookies.get(_cookie_name(request))) is not None:
         sessions.end(before)
+    token = sessions.begin(person.id, TokenKind.SESSION)
+    g.csrf_token = Credential("session", token).csrf_token
+    response = answer()
     response.set_cookie(
         _cookie_name(request),
-        sessions.begin(person.id, TokenKind.SESSION),
+        token,
         max_age=int(SESSION_S),
         httponly=True,
         samesite="Lax",

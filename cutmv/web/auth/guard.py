@@ -20,9 +20,8 @@ def register(app: Flask) -> None:
     app.after_request(_say_how)
     app.jinja_env.filters["day"] = lambda at: time.strftime("%Y-%m-%d", time.gmtime(at))
     app.jinja_env.filters["size"] = size_text
-    app.context_processor(
-        lambda: {"csrf_token": g.get("csrf_token"), "person": g.get("person", LOCAL)}
-    )
+    # Who has yet to sign in is nobody.
+    app.context_processor(lambda: {"csrf_token": g.get("csrf_token"), "person": g.get("person")})
 
 
 def _let_in() -> BaseResponse | None:

@@ -1,12 +1,16 @@
 """The administrators' page: who there is, invitations, quotas, disabling, deleting."""
 
+import logging
+
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
 from cutmv.people import QUOTAS, Person, Refused, TokenKind, whole_number
+from cutmv.web.access import person
 from cutmv.web.auth.links import mail_link, new_link
 from cutmv.web.state import web
 
 blueprint = Blueprint("people_page", __name__, url_prefix="/people")
+log = logging.getLogger(__name__)
 
 
 @blueprint.get("")
@@ -28,7 +32,8 @@ def invite() -> Response:
 
 @blueprint.post("/<person_id>")
 def change(person_id: str) -> Response:
-    """Disable or enable an account, set its quotas, make a link for its owner, or delete it."""
+    """Disable or enable an account, set its quotas, turn its second factor off, make a link for its
+    owner, or delete it."""
     services, whose = web().services, web().services.accounts.get(person_id)
     try:
         match request.form.get("do"):
@@ -38,6 +43,8 @@ def change(person_id: str) -> Response:
                 services.accounts.enable(person_id)
             case "quotas":
                 services.accounts.set_quotas(person_id, _quotas())
+            case "second-factor":
+                _turn_off_second_factor(whose)
             case "link":
                 return _linked(whose)
             case "delete":
@@ -47,6 +54,13 @@ def change(person_id: str) -> Response:
     except Refused as error:
         return _page(problem=str(error), status=422)
     return make_response(redirect(url_for("people_page.index"), 303))
+
+
+def _turn_off_second_factor(whose: Person) -> None:
+    if whose.id == person().id:
+        raise Refused("Turn your own second factor off on the page of your account.")
+    web().services.second_factors.turn_off(str(whose.id))
+    log.info("person %s turned the second factor of %s off", person().id, whose.id)
 
 
 def _linked(whose: Person) -> Response:

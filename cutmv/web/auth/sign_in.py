@@ -1,4 +1,5 @@
-"""The pages to sign in: by a password, or by a link that is good once; and to sign out."""
+"""The pages to sign in, by a password or a link that is good once, and by a code where the account
+has a second factor; and to sign out."""
 
 import logging
 
@@ -10,6 +11,7 @@ from cutmv.web.auth.attempts import attempts
 from cutmv.web.auth.credentials import begin_session, end_session
 from cutmv.web.auth.links import mail_link
 from cutmv.web.auth.mailer import mailer
+from cutmv.web.auth.second_factor import TOO_OFTEN, WRONG_CODE, wait_for_code_s
 from cutmv.web.clients import client_address
 from cutmv.web.state import web
 
@@ -37,6 +39,22 @@ def create() -> Response:
         log.warning("sign-in refused from %s", client_address())
         return _page("The address or the password is wrong.", status=401)
     return _signed_in(_next(), person)
+
+
+@blueprint.post("/sign-in/code")
+def code() -> Response:
+    """Sign in by a code of the second factor, after the password or the link."""
+    services, token = web().services, request.form.get("token", "")
+    person = services.sessions.person(token, TokenKind.CODE)
+    if person is None:
+        return _page("That took too long: sign in again.", status=401)
+    if wait_s := wait_for_code_s(person):
+        return _too_often(wait_s)
+    if not services.second_factors.take(str(person.id), request.form.get("code", "")):
+        log.warning("a code of person %s refused from %s", person.id, client_address())
+        return _code_page(token, _next(), WRONG_CODE, status=401)
+    services.sessions.end(token, TokenKind.CODE)
+    return _let_in(_next(), person)
 
 
 @blueprint.post("/sign-in/mail")
@@ -112,6 +130,13 @@ def _link_page(
     return _kept_by_nobody(text, status)
 
 
+def _code_page(
+    token: str, where: str, problem: str | None = None, *, status: int = 200
+) -> Response:
+    text = render_template("people/code.html", token=token, next=where, problem=problem)
+    return _kept_by_nobody(text, status)
+
+
 def _kept_by_nobody(text: str, status: int) -> Response:
     response = make_response(text, status)
     response.headers["Cache-Control"] = "no-store"
@@ -119,13 +144,21 @@ def _kept_by_nobody(text: str, status: int) -> Response:
 
 
 def _signed_in(where: str, person: Person) -> Response:
+    """Let in who has shown a password or a link, or ask for the code of their second factor."""
+    if not person.has_second_factor:
+        return _let_in(where, person)
+    token = web().services.sessions.begin(str(person.id), TokenKind.CODE)
+    return _code_page(token, where)
+
+
+def _let_in(where: str, person: Person) -> Response:
     log.info("person %s signed in from %s", person.id, client_address())
-    return begin_session(_to(where), person)
+    return begin_session(person, lambda: _to(where))
 
 
 def _too_often(wait_s: int) -> Response:
     log.warning("too many attempts to sign in from %s", client_address())
-    response = _page("Too many attempts: try again in a few minutes.", status=429)
+    response = _page(TOO_OFTEN, status=429)
     response.headers["Retry-After"] = str(wait_s)
     return response
 

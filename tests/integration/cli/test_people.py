@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pyotp
 import pytest
 
 from cutmv.config import Settings
 from cutmv.database import HEAD
 from cutmv.people import TokenKind
+from cutmv.people.second_factor import new_secret
 from cutmv.services import Services
 from cutmv.services import services as opened
 from tests.support.command import Done, cutmv
@@ -53,6 +55,18 @@ def token_of(done: Done) -> str:
     printed = re.search(r"/link/password/([\w-]+)", done.stdout)
     assert done.returncode == 0 and printed, done
     return printed[1]
+
+
+def test_who_has_lost_the_app_signs_in_without_a_code(services: Services) -> None:
+    boss, secret = services.accounts.find(BOSS), new_secret()
+    assert boss is not None
+    services.second_factors.turn_on(str(boss.id), secret, pyotp.TOTP(secret).now())
+    assert people(services, "ls").stdout == f"{BOSS}  administrator  second factor\n"
+
+    done = people(services, "reset-second-factor", BOSS)
+
+    assert done.returncode == 0, done
+    assert people(services, "ls").stdout == f"{BOSS}  administrator\n"
 
 
 def test_somebody_is_invited_by_a_link_and_gets_another(services: Services) -> None:

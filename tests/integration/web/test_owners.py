@@ -43,6 +43,7 @@ OPEN = {
     "queue.progress",  # it is signed
     "sign_in.show",
     "sign_in.create",
+    "sign_in.code",  # by a secret, and a code
     "sign_in.mail",
     "sign_in.link",  # by a secret
     "sign_in.use_link",
@@ -75,6 +76,9 @@ OWN = {
     "account.retention",
     "account.add_key",
     "account.sign_out_everywhere",
+    "second_factor.show",
+    "second_factor.turn_on",
+    "second_factor.turn_off",
 }
 ADMINISTRATORS = {"health.metrics"}
 #: Routes that end the session by which they are asked.

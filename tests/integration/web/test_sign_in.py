@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pyotp
 import pytest
 import simple_websocket
 
@@ -20,11 +23,16 @@ from tests.support.websocket import Client
 BOSS, PASSWORD = "boss@example.com", "correct horse battery"
 
 
+ADDRESSES = itertools.count(1)
+
+
 class Browser(httpx.Client):
     """Keeps cookies, and sends what a page's forms do."""
 
     def __init__(self, url: str) -> None:
         super().__init__(base_url=url, timeout=60.0, follow_redirects=True)
+        # Each has an address of its own, as a proxy on this machine tells: attempts are bounded.
+        self.headers["X-Forwarded-For"] = f"203.0.113.{next(ADDRESSES)}"
 
     def submit(self, path: str, **fields: str) -> httpx.Response:
         """Fill in a form of a page."""
@@ -103,6 +111,7 @@ def test_a_browser_is_sent_to_sign_in_and_back(server: WebServer, boss: Browser)
     asked = browser.get("/people?a=b")
     assert asked.url.path == "/sign-in"
     assert 'name="next" value="/people?a=b"' in asked.text
+    assert "/operators" not in asked.text, "the menu is for those who have signed in"
 
     landed = browser.submit("/sign-in", email=BOSS, password=PASSWORD, next="/people?a=b")
 
@@ -148,12 +157,14 @@ def test_a_wrong_password_and_an_unknown_address_look_the_same(
 def test_who_comes_in_and_who_does_not_is_logged_without_what_they_typed(
     server: WebServer, boss: Browser
 ) -> None:
-    Browser(server.url).sign_in(BOSS, "a wrong word")
-    Browser(server.url).sign_in(BOSS, PASSWORD)
+    browser = Browser(server.url)
+    address = browser.headers["X-Forwarded-For"]
+    browser.sign_in(BOSS, "a wrong word")
+    browser.sign_in(BOSS, PASSWORD)
 
     log = server.process.log
-    assert "sign-in refused from 127.0.0.1" in log
-    assert re.search(r"person \w+ signed in from 127\.0\.0\.1", log)
+    assert f"sign-in refused from {address}\n" in log
+    assert re.search(rf"person \w+ signed in from {re.escape(address)}\n", log)
     assert BOSS not in log and PASSWORD not in log and "a wrong word" not in log
 
 
@@ -181,6 +192,147 @@ def test_a_changed_password_ends_the_other_sessions(server: WebServer, boss: Bro
     assert changed.status_code == 200
     assert ann.in_
     assert not other.in_
+    form = re.search(r'name="csrf_token" value="(\w+)"', changed.text)
+    assert form, "the page that tells of it has forms that work"
+    key = {"csrf_token": form[1], "name": "a program", "days": "1"}
+    assert ann.post("/account/keys", data=key).status_code == 200
+
+
+class App:
+    """An app for codes, which has read a page's QR code."""
+
+    def __init__(self, page: str) -> None:
+        secret = re.search(r"<code>([A-Z2-7]{32})</code>", page)
+        assert secret and "<svg" in page, page
+        self.secret = secret[1]
+
+    def code(self) -> str:
+        """The one that it shows next, which is taken, too: each code is good once."""
+        return pyotp.TOTP(self.secret).generate_otp(int(time.time()) // 30 + 1)
+
+    def first_code(self) -> str:
+        return pyotp.TOTP(self.secret).now()
+
+
+def with_second_factor(boss: Browser, name: str) -> tuple[Browser, App, list[str]]:
+    """Somebody who has turned it on, with the app and the recovery codes."""
+    person = invited(boss, name)
+    app = App(person.get("/account/second-factor").text)
+    form = {"secret": app.secret, "current": PASSWORD, "code": app.first_code()}
+    done = person.submit("/account/second-factor", **form)
+    codes = re.findall(r"<code>([A-Z2-7]{6}(?:-[A-Z2-7]{6}){3})</code>", done.text)
+    assert done.status_code == 200 and len(codes) == 10, done.text
+    return person, app, codes
+
+
+def code_asked(answer: httpx.Response, status: int = 200) -> dict[str, str]:
+    """The hidden fields of the page that asks for a code."""
+    token = re.search(r'name="token" value="([\w-]+)"', answer.text)
+    assert answer.status_code == status and token, answer.text
+    return {"token": token[1]}
+
+
+def test_who_has_a_second_factor_comes_in_by_a_code_of_the_app_once(
+    server: WebServer, boss: Browser
+) -> None:
+    _, app, _ = with_second_factor(boss, "dora")
+    browser, code = Browser(server.url), app.code()
+
+    asked = code_asked(browser.sign_in("dora@example.com", PASSWORD))
+    assert not browser.in_, "the password alone does not do"
+    stolen = httpx.get(f"{server.url}/account", cookies={"cutmv": asked["token"]}, timeout=30.0)
+    assert stolen.status_code == 303, "the form's token is no session"
+    wrong = browser.submit("/sign-in/code", **asked, code="000000")
+    assert not browser.in_
+    landed = browser.submit("/sign-in/code", **code_asked(wrong, 401), code=code, next="/webhooks")
+
+    assert browser.in_ and landed.url.path == "/webhooks"
+    again = code_asked(Browser(server.url).sign_in("dora@example.com", PASSWORD))
+    assert browser.submit("/sign-in/code", **again, code=code).status_code == 401
+    assert browser.submit("/sign-in/code", **asked, code=app.code()).status_code == 401
+
+
+@pytest.mark.parametrize("kind", ["sign-in", "password"])
+def test_a_mailed_link_needs_the_second_factor_too(
+    server: WebServer, boss: Browser, mails: MailServer, kind: str
+) -> None:
+    name = f"erin-{kind}"
+    _, _, codes = with_second_factor(boss, name)
+    mails.mails.clear()
+    browser = Browser(server.url)
+    wanted = {"password": "1"} if kind == "password" else {}
+    browser.submit("/sign-in/mail", email=f"{name}@example.com", **wanted)
+    mail = wait_for(lambda: next(iter(mails.mails), None), 20.0, "the mail comes")
+    link = re.search(
+        r"https://cut\.example\.com(/link/[\w-]+/[\w-]+)", str(mail.get_payload(decode=True))
+    )
+    assert link
+
+    asked = code_asked(browser.submit(link[1], password="another good one"))
+    assert not browser.in_
+    browser.submit("/sign-in/code", **asked, code=codes[0])
+
+    assert browser.in_
+
+
+def test_the_second_factor_is_turned_on_by_who_knows_the_password_and_off_by_a_code(
+    server: WebServer, boss: Browser
+) -> None:
+    fay = invited(boss, "fay")
+    app = App(fay.get("/account/second-factor").text)
+    form = {"secret": app.secret, "code": app.first_code()}
+    assert fay.submit("/account/second-factor", **form, current="wrong").status_code == 403
+    wrong = {**form, "code": "000000", "current": PASSWORD}
+    refused = fay.submit("/account/second-factor", **wrong)
+    assert refused.status_code == 422 and app.secret in refused.text, "the QR code is the same"
+    other = Browser(server.url)
+    other.sign_in("fay@example.com", PASSWORD)
+
+    done = fay.submit("/account/second-factor", **form, current=PASSWORD)
+
+    assert done.status_code == 200 and fay.in_ and not other.in_
+    (recovery, *_) = re.findall(r"<code>([A-Z2-7-]{27})</code>", done.text)
+    assert app.secret not in fay.get("/account/second-factor").text
+    assert fay.submit("/account/second-factor/off", code="000000").status_code == 403
+    assert fay.submit("/account/second-factor/off", code=recovery).status_code == 200
+    other.sign_in("fay@example.com", PASSWORD)
+    assert other.in_
+
+
+def test_attempts_at_a_code_are_few(server: WebServer, boss: Browser) -> None:
+    _, app, _ = with_second_factor(boss, "gil")
+    browser = Browser(server.url)
+    asked = code_asked(browser.sign_in("gil@example.com", PASSWORD))
+    # Each from another address, as a proxy on this machine tells it.
+    told = [
+        browser.post(
+            "/sign-in/code",
+            data={**asked, "code": "000000"},
+            headers={"X-Forwarded-For": f"198.51.100.{n}"},
+        ).status_code
+        for n in range(11)
+    ]
+
+    assert told == [401] * 10 + [429]
+    refused = browser.submit("/sign-in/code", **asked, code=app.code())
+    assert refused.status_code == 429 and int(refused.headers["Retry-After"]) > 3000
+
+
+def test_an_administrator_turns_off_anothers_second_factor_but_not_the_own_so(
+    server: WebServer, boss: Browser
+) -> None:
+    with_second_factor(boss, "hal")
+    page = boss.get("/people").text
+    hal = re.search(r"hal@example\.com.*?/people/(\w+)", page, re.DOTALL)
+    own = re.search(r"boss@example\.com.*?/people/(\w+)", page, re.DOTALL)
+    assert hal and own and "may sign in, second factor" in page
+    assert boss.submit(f"/people/{own[1]}", do="second-factor").status_code == 422
+
+    assert boss.submit(f"/people/{hal[1]}", do="second-factor").status_code == 200
+
+    browser = Browser(server.url)
+    browser.sign_in("hal@example.com", PASSWORD)
+    assert browser.in_
 
 
 def test_mailed_links_sign_in_once_and_tell_nobody_who_has_an_account(

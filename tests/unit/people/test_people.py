@@ -238,7 +238,7 @@ def test_a_new_password_ends_sessions_and_links(
 
     assert [kept.person(token, kind) for token, kind in zip(tokens, TokenKind, strict=True)] == [
         None
-    ] * 3
+    ] * len(TokenKind)
     assert accounts.signed_in("ada@example.com", "another good one") is not None
 
 

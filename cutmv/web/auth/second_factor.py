@@ -1,0 +1,99 @@
+"""The page of one's own second factor: an app's codes, asked for after a password or a link."""
+
+import logging
+
+import segno
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from markupsafe import Markup
+
+from cutmv.people import Person, Refused
+from cutmv.people.second_factor import app_url, new_secret
+from cutmv.web.access import person
+from cutmv.web.auth.attempts import BY_CODE, attempts
+from cutmv.web.auth.credentials import begin_session
+from cutmv.web.clients import client_address
+from cutmv.web.state import web
+
+blueprint = Blueprint("second_factor", __name__, url_prefix="/account/second-factor")
+log = logging.getLogger(__name__)
+
+WRONG_CODE = "The code is wrong, or was used: wait for the app's next one."
+TOO_OFTEN = "Too many attempts: try again in a few minutes."
+
+
+@blueprint.get("")
+def show() -> Response:
+    """How to turn it on, or off."""
+    return _page(secret=new_secret())
+
+
+@blueprint.post("")
+def turn_on() -> Response:
+    """Turn it on by the app's first code; the page shows the recovery codes this once."""
+    services, me = web().services, person()
+    secret = request.form.get("secret", "")
+    if wait_s := attempts().wait_s(client_address(), me.email or str(me.id)):
+        return _too_often(wait_s)
+    password = request.form.get("current", "")
+    if me.has_password and services.accounts.signed_in(me.email or "", password) is None:
+        return _page(secret=secret, problem="The current password is wrong.", status=403)
+    try:
+        codes = services.second_factors.turn_on(str(me.id), secret, request.form.get("code", ""))
+    except Refused as error:
+        return _page(secret=secret, problem=str(error), status=422)
+    log.info("person %s turned the second factor on, from %s", me.id, client_address())
+    return begin_session(me, lambda: _page(codes=codes))
+
+
+@blueprint.post("/off")
+def turn_off() -> Response:
+    """Turn it off, by a code."""
+    me = person()
+    if wait_s := wait_for_code_s(me):
+        return _too_often(wait_s)
+    if not web().services.second_factors.take(str(me.id), request.form.get("code", "")):
+        return _page(problem=WRONG_CODE, status=403)
+    web().services.second_factors.turn_off(str(me.id))
+    log.info("person %s turned the second factor off, from %s", me.id, client_address())
+    return make_response(redirect(url_for("account.show"), 303))
+
+
+def wait_for_code_s(whose: Person) -> int:
+    """Count an attempt at the code of a person; seconds until one is taken, 0 when this one is."""
+    return attempts().wait_s(client_address(), f"code of {whose.id}", BY_CODE)
+
+
+def _too_often(wait_s: int) -> Response:
+    response = _page(problem=TOO_OFTEN, status=429)
+    response.headers["Retry-After"] = str(wait_s)
+    return response
+
+
+def _page(
+    *,
+    status: int = 200,
+    secret: str | None = None,
+    codes: list[str] | None = None,
+    problem: str | None = None,
+) -> Response:
+    services = web().services
+    me = services.accounts.get(str(person().id))
+    offers = secret is not None and not me.has_second_factor
+    text = render_template(
+        "people/second_factor.html",
+        is_on=me.has_second_factor,
+        secret=secret if offers else None,
+        qr=_qr_code(app_url(secret, me.email or me.name)) if offers and secret else None,
+        codes=codes,
+        left=services.second_factors.recovery_codes_left(str(me.id)),
+        has_password=me.has_password,
+        email=me.email,
+        problem=problem,
+    )
+    return make_response(text, status)
+
+
+def _qr_code(text: str) -> Markup:
+    """An SVG to be scanned, dark on light in any colour scheme."""
+    code = segno.make(text, micro=False)
+    return Markup(code.svg_inline(scale=4, border=4, light="#fff", title="QR code"))  # noqa: S704 (segno's)
