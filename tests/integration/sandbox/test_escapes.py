@@ -18,6 +18,7 @@ from cutmv.media.running.child import Limits, run
 from cutmv.media.sandbox import landlock
 from cutmv.media.sandbox.access import Access, command
 from cutmv.media.sandbox.protections import protections
+from cutmv.media.sandbox.start import MORE_TASKS
 from cutmv.secrecy import hide_memory
 from tests.support import escapes
 
@@ -165,3 +166,37 @@ def test_what_starts_a_program_is_held_as_well(world: dict[str, Any]) -> None:
     )
     assert ended.code == 0, ended.stderr
     assert set(json.loads(told[0])["escaped"]) == NEEDED | {"fork"}
+
+
+#: Starts threads until it may start no more, and tells how many.
+MANY_THREADS = """
+import threading
+threading.stack_size(64 * 1024)
+end, started = threading.Event(), 0
+try:
+    while started < 20_000:
+        threading.Thread(target=end.wait).start()
+        started += 1
+except RuntimeError:
+    pass
+end.set()
+print(started)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone becomes somebody else")
+def test_who_is_not_root_starts_a_bounded_number_of_threads(world: dict[str, Any]) -> None:
+    argv = command(
+        [sys.executable, "-I", "-S", "-c", MANY_THREADS],
+        access_to(world),
+        memory_bytes=2**33,
+        output_bytes=1_000_000,
+        cpu_s=60,
+        applied=[],
+    )
+    # The interpreter may be root's, so that who becomes somebody else still has to read it.
+    reads = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    other = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups", *reads]
+    done = subprocess.run([*other, *argv], capture_output=True, text=True, check=True, timeout=60)
+    running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+    assert MORE_TASKS // 2 < int(done.stdout) <= MORE_TASKS + running + 200
