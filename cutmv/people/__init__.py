@@ -22,7 +22,7 @@ from cutmv.people.model import (
 )
 from cutmv.people.passwords import check_password
 from cutmv.people.quotas import kept_days, own_quota, own_quotas
-from cutmv.people.second_factor import SecondFactors
+from cutmv.people.second_factor import SecondFactors, app_url, new_app_secret
 from cutmv.people.sessions import SESSION_S, Sessions, TokenKind
 from cutmv.people.tokens import new_token, token_hash
 
@@ -44,10 +44,12 @@ __all__ = [
     "TokenKind",
     "UnknownKey",
     "UnknownPerson",
+    "app_url",
     "check_password",
     "enabled_ids",
     "is_enabled",
     "kept_days",
+    "new_app_secret",
     "new_token",
     "own_quota",
     "own_quotas",

@@ -81,7 +81,7 @@ class SecondFactors:
             return db.scalar(sa.select(sa.func.count()).where(own)) or 0
 
 
-def new_secret() -> str:
+def new_app_secret() -> str:
     """A secret for an app: 160 bits, as RFC 4226 recommends."""
     return pyotp.random_base32()
 

@@ -6,8 +6,7 @@ import segno
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from markupsafe import Markup
 
-from cutmv.people import Person, Refused
-from cutmv.people.second_factor import app_url, new_secret
+from cutmv.people import Person, Refused, app_url, new_app_secret
 from cutmv.web.access import person
 from cutmv.web.auth.attempts import BY_CODE, attempts
 from cutmv.web.auth.credentials import begin_session
@@ -24,7 +23,7 @@ TOO_OFTEN = "Too many attempts: try again in a few minutes."
 @blueprint.get("")
 def show() -> Response:
     """How to turn it on, or off."""
-    return _page(secret=new_secret())
+    return _page(secret=new_app_secret())
 
 
 @blueprint.post("")

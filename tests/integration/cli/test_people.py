@@ -14,8 +14,7 @@ import pytest
 
 from cutmv.config import Settings
 from cutmv.database import HEAD
-from cutmv.people import TokenKind
-from cutmv.people.second_factor import new_secret
+from cutmv.people import TokenKind, new_app_secret
 from cutmv.services import Services
 from cutmv.services import services as opened
 from tests.support.command import Done, cutmv
@@ -58,7 +57,7 @@ def token_of(done: Done) -> str:
 
 
 def test_who_has_lost_the_app_signs_in_without_a_code(services: Services) -> None:
-    boss, secret = services.accounts.find(BOSS), new_secret()
+    boss, secret = services.accounts.find(BOSS), new_app_secret()
     assert boss is not None
     services.second_factors.turn_on(str(boss.id), secret, pyotp.TOTP(secret).now())
     assert people(services, "ls").stdout == f"{BOSS}  administrator  second factor\n"

@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from cutmv.database import open_engine
-from cutmv.people import Accounts, Person, Refused, SecondFactors, Sessions
-from cutmv.people.second_factor import RECOVERY_CODES, STEP_S, app_url, new_secret
+from cutmv.people import Accounts, Person, Refused, SecondFactors, Sessions, app_url, new_app_secret
+from cutmv.people.second_factor import RECOVERY_CODES, STEP_S
 from cutmv.people.tables import people, recovery_codes
 
 PASSWORD = "correct horse battery"
@@ -47,7 +47,7 @@ def code(secret: str, steps: int = 0) -> str:
 
 def turned_on(factors: SecondFactors, ada: Person) -> tuple[str, list[str]]:
     """The app's secret and the recovery codes; the app's code of two steps ago is used."""
-    secret = new_secret()
+    secret = new_app_secret()
     codes = factors.turn_on(str(ada.id), secret, code(secret))
     with factors._engine.begin() as db:  # the tests need not wait for the app's next code
         db.execute(people.update().values(totp_step=people.c.totp_step - 2))
@@ -111,7 +111,7 @@ def test_a_recovery_code_is_good_once_as_it_was_written_down(
 def test_turning_it_on_needs_the_apps_code_and_ends_all_sessions(
     engine: sa.Engine, factors: SecondFactors, ada: Person
 ) -> None:
-    session, secret = Sessions(engine).begin(str(ada.id)), new_secret()
+    session, secret = Sessions(engine).begin(str(ada.id)), new_app_secret()
     for wrong, used in ((secret, "000000"), (secret[:-1], code(secret)), ("a" * 32, code(secret))):
         with pytest.raises(Refused):
             factors.turn_on(str(ada.id), wrong, used)
@@ -122,7 +122,7 @@ def test_turning_it_on_needs_the_apps_code_and_ends_all_sessions(
     assert Sessions(engine).person(session) is None
     assert Accounts(engine).get(str(ada.id)).has_second_factor
     assert not factors.take(str(ada.id), code(secret)), "the code that turned it on was used"
-    another = new_secret()
+    another = new_app_secret()
     with pytest.raises(Refused, match="already"):
         factors.turn_on(str(ada.id), another, code(another))
 
