@@ -22,7 +22,7 @@ from cutmv.people.model import (
 )
 from cutmv.people.passwords import check_password
 from cutmv.people.quotas import kept_days, own_quota, own_quotas
-from cutmv.people.second_factor import SecondFactors, app_url, new_app_secret
+from cutmv.people.second_factor import SecondFactors, app_url, is_app_secret, new_app_secret
 from cutmv.people.sessions import SESSION_S, Sessions, TokenKind
 from cutmv.people.tokens import new_token, token_hash
 
@@ -47,6 +47,7 @@ __all__ = [
     "app_url",
     "check_password",
     "enabled_ids",
+    "is_app_secret",
     "is_enabled",
     "kept_days",
     "new_app_secret",

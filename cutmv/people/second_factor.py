@@ -41,7 +41,7 @@ class SecondFactors:
 
         All sessions and links of theirs end. Returns the recovery codes. Raises Refused.
         """
-        if not _SECRET.fullmatch(secret):
+        if not is_app_secret(secret):
             raise Refused("The page is out of date: load it again.")
         codes = [_recovery_code() for _ in range(RECOVERY_CODES)]
         with self._engine.begin() as db:
@@ -84,6 +84,11 @@ class SecondFactors:
 def new_app_secret() -> str:
     """A secret for an app: 160 bits, as RFC 4226 recommends."""
     return pyotp.random_base32()
+
+
+def is_app_secret(text: str) -> bool:
+    """Whether a form brings back such a secret."""
+    return _SECRET.fullmatch(text) is not None
 
 
 def app_url(secret: str, account: str) -> str:

@@ -5,9 +5,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from cutmv.jobs import usage
 from cutmv.people import KEY_DAYS, MAX_KEY_DAYS, Refused, whole_number
 from cutmv.web.access import person
-from cutmv.web.auth.attempts import attempts
-from cutmv.web.auth.credentials import begin_session, end_session
-from cutmv.web.clients import client_address
+from cutmv.web.auth.credentials import begin_session, end_session, refused_again
 from cutmv.web.state import web
 
 blueprint = Blueprint("account", __name__, url_prefix="/account")
@@ -23,13 +21,8 @@ def show() -> Response:
 def password() -> Response:
     """Choose another password; all other sessions end."""
     services, me = web().services, person()
-    if wait_s := attempts().wait_s(client_address(), me.email or str(me.id)):
-        response = _page(problem="Too many attempts: try again in a few minutes.", status=429)
-        response.headers["Retry-After"] = str(wait_s)
-        return response
-    now = request.form.get("current", "")
-    if me.has_password and services.accounts.signed_in(me.email or "", now) is None:
-        return _page(problem="The current password is wrong.", status=403)
+    if refused := refused_again(_page):
+        return refused
     try:
         services.accounts.set_password(str(me.id), request.form.get("password", ""))
     except Refused as error:

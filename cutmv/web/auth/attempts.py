@@ -9,10 +9,11 @@ import math
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from flask import Flask, current_app
+from flask import Flask, Response, current_app
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,10 @@ def register(app: Flask) -> None:
 def attempts() -> Attempts:
     """Those at the application that handles this request."""
     return cast(Attempts, current_app.extensions[EXTENSION])
+
+
+def too_often(page: Callable[..., Response], wait_s: int) -> Response:
+    """Refuse who has to wait, by a page that takes a `problem` and a `status`."""
+    response = page(problem="Too many attempts: try again in a few minutes.", status=429)
+    response.headers["Retry-After"] = str(wait_s)
+    return response

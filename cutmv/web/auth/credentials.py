@@ -9,6 +9,9 @@ from flask import Request, Response, g, request
 from cutmv.database import DATABASE_AWAY
 from cutmv.people import SESSION_S, Person, TokenKind, token_hash
 from cutmv.services import Services
+from cutmv.web.access import person
+from cutmv.web.auth.attempts import attempts, too_often
+from cutmv.web.clients import client_address
 from cutmv.web.state import web
 
 #: The header and the field of a form that carry a session's CSRF token.
@@ -83,6 +86,20 @@ def begin_session(person: Person, answer: Callable[[], Response]) -> Response:
         secure=request.is_secure,
     )
     return response
+
+
+def refused_again(page: Callable[..., Response]) -> Response | None:
+    """None for a form with the current password of its person, or where they have none.
+
+    Else a refusal, by a page that takes a `problem` and a `status`.
+    """
+    me = person()
+    if wait_s := attempts().wait_s(client_address(), me.email or str(me.id)):
+        return too_often(page, wait_s)
+    current = request.form.get("current", "")
+    if me.has_password and web().services.accounts.signed_in(me.email or "", current) is None:
+        return page(problem="The current password is wrong.", status=403)
+    return None
 
 
 def end_session(response: Response) -> Response:

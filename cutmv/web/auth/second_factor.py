@@ -1,15 +1,16 @@
 """The page of one's own second factor: an app's codes, asked for after a password or a link."""
 
 import logging
+from functools import partial
 
 import segno
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from markupsafe import Markup
 
-from cutmv.people import Person, Refused, app_url, new_app_secret
+from cutmv.people import Person, Refused, app_url, is_app_secret, new_app_secret
 from cutmv.web.access import person
-from cutmv.web.auth.attempts import BY_CODE, attempts
-from cutmv.web.auth.credentials import begin_session
+from cutmv.web.auth.attempts import BY_CODE, attempts, too_often
+from cutmv.web.auth.credentials import begin_session, refused_again
 from cutmv.web.clients import client_address
 from cutmv.web.state import web
 
@@ -17,13 +18,12 @@ blueprint = Blueprint("second_factor", __name__, url_prefix="/account/second-fac
 log = logging.getLogger(__name__)
 
 WRONG_CODE = "The code is wrong, or was used: wait for the app's next one."
-TOO_OFTEN = "Too many attempts: try again in a few minutes."
 
 
 @blueprint.get("")
 def show() -> Response:
     """How to turn it on, or off."""
-    return _page(secret=new_app_secret())
+    return _page()
 
 
 @blueprint.post("")
@@ -31,15 +31,12 @@ def turn_on() -> Response:
     """Turn it on by the app's first code; the page shows the recovery codes this once."""
     services, me = web().services, person()
     secret = request.form.get("secret", "")
-    if wait_s := attempts().wait_s(client_address(), me.email or str(me.id)):
-        return _too_often(wait_s)
-    password = request.form.get("current", "")
-    if me.has_password and services.accounts.signed_in(me.email or "", password) is None:
-        return _page(secret=secret, problem="The current password is wrong.", status=403)
+    if refused := refused_again(partial(_page, secret)):
+        return refused
     try:
         codes = services.second_factors.turn_on(str(me.id), secret, request.form.get("code", ""))
     except Refused as error:
-        return _page(secret=secret, problem=str(error), status=422)
+        return _page(secret, problem=str(error), status=422)
     log.info("person %s turned the second factor on, from %s", me.id, client_address())
     return begin_session(me, lambda: _page(codes=codes))
 
@@ -49,7 +46,7 @@ def turn_off() -> Response:
     """Turn it off, by a code."""
     me = person()
     if wait_s := wait_for_code_s(me):
-        return _too_often(wait_s)
+        return too_often(_page, wait_s)
     if not web().services.second_factors.take(str(me.id), request.form.get("code", "")):
         return _page(problem=WRONG_CODE, status=403)
     web().services.second_factors.turn_off(str(me.id))
@@ -62,27 +59,23 @@ def wait_for_code_s(whose: Person) -> int:
     return attempts().wait_s(client_address(), f"code of {whose.id}", BY_CODE)
 
 
-def _too_often(wait_s: int) -> Response:
-    response = _page(problem=TOO_OFTEN, status=429)
-    response.headers["Retry-After"] = str(wait_s)
-    return response
-
-
 def _page(
+    secret: str = "",
     *,
     status: int = 200,
-    secret: str | None = None,
     codes: list[str] | None = None,
     problem: str | None = None,
 ) -> Response:
+    """How to turn it off; or on, by the secret that was shown before where that is one."""
     services = web().services
     me = services.accounts.get(str(person().id))
-    offers = secret is not None and not me.has_second_factor
+    if not is_app_secret(secret):
+        secret = new_app_secret()
     text = render_template(
         "people/second_factor.html",
         is_on=me.has_second_factor,
-        secret=secret if offers else None,
-        qr=_qr_code(app_url(secret, me.email or me.name)) if offers and secret else None,
+        secret=secret,
+        qr=None if me.has_second_factor else _qr_code(app_url(secret, me.email or me.name)),
         codes=codes,
         left=services.second_factors.recovery_codes_left(str(me.id)),
         has_password=me.has_password,

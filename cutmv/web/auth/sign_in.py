@@ -7,11 +7,11 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 
 from cutmv.people import Person, Refused, TokenKind
 from cutmv.web.api.problems import Problem
-from cutmv.web.auth.attempts import attempts
+from cutmv.web.auth.attempts import attempts, too_often
 from cutmv.web.auth.credentials import begin_session, end_session
 from cutmv.web.auth.links import mail_link
 from cutmv.web.auth.mailer import mailer
-from cutmv.web.auth.second_factor import TOO_OFTEN, WRONG_CODE, wait_for_code_s
+from cutmv.web.auth.second_factor import WRONG_CODE, wait_for_code_s
 from cutmv.web.clients import client_address
 from cutmv.web.state import web
 
@@ -158,9 +158,7 @@ def _let_in(where: str, person: Person) -> Response:
 
 def _too_often(wait_s: int) -> Response:
     log.warning("too many attempts to sign in from %s", client_address())
-    response = _page(TOO_OFTEN, status=429)
-    response.headers["Retry-After"] = str(wait_s)
-    return response
+    return too_often(_page, wait_s)
 
 
 def _next() -> str:

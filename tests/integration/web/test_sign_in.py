@@ -299,6 +299,22 @@ def test_the_second_factor_is_turned_on_by_who_knows_the_password_and_off_by_a_c
     assert other.in_
 
 
+def test_a_page_to_turn_it_on_always_has_a_secret(server: WebServer, boss: Browser) -> None:
+    ida = invited(boss, "ida")
+
+    answers = [
+        ida.submit("/account/second-factor", secret="A" * 9_000, current="wrong"),
+        ida.submit("/account/second-factor", secret="", current=PASSWORD, code="000000"),
+        ida.submit("/account/second-factor/off", code="000000"),
+    ]
+    answers += [ida.submit("/account/second-factor", current="wrong") for _ in range(30)]
+
+    assert [answer.status_code for answer in answers][:3] == [403, 422, 403]
+    assert answers[-1].status_code == 429 and int(answers[-1].headers["Retry-After"]) > 0
+    for answer in answers:
+        App(answer.text)
+
+
 def test_attempts_at_a_code_are_few(server: WebServer, boss: Browser) -> None:
     _, app, _ = with_second_factor(boss, "gil")
     browser = Browser(server.url)
