@@ -44,10 +44,21 @@ def of_pictures(clip: Clip) -> list[str]:
                 f"One frame is shown from {_seconds(at * tick)} to {_seconds(following * tick)} of"
                 f" the clip: {why} there."
             )
-    damaged = len(clip.damaged & {picture.pts for picture in clip.pictures})
+    return found + _of_damage(clip)
+
+
+def _of_damage(clip: Clip) -> list[str]:
+    seen = {picture.pts for picture in clip.pictures}
+    damaged = clip.damaged & seen
+    spoiled = clip.window.timeline.made_from(clip.damaged) & seen - damaged
+    follow = "up to the next key picture"
     if damaged:
-        found.append(f"{_frames(damaged)} damaged in the file, and may look so in the clip.")
-    return found
+        others = f", as may what follows {follow}" if spoiled else ""
+        told = f"{_frames(len(damaged))} damaged in the file, and may look so in the clip{others}."
+        return [told]
+    if spoiled:
+        return [f"A frame before the clip is damaged in the file: the clip may look so {follow}."]
+    return []
 
 
 def of_sound(silent_s: Fraction) -> list[str]:

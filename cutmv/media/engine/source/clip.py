@@ -24,7 +24,6 @@ from cutmv.media.engine.source.file import (
     sparing,
     video_of,
 )
-from cutmv.media.engine.source.joins import is_whole
 from cutmv.media.engine.source.windows import Window, packets_from
 from cutmv.media.engine.timeline.pictures import Picture
 
@@ -143,7 +142,7 @@ class Clip:
         for picture, packet in zip(pictures, packets, strict=False):
             if (packet.pts, packet.size) != (picture.pts, picture.size):
                 raise SourceError("The file reads otherwise the second time.")
-            if packet.is_corrupt and not is_whole(self.container, packet):
+            if packet.is_corrupt:
                 self.damaged.add(picture.pts)
             yield packet
 

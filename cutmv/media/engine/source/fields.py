@@ -116,4 +116,5 @@ def _whole(first: Packet, second: Packet) -> Packet:
     whole: Any = av.Packet(bytes(first) + bytes(second))
     whole.pts, whole.dts, whole.time_base = first.pts, first.dts, first.time_base
     whole.stream, whole.is_keyframe = first.stream, first.is_keyframe
+    whole.is_corrupt = first.is_corrupt or second.is_corrupt
     return whole  # type: ignore[no-any-return]

@@ -14,6 +14,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from cutmv.media.engine.source.damage import PACKET, SYNC
+
 if TYPE_CHECKING:
     from av.container import InputContainer
 
@@ -25,10 +27,6 @@ AHEAD_S = 10
 SMALL, LOOKED, LOOKS = 4 * 2**20, 96 * 1024, 24
 #: Times the usual by which the clock runs between two looks where it may have jumped.
 UNUSUAL = 8
-#: Bytes between two packets of a picture's, at most: sound, tables.
-MOST_BETWEEN = 2**20
-#: Bytes of a packet of a transport stream, and how it begins (ISO 13818-1, 2.4.3).
-PACKET, SYNC = 188, 0x47
 #: Ticks of a second of its clock, and of the clock's whole (33 bits).
 HERTZ, WHOLE = 90_000, 2**33
 
@@ -74,45 +72,6 @@ def _clock(data: bytes) -> int | None:
                     return int.from_bytes(data[at + 6 : at + 10]) << 1 | data[at + 10] >> 7
             return None
     return None
-
-
-def is_whole(container: InputContainer, packet: Any) -> bool:
-    """Whether nothing lacks of a packet that the demuxer says is damaged: it is the last before
-    another recording, or a segment of a broadcast, which counts its packets anew.
-
-    Such a one begins with tables of its programs (RFC 8216, 3.2), and its picture with a packet of
-    its own. Reads the packet's bytes again.
-    """
-    if container.format.name != "mpegts" or packet.pos is None or packet.pos < 0:
-        return False
-    file: Any = container.file
-    source: Reader = file.file
-    at = source.tell()
-    source.seek(packet.pos)
-    data = bytearray()
-    while len(data) < 2 * packet.size + MOST_BETWEEN and (more := source.read(LOOKED)):
-        data += more
-    source.seek(at)
-    return _ends_before_tables(bytes(data))
-
-
-def _ends_before_tables(data: bytes) -> bool:
-    """Whether the counter of the first stream in some packets is broken where a payload begins,
-    after tables (ISO 13818-1, 2.4.3.2 and 2.4.4.4), and after what fills the last one's packet.
-    """
-    stride = PACKET if data[PACKET : PACKET + 1] == bytes([SYNC]) else PACKET + 4
-    own = data[1] & 0x1F, data[2]
-    counter, filled, tables = data[3] & 0xF, False, False
-    for at in range(stride, len(data) - PACKET + 1, stride):
-        begins, stream = bool(data[at + 1] & 0x40), (data[at + 1] & 0x1F, data[at + 2])
-        if stream == (0, 0):
-            tables = True
-        elif stream == own and data[at + 3] & 0x10:
-            counter = (counter + 1) % 16
-            if data[at + 3] & 0xF != counter:
-                return begins and tables and filled
-            filled, tables = bool(data[at + 3] & 0x20), False
-    return False
 
 
 @dataclass

@@ -15,7 +15,6 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs import Codec, Opaque, Uncopyable, codec_of
 from cutmv.media.engine.source.file import rewind
-from cutmv.media.engine.source.joins import is_whole
 from cutmv.media.engine.timeline.pictures import Entry
 
 #: Where the look at the packets ends: seconds of a stream, packets, bytes.
@@ -67,9 +66,9 @@ class _Looked:
     kinds: set[Entry] = field(default_factory=set)
     uncopyable: str | None = None
 
-    def take(self, packet: Any, container: InputContainer) -> None:
+    def take(self, packet: Any) -> None:
         self.count += 1
-        self.damaged += packet.is_corrupt and not is_whole(container, packet)
+        self.damaged += packet.is_corrupt
         self.hidden += packet.is_discard
         at = packet.pts if packet.dts is None else packet.dts
         if packet.pts is None:
@@ -99,7 +98,7 @@ def _looked(container: InputContainer, picture: VideoStream | None) -> dict[int,
             continue
         packets, size = packets + 1, size + packet.size
         of = found[packet.stream_index]
-        of.take(packet, container)
+        of.take(packet)
         if picture is not None and codec is not None and packet.stream_index == picture.index:
             try:
                 entry = codec.entry(packet)

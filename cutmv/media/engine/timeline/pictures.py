@@ -78,6 +78,22 @@ class Timeline:
         places = range(len(self.pictures) - 1, -1, -1)
         return next(place for place in places if self.pictures[place].pts in wanted)
 
+    def made_from(self, damaged: Container[int]) -> set[int]:
+        """Return when pictures are shown that may be made from those that are shown at `damaged`.
+
+        They follow one of them in decoding order, up to an entry from which it is not needed.
+        """
+        found: set[int] = set()
+        before = -math.inf
+        for picture in self.pictures:
+            if picture.entry.exact:
+                before = min(before, picture.pts)
+            if picture.pts < before:
+                found.add(picture.pts)
+            if picture.pts in damaged:
+                before = math.inf
+        return found
+
     def between(self, start: int, end: int) -> list[Picture]:
         """Return the pictures that are seen from `start` to before `end`, in order.
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from cutmv.media.engine.timeline.pictures import Entry, Picture, without_holes, without_overlap
+from cutmv.media.engine.timeline.pictures import (
+    Entry,
+    Picture,
+    Timeline,
+    without_holes,
+    without_overlap,
+)
 
 
 def of(*times: int, keys: tuple[int, ...]) -> list[Picture]:
@@ -29,6 +37,26 @@ def test_each_of_many_steps_back_is_one() -> None:
     found, back = without_overlap(of(*range(1000, 0, -1), keys=tuple(range(1000))))
     assert [picture.pts for picture in found if picture.shown] == [1]
     assert back == 1
+
+
+@pytest.mark.parametrize(
+    ("damaged", "spoiled"),
+    [
+        ({5}, {5, 4, 7, 8, 6, 9}),  # the first that follow an open entry may need it
+        ({4}, {7, 8, 6, 9}),
+        ({12}, {9, 11}),  # which itself needs nothing, and is not where decoding can begin
+        ({9}, {11}),
+        ({14}, set()),
+        (set(), set()),
+    ],
+)
+def test_what_follows_a_damaged_picture_up_to_a_key_picture_may_be_made_from_it(
+    damaged: set[int], spoiled: set[int]
+) -> None:
+    pictures = of(0, 5, 4, 7, 10, 8, 6, 12, 9, 11, 13, 14, keys=(0, 10))
+    pictures[4] = replace(pictures[4], entry=Entry.OPEN)
+
+    assert Timeline(pictures).made_from(damaged) == spoiled - damaged
 
 
 @pytest.mark.parametrize(
