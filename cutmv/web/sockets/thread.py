@@ -49,6 +49,8 @@ class SocketThread:
         #: Looks up what clients showed, which may take long: nobody waits behind it.
         self._checker = ThreadPoolExecutor(1, thread_name_prefix=f"{NAME}-checker")
         self._sockets: set[WebSocket] = set()
+        #: Those whose end has yet to be noted by who waits for it, too.
+        self._held: set[WebSocket] = set()
         self._adding: set[asyncio.Task[None]] = set()
         #: What other threads want done, in their order; and whether the loop was told so.
         self._wanted: deque[Act] = deque()
@@ -88,8 +90,8 @@ class SocketThread:
 
     @property
     def count(self) -> int:
-        """How many are open."""
-        return len(self._sockets)
+        """How many are open, or have ended a moment ago and still count as one of their client's."""
+        return len(self._held)
 
     def tell(self, to: WebSocket, text: str) -> None:
         """See Owner."""
@@ -107,7 +109,13 @@ class SocketThread:
         """See Owner."""
         if which in self._sockets:
             self._sockets.discard(which)
-            self.helped(which.ended)
+            self.helped(partial(self._let_go, which))
+
+    def _let_go(self, which: WebSocket) -> None:
+        try:
+            which.ended()
+        finally:
+            self._held.discard(which)
 
     def _call(self, act: Act) -> None:
         """Have the loop do something, after what it was asked to do before."""
@@ -134,6 +142,7 @@ class SocketThread:
 
     def _add(self, which: WebSocket, connection: socket.socket) -> None:
         self._sockets.add(which)
+        self._held.add(which)
         if self._stopping:
             which.shut(CLOSE_GOING_AWAY)
         assert self._loop is not None  # noqa: S101 (it calls this)
