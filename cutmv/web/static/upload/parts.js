@@ -8,8 +8,12 @@ import { passes, persist } from "./patience.js";
 const AT_ONCE = 4;
 /** Bytes by whose looks the server refuses what is no video. */
 const HEAD_BYTES = 400;
-/** Tries at a part that the storage itself refuses, before the server is to take it for us. */
-const DIRECT_TRIES = 2;
+/**
+ * Tries at a part that the storage itself refuses, and that are lost on their way to it, before the
+ * server is to take it for us.
+ */
+const REFUSED_TRIES = 2;
+const LOST_TRIES = 5;
 /** Tries at a part that comes damaged. */
 const DAMAGED_TRIES = 5;
 
@@ -125,17 +129,26 @@ export class PartedUpload {
     const sum = await md5(part);
     let damaged = 0;
     let refused = 0;
+    let lost = 0;
     const attempt = async () => {
       const signed = await api.signPart(this.#begun.id, number, sum.base64, direct);
+      let begun = false;
       try {
         await api.sendPart(signed, part, {
           signal: this.#aborter.signal,
-          moved: (bytes) => this.#move(number, bytes),
+          moved: (bytes) => {
+            begun ||= bytes > 0; // so the browser may send there
+            this.#move(number, bytes);
+          },
         });
       } catch (error) {
         this.#moving.delete(number);
         this.#on.moved(this.bytes);
-        if (signed.direct && ++refused >= DIRECT_TRIES) direct = false;
+        if (signed.direct) {
+          lost++;
+          refused += !begun || !passes(error);
+          if (refused >= REFUSED_TRIES || lost >= LOST_TRIES) direct = false;
+        }
         throw Object.assign(error, { direct: signed.direct });
       }
     };
