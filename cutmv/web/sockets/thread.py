@@ -90,7 +90,7 @@ class SocketThread:
 
     @property
     def count(self) -> int:
-        """How many are open, or have ended a moment ago and still count as one of their client's."""
+        """How many are open, or ended a moment ago and still count as one of their client's."""
         return len(self._held)
 
     def tell(self, to: WebSocket, text: str) -> None:

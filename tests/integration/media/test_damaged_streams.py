@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cutmv.media import Clip, OutputSpec, ffmpeg_path, plan, probe, render, survey
+from cutmv.media.engine.source.damage import marked
 from cutmv.media.engine.source.fields import pictures_of
 from cutmv.media.engine.source.file import opened
 from tests.support.corpus import SIZE, x264, x265
@@ -60,7 +61,7 @@ def without(path: Path, whole: Path, lost: list[int]) -> Path:
 
 def corrupt(source: Path) -> list[int]:
     with opened(str(source), "mpegts") as container:
-        packets = container.demux(container.streams.video[0])
+        packets = marked(container, container.streams.video[0])
         return [packet.pts or 0 for packet in packets if packet.is_corrupt]
 
 
@@ -86,6 +87,21 @@ def test_the_picture_that_lacks_packets_is_told_and_no_other(
     assert corrupt(source) == [shown for shown, _ in damaged]
     assert any("damaged packets: 4" in each for each in survey(source)["warnings"])
     assert corrupt(whole) == []
+
+
+def test_a_large_picture_lacks_what_is_lost_anywhere_in_it(tmp_path: Path) -> None:
+    """The demuxer gives it in pieces of 200 kB, and tells of the first alone."""
+    whole = tmp_path / "large.ts"
+    noise = "testsrc2=s=960x540:r=25:d=0.4,noise=alls=90:allf=t"
+    argv = [ffmpeg_path(), "-v", "error", "-f", "lavfi", "-i", noise, *x264("-qp", "4"), whole]
+    subprocess.run(argv, check=True, stdin=DEVNULL)
+    found = pictures(whole.read_bytes())
+    shown, packets = found[5]
+    assert len(packets) * PACKET > 600_000
+
+    assert corrupt(whole) == []
+    for lost in (packets[2], packets[len(packets) // 2], packets[-2], packets[-1]):
+        assert corrupt(without(tmp_path / "damaged.ts", whole, [lost])) == [shown]
 
 
 @pytest.mark.parametrize(("before", "after"), [(4, 0), (0, 16)], ids=["camera", "broadcast"])
@@ -158,5 +174,6 @@ def test_a_picture_of_two_fields_lacks_what_the_second_does(tmp_path: Path) -> N
     source = without(tmp_path / "damaged.ts", tmp_path / "fields.ts", found[21][1][1:2])
 
     with opened(str(source), "mpegts") as container:
-        packets = pictures_of(container, container.streams.video[0])
+        stream = container.streams.video[0]
+        packets = pictures_of(marked(container, stream), stream)
         assert [each.pts for each in packets if each.is_corrupt] == [found[20][0]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from itertools import islice, pairwise
@@ -33,13 +33,12 @@ from cutmv.media.engine.source.file import tick_of
 LOOKED = 48
 
 
-def pictures_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """Yield a stream's packets, each of which is at least one picture.
+def pictures_of(packets: Iterable[Packet], stream: VideoStream) -> Iterator[Packet]:
+    """Yield pictures of a stream's packets, each of which is at least one picture.
 
     A decoder gives no picture for the first of two fields, so that each packet would have to be
     known for half of one.
     """
-    packets = container.demux(stream)
     if stream.codec_context.name != "h264":
         yield from packets
         return

@@ -19,7 +19,6 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs.base import DECODERS_OF_ALPHA, Packet, has_alpha_beside
 from cutmv.media.engine.codecs.decoders import whitelist
-from cutmv.media.engine.source.damage import Damage
 from cutmv.media.engine.source.joins import Joined, Joins, joins_of, may_be_joined
 from cutmv.media.engine.source.reader import Reader, expect_index, promised_size, reader
 from cutmv.media.limits import FileLimits
@@ -99,8 +98,7 @@ class Persistent:
     """A container that is asked again for a packet, where its demuxer says EAGAIN.
 
     That is no end: libavformat's demuxer of transport streams says so where 64 kB hold no packet
-    (libavformat/mpegts.c, read_packet), and FFmpeg's programs then ask again. Packets of such
-    streams are corrupt where they lack something themselves.
+    (libavformat/mpegts.c, read_packet), and FFmpeg's programs then ask again.
     """
 
     def __init__(self, container: InputContainer) -> None:
@@ -112,14 +110,10 @@ class Persistent:
     def demux(self, *streams: Any) -> Iterator[Any]:
         """Yield packets. Raises SourceError, FFmpegError."""
         file: Any = self._container.file
-        damage = Damage(self._container) if self._container.format.name == "mpegts" else None
         read = -1
         while True:
             try:
-                for packet in self._container.demux(*streams):
-                    if damage is not None:
-                        damage.mark(packet)
-                    yield packet
+                yield from self._container.demux(*streams)
                 return
             except av.error.BlockingIOError as error:
                 if file.file.tell() == read:

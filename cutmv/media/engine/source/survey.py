@@ -14,6 +14,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs import Codec, Opaque, Uncopyable, codec_of
+from cutmv.media.engine.source.damage import marked
 from cutmv.media.engine.source.file import rewind
 from cutmv.media.engine.timeline.pictures import Entry
 
@@ -93,7 +94,7 @@ def _looked(container: InputContainer, picture: VideoStream | None) -> dict[int,
         rewind(container, picture, None)
     packets = size = 0
     packet: Any  # PyAV knows its packets' streams only where one is asked for
-    for packet in container.demux():
+    for packet in marked(container):
         if not packet.size:
             continue
         packets, size = packets + 1, size + packet.size

@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 
 from cutmv.media.engine.codecs import Codec, Opaque, Uncopyable, codec_of
 from cutmv.media.engine.codecs.intra import INTRA
+from cutmv.media.engine.source.damage import marked
 from cutmv.media.engine.source.fields import pictures_of
 from cutmv.media.engine.source.file import (
     SourceError,
@@ -97,7 +98,7 @@ def _window(
     codec = codec_of(stream)
     pictures: list[Picture] = []
     skipped, over, begun = 0, False, False
-    for packet in bounded(pictures_of(container, stream)):
+    for packet in bounded(pictures_of(container.demux(stream), stream)):
         if not packet.size:
             continue  # the end
         if packet.pts is None:
@@ -184,7 +185,7 @@ def packets_from(
     wanted = found.timeline.pictures[first]
     if first and container.format.name in NEAR and wanted.entry is not Entry.NONE:
         rewind(container, stream, wanted.dts)
-        packets = (packet for packet in pictures_of(container, stream) if packet.size)
+        packets = (packet for packet in _pictures(container, stream) if packet.size)
         packet = next(packets, None)
         if packet is not None and (packet.pts, packet.size) == (wanted.pts, wanted.size):
             yield packet
@@ -192,9 +193,13 @@ def packets_from(
             return
     rewind(container, stream, found.seek_to)
     place = -found.skipped
-    for packet in pictures_of(container, stream):
+    for packet in _pictures(container, stream):
         if not packet.size:
             return
         if place >= first:
             yield packet
         place += 1
+
+
+def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
+    return pictures_of(marked(container, stream), stream)
