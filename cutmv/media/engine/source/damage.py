@@ -131,7 +131,7 @@ def look(data: bytes, pictures: int) -> Seen:
 def _begins(data: bytes, lead: int) -> bool:
     """Whether packets of a transport stream begin in some bytes, so many after each place."""
     begins = data[lead : SEEN * (lead + PACKET) : lead + PACKET]
-    return bool(begins) and begins == bytes([SYNC]) * len(begins)
+    return len(data) >= lead + PACKET and begins == bytes([SYNC]) * len(begins)
 
 
 def _says_anew(data: bytes, at: int) -> bool:
