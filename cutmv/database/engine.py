@@ -45,6 +45,7 @@ def open_engine(url: str) -> sa.Engine:
     if not url.startswith("sqlite"):
         engine = sa.create_engine(
             url,
+            hide_parameters=True,
             pool_pre_ping=True,
             pool_size=5,
             max_overflow=20,
@@ -54,6 +55,7 @@ def open_engine(url: str) -> sa.Engine:
     else:
         engine = sa.create_engine(
             url,
+            hide_parameters=True,
             poolclass=sa.QueuePool,
             pool_size=SQLITE_CONNECTIONS,
             max_overflow=0,

@@ -14,8 +14,10 @@ from cutmv.people.model import (
     AccountGone,
     ApiKey,
     LastAdministrator,
+    LinkGone,
     Person,
     Refused,
+    SignsInOtherwise,
     UnknownKey,
     UnknownPerson,
     whole_number,
@@ -23,8 +25,8 @@ from cutmv.people.model import (
 from cutmv.people.passwords import check_password
 from cutmv.people.quotas import kept_days, own_quota, own_quotas
 from cutmv.people.second_factor import SecondFactors, app_url, is_app_secret, new_app_secret
-from cutmv.people.sessions import SESSION_S, Sessions, TokenKind
-from cutmv.people.tokens import new_token, token_hash
+from cutmv.people.sessions import SESSION_S, Sessions
+from cutmv.people.tokens import TokenKind, new_token, token_hash
 
 __all__ = [
     "KEY_DAYS",
@@ -37,10 +39,12 @@ __all__ = [
     "ApiKey",
     "ApiKeys",
     "LastAdministrator",
+    "LinkGone",
     "Person",
     "Refused",
     "SecondFactors",
     "Sessions",
+    "SignsInOtherwise",
     "TokenKind",
     "UnknownKey",
     "UnknownPerson",

@@ -1,6 +1,7 @@
 """Accounts: who there is, with which password, what they may."""
 
 import re
+import unicodedata
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +15,16 @@ from cutmv.people.model import (
     QUOTAS,
     AccountGone,
     LastAdministrator,
+    LinkGone,
     Person,
     Refused,
+    SignsInOtherwise,
     UnknownPerson,
     read_quotas,
 )
 from cutmv.people.passwords import check_password, hashed, is_outdated, is_right
 from cutmv.people.tables import people, sessions
+from cutmv.people.tokens import TokenKind, token_hash
 
 #: An address as people type it; whether it is somebody's, only a mail can tell.
 _EMAIL = re.compile(
@@ -49,7 +53,7 @@ class Accounts:
 
     def find(self, email: str) -> Person | None:
         """The account of this address."""
-        return next(iter(self._where(people.c.email == _folded(email))), None)
+        return next(iter(self._where(_has_address(email))), None)
 
     def has_administrator(self) -> bool:
         """Whether somebody can sign in who may make accounts."""
@@ -78,6 +82,8 @@ class Accounts:
         try:
             with self._engine.begin() as db:
                 db.execute(people.insert().values(**row, created_at=now()))
+                if is_admin and password is not None:
+                    _forget_who_waits(db)
         except sa.exc.IntegrityError:
             raise Refused(f"There is an account of {address} already.") from None
         return self.get(str(row["id"]))
@@ -88,31 +94,37 @@ class Accounts:
         It takes as long where there is no such account.
         """
         with self._reading() as db:
-            row = db.execute(
-                sa.select(people).where(people.c.email == _folded(email))
-            ).one_or_none()
+            row = db.execute(sa.select(people).where(_has_address(email))).one_or_none()
         right = is_right(password, row.password_hash if row else None)
         if row is None or not right or row.disabled_at is not None:
             return None
         if is_outdated(row.password_hash):
-            self._change(row.id, password_hash=hashed(password))
+            return self._hashed_anew(row, password)
         return to_person(row)
 
-    def set_password(self, person_id: str, password: str, *, email: str | None = None) -> None:
+    def set_password(
+        self, person_id: str, password: str, *, email: str | None = None, link: str | None = None
+    ) -> Person:
         """Choose a password, and the address where there is none yet; ends all sessions and links.
 
-        Raises Refused, UnknownPerson.
+        With `link`, the token of a link to choose it by, only while that is good. Returns the
+        person as they are then. Raises Refused, UnknownPerson, LinkGone.
         """
         person = self.get(person_id)
         values: dict[str, Any] = {}
-        if person.email is None and email is not None:
-            values = {
-                "email": checked_email(email),
-                "name": email.partition("@")[0][:MAX_NAME_CHARS],
-            }
+        if person.email is None:
+            values = {"email": checked_email(email or "")}
+            values["name"] = values["email"].partition("@")[0][:MAX_NAME_CHARS]
         check_password(password, values.get("email", person.email))
+        values["password_hash"] = hashed(password)
         try:
-            self._change(person_id, password_hash=hashed(password), **values)
+            with self._engine.begin() as db:
+                if link is not None:
+                    _use_link(db, link)
+                changed = _changed(db, person_id, **values)
+                if changed.is_admin:
+                    _forget_who_waits(db)
+                return changed
         except sa.exc.IntegrityError:
             raise Refused("There is an account of this address already.") from None
 
@@ -121,30 +133,44 @@ class Accounts:
 
         Raises UnknownPerson, LastAdministrator.
         """
-        with self._engine.begin() as db:
-            _keep_an_administrator(db, person_id)
-            _changed(db, person_id, disabled_at=now())
+        self.change(person_id, disabled=True)
 
     def enable(self, person_id: str) -> None:
-        """Let a person in again. Raises UnknownPerson."""
-        with self._engine.begin() as db:
-            _changed(db, person_id, disabled_at=None)
+        """Let a person in again who is disabled. Raises UnknownPerson."""
+        self.change(person_id, disabled=False)
 
     def set_quotas(self, person_id: str, quotas: Mapping[str, int]) -> None:
         """Set those quotas of a person that are not the deployment's.
 
         Raises Refused, UnknownPerson.
         """
-        for name, most in quotas.items():
-            if name not in QUOTAS:
-                raise Refused(f"There is no quota {name!r}: use {', '.join(QUOTAS)}.")
-            least = LEAST_QUOTAS.get(name, 0)
-            if isinstance(most, bool) or not isinstance(most, int) or most < least:
-                raise Refused(f"The quota {name} must be a whole number from {least} up.")
-            if most > MAX_QUOTA:
-                raise Refused(f"The quota {name} must be {MAX_QUOTA} at most.")
+        self.change(person_id, quotas=quotas)
+
+    def change(
+        self,
+        person_id: str,
+        *,
+        disabled: bool | None = None,
+        quotas: Mapping[str, int] | None = None,
+    ) -> None:
+        """Disable or enable an account and set its quotas, or change nothing.
+
+        Raises Refused, UnknownPerson, LastAdministrator.
+        """
+        values: dict[str, Any] = {}
+        if quotas is not None:
+            values["quotas"] = _checked_quotas(quotas) or None
         with self._engine.begin() as db:
-            _changed(db, person_id, ends_sessions=False, quotas=dict(quotas) or None)
+            was = _row(db, person_id)
+            if disabled:
+                _keep_an_administrator(db, person_id)
+                values["disabled_at"] = now()
+            elif disabled is not None:
+                values["disabled_at"] = None
+            # Of who was let in already nothing ends.
+            ends = disabled or (disabled is not None and was.disabled_at is not None)
+            if values:
+                _changed(db, person_id, ends_sessions=ends, **values)
 
     def set_retention(self, person_id: str, days: int | None, usual: int) -> None:
         """Have what is a person's kept for so many days; None for as many as may be.
@@ -167,9 +193,19 @@ class Accounts:
             if not db.execute(people.delete().where(people.c.id == person_id)).rowcount:
                 raise UnknownPerson(f"There is no account {person_id}.")
 
-    def _change(self, person_id: str, **values: Any) -> None:
+    def forget_who_waits(self) -> None:
+        """Delete the account that waits for its administrator: there is one."""
         with self._engine.begin() as db:
-            _changed(db, person_id, **values)
+            _forget_who_waits(db)
+
+    def _hashed_anew(self, row: sa.Row[Any], password: str) -> Person | None:
+        """Keep a password as they are kept now; None where another was chosen meanwhile."""
+        same = sa.and_(people.c.id == row.id, people.c.password_hash == row.password_hash)
+        anew = hashed(password)
+        with self._engine.begin() as db:
+            db.execute(people.update().where(same).values(password_hash=anew))
+            found = _row(db, row.id)
+            return to_person(found) if found.password_hash == anew else None
 
     def _where(self, condition: sa.ColumnElement[bool]) -> list[Person]:
         query = sa.select(people).where(condition).order_by(people.c.created_at, people.c.id)
@@ -191,6 +227,16 @@ def require_account(db: sa.Connection, person_id: str) -> None:
         raise AccountGone
 
 
+def require_unchanged(db: sa.Connection, person: Person) -> None:
+    """As `require_account`, and the person signs in by the same as when `person` was read.
+
+    Raises AccountGone, SignsInOtherwise.
+    """
+    require_account(db, str(person.id))
+    if to_person(_row(db, str(person.id))).signs_in_by != person.signs_in_by:
+        raise SignsInOtherwise
+
+
 def is_enabled(db: sa.Connection, person_id: str | None) -> bool:
     """Whether an account is there and enabled; nobody's, where nobody signs in, always is."""
     own = sa.and_(people.c.id == person_id, people.c.disabled_at.is_(None))
@@ -205,13 +251,32 @@ def enabled_ids() -> sa.Select[tuple[str]]:
 def checked_email(email: str) -> str:
     """An address as it is kept. Raises Refused."""
     address = _folded(email)
-    if not _EMAIL.match(address):
+    # No letter that is not seen makes two that look the same.
+    if not _EMAIL.match(address) or not address.isprintable():
         raise Refused("This is no e-mail address: use one like me@example.com.")
     return address
 
 
 def _folded(email: str) -> str:
-    return email.strip().casefold()
+    """An address, however it was typed. Its letters stay: `straße@` is no `strasse@`."""
+    return unicodedata.normalize("NFKC", email.strip()).lower()
+
+
+def _has_address(email: str) -> sa.ColumnElement[bool]:
+    # PostgreSQL takes no NUL; nor is one in any address.
+    return people.c.email == _folded(email).replace("\0", " ")
+
+
+def _checked_quotas(quotas: Mapping[str, int]) -> dict[str, int]:
+    for name, most in quotas.items():
+        if name not in QUOTAS:
+            raise Refused(f"There is no quota {name!r}: use {', '.join(QUOTAS)}.")
+        least = LEAST_QUOTAS.get(name, 0)
+        if isinstance(most, bool) or not isinstance(most, int) or most < least:
+            raise Refused(f"The quota {name} must be a whole number from {least} up.")
+        if most > MAX_QUOTA:
+            raise Refused(f"The quota {name} must be {MAX_QUOTA} at most.")
+    return dict(quotas)
 
 
 def _checked_name(name: str) -> str:
@@ -233,6 +298,7 @@ def to_person(row: sa.Row[Any]) -> Person:
         created_at=row.created_at,
         quotas=read_quotas(row.quotas),
         retention_days=row.retention_days,
+        signs_in_by=token_hash("signs in by", f"{row.password_hash} {row.totp_secret}"),
     )
 
 
@@ -248,10 +314,30 @@ def _keep_an_administrator(db: sa.Connection, person_id: str) -> None:
         raise LastAdministrator
 
 
+def _forget_who_waits(db: sa.Connection) -> None:
+    """Delete who was to be the administrator by the link that a start printed (`first`)."""
+    waits = sa.and_(people.c.email.is_(None), people.c.password_hash.is_(None))
+    db.execute(people.delete().where(people.c.is_admin, waits))
+
+
+def _use_link(db: sa.Connection, link: str) -> None:
+    own = sessions.c.id_hash == token_hash(TokenKind.PASSWORD, link)
+    if not db.execute(sessions.delete().where(own, sessions.c.expires_at > now())).rowcount:
+        raise LinkGone
+
+
+def _row(db: sa.Connection, person_id: str) -> sa.Row[Any]:
+    row = db.execute(sa.select(people).where(people.c.id == person_id)).one_or_none()
+    if row is None:
+        raise UnknownPerson(f"There is no account {person_id}.")
+    return row
+
+
 def _changed(
     db: sa.Connection, person_id: str, *, ends_sessions: bool = True, **values: Any
-) -> None:
+) -> Person:
     if not db.execute(people.update().where(people.c.id == person_id).values(**values)).rowcount:
         raise UnknownPerson(f"There is no account {person_id}.")
     if ends_sessions:
         db.execute(sessions.delete().where(sessions.c.person_id == person_id))
+    return to_person(_row(db, person_id))

@@ -14,8 +14,9 @@ QUOTAS = (
     "stored_bytes",
     "retention_days",
 )
-#: The least of those that can't be 0: what was accepted would wait for ever, or be gone at once.
-LEAST_QUOTAS = {"jobs": 1, "retention_days": 1}
+#: The least of those that can't be 0: what was accepted would wait for ever, or be gone at once, or
+#: nothing could be asked.
+LEAST_QUOTAS = {"jobs": 1, "requests": 1, "retention_days": 1}
 #: The largest quota: databases have no larger numbers.
 MAX_QUOTA = 10**15
 
@@ -40,6 +41,20 @@ class AccountGone(Refused):
 
     def __init__(self) -> None:
         super().__init__("The account is disabled or deleted.")
+
+
+class SignsInOtherwise(AccountGone):
+    """What a person signs in by was changed while they were about to."""
+
+    def __init__(self) -> None:
+        Refused.__init__(self, "How this account signs in was changed just now: sign in again.")
+
+
+class LinkGone(Exception):
+    """A link is good no more; one line for people."""
+
+    def __init__(self) -> None:
+        super().__init__("This link is good no more: ask for another one.")
 
 
 class LastAdministrator(Refused):
@@ -83,6 +98,8 @@ class Person:
     quotas: Mapping[str, int] = field(default_factory=dict)
     #: For how many days the person wants things kept; None for as many as may be.
     retention_days: int | None = None
+    #: Changes with what the person signs in by: what was checked before is good no more.
+    signs_in_by: str = field(default="", repr=False, compare=False)
 
     def kept_days(self, usual: int) -> tuple[int, int]:
         """For how many days what is the person's is kept, and could be; `usual` is everybody's."""

@@ -3,30 +3,18 @@
 A token is kept as a hash that says what it is for, so that no link is a session.
 """
 
-from enum import StrEnum
-
 import sqlalchemy as sa
 
 from cutmv.database import now
-from cutmv.people.accounts import require_account, to_person
+from cutmv.people.accounts import require_unchanged, to_person
 from cutmv.people.model import Person
 from cutmv.people.tables import people, sessions
-from cutmv.people.tokens import new_token, token_hash
+from cutmv.people.tokens import TokenKind, new_token, token_hash
 
 #: Seconds after which a session ends, and seconds without a request after which it ends before.
 SESSION_S, IDLE_S = 14 * 86_400.0, 3 * 86_400.0
 #: Seconds between notes of when a session was last used: not each request writes.
 NOTED_EVERY_S = 300.0
-
-
-class TokenKind(StrEnum):
-    """What a token is for: a browser's session; to sign in once; to choose a password once; to show
-    a code of the second factor, after a password or a link."""
-
-    SESSION = "session"
-    SIGN_IN = "sign-in"
-    PASSWORD = "password"  # noqa: S105 (a kind, no password)
-    CODE = "code"
 
 
 #: Seconds for which a token is good.
@@ -56,16 +44,19 @@ class Sessions:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def begin(self, person_id: str, kind: TokenKind = TokenKind.SESSION) -> str:
-        """A new token for a person; those that ended are forgotten. Raises AccountGone."""
+    def begin(self, person: Person, kind: TokenKind = TokenKind.SESSION) -> str:
+        """A new token for a person; those that ended are forgotten.
+
+        Raises AccountGone; SignsInOtherwise where what was checked of `person` is good no more.
+        """
         token = new_token()
         with self._engine.begin() as db:
-            require_account(db, person_id)
+            require_unchanged(db, person)
             db.execute(sessions.delete().where(sessions.c.expires_at <= now()))
             db.execute(
                 sessions.insert().values(
                     id_hash=token_hash(kind, token),
-                    person_id=person_id,
+                    person_id=person.id,
                     created_at=now(),
                     expires_at=now() + LASTS_S[kind],
                     last_seen_at=now(),

@@ -5,11 +5,22 @@ They are random and long, so a plain hash is enough: nobody can try all (unlike 
 
 import hashlib
 import secrets
+from enum import StrEnum
 
 #: Bytes of chance in a token.
 TOKEN_BYTES = 32
 #: Characters of the longest token that is looked up.
 MAX_TOKEN_CHARS = 200
+
+
+class TokenKind(StrEnum):
+    """What a token is for: a browser's session; to sign in once; to choose a password once; to show
+    a code of the second factor, after a password or a link."""
+
+    SESSION = "session"
+    SIGN_IN = "sign-in"
+    PASSWORD = "password"  # noqa: S105 (a kind, no password)
+    CODE = "code"
 
 
 def new_token() -> str:

@@ -36,6 +36,8 @@ OPEN = {
 ADMINISTRATORS = {"health.metrics", "operators", "people", "people_page"}
 #: The blueprints that are there only where people sign in.
 OF_ACCOUNTS = {"sign_in", "account", "second_factor", "keys", "people", "people_page"}
+#: Those for which a key is none: what they change is how somebody signs in, or for everybody.
+OF_SESSIONS = {"account", "second_factor", "people_page"}
 #: The blueprints of pages for people, who are sent to the page to sign in.
 PAGES = {
     "page",

@@ -86,10 +86,13 @@ class Admission:
     def enter(self, kind: Kind, client: str, of_client: int) -> None:
         """Admit a request, one of `of_client` of its client at most.
 
-        Raises Problem 429 where the client has enough, 503 where all have.
+        Raises Problem 403 where the client may have none, 429 where it has enough, 503 where all
+        have.
         """
         with self._lock:
             told = WORDS[kind.name]
+            if not of_client:
+                raise Problem(403, f"You may have no {told}: an administrator has set that.")
             if self._of_client.get((kind.name, client), 0) >= of_client:
                 told = f"You have {of_client} {told} at once already, the limit."
                 raise Problem(429, told, retry_after_s=RETRY_AFTER_S)
@@ -201,11 +204,11 @@ def register(app: Flask) -> Callable[[], None]:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """What is refused in here has no body that would be waited for."""
+    """What is refused in here has no body that would be waited for: its connection ends."""
     try:
         yield
     except Problem:
-        if "gunicorn.socket" in request.environ:
+        if "gunicorn.socket" in request.environ and _has_body():
             request.environ["gunicorn.socket"].refused = True
         raise
 

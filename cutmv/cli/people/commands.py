@@ -110,7 +110,7 @@ def _found(services: Services, email: str) -> Person:
 
 
 def _print_link(services: Services, person: Person) -> None:
-    token = services.sessions.begin(str(person.id), TokenKind.PASSWORD)
+    token = services.sessions.begin(person, TokenKind.PASSWORD)
     path = f"/link/{TokenKind.PASSWORD}/{token}"
     url = services.settings.access.url
     click.echo(f"{url.rstrip('/')}{path}" if url else f"{path} (after the server's address)")

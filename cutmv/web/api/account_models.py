@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt
 
 from cutmv.jobs import Used
 from cutmv.people import KEY_DAYS, ApiKey, Person
@@ -16,7 +16,7 @@ class KeyBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
-    days: int = KEY_DAYS
+    days: StrictInt = KEY_DAYS
 
 
 class KeyOut(BaseModel):
@@ -44,7 +44,7 @@ class PersonBody(BaseModel):
     email: str
     name: str = ""
     password: str | None = None
-    is_admin: bool = False
+    is_admin: StrictBool = False
 
 
 class PersonChange(BaseModel):
@@ -52,8 +52,8 @@ class PersonChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    disabled: bool | None = None
-    quotas: dict[str, int] | None = None
+    disabled: StrictBool | None = None
+    quotas: dict[str, StrictInt] | None = None
 
 
 class PersonOut(BaseModel):
@@ -108,7 +108,7 @@ class AccountChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    retention_days: int | None
+    retention_days: StrictInt | None
 
 
 def account_json(person: Person, used: Mapping[str, Used], usual_days: int) -> dict[str, Any]:

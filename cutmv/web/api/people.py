@@ -35,10 +35,7 @@ def show(person_id: str) -> Response:
 def change(person_id: str) -> Response:
     """Disable or enable an account, or set its quotas."""
     wanted, accounts = validated(PersonChange, json_body()), web().services.accounts
-    if wanted.quotas is not None:
-        accounts.set_quotas(person_id, wanted.quotas)
-    if wanted.disabled is not None:
-        (accounts.disable if wanted.disabled else accounts.enable)(person_id)
+    accounts.change(person_id, disabled=wanted.disabled, quotas=wanted.quotas)
     return jsonify(person_json(accounts.get(person_id)))
 
 

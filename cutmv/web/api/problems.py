@@ -25,7 +25,7 @@ from cutmv.jobs import (
     UnreadableRow,
 )
 from cutmv.media import MediaError, MediaUnavailable, no_room
-from cutmv.people import AccountGone, Refused, UnknownKey, UnknownPerson
+from cutmv.people import AccountGone, LinkGone, Refused, UnknownKey, UnknownPerson
 from cutmv.storage import NoSpace, ObjectNotFound, StorageError
 from cutmv.web.api.models import size_text
 
@@ -64,6 +64,8 @@ MESSAGES = {
 MAX_ERRORS, MAX_FIELD_CHARS = 20, 100
 #: A NUL as JSON writes it; PostgreSQL takes none in a text.
 _NUL, _ESCAPED_NUL = rb"\u0000", re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+#: Half of a character beyond 16 bits as JSON writes it; alone it is none, and no UTF-8 has it.
+_ESCAPED_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
@@ -101,7 +103,8 @@ def json_body() -> Any:
     """The request's JSON, whatever it says.
 
     Raises Problem: 415 for another type, 413 where it is too large, 400 where it is no JSON in
-    UTF-8, names a field twice, has a NUL, or nests so deep that Python's parser gives up.
+    UTF-8, names a field twice, has a NUL or half of a character, or nests so deep that Python's
+    parser gives up.
     """
     if not request.is_json:
         raise Problem(415, "Send JSON, with Content-Type: application/json.")
@@ -110,7 +113,12 @@ def json_body() -> Any:
     if _NUL in body and _ESCAPED_NUL.search(body):
         raise Problem(400, "The JSON has a text with a NUL character.")
     try:
-        return json.loads(body.decode(), object_pairs_hook=_without_doubles)
+        found = json.loads(body.decode(), object_pairs_hook=_without_doubles)
+        if _ESCAPED_HALF.search(body):
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
+    except UnicodeEncodeError:
+        raise Problem(400, "The JSON has a text with half of a character.") from None
     except RecursionError:
         raise Problem(400, "The JSON is nested too deeply.") from None
     except ValueError:  # the last of these: a number of thousands of digits
@@ -145,7 +153,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(ClientDisconnected, _cut_off)
     app.register_error_handler(RequestEntityTooLarge, _too_large)
-    of_people = (UnknownHook, UnknownPerson, UnknownKey)
+    of_people = (UnknownHook, UnknownPerson, UnknownKey, LinkGone)
     for unknown in (UnknownJob, UnknownUpload, UnknownShare, *of_people, ObjectNotFound):
         app.register_error_handler(unknown, _not_found)
     for refused in (MediaError, KeyReused, TooManyShares, UnreadableRow, Refused):

@@ -24,7 +24,7 @@ def password() -> Response:
     if refused := refused_again(_page):
         return refused
     try:
-        services.accounts.set_password(str(me.id), request.form.get("password", ""))
+        me = services.accounts.set_password(str(me.id), request.form.get("password", ""))
     except Refused as error:
         return _page(problem=str(error), status=422)
     return begin_session(

@@ -1,7 +1,8 @@
 """Bound how often somebody may guess: by the address they come from, and by the account they name.
 
-Failed or not, each attempt counts. An account's bound is ASVS 2.2.1's (100 an hour) halved; it is
-wide, since whoever reaches it keeps the account's owner out, too.
+Failed or not, each attempt counts, but for those at a code before one that is right. An account's
+bound is ASVS 2.2.1's (100 an hour) halved; it is wide, since whoever reaches it keeps the account's
+owner out, too.
 """
 
 import hashlib
@@ -46,9 +47,13 @@ class Attempts:
 
     def wait_s(self, address: str, account: str, bound: Bound = BY_ACCOUNT) -> int:
         """Count an attempt; seconds until another one is taken, 0 when this one is."""
-        who = hashlib.sha256(account.strip().casefold().encode()).hexdigest()
         with self._lock:
-            return self._wait_s(BY_ADDRESS, address) or self._wait_s(bound, who)
+            return self._wait_s(BY_ADDRESS, address) or self._wait_s(bound, _hidden(account))
+
+    def forget(self, account: str, bound: Bound) -> None:
+        """Count no attempt so far at an account: its owner was there."""
+        with self._lock:
+            self._at.pop((bound, _hidden(account)), None)
 
     def _wait_s(self, bound: Bound, who: str) -> int:
         now = time.monotonic()
@@ -60,6 +65,11 @@ class Attempts:
             return max(1, math.ceil(at[0] + bound.window_s - now))
         at.append(now)
         return 0
+
+
+def _hidden(account: str) -> str:
+    # Of one length, whatever a stranger invents.
+    return hashlib.sha256(account.strip().casefold().encode()).hexdigest()
 
 
 def register(app: Flask) -> None:
@@ -74,6 +84,8 @@ def attempts() -> Attempts:
 
 def too_often(page: Callable[..., Response], wait_s: int) -> Response:
     """Refuse who has to wait, by a page that takes a `problem` and a `status`."""
-    response = page(problem="Too many attempts: try again in a few minutes.", status=429)
+    minutes = math.ceil(wait_s / 60)
+    when = "in a minute" if minutes == 1 else f"in {minutes} minutes"
+    response = page(problem=f"Too many attempts: try again {when}.", status=429)
     response.headers["Retry-After"] = str(wait_s)
     return response

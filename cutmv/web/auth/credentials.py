@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flask import Request, Response, g, request
 
 from cutmv.database import DATABASE_AWAY
-from cutmv.people import SESSION_S, Person, TokenKind, token_hash
+from cutmv.people import SESSION_S, Person, token_hash
 from cutmv.services import Services
 from cutmv.web.access import person
 from cutmv.web.auth.attempts import attempts, too_often
@@ -68,13 +68,12 @@ def knows_csrf_token(request: Request, credential: Credential) -> bool:
 def begin_session(person: Person, answer: Callable[[], Response]) -> Response:
     """Sign a person in: the browser gets a session of its own, and any it had ends.
 
-    `answer` is asked then, so that the forms of its page are good.
+    `answer` is asked then, so that the forms of its page are good. Raises as `Sessions.begin`.
     """
     sessions = web().services.sessions
-    assert person.id is not None  # noqa: S101 (nobody without an account signs in)
+    token = sessions.begin(person)
     if (before := request.cookies.get(_cookie_name(request))) is not None:
         sessions.end(before)
-    token = sessions.begin(person.id, TokenKind.SESSION)
     g.csrf_token = Credential("session", token).csrf_token
     response = answer()
     response.set_cookie(

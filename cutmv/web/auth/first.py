@@ -4,7 +4,7 @@ import sys
 
 from flask import Flask
 
-from cutmv.people import Accounts, Refused, TokenKind
+from cutmv.people import Accounts, Person, Refused, TokenKind
 from cutmv.web.state import web_of
 
 #: The exit code by which a worker of gunicorn's ends the server, too.
@@ -19,7 +19,10 @@ def prepare_administrator(app: Flask, address: str) -> None:
     """
     here = web_of(app)
     services = here.services
-    if not here.door.sign_in or services.accounts.has_administrator():
+    if not here.door.sign_in:
+        return
+    if services.accounts.has_administrator():
+        services.accounts.forget_who_waits()
         return
     access = services.settings.access
     if access.admin_email is not None:
@@ -35,8 +38,7 @@ def prepare_administrator(app: Flask, address: str) -> None:
     print(f"CUTMV has no administrator yet. Open this link, once, to be it: {where}", flush=True)  # noqa: T201
 
 
-def _nobody_yet(accounts: Accounts) -> str:
+def _nobody_yet(accounts: Accounts) -> Person:
     """The account that waits for its administrator."""
     waits = (each for each in accounts.all() if each.is_admin and each.email is None)
-    person = next(waits, None) or accounts.add(None, name="administrator", is_admin=True)
-    return str(person.id)
+    return next(waits, None) or accounts.add(None, name="administrator", is_admin=True)

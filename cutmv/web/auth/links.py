@@ -20,8 +20,7 @@ def new_link(person: Person, kind: TokenKind) -> str:
 
     The address is that of CUTMV_URL: the one in a request may be whatever its sender likes.
     """
-    assert person.id is not None  # noqa: S101 (who has no account needs no link)
-    path = url_for("sign_in.link", kind=kind, token=web().services.sessions.begin(person.id, kind))
+    path = url_for("sign_in.link", kind=kind, token=web().services.sessions.begin(person, kind))
     return (web().services.settings.access.url or request.host_url).rstrip("/") + path
 
 

@@ -38,7 +38,7 @@ def turn_on() -> Response:
     except Refused as error:
         return _page(secret, problem=str(error), status=422)
     log.info("person %s turned the second factor on, from %s", me.id, client_address())
-    return begin_session(me, lambda: _page(codes=codes))
+    return begin_session(services.accounts.get(str(me.id)), lambda: _page(codes=codes))
 
 
 @blueprint.post("/off")
@@ -47,7 +47,7 @@ def turn_off() -> Response:
     me = person()
     if wait_s := wait_for_code_s(me):
         return too_often(_page, wait_s)
-    if not web().services.second_factors.take(str(me.id), request.form.get("code", "")):
+    if not is_code_of(me):
         return _page(problem=WRONG_CODE, status=403)
     web().services.second_factors.turn_off(str(me.id))
     log.info("person %s turned the second factor off, from %s", me.id, client_address())
@@ -56,7 +56,19 @@ def turn_off() -> Response:
 
 def wait_for_code_s(whose: Person) -> int:
     """Count an attempt at the code of a person; seconds until one is taken, 0 when this one is."""
-    return attempts().wait_s(client_address(), f"code of {whose.id}", BY_CODE)
+    return attempts().wait_s(client_address(), _codes_of(whose), BY_CODE)
+
+
+def is_code_of(whose: Person) -> bool:
+    """Whether a form brings a code of a person's, which is good no more; who has one may go on."""
+    right = web().services.second_factors.take(str(whose.id), request.form.get("code", ""))
+    if right:
+        attempts().forget(_codes_of(whose), BY_CODE)
+    return right
+
+
+def _codes_of(whose: Person) -> str:
+    return f"code of {whose.id}"
 
 
 def _page(

@@ -5,13 +5,13 @@ import logging
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from cutmv.people import Person, Refused, TokenKind
+from cutmv.people import LinkGone, Person, Refused, TokenKind, check_password
 from cutmv.web.api.problems import Problem
 from cutmv.web.auth.attempts import attempts, too_often
 from cutmv.web.auth.credentials import begin_session, end_session
 from cutmv.web.auth.links import mail_link
 from cutmv.web.auth.mailer import mailer
-from cutmv.web.auth.second_factor import WRONG_CODE, wait_for_code_s
+from cutmv.web.auth.second_factor import WRONG_CODE, is_code_of, wait_for_code_s
 from cutmv.web.clients import client_address
 from cutmv.web.state import web
 
@@ -48,10 +48,12 @@ def code() -> Response:
     person = services.sessions.person(token, TokenKind.CODE)
     if person is None:
         return _page("That took too long: sign in again.", status=401)
+    if not person.has_second_factor:
+        services.sessions.end(token, TokenKind.CODE)
+        return _page("The account's second factor was turned off: sign in again.", status=401)
     if wait_s := wait_for_code_s(person):
         return _too_often(wait_s)
-    if not services.second_factors.take(str(person.id), request.form.get("code", "")):
-        log.warning("a code of person %s refused from %s", person.id, client_address())
+    if not _showed_code(person):
         return _code_page(token, _next(), WRONG_CODE, status=401)
     services.sessions.end(token, TokenKind.CODE)
     return _let_in(_next(), person)
@@ -81,16 +83,11 @@ def link(kind: str, token: str) -> Response:
 @blueprint.post("/link/<kind>/<token>")
 def use_link(kind: str, token: str) -> Response:
     """Sign in by a link, or choose a password by it."""
-    services, person = web().services, _whose(kind, token)
+    person = _whose(kind, token)
     if _kind(kind) is TokenKind.PASSWORD:
-        try:
-            services.accounts.set_password(
-                str(person.id), request.form.get("password", ""), email=request.form.get("email")
-            )
-        except Refused as error:
-            return _link_page(TokenKind.PASSWORD, person, str(error), status=422)
-    elif services.sessions.take(token, TokenKind.SIGN_IN) is None:
-        raise Problem(404, GONE)
+        return _choose_password(token, person)
+    if web().services.sessions.take(token, TokenKind.SIGN_IN) is None:
+        raise LinkGone
     return _signed_in("/", person)
 
 
@@ -100,19 +97,46 @@ def end() -> Response:
     return end_session(_to(url_for("sign_in.show")))
 
 
-GONE = "This link is good no more: ask for another one."
+def _choose_password(token: str, person: Person) -> Response:
+    """Set the password by which the owner of a link signs in from now on; a second factor's code
+    is asked for before, so that who has the link alone changes nothing."""
+
+    def again(problem: str, status: int) -> Response:
+        return _link_page(TokenKind.PASSWORD, person, problem, status=status)
+
+    password = request.form.get("password", "")
+    try:
+        check_password(password, person.email)
+        if person.has_second_factor:
+            if wait_s := wait_for_code_s(person):
+                return too_often(again, wait_s)
+            if not _showed_code(person):
+                return again(WRONG_CODE, 403)
+        person = web().services.accounts.set_password(
+            str(person.id), password, email=request.form.get("email"), link=token
+        )
+    except Refused as error:
+        return again(str(error), 422)
+    return _let_in("/", person)
+
+
+def _showed_code(person: Person) -> bool:
+    right = is_code_of(person)
+    if not right:
+        log.warning("a code of person %s refused from %s", person.id, client_address())
+    return right
 
 
 def _kind(kind: str) -> TokenKind:
     if kind not in LINKS:
-        raise Problem(404, GONE)
+        raise LinkGone
     return TokenKind(kind)
 
 
 def _whose(kind: str, token: str) -> Person:
     person = web().services.sessions.person(token, _kind(kind))
     if person is None:
-        raise Problem(404, GONE)
+        raise LinkGone
     return person
 
 
@@ -147,7 +171,7 @@ def _signed_in(where: str, person: Person) -> Response:
     """Let in who has shown a password or a link, or ask for the code of their second factor."""
     if not person.has_second_factor:
         return _let_in(where, person)
-    token = web().services.sessions.begin(str(person.id), TokenKind.CODE)
+    token = web().services.sessions.begin(person, TokenKind.CODE)
     return _code_page(token, where)
 
 

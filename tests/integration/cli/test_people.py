@@ -82,8 +82,8 @@ def test_somebody_is_invited_by_a_link_and_gets_another(services: Services) -> N
 
 
 def test_accounts_are_listed_kept_out_and_let_in_again(services: Services) -> None:
-    ada = str(services.accounts.add(ADA, password=PASSWORD).id)
-    session = services.sessions.begin(ada)
+    person = services.accounts.add(ADA, password=PASSWORD)
+    ada, session = str(person.id), services.sessions.begin(person)
 
     assert people(services, "disable", ADA).returncode == 0
     assert services.sessions.person(session) is None

@@ -168,14 +168,15 @@ def test_nothing_that_somebody_adds_outlives_the_account(deployment: Services) -
     """Uploads end, jobs and keys are made, and people sign in while an account is deleted."""
     store = deployment.store
     deployment.accounts.add("boss@example.com", password="correct horse battery", is_admin=True)
-    ada = str(deployment.accounts.add("ada@example.com").id)
+    person = deployment.accounts.add("ada@example.com")
+    ada = str(person.id)
     mine = store.add_upload(replace(an_upload(), person_id=ada))
     request = JobRequest(upload_id=mine.id, clips=("0-1",))
     adds: list[Callable[[], object]] = [
         lambda: store.add_job(plan_job(mine, request)),
         lambda: store.add_upload(replace(an_upload(), person_id=ada)),
         lambda: deployment.api_keys.add(ada, "a program"),
-        lambda: deployment.sessions.begin(ada),
+        lambda: deployment.sessions.begin(person),
     ]
 
     def add_until_refused(add: Callable[[], object]) -> str:

@@ -50,7 +50,7 @@ class Site:
     def client(self, person: Person) -> FlaskClient:
         """A browser in which a person has signed in."""
         client = self.app.test_client()
-        token = self.services.sessions.begin(str(person.id))
+        token = self.services.sessions.begin(person)
         client.set_cookie("cutmv", token)
         client.environ_base["HTTP_X_CSRF_TOKEN"] = Credential("session", token).csrf_token
         return client

@@ -268,11 +268,57 @@ def test_a_mailed_link_needs_the_second_factor_too(
     )
     assert link
 
-    asked = code_asked(browser.submit(link[1], password="another good one"))
-    assert not browser.in_
-    browser.submit("/sign-in/code", **asked, code=codes[0])
+    if kind == "password":  # who has the link alone changes nothing
+        for code in ("", "000000"):
+            refused = browser.submit(link[1], password="another good one", code=code)
+            assert refused.status_code == 403
+            assert Browser(server.url).sign_in(f"{name}@example.com", PASSWORD).status_code == 200
+        browser.submit(link[1], password="another good one", code=codes[0])
+    else:
+        asked = code_asked(browser.submit(link[1]))
+        assert not browser.in_
+        browser.submit("/sign-in/code", **asked, code=codes[0])
 
     assert browser.in_
+    assert browser.submit(link[1], password=PASSWORD, code=codes[1]).status_code == 404
+
+
+def test_keys_change_nothing_of_how_somebody_signs_in(server: WebServer, boss: Browser) -> None:
+    gil = invited(boss, "gina")
+    key = gil.new_key()
+    program = httpx.Client(base_url=server.url, headers=key)
+    for path, form in (
+        ("/account/password", {"current": PASSWORD, "password": "another good one"}),
+        ("/account/sign-out-everywhere", {}),
+        ("/account/keys", {"name": "a", "days": "366"}),
+        ("/account/second-factor", {}),
+    ):
+        refused = program.post(path, data=form)
+        assert refused.status_code == 403, path
+        assert "set-cookie" not in refused.headers
+    assert program.post("/api/keys", json={"name": "a", "days": 366}).status_code == 403
+    assert program.get("/api/keys").status_code == 200
+    assert gil.in_
+
+
+def test_right_codes_are_no_attempts(server: WebServer, boss: Browser) -> None:
+    browser, _, codes = with_second_factor(boss, "hana")
+    for code in codes[:8]:
+        asked = code_asked(browser.sign_in("hana@example.com", PASSWORD))
+        assert browser.submit("/sign-in/code", **asked, code="000000").status_code == 401
+        assert browser.submit("/sign-in/code", **asked, code=code).status_code == 200
+
+
+def test_who_waits_for_a_code_that_is_asked_for_no_more_is_told_so(
+    server: WebServer, boss: Browser
+) -> None:
+    browser, _, codes = with_second_factor(boss, "irma")
+    asked = code_asked(Browser(server.url).sign_in("irma@example.com", PASSWORD))
+    assert browser.submit("/account/second-factor/off", code=codes[0]).status_code == 200
+
+    told = browser.submit("/sign-in/code", **asked, code=codes[1])
+
+    assert told.status_code == 401 and "was turned off" in told.text
 
 
 def test_the_second_factor_is_turned_on_by_who_knows_the_password_and_off_by_a_code(

@@ -116,7 +116,7 @@ def test_one_password_may_be_typed_on_any_keyboard(accounts: Accounts) -> None:
 
 def test_nothing_that_lets_somebody_in_is_kept(engine: sa.Engine, ada: Person) -> None:
     _, secret = ApiKeys(engine).add(str(ada.id), "laptop")
-    tokens = [Sessions(engine).begin(str(ada.id), kind) for kind in TokenKind]
+    tokens = [Sessions(engine).begin(ada, kind) for kind in TokenKind]
 
     kept = stored(engine)
 
@@ -131,7 +131,7 @@ def test_nothing_is_added_to_an_account_that_has_ended_meanwhile(
     end(accounts, str(ada.id))
 
     with pytest.raises(AccountGone):
-        Sessions(engine).begin(str(ada.id))
+        Sessions(engine).begin(ada)
     with pytest.raises(AccountGone):
         ApiKeys(engine).add(str(ada.id), "laptop")
     accounts.add("bob@example.com")
@@ -198,7 +198,7 @@ def test_a_key_has_a_name_and_an_end(engine: sa.Engine, ada: Person, name: str, 
 
 def test_a_session_ends_by_itself(engine: sa.Engine, ada: Person) -> None:
     kept = Sessions(engine)
-    token = kept.begin(str(ada.id))
+    token = kept.begin(ada)
     assert kept.person(token) == ada
 
     update(engine, sessions, expires_at=now() - 1)
@@ -210,7 +210,7 @@ def test_a_session_ends_by_itself(engine: sa.Engine, ada: Person) -> None:
 
 def test_a_session_that_is_used_is_not_idle(engine: sa.Engine, ada: Person) -> None:
     kept = Sessions(engine)
-    token = kept.begin(str(ada.id))
+    token = kept.begin(ada)
     update(engine, sessions, last_seen_at=now() - IDLE_S + 60)
     kept.person(token)
 
@@ -220,7 +220,7 @@ def test_a_session_that_is_used_is_not_idle(engine: sa.Engine, ada: Person) -> N
 
 def test_a_link_is_good_once_and_is_no_session(engine: sa.Engine, ada: Person) -> None:
     kept = Sessions(engine)
-    link = kept.begin(str(ada.id), TokenKind.SIGN_IN)
+    link = kept.begin(ada, TokenKind.SIGN_IN)
 
     assert kept.person(link) is None
     assert kept.take(link, TokenKind.PASSWORD) is None
@@ -232,7 +232,7 @@ def test_a_new_password_ends_sessions_and_links(
     engine: sa.Engine, accounts: Accounts, ada: Person
 ) -> None:
     kept = Sessions(engine)
-    tokens = [kept.begin(str(ada.id), kind) for kind in TokenKind]
+    tokens = [kept.begin(ada, kind) for kind in TokenKind]
 
     accounts.set_password(str(ada.id), "another good one")
 
@@ -245,7 +245,7 @@ def test_a_new_password_ends_sessions_and_links(
 def test_nothing_opens_for_a_disabled_person(
     engine: sa.Engine, accounts: Accounts, ada: Person
 ) -> None:
-    token, (_, secret) = Sessions(engine).begin(str(ada.id)), ApiKeys(engine).add(str(ada.id), "a")
+    token, (_, secret) = Sessions(engine).begin(ada), ApiKeys(engine).add(str(ada.id), "a")
 
     accounts.disable(str(ada.id))
 
@@ -260,7 +260,7 @@ def test_nothing_opens_for_a_disabled_person(
 def test_an_account_ends_with_its_keys_and_sessions(
     engine: sa.Engine, accounts: Accounts, ada: Person
 ) -> None:
-    Sessions(engine).begin(str(ada.id))
+    Sessions(engine).begin(ada)
     ApiKeys(engine).add(str(ada.id), "a")
 
     accounts.delete(str(ada.id))
@@ -286,7 +286,14 @@ def test_quotas_are_whole_numbers_of_known_things(accounts: Accounts, ada: Perso
     accounts.set_quotas(str(ada.id), {"uploads": 1})
     assert accounts.get(str(ada.id)).quotas == {"uploads": 1}
     too_many = {"waiting_steps": 10**20}
-    for wrong in ({"cars": 1}, {"uploads": -1}, {"uploads": True}, {"jobs": 0}, too_many):
+    for wrong in (
+        {"cars": 1},
+        {"uploads": -1},
+        {"uploads": True},
+        {"jobs": 0},
+        {"requests": 0},
+        too_many,
+    ):
         with pytest.raises(Refused):
             accounts.set_quotas(str(ada.id), wrong)
 

@@ -111,7 +111,7 @@ def test_a_recovery_code_is_good_once_as_it_was_written_down(
 def test_turning_it_on_needs_the_apps_code_and_ends_all_sessions(
     engine: sa.Engine, factors: SecondFactors, ada: Person
 ) -> None:
-    session, secret = Sessions(engine).begin(str(ada.id)), new_app_secret()
+    session, secret = Sessions(engine).begin(ada), new_app_secret()
     for wrong, used in ((secret, "000000"), (secret[:-1], code(secret)), ("a" * 32, code(secret))):
         with pytest.raises(Refused):
             factors.turn_on(str(ada.id), wrong, used)
