@@ -12,11 +12,18 @@ from pathlib import Path
 
 from cutmv.config.errors import ConfigError
 
+#: Bytes of a key from which on what is derived of it is as long as it can be.
+LONG_KEY_BYTES = 24
+
 
 def derived_secret(env: Mapping[str, str], data_dir: Path) -> str:
-    """The webhook secret that each process derives by itself, from CUTMV_SECRET_KEY or a file."""
-    key = env.get("CUTMV_SECRET_KEY") or _kept_key(data_dir / "secret_key")
-    digest = hmac.new(key.encode(), b"cutmv webhook", hashlib.sha256).digest()
+    """The webhook secret that each process derives by itself, from CUTMV_SECRET_KEY or a file.
+
+    Of a short key it is as short, so that it is refused wherever such a secret is.
+    """
+    key = (env.get("CUTMV_SECRET_KEY") or _kept_key(data_dir / "secret_key")).encode()
+    digest = hmac.new(key, b"cutmv webhook", hashlib.sha256).digest()
+    digest = digest if len(key) >= LONG_KEY_BYTES else digest[: len(key)]
     return "whsec_" + base64.b64encode(digest).decode()
 
 

@@ -65,8 +65,9 @@ def check_secret(settings: Settings, *hosts: str) -> None:
     ends = [*hosts, urlsplit(settings.webhook_url).hostname] if settings.webhook_url else hosts
     if signature.too_short(settings.webhook_secret) and not all(map(signature.is_loopback, ends)):
         raise ConfigError(
-            f"WEBHOOK_SECRET has less than {signature.MIN_KEY_BYTES} bytes, which is allowed on"
-            ' loopback alone: make one by `echo "whsec_$(openssl rand -base64 32)"`.'
+            "WEBHOOK_SECRET, or CUTMV_SECRET_KEY where there is none, has less than"
+            f" {signature.MIN_KEY_BYTES} bytes, which is allowed on loopback alone: make one by"
+            ' `echo "whsec_$(openssl rand -base64 32)"`.'
         )
 
 

@@ -144,13 +144,29 @@ def test_a_short_secret_is_refused_where_reports_leave_or_reach_this_machine(
     far = replace(here, webhook_url="https://cut.example.com/api/queue-progress")
 
     for settings, hosts in ((here, ["0.0.0.0"]), (far, []), (far, ["127.0.0.1"])):
-        with pytest.raises(ConfigError, match="WEBHOOK_SECRET has less than 24 bytes") as caught:
+        with pytest.raises(
+            ConfigError, match=r"WEBHOOK_SECRET, .* has less than 24 bytes"
+        ) as caught:
             check_secret(settings, *hosts)
         assert secret not in str(caught.value)
         check_secret(replace(settings, webhook_secret="k" * 24), *hosts)
 
     check_secret(here)
     check_secret(replace(here, webhook_url="http://[::1]:8000"), "127.0.0.1", "localhost")
+
+
+@pytest.mark.parametrize(("key", "short"), [("abc", True), ("k" * 23, True), ("k" * 24, False)])
+def test_a_secret_that_is_derived_of_a_short_key_is_short(
+    tmp_path: Path, key: str, *, short: bool
+) -> None:
+    env = {"CUTMV_DATA_DIR": str(tmp_path), "CUTMV_SECRET_KEY": key}
+    settings = Settings.from_env({"CUTMV_MODE": "eager", **env})
+    check_secret(settings, "127.0.0.1")
+    if short:
+        with pytest.raises(ConfigError, match="or CUTMV_SECRET_KEY where there is none, has less"):
+            check_secret(settings, "0.0.0.0")
+    else:
+        check_secret(settings, "0.0.0.0")
 
 
 def test_one_of_two_signatures_is_enough_while_a_secret_changes() -> None:
