@@ -24,6 +24,14 @@ CALLS = {
     "userfaultfd": (323, 282),
     "pidfd_open": (434, 434),
     "perf_event_open": (298, 241),
+    "ioprio_set": (251, 30),
+    "shmget": (29, 194),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "shmctl": (31, 195),
+    "msgctl": (71, 187),
+    "semctl": (66, 191),
+    "fchmodat2": (452, 452),
 }
 PTRACE_ATTACH, PTRACE_DETACH = 16, 17
 CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWNS = 0x10000000, 0x40000000, 0x00020000
@@ -40,6 +48,31 @@ def called(name: str, *arguments: int) -> Callable[[], None]:
         number = CALLS[name][os.uname().machine == "aarch64"]
         if LIBC.syscall(number, *arguments) < 0 and ctypes.get_errno() == 1:
             raise PermissionError(name)
+
+    return call
+
+
+def called_at(name: str, path: str, *arguments: int) -> Callable[[], None]:
+    """A call with a path, as `called`; one that the kernel does not have is no escape."""
+
+    def call() -> None:
+        number = CALLS[name][os.uname().machine == "aarch64"]
+        if LIBC.syscall(number, -100, path.encode(), *arguments) < 0:
+            raise OSError(ctypes.get_errno(), name)
+
+    return call
+
+
+def shares(
+    get: str, arguments: tuple[int, ...], end: str, ends: tuple[int, ...]
+) -> Callable[[], None]:
+    """What System V's calls make, and its end at once."""
+
+    def call() -> None:
+        column = os.uname().machine == "aarch64"
+        if (made := LIBC.syscall(CALLS[get][column], *arguments)) < 0:
+            raise OSError(ctypes.get_errno(), get)
+        LIBC.syscall(CALLS[end][column], made, *ends)
 
     return call
 
@@ -128,6 +161,23 @@ def main() -> None:
         "use userfaultfd": called("userfaultfd", -1),
         "use performance events": called("perf_event_open", 0, 0, 0, 0, 0),
         "hold a process": called("pidfd_open", parent, 0),
+        "bound another": lambda: resource.prlimit(other, resource.RLIMIT_CORE, (0, 0)),
+        "slow another down": lambda: os.setpriority(os.PRIO_PROCESS, other, 19),
+        "give another one processor": lambda: os.sched_setaffinity(other, {0}),
+        "have another run when idle": lambda: os.sched_setscheduler(
+            other, os.SCHED_IDLE, os.sched_param(0)
+        ),
+        "have another's disk wait": called("ioprio_set", 1, other, 3 << 13),
+        "open the secret key to all": lambda: Path(told["secret"]).chmod(0o644),
+        "open the secret key to all anew": called_at("fchmodat2", told["secret"], 0o644, 0),
+        "give another upload away": lambda: os.chown(told["upload"], os.getuid(), os.getgid()),
+        "make another upload old": lambda: os.utime(told["upload"], (0, 0)),
+        "make its input old": lambda: os.utime(told["input"], (0, 0)),
+        "mark another upload": lambda: os.setxattr(told["upload"], "user.a", b"a"),
+        "watch the uploads": checked("inotify_init1", 0),
+        "share memory": shares("shmget", (0, 4096, 0o600), "shmctl", (0, 0)),
+        "share messages": shares("msgget", (0, 0o600), "msgctl", (0, 0)),
+        "share semaphores": shares("semget", (0, 1, 0o600), "semctl", (0, 0)),
         "raise its limits": lambda: resource.setrlimit(
             resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         ),

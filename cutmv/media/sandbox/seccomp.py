@@ -26,6 +26,24 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424), "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240), "setsid": (112, 157), "setpgid": (109, 154),
     "migrate_pages": (256, 238), "move_pages": (279, 239),
+    # How others run, by their numbers; a thread of FFmpeg's that asks for more goes on without.
+    "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118), "sched_setattr": (314, 274), "sched_setaffinity": (203, 122),
+    # Whose a file is, who may open it, its times: of any file whose path is known, whatever a
+    # process may open of it.
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
+    "chown": (92, None), "lchown": (94, None), "fchown": (93, 55), "fchownat": (260, 54),
+    "utime": (132, None), "utimes": (235, None), "futimesat": (261, None),
+    "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
+    "setxattrat": (463, 463), "removexattr": (197, 14), "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16), "removexattrat": (466, 466), "file_setattr": (469, 469),
+    # What happens in folders.
+    "inotify_init": (253, None), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
+    # What all processes of a user share.
+    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "msgget": (68, 186),
+    "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187), "semget": (64, 190),
+    "semop": (65, 193), "semtimedop": (220, 192), "semctl": (66, 191), "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
     # What is mounted, and namespaces.
     "mount": (165, 40), "umount2": (166, 39), "move_mount": (429, 429), "open_tree": (428, 428),
     "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
@@ -51,6 +69,8 @@ CLONE, CLONE3 = (56, 220), (435, 435)
 FORKS = ((57, None), (58, None))
 KILLS = ((62, 129), (200, 130), (234, 131))
 IOCTL = (16, 29)
+#: Limits of the process whose number is the first argument; 0 is this one.
+PRLIMIT = (302, 261)
 #: linux/sched.h: a thread; and a new namespace of time, mounts, cgroups, names, IPC, users,
 #: processes, network. The first is a bit of `clone`'s signal, and `clone` knows no namespace of it.
 CLONE_THREAD, CLONE_NEW = 0x00010000, 0x7E020000
@@ -111,6 +131,7 @@ def _program(parent: int, *, forks: bool) -> list[_Code]:
     for numbers in KILLS:
         code += _if_called(numbers[column], _of_kill(parent))
     code += _if_called(IOCTL[column], _unless((EQUAL, TIOCSTI), argument=1))
+    code += _if_called(PRLIMIT[column], _unless((AT_LEAST, 1), argument=0))
     return [*code, (RETURN, 0, 0, ALLOW)]
 
 

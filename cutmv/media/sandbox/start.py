@@ -47,7 +47,8 @@ def _limit_all(told: dict[str, Any]) -> None:
         _limit(resource.RLIMIT_NPROC, _tasks() + MORE_TASKS)
     if os.getppid() != told["parent"]:  # it ended before the line above could take effect
         sys.exit(1)
-    os.nice(told["nice"])
+    if told["nice"]:  # of none, the system is not asked either: who is in a sandbox may not
+        os.nice(told["nice"])
     if told["idle"]:
         os.nice(LEAST)
         if sys.platform == "linux":

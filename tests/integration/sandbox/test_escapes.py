@@ -39,6 +39,12 @@ BY_CALLS = {
     "trace the parent", "signal the parent", "signal all", "leave its group",
     "make a user namespace", "make a network", "make mounts", "use BPF", "use the keyring",
     "use io_uring", "use userfaultfd", "use performance events", "hold a process",
+    "bound another", "slow another down", "give another one processor",
+    "have another run when idle",
+    "have another's disk wait", "open the secret key to all", "open the secret key to all anew",
+    "give another upload away", "make another upload old", "make its input old",
+    "mark another upload", "watch the uploads", "share memory", "share messages",
+    "share semaphores",
 }  # fmt: skip
 #: What a child that starts no program may not do either.
 BY_CALLS_ALONE = {"fork", "run another program"}

@@ -17,7 +17,7 @@ from cutmv.media.sandbox.access import Access
 def schedule_of_child(*, yields: bool) -> tuple[int, int]:
     """The niceness and the policy of a child that a context starts."""
     heard: list[str] = []
-    code = "import os; print(os.nice(0), os.sched_getscheduler(0))"
+    code = "import os; print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0))"
     yielding.set(yields)
     argv, limits = [sys.executable, "-I", "-S", "-c", code], Limits(2**30, 0, 60.0)
     run(argv, limits=limits, access=Access(), on_line=heard.append)
