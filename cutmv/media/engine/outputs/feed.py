@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from threading import Thread
 from typing import IO, Any, Self, cast
 
 import av
@@ -120,9 +119,8 @@ class _Running:
         self, argv: list[str], folders: Sequence[Path], shape: _Shape, tick: Fraction
     ) -> None:
         self._shape, self._tick = shape, tick
-        # A file and no pipe: nobody reads while pictures are written.
-        self._said: IO[bytes] = tempfile.TemporaryFile(dir=folders[0])  # noqa: SIM115 - by `kill`
-        self.child = _started(argv, folders, self._said)
+        self.child = _started(argv, folders)
+        self._said = _Said(cast(IO[bytes], self.child.stderr))
         self._stdin = cast(IO[bytes], self.child.stdin)
         self._pipe: Any = av.open(_Pipe(self._stdin), "w", format="nut")
         self._track: Any = self._pipe.add_stream("rawvideo", rate=25)
@@ -152,16 +150,33 @@ class _Running:
 
     def end(self) -> tuple[int, str]:
         self.finish()
-        code = self.child.wait()
-        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - LONGEST))
-        return code, self._said.read().decode("utf-8", "replace")
+        return self.child.wait(), self._said.all()
 
     def kill(self) -> None:
         if self.child.poll() is None:
             self.child.kill()
         self.finish()
         self.child.wait()
-        self._said.close()
+        self._said.all()
+
+
+class _Said:
+    """The end of what a program says, read while it does: a file may find no room."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe, self._latest = pipe, b""
+        self._thread = Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def all(self) -> str:
+        """All of it, once the program has ended."""
+        self._thread.join()
+        return self._latest.decode("utf-8", "replace")
+
+    def _read(self) -> None:
+        with self._pipe:
+            while data := self._pipe.read(LONGEST):
+                self._latest = (self._latest + data)[-LONGEST:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +228,7 @@ class _Pipe:
         return self._file.write(data)
 
 
-def _started(argv: list[str], folders: Sequence[Path], said: IO[bytes]) -> subprocess.Popen[bytes]:
+def _started(argv: list[str], folders: Sequence[Path]) -> subprocess.Popen[bytes]:
     """Start a program that writes to `folders`, and reads nothing but its standard input.
 
     The kernel ends it should this process be killed. It has the limits that this process has, and
@@ -226,6 +241,6 @@ def _started(argv: list[str], folders: Sequence[Path], said: IO[bytes]) -> subpr
         command(argv, access, memory_bytes=UNBOUNDED),
         stdin=subprocess.PIPE,
         stdout=sys.stderr,
-        stderr=said,
+        stderr=subprocess.PIPE,
         bufsize=0,
     )
