@@ -41,6 +41,7 @@ LIMIT_MEANINGS = {
     "all_downloads": "downloads of all clients at once",
     "all_sockets": "WebSockets of all clients at once; never more than a quarter of the files that"
     " the process may open",
+    "all_bodies": "other requests with a body, of all clients at once; one has a quarter",
 }
 #: What holds where nobody said, for those of them that have no number then.
 UNSAID = {"stored_bytes": "50 GB of each who signs in; on loopback no bound"}

@@ -39,7 +39,7 @@ class Limits:
     #: another client waits for that many at most, and not for all that somebody wants.
     steps_ahead: int = 64
     #: Of a job: outputs; seconds of one clip, and of all outputs.
-    outputs: int = 2_000
+    outputs: int = 200
     clip_seconds: int = 4 * 3_600
     job_seconds: int = 48 * 3_600
     #: Of the web process: videos that are looked at at once; uploads and downloads of all
@@ -48,6 +48,7 @@ class Limits:
     all_uploads: int = 32
     all_downloads: int = 32
     all_sockets: int = 4_000
+    all_bodies: int = 32
 
     @classmethod
     def read(cls, number: Number) -> "Limits":

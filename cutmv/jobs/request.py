@@ -25,7 +25,7 @@ from cutmv.media import (
 #: What the film of many clips is called, where a clip has its label.
 FILM = "film"
 #: Outputs of one job: enough for every line of a long song, and still one screen of a page.
-MAX_OUTPUTS = 200
+MAX_OUTPUTS = 2_000
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,10 @@ class TooLargeJob(Exception):
 def check_job(job: Job, limits: Limits) -> None:
     """Raise TooLargeJob where a job has too many outputs, or they or their clips are too long."""
     if len(job.steps) > limits.outputs:
-        raise TooLargeJob(f"The job has {len(job.steps)} outputs; {limits.outputs} are the most.")
+        raise TooLargeJob(
+            f"The job has {len(job.steps)} outputs; {limits.outputs} are the most: split it into"
+            " several."
+        )
     longest = max(step.end_s - step.start_s for step in job.steps)
     if longest > limits.clip_seconds:
         raise TooLargeJob(

@@ -37,6 +37,8 @@ READ_ON_S, READ_ON_BYTES = 30.0, 256 * 1024
 ALWAYS = ("health.healthz", "health.metrics")
 #: Routes whose bodies are files, or parts of them.
 UPLOADING = ("uploads.create", "multipart.put")
+#: Open routes whose answers are too large for what the system keeps of a client that takes nothing.
+LARGE_PAGES = ("api_page.file", "openapi.document")
 #: Routes whose answers are files.
 DOWNLOADS = (
     "uploads.content",
@@ -56,9 +58,10 @@ class Kind:
     most: int
 
 
-#: Requests at once that send another body, each of which holds a thread, and threads that are left
-#: for requests that are short.
-BODIES, SHORT = 16, 40
+#: Large pages at once, and the part of all that one client has of these and of other bodies.
+PAGES, PART = 16, 4
+#: Threads that are left for requests that are short.
+SHORT = 40
 
 
 #: What people read of each kind.
@@ -67,12 +70,13 @@ WORDS = {
     "uploads": "uploads",
     "downloads": "downloads",
     "bodies": "requests with a body",
+    "pages": "pages",
 }
 
 
 def threads_for(limits: Limits) -> int:
     """Threads of the server: those of all kinds that may be long, and some for the others."""
-    return limits.all_uploads + limits.all_downloads + BODIES + SHORT
+    return limits.all_uploads + limits.all_downloads + limits.all_bodies + PAGES + SHORT
 
 
 class Admission:
@@ -152,7 +156,8 @@ def register(app: Flask) -> Callable[[], None]:
     limits = web_of(app).services.settings.limits
     uploads = Kind("uploads", limits.all_uploads)
     downloads = Kind("downloads", limits.all_downloads)
-    sockets, bodies = Kind("sockets", most_sockets(limits.all_sockets)), Kind("bodies", BODIES)
+    sockets, pages = Kind("sockets", most_sockets(limits.all_sockets)), Kind("pages", PAGES)
+    bodies = Kind("bodies", limits.all_bodies)
 
     def kind_of() -> Kind | None:
         rule = request.url_rule
@@ -162,6 +167,8 @@ def register(app: Flask) -> Callable[[], None]:
             return uploads
         if request.endpoint in DOWNLOADS and request.method == "GET":
             return downloads
+        if request.endpoint in LARGE_PAGES:
+            return pages
         return bodies if _has_body() else None
 
     def refuse_early() -> None:
@@ -177,7 +184,9 @@ def register(app: Flask) -> Callable[[], None]:
         with _refusing():
             rate.take(client, quota("requests"))
             if kind:
-                admission.enter(kind, client, BODIES if kind is bodies else quota(kind.name))
+                of_all = kind in (bodies, pages)
+                most = max(1, kind.most // PART) if of_all else quota(kind.name)
+                admission.enter(kind, client, most)
         if kind:
             g.leave = _once(lambda: admission.leave(kind, client))
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from http.client import HTTPResponse
 from pathlib import Path
+from select import select
 from urllib.parse import urlsplit
 
 import httpx
@@ -133,6 +134,43 @@ def test_all_clients_have_a_share_of_the_threads_which_is_a_setting(
     held = [connect(head, f"127.0.5.{number + 1}") for number in range(20)]
     assert held
     wait_for(lambda: answered(connect(head, "127.0.5.100"))[0] == 503, 10, "all have enough")
+
+
+def test_one_client_s_slow_bodies_leave_room_for_another_s(
+    server: WebServer, connect: Connect
+) -> None:
+    head = b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    slow = head + b"Content-Length: 9000\r\n\r\n{"
+    of_one = [connect(slow, "127.0.10.1") for _ in range(12)]
+    told = set[socket.socket]()
+    wait_for(lambda: told.update(select(of_one, [], [], 1)[0]) or len(told) == 4, 20, "4 are told")
+    assert {answered(each)[0] for each in told} == {429}
+
+    whole = head + b"Content-Length: 2\r\n\r\n{}"
+    assert answered(connect(whole, "127.0.10.2"))[0] == 422
+
+
+def test_pages_that_are_not_read_leave_threads_for_others(
+    server: WebServer, connect: Connect
+) -> None:
+    asked = b"GET /api/docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for number in range(300):
+        connect(asked, f"127.0.11.{number % 100 + 1}")
+    began = time.monotonic()
+    assert httpx.get(f"{server.url}/api/jobs", timeout=10).status_code == 200
+    assert time.monotonic() - began < 3 * slowness()
+
+
+def test_a_refused_request_without_a_body_keeps_its_connection(tmp_path: Path) -> None:
+    with web_server(tmp_path, CUTMV_MAX_REQUESTS="2") as server, httpx.Client() as client:
+        ports = set()
+        statuses = []
+        for _ in range(5):
+            with client.stream("GET", f"{server.url}/api/jobs") as answer:
+                answer.read()
+                statuses.append(answer.status_code)
+                ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+        assert (statuses[-1], len(ports)) == (429, 1)
 
 
 def test_websockets_hold_no_thread_and_have_a_bound(server: WebServer, connect: Connect) -> None:
