@@ -51,10 +51,14 @@ def connect(server: WebServer) -> Iterator[Connect]:
     port = urlsplit(server.url).port
     with ExitStack() as stack:
 
-        def opened(sent: bytes, source: str = "127.0.0.1") -> socket.socket:
-            address = ("127.0.0.1", port or 0)
-            made = socket.create_connection(address, 20, source_address=(source, 0))
-            stack.enter_context(made).sendall(sent)
+        def opened(sent: bytes, source: str = "127.0.0.1", takes: int = 0) -> socket.socket:
+            made = stack.enter_context(socket.socket())
+            made.settimeout(20)
+            if takes:  # before it connects, or the other side sends more
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes)
+            made.bind((source, 0))
+            made.connect(("127.0.0.1", port or 0))
+            made.sendall(sent)
             return made
 
         yield opened
@@ -155,7 +159,7 @@ def test_pages_that_are_not_read_leave_threads_for_others(
 ) -> None:
     asked = b"GET /api/docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for number in range(300):
-        connect(asked, f"127.0.11.{number % 100 + 1}")
+        connect(asked * 4, f"127.0.11.{number % 100 + 1}", takes=4096)
     began = time.monotonic()
     assert httpx.get(f"{server.url}/api/jobs", timeout=10).status_code == 200
     assert time.monotonic() - began < 3 * slowness()
