@@ -1,16 +1,21 @@
 """What a process of CUTMV holds open: its settings, the job store, the storage."""
 
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy.exc import DBAPIError
 
 from cutmv.config import Settings
+from cutmv.database import database_full
 from cutmv.jobs import JobStore
 from cutmv.media import Cache
 from cutmv.people import Accounts, ApiKeys, SecondFactors, Sessions
-from cutmv.storage import LocalStorage, R2Storage, Room, Storage
+from cutmv.storage import BALLAST_BYTES, Ballast, LocalStorage, R2Storage, Room, Storage
 
 #: The folder of the data directory that holds stored files where there is no R2.
 FILES_FOLDER = "files"
@@ -18,6 +23,8 @@ FILES_FOLDER = "files"
 CACHE_FOLDER = "cache"
 #: The folder of the data directory that holds the workspace.
 WORKSPACE_FOLDER = "work"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,28 @@ class Services:
         if settings.uses_r2:
             return Room(folders, settings.min_free_bytes)
         return Room([*folders, files], settings.min_free_bytes, stored=files)
+
+    @property
+    def ballast(self) -> Ballast:
+        """What a full disk gives up, where the database is a file on one of this machine's."""
+        url, size = self.settings.database_url, 0
+        folder = Path(url.removeprefix("sqlite:///")).parent
+        if url.startswith("sqlite:///"):
+            with suppress(OSError):
+                size = min(BALLAST_BYTES, self.room.reserve(folder) // 2)
+        return Ballast(folder, size)
+
+    def freeing(self, call: Callable[[], T]) -> T:
+        """What `call` gives, which frees room or ends what takes some.
+
+        Where the database's disk is full it is called once more, with the room of the ballast.
+        """
+        try:
+            return call()
+        except DBAPIError as error:
+            if not database_full(error) or not self.ballast.give_up():
+                raise
+        return call()
 
     @property
     def accounts(self) -> Accounts:

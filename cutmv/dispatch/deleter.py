@@ -70,7 +70,7 @@ class Deleter:
         Raises UnknownPerson, LastAdministrator.
         """
         accounts = self._services.accounts
-        accounts.disable(person_id)
+        self._services.freeing(lambda: accounts.disable(person_id))
         self.person(person_id)
         accounts.delete(person_id)
         self.person(person_id)  # what came while somebody enabled it again
@@ -87,7 +87,7 @@ class Deleter:
         self._deletions.forget()
 
     def _delete(self, begin: Callable[[], Deletion]) -> None:
-        deletion = begin()
+        deletion = self._services.freeing(begin)
         log.info("%s is deleted", deletion.id)
         self._carry_out(deletion)
 

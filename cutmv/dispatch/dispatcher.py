@@ -120,7 +120,7 @@ class Dispatcher:
 
     def cancel(self, job_id: str) -> Job:
         """End a job; its running steps stop within a second. Raises UnknownJob."""
-        job = self.services.store.cancel(job_id)
+        job = self.services.freeing(lambda: self.services.store.cancel(job_id))
         for step in job.steps:
             self._feed.publish(ProgressEvent(step.id, job.id, step.state.value))
         return job
@@ -134,7 +134,7 @@ class Dispatcher:
 
     def revoke(self, step_id: str) -> None:
         """End one step, which stops within a second if it runs. Raises UnknownJob, NotOpen."""
-        step = revoke(self.services.store, step_id)
+        step = self.services.freeing(lambda: revoke(self.services.store, step_id))
         self._feed.publish(ProgressEvent(step.id, step.job_id, step.state.value))
 
     def derive(self, kind: Derivative[Any], upload: Upload, client: str = "") -> None:

@@ -147,6 +147,7 @@ class Janitor:
             interval_s = SHORT_SWEEP_INTERVAL_S
         else:
             self._shortage.ended()
+            self._services.ballast.take_in()
         if now - self._swept >= interval_s:
             self._swept = self._tidied = now
             self.sweep()

@@ -1,11 +1,12 @@
 """API keys: by which programs act for a person."""
 
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
-from cutmv.database import now
+from cutmv.database import DATABASE_AWAY, now
 from cutmv.people.accounts import require_account, to_person
 from cutmv.people.model import ApiKey, Person, Refused, UnknownKey
 from cutmv.people.tables import api_keys, people
@@ -83,7 +84,7 @@ class ApiKeys:
         if found is None:
             return None
         if found.idle_s is None or found.idle_s > NOTED_EVERY_S:
-            with self._engine.begin() as db:
+            with suppress(*DATABASE_AWAY), self._engine.begin() as db:  # it is noted later
                 own = api_keys.c.hash == digest
                 db.execute(api_keys.update().where(own).values(last_used_at=now()))
         return to_person(found)

@@ -3,9 +3,11 @@
 A token is kept as a hash that says what it is for, so that no link is a session.
 """
 
+from contextlib import suppress
+
 import sqlalchemy as sa
 
-from cutmv.database import now
+from cutmv.database import DATABASE_AWAY, now
 from cutmv.people.accounts import require_unchanged, to_person
 from cutmv.people.model import Person
 from cutmv.people.tables import people, sessions
@@ -74,7 +76,7 @@ class Sessions:
         if found is None:
             return None
         if found.idle_s > NOTED_EVERY_S:
-            with self._engine.begin() as db:
+            with suppress(*DATABASE_AWAY), self._engine.begin() as db:  # it is noted later
                 own = sessions.c.id_hash == digest
                 db.execute(sessions.update().where(own).values(last_seen_at=now()))
         return to_person(found)

@@ -2,7 +2,8 @@
 
 `base` says what a storage is and which errors it raises; `local` and `r2` are the two there are,
 each with a module for objects that come in parts (`local_multipart`, `r2_multipart`).
-`room` tells whether this machine's disks have room for more, and `archive` makes a ZIP of objects.
+`room` tells whether this machine's disks have room for more, `ballast` is what a full one gives
+up, and `archive` makes a ZIP of objects.
 The package may import the transport's R2 client, and nothing else of CUTMV. boto3, which the bare
 installation does not have, is imported at the first use of `R2Storage` or `open_client`.
 """
@@ -10,6 +11,7 @@ installation does not have, is imported at the first use of `R2Storage` or `open
 from typing import TYPE_CHECKING, Any
 
 from cutmv.storage.archive import Archive, ArchivedFile, crc32_of
+from cutmv.storage.ballast import BALLAST_BYTES, Ballast
 from cutmv.storage.base import (
     IncomingPart,
     NoSpace,
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
     from cutmv.storage.r2 import R2Storage, open_client
 
 __all__ = [
+    "BALLAST_BYTES",
     "Archive",
     "ArchivedFile",
+    "Ballast",
     "Disk",
     "IncomingPart",
     "LocalStorage",

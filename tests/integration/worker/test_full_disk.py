@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from cutmv.dispatch.janitor import SHORT_SWEEP_INTERVAL_S
 from cutmv.jobs import WAITS_FOR_ROOM, WAITS_FOR_STORAGE
 from cutmv.web.checks import INTERVAL_S
 from tests.support.failing_disk import FailingDisk
@@ -119,6 +122,50 @@ def test_a_full_disk_refuses_what_is_new_lets_all_be_read_and_goes_on_when_there
             ended = stack.ended(each["id"])
             assert (ended["state"], ended["error"]) == ("done", None), stack.logs
     assert stack.upload(video)["size"] == len(body)
+
+
+def with_ballast(make_stack: Callable[[str], Stack], disk: SmallDisk) -> tuple[Stack, Path]:
+    """A web server in front of workers that never come, and what its full disk can give up."""
+    stack, ballast = make_stack("redis"), disk.path / "ballast"
+    stack.start_web()
+    wait_for(ballast.exists, 20.0 * slowness(), "the room is taken in")
+    assert ballast.stat().st_blocks * 512 == DISK_MB * 1_048_576 // 40
+    return stack, ballast
+
+
+@pytest.mark.slow
+def test_without_a_byte_left_jobs_are_cancelled_and_what_there_is_deleted(
+    make_stack: Callable[[str], Stack], disk: SmallDisk, video: Path
+) -> None:
+    stack, ballast = with_ballast(make_stack, disk)
+    upload = stack.upload(video)
+    job = stack.submit(upload_id=upload["id"], clips=["0-1", "1-2"])
+
+    disk.fill()
+    assert disk.free == 0
+    cancelled = ask(stack, "POST", f"/api/jobs/{job['id']}/cancel")
+    assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
+    assert not ballast.exists()
+    assert ask(stack, "DELETE", f"/api/uploads/{upload['id']}").status_code == 204
+
+    disk.empty()
+    wait_for(ballast.exists, 20.0 * slowness(), "the room is taken in again")
+
+
+@pytest.mark.slow
+def test_without_a_byte_left_the_janitor_frees_what_has_expired(
+    make_stack: Callable[[str], Stack], disk: SmallDisk, video: Path
+) -> None:
+    stack, _ = with_ballast(make_stack, disk)
+    upload = stack.upload(video)
+    with closing(sqlite3.connect(disk.path / "cutmv.db")) as db, db:
+        db.execute("update uploads set created_at = created_at - 40 * 86400")
+
+    disk.fill()
+
+    gone = lambda: ask(stack, "GET", f"/api/uploads/{upload['id']}").status_code == 404  # noqa: E731
+    wait_for(gone, 2 * SHORT_SWEEP_INTERVAL_S * slowness(), stack.logs)
+    assert disk.free >= upload["size"] // 2
 
 
 @pytest.mark.slow

@@ -115,7 +115,8 @@ def complete(multipart_id: str) -> tuple[Response, int, dict[str, str]]:
 @blueprint.delete("/<multipart_id>")
 def abort(multipart_id: str) -> tuple[str, int]:
     """Give up an upload: all that is stored of it is deleted."""
-    _uploads().abort(_begun(multipart_id))
+    begun = _begun(multipart_id)
+    web().services.freeing(lambda: _uploads().abort(begun))
     return "", 204
 
 
