@@ -36,7 +36,9 @@ KINDS = {
     "shapes": "testsrc2=s=320x180:r=25:d=2",
     "fractal": "mandelbrot=s=320x180:r=25:end_pts=100,trim=end_frame=50",
     "cells": "life=s=320x180:r=25:mold=10:ratio=0.2:seed=3:life_color=#f0e080,trim=end_frame=50",
-    "colours": "gradients=s=320x180:r=25:d=2:seed=7:speed=0.05",
+    # Of colours that are not given, each run has others.
+    "colours": "gradients=s=320x180:r=25:d=2:seed=7:speed=0.05:n=4"
+    ":c0=navy:c1=orange:c2=teal:c3=crimson",
 }
 
 
