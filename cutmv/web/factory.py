@@ -38,7 +38,7 @@ from cutmv.web.checks import Checks
 from cutmv.web.door import Door
 from cutmv.web.hooks import HookSender
 from cutmv.web.job_mails import JobMailer
-from cutmv.web.pages import api_page, page, shared, webhooks
+from cutmv.web.pages import api_page, page, problem, shared, webhooks
 from cutmv.web.sockets import SocketThread
 from cutmv.web.state import EXTENSION, Background, Web, web_of
 from cutmv.web.versions import versioned
@@ -95,6 +95,7 @@ def create_app(
     metrics.register(app, figures)
     security.register(app)
     problems.register(app)
+    problem.register(app)
     admit = admission.register(app)
     auth.register(app)
     app.before_request(admit)  # the limits are those of the person who asks

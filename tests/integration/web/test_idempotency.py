@@ -81,7 +81,9 @@ def test_an_upload_and_a_job_whose_commit_s_answer_was_lost_are_there_once(
 
     def post(key: str, *clips: str) -> Any:
         wanted = {"upload_id": upload_id, "clips": list(clips)}
-        return client.post("/api/jobs", json=wanted, headers={"Idempotency-Key": key})
+        return client.post(
+            "/api/jobs", json=wanted, headers={"Idempotency-Key": key}, buffered=True
+        )
 
     lose_answer()
     assert post('"two"', "0-1").status_code == 503

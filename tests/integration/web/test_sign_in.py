@@ -283,6 +283,33 @@ def test_a_mailed_link_needs_the_second_factor_too(
     assert browser.submit(link[1], password=PASSWORD, code=codes[1]).status_code == 404
 
 
+def test_people_read_a_page_where_programs_get_a_problem(server: WebServer, boss: Browser) -> None:
+    accept = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    bob = invited(boss, "bobby")
+    asked = (
+        (Browser(server.url), "GET", "/link/password/none", 404, "good no more"),
+        (Browser(server.url), "GET", "/nowhere", 404, "not found"),
+        (Browser(server.url), "POST", "/sign-out", 401, "Sign in first"),
+        (bob, "GET", "/people", 403, "for administrators"),
+        (bob, "POST", "/account/retention", 403, "out of date"),
+    )
+    for browser, method, path, status, said in asked:
+        origin = {"Origin": str(browser.base_url)} if method == "POST" else {}
+        page = browser.request(method, path, headers={**accept, **origin})
+        assert (page.status_code, page.headers["content-type"]) == (
+            status,
+            "text/html; charset=utf-8",
+        )
+        assert said in page.text and "To the start" in page.text, path
+        problem = browser.request(method, path, headers={"Accept": "*/*", **origin})
+        assert problem.headers["content-type"] == "application/problem+json"
+        assert problem.status_code == status
+    api = bob.get("/api/jobs/none", headers=accept)
+    assert api.headers["content-type"] == "application/problem+json"
+    other = httpx.get(server.url, headers={**accept, "Host": "evil.example"})
+    assert (other.status_code, other.headers["content-type"]) == (421, "application/problem+json")
+
+
 def test_keys_change_nothing_of_how_somebody_signs_in(server: WebServer, boss: Browser) -> None:
     gil = invited(boss, "gina")
     key = gil.new_key()
