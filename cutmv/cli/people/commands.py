@@ -91,6 +91,8 @@ def quota(email: str, quotas: tuple[str, ...]) -> None:
         wanted[name] = most
     with _services() as services:
         services.accounts.set_quotas(str(_found(services, email).id), wanted)
+    own = " ".join(f"{name}={most}" for name, most in wanted.items())
+    click.echo(f"{own}; all others as for everybody" if own else "all as for everybody")
 
 
 @people.command()

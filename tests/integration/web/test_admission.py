@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from http.client import HTTPResponse
@@ -20,6 +21,7 @@ import pytest
 from cutmv.config import Limits, Settings
 from cutmv.services import Services
 from cutmv.web import create_app, web_of
+from tests.support.media import make_sample
 from tests.support.processes import slowness, wait_for
 from tests.support.web_server import WebServer, web_server
 
@@ -241,6 +243,44 @@ def test_requests_a_minute_are_counted_where_nobody_signs_in_too(tmp_path: Path)
     services.store.close()
     assert [each.status_code for each in (*answers, probe)] == [200, 200, 200, 429, 200]
     assert int(answers[-1].headers["Retry-After"]) == 20
+
+
+@pytest.mark.slow
+def test_a_client_that_sends_too_slowly_is_ended(server: WebServer, connect: Connect) -> None:
+    """Its twenty seconds may pass, and a byte now and then is no pace."""
+    slow = connect(UPLOAD.replace(b"9000000", b"40000") + b"\r\n" + MP4, "127.0.12.1")
+    slow.settimeout(1)
+    until = time.monotonic() + 60
+    answer = b""
+    while not answer:
+        assert time.monotonic() < until, "it goes on"
+        with suppress(TimeoutError):
+            answer = slow.recv(4096)
+        if not answer:
+            slow.sendall(b"x")
+    assert answer.startswith(b"HTTP/1.1 408 "), answer
+
+
+def test_so_many_videos_are_looked_at_at_once(tmp_path: Path) -> None:
+    env = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(tmp_path / "data"), "CUTMV_MAX_PROBES": "1"}
+    services = Services.open(Settings.from_env(env))
+    app = create_app(services, addresses=["127.0.0.1"])
+    video = make_sample(tmp_path / "v.mp4", seconds=1.0, size=(320, 180)).read_bytes()
+
+    def send() -> int:
+        path = "/api/uploads?filename=v.mp4"
+        return app.test_client().post(path, data=video, buffered=True).status_code
+
+    with web_of(app).probing, ThreadPoolExecutor(1) as others:  # another is looked at
+        sent = others.submit(send)
+        wait_for(lambda: list(services.storage.list("uploads/")), 20, "it is stored")
+        with pytest.raises(TimeoutError):
+            sent.result(1.0)
+        web_of(app).probing.release()
+        assert sent.result(30.0) == 201
+        web_of(app).probing.acquire()
+    web_of(app).close()
+    services.store.close()
 
 
 @pytest.mark.parametrize(("most", "status"), [(0, 503), (1, 401)])
