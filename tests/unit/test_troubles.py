@@ -167,7 +167,11 @@ def test_the_janitor(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureF
     monkeypatch.setattr(Janitor, "resume", resume)
     monkeypatch.setattr(Janitor, "sweep", lambda _: None)
     monkeypatch.setattr(Janitor, "delete_parts", lambda _: None)
-    services = SimpleNamespace(store=None, room=SimpleNamespace(is_short=lambda: False))
+    room, ballast = (
+        SimpleNamespace(is_short=lambda: False),
+        SimpleNamespace(take_in=lambda: None),
+    )
+    services = SimpleNamespace(store=None, room=room, ballast=ballast)
     cleaner = Janitor(cast(Any, SimpleNamespace(services=services)))
     cleaner.start()
     wait_until(lambda: resume.calls > 2, 10, "it goes on")

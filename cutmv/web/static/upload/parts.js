@@ -146,7 +146,7 @@ export class PartedUpload {
         this.#on.moved(this.bytes);
         if (signed.direct) {
           lost++;
-          refused += !begun || !passes(error);
+          if (!begun || !passes(error)) refused++;
           if (refused >= REFUSED_TRIES || lost >= LOST_TRIES) direct = false;
         }
         throw Object.assign(error, { direct: signed.direct });
