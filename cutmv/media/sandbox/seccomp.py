@@ -6,6 +6,7 @@ the process had no right to it. It holds for the process and all that it starts,
 
 import ctypes
 import errno
+import os
 import struct
 
 from cutmv.media.sandbox import kernel
@@ -67,7 +68,7 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
 #: Calls whose arguments decide.
 CLONE, CLONE3 = (56, 220), (435, 435)
 FORKS = ((57, None), (58, None))
-KILLS = ((62, 129), (200, 130), (234, 131))
+KILLS, TKILL = ((62, 129), (234, 131)), (200, 130)
 IOCTL = (16, 29)
 #: Limits of the process whose number is the first argument; 0 is this one.
 PRLIMIT = (302, 261)
@@ -105,7 +106,8 @@ def available() -> bool:
 def restrict(parent: int, *, forks: bool) -> None:
     """Refuse calls from now on, and with `forks` not those that start another process.
 
-    `parent` is the process that must not be signalled. It must have no_new_privs. Raises OSError.
+    `parent` is the process that must not be signalled; who starts no other signals itself alone.
+    It must have no_new_privs. Raises OSError.
     """
     code = [struct.pack("HBBI", *each) for each in _program(parent, forks=forks)]
     program = _Program(len(code), b"".join(code))
@@ -129,7 +131,9 @@ def _program(parent: int, *, forks: bool) -> list[_Code]:
     code += _if_called(CLONE3[column], [(RETURN, 0, 0, REFUSE | errno.ENOSYS)])
     code += _if_called(CLONE[column], _of_clone(forks=forks))
     for numbers in KILLS:
-        code += _if_called(numbers[column], _of_kill(parent))
+        code += _if_called(numbers[column], _of_kill(parent) if forks else _of_own(os.getpid()))
+    # It names a thread and not its process; the C library does not use it.
+    code += _if_called(TKILL[column], [(RETURN, 0, 0, REFUSE | errno.EPERM)])
     code += _if_called(IOCTL[column], _unless((EQUAL, TIOCSTI), argument=1))
     code += _if_called(PRLIMIT[column], _unless((AT_LEAST, 1), argument=0))
     return [*code, (RETURN, 0, 0, ALLOW)]
@@ -156,6 +160,16 @@ def _of_kill(parent: int) -> list[_Code]:
         (LOAD, 0, 0, ARGUMENT_AT[0]),
         (EQUAL, 1, 0, parent),
         (AT_LEAST, 0, 1, 0x80000000),
+        (RETURN, 0, 0, REFUSE | errno.EPERM),
+        (RETURN, 0, 0, ALLOW),
+    ]
+
+
+def _of_own(process: int) -> list[_Code]:
+    """Refuse all processes but this one, whose number exec(2) keeps."""
+    return [
+        (LOAD, 0, 0, ARGUMENT_AT[0]),
+        (EQUAL, 1, 0, process),
         (RETURN, 0, 0, REFUSE | errno.EPERM),
         (RETURN, 0, 0, ALLOW),
     ]

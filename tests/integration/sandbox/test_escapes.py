@@ -47,7 +47,7 @@ BY_CALLS = {
     "share semaphores",
 }  # fmt: skip
 #: What a child that starts no program may not do either.
-BY_CALLS_ALONE = {"fork", "run another program"}
+BY_CALLS_ALONE = {"fork", "run another program", "signal another"}
 #: Who is not root, or has none of root's rights, has no right to these; an undumpable parent keeps
 #: its own besides.
 BY_RIGHTS = {
