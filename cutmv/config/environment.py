@@ -42,6 +42,7 @@ LIMIT_MEANINGS = {
     "all_sockets": "WebSockets of all clients at once; never more than a quarter of the files that"
     " the process may open",
     "all_bodies": "other requests with a body, of all clients at once; one has a quarter",
+    "short_requests": "short requests at once, for which threads are kept back from all others",
 }
 #: What holds where nobody said, for those of them that have no number then.
 UNSAID = {"stored_bytes": "50 GB of each who signs in; on loopback no bound"}

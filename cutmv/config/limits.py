@@ -49,6 +49,7 @@ class Limits:
     all_downloads: int = 32
     all_sockets: int = 4_000
     all_bodies: int = 32
+    short_requests: int = 40
 
     @classmethod
     def read(cls, number: Number) -> "Limits":

@@ -60,9 +60,6 @@ class Kind:
 
 #: Large pages at once, and the part of all that one client has of these and of other bodies.
 PAGES, PART = 16, 4
-#: Threads that are left for requests that are short.
-SHORT = 40
-
 
 #: What people read of each kind.
 WORDS = {
@@ -76,7 +73,8 @@ WORDS = {
 
 def threads_for(limits: Limits) -> int:
     """Threads of the server: those of all kinds that may be long, and some for the others."""
-    return limits.all_uploads + limits.all_downloads + limits.all_bodies + PAGES + SHORT
+    long = limits.all_uploads + limits.all_downloads + limits.all_bodies + PAGES
+    return long + limits.short_requests
 
 
 class Admission:
