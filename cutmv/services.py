@@ -15,7 +15,7 @@ from cutmv.database import database_full
 from cutmv.jobs import JobStore
 from cutmv.media import Cache
 from cutmv.people import Accounts, ApiKeys, SecondFactors, Sessions
-from cutmv.storage import BALLAST_BYTES, Ballast, LocalStorage, R2Storage, Room, Storage
+from cutmv.storage import Ballast, LocalStorage, R2Storage, Room, Storage
 
 #: The folder of the data directory that holds stored files where there is no R2.
 FILES_FOLDER = "files"
@@ -59,12 +59,12 @@ class Services:
     @property
     def ballast(self) -> Ballast:
         """What a full disk gives up, where the database is a file on one of this machine's."""
-        url, size = self.settings.database_url, 0
+        url, reserve = self.settings.database_url, 0
         folder = Path(url.removeprefix("sqlite:///")).parent
         if url.startswith("sqlite:///"):
             with suppress(OSError):
-                size = min(BALLAST_BYTES, self.room.reserve(folder) // 2)
-        return Ballast(folder, size)
+                reserve = self.room.reserve(folder)
+        return Ballast(folder, reserve)
 
     def freeing(self, call: Callable[[], T]) -> T:
         """What `call` gives, which frees room or ends what takes some.

@@ -11,7 +11,7 @@ installation does not have, is imported at the first use of `R2Storage` or `open
 from typing import TYPE_CHECKING, Any
 
 from cutmv.storage.archive import Archive, ArchivedFile, crc32_of
-from cutmv.storage.ballast import BALLAST_BYTES, Ballast
+from cutmv.storage.ballast import Ballast
 from cutmv.storage.base import (
     IncomingPart,
     NoSpace,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from cutmv.storage.r2 import R2Storage, open_client
 
 __all__ = [
-    "BALLAST_BYTES",
     "Archive",
     "ArchivedFile",
     "Ballast",

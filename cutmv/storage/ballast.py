@@ -13,14 +13,15 @@ BALLAST_BYTES, NAME = 16 << 20, "ballast"
 
 
 class Ballast:
-    """The file in `folder`, of `size` bytes; of none there is none."""
+    """The file in `folder`, on a disk of which `reserve` bytes are kept free beside it."""
 
-    def __init__(self, folder: Path, size: int) -> None:
-        self._path, self._size = folder / NAME, size
+    def __init__(self, folder: Path, reserve: int) -> None:
+        self._path, self._reserve = folder / NAME, reserve
+        self._size = min(BALLAST_BYTES, reserve // 2)
 
     def take_in(self) -> None:
         """Make it, unless it is there; where it finds no room, it is made another time."""
-        if not self._size or self._path.exists():
+        if not self._size or self._path.exists() or not self._has_room():
             return
         with (
             suppress(OSError),
@@ -28,6 +29,12 @@ class Ballast:
         ):
             os.posix_fallocate(file.fileno(), 0, self._size)
             os.link(file.name, self._path)
+
+    def _has_room(self) -> bool:
+        with suppress(OSError):
+            status = os.statvfs(self._path.parent)
+            return status.f_bavail * status.f_frsize >= self._reserve + self._size
+        return False
 
     def give_up(self) -> bool:
         """Free its room; tell whether it had some."""
