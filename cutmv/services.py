@@ -24,6 +24,9 @@ CACHE_FOLDER = "cache"
 #: The folder of the data directory that holds the workspace.
 WORKSPACE_FOLDER = "work"
 
+#: How the address of a database begins that is a file.
+SQLITE = "sqlite:///"
+
 T = TypeVar("T")
 
 
@@ -50,8 +53,8 @@ class Services:
         files = settings.data_dir / FILES_FOLDER
         folders = [settings.data_dir, Path(tempfile.gettempdir())]
         folders += [settings.data_dir / name for name in (WORKSPACE_FOLDER, CACHE_FOLDER)]
-        if settings.database_url.startswith("sqlite:///"):
-            folders.append(Path(settings.database_url.removeprefix("sqlite:///")).parent)
+        if self._database_folder:
+            folders.append(self._database_folder)
         if settings.uses_r2:
             return Room(folders, settings.min_free_bytes)
         return Room([*folders, files], settings.min_free_bytes, stored=files)
@@ -59,12 +62,17 @@ class Services:
     @property
     def ballast(self) -> Ballast:
         """What a full disk gives up, where the database is a file on one of this machine's."""
-        url, reserve = self.settings.database_url, 0
-        folder = Path(url.removeprefix("sqlite:///")).parent
-        if url.startswith("sqlite:///"):
+        folder, reserve = self._database_folder, 0
+        if folder:
             with suppress(OSError):
                 reserve = self.room.reserve(folder)
-        return Ballast(folder, reserve)
+        return Ballast(folder or self.settings.data_dir, reserve)
+
+    @property
+    def _database_folder(self) -> Path | None:
+        """The folder of the database's file; None where it is a server's."""
+        url = self.settings.database_url
+        return Path(url[len(SQLITE) :]).parent if url.startswith(SQLITE) else None
 
     def freeing(self, call: Callable[[], T]) -> T:
         """What `call` gives, which frees room or ends what takes some.

@@ -24,7 +24,7 @@ from cutmv.media import (
 
 #: What the film of many clips is called, where a clip has its label.
 FILM = "film"
-#: Outputs of one job: enough for every line of a long song, and still one screen of a page.
+#: Outputs of one job at most, whatever is set: what is planned before they are counted has a bound.
 MAX_OUTPUTS = 2_000
 
 

@@ -8,6 +8,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from cutmv.storage.base import NoSpace
+from cutmv.storage.room import Room
+
 #: Bytes of the file: many notes of a database; and its name.
 BALLAST_BYTES, NAME = 16 << 20, "ballast"
 
@@ -21,20 +24,14 @@ class Ballast:
 
     def take_in(self) -> None:
         """Make it, unless it is there; where it finds no room, it is made another time."""
-        if not self._size or self._path.exists() or not self._has_room():
+        if not self._size or self._path.exists():
             return
-        with (
-            suppress(OSError),
-            tempfile.NamedTemporaryFile(dir=self._path.parent, prefix=f".{NAME}-") as file,
-        ):
-            os.posix_fallocate(file.fileno(), 0, self._size)
-            os.link(file.name, self._path)
-
-    def _has_room(self) -> bool:
-        with suppress(OSError):
-            status = os.statvfs(self._path.parent)
-            return status.f_bavail * status.f_frsize >= self._reserve + self._size
-        return False
+        folder = self._path.parent
+        with suppress(OSError, NoSpace):
+            Room((), self._reserve, stored=folder).require(self._size)
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{NAME}-") as file:
+                os.posix_fallocate(file.fileno(), 0, self._size)
+                os.link(file.name, self._path)
 
     def give_up(self) -> bool:
         """Free its room; tell whether it had some."""
