@@ -36,8 +36,8 @@ OPEN = {
 ADMINISTRATORS = {"health.metrics", "operators", "people", "people_page"}
 #: The blueprints that are there only where people sign in.
 OF_ACCOUNTS = {"sign_in", "account", "second_factor", "keys", "people", "people_page"}
-#: Those for which a key is none: what they change is how somebody signs in, or for everybody.
-OF_SESSIONS = {"account", "second_factor", "people_page"}
+#: Endpoints and blueprints for which a key is none: they change how somebody signs in, or more.
+OF_SESSIONS = {"account", "second_factor", "people_page", "keys.create"}
 #: The blueprints of pages for people, who are sent to the page to sign in.
 PAGES = {
     "page",
@@ -87,6 +87,11 @@ def person() -> Person:
 def mine() -> Owned:
     """The uploads and jobs that this person may know of."""
     return Owned(web().services.store, person().sees)
+
+
+def sessions_alone(request: Request) -> bool:
+    """Whether a request is for who has signed in, and no key makes it."""
+    return bool({request.endpoint, request.blueprint} & OF_SESSIONS)
 
 
 def administrators_alone(request: Request) -> bool:

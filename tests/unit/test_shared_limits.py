@@ -34,6 +34,7 @@ EQUAL = [
     ("MAX_DELAY_S", EMULATOR, "MAX_DELAY"),
     ("TOLERANCE_S", f"{TRANSPORT}.edge.signature", "TOLERANCE"),
     ("MIN_KEY_BYTES", f"{TRANSPORT}.edge.signature", "MIN_KEY_BYTES"),
+    ("MIN_KEY_BYTES", "cutmv.config.secret", "LONG_KEY_BYTES"),
     ("MAX_WEBHOOK_ID", f"{TRANSPORT}.edge.signature", "MAX_ID"),
     ("MAX_SIGNATURES", f"{TRANSPORT}.edge.signature", "MAX_SIGNATURES"),
     ("ACCEPTED_KEEP_S", f"{TRANSPORT}.leases.ledger", "REQUEST_RETENTION"),

@@ -6,7 +6,7 @@ from flask import Flask, Response, g, redirect, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from cutmv.people import LOCAL
-from cutmv.web.access import OF_ACCOUNTS, OF_SESSIONS, OPEN, PAGES, administrators_alone
+from cutmv.web.access import OF_ACCOUNTS, OPEN, PAGES, administrators_alone, sessions_alone
 from cutmv.web.api.models import size_text
 from cutmv.web.api.problems import Problem
 from cutmv.web.auth.credentials import knows_csrf_token, shown
@@ -38,8 +38,8 @@ def _let_in() -> BaseResponse | None:
         if request.method == "GET" and request.blueprint in PAGES and not request.authorization:
             return redirect(url_for("sign_in.show", next=request.full_path.rstrip("?")), 303)
         raise Problem(401, "Sign in first, or send an API key that is good.")
-    if credential.kind == "key" and request.blueprint in OF_SESSIONS:
-        raise Problem(403, "This page is for who signs in, not for API keys.")
+    if credential.kind == "key" and sessions_alone(request):
+        raise Problem(403, "This is for who signs in, not for API keys.")
     if request.method not in SAFE_METHODS and not knows_csrf_token(request, credential):
         raise Problem(403, "The page is out of date: load it again.")
     if administrators_alone(request) and not found.is_admin:
