@@ -222,9 +222,7 @@ def require_account(db: sa.Connection, person_id: str) -> None:
     Whoever adds something for a person calls it in the same transaction, so that a deletion of the
     account finds all that was added before it, and nothing is added after. Raises AccountGone.
     """
-    own = sa.and_(people.c.id == person_id, people.c.disabled_at.is_(None))
-    if db.scalar(sa.select(people.c.id).where(own).with_for_update(read=True)) is None:
-        raise AccountGone
+    _held(db, person_id)
 
 
 def require_unchanged(db: sa.Connection, person: Person) -> None:
@@ -232,9 +230,16 @@ def require_unchanged(db: sa.Connection, person: Person) -> None:
 
     Raises AccountGone, SignsInOtherwise.
     """
-    require_account(db, str(person.id))
-    if to_person(_row(db, str(person.id))).signs_in_by != person.signs_in_by:
+    if to_person(_held(db, str(person.id))).signs_in_by != person.signs_in_by:
         raise SignsInOtherwise
+
+
+def _held(db: sa.Connection, person_id: str) -> sa.Row[Any]:
+    own = sa.and_(people.c.id == person_id, people.c.disabled_at.is_(None))
+    row = db.execute(sa.select(people).where(own).with_for_update(read=True)).one_or_none()
+    if row is None:
+        raise AccountGone
+    return row
 
 
 def is_enabled(db: sa.Connection, person_id: str | None) -> bool:
