@@ -175,7 +175,14 @@ class Site:
             body = {"data": {"do": "revoke"}}
         elif method == "PATCH":
             body = {"json": {"disabled": True}}
-        return client.open(path, method=method, **body)
+        elif rule.endpoint in OWN:
+            # Whatever it may take for the name of a thing: in the query, and in a form.
+            named = {name: str(value) for name, value in self.values.items() if name != "name"}
+            named |= {"id": self.job_id, "watch": self.job_id, "current": PASSWORD}
+            body = {"query_string": named}
+            if method == "POST" and not rule.rule.startswith("/api/"):
+                body["data"] = named
+        return client.open(path, method=method, buffered=True, **body)
 
     def assert_unharmed(self) -> None:
         """What the owner has is as it was."""
@@ -263,6 +270,26 @@ def test_the_list_of_routes_that_show_ones_own_is_of_this_application(site: Site
 
     assert endpoints >= OPEN | OWN | ADMINISTRATORS
     assert not [r for r in site.app.url_map.iter_rules() if r.endpoint in OWN and r.arguments]
+
+
+def test_what_bodies_name_of_others_is_asked_for_above(site: Site) -> None:
+    document = site.client(site.boss).get("/api/openapi.json").json
+    schemas = document["components"]["schemas"]
+    named = set()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            for schema in [each.get("schema", {}) for each in content.values()]:
+                fields = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
+                for field in fields.get("properties", {}):
+                    if re.search(r"(^|_)(ids?|key|token|url|watch)$", field):
+                        named.add((method, path, field))
+
+    assert named == {
+        ("post", "/api/jobs", "upload_id"),
+        ("post", "/api/jobs/estimate", "upload_id"),
+        ("post", "/api/webhooks", "url"),  # where to, which names nothing here
+    }
 
 
 def test_a_route_that_asks_for_nobody_is_found(site: Site, tmp_path: Path) -> None:
