@@ -32,7 +32,11 @@ LIMIT_MEANINGS = {
     "jobs": "jobs of one person that run at once; others wait",
     "waiting_steps": "outputs of one person's jobs that wait or are being made",
     "stored_bytes": "bytes of one person's uploads and outputs",
+    "rows": "rows of the database that one person has",
+    "unfinished_uploads": "uploads in parts that one person has begun and not completed",
     "steps_ahead": "steps of one person that a broker has, or that run, at once",
+    "derivatives": "overviews, proxies and suggestions of one person that wait or are being made",
+    "derivatives_ahead": "those of one kind that a broker has, or that are being made, at once",
     "outputs": "outputs of a job",
     "clip_seconds": "seconds of a clip",
     "job_seconds": "seconds of all outputs of a job",
@@ -43,9 +47,15 @@ LIMIT_MEANINGS = {
     " the process may open",
     "all_bodies": "other requests with a body, of all clients at once; one has a quarter",
     "short_requests": "short requests at once, for which threads are kept back from all others",
+    "health_checks": "questions to `/healthz` at once, for each of which a thread is kept back",
+    "connections": "connections without a WebSocket at once; never more than half of the files that"
+    " the process may open",
 }
 #: What holds where nobody said, for those of them that have no number then.
-UNSAID = {"stored_bytes": "50 GB of each who signs in; on loopback no bound"}
+UNSAID = {
+    "stored_bytes": "50 GB of each who signs in; on loopback no bound",
+    "rows": "200,000 of each who signs in; on loopback no bound",
+}
 LIMITS = tuple(
     Variable(variable(name), LIMIT_MEANINGS[name], f"{most:,}" if most else UNSAID[name])
     for name, most in asdict(Limits()).items()

@@ -15,6 +15,8 @@ Number = Callable[[str, int], int]
 
 #: Bytes that each person who signs in may have stored, where nobody said (50 GB).
 STORED_BYTES = 50_000_000_000
+#: Rows of the database that each of them may have, where nobody said: some 200 MB.
+ROWS = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +37,17 @@ class Limits:
     waiting_steps: int = 2_000
     #: Of a person: bytes stored. 0 where nobody said: see `stored_bytes_of`.
     stored_bytes: int = 0
+    #: Of a person: rows of the database. 0 where nobody said: see `rows_of`.
+    rows: int = 0
+    #: Of a person: uploads in parts that have begun and are not complete.
+    unfinished_uploads: int = 100
     #: Of a client: steps that a broker has, or that run. Brokers hand out what came first first: so
     #: another client waits for that many at most, and not for all that somebody wants.
     steps_ahead: int = 64
+    #: Of a person: derivatives of uploads that wait or are being made; of one kind, those that a
+    #: broker has.
+    derivatives: int = 200
+    derivatives_ahead: int = 8
     #: Of a job: outputs; seconds of one clip, and of all outputs.
     outputs: int = 200
     clip_seconds: int = 4 * 3_600
@@ -50,6 +60,9 @@ class Limits:
     all_sockets: int = 4_000
     all_bodies: int = 32
     short_requests: int = 40
+    #: Threads that answer `/healthz` alone; connections at once that have no WebSocket.
+    health_checks: int = 2
+    connections: int = 1_000
 
     @classmethod
     def read(cls, number: Number) -> "Limits":
@@ -64,6 +77,10 @@ class Limits:
         theirs.
         """
         return self.stored_bytes or (None if person_id is None else STORED_BYTES)
+
+    def rows_of(self, person_id: str | None) -> int | None:
+        """The rows of the database that a person may have; None for no bound, as of bytes."""
+        return self.rows or (None if person_id is None else ROWS)
 
 
 def variable(name: str) -> str:

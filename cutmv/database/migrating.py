@@ -11,7 +11,7 @@ import logging
 import sqlalchemy as sa
 
 #: The revision that this version of CUTMV works with: the last in `migrations/versions`.
-HEAD = 13
+HEAD = 14
 #: The key of PostgreSQL's advisory lock, which processes that migrate take; any that is ours.
 LOCK_KEY = 7_041_776
 

@@ -7,7 +7,7 @@ the claim lets only one of the two run each.
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,11 +18,15 @@ from cutmv.dispatch.deriving import TASKS, publish_derivative
 from cutmv.dispatch.local_runner import LocalRunner
 from cutmv.dispatch.recent import Recent
 from cutmv.jobs import (
+    OVERVIEW,
     Backlog,
     Costs,
     Derivative,
+    Derivatives,
+    Found,
     Job,
     JobRequest,
+    Record,
     State,
     Step,
     Upload,
@@ -42,6 +46,7 @@ STATUS_MAX_AGE_S = 3.0
 #: The name of each mode's broker, for people.
 BROKER_NAMES = {"cloudflare": "Cloudflare Queues", "redis": "Redis", "eager": "Cloudflare Queues"}
 
+F = TypeVar("F", bound=Found)
 log = logging.getLogger(__name__)
 
 
@@ -54,6 +59,7 @@ class Dispatcher:
     def __init__(self, services: Services, feed: ProgressFeed) -> None:
         self.services, self.breaker = services, CircuitBreaker()
         self.backlog, self.deleter = Backlog(services.store), Deleter(services)
+        self.derivatives = Derivatives(services.store, services.storage)
         self._feed, self._runner = feed, LocalRunner(services, feed)
         self._mode = services.settings.mode
         self._status = Recent(self._ask_status, STATUS_MAX_AGE_S)
@@ -69,9 +75,9 @@ class Dispatcher:
         """Accept a job and send its steps; of one `key` of the client's there is one job.
 
         The upload must belong to `of`, if given; `client` names whose turns the steps take where
-        they run here. Raises TooLargeJob, UnknownUpload, KeyReused, MediaError for a bad clip,
-        TooManySteps, NoSpace while this machine has no room, and as a look at the upload where an
-        earlier version's told less.
+        they run here and are no person's. Raises TooLargeJob, UnknownUpload, KeyReused, MediaError
+        for a bad clip, TooManySteps, TooManyRows, NoSpace while this machine has no room, and as a
+        look at the upload where an earlier version's told less.
         """
         store, services = self.services.store, self.services
         services.room.require()
@@ -137,11 +143,25 @@ class Dispatcher:
         step = self.services.freeing(lambda: revoke(self.services.store, step_id))
         self._feed.publish(ProgressEvent(step.id, step.job_id, step.state.value))
 
-    def derive(self, kind: Derivative[Any], upload: Upload, client: str = "") -> None:
-        """Have a derivative of an upload made by a worker; here, by turns, when the broker fails.
+    def derive(self, kind: Derivative[F], upload: Upload, client: str = "") -> Record[F]:
+        """Have a derivative of an upload made when it is its person's turn; how far it is.
 
-        Where nobody makes it, whoever wants it asks for it again.
+        Where it is made here `client` names whose turns that takes if it is nobody's. If its maker
+        dies, whoever wants it asks for it again. Raises TooManyDerivatives, StorageFull,
+        TooManyRows, UnknownUpload, StorageError.
         """
+        record, is_turn = self.derivatives.ask(kind, upload)
+        if is_turn:
+            self._send_derivative(kind, upload, client)
+        return record
+
+    def derive_next(self) -> None:
+        """Have those derivatives made whose turn has come. Raises StorageError."""
+        for kind, upload in self.derivatives.next():
+            self._send_derivative(kind, upload)
+
+    def _send_derivative(self, kind: Derivative[Any], upload: Upload, client: str = "") -> None:
+        """Give a derivative to a worker; make it here, by turns, when the broker fails."""
         reason = self._why_not()
         if reason is None:
             try:
@@ -152,7 +172,10 @@ class Dispatcher:
             else:
                 return
         log.info("the %s of upload %s is made here: %s", kind.name, upload.id, reason)
-        self._runner.derive(TASKS[kind.name][0], kind.name, upload.id, client)
+        whose = upload.person_id or client
+        # By turns of its own: what is to be seen at once waits for none of the person's cuts.
+        turns = f"overviews of {whose}" if kind is OVERVIEW else whose
+        self._runner.derive(TASKS[kind.name][0], kind.name, upload.id, turns)
 
     def send(self, job: Job, steps: Sequence[Step], client: str = "") -> None:
         """Send queued steps of a job to the broker; run them here when it fails.
@@ -179,7 +202,7 @@ class Dispatcher:
         self.run_here(job, steps, reason, client)
 
     def run_here(self, job: Job, steps: Sequence[Step], reason: str, client: str = "") -> None:
-        """Run queued steps in this process, by the turns of a client, or else of a person.
+        """Run queued steps in this process, by the turns of a person, or else of a client.
 
         `reason` says why no worker gets them.
         """
@@ -193,7 +216,7 @@ class Dispatcher:
             "🔄 Falling back to direct processing... (job %s)", job.id, extra={"job_id": job.id}
         )
         self.backlog.sent([step.id for step in steps], "eager")
-        client = client or self.backlog.client(job.id)
+        client = job.person_id or client
         for together in tasks_of(job, steps, Costs(self.services.store).model()):
             self._runner.run(*(step.id for step in together), client=client, job_id=job.id)
 

@@ -99,8 +99,15 @@ class Janitor:
                 raise
             except Exception as error:  # whatever is wrong with one job: others wait, too
                 note_trouble("janitor", error, "it goes on with other jobs")
+        self._derive()
         self.delete_parts()
         self._deleter.finish()
+
+    def _derive(self) -> None:
+        """Have derivatives made by turns, and end those whose makers died."""
+        with _errors_logged():
+            self._dispatcher.derivatives.settle()
+            self._dispatcher.derive_next()
 
     def delete_parts(self) -> None:
         """Delete the parts of steps that have ended, or that are made whole."""

@@ -3,7 +3,7 @@
 `model` is pure; `wanted` is what a person asks for, and `request` turns it into a job. `tables`,
 `rows`, `store`, `claims`, `parts`, `costs` and `backlog` keep all of it in a SQL database, and
 `quotas` says how much of it one person may have. `keys` makes the keys of stored objects,
-`uploads` accepts one, `derivatives` keeps what is made of it, `results` hands out what a job has
+`uploads` accepts one, `derivatives` are what is made of it, `results` hands out what a job has
 made and how far it is, `hooks` tell other systems that it has ended, `failures` says why it has
 not, `deletions` deletes for good, and `oversight` is for operators.
 The package may import `cutmv.people`, `cutmv.media`, `cutmv.storage` and `cutmv.database`.
@@ -15,13 +15,16 @@ from cutmv.jobs.costs import Costs
 from cutmv.jobs.deletions import Deletion, Deletions
 from cutmv.jobs.derivatives import (
     ANALYSIS,
+    DERIVATIVES,
     OVERVIEW,
     PROXY,
     Derivative,
+    Derivatives,
     DerivativeState,
     Found,
     Record,
     Records,
+    TooManyDerivatives,
 )
 from cutmv.jobs.hooks import (
     MAX_HOOKS,
@@ -80,7 +83,7 @@ from cutmv.jobs.oversight import (
     revoke,
 )
 from cutmv.jobs.parts import Parts, Span
-from cutmv.jobs.quotas import StorageFull, TooManySteps, Used, usage
+from cutmv.jobs.quotas import StorageFull, TooManyRows, TooManySteps, Used, usage
 from cutmv.jobs.request import (
     FILM,
     JobRequest,
@@ -133,6 +136,7 @@ from cutmv.jobs.wanted import OPTIONS, Option, Wanted, usual_aspects
 
 __all__ = [
     "ANALYSIS",
+    "DERIVATIVES",
     "FILM",
     "FILM_OF_PROXY",
     "MAX_HOOKS",
@@ -164,6 +168,7 @@ __all__ = [
     "Delivery",
     "Derivative",
     "DerivativeState",
+    "Derivatives",
     "Division",
     "EmptyUpload",
     "Ended",
@@ -202,6 +207,8 @@ __all__ = [
     "Step",
     "StorageFull",
     "TooLargeJob",
+    "TooManyDerivatives",
+    "TooManyRows",
     "TooManyShares",
     "TooManySteps",
     "TooManyUnfinished",

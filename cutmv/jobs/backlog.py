@@ -147,11 +147,6 @@ class Backlog:
     def _held(self, db: sa.Connection) -> sa.Select[tuple[str]]:
         return held_jobs(db, self._store.limits.jobs)
 
-    def client(self, job_id: str) -> str:
-        """A name for whose turns the steps of a job take."""
-        with self._store.reading() as db:
-            return db.scalar(sa.select(client).where(jobs.c.id == job_id)) or ""
-
     def room(self, job_id: str) -> int:
         """How many more steps the client of a job may have with a broker, or running."""
         with self._store.reading() as db:

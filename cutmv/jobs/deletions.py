@@ -7,7 +7,7 @@ have been about to store something: what comes late is deleted too.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -49,10 +49,11 @@ class Deletions:
     def job(self, job_id: str) -> Deletion:
         """Delete a job and its steps, whether or not they run. Raises UnknownJob."""
         with self._store.engine.begin() as db:
-            if not self._lock(db, jobs, job_id):
+            own = self._lock(db, jobs, job_id)
+            if own is None:
                 raise UnknownJob(f"There is no job {job_id}; it may have expired.")
             prefixes, results = self._of_jobs(db, [job_id])
-            return self._note(db, Deletion(job_id, prefixes, results=results))
+            return self._note(db, own.person_id, Deletion(job_id, prefixes, results=results))
 
     def upload(
         self, upload_id: str, *, if_unused: bool = False, keeps_object: bool = False
@@ -64,7 +65,8 @@ class Deletions:
         """
         with self._store.engine.begin() as db:
             # Who is about to add a job of it waits here, and then finds no upload.
-            if not self._lock(db, uploads, upload_id):
+            own = self._lock(db, uploads, upload_id)
+            if own is None:
                 raise UnknownUpload(f"There is no upload {upload_id}; it may have expired.")
             of_upload = sa.select(jobs.c.id).where(jobs.c.upload_id == upload_id)
             job_ids = list(db.scalars(of_upload))
@@ -75,10 +77,12 @@ class Deletions:
                 sa.delete(uploads).where(uploads.c.id == upload_id).returning(uploads.c.key)
             )
             if not isinstance(key, str) or not key:  # a row that can't be read
-                return self._note(db, Deletion(upload_id, prefixes, results=results))
+                gone = Deletion(upload_id, prefixes, results=results)
+                return self._note(db, own.person_id, gone)
             prefixes = (*prefixes, upload_prefix(upload_id, key))
             of_others = "" if is_ours(key) or keeps_object else key
-            return self._note(db, Deletion(upload_id, prefixes, (key,), results, of_others))
+            gone = Deletion(upload_id, prefixes, (key,), results, of_others)
+            return self._note(db, own.person_id, gone)
 
     def output(self, job_id: str, name: str) -> Deletion:
         """Delete what a step has made; the step stays. Raises UnknownJob where there is none."""
@@ -94,9 +98,9 @@ class Deletions:
             step_id = db.scalar(gone.returning(steps.c.id))
             if step_id is None:
                 raise UnknownJob(f"The job has made no output named {name!r}.")
-            return self._note(
-                db, Deletion(step_id, (step_prefix(job_id, step_id),), results=(step_id,))
-            )
+            whose = db.scalar(sa.select(jobs.c.person_id).where(jobs.c.id == job_id))
+            made_by = Deletion(step_id, (step_prefix(job_id, step_id),), results=(step_id,))
+            return self._note(db, whose, made_by)
 
     def of_person(self, person_id: str) -> tuple[list[str], list[str]]:
         """The ids of a person's uploads, and of their jobs."""
@@ -127,10 +131,11 @@ class Deletions:
         yield from self._found(sa.true(), limit=None)
 
     def done(self, deletion: Deletion) -> None:
-        """Note that a deletion is finished."""
+        """Note that a deletion is finished; of its results none is looked for again."""
+        what = _to_json(replace(deletion, results=()))
         with self._store.engine.begin() as db:
             own = deletions.c.id == deletion.id
-            db.execute(deletions.update().where(own).values(done_at=now()))
+            db.execute(deletions.update().where(own).values(what=what, done_at=now()))
 
     def forget(self) -> None:
         """Delete the notes of which nobody can store anything any more."""
@@ -139,9 +144,9 @@ class Deletions:
             db.execute(deletions.delete().where(old, deletions.c.done_at.is_not(None)))
 
     @staticmethod
-    def _lock(db: sa.Connection, table: sa.Table, row_id: str) -> bool:
-        row = sa.select(table.c.id).where(table.c.id == row_id).with_for_update()
-        return db.execute(row).one_or_none() is not None
+    def _lock(db: sa.Connection, table: sa.Table, row_id: str) -> sa.Row[Any] | None:
+        row = sa.select(table.c.person_id).where(table.c.id == row_id).with_for_update()
+        return db.execute(row).one_or_none()
 
     @staticmethod
     def _of_jobs(db: sa.Connection, ids: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -152,15 +157,10 @@ class Deletions:
         return tuple(job_prefix(each) for each in ids), step_ids
 
     @staticmethod
-    def _note(db: sa.Connection, deletion: Deletion) -> Deletion:
-        what = {
-            "prefixes": deletion.prefixes,
-            "sources": deletion.sources,
-            "results": deletion.results,
-            "object": deletion.object,
-        }
+    def _note(db: sa.Connection, person_id: str | None, deletion: Deletion) -> Deletion:
         db.execute(deletions.delete().where(deletions.c.id == deletion.id))
-        db.execute(deletions.insert().values(id=deletion.id, what=what, deleted_at=now()))
+        row = {"id": deletion.id, "person_id": person_id, "what": _to_json(deletion)}
+        db.execute(deletions.insert().values(row | {"deleted_at": now()}))
         return deletion
 
     def _found(self, condition: sa.ColumnElement[bool], limit: int | None = MOST) -> list[Deletion]:
@@ -168,6 +168,16 @@ class Deletions:
         with self._store.reading() as db:
             rows = db.execute(oldest.limit(limit)).all()
         return [_to_deletion(row) for row in rows]
+
+
+def _to_json(deletion: Deletion) -> dict[str, Any]:
+    """What a row says of a Deletion."""
+    return {
+        "prefixes": deletion.prefixes,
+        "sources": deletion.sources,
+        "results": deletion.results,
+        "object": deletion.object,
+    }
 
 
 def _to_deletion(row: sa.Row[Any]) -> Deletion:

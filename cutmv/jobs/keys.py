@@ -21,6 +21,8 @@ from cutmv.jobs.model import Upload
 UPLOADS_PREFIX = "uploads/"
 #: The name of the peaks of an upload's sound.
 PEAKS = "peaks"
+#: What the names of the sheets of an upload's small pictures begin with.
+SHEET = "sheet-"
 #: The name of the film that is an upload's proxy.
 FILM_OF_PROXY = "proxy.mp4"
 
@@ -47,7 +49,7 @@ def derivative_key(upload: Upload, name: str) -> str:
 
 def sheet_name(number: int) -> str:
     """The name of a sheet of an upload's small pictures, by its number from 0."""
-    return f"sheet-{number}"
+    return f"{SHEET}{number}"
 
 
 def folder_of(key: str) -> str:

@@ -27,7 +27,13 @@ from cutmv.jobs.model import (
     Upload,
     job_state,
 )
-from cutmv.jobs.quotas import alone_with, require_held, require_some_bytes, require_steps
+from cutmv.jobs.quotas import (
+    alone_with,
+    require_held,
+    require_rows,
+    require_some_bytes,
+    require_steps,
+)
 from cutmv.jobs.rows import (
     CANCELLED,
     load_jobs,
@@ -81,7 +87,7 @@ class JobStore:
 
         Returns the upload that there is of this id, if there is. Raises KeyReused when it is of
         another file, AccountGone when the account of its owner was disabled or deleted meanwhile,
-        StorageFull where it held no bytes and there are none for it.
+        StorageFull where it held no bytes and there are none for it, TooManyRows.
         """
         try:
             return self._add_upload(upload)
@@ -109,6 +115,7 @@ class JobStore:
             }
             db.execute(uploads.insert().values(row))
             require_held(db, upload, self.limits)
+            require_rows(db, upload.person_id, self.limits)
         return replace(upload, created_at=created_at)
 
     def upload(self, upload_id: str, of: str | None = None) -> Upload:
@@ -163,8 +170,7 @@ class JobStore:
         """Keep `job` and its steps, all queued and not yet given to a broker.
 
         Returns the job that there is of this id, if there is. Raises KeyReused when that was
-        another request's, UnknownUpload when its upload was deleted meanwhile, TooManySteps,
-        StorageFull.
+        another request's, UnknownUpload when its upload is deleted, TooManySteps and the like.
         """
         try:
             return self._add_job(job)
@@ -196,6 +202,7 @@ class JobStore:
             db.execute(steps.insert(), [new_row(step) for step in job.steps])
             require_steps(db, job.person_id, len(job.steps), self.limits.waiting_steps)
             require_some_bytes(db, job.person_id, self.limits)
+            require_rows(db, job.person_id, self.limits)
         return replace(job, created_at=created_at)
 
     def job(self, job_id: str, of: str | None = None) -> Job:

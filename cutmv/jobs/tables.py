@@ -34,6 +34,21 @@ multipart_uploads = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False, index=True),
 )
 
+# What was asked to be made of uploads, and what it takes in the storage.
+derivatives = sa.Table(
+    "derivatives",
+    metadata,
+    sa.Column("upload_id", sa.ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("kind", sa.String(20), primary_key=True),
+    sa.Column("asked_at", sa.Double, nullable=False),
+    # When it was sent to a worker; null while it waits for its turn.
+    sa.Column("sent_at", sa.Double),
+    # When somebody looks whether it was made; null unless it was sent and has not ended.
+    sa.Column("look_at", sa.Double, index=True),
+    sa.Column("ended_at", sa.Double, index=True),
+    sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0"),
+)
+
 # What uploads hold of their persons' quotas on their way; each has the id of its upload.
 reservations = sa.Table(
     "reservations",
@@ -141,6 +156,8 @@ deletions = sa.Table(
     "deletions",
     metadata,
     sa.Column("id", sa.String(40), primary_key=True),
+    # Whose it was; null for what was nobody's who signs in, and in rows of an earlier version.
+    sa.Column("person_id", sa.String(40), index=True),
     sa.Column("what", sa.JSON, nullable=False),
     sa.Column("deleted_at", sa.Double, nullable=False, index=True),
     # When nothing was left the first time.

@@ -12,6 +12,7 @@ QUOTAS = (
     "jobs",
     "waiting_steps",
     "stored_bytes",
+    "rows",
     "retention_days",
 )
 #: The least of those that can't be 0: what was accepted would wait for ever, or be gone at once, or

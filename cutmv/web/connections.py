@@ -25,6 +25,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from cutmv.config import MIN_RATE
 from cutmv.web.admission import EXTENSION, RETRY_AFTER_S, Kind, threads_for
 from cutmv.web.api.problems import bytes_of_problem
+from cutmv.web.files import most_connections
 from cutmv.web.state import web_of
 
 #: Seconds in which the head of a request has to come.
@@ -45,10 +46,8 @@ HELD_S = 3.0
 REFUSAL = bytes_of_problem(HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER_S)
 #: How the head of an upload begins.
 UPLOADS = (b"POST /api/uploads ", b"POST /api/uploads?")
-#: How the head of a request begins that asks whether the server is well, what no such head has, and
-#: threads for these alone.
+#: How the head of a request begins that asks whether the server is well, and what no such head has.
 PROBES, BODIES = (b"GET /healthz ", b"HEAD /healthz "), (b"content-length", b"transfer-encoding")
-PROBE_THREADS = 2
 #: Seconds that a client's thread waits for the rest of a body that nobody wanted to read.
 DROP_S = 0.1
 #: Bytes that are sent in one piece, so that each shows the client's pace.
@@ -161,8 +160,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     min_rate = MIN_RATE
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
-        """The threads for requests; those for probes are kept apart."""
-        self._probes = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
+        """The threads for requests, until the settings are read."""
         self._lingering: deque[Any] = deque()
         self._refused: deque[Any] = deque()
         pool: ThreadPoolExecutor = super().get_thread_pool()
@@ -177,10 +175,11 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         self._count_refused = requests.labels("/api/uploads", "POST", "503").inc
         self._uploads = Kind("uploads", settings.limits.all_uploads)
         self.min_rate, threads = settings.min_rate, threads_for(settings.limits)
+        self._probes = ThreadPoolExecutor(settings.limits.health_checks, "probe")
         if threads != self.cfg.threads:
             self.tpool = ThreadPoolExecutor(threads)
-            least = threads + KEPT_CONNECTIONS
-            self.worker_connections = max(self.cfg.worker_connections, least)
+        least = threads + KEPT_CONNECTIONS
+        self.worker_connections = max(most_connections(settings.limits.connections), least)
 
     def enqueue_req(self, conn: Any) -> None:
         """Hand a request to a thread."""

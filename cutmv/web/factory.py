@@ -32,7 +32,7 @@ from cutmv.web.api import (
 )
 from cutmv.web.api.hooks import routes as hooks
 from cutmv.web.api.shares import routes as shares
-from cutmv.web.api.timeline import clip_lists, derivatives, overviews, proxies, suggestions
+from cutmv.web.api.timeline import clip_lists, overviews, proxies, suggestions
 from cutmv.web.api.uploads import multipart, whole
 from cutmv.web.checks import Checks
 from cutmv.web.door import Door
@@ -100,7 +100,6 @@ def create_app(
     auth.register(app)
     app.before_request(admit)  # the limits are those of the person who asks
     live.register(app)
-    derivatives.register(app)
     operators.register(app)
     of_uploads = (whole, multipart, clip_lists, suggestions, overviews, proxies)
     ours = (jobs, shares, hooks, account, keys, people, queue, health, openapi)

@@ -6,8 +6,6 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 #: Files that a process asks for: a connection is one, and a WebSocket. The usual 1,024 are kept low
 #: for programs that use select(2).
 FILES = 16_384
-#: Connections open at once that have no WebSocket.
-CONNECTIONS = 1_000
 
 
 def allow_files() -> None:
@@ -19,9 +17,9 @@ def allow_files() -> None:
             setrlimit(RLIMIT_NOFILE, (most, hard))
 
 
-def most_connections() -> int:
-    """Connections open at once, beside WebSockets: half of all files at most."""
-    return min(CONNECTIONS, _files() // 2)
+def most_connections(wanted: int) -> int:
+    """Connections at once beside WebSockets, where so many are wanted: half of all files."""
+    return min(wanted, _files() // 2)
 
 
 def most_sockets(wanted: int) -> int:

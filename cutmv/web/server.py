@@ -37,7 +37,7 @@ workers = 1
 threads = threads_for(Limits())
 allow_files()
 #: Connections open at once, beside WebSockets; of more, those are ended that were idle longest.
-worker_connections = max(threads + KEPT_CONNECTIONS, most_connections())
+worker_connections = max(threads + KEPT_CONNECTIONS, most_connections(Limits().connections))
 #: Seconds that a connection is kept for its client's next request.
 keepalive = 15
 #: Seconds that requests in flight have to end when the server stops.

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cutmv.jobs import (
     Derivative,
+    Derivatives,
     DerivativeState,
     Found,
     Record,
@@ -91,10 +92,12 @@ class DerivativeRun(ABC, Generic[F]):
             raise
         self.found, self._percent = found, 100.0
         self._keep(DerivativeState.DONE)
+        self._ended()
 
     def fail(self, error: str) -> None:
         """Say in one line why it is not there, or not all of it."""
         self._keep(DerivativeState.FAILED, error)
+        self._ended()
 
     def release(self) -> None:
         """Let another process begin at once."""
@@ -117,6 +120,11 @@ class DerivativeRun(ABC, Generic[F]):
         self._wanted = self.records.of(self.upload) is not None
         if self._wanted:
             self._keep(DerivativeState.RUNNING)
+
+    def _ended(self) -> None:
+        """Note that it is its person's next one's turn; else a janitor finds out."""
+        with contextlib.suppress(StorageError, SQLAlchemyError):
+            Derivatives(self.services.store, self.services.storage).ended(self.kind, self.upload)
 
     def _sweep(self) -> None:
         """Delete what we stored of an upload after it was deleted; else the janitor does, later."""

@@ -19,6 +19,7 @@ from cutmv.jobs import (
     State,
     StorageFull,
     TooLargeJob,
+    TooManyRows,
     UnknownJob,
     UnknownUpload,
     Upload,
@@ -78,7 +79,8 @@ class Objects:
     def have_job_made(self, upload: Upload, asked: int = 0) -> None:
         """Make and send the job that is wanted of an object's upload, once.
 
-        Its analysis was `asked` for so often. Raises Mendable, NotAnalysed, TooManySteps and
+        Its analysis was `asked` for so often. Raises Mendable, NotAnalysed, TooManySteps,
+        TooManyDerivatives,
         UnknownUpload, StorageError and SQLAlchemyError, and whatever the broker raises.
         """
         key = f"object {upload.id}"
@@ -96,7 +98,7 @@ class Objects:
             except (MediaError, TooLargeJob) as error:
                 log.warning("object %s makes no job: %s", upload.key, error)
                 return
-            except StorageFull as error:
+            except (StorageFull, TooManyRows) as error:
                 raise Mendable(f"its owner has no room for a job's outputs: {error}") from None
             log.info("object %s makes job %s: %d outputs", upload.key, job.id, len(job.steps))
         self._send(job)
@@ -130,7 +132,7 @@ class Objects:
         except (EmptyUpload, NoVideo, MediaError, TooLarge) as error:
             log.warning("object %s is no upload: %s", found.key, error)
             return None
-        except (StorageFull, AccountGone) as error:
+        except (StorageFull, TooManyRows, AccountGone) as error:
             raise Mendable(f"its owner can't have it: {error or type(error).__name__}") from None
         log.info("object %s is upload %s: %d bytes", found.key, upload.id, upload.size)
         return upload

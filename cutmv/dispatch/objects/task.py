@@ -12,7 +12,7 @@ from cutmv.app import app
 from cutmv.config import OBJECT_TASK, Settings
 from cutmv.dispatch.objects.alignment import Mendable, Objects
 from cutmv.dispatch.objects.wishes import ANALYSIS_LOOK_S, NotAnalysed, is_list
-from cutmv.jobs import TooManySteps, UnknownUpload
+from cutmv.jobs import TooManyDerivatives, TooManySteps, UnknownUpload
 from cutmv.services import services
 from cutmv.worker import (
     NEIGHBOURS,
@@ -66,7 +66,7 @@ def take_object(
     except NotAnalysed as waits:
         error: Exception = waits
         due_s, asked = random.uniform(0.7, 1.3) * ANALYSIS_LOOK_S, waits.asked
-    except TooManySteps as waits:
+    except (TooManySteps, TooManyDerivatives) as waits:
         error, due_s = waits, random.uniform(0.7, 1.3) * TURN_S
     except Exception as met:
         error, away = met, neighbour_away(met)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from cutmv.config import IncomingObjects
 from cutmv.dispatch.deriving import publish_derivative
-from cutmv.jobs import ANALYSIS, DerivativeState, JobRequest, Record, Records, Upload, plan_job
+from cutmv.jobs import ANALYSIS, Derivatives, DerivativeState, JobRequest, Upload, plan_job
 from cutmv.media import (
     SUGGESTED_S,
     Analysis,
@@ -47,7 +47,8 @@ def request_of(services: Services, upload: Upload, asked: int = 0) -> JobRequest
 
     With a list of clips beside it these are cut. Else, by a preset, the whole video where the
     preset takes it, or else the clips that are suggested. Raises MediaError where none can be made;
-    NotAnalysed, StorageError, and whatever the broker raises.
+    NotAnalysed, TooManyDerivatives, StorageFull, TooManyRows, StorageError, and whatever the broker
+    raises.
     """
     wanted = _preset_of(services.settings.incoming, upload.key)
     request = JobRequest(upload_id=upload.id)
@@ -96,8 +97,8 @@ def _list_beside(services: Services, key: str) -> str | None:
 
 def _analysis_of(services: Services, upload: Upload, asked: int) -> Analysis:
     """The analysis of an upload, which a worker is asked for if need be. Raises NotAnalysed."""
-    records = Records(services.storage, ANALYSIS)
-    record = records.of(upload)
+    derivatives = Derivatives(services.store, services.storage)
+    record = derivatives.record(ANALYSIS, upload)
     if record is not None and record.state is DerivativeState.FAILED:
         raise MediaError(record.error or "The video can't be analysed.")
     if record is not None and record.found is not None and record.state is DerivativeState.DONE:
@@ -105,7 +106,8 @@ def _analysis_of(services: Services, upload: Upload, asked: int) -> Analysis:
     if record is None or not record.pending_s:
         if asked >= MAX_ASKED:
             raise MediaError("Its analysis was lost with its worker again and again.")
+        _, is_turn = derivatives.ask(ANALYSIS, upload)
         asked += 1
-        records.keep(upload, Record(DerivativeState.QUEUED))
-        publish_derivative(services.settings, ANALYSIS, upload)
+        if is_turn:  # else a janitor sends it when it is
+            publish_derivative(services.settings, ANALYSIS, upload)
     raise NotAnalysed(asked)

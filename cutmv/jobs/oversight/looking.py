@@ -10,7 +10,7 @@ from cutmv.jobs.backlog import Report, report
 from cutmv.jobs.model import State, Step
 from cutmv.jobs.rows import shown_step
 from cutmv.jobs.store import JobStore
-from cutmv.jobs.tables import jobs, steps, uploads, whole
+from cutmv.jobs.tables import derivatives, jobs, steps, uploads, whole
 
 #: Seconds in which the steps are counted that begin and end, for a rate.
 RATE_S = 300.0
@@ -99,9 +99,12 @@ def _count(db: sa.Connection, condition: sa.ColumnElement[bool]) -> int:
 
 
 def _stored(db: sa.Connection) -> dict[str, int]:
-    """The bytes of all uploads and of all outputs."""
-    outputs = sa.select(sa.func.sum(steps.c.output_size)).where(whole)
-    sums = {"uploads": sa.select(sa.func.sum(uploads.c.size)), "outputs": outputs}
+    """The bytes of all uploads, of what was made of them, and of all outputs."""
+    sums = {
+        "uploads": sa.select(sa.func.sum(uploads.c.size)),
+        "derivatives": sa.select(sa.func.sum(derivatives.c.bytes)),
+        "outputs": sa.select(sa.func.sum(steps.c.output_size)).where(whole),
+    }
     return {kind: int(db.scalar(each) or 0) for kind, each in sums.items()}
 
 
@@ -129,7 +132,12 @@ def _failed(db: sa.Connection) -> list[FailedStep]:
 def _holdings(db: sa.Connection) -> list[Holding]:
     sent = sa.select(uploads.c.person_id, uploads.c.size.label("bytes"))
     made = sa.select(jobs.c.person_id, steps.c.output_size).select_from(jobs.join(steps))
-    each = sa.union_all(sent, made.where(whole, steps.c.output_size.is_not(None))).subquery()
+    derived = sa.select(uploads.c.person_id, derivatives.c.bytes)
+    each = sa.union_all(
+        sent,
+        derived.select_from(derivatives.join(uploads)),
+        made.where(whole, steps.c.output_size.is_not(None)),
+    ).subquery()
     held = sa.func.sum(each.c.bytes)
     largest = sa.select(each.c.person_id, held).group_by(each.c.person_id).order_by(held.desc())
     return [Holding(whose, int(size or 0)) for whose, size in db.execute(largest.limit(MOST))]

@@ -9,6 +9,16 @@ class StorageFull(Exception):
         self.used, self.most, self.wanted = used, most, wanted
 
 
+class TooManyRows(Exception):
+    """Somebody has `most` rows in the database, as many as may be."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"You have {most:,} uploads, jobs, outputs, links and messages of webhooks, the limit:"
+            " delete some, which count for a day more."
+        )
+
+
 class TooManySteps(Exception):
     """As many steps of one person wait as may; later there is room for `wanted` more."""
 

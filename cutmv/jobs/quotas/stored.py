@@ -1,4 +1,4 @@
-"""How many bytes somebody has stored: uploads and outputs, by their rows.
+"""How many bytes somebody has stored: uploads, what is made of them, and outputs, by their rows.
 
 It is summed up when it is asked for. So what is deleted, or expires, is free at once, and no
 process that dies leaves a sum which is wrong.
@@ -9,7 +9,15 @@ import sqlalchemy as sa
 from cutmv.config import Limits
 from cutmv.database import now
 from cutmv.jobs.quotas.refusals import StorageFull
-from cutmv.jobs.tables import jobs, multipart_uploads, reservations, steps, uploads, whole
+from cutmv.jobs.tables import (
+    derivatives,
+    jobs,
+    multipart_uploads,
+    reservations,
+    steps,
+    uploads,
+    whole,
+)
 from cutmv.people import own_quota
 
 
@@ -23,14 +31,19 @@ def most_bytes(db: sa.Connection, person_id: str | None, limits: Limits) -> int 
 
 
 def stored_bytes(db: sa.Connection, person_id: str | None) -> int:
-    """The bytes of a person's uploads and outputs."""
+    """The bytes of a person's uploads, of what was made of them, and of outputs."""
     outputs = (
         sa.select(sa.func.sum(steps.c.output_size))
         .select_from(jobs.join(steps))
         .where(jobs.c.person_id == person_id, whole)
     )
     kept = sa.select(sa.func.sum(uploads.c.size)).where(uploads.c.person_id == person_id)
-    return sum(int(db.scalar(each) or 0) for each in (kept, outputs))
+    derived = (
+        sa.select(sa.func.sum(derivatives.c.bytes))
+        .select_from(derivatives.join(uploads))
+        .where(uploads.c.person_id == person_id)
+    )
+    return sum(int(db.scalar(each) or 0) for each in (kept, derived, outputs))
 
 
 def coming_bytes(db: sa.Connection, person_id: str | None, but: str = "") -> int:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from cutmv.config import Limits
 from cutmv.jobs.model import OPEN_STATES
+from cutmv.jobs.quotas.kept import kept_rows, most_rows
 from cutmv.jobs.quotas.stored import coming_bytes, most_bytes, stored_bytes
 from cutmv.jobs.quotas.waiting import unfinished_steps
 from cutmv.jobs.tables import jobs
@@ -36,4 +37,5 @@ def usage(engine: sa.Engine, limits: Limits, person_id: str | None) -> dict[str,
             "jobs": Used(unfinished, limits.jobs if at_once is None else at_once),
             "waiting_steps": Used(unfinished_steps(db, person_id), most_waiting),
             "stored_bytes": Used(stored, most_bytes(db, person_id, limits)),
+            "rows": Used(kept_rows(db, person_id), most_rows(db, person_id, limits)),
         }

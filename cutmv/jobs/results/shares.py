@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from cutmv.database import now
 from cutmv.jobs.model import Job, Step, UnknownJob, new_id
+from cutmv.jobs.quotas import require_rows
 from cutmv.jobs.rows import load_jobs
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import jobs, shares
@@ -82,7 +83,8 @@ class Shares:
     def add(self, job: Job, output: str | None, days: int) -> tuple[Share, str]:
         """A new share of a job, and its token; those that ended are forgotten.
 
-        Raises UnknownJob where the job, or an output of this name, is not there; TooManyShares.
+        Raises UnknownJob where the job, or an output of this name, is not there; TooManyShares,
+        TooManyRows.
         """
         if output is not None and not any(
             step.output and step.name == output for step in job.steps
@@ -109,6 +111,7 @@ class Shares:
                 )
                 .returning(shares)
             ).one()
+            require_rows(db, job.person_id, self._store.limits)
         return _to_share(row), token
 
     def of(self, job_id: str) -> list[Share]:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from cutmv.database import now, unreadable
 from cutmv.jobs.keys import upload_key
 from cutmv.jobs.model import KeyReused, UnknownUpload, Upload, id_for, new_id
-from cutmv.jobs.quotas import alone_with, require_bytes
+from cutmv.jobs.quotas import alone_with, require_bytes, require_rows
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import multipart_uploads, uploads
 from cutmv.jobs.uploads.accept import NoVideo, content_type_of, probe_stored
@@ -32,8 +32,6 @@ MAX_PARTS = 9_000
 #: Seconds after which an upload that nobody has finished is deleted: a slow line takes a day for
 #: ten gigabytes, and a phone sleeps at night.
 UNFINISHED_AGE_S = 3 * 86_400.0
-#: Unfinished uploads that a person can have.
-MAX_UNFINISHED = 100
 
 
 class MissingParts(Exception):
@@ -106,7 +104,7 @@ class MultipartUploads:
         """Begin an upload of `size` bytes, which start with `head`: HEAD_BYTES of them, or all.
 
         Of one `request_key` there is one. Raises EmptyUpload, NoVideo, TooManyUnfinished,
-        StorageFull and KeyReused.
+        TooManyRows, StorageFull and KeyReused.
         """
         content_type = content_type_of(head[:HEAD_BYTES])
         upload_id, key = id_for("upload", request_key), upload_key(new_id())
@@ -245,15 +243,17 @@ class MultipartUploads:
             alone_with(db, made.person_id)
             if made.person_id is not None:
                 require_account(db, made.person_id)
-            if (db.scalar(sa.select(sa.func.count()).where(own)) or 0) >= MAX_UNFINISHED:
+            most = self._store.limits.unfinished_uploads
+            if (db.scalar(sa.select(sa.func.count()).where(own)) or 0) >= most:
                 raise TooManyUnfinished(
-                    f"You have {MAX_UNFINISHED} unfinished uploads, the limit. Delete some."
+                    f"You have {most} unfinished uploads, the limit. Delete some."
                 )
             if db.scalar(sa.select(sa.exists().where(uploads.c.id == made.id))):
                 raise KeyReused
             require_bytes(db, made.person_id, self._store.limits, made.size, but=made.id)
             row["created_at"] = db.scalar(sa.select(now())) or 0.0
             db.execute(multipart_uploads.insert().values(row))
+            require_rows(db, made.person_id, self._store.limits)
         return MultipartUpload(**row)
 
     def _find(self, upload_id: str) -> MultipartUpload | None:

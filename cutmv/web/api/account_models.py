@@ -89,6 +89,7 @@ class UsageOut(BaseModel):
     jobs: UsedOut
     waiting_steps: UsedOut
     stored_bytes: UsedOut
+    rows: UsedOut
 
 
 class AccountOut(BaseModel):

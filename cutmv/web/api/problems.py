@@ -16,6 +16,8 @@ from cutmv.jobs import (
     NoVideo,
     StorageFull,
     TooLargeJob,
+    TooManyDerivatives,
+    TooManyRows,
     TooManyShares,
     TooManySteps,
     UnknownHook,
@@ -166,6 +168,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(NoVideo, lambda error: answer(415, str(error)))
     app.register_error_handler(TooLargeJob, lambda error: answer(413, str(error)))
     app.register_error_handler(TooManySteps, _too_many_steps)
+    app.register_error_handler(TooManyDerivatives, _too_many_steps)
+    app.register_error_handler(TooManyRows, _too_many_rows)
     app.register_error_handler(StorageFull, _storage_full)
     app.register_error_handler(Exception, _bug)
 
@@ -216,10 +220,14 @@ def _cut_off(error: ClientDisconnected) -> Response:
     return answer(408, "The body came too slowly.")
 
 
-def _too_many_steps(error: TooManySteps) -> Response:
+def _too_many_steps(error: TooManySteps | TooManyDerivatives) -> Response:
     response = answer(429, str(error))
     response.headers["Retry-After"] = str(STEPS_RETRY_AFTER_S)
     return response
+
+
+def _too_many_rows(error: TooManyRows) -> Response:
+    return answer(507, str(error))
 
 
 def _storage_full(error: StorageFull) -> Response:

@@ -151,7 +151,10 @@ class SeenMetrics:
             (("begun", seen.begun), ("ended", seen.ended)),
         )
         yield gauges(
-            "cutmv_stored_bytes", "Bytes of all uploads and outputs.", "kind", seen.stored.items()
+            "cutmv_stored_bytes",
+            "Bytes of all uploads, of what is made of them to be seen, and of outputs.",
+            "kind",
+            seen.stored.items(),
         )
 
     def _disks(self) -> Iterator[Metric]:

@@ -25,7 +25,7 @@ from cutmv.jobs import (
     retry,
     revoke,
 )
-from cutmv.jobs.tables import steps
+from cutmv.jobs.tables import derivatives, steps
 from cutmv.monitoring.jobs import SLOW_LEAST_S, look_at_jobs
 from tests.support.jobs import add_job
 
@@ -61,12 +61,17 @@ def test_all_is_seen_at_one_moment(store: JobStore) -> None:
         owner, claimed = claim(store, step)
         owner.finish(claimed, OUTPUT)
 
+    with store.engine.begin() as db:
+        row = {"upload_id": done.upload.id, "kind": "proxy", "asked_at": 0.0, "bytes": 300}
+        db.execute(derivatives.insert().values(row))
+
     seen = look(store)
 
     assert seen.counts["job", "done"] == seen.counts["job", "running"] == 1
     assert (seen.begun, seen.ended) == (2 + len(done.steps), 1 + len(done.steps))
     assert seen.stored == {
         "uploads": job.upload.size + done.upload.size,
+        "derivatives": 300,
         "outputs": OUTPUT.size * len(done.steps),
     }
     [live] = seen.live

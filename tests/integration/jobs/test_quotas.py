@@ -22,10 +22,14 @@ from cutmv.jobs import (
     Deletions,
     Job,
     JobStore,
+    MultipartUploads,
     TooLargeJob,
+    TooManyRows,
     TooManySteps,
     Upload,
     plan_job,
+    reserve,
+    usage,
 )
 from cutmv.jobs import store as job_store
 from cutmv.jobs.quotas import require_steps
@@ -33,8 +37,11 @@ from cutmv.jobs.request import JobRequest
 from cutmv.jobs.tables import jobs, steps, uploads
 from cutmv.people import Accounts
 from cutmv.people.tables import people
+from cutmv.storage import LocalStorage
 from tests.support.jobs import add_job, add_upload, an_upload
 
+#: The first bytes of an MP4.
+MP4 = b"\0\0\0\x18ftypmp42\0\0\0\0"
 LIMITS = Limits(jobs=3, waiting_steps=10)
 
 
@@ -214,6 +221,51 @@ def test_steps_wait_up_to_a_bound_and_ended_ones_make_room(store: JobStore) -> N
         db.execute(steps.update().where(steps.c.id == eight.steps[0].id).values(state="done"))
 
     add_job(store, *["0-1"] * 3, person_id="ann")
+
+
+def test_what_is_cancelled_or_deleted_at_once_fills_no_database(store: JobStore) -> None:
+    ann = person(store, "ann", rows=20)
+    for _ in range(3):  # an upload, a job and four steps each
+        cancel(store, add_job(store, *["0-1"] * 4, person_id=ann))
+    delete(store, add_job(store, person_id=ann))  # a note of it stays
+    assert _rows(store, ann) == 3 * 5 + 1
+
+    with pytest.raises(TooManyRows, match=r"^You have 20 uploads, jobs, outputs, links"):
+        add_job(store, *["0-1"] * 4, person_id=ann)
+
+    assert _rows(store, ann) == 16, "nothing of it is kept"
+    add_job(store, *["0-1"] * 3, person_id=ann)
+    first = replace(an_upload(), person_id=ann)
+    with pytest.raises(TooManyRows):
+        store.add_upload(first)
+    with pytest.raises(TooManyRows), reserve(store, None, ann) as held:
+        held.hold(1)
+    add_job(store, person_id=person(store, "ben", rows=20))
+    oldest = store.jobs(10, of=ann)[-1]
+    delete(store, oldest)
+    assert _rows(store, ann) == 16
+    store.add_upload(first)
+
+
+def test_the_one_person_of_a_server_without_sign_in_has_rows_without_a_bound(
+    store: JobStore,
+) -> None:
+    assert usage(store.engine, LIMITS, None)["rows"].most is None
+    assert usage(store.engine, LIMITS, person(store, "ann"))["rows"].most == 200_000
+    assert usage(store.engine, Limits(rows=5), None)["rows"].most == 5
+
+
+def test_an_upload_in_parts_holds_the_row_that_it_will_be(store: JobStore, tmp_path: Path) -> None:
+    ann = person(store, "ann", rows=1)
+    begun = MultipartUploads(store, LocalStorage(tmp_path / "files"))
+    made = begun.begin("song.mp4", 1_000_000, MP4, person_id=ann)
+    with pytest.raises(TooManyRows):
+        begun.begin("other.mp4", 1_000_000, MP4, person_id=ann)
+    store.add_upload(replace(an_upload(), id=made.id, person_id=ann))
+
+
+def _rows(store: JobStore, person_id: str) -> int:
+    return usage(store.engine, LIMITS, person_id)["rows"].used
 
 
 def test_a_job_that_no_waiting_would_let_in_is_too_large(store: JobStore) -> None:

@@ -63,7 +63,7 @@ def test_an_alert_finds_all_that_it_names(mode: str, make_stack: Callable[[str],
     assert scrape["cutmv_unwell_workers"] == 0
     assert scrape["cutmv_queue_messages", QUEUE] == 0
     assert scrape["cutmv_queue_oldest_message_seconds", QUEUE] == 0
-    for kind in ("uploads", "outputs"):
+    for kind in ("uploads", "derivatives", "outputs"):
         assert scrape["cutmv_stored_bytes", kind] == 0
     folder = str(stack.folder / "data")
     free, size = scrape["cutmv_disk_free_bytes", folder], scrape["cutmv_disk_size_bytes", folder]

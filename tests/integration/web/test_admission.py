@@ -233,6 +233,23 @@ def test_a_server_that_keeps_its_connections_says_so(tmp_path: Path) -> None:
     assert "cutmv web" in answer.json["detail"]
 
 
+def test_of_more_connections_than_may_be_the_idlest_end(tmp_path: Path) -> None:
+    of_threads = ("ALL_UPLOADS", "ALL_DOWNLOADS", "ALL_BODIES", "SHORT_REQUESTS")
+    few = {f"CUTMV_MAX_{name}": "4" for name in of_threads}
+    with web_server(tmp_path, CUTMV_MAX_CONNECTIONS="120", **few) as run, ExitStack() as stack:
+        address = ("127.0.0.1", urlsplit(run.url).port or 0)
+        idle = [stack.enter_context(socket.create_connection(address)) for _ in range(170)]
+        for each in idle:
+            each.sendall(b"GET /")
+
+        def ended() -> int:
+            return len(select(idle, [], [], 0)[0])
+
+        wait_for(lambda: ended() >= 45, 10.0, "those that were idle longest have ended")
+        assert select(idle[-100:], [], [], 0)[0] == []
+        assert httpx.get(f"{run.url}/healthz", timeout=5).status_code == 200
+
+
 def test_requests_a_minute_are_counted_where_nobody_signs_in_too(tmp_path: Path) -> None:
     env = {"CUTMV_MODE": "eager", "CUTMV_DATA_DIR": str(tmp_path), "CUTMV_MAX_REQUESTS": "3"}
     services = Services.open(Settings.from_env(env))

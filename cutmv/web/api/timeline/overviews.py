@@ -15,7 +15,6 @@ from cutmv.media import Overview
 from cutmv.web.access import mine
 from cutmv.web.api.contents import send_object
 from cutmv.web.api.timeline.derivatives import kept_of, told_of, wanted_of
-from cutmv.web.clients import client_key
 
 blueprint = Blueprint("overviews", __name__, url_prefix="/api/uploads")
 
@@ -24,8 +23,7 @@ blueprint = Blueprint("overviews", __name__, url_prefix="/api/uploads")
 def create(upload_id: str) -> tuple[Response, int]:
     """Have small pictures of an upload made, and the peaks of its sound, once."""
     upload = mine().upload(upload_id)
-    # By turns of its own: what is to be seen at once waits for none of the client's cuts.
-    record = wanted_of(OVERVIEW, upload, f"overviews of {client_key()}")
+    record = wanted_of(OVERVIEW, upload)
     return _shown(upload, record), 200 if record.state is DerivativeState.DONE else 202
 
 

@@ -14,7 +14,6 @@ from cutmv.media import Proxy
 from cutmv.web.access import mine
 from cutmv.web.api.contents import send_object
 from cutmv.web.api.timeline.derivatives import kept_of, told_of, wanted_of
-from cutmv.web.clients import client_key
 
 blueprint = Blueprint("proxies", __name__, url_prefix="/api/uploads")
 
@@ -23,7 +22,7 @@ blueprint = Blueprint("proxies", __name__, url_prefix="/api/uploads")
 def create(upload_id: str) -> tuple[Response, int]:
     """Have a small film of an upload made that any browser plays, once."""
     upload = mine().upload(upload_id)
-    record = wanted_of(PROXY, upload, client_key())
+    record = wanted_of(PROXY, upload)
     return _shown(upload, record), 200 if record.state is DerivativeState.DONE else 202
 
 

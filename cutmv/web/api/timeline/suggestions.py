@@ -2,13 +2,12 @@
 
 from flask import Blueprint, Response, jsonify, request
 
-from cutmv.jobs import ANALYSIS, DerivativeState, Record, Records
+from cutmv.jobs import ANALYSIS, DerivativeState, Record
 from cutmv.media import Analysis, suggest
 from cutmv.web.access import mine
 from cutmv.web.api.problems import Problem, validated
 from cutmv.web.api.timeline.derivatives import wanted_of
 from cutmv.web.api.timeline.suggestion_models import SuggestionsQuery
-from cutmv.web.clients import client_key
 from cutmv.web.state import web
 
 blueprint = Blueprint("suggestions", __name__, url_prefix="/api/uploads")
@@ -17,16 +16,15 @@ blueprint = Blueprint("suggestions", __name__, url_prefix="/api/uploads")
 @blueprint.post("/<upload_id>/suggestions")
 def create(upload_id: str) -> tuple[Response, int]:
     """Have an upload analysed, unless it is or was."""
-    record = wanted_of(ANALYSIS, mine().upload(upload_id), client_key())
+    record = wanted_of(ANALYSIS, mine().upload(upload_id))
     return _pending(record), 200 if record.state is DerivativeState.DONE else 202
 
 
 @blueprint.get("/<upload_id>/suggestions")
 def show(upload_id: str) -> tuple[Response, int]:
     """Clips of an upload, the best first, or how far its analysis is."""
-    services = web().services
     wanted = validated(SuggestionsQuery, request.args.to_dict())
-    record = Records(services.storage, ANALYSIS).of(mine().upload(upload_id))
+    record = web().dispatcher.derivatives.record(ANALYSIS, mine().upload(upload_id))
     if record is None:
         raise Problem(404, "The video was not analysed: POST here to have that done.")
     if record.state is DerivativeState.FAILED:
@@ -50,8 +48,7 @@ def show(upload_id: str) -> tuple[Response, int]:
 @blueprint.delete("/<upload_id>/suggestions")
 def cancel(upload_id: str) -> tuple[str, int]:
     """Forget the analysis of an upload; one that runs ends within seconds."""
-    services = web().services
-    Records(services.storage, ANALYSIS).forget(mine().upload(upload_id))
+    web().dispatcher.derivatives.forget(ANALYSIS, mine().upload(upload_id))
     return "", 204
 
 

@@ -1,7 +1,4 @@
-"""What is made of an upload and kept in the storage beside it, and how far it is until it is there.
-
-Each is a cache: whoever asks for one that is gone, or another version's, has it made again.
-"""
+"""How far a derivative of an upload is until it is there: a record beside it in the storage."""
 
 import io
 import json
@@ -11,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-from cutmv.jobs.keys import derivative_key
+from cutmv.jobs.keys import FILM_OF_PROXY, PEAKS, SHEET, derivative_key, upload_prefix
 from cutmv.jobs.model import Upload
 from cutmv.jobs.rows import WRONG
 from cutmv.media import Analysis, Overview, Proxy
@@ -46,16 +43,27 @@ F = TypeVar("F", bound=Found)
 class Derivative(Generic[F]):
     """A kind of what is made of an upload: its name, and how it is read; none is another version's.
 
+    What the names of its objects begin with, beside the record, is in `objects`.
+
     >>> Records(storage, ANALYSIS).of(upload)
     """
 
     name: str
     read: Callable[[dict[str, Any]], F | None]
+    objects: tuple[str, ...] = ()
+
+    def stored_bytes(self, storage: Storage, upload: Upload) -> int:
+        """The bytes that are stored of it beside an upload. Raises StorageError."""
+        prefix = upload_prefix(upload.id, upload.key)
+        own = tuple(prefix + name for name in (self.name, *self.objects))
+        return sum(each.size for each in storage.list(prefix) if each.key.startswith(own))
 
 
 ANALYSIS = Derivative("analysis", Analysis.from_json)
-OVERVIEW = Derivative("overview", Overview.from_json)
-PROXY = Derivative("proxy", Proxy.from_json)
+OVERVIEW = Derivative("overview", Overview.from_json, (PEAKS, SHEET))
+PROXY = Derivative("proxy", Proxy.from_json, (FILM_OF_PROXY,))
+#: All kinds, by their names.
+DERIVATIVES: dict[str, Derivative[Any]] = {each.name: each for each in (ANALYSIS, OVERVIEW, PROXY)}
 
 
 @dataclass(frozen=True)
