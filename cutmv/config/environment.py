@@ -54,7 +54,7 @@ LIMIT_MEANINGS = {
 #: What holds where nobody said, for those of them that have no number then.
 UNSAID = {
     "stored_bytes": "50 GB of each who signs in; on loopback no bound",
-    "rows": "200,000 of each who signs in; on loopback no bound",
+    "rows": "100,000 of each who signs in; on loopback no bound",
 }
 LIMITS = tuple(
     Variable(variable(name), LIMIT_MEANINGS[name], f"{most:,}" if most else UNSAID[name])

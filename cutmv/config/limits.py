@@ -15,8 +15,8 @@ Number = Callable[[str, int], int]
 
 #: Bytes that each person who signs in may have stored, where nobody said (50 GB).
 STORED_BYTES = 50_000_000_000
-#: Rows of the database that each of them may have, where nobody said: some 200 MB.
-ROWS = 200_000
+#: Rows of the database that each of them may have, where nobody said: some 50 MB.
+ROWS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)

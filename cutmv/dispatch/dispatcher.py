@@ -39,7 +39,7 @@ from cutmv.jobs import (
 )
 from cutmv.progress import ProgressEvent, ProgressFeed
 from cutmv.services import Services
-from cutmv.worker import publish, tasks_of
+from cutmv.worker import derivative_id, publish, tasks_of
 
 #: Seconds for which the broker's status is answered again without asking the broker.
 STATUS_MAX_AGE_S = 3.0
@@ -146,9 +146,9 @@ class Dispatcher:
     def derive(self, kind: Derivative[F], upload: Upload, client: str = "") -> Record[F]:
         """Have a derivative of an upload made when it is its person's turn; how far it is.
 
-        Where it is made here `client` names whose turns that takes if it is nobody's. If its maker
-        dies, whoever wants it asks for it again. Raises TooManyDerivatives, StorageFull,
-        TooManyRows, UnknownUpload, StorageError.
+        Where it is made here `client` names whose turns that takes if it is nobody's. If a worker
+        dies that makes it, whoever wants it asks for it again. Raises TooManyDerivatives,
+        StorageFull, TooManyRows, UnknownUpload, StorageError.
         """
         record, is_turn = self.derivatives.ask(kind, upload)
         if is_turn:
@@ -156,9 +156,13 @@ class Dispatcher:
         return record
 
     def derive_next(self) -> None:
-        """Have those derivatives made whose turn has come. Raises StorageError."""
+        """Have those derivatives made whose turn has come, or that a dead process has left.
+
+        Raises StorageError.
+        """
         for kind, upload in self.derivatives.next():
-            self._send_derivative(kind, upload)
+            if not self._runner.has(derivative_id(kind.name, upload.id)):
+                self._send_derivative(kind, upload)
 
     def _send_derivative(self, kind: Derivative[Any], upload: Upload, client: str = "") -> None:
         """Give a derivative to a worker; make it here, by turns, when the broker fails."""
@@ -170,6 +174,7 @@ class Dispatcher:
                 reason = _one_line(error)
                 self.breaker.failed(reason)
             else:
+                self.derivatives.sent(kind, upload)
                 return
         log.info("the %s of upload %s is made here: %s", kind.name, upload.id, reason)
         whose = upload.person_id or client

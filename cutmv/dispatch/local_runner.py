@@ -52,18 +52,19 @@ class LocalRunner:
     def derive(self, task: Any, name: str, upload_id: str, client: str = "") -> None:
         """Make a derivative of an upload by its task when it is the client's turn.
 
-        Returns at once.
+        Returns at once. One that is there is not made again.
         """
         what = derivative_id(name, upload_id)
         with self._lock:
             if not self._context.stopping.is_set():
                 self._executor.submit(self._take_turns)
                 self._turns.add(client, what, partial(self._derive, task, name, upload_id, client))
+                self._accepted.add(what)
 
-    def has(self, step_id: str) -> bool:
-        """Whether a step waits or runs here."""
+    def has(self, what: str) -> bool:
+        """Whether a step, or a derivative of an upload, waits or runs here."""
         with self._lock:
-            return step_id in self._accepted or step_id in self._timers
+            return what in self._accepted or what in self._timers
 
     def close(self) -> None:
         """Stop the steps that run, which releases them, and wait for that."""
@@ -116,10 +117,10 @@ class LocalRunner:
         try:
             # The record of the derivative has the error; Celery has logged it.
             task.apply((upload_id,), throw=False)
-            again = partial(self.derive, task, name, upload_id, client)
-            self._ended(derivative_id(name, upload_id), again)
         except BaseException as error:
             note_trouble("local-runner", error, "who wants it asks for it again")
+        again = partial(self.derive, task, name, upload_id, client)
+        self._ended(derivative_id(name, upload_id), again)
 
     def _ended(self, what: str, again: Callable[[], None]) -> None:
         """Have a step, or a derivative of an upload, run once more if it is to, by `again`."""

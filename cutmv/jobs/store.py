@@ -28,8 +28,10 @@ from cutmv.jobs.model import (
     job_state,
 )
 from cutmv.jobs.quotas import (
+    TooManyRows,
     alone_with,
     require_held,
+    require_row,
     require_rows,
     require_some_bytes,
     require_steps,
@@ -173,18 +175,17 @@ class JobStore:
         another request's, UnknownUpload when its upload is deleted, TooManySteps and the like.
         """
         try:
+            require_row(self.engine, job.person_id, self.limits)
             return self._add_job(job)
-        except sa.exc.IntegrityError:
-            try:
-                known = self.job(job.id)
-            except UnknownJob:
-                known = None  # it was no second job: its upload is gone
-            if known is None:
+        except (sa.exc.IntegrityError, TooManyRows):
+            with self.reading() as db:
+                known = load_jobs(db, jobs.c.id == job.id)
+            if not known:  # it was no second job: its upload may be gone
                 self.upload(job.upload.id)
                 raise
-        if _wanted(known) != _wanted(job):
+        if _wanted(known[0]) != _wanted(job):
             raise KeyReused
-        return known
+        return known[0]
 
     def _add_job(self, job: Job) -> Job:
         with self.engine.begin() as db:
@@ -246,12 +247,8 @@ class JobStore:
         Raises UnknownJob.
         """
         with self.engine.begin() as db:
-            ended = db.execute(
-                steps.update()
-                .where(steps.c.job_id == job_id, steps.c.state.in_(OPEN_STATES))
-                .values(CANCELLED)
-            )
-            if ended.rowcount:
+            its = sa.and_(steps.c.job_id == job_id, steps.c.state.in_(OPEN_STATES))
+            if db.execute(steps.update().where(its).values(CANCELLED)).rowcount:
                 settle(db, job_id)
         return self.job(job_id)
 

@@ -41,9 +41,10 @@ derivatives = sa.Table(
     sa.Column("upload_id", sa.ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("kind", sa.String(20), primary_key=True),
     sa.Column("asked_at", sa.Double, nullable=False),
-    # When it was sent to a worker; null while it waits for its turn.
+    # When a broker took it; null before, and where the web process makes it itself.
     sa.Column("sent_at", sa.Double),
-    # When somebody looks whether it was made; null unless it was sent and has not ended.
+    # When somebody looks after it: whether it was made, if a broker has it; else another process
+    # takes it over. Null while it waits for its turn, and once it has ended.
     sa.Column("look_at", sa.Double, index=True),
     sa.Column("ended_at", sa.Double, index=True),
     sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0"),

@@ -1,7 +1,8 @@
-"""Keep an upload or submit a job as the web server does, and die by SIGKILL at a named point.
+"""Keep an upload, submit a job or have an overview made as the web server does, and die by SIGKILL.
 
 python -m tests.support.die_in_web upload FILE POINT
 python -m tests.support.die_in_web submit UPLOAD_ID POINT
+python -m tests.support.die_in_web derive UPLOAD_ID POINT
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from cutmv.dispatch import Dispatcher, dispatcher
-from cutmv.jobs import Backlog, JobRequest, JobStore, accept_upload, reserve
+from cutmv.jobs import (
+    OVERVIEW,
+    Backlog,
+    Derivatives,
+    JobRequest,
+    JobStore,
+    accept_upload,
+    reserve,
+)
 from cutmv.jobs.uploads import accept
 from cutmv.progress import ProgressFeed
 from cutmv.services import services
@@ -33,12 +42,20 @@ SUBMIT_POINTS: dict[str, tuple[Any, str, bool]] = {
     "after its messages are sent": (dispatcher, "publish", True),
     "after that is noted": (Backlog, "sent", True),
 }
+DERIVE_POINTS: dict[str, tuple[Any, str, bool]] = {
+    "before it is noted": (Derivatives, "_ask", False),
+    "after it is noted": (Derivatives, "_ask", True),
+    "before its message is sent": (dispatcher, "publish_derivative", False),
+    "after its message is sent": (dispatcher, "publish_derivative", True),
+    "after that is noted": (Derivatives, "sent", True),
+}
+POINTS = {"upload": UPLOAD_POINTS, "submit": SUBMIT_POINTS, "derive": DERIVE_POINTS}
 
 
 def main() -> None:
     """Replace the named function by one that ends this process, and do what the server does."""
     what, argument, point = sys.argv[1:]
-    owner, name, call_it = (UPLOAD_POINTS if what == "upload" else SUBMIT_POINTS)[point]
+    owner, name, call_it = POINTS[what][point]
     setattr(owner, name, deadly(getattr(owner, name), call_it))
     here = services()
     if what == "upload":
@@ -49,6 +66,8 @@ def main() -> None:
             accept_upload(
                 here.store, here.storage, incoming, max_bytes=1 << 30, room=here.room, held=held
             )
+    elif what == "derive":
+        Dispatcher(here, ProgressFeed()).derive(OVERVIEW, here.store.upload(argument))
     else:
         request = JobRequest(upload_id=argument, clips=("0-1", "1-2"))
         Dispatcher(here, ProgressFeed()).submit(request)

@@ -110,4 +110,5 @@ def _analysis_of(services: Services, upload: Upload, asked: int) -> Analysis:
         asked += 1
         if is_turn:  # else a janitor sends it when it is
             publish_derivative(services.settings, ANALYSIS, upload)
+            derivatives.sent(ANALYSIS, upload)
     raise NotAnalysed(asked)

@@ -1,7 +1,8 @@
 """Which derivatives were asked for, and whose turn it is: of each person few are sent at once.
 
 Brokers hand out what came first first. So what one person asks for waits here, and another's is
-sent before the rest of it. Whoever is sent nothing by a process that died is sent it by a janitor.
+sent before the rest of it. Who sends one holds it, and so does who makes one without a broker: if
+that process dies, another takes it over.
 """
 
 import time
@@ -30,13 +31,15 @@ from cutmv.storage import Storage
 
 #: Derivatives that one look finds; the next finds others.
 MOST = 100
-#: Seconds after which a janitor looks whether one that was sent was made, and between two looks.
+#: Seconds for which one is held, and between two looks at one that was sent.
 LOOK_S = 60.0
 
 F = TypeVar("F", bound=Found)
 _is_open = derivatives.c.ended_at.is_(None)
-_waits = sa.and_(_is_open, derivatives.c.sent_at.is_(None))
-_is_sent = sa.and_(_is_open, derivatives.c.sent_at.is_not(None))
+_waits = sa.and_(_is_open, derivatives.c.look_at.is_(None))
+_is_due = sa.and_(_is_open, derivatives.c.look_at <= now())
+_is_left = sa.and_(_is_due, derivatives.c.sent_at.is_(None))
+_is_late = sa.and_(_is_due, derivatives.c.sent_at.is_not(None))
 
 
 class TooManyDerivatives(Exception):
@@ -67,7 +70,7 @@ class Derivatives:
         return record
 
     def ask(self, kind: Derivative[F], upload: Upload) -> tuple[Record[F], bool]:
-        """Note that one is wanted; its record, and whether it is its turn: the caller sends it.
+        """Note that one is wanted; its record, and whether it is its turn: the caller has it made.
 
         Else `next` tells when it is. Raises TooManyDerivatives, StorageFull, TooManyRows,
         UnknownUpload.
@@ -89,7 +92,8 @@ class Derivatives:
             if unfinished >= limits.derivatives:
                 raise TooManyDerivatives(limits.derivatives)
             is_turn: bool = alike < limits.derivatives_ahead
-            values: dict[str, Any] = {"asked_at": now(), "ended_at": None} | _sent(is_turn)
+            values = {"asked_at": now(), "sent_at": None, "ended_at": None, "look_at": None}
+            values |= _held() if is_turn else {}
             if not db.execute(derivatives.update().where(own).values(values)).rowcount:
                 row = {"upload_id": upload.id, "kind": kind.name, **values}
                 db.execute(derivatives.insert().values(row))
@@ -97,17 +101,28 @@ class Derivatives:
             return is_turn
 
     def next(self) -> Iterator[tuple[Derivative[Any], Upload]]:
-        """Those whose turn has come; the caller sends them."""
-        for kind, upload in self._found(_of_turn(self._store.limits), _waits, _sent(True)):
+        """Those whose turn has come, or whose holder died; the caller has them made."""
+        for kind, upload in self._taken(_of_turn(self._store.limits), sa.or_(_waits, _is_left)):
+            records = Records(self._storage, kind)
+            record = records.of(upload)
+            if record is not None and record.state is not DerivativeState.QUEUED:
+                if not record.pending_s:
+                    self.ended(kind, upload)
+                continue
             # After a long time it would be taken for lost.
-            Records(self._storage, kind).keep(upload, Record(DerivativeState.QUEUED))
+            records.keep(upload, Record(DerivativeState.QUEUED))
             yield kind, upload
+
+    def sent(self, kind: Derivative[Any], upload: Upload) -> None:
+        """Note that a broker has taken one."""
+        own = sa.and_(_row(kind.name, upload.id), _is_open)
+        with self._store.engine.begin() as db:
+            db.execute(derivatives.update().where(own).values(sent_at=now(), **_held()))
 
     def settle(self) -> None:
         """End those that nobody is at any more, and that nobody has told of."""
-        late = sa.and_(_is_sent, derivatives.c.look_at <= now())
-        found = sa.select(derivatives.c.kind, derivatives.c.upload_id).where(late).limit(MOST)
-        for kind, upload in self._found(found, late, {"look_at": now() + LOOK_S}):
+        found = sa.select(derivatives.c.kind, derivatives.c.upload_id).where(_is_late).limit(MOST)
+        for kind, upload in self._taken(found, _is_late):
             record = Records(self._storage, kind).of(upload)
             if record is None or not record.pending_s:
                 self.ended(kind, upload)
@@ -135,59 +150,53 @@ class Derivatives:
         with self._store.reading() as db:
             return bool(db.scalar(sa.select(its)))
 
-    def _found(
-        self,
-        found: sa.Select[tuple[str, str]],
-        condition: sa.ColumnElement[bool],
-        values: dict[str, Any],
+    def _taken(
+        self, found: sa.Select[tuple[str, str]], condition: sa.ColumnElement[bool]
     ) -> Iterator[tuple[Derivative[Any], Upload]]:
-        """What is found and nobody else takes meanwhile, who gives it these values too."""
+        """What is found, and held from now on, unless somebody else takes it meanwhile."""
         with self._store.reading() as db:
             rows = [(row.kind, row.upload_id) for row in db.execute(found)]
         for name, upload_id in rows:
             own = derivatives.update().where(_row(name, upload_id), condition)
             with self._store.engine.begin() as db:
-                is_ours = db.execute(own.values(values)).rowcount
+                is_ours = db.execute(own.values(_held())).rowcount
             if is_ours and name in DERIVATIVES:  # else a later version's
                 with suppress(UnknownUpload, UnreadableRow):
                     yield DERIVATIVES[name], self._store.upload(upload_id)
 
 
 def _of_turn(limits: Limits) -> sa.Select[tuple[str, str]]:
-    """The kinds and the uploads' ids of those whose turn it is."""
+    """The kinds and the uploads' ids of those whose turn it is, and of those that were left."""
     whose = (sa.func.coalesce(uploads.c.person_id, "").label("client"), derivatives.c.kind)
     of_uploads = derivatives.join(uploads)
     order = (derivatives.c.asked_at, derivatives.c.upload_id)
     rank = sa.func.row_number().over(partition_by=whose, order_by=order).label("rank")
-    waiting = (
-        sa.select(*whose, derivatives.c.upload_id, derivatives.c.asked_at, rank)
-        .select_from(of_uploads)
-        .where(_waits)
-        .subquery()
-    )
+    asked = (derivatives.c.upload_id, derivatives.c.asked_at)
+    waiting = sa.select(*whose, *asked, rank).select_from(of_uploads).where(_waits).subquery()
     busy = (
-        sa.select(*whose, sa.func.count().label("sent"))
+        sa.select(*whose, sa.func.count().label("held"))
         .select_from(of_uploads)
-        .where(_is_sent)
+        .where(_is_open, ~_waits)
         .group_by(*whose)
         .subquery()
     )
     theirs = sa.and_(waiting.c.client == busy.c.client, waiting.c.kind == busy.c.kind)
-    room = limits.derivatives_ahead - sa.func.coalesce(busy.c.sent, 0)
-    return (
-        sa.select(waiting.c.kind, waiting.c.upload_id)
+    room = limits.derivatives_ahead - sa.func.coalesce(busy.c.held, 0)
+    first = (
+        sa.select(waiting.c.kind, waiting.c.upload_id, waiting.c.rank, waiting.c.asked_at)
         .select_from(waiting.outerjoin(busy, theirs))
         .where(waiting.c.rank <= room)
-        .order_by(waiting.c.rank, waiting.c.asked_at)
-        .limit(MOST)
     )
+    left = sa.select(derivatives.c.kind, derivatives.c.upload_id, sa.literal(0), asked[1])
+    both = sa.union_all(first, left.where(_is_left)).subquery()
+    in_turn = sa.select(both.c.kind, both.c.upload_id).order_by(both.c.rank, both.c.asked_at)
+    return in_turn.limit(MOST)
 
 
 def _row(name: str, upload_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(derivatives.c.upload_id == upload_id, derivatives.c.kind == name)
 
 
-def _sent(is_turn: bool) -> dict[str, Any]:
-    """What a row says of one that is sent now, or that waits."""
-    times = {"sent_at": now(), "look_at": now() + LOOK_S}
-    return times if is_turn else dict.fromkeys(times)
+def _held() -> dict[str, Any]:
+    """What a row says of one that somebody has taken."""
+    return {"look_at": now() + LOOK_S}

@@ -8,7 +8,7 @@ process that died. The package imports `cutmv.jobs`' tables and model, and `cutm
 """
 
 from cutmv.jobs.quotas.at_once import client, held_jobs
-from cutmv.jobs.quotas.kept import require_rows
+from cutmv.jobs.quotas.kept import require_row, require_rows
 from cutmv.jobs.quotas.refusals import StorageFull, TooManyRows, TooManySteps
 from cutmv.jobs.quotas.reservations import Reservation, require_held
 from cutmv.jobs.quotas.stored import require_bytes, require_some_bytes
@@ -26,6 +26,7 @@ __all__ = [
     "held_jobs",
     "require_bytes",
     "require_held",
+    "require_row",
     "require_rows",
     "require_some_bytes",
     "require_steps",

@@ -61,3 +61,16 @@ def require_rows(db: sa.Connection, person_id: str | None, limits: Limits, wante
     most = most_rows(db, person_id, limits)
     if most is not None and kept_rows(db, person_id) + wanted > most:
         raise TooManyRows(most)
+
+
+def require_row(
+    engine: sa.Engine, person_id: str | None, limits: Limits, upload_id: str = ""
+) -> None:
+    """Raise TooManyRows where a person has all that may be, and does not have this upload.
+
+    Nobody waits for that. SQLite has one writer at a time: who is refused again and again in a
+    transaction that writes would be that.
+    """
+    with engine.connect().execution_options(reads_only=True) as db:
+        if not db.scalar(sa.select(sa.exists().where(uploads.c.id == upload_id))):
+            require_rows(db, person_id, limits, wanted=1)

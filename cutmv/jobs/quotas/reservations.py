@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from cutmv.config import Limits
 from cutmv.database import DATABASE_AWAY, now
 from cutmv.jobs.model import Upload
-from cutmv.jobs.quotas.kept import require_rows
+from cutmv.jobs.quotas.kept import require_row
 from cutmv.jobs.quotas.refusals import StorageFull
 from cutmv.jobs.quotas.stored import most_bytes, require_bytes
 from cutmv.jobs.quotas.waiting import alone_with
@@ -63,13 +63,13 @@ class Reservation:
         """
         if self.person_id is None and self._limits.stored_bytes_of(None) is None:
             return
+        if not self._held:
+            require_row(self._engine, self.person_id, self._limits, self.upload_id)
         with self._engine.begin() as db:
             alone_with(db, self.person_id)
             is_there = db.scalar(sa.select(sa.exists().where(uploads.c.id == self.upload_id)))
             most = most_bytes(db, self.person_id, self._limits)
             self._is_bounded = most is not None and not is_there
-            if not is_there:
-                require_rows(db, self.person_id, self._limits, wanted=1)
             if not self._is_bounded:
                 return
             require_bytes(db, self.person_id, self._limits, size, but=self.upload_id)

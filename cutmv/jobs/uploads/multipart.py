@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from cutmv.database import now, unreadable
 from cutmv.jobs.keys import upload_key
 from cutmv.jobs.model import KeyReused, UnknownUpload, Upload, id_for, new_id
-from cutmv.jobs.quotas import alone_with, require_bytes, require_rows
+from cutmv.jobs.quotas import alone_with, require_bytes, require_row, require_rows
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import multipart_uploads, uploads
 from cutmv.jobs.uploads.accept import NoVideo, content_type_of, probe_stored
@@ -110,6 +110,7 @@ class MultipartUploads:
         upload_id, key = id_for("upload", request_key), upload_key(new_id())
         begun = self._find(upload_id)
         if begun is None:
+            require_row(self._store.engine, person_id, self._store.limits)
             storage_id = self._storage.multipart.create(key, content_type=content_type)
             made = MultipartUpload(
                 id=upload_id,

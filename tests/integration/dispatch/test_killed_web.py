@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from cutmv.dispatch.janitor import ORPHAN_AGE_S
 from cutmv.jobs import JobStore
-from tests.support.die_in_web import SUBMIT_POINTS, UPLOAD_POINTS
+from cutmv.jobs.tables import derivatives
+from tests.support.die_in_web import DERIVE_POINTS, SUBMIT_POINTS, UPLOAD_POINTS
 from tests.support.fork_server import run_python
 from tests.support.media import make_sample
-from tests.support.processes import clean_env
+from tests.support.processes import clean_env, wait_for
 from tests.support.stack import Stack, check_done_once
 
 SWEEP = """
@@ -78,3 +81,66 @@ def test_a_job_whose_server_is_killed_while_it_submits_runs_once_or_was_never_ac
 
     for job in jobs:
         check_done_once(stack, stack.ended(job.id))
+
+
+@pytest.mark.slow
+def test_an_overview_whose_server_is_killed_while_it_asks_is_made_or_was_never_noted(
+    make_stack: Callable[[str], Stack], video: Path
+) -> None:
+    stack = make_stack("redis")
+    stack.start_web()
+    uploads = {point: stack.upload(video)["id"] for point in DERIVE_POINTS}
+    assert stack.web
+    stack.web.kill()
+    for point, upload_id in uploads.items():
+        argv = ["-m", "tests.support.die_in_web", "derive", upload_id, point]
+        died = run_python(*argv, env=stack.env)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+    _let_time_pass(stack)
+
+    stack.start_worker()
+    stack.start_web()
+
+    for point, upload_id in uploads.items():
+        url = f"{stack.url}/api/uploads/{upload_id}/overview"
+        if point == "before it is noted":
+            assert httpx.get(url).status_code == 404
+        else:
+            wait_for(lambda: httpx.get(url).json().get("state") == "done", 60.0, point)  # noqa: B023
+
+
+@pytest.mark.slow
+def test_what_a_server_without_a_broker_was_to_make_its_successor_makes(
+    make_stack: Callable[[str], Stack], video: Path
+) -> None:
+    stack = make_stack("eager")
+    stack.start_web()
+    uploads = [stack.upload(video)["id"] for _ in range(6)]
+    asked = [httpx.post(f"{stack.url}/api/uploads/{each}/proxy") for each in uploads]
+    assert {each.status_code for each in asked} == {202}
+    assert stack.web
+    stack.web.kill()
+    _let_time_pass(stack)
+
+    stack.start_web()
+
+    for each in uploads:
+        url = f"{stack.url}/api/uploads/{each}/proxy"
+        made = lambda: httpx.get(url).json()["state"] in ("done", "failed")  # noqa: B023,E731
+        wait_for(made, 60.0, "it is made")
+    states = [httpx.get(f"{stack.url}/api/uploads/{each}/proxy").json() for each in uploads]
+    # What was being made when it was killed is taken for lost after a minute.
+    lost = [each["error"] for each in states if each["state"] == "failed"]
+    assert len(lost) <= 2, states
+    assert all("lost with its worker" in each for each in lost), states
+
+
+def _let_time_pass(stack: Stack) -> None:
+    """Have those who held a derivative be dead for long."""
+    store = JobStore(f"sqlite:///{stack.folder / 'data' / 'cutmv.db'}")
+    with store.engine.begin() as db:
+        db.execute(derivatives.update().values(look_at=derivatives.c.look_at - 3_600.0))
+    store.close()
+    for record in (stack.folder / "data" / "files" / "uploads").glob("*/proxy"):
+        plain = json.loads(record.read_text())
+        record.write_text(json.dumps(plain | {"at": plain["at"] - 100.0}))

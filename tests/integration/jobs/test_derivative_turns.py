@@ -108,6 +108,28 @@ def test_the_first_of_each_person_come_first(store: JobStore, known: Derivatives
     assert [upload for _, upload in taken(known)] == [first[2].id, second[2].id, first[3].id]
 
 
+def test_what_a_process_that_died_was_to_have_made_another_takes_over(
+    store: JobStore, storage: LocalStorage, known: Derivatives
+) -> None:
+    upload, making, made, sent = uploads_of(store, None, 4)
+    store.limits = replace(store.limits, derivatives_ahead=4)
+    for each in (upload, making, made, sent):
+        assert known.ask(PROXY, each)[1]
+    known.sent(PROXY, sent)
+    Records(storage, PROXY).keep(making, Record(DerivativeState.RUNNING))
+    Records(storage, PROXY).keep(made, Record(DerivativeState.FAILED, error="It is damaged."))
+    assert taken(known) == [], "whoever was told that it is their turn is about to"
+
+    with store.engine.begin() as db:
+        db.execute(derivatives.update().values(look_at=now() - 1.0))
+
+    assert taken(known) == [("proxy", upload.id)]
+    assert taken(known) == [], "who takes it over is about to"
+    with store.reading() as db:
+        over = db.scalars(sa.select(derivatives.c.upload_id).where(derivatives.c.ended_at > 0))
+        assert list(over) == [made.id]
+
+
 def test_more_are_refused_in_a_line_and_what_is_asked_for_counts_once(
     store: JobStore, known: Derivatives
 ) -> None:
@@ -137,6 +159,7 @@ def test_what_waits_is_not_taken_for_lost_and_what_was_sent_is(
 
     assert record is not None and record.pending_s > 0
     assert lost is not None and not lost.pending_s
+    known.sent(PROXY, sent)
     with store.engine.begin() as db:
         db.execute(derivatives.update().where(_is(sent)).values(look_at=now() - 1.0))
     known.settle()
@@ -151,6 +174,7 @@ def test_one_that_is_being_made_is_left_alone(
     upload, other, waits = uploads_of(store, None, AHEAD + 1)
     for each in (upload, other, waits):
         known.ask(PROXY, each)
+    known.sent(PROXY, upload)
     Records(storage, PROXY).keep(upload, Record(DerivativeState.RUNNING))
     with store.engine.begin() as db:
         db.execute(derivatives.update().where(_is(upload)).values(look_at=now() - 1.0))

@@ -251,8 +251,21 @@ def test_the_one_person_of_a_server_without_sign_in_has_rows_without_a_bound(
     store: JobStore,
 ) -> None:
     assert usage(store.engine, LIMITS, None)["rows"].most is None
-    assert usage(store.engine, LIMITS, person(store, "ann"))["rows"].most == 200_000
+    assert usage(store.engine, LIMITS, person(store, "ann"))["rows"].most == 100_000
     assert usage(store.engine, Limits(rows=5), None)["rows"].most == 5
+
+
+def test_who_is_at_the_bound_is_refused_while_another_writes(store: JobStore) -> None:
+    ann = person(store, "ann", rows=1)
+    store.add_upload(replace(an_upload(), person_id=ann))
+    upload = replace(add_upload(store), person_id=ann)
+    planned = plan_job(upload, JobRequest(upload_id=upload.id, clips=("0-1",)))
+    wants = (lambda: store.add_job(planned), lambda: reserve(store, None, ann).hold(1))
+    with ThreadPoolExecutor(2) as pool, store.engine.begin() as db:
+        db.execute(jobs.update().values(error=None))  # SQLite has one writer at a time
+        refused = [pool.submit(each).exception(5.0) for each in wants]
+
+    assert [type(each) for each in refused] == [TooManyRows] * 2
 
 
 def test_an_upload_in_parts_holds_the_row_that_it_will_be(store: JobStore, tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_people_see_what_they_use_and_choose_for_how_long_it_is_kept(
         "jobs": {"used": 0, "most": 3},
         "waiting_steps": {"used": 0, "most": 2_000},
         "stored_bytes": {"used": sent["size"], "most": 50_000_000_000},
-        "rows": {"used": 1, "most": 200_000},
+        "rows": {"used": 1, "most": 100_000},
     }
     assert ben.get("/api/account").json["usage"]["stored_bytes"]["used"] == 0
     assert f"{size_text(sent['size'])} of 50 GB stored." in ann.get("/account").text
