@@ -101,7 +101,7 @@ def test_an_analysis_that_another_makes_is_left_to_it_until_it_is_silent(
 
     with pytest.raises(DerivativeBusy):
         AnalysisRun(services, upload.id).run()
-    monkeypatch.setattr("cutmv.jobs.derivatives.TOLD_WITHIN_S", 0.0)
+    monkeypatch.setattr("cutmv.jobs.derivatives.records.TOLD_WITHIN_S", 0.0)
     AnalysisRun(services, upload.id).run()
 
     assert state_of(analyses, upload) is DerivativeState.DONE
