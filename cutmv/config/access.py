@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from cutmv.config.errors import ConfigError
@@ -11,6 +11,13 @@ from cutmv.config.urls import checked_url
 
 SignIn = Literal["auto", "always"]
 HookTargets = Literal["public", "any"]
+SecondFactor = Literal["optional", "administrators", "everybody"]
+T = TypeVar("T", bound=str)
+
+#: What each may be, first where nobody says.
+SIGN_IN: tuple[SignIn, ...] = ("auto", "always")
+HOOK_TARGETS: tuple[HookTargets, ...] = ("public", "any")
+SECOND_FACTOR: tuple[SecondFactor, ...] = ("optional", "administrators", "everybody")
 
 #: A host's name, without a port.
 _HOST_NAME = re.compile(r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$")
@@ -33,6 +40,8 @@ class Access:
     mail_from: str = ""
     #: Where people's webhooks may lead, where they sign in.
     hook_targets: HookTargets = "public"
+    #: Who must have a second factor.
+    second_factor: SecondFactor = "optional"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Access":
@@ -47,13 +56,20 @@ class Access:
             raise ConfigError("Set both CUTMV_ADMIN_EMAIL and CUTMV_ADMIN_PASSWORD, or neither.")
         return cls(
             hosts=(*_hosts(env), *filter(None, [name])),
-            sign_in=_sign_in(env),
+            sign_in=_choice(env, "CUTMV_SIGN_IN", SIGN_IN),
             url=url,
             admin_email=email or None,
             admin_password=password or None,
             smtp_url=smtp_url,
             mail_from=env.get("CUTMV_MAIL_FROM") or f"cutmv@{name}",
-            hook_targets=_hook_targets(env),
+            hook_targets=_choice(env, "CUTMV_WEBHOOK_TARGETS", HOOK_TARGETS),
+            second_factor=_choice(env, "CUTMV_SECOND_FACTOR", SECOND_FACTOR),
+        )
+
+    def needs_second_factor(self, *, is_admin: bool) -> bool:
+        """Whether somebody must have a second factor."""
+        return self.second_factor == "everybody" or (
+            self.second_factor == "administrators" and is_admin
         )
 
 
@@ -68,21 +84,11 @@ def _hosts(env: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _sign_in(env: Mapping[str, str]) -> SignIn:
-    match (env.get("CUTMV_SIGN_IN") or "auto").lower():
-        case "auto":
-            return "auto"
-        case "always":
-            return "always"
-    raise ConfigError(f"CUTMV_SIGN_IN is {env['CUTMV_SIGN_IN']!r}: use auto or always.")
-
-
-def _hook_targets(env: Mapping[str, str]) -> HookTargets:
-    match (env.get("CUTMV_WEBHOOK_TARGETS") or "public").lower():
-        case "public":
-            return "public"
-        case "any":
-            return "any"
-    raise ConfigError(
-        f"CUTMV_WEBHOOK_TARGETS is {env['CUTMV_WEBHOOK_TARGETS']!r}: use public or any."
-    )
+def _choice(env: Mapping[str, str], name: str, choices: tuple[T, ...]) -> T:
+    """What a variable says, of these words; the first where it says nothing."""
+    told = env.get(name) or choices[0]
+    for each in choices:
+        if told.lower() == each:
+            return each
+    known = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    raise ConfigError(f"{name} is {told!r}: use {known}.")

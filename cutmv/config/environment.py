@@ -80,6 +80,12 @@ VARIABLES = (
         "`auto`",
     ),
     Variable(
+        "CUTMV_SECOND_FACTOR",
+        "who must have [a second factor](docs/deploy.md#who-may-come-in): `optional`, nobody;"
+        " `administrators`; or `everybody`",
+        "`optional`",
+    ),
+    Variable(
         "CUTMV_URL",
         "the web server's address for people, as `https://cutmv.example.com`: in links, and one of"
         " its names",

@@ -38,6 +38,8 @@ ADMINISTRATORS = {"health.metrics", "operators", "people", "people_page"}
 OF_ACCOUNTS = {"sign_in", "account", "second_factor", "keys", "people", "people_page"}
 #: Endpoints and blueprints for which a key is none: they change how somebody signs in, or more.
 OF_SESSIONS = {"account", "second_factor", "people_page", "keys.create"}
+#: What is there for who must have a second factor, and has none yet.
+BEFORE_SECOND_FACTOR = {"second_factor", "account.show", "account.password", "sign_in.end"}
 #: The blueprints of pages for people, who are sent to the page to sign in.
 PAGES = {
     "page",
@@ -92,6 +94,13 @@ def mine() -> Owned:
 def sessions_alone(request: Request) -> bool:
     """Whether a request is for who has signed in, and no key makes it."""
     return bool({request.endpoint, request.blueprint} & OF_SESSIONS)
+
+
+def lacks_second_factor(request: Request, whose: Person) -> bool:
+    """Whether a request is for those who have a second factor, and its maker must and does not."""
+    access = web().services.settings.access
+    lacks = access.needs_second_factor(is_admin=whose.is_admin) and not whose.has_second_factor
+    return lacks and not {request.endpoint, request.blueprint} & BEFORE_SECOND_FACTOR
 
 
 def administrators_alone(request: Request) -> bool:

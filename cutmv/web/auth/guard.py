@@ -6,7 +6,14 @@ from flask import Flask, Response, g, redirect, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from cutmv.people import LOCAL
-from cutmv.web.access import OF_ACCOUNTS, OPEN, PAGES, administrators_alone, sessions_alone
+from cutmv.web.access import (
+    OF_ACCOUNTS,
+    OPEN,
+    PAGES,
+    administrators_alone,
+    lacks_second_factor,
+    sessions_alone,
+)
 from cutmv.web.api.models import size_text
 from cutmv.web.api.problems import Problem
 from cutmv.web.auth.credentials import knows_csrf_token, shown
@@ -42,6 +49,10 @@ def _let_in() -> BaseResponse | None:
         raise Problem(403, "This is for who signs in, not for API keys.")
     if request.method not in SAFE_METHODS and not knows_csrf_token(request, credential):
         raise Problem(403, "The page is out of date: load it again.")
+    if lacks_second_factor(request, found):
+        if request.method == "GET" and request.blueprint in PAGES and credential.kind != "key":
+            return redirect(url_for("second_factor.show"), 303)
+        raise Problem(403, "A second factor is asked for here: add one on the page of the account.")
     if administrators_alone(request) and not found.is_admin:
         raise Problem(403, "This is for administrators.")
     g.person, g.credential = found, credential

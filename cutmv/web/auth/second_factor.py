@@ -43,8 +43,10 @@ def turn_on() -> Response:
 
 @blueprint.post("/off")
 def turn_off() -> Response:
-    """Turn it off, by a code."""
+    """Turn it off, by a code, unless one must have it."""
     me = person()
+    if _must_have(me):
+        return _page(problem="A second factor is asked for here: it stays on.", status=403)
     if wait_s := wait_for_code_s(me):
         return too_often(_page, wait_s)
     if not is_code_of(me):
@@ -67,6 +69,11 @@ def is_code_of(whose: Person) -> bool:
     return right
 
 
+def _must_have(whose: Person) -> bool:
+    access = web().services.settings.access
+    return access.needs_second_factor(is_admin=whose.is_admin)
+
+
 def _codes_of(whose: Person) -> str:
     return f"code of {whose.id}"
 
@@ -86,6 +93,7 @@ def _page(
     text = render_template(
         "people/second_factor.html",
         is_on=me.has_second_factor,
+        must_have=_must_have(me),
         secret=secret,
         qr=None if me.has_second_factor else _qr_code(app_url(secret, me.email or me.name)),
         codes=codes,

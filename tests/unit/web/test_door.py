@@ -125,5 +125,9 @@ def test_what_is_no_name_is_refused_at_the_start(tmp_path: Path, hosts: str) -> 
 
 
 def test_a_wrong_way_to_sign_in_is_refused_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="CUTMV_SIGN_IN is 'never'"):
+    with pytest.raises(ConfigError, match="CUTMV_SIGN_IN is 'never': use auto or always"):
         settings(tmp_path, CUTMV_SIGN_IN="never")
+    with pytest.raises(ConfigError, match="is 'admins': use optional, administrators or everybo"):
+        settings(tmp_path, CUTMV_SECOND_FACTOR="admins")
+    with pytest.raises(ConfigError, match="CUTMV_WEBHOOK_TARGETS is 'some': use public or any"):
+        settings(tmp_path, CUTMV_WEBHOOK_TARGETS="some")
