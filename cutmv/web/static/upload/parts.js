@@ -17,8 +17,10 @@ const LOST_TRIES = 5;
 /** Tries at a part that comes damaged. */
 const DAMAGED_TRIES = 5;
 
-/** Whether the browser may send to the storage itself; not where that fails once. */
+/** Whether parts go to the storage itself; not where that fails. */
 let direct = true;
+/** Whether some bytes have gone there: so it lets the browser send them, and what fails is the line. */
+let allowed = false;
 
 export class PartedUpload {
   #file;
@@ -132,12 +134,11 @@ export class PartedUpload {
     let lost = 0;
     const attempt = async () => {
       const signed = await api.signPart(this.#begun.id, number, sum.base64, direct);
-      let begun = false;
       try {
         await api.sendPart(signed, part, {
           signal: this.#aborter.signal,
           moved: (bytes) => {
-            begun ||= bytes > 0; // so the browser may send there
+            allowed ||= signed.direct && bytes > 0;
             this.#move(number, bytes);
           },
         });
@@ -146,7 +147,7 @@ export class PartedUpload {
         this.#on.moved(this.bytes);
         if (signed.direct) {
           lost++;
-          if (!begun || !passes(error)) refused++;
+          if (!allowed || !passes(error)) refused++;
           if (refused >= REFUSED_TRIES || lost >= LOST_TRIES) direct = false;
         }
         throw Object.assign(error, { direct: signed.direct });
