@@ -1,7 +1,8 @@
 """The people who use a deployment: their accounts, passwords, API keys, sessions and quotas.
 
 `model` is pure; `accounts`, `second_factor`, `api_keys` and `sessions` keep it in the `tables`,
-`quotas` reads whose differ, and `passwords` says which may be chosen and whether one is right.
+`quotas` reads whose differ, `checks` says what may be kept, and `passwords` which may be chosen and
+whether one is right.
 Tokens are told once and kept as hashes (`tokens`). The package knows no HTTP, and imports
 `cutmv.database` alone.
 """

@@ -1,7 +1,5 @@
 """Accounts: who there is, with which password, what they may."""
 
-import re
-import unicodedata
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +7,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from cutmv.database import now
+from cutmv.people.checks import (
+    MAX_NAME_CHARS,
+    checked_email,
+    checked_name,
+    checked_quotas,
+    folded_email,
+)
 from cutmv.people.model import (
-    LEAST_QUOTAS,
-    MAX_QUOTA,
-    QUOTAS,
     AccountGone,
     LastAdministrator,
     LinkGone,
@@ -25,13 +27,6 @@ from cutmv.people.model import (
 from cutmv.people.passwords import check_password, hashed, is_outdated, is_right
 from cutmv.people.tables import people, sessions
 from cutmv.people.tokens import TokenKind, token_hash
-
-#: An address as people type it; whether it is somebody's, only a mail can tell.
-_EMAIL = re.compile(
-    r"^[^@\s\x00-\x1f\x7f<>,;:\"()\[\]\\]{1,64}@[^@\s\x00-\x1f\x7f<>,;:\"()\[\]\\]{1,189}$"
-)
-#: Characters of a name.
-MAX_NAME_CHARS = 80
 
 
 class Accounts:
@@ -75,7 +70,7 @@ class Accounts:
         row = {
             "id": uuid.uuid4().hex,
             "email": address,
-            "name": _checked_name(name or (address or "administrator").partition("@")[0]),
+            "name": checked_name(name or (address or "administrator").partition("@")[0]),
             "password_hash": None if password is None else hashed(password),
             "is_admin": is_admin,
         }
@@ -150,27 +145,43 @@ class Accounts:
         self,
         person_id: str,
         *,
+        email: str | None = None,
+        is_admin: bool | None = None,
         disabled: bool | None = None,
         quotas: Mapping[str, int] | None = None,
     ) -> None:
-        """Disable or enable an account and set its quotas, or change nothing.
+        """Change what is told of an account, all of it or nothing.
 
-        Raises Refused, UnknownPerson, LastAdministrator.
+        With another address, who is disabled, and who is an administrator no more has all sessions
+        and links ended. Raises Refused, UnknownPerson, LastAdministrator.
         """
         values: dict[str, Any] = {}
+        if email is not None:
+            values["email"] = checked_email(email)
         if quotas is not None:
-            values["quotas"] = _checked_quotas(quotas) or None
-        with self._engine.begin() as db:
-            was = _row(db, person_id)
-            if disabled:
-                _keep_an_administrator(db, person_id)
-                values["disabled_at"] = now()
-            elif disabled is not None:
-                values["disabled_at"] = None
-            # Of who was let in already nothing ends.
-            ends = disabled or (disabled is not None and was.disabled_at is not None)
-            if values:
-                _changed(db, person_id, ends_sessions=ends, **values)
+            values["quotas"] = checked_quotas(quotas) or None
+        if is_admin is not None:
+            values["is_admin"] = is_admin
+        try:
+            with self._engine.begin() as db:
+                was = _row(db, person_id)
+                if disabled or (is_admin is False):
+                    _keep_an_administrator(db, person_id)
+                if disabled is not None:
+                    values["disabled_at"] = now() if disabled else None
+                # Of who is as before nothing ends.
+                ends = (
+                    disabled
+                    or (disabled is not None and was.disabled_at is not None)
+                    or (is_admin is False and was.is_admin)
+                    or values.get("email", was.email) != was.email
+                )
+                if values:
+                    _changed(db, person_id, ends_sessions=ends, **values)
+                if is_admin and was.password_hash is not None:
+                    _forget_who_waits(db)
+        except sa.exc.IntegrityError:
+            raise Refused("There is an account of this address already.") from None
 
     def set_retention(self, person_id: str, days: int | None, usual: int) -> None:
         """Have what is a person's kept for so many days; None for as many as may be.
@@ -253,41 +264,9 @@ def enabled_ids() -> sa.Select[tuple[str]]:
     return sa.select(people.c.id).where(people.c.disabled_at.is_(None))
 
 
-def checked_email(email: str) -> str:
-    """An address as it is kept. Raises Refused."""
-    address = _folded(email)
-    # No letter that is not seen makes two that look the same.
-    if not _EMAIL.match(address) or not address.isprintable():
-        raise Refused("This is no e-mail address: use one like me@example.com.")
-    return address
-
-
-def _folded(email: str) -> str:
-    """An address, however it was typed. Its letters stay: `straße@` is no `strasse@`."""
-    return unicodedata.normalize("NFKC", email.strip()).lower()
-
-
 def _has_address(email: str) -> sa.ColumnElement[bool]:
     # PostgreSQL takes no NUL; nor is one in any address.
-    return people.c.email == _folded(email).replace("\0", " ")
-
-
-def _checked_quotas(quotas: Mapping[str, int]) -> dict[str, int]:
-    for name, most in quotas.items():
-        if name not in QUOTAS:
-            raise Refused(f"There is no quota {name!r}: use {', '.join(QUOTAS)}.")
-        least = LEAST_QUOTAS.get(name, 0)
-        if isinstance(most, bool) or not isinstance(most, int) or most < least:
-            raise Refused(f"The quota {name} must be a whole number from {least} up.")
-        if most > MAX_QUOTA:
-            raise Refused(f"The quota {name} must be {MAX_QUOTA} at most.")
-    return dict(quotas)
-
-
-def _checked_name(name: str) -> str:
-    if not name.isprintable() or len(name) > MAX_NAME_CHARS:
-        raise Refused(f"A name has 1 to {MAX_NAME_CHARS} printable characters.")
-    return name.strip()
+    return people.c.email == folded_email(email).replace("\0", " ")
 
 
 def to_person(row: sa.Row[Any]) -> Person:

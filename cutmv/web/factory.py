@@ -67,7 +67,7 @@ def create_app(
     celery_app.finalize()
     feed = ProgressFeed()
     looking = Live(services.store, feed)
-    sockets = SocketThread(lambda credential: bool(credential.is_good(services)))
+    sockets = SocketThread(lambda onlooker: bool(onlooker.is_good(services)))
     dispatcher = Dispatcher(services, feed)
     janitor = Janitor(dispatcher) if start_background else None
     monitor = Monitor(dispatcher, janitor)

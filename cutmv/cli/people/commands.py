@@ -16,7 +16,7 @@ from cutmv.storage import StorageError
 
 @click.group()
 def people() -> None:
-    """Who may sign in: invite people, disable or delete accounts, set quotas."""
+    """Who may sign in: invite people, change, disable or delete accounts, set quotas."""
 
 
 @people.command("ls")
@@ -57,6 +57,31 @@ def reset_second_factor(email: str) -> None:
     """Have somebody sign in without a code who has lost the app and the recovery codes."""
     with _services() as services:
         services.second_factors.turn_off(str(_found(services, email).id))
+
+
+@people.command()
+@click.argument("email")
+def promote(email: str) -> None:
+    """Make somebody an administrator."""
+    with _services() as services:
+        services.accounts.change(str(_found(services, email).id), is_admin=True)
+
+
+@people.command()
+@click.argument("email")
+def demote(email: str) -> None:
+    """Make somebody no administrator any more; sessions end."""
+    with _services() as services:
+        services.accounts.change(str(_found(services, email).id), is_admin=False)
+
+
+@people.command()
+@click.argument("email")
+@click.argument("new", metavar="NEW_EMAIL")
+def address(email: str, new: str) -> None:
+    """Give an account another e-mail address; sessions and links end."""
+    with _services() as services:
+        services.accounts.change(str(_found(services, email).id), email=new)
 
 
 @people.command()

@@ -52,6 +52,8 @@ class PersonChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    email: str | None = None
+    is_admin: StrictBool | None = None
     disabled: StrictBool | None = None
     quotas: dict[str, StrictInt] | None = None
 

@@ -33,9 +33,15 @@ def show(person_id: str) -> Response:
 
 @blueprint.patch("/<person_id>")
 def change(person_id: str) -> Response:
-    """Disable or enable an account, or set its quotas."""
+    """Change an account: its address, whether it is an administrator's, disabled, its quotas."""
     wanted, accounts = validated(PersonChange, json_body()), web().services.accounts
-    accounts.change(person_id, disabled=wanted.disabled, quotas=wanted.quotas)
+    accounts.change(
+        person_id,
+        email=wanted.email,
+        is_admin=wanted.is_admin,
+        disabled=wanted.disabled,
+        quotas=wanted.quotas,
+    )
     return jsonify(person_json(accounts.get(person_id)))
 
 

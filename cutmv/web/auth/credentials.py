@@ -31,17 +31,26 @@ class Credential:
             return services.api_keys.person(self.secret)
         return services.sessions.person(self.secret)
 
-    def is_good(self, services: Services) -> bool:
-        """Whether it is good, as far as is known: the database may be away."""
-        try:
-            return self.person(services) is not None
-        except DATABASE_AWAY:
-            return True
-
     @property
     def csrf_token(self) -> str:
         """What a page of this session knows and no page of another site can."""
         return token_hash("csrf", self.secret)
+
+
+@dataclass(frozen=True)
+class Onlooker:
+    """Who looks on by a credential, and whose uploads and jobs they may know of; None for all."""
+
+    credential: Credential
+    sees: str | None
+
+    def is_good(self, services: Services) -> bool:
+        """Whether they still may, as far as is known: the database may be away."""
+        try:
+            person = self.credential.person(services)
+        except DATABASE_AWAY:
+            return True
+        return person is not None and person.sees == self.sees
 
 
 def shown(request: Request) -> Credential | None:

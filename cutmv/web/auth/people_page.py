@@ -1,4 +1,4 @@
-"""The administrators' page: who there is, invitations, quotas, disabling, deleting."""
+"""The administrators' page: who there is, invitations, changes of accounts, deleting."""
 
 import logging
 
@@ -32,8 +32,7 @@ def invite() -> Response:
 
 @blueprint.post("/<person_id>")
 def change(person_id: str) -> Response:
-    """Disable or enable an account, set its quotas, turn its second factor off, make a link for its
-    owner, or delete it."""
+    """Change an account, turn its second factor off, make a link for its owner, or delete it."""
     services, whose = web().services, web().services.accounts.get(person_id)
     try:
         match request.form.get("do"):
@@ -41,6 +40,10 @@ def change(person_id: str) -> Response:
                 services.accounts.disable(person_id)
             case "enable":
                 services.accounts.enable(person_id)
+            case "promote" | "demote" as do:
+                services.accounts.change(person_id, is_admin=do == "promote")
+            case "address":
+                services.accounts.change(person_id, email=request.form.get("email", ""))
             case "quotas":
                 services.accounts.set_quotas(person_id, _quotas())
             case "second-factor":

@@ -9,6 +9,8 @@ from cutmv.database import DATABASE_AWAY, passes
 from cutmv.jobs import UnknownJob
 from cutmv.progress import Ending, Watcher
 from cutmv.transports.cloudflare import note_trouble
+from cutmv.web.access import person
+from cutmv.web.auth.credentials import Onlooker
 from cutmv.web.live.upgrade import Upgrade
 from cutmv.web.sockets import (
     CLOSE_INTERNAL_ERROR,
@@ -48,9 +50,10 @@ class SocketWatcher:
 def watching(begin: Begin, heed: Heed) -> Upgrade:
     """Answer this request, a handshake, and have its WebSocket told of what happens.
 
-    It stays open while what the request showed is good. Raises Problem.
+    It stays open while what the request showed is good, and lets them see as much. Raises Problem.
     """
     here, credential = web(), g.credential
+    onlooker = Onlooker(credential, person().sees) if credential else None
 
     def opened(connection: socket.socket, ended: Act) -> None:
         def end() -> None:
@@ -61,7 +64,7 @@ def watching(begin: Begin, heed: Heed) -> Upgrade:
             act = heed(text, watcher)
             return None if act is None else lambda: attempt(opening, act)
 
-        opening = here.sockets.new(credential, act_on, end)
+        opening = here.sockets.new(onlooker, act_on, end)
         watcher = SocketWatcher(opening)
         # Before it is added: nobody who has left already begins to watch.
         attempt(opening, lambda: begin(watcher))

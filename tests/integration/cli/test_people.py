@@ -176,3 +176,18 @@ def test_settings_and_databases_that_can_not_be_used_are_told_in_one_line(
         done = cutmv(*command, CUTMV_DATA_DIR=str(folder), **env)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done
         assert done.stderr.startswith("Error: "), done
+
+
+def test_somebody_is_made_an_administrator_and_gets_another_address(services: Services) -> None:
+    services.accounts.add(ADA, password=PASSWORD)
+
+    assert people(services, "promote", ADA).returncode == 0
+    assert people(services, "address", ADA, "ada@example.org").returncode == 0
+
+    found = services.accounts.find("ada@example.org")
+    assert found is not None and found.is_admin
+    assert people(services, "demote", "ada@example.org").returncode == 0
+    last = people(services, "demote", BOSS)
+    assert (last.returncode, last.stderr.count("\n")) == (1, 1), last
+    taken = people(services, "address", "ada@example.org", BOSS)
+    assert taken.returncode == 1 and "There is an account of this address already" in taken.stderr

@@ -252,6 +252,30 @@ def test_who_has_a_second_factor_comes_in_by_a_code_of_the_app_once(
     assert browser.submit("/sign-in/code", **asked, code=app.code()).status_code == 401
 
 
+def test_who_is_no_administrator_any_more_sees_nothing_of_others_by_no_way(
+    server: WebServer, boss: Browser
+) -> None:
+    nora = invited(boss, "nora")
+    (nora_id,) = [
+        each["id"] for each in boss.get("/api/people").json()["people"] if "nora" in each["email"]
+    ]
+    assert nora.get("/people").status_code == 403
+    assert boss.submit(f"/people/{nora_id}", do="promote").status_code == 200
+    assert nora.get("/people").status_code == 200
+    address = server.url.replace("http", "ws") + "/ws/jobs"
+    by_key = simple_websocket.Client.connect(address, headers=nora.new_key())
+
+    assert boss.submit(f"/people/{nora_id}", do="demote").status_code == 200
+
+    assert not nora.in_, "the session ends"
+    with pytest.raises(simple_websocket.ConnectionClosed) as closed:
+        while by_key.receive(timeout=30):
+            pass
+    assert closed.value.reason == CLOSE_SIGNED_OUT
+    moved = boss.submit(f"/people/{nora_id}", do="address", email="nora@example.org")
+    assert moved.status_code == 200 and "nora@example.org" in moved.text
+
+
 @pytest.mark.parametrize("kind", ["sign-in", "password"])
 def test_a_mailed_link_needs_the_second_factor_too(
     server: WebServer, boss: Browser, mails: MailServer, kind: str

@@ -282,6 +282,45 @@ def test_the_last_administrator_stays(accounts: Accounts, ada: Person) -> None:
     assert accounts.has_administrator()
 
 
+def test_who_is_made_an_administrator_is_one_until_made_none(
+    engine: sa.Engine, accounts: Accounts, ada: Person
+) -> None:
+    waits = accounts.add(None, is_admin=True)  # by the link of the first start
+    accounts.set_password(str(ada.id), PASSWORD)
+    token = Sessions(engine).begin(accounts.get(str(ada.id)))
+
+    accounts.change(str(ada.id), is_admin=True)
+
+    person = Sessions(engine).person(token)
+    assert person is not None and person.is_admin and person.sees is None
+    with pytest.raises(UnknownPerson):
+        accounts.get(str(waits.id))
+    with pytest.raises(LastAdministrator):
+        accounts.change(str(ada.id), is_admin=False, quotas={"jobs": 9})
+    assert accounts.get(str(ada.id)).quotas == {}, "all of it or nothing"
+    accounts.add("boss@example.com", password=PASSWORD, is_admin=True)
+    accounts.change(str(ada.id), is_admin=False)
+    assert Sessions(engine).person(token) is None
+    assert accounts.get(str(ada.id)).sees == ada.id
+
+
+def test_an_account_gets_another_address_and_its_links_end(
+    engine: sa.Engine, accounts: Accounts, ada: Person
+) -> None:
+    accounts.add("bob@example.com")
+    link = Sessions(engine).begin(ada, TokenKind.SIGN_IN)
+
+    for taken, why in (("bob@example.com", "already"), ("ada", "no e-mail address")):
+        with pytest.raises(Refused, match=why):
+            accounts.change(str(ada.id), email=taken)
+    accounts.change(str(ada.id), email=f" {str(ada.email).upper()} ")
+    assert Sessions(engine).person(link, TokenKind.SIGN_IN) == ada, "it is the same"
+    accounts.change(str(ada.id), email="Ada@Example.org")
+
+    assert accounts.find("ada@example.org") == accounts.get(str(ada.id))
+    assert Sessions(engine).person(link, TokenKind.SIGN_IN) is None
+
+
 def test_quotas_are_whole_numbers_of_known_things(accounts: Accounts, ada: Person) -> None:
     accounts.set_quotas(str(ada.id), {"uploads": 1})
     assert accounts.get(str(ada.id)).quotas == {"uploads": 1}
