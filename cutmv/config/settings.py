@@ -26,6 +26,8 @@ Mode = Literal["cloudflare", "redis", "eager"]
 
 #: How lines of the log are written: for people, or for programs.
 LOG_FORMATS = ("console", "json")
+#: Digits of a number: databases have no larger ones.
+MAX_DIGITS = 18
 #: The queue of a deployment that names none.
 DEFAULT_QUEUE = "cutmv-processing"
 #: The suffix of the queue of long steps, which exists where a Worker pushes the other steps.
@@ -299,9 +301,11 @@ def _number(env: Mapping[str, str], name: str, default: int, *, least: int = 1) 
     value = env.get(name)
     if not value:
         return default
-    if not value.isdecimal() or int(value) < least:
+    is_number = value.isdecimal() and len(value) <= MAX_DIGITS
+    if not is_number or int(value) < least:
         wanted = "above 0" if least else "from 0 up"
-        raise ConfigError(f"{name} is {value!r}: use a whole number {wanted}.")
+        told = f"{value[:MAX_DIGITS]}…" if len(value) > MAX_DIGITS else value
+        raise ConfigError(f"{name} is {told!r}: use a whole number {wanted}.")
     return int(value)
 
 

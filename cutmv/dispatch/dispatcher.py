@@ -7,7 +7,7 @@ the claim lets only one of the two run each.
 
 import logging
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,10 +23,8 @@ from cutmv.jobs import (
     Costs,
     Derivative,
     Derivatives,
-    Found,
     Job,
     JobRequest,
-    Record,
     State,
     Step,
     Upload,
@@ -46,7 +44,6 @@ STATUS_MAX_AGE_S = 3.0
 #: The name of each mode's broker, for people.
 BROKER_NAMES = {"cloudflare": "Cloudflare Queues", "redis": "Redis", "eager": "Cloudflare Queues"}
 
-F = TypeVar("F", bound=Found)
 log = logging.getLogger(__name__)
 
 
@@ -143,29 +140,27 @@ class Dispatcher:
         step = self.services.freeing(lambda: revoke(self.services.store, step_id))
         self._feed.publish(ProgressEvent(step.id, step.job_id, step.state.value))
 
-    def derive(self, kind: Derivative[F], upload: Upload, client: str = "") -> Record[F]:
-        """Have a derivative of an upload made when it is its person's turn; how far it is.
+    def derive(self, kind: Derivative[Any], upload: Upload, client: str = "") -> None:
+        """Have a derivative of an upload made when it is its person's turn.
 
-        Where it is made here `client` names whose turns that takes if it is nobody's. If a worker
-        dies that makes it, whoever wants it asks for it again. Raises TooManyDerivatives,
-        StorageFull, TooManyRows, UnknownUpload, StorageError.
+        Where it is made here `client` names whose turns that takes if it is nobody's. Raises
+        TooManyDerivatives, StorageFull, TooManyRows, UnknownUpload, StorageError.
         """
-        record, is_turn = self.derivatives.ask(kind, upload)
-        if is_turn:
+        if self.derivatives.ask(kind, upload):
             self._send_derivative(kind, upload, client)
-        return record
 
     def derive_next(self) -> None:
-        """Have those derivatives made whose turn has come, or that a dead process has left.
+        """Have those derivatives made whose turn has come, or that whoever had them has lost.
 
         Raises StorageError.
         """
-        for kind, upload in self.derivatives.next():
+        for kind, upload in self.derivatives.next(alone=self._why_not() is not None):
             if not self._runner.has(derivative_id(kind.name, upload.id)):
                 self._send_derivative(kind, upload)
 
     def _send_derivative(self, kind: Derivative[Any], upload: Upload, client: str = "") -> None:
         """Give a derivative to a worker; make it here, by turns, when the broker fails."""
+        self.derivatives.prepare(kind, upload)
         reason = self._why_not()
         if reason is None:
             try:

@@ -59,6 +59,7 @@ class Janitor:
         self._no_reclaim_before = 0.0
         self._outage = Outage(log, "the database", "the janitor waits for it")
         self._shortage = Outage(log, "room on this machine's disks", "uploads and jobs are refused")
+        self._no_storage = Outage(log, "the storage", "what is to be made of uploads waits for it")
         self._swept = self._tidied = float("-inf")
         #: When the last sweep ended, in seconds since 1970; None before the first.
         self.swept_at: float | None = None
@@ -104,10 +105,12 @@ class Janitor:
         self._deleter.finish()
 
     def _derive(self) -> None:
-        """Have derivatives made by turns, and end those whose makers died."""
-        with _errors_logged():
-            self._dispatcher.derivatives.settle()
+        """Have derivatives made by turns, and those that were lost once more."""
+        try:
             self._dispatcher.derive_next()
+            self._no_storage.ended()
+        except StorageError as error:
+            self._no_storage.began(error)
 
     def delete_parts(self) -> None:
         """Delete the parts of steps that have ended, or that are made whole."""
@@ -122,7 +125,8 @@ class Janitor:
         dispatcher = self._dispatcher
         closed = dispatcher.services.settings.mode != "eager" and dispatcher.breaker.reason is None
         due = time.monotonic() - self._probed_at >= BROKER_PROBE_INTERVAL_S
-        return closed and due and dispatcher.backlog.has_enqueued()
+        sent = dispatcher.backlog.has_enqueued, dispatcher.derivatives.has_sent
+        return closed and due and any(has() for has in sent)
 
     def sweep(self) -> None:
         """Delete jobs, uploads, results and files that have expired.

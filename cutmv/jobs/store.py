@@ -117,7 +117,8 @@ class JobStore:
             }
             db.execute(uploads.insert().values(row))
             require_held(db, upload, self.limits)
-            require_rows(db, upload.person_id, self.limits)
+            if not db.scalar(sa.select(sa.exists().where(multipart_uploads.c.id == upload.id))):
+                require_rows(db, upload.person_id, self.limits)
         return replace(upload, created_at=created_at)
 
     def upload(self, upload_id: str, of: str | None = None) -> Upload:

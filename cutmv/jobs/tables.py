@@ -40,15 +40,22 @@ derivatives = sa.Table(
     metadata,
     sa.Column("upload_id", sa.ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("kind", sa.String(20), primary_key=True),
-    sa.Column("asked_at", sa.Double, nullable=False),
-    # When a broker took it; null before, and where the web process makes it itself.
+    # Null where nobody wants it any more, and a broker has its message.
+    sa.Column("asked_at", sa.Double),
+    # When a broker took its last message, and how many it took; null and 0 before.
     sa.Column("sent_at", sa.Double),
-    # When somebody looks after it: whether it was made, if a broker has it; else another process
-    # takes it over. Null while it waits for its turn, and once it has ended.
+    sa.Column("sends", sa.Integer, nullable=False, server_default="0"),
+    # Who makes it, and how many began to and did not end.
+    sa.Column("owner", sa.String(40)),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    # When it counts as lost unless somebody tells of it; null while it waits, or has ended.
     sa.Column("look_at", sa.Double, index=True),
     sa.Column("ended_at", sa.Double, index=True),
     sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0"),
 )
+
+#: Of one that is not complete: its row stays for a moment when it is an upload.
+is_coming = ~sa.exists().where(uploads.c.id == multipart_uploads.c.id)
 
 # What uploads hold of their persons' quotas on their way; each has the id of its upload.
 reservations = sa.Table(

@@ -22,6 +22,9 @@ PIXELS = 15_360 * 8_640
 #: looks, which needs no more than this part of it.
 MEMORY_BYTES, OF_A_LOOK = 12 * 2**30, 3
 
+#: Digits of a number.
+MAX_DIGITS = 18
+
 
 @dataclass(frozen=True)
 class FileLimits:
@@ -49,6 +52,7 @@ def _number(environ: "os._Environ[str]", name: str, default: int) -> int:
     value = environ.get(name)
     if not value:
         return default
-    if not value.isdecimal() or int(value) == 0:
-        raise MediaUnavailable(f"{name} is {value!r}: use a whole number above 0.")
+    if not value.isdecimal() or len(value) > MAX_DIGITS or int(value) == 0:
+        told = f"{value[:MAX_DIGITS]}…" if len(value) > MAX_DIGITS else value
+        raise MediaUnavailable(f"{name} is {told!r}: use a whole number above 0.")
     return int(value)

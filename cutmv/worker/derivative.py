@@ -9,15 +9,17 @@ from typing import ClassVar, Generic, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from cutmv.database import DATABASE_AWAY
 from cutmv.jobs import (
     Derivative,
-    Derivatives,
+    DerivativeClaim,
     DerivativeState,
     Found,
     Record,
     Records,
     UnknownUpload,
     Upload,
+    measure,
     require_stored,
     upload_prefix,
 )
@@ -30,14 +32,6 @@ TOLD_EVERY_S = 2.0
 
 F = TypeVar("F", bound=Found)
 log = logging.getLogger(__name__)
-
-
-class DerivativeBusy(Exception):
-    """Another process is at it, or was until it died; `remaining_s` seconds from now it is free."""
-
-    def __init__(self, what: str, remaining_s: float) -> None:
-        super().__init__(f"Another worker makes the {what}, for {remaining_s:.0f} s at least.")
-        self.remaining_s = remaining_s
 
 
 class DerivativeRun(ABC, Generic[F]):
@@ -54,54 +48,65 @@ class DerivativeRun(ABC, Generic[F]):
         self.upload: Upload = services.store.upload(upload_id)
         #: What is found so far, where others may have it already.
         self.found: F | None = None
+        self._claim: DerivativeClaim | None = None
         self._percent, self._told = 0.0, 0.0
-        self._wanted = True
+        self._wanted, self._made = True, False
 
     @abstractmethod
     def make(self) -> F:
         """Make it, by `progressed` and `cancelled`; raises MediaError, Cancelled and others."""
 
     def run(self) -> None:
-        """Make the derivative, unless it is there or nobody wants it any more.
+        """Make the derivative, unless it is there, another is at it, or nobody wants it any more.
 
-        Of an upload that is deleted meanwhile nothing stays. Raises DerivativeBusy; MediaError once
-        the record says so; StorageError, MediaUnavailable.
+        Of an upload that is deleted meanwhile nothing stays. Raises MediaError once the record says
+        so; StorageError, MediaUnavailable, SQLAlchemyError.
         """
-        record = self.records.of(self.upload)
-        if record is None or record.state in (DerivativeState.DONE, DerivativeState.FAILED):
+        store, storage = self.services.store, self.services.storage
+        self._claim = DerivativeClaim.take(store, storage, self.kind, self.upload)
+        if self._claim is None:
             return
-        if record.state is DerivativeState.RUNNING and record.pending_s:
-            raise DerivativeBusy(self.kind.name, record.pending_s)
         try:
-            self._attempt()
+            self._attempt(self._claim)
         finally:
             self._sweep()
 
-    def _attempt(self) -> None:
+    def _attempt(self, claim: DerivativeClaim) -> None:
         self._keep(DerivativeState.RUNNING)
         try:
             require_stored(self.services.storage, self.upload)
             found = self.make()
         except Cancelled:
-            if self._wanted:  # this process ends; whoever still wants it asks again
-                self.records.forget(self.upload)
             log.info("the %s of upload %s was ended", self.kind.name, self.upload.id)
+            if self._wanted:  # this process ends, and another goes on
+                self.release(0.0)
+            elif claim.drop():
+                self.records.forget(self.upload)
             return
         except MediaError as error:
             self.fail(str(error))
             raise
         self.found, self._percent = found, 100.0
         self._keep(DerivativeState.DONE)
+        self._made = True
         self._ended()
 
     def fail(self, error: str) -> None:
         """Say in one line why it is not there, or not all of it."""
-        self._keep(DerivativeState.FAILED, error)
-        self._ended()
+        if not self._made:
+            self._keep(DerivativeState.FAILED, error)
+            self._ended()
 
-    def release(self) -> None:
-        """Let another process begin at once."""
-        self._keep(DerivativeState.QUEUED)
+    def release(self, wait_s: float) -> None:
+        """Leave it to the message that follows, or to who finds it left in so many seconds.
+
+        While the database is away its claim runs out instead.
+        """
+        if self._claim and not self._made:
+            with contextlib.suppress(StorageError, *DATABASE_AWAY):
+                self._keep(DerivativeState.QUEUED)
+            with contextlib.suppress(*DATABASE_AWAY):
+                self._claim.release(wait_s)
 
     def progressed(self, percent: float) -> None:
         """Note how far it is; it is told with the next look."""
@@ -110,21 +115,27 @@ class DerivativeRun(ABC, Generic[F]):
     def cancelled(self) -> bool:
         """Whether to stop: because nobody wants it any more, or this process ends."""
         if time.monotonic() - self._told >= TOLD_EVERY_S:
-            with contextlib.suppress(StorageError):  # it is told the next time
-                self.tell()
-            self._told = time.monotonic()
+            self.tell()
         return not self._wanted or self._stopping()
 
     def tell(self) -> None:
-        """Tell how far it is, and what is found, unless nobody wants it any more."""
-        self._wanted = self.records.of(self.upload) is not None
-        if self._wanted:
-            self._keep(DerivativeState.RUNNING)
+        """Tell how far it is, and what is found, unless nobody wants it any more.
+
+        While the database or the storage is away that is left to the next time.
+        """
+        self._told = time.monotonic()
+        with contextlib.suppress(StorageError, *DATABASE_AWAY):
+            self._wanted = self._claim is not None and self._claim.renew()
+            if self._wanted:
+                self._keep(DerivativeState.RUNNING)
 
     def _ended(self) -> None:
-        """Note that it is its person's next one's turn; else a janitor finds out."""
-        with contextlib.suppress(StorageError, SQLAlchemyError):
-            Derivatives(self.services.store, self.services.storage).ended(self.kind, self.upload)
+        """Tell that it is the next one's turn; else that is found out when the claim runs out."""
+        services = self.services
+        with contextlib.suppress(StorageError, *DATABASE_AWAY):
+            if self._claim:
+                self._claim.end()
+                measure(services.store, services.storage, self.kind, self.upload)
 
     def _sweep(self) -> None:
         """Delete what we stored of an upload after it was deleted; else the janitor does, later."""

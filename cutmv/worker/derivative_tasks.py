@@ -10,16 +10,16 @@ from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded
 
 from cutmv.app import app
-from cutmv.jobs import UnknownUpload
+from cutmv.jobs import HELD_S, UnknownUpload
 from cutmv.media import MediaError
 from cutmv.services import services
 from cutmv.storage import StorageError
 from cutmv.worker.analysis import AnalysisRun
-from cutmv.worker.derivative import DerivativeBusy, DerivativeRun
+from cutmv.worker.derivative import DerivativeRun
 from cutmv.worker.overview import OverviewRun
 from cutmv.worker.patience import NEIGHBOURS, answered, missed, neighbour_away
 from cutmv.worker.proxy import ProxyRun
-from cutmv.worker.tasks import BUSY_MARGIN_S, PASSING_ERRORS, WAIT_S, backoff_s, local_context
+from cutmv.worker.tasks import PASSING_ERRORS, WAIT_S, backoff_s, local_context
 
 Body = Callable[..., None]
 log = logging.getLogger(__name__)
@@ -77,18 +77,14 @@ def _make(
         for neighbour in NEIGHBOURS:
             answered(neighbour)
         return
-    except DerivativeBusy as busy:
-        if local:
-            return
-        error: Exception = busy
-        due_s = busy.remaining_s + BUSY_MARGIN_S
     except (MediaError, UnknownUpload):
         raise
     except SoftTimeLimitExceeded:
         _give_up(run, f"The {name} took longer than its time limit and was stopped.")
         raise
     except Exception as met:
-        error, away = met, neighbour_away(met)
+        error: Exception = met
+        away = neighbour_away(met)
         if away:
             missed(away, error)
             due_s = random.uniform(0.5, 1.0) * WAIT_S
@@ -102,9 +98,8 @@ def _make(
                 raise
             log.warning("the %s of upload %s: %s; it is tried again", name, upload_id, error)
             due_s = max(random.uniform(0.5, 1.0) * WAIT_S, backoff_s(failures))
-        with contextlib.suppress(StorageError):  # until it goes on it may seem lost
-            if run:
-                run.release()
+        if run:
+            run.release(due_s + HELD_S)
     if local:  # Celery runs an eager retry at once, whatever its countdown
         local.retry_later(derivative_id(name, upload_id), due_s)
         return
@@ -119,7 +114,7 @@ def derivative_id(name: str, upload_id: str) -> str:
 
 
 def _give_up(run: DerivativeRun[Any] | None, told: str) -> None:
-    with contextlib.suppress(StorageError):  # the record is given up by its age then
+    with contextlib.suppress(StorageError):  # it is begun again then
         if run:
             run.fail(told)
 

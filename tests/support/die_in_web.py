@@ -43,8 +43,8 @@ SUBMIT_POINTS: dict[str, tuple[Any, str, bool]] = {
     "after that is noted": (Backlog, "sent", True),
 }
 DERIVE_POINTS: dict[str, tuple[Any, str, bool]] = {
-    "before it is noted": (Derivatives, "_ask", False),
-    "after it is noted": (Derivatives, "_ask", True),
+    "before it is noted": (Derivatives, "ask", False),
+    "after it is noted": (Derivatives, "ask", True),
     "before its message is sent": (dispatcher, "publish_derivative", False),
     "after its message is sent": (dispatcher, "publish_derivative", True),
     "after that is noted": (Derivatives, "sent", True),

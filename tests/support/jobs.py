@@ -6,8 +6,19 @@ import io
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-from cutmv.jobs import Job, JobRequest, JobStore, Upload, new_id, plan_job
+from cutmv.jobs import (
+    Derivative,
+    Derivatives,
+    Job,
+    JobRequest,
+    JobStore,
+    Upload,
+    new_id,
+    plan_job,
+)
+from cutmv.jobs.tables import derivatives
 from cutmv.media import MediaInfo, VideoStream, probe
 from cutmv.services import Services
 
@@ -57,6 +68,20 @@ def add_video(services: Services, video: Path) -> Upload:
     )
     upload = Upload(upload_id, video.name, len(content), "video/mp4", key, probe(video), 0.0)
     return services.store.add_upload(upload)
+
+
+def want(services: Services, kind: Derivative[Any], upload: Upload) -> Derivatives:
+    """Ask for a derivative of an upload, as who is about to send it; returns all of them."""
+    wanted = Derivatives(services.store, services.storage)
+    assert wanted.ask(kind, upload)
+    wanted.prepare(kind, upload)
+    return wanted
+
+
+def let_time_pass(store: JobStore) -> None:
+    """Have those who hold a derivative be dead for long."""
+    with store.engine.begin() as db:
+        db.execute(derivatives.update().values(look_at=derivatives.c.look_at - 86_400.0))
 
 
 def add_job(store: JobStore, *clips: str, person_id: str | None = None) -> Job:

@@ -76,12 +76,11 @@ class Objects:
                 return upload
         raise StorageUnavailable("The object changes all the time.")
 
-    def have_job_made(self, upload: Upload, asked: int = 0) -> None:
+    def have_job_made(self, upload: Upload) -> None:
         """Make and send the job that is wanted of an object's upload, once.
 
-        Its analysis was `asked` for so often. Raises Mendable, NotAnalysed, TooManySteps,
-        TooManyDerivatives,
-        UnknownUpload, StorageError and SQLAlchemyError, and whatever the broker raises.
+        Raises Mendable, NotAnalysed, TooManySteps, TooManyDerivatives, UnknownUpload, StorageError
+        and SQLAlchemyError, and whatever the broker raises.
         """
         key = f"object {upload.id}"
         job_id = id_for("job", key)
@@ -91,7 +90,7 @@ class Objects:
             if self._deletions.knows(job_id):
                 return  # a person has deleted it
             try:
-                planned = self._planned(upload, key, asked)
+                planned = self._planned(upload, key)
                 if planned is None:
                     return
                 job = self._store.add_job(planned)
@@ -146,7 +145,7 @@ class Objects:
             raise Mendable(f"CUTMV_INCOMING_OWNER is {address}, and there is no such account")
         return person.id
 
-    def _planned(self, upload: Upload, key: str, asked: int) -> Job | None:
+    def _planned(self, upload: Upload, key: str) -> Job | None:
         services = self._services
         if usual := services.settings.incoming.preset:
             try:
@@ -154,7 +153,7 @@ class Objects:
             except MediaError as error:
                 raise Mendable(f"CUTMV_INCOMING_PRESET is wrong: {error}") from None
         upload = current(self._store, services.storage, upload, services.cache)
-        request = request_of(services, upload, asked)
+        request = request_of(services, upload)
         if request is None:
             return None
         planned = plan_job(upload, request, key)

@@ -40,13 +40,12 @@ def take_object(
     /,
     event: Any,
     failures: int = 0,
-    asked: int = 0,
     **_later: object,
 ) -> None:
     """Have the upload of an object that R2 tells of, and its job, made; or deleted with it.
 
     It has failed `failures` times before; to wait for a neighbour, or for a turn, is no failure.
-    Its analysis was `asked` for so often. What a person has to mend becomes a dead letter.
+    What a person has to mend becomes a dead letter.
     """
     try:
         key = key_of(services().settings, event)
@@ -54,7 +53,7 @@ def take_object(
             objects = Objects(services())
             upload = objects.align(key)
             if upload is not None:
-                objects.have_job_made(upload, asked)
+                objects.have_job_made(upload)
         for neighbour in NEIGHBOURS:
             answered(neighbour)
         return
@@ -65,7 +64,7 @@ def take_object(
         raise Reject(refused, requeue=False) from refused
     except NotAnalysed as waits:
         error: Exception = waits
-        due_s, asked = random.uniform(0.7, 1.3) * ANALYSIS_LOOK_S, waits.asked
+        due_s = random.uniform(0.7, 1.3) * ANALYSIS_LOOK_S
     except (TooManySteps, TooManyDerivatives) as waits:
         error, due_s = waits, random.uniform(0.7, 1.3) * TURN_S
     except Exception as met:
@@ -83,7 +82,7 @@ def take_object(
                 raise Reject(met, requeue=False) from met
             log.warning("%s: %s; it is tried again", _shown(event), met)
     try:
-        told = {"failures": failures, "asked": asked}
+        told = {"failures": failures}
         again = self.retry(args=(event,), kwargs=told, countdown=due_s, exc=error, throw=False)
     except Reject:  # the broker is away too: the message at hand stays
         raise Reject(error, requeue=True) from error

@@ -23,18 +23,15 @@ LISTS = (".txt", ".csv", ".edl")
 MAX_LIST_BYTES = 200_000
 #: A clip of the whole video.
 WHOLE = "0-end"
-#: How often an analysis is asked for that is lost with its worker each time.
-MAX_ASKED = 3
 #: Seconds until a look at whether an analysis is there: it takes about a tenth of the video.
 ANALYSIS_LOOK_S = 15.0
 
 
 class NotAnalysed(Exception):
-    """The analysis by which clips are chosen is not there yet; it was asked for `asked` times."""
+    """The analysis by which clips are chosen is not there yet."""
 
-    def __init__(self, asked: int) -> None:
+    def __init__(self) -> None:
         super().__init__("its analysis is not there yet")
-        self.asked = asked
 
 
 def is_list(key: str) -> bool:
@@ -42,7 +39,7 @@ def is_list(key: str) -> bool:
     return key.lower().endswith(LISTS)
 
 
-def request_of(services: Services, upload: Upload, asked: int = 0) -> JobRequest | None:
+def request_of(services: Services, upload: Upload) -> JobRequest | None:
     """The job that is wanted of an object's upload; None for none.
 
     With a list of clips beside it these are cut. Else, by a preset, the whole video where the
@@ -65,7 +62,7 @@ def request_of(services: Services, upload: Upload, asked: int = 0) -> JobRequest
         if spec.longest_s is None or upload.info.duration_s <= spec.longest_s:
             plan_job(upload, whole)
             return whole
-    found = suggest(_analysis_of(services, upload, asked))
+    found = suggest(_analysis_of(services, upload))
     return replace(request, clip_list=clip_list(found))
 
 
@@ -95,7 +92,7 @@ def _list_beside(services: Services, key: str) -> str | None:
     return None
 
 
-def _analysis_of(services: Services, upload: Upload, asked: int) -> Analysis:
+def _analysis_of(services: Services, upload: Upload) -> Analysis:
     """The analysis of an upload, which a worker is asked for if need be. Raises NotAnalysed."""
     derivatives = Derivatives(services.store, services.storage)
     record = derivatives.record(ANALYSIS, upload)
@@ -103,12 +100,9 @@ def _analysis_of(services: Services, upload: Upload, asked: int) -> Analysis:
         raise MediaError(record.error or "The video can't be analysed.")
     if record is not None and record.found is not None and record.state is DerivativeState.DONE:
         return record.found
-    if record is None or not record.pending_s:
-        if asked >= MAX_ASKED:
-            raise MediaError("Its analysis was lost with its worker again and again.")
-        _, is_turn = derivatives.ask(ANALYSIS, upload)
-        asked += 1
-        if is_turn:  # else a janitor sends it when it is
-            publish_derivative(services.settings, ANALYSIS, upload)
-            derivatives.sent(ANALYSIS, upload)
-    raise NotAnalysed(asked)
+    is_asked_for = record is not None and record.pending_s
+    if not is_asked_for and derivatives.ask(ANALYSIS, upload):  # else a janitor sends it in turn
+        derivatives.prepare(ANALYSIS, upload)
+        publish_derivative(services.settings, ANALYSIS, upload)
+        derivatives.sent(ANALYSIS, upload)
+    raise NotAnalysed

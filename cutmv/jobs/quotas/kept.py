@@ -13,6 +13,7 @@ from cutmv.jobs.tables import (
     derivatives,
     hook_deliveries,
     hooks,
+    is_coming,
     jobs,
     multipart_uploads,
     shares,
@@ -33,12 +34,7 @@ def kept_rows(db: sa.Connection, person_id: str | None) -> int:
     """The rows of a person's uploads and jobs, of all that belongs to them, and of deleted ones."""
     whose = [
         (uploads, uploads.c.person_id, sa.true()),
-        # One that is complete has its row for a moment more.
-        (
-            multipart_uploads,
-            multipart_uploads.c.person_id,
-            multipart_uploads.c.id.not_in(sa.select(uploads.c.id)),
-        ),
+        (multipart_uploads, multipart_uploads.c.person_id, is_coming),
         (derivatives.join(uploads), uploads.c.person_id, sa.true()),
         (jobs, jobs.c.person_id, sa.true()),
         (steps.join(jobs), jobs.c.person_id, whole),

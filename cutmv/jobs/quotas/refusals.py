@@ -15,7 +15,7 @@ class TooManyRows(Exception):
     def __init__(self, most: int) -> None:
         super().__init__(
             f"You have {most:,} uploads, jobs, outputs, links and messages of webhooks, the limit:"
-            " delete some, which count for a day more."
+            " delete uploads and jobs. What was deleted counts as one for a day."
         )
 
 

@@ -11,6 +11,7 @@ from cutmv.database import now
 from cutmv.jobs.quotas.refusals import StorageFull
 from cutmv.jobs.tables import (
     derivatives,
+    is_coming,
     jobs,
     multipart_uploads,
     reservations,
@@ -55,8 +56,7 @@ def coming_bytes(db: sa.Connection, person_id: str | None, but: str = "") -> int
     begun = sa.select(sa.func.sum(multipart_uploads.c.size)).where(
         multipart_uploads.c.person_id == person_id,
         multipart_uploads.c.id != but,
-        # One that is complete has its row for a moment more.
-        multipart_uploads.c.id.not_in(sa.select(uploads.c.id)),
+        is_coming,
     )
     return sum(int(db.scalar(each) or 0) for each in (held, begun))
 

@@ -110,7 +110,7 @@ class MultipartUploads:
         upload_id, key = id_for("upload", request_key), upload_key(new_id())
         begun = self._find(upload_id)
         if begun is None:
-            require_row(self._store.engine, person_id, self._store.limits)
+            require_row(self._store.engine, person_id, self._store.limits, upload_id)
             storage_id = self._storage.multipart.create(key, content_type=content_type)
             made = MultipartUpload(
                 id=upload_id,

@@ -23,6 +23,7 @@ from cutmv.dispatch.objects.wishes import NotAnalysed
 from cutmv.jobs import (
     ANALYSIS,
     Deletions,
+    DerivativeClaim,
     DerivativeState,
     Job,
     JobRequest,
@@ -81,13 +82,21 @@ class Site:
         self.bucket.put(self.folder + name, content)
         return self.folder + name
 
-    def take(self, key: str, asked: int = 0) -> Upload | None:
+    def take(self, key: str) -> Upload | None:
         """Do what the task does of a message about a key."""
         objects = Objects(self.services)
         upload = objects.align(key)
         if upload:
-            objects.have_job_made(upload, asked)
+            objects.have_job_made(upload)
         return upload
+
+    def analysed(self, upload: Upload, record: Record[Analysis]) -> None:
+        """Have a worker make an analysis, or fail to."""
+        services = self.services
+        claim = DerivativeClaim.take(services.store, services.storage, ANALYSIS, upload)
+        assert claim is not None
+        Records(services.storage, ANALYSIS).keep(upload, record)
+        claim.end()
 
     def taken(self, key: str) -> Upload:
         """The same, where there is an upload."""
@@ -402,7 +411,7 @@ def test_a_video_too_long_for_a_preset_is_cut_into_the_suggested_clips(
     upload = site.services.store.upload(upload_id)
     halves = tuple(place / 2 for place in range(1200))
     seen = Analysis(600.0, 30.0, 0.0, 600.0, (), (), (1.0,) * 1200, halves, sound=False)
-    Records(site.services.storage, ANALYSIS).keep(upload, Record(DerivativeState.DONE, found=seen))
+    site.analysed(upload, Record(DerivativeState.DONE, found=seen))
 
     site.take(key)
 
@@ -412,24 +421,20 @@ def test_a_video_too_long_for_a_preset_is_cut_into_the_suggested_clips(
     assert all(14 < step.end_s - step.start_s <= 15 for step in job.steps)
 
 
-def test_an_analysis_that_is_lost_again_and_again_is_given_up(
+def test_an_analysis_that_is_given_up_makes_no_job(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.seconds = 600.0
     monkeypatch.setattr(wishes, "publish_derivative", lambda *_: None)
-    key, asked = site.put("reels/x.mp4"), 0
-    for _ in range(3):
-        with pytest.raises(NotAnalysed) as waits:
-            site.take(key, asked)
-        asked = waits.value.asked
-        Records(site.services.storage, ANALYSIS).forget(
-            site.services.store.upload(uploads_of_key(site.services.store, key)[0])
-        )
+    key = site.put("reels/x.mp4")
+    with pytest.raises(NotAnalysed):
+        site.take(key)
+    upload = site.services.store.upload(uploads_of_key(site.services.store, key)[0])
+    site.analysed(upload, Record(DerivativeState.FAILED, error="It was lost with its worker."))
 
-    site.take(key, asked)
+    site.take(key)
 
-    assert asked == 3
-    assert "makes no job: Its analysis was lost" in caplog.text
+    assert "makes no job: It was lost" in caplog.text
 
 
 def test_a_job_that_a_person_has_deleted_does_not_come_back(site: Site) -> None:

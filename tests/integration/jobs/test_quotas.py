@@ -22,6 +22,7 @@ from cutmv.jobs import (
     Deletions,
     Job,
     JobStore,
+    KeyReused,
     MultipartUploads,
     TooLargeJob,
     TooManyRows,
@@ -271,10 +272,14 @@ def test_who_is_at_the_bound_is_refused_while_another_writes(store: JobStore) ->
 def test_an_upload_in_parts_holds_the_row_that_it_will_be(store: JobStore, tmp_path: Path) -> None:
     ann = person(store, "ann", rows=1)
     begun = MultipartUploads(store, LocalStorage(tmp_path / "files"))
-    made = begun.begin("song.mp4", 1_000_000, MP4, person_id=ann)
+    made = begun.begin("song.mp4", 1_000_000, MP4, person_id=ann, request_key="one")
     with pytest.raises(TooManyRows):
         begun.begin("other.mp4", 1_000_000, MP4, person_id=ann)
+    Accounts(store.engine).set_quotas(ann, {"rows": 0})  # what was granted stays so
     store.add_upload(replace(an_upload(), id=made.id, person_id=ann))
+    begun._forget(made)  # it is complete
+    with pytest.raises(KeyReused):  # as below the bound
+        begun.begin("song.mp4", 1_000_000, MP4, person_id=ann, request_key="one")
 
 
 def _rows(store: JobStore, person_id: str) -> int:

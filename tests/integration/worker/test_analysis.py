@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from cutmv.config import Settings
 from cutmv.dispatch.local_runner import LocalRunner
-from cutmv.jobs import ANALYSIS, DerivativeState, Record, Records, Upload
+from cutmv.jobs import (
+    ANALYSIS,
+    DerivativeClaim,
+    Derivatives,
+    DerivativeState,
+    Record,
+    Records,
+    Upload,
+)
 from cutmv.media import Analysis, MediaError
 from cutmv.progress import ProgressFeed
 from cutmv.services import Services
 from cutmv.worker import analyse_upload, analysis, derivative, derivative_tasks
 from cutmv.worker.analysis import AnalysisRun
-from cutmv.worker.derivative import DerivativeBusy
-from tests.support.jobs import add_video
+from tests.support.jobs import add_video, let_time_pass, want
 from tests.support.music import Film, clicks, make_film
 from tests.support.processes import wait_for
 from tests.support.s3 import BUCKET, KEY_ID, SECRET
@@ -41,9 +50,8 @@ def upload(services: Services, video: Path) -> Upload:
 @pytest.fixture
 def analyses(services: Services, upload: Upload) -> Records[Analysis]:
     """With the upload's analysis asked for."""
-    analyses = Records(services.storage, ANALYSIS)
-    analyses.keep(upload, Record(DerivativeState.QUEUED))
-    return analyses
+    want(services, ANALYSIS, upload)
+    return Records(services.storage, ANALYSIS)
 
 
 def state_of(analyses: Records[Analysis], upload: Upload) -> DerivativeState:
@@ -76,7 +84,7 @@ def test_an_analysis_that_nobody_wants_any_more_ends(
     def forgotten_once_it_runs(self: Records[Any], of: Upload, record: Record[Any]) -> Any:
         found = kept(self, of, record)
         if record.state is DerivativeState.RUNNING:
-            self.forget(of)
+            Derivatives(services.store, services.storage).forget(ANALYSIS, of)
         return found
 
     monkeypatch.setattr(Records, "keep", forgotten_once_it_runs)
@@ -86,23 +94,63 @@ def test_an_analysis_that_nobody_wants_any_more_ends(
     assert analyses.of(upload) is None
 
 
-def test_an_analysis_of_a_process_that_ends_can_be_asked_for_again(
+def test_an_analysis_of_a_process_that_ends_is_another_s_at_once(
     services: Services, upload: Upload, analyses: Records[Analysis]
 ) -> None:
     AnalysisRun(services, upload.id, stopping=lambda: True).run()
 
-    assert analyses.of(upload) is None
+    known = Derivatives(services.store, services.storage)
+    assert list(known.next()) == [(ANALYSIS, services.store.upload(upload.id))]
+    AnalysisRun(services, upload.id).run()
+    assert state_of(analyses, upload) is DerivativeState.DONE
 
 
 def test_an_analysis_that_another_makes_is_left_to_it_until_it_is_silent(
     services: Services, upload: Upload, analyses: Records[Analysis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    analyses.keep(upload, Record(DerivativeState.RUNNING))
+    other = DerivativeClaim.take(services.store, services.storage, ANALYSIS, upload)
+    assert other is not None
 
-    with pytest.raises(DerivativeBusy):
-        AnalysisRun(services, upload.id).run()
-    monkeypatch.setattr("cutmv.jobs.derivatives.records.TOLD_WITHIN_S", 0.0)
     AnalysisRun(services, upload.id).run()
+
+    assert state_of(analyses, upload) is DerivativeState.QUEUED
+    let_time_pass(services.store)
+    AnalysisRun(services, upload.id).run()
+    assert state_of(analyses, upload) is DerivativeState.DONE
+    assert not other.renew(), "it is taken from it"
+
+
+def test_an_analysis_of_which_its_worker_lives_to_tell_nothing_is_not_made_again(
+    services: Services, upload: Upload, analyses: Records[Analysis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DerivativeClaim, "end", lambda _claim: None)
+    AnalysisRun(services, upload.id).run()
+    known = Derivatives(services.store, services.storage)
+    record = known.record(ANALYSIS, upload)
+    assert record and record.state is DerivativeState.QUEUED, "until somebody has looked"
+    let_time_pass(services.store)
+
+    assert list(known.next()) == []
+
+    assert known.record(ANALYSIS, upload) == analyses.of(upload)
+    assert state_of(analyses, upload) is DerivativeState.DONE
+
+
+def test_an_analysis_that_ran_into_its_limit_when_all_was_kept_is_there(
+    services: Services, upload: Upload, analyses: Records[Analysis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = Event()
+
+    def late(*_: Any) -> None:
+        met.set()
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(derivative, "measure", late)
+    runner = LocalRunner(services, ProgressFeed())
+
+    runner.derive(analyse_upload, "analysis", upload.id)
+    assert met.wait(60.0)
+    runner.close()
 
     assert state_of(analyses, upload) is DerivativeState.DONE
 
@@ -153,7 +201,7 @@ def test_an_analysis_waits_for_room_and_then_is_made(
     env = {"CUTMV_DATA_DIR": str(disk.path), "DATABASE_URL": f"sqlite:///{tmp_path / 'db'}"}
     services = Services.open(Settings.from_env(env))
     upload, analyses = add_video(services, video), Records(services.storage, ANALYSIS)
-    analyses.keep(upload, Record(DerivativeState.QUEUED))
+    want(services, ANALYSIS, upload)
     runner = LocalRunner(services, ProgressFeed())
     disk.fill()
 
@@ -187,7 +235,7 @@ def test_an_analysis_on_a_worker_without_room_waits_and_counts_no_try(
     worker = stack.start_worker()
     wait_for(lambda: worker.log.count("Retry in") >= 2, 60.0, f"it waits\n{stack.logs}")
     assert httpx.get(url, timeout=30.0).status_code == 202
-    assert "room to work in on this machine is away" in worker.log
+    assert "the database is away: its disk is full" in worker.log
     disk.empty()
 
     made = lambda: httpx.get(url, params={"length_s": 2}, timeout=30.0).status_code == 200  # noqa: E731

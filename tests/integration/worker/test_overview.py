@@ -17,7 +17,7 @@ from cutmv.services import Services
 from cutmv.storage import StorageError
 from cutmv.worker import overview
 from cutmv.worker.overview import OverviewRun
-from tests.support.jobs import add_video
+from tests.support.jobs import add_video, want
 from tests.support.media import make_sample
 from tests.support.processes import wait_for
 from tests.support.s3 import SECRET
@@ -40,9 +40,8 @@ def upload(services: Services, video: Path) -> Upload:
 @pytest.fixture
 def records(services: Services, upload: Upload) -> Records[Overview]:
     """With the upload's overview asked for."""
-    records = Records(services.storage, OVERVIEW)
-    records.keep(upload, Record(DerivativeState.QUEUED))
-    return records
+    want(services, OVERVIEW, upload)
+    return Records(services.storage, OVERVIEW)
 
 
 def names(services: Services, upload: Upload) -> set[str]:

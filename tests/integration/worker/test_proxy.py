@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from cutmv.jobs import PROXY, DerivativeState, Record, Records
+from cutmv.jobs import PROXY, DerivativeState, Records
 from cutmv.services import Services
 from cutmv.worker import proxy
 from cutmv.worker.proxy import ProxyRun
-from tests.support.jobs import add_video
+from tests.support.jobs import add_video, want
 from tests.support.media import duration_s, make_sample, shown_size
 from tests.support.processes import wait_for
 from tests.support.stack import Stack
@@ -32,7 +32,7 @@ def test_a_proxy_is_all_of_the_video_and_small_and_made_once(
     services: Services, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload, records = add_video(services, video), Records(services.storage, PROXY)
-    records.keep(upload, Record(DerivativeState.QUEUED))
+    want(services, PROXY, upload)
 
     ProxyRun(services, upload.id).run()
     monkeypatch.setattr(proxy, "render", lambda *_, **__: pytest.fail("made again"))

@@ -1,6 +1,7 @@
 """Have what is made of an upload made, unless it is or was."""
 
 import logging
+import time
 from typing import Any, TypeVar
 
 from cutmv.jobs import Derivative, DerivativeState, Found, Record, Upload
@@ -25,9 +26,9 @@ def wanted_of(kind: Derivative[F], upload: Upload) -> Record[F]:
     if record is not None and (record.pending_s or record.state is DerivativeState.DONE):
         return record
     web().services.room.require()
-    record = dispatcher.derive(kind, upload, client_key())
+    dispatcher.derive(kind, upload, client_key())
     log.info("the %s of upload %s is to be made", kind.name, upload.id)
-    return record
+    return Record(DerivativeState.QUEUED, at=time.time())
 
 
 def kept_of(kind: Derivative[F], upload: Upload) -> Record[F]:
