@@ -50,33 +50,47 @@ class Deleter:
         """Delete one output of a job. Raises UnknownJob."""
         self._delete(lambda: self._deletions.output(job_id, name))
 
-    def person(self, person_id: str) -> None:
-        """Delete all uploads and jobs of a person; the account is the caller's, and goes last."""
-        services = self._services
-        begun = MultipartUploads(services.store, services.storage)
-        for unfinished in begun.of_person(person_id):
-            begun.abort(unfinished)
-        uploads, jobs = self._deletions.of_person(person_id)
-        for upload_id in uploads:
-            with suppress(UnknownUpload):
-                self.upload(upload_id)
-        for job_id in jobs:
-            with suppress(UnknownJob):  # it went with its upload
-                self.job(job_id)
-
     def account(self, person_id: str) -> None:
         """Delete an account with all that it has; nothing new comes meanwhile, nor stays.
 
-        Raises UnknownPerson, LastAdministrator.
+        What can't be deleted now a janitor deletes. Raises UnknownPerson, LastAdministrator.
         """
         accounts = self._services.accounts
-        self._services.freeing(lambda: accounts.disable(person_id))
-        self.person(person_id)
-        accounts.delete(person_id)
-        self.person(person_id)  # what came while somebody enabled it again
+        self._services.freeing(lambda: accounts.begin_end(person_id))
+        self._end(person_id)
+
+    def _end(self, person_id: str) -> None:
+        """Delete all that a person has, and then the account; what fails is tried again later."""
+        services = self._services
+        begun = MultipartUploads(services.store, services.storage)
+        away: Exception | None = None
+        try:
+            for unfinished in begun.of_person(person_id):
+                try:
+                    begun.abort(unfinished)
+                except StorageError as error:
+                    away = error
+            uploads, jobs = self._deletions.of_person(person_id)
+            for upload_id in uploads:
+                with suppress(UnknownUpload):
+                    self.upload(upload_id)
+            for job_id in jobs:
+                with suppress(UnknownJob):  # it went with its upload
+                    self.job(job_id)
+            if away is None:
+                self._deletions.rest_of_person(person_id)
+                services.accounts.delete(person_id)
+        except DATABASE_AWAY as error:
+            away = error
+        if away is None:
+            log.info("account %s is deleted with all that it had", person_id)
+        else:
+            log.warning("account %s is not deleted yet: %s", person_id, type(away).__name__)
 
     def finish(self) -> None:
-        """Finish the deletions that others have begun."""
+        """Finish the deletions that others have begun, of accounts too."""
+        for person_id in self._services.accounts.ending():
+            self._end(person_id)
         for deletion in self._deletions.pending():
             self._carry_out(deletion)
 

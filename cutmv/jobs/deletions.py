@@ -17,7 +17,7 @@ from cutmv.jobs.keys import is_ours, job_prefix, step_prefix, upload_prefix
 from cutmv.jobs.model import UnknownJob, UnknownUpload
 from cutmv.jobs.rows import WRONG
 from cutmv.jobs.store import JobStore
-from cutmv.jobs.tables import deletions, jobs, steps, uploads
+from cutmv.jobs.tables import deletions, jobs, multipart_uploads, reservations, steps, uploads
 
 #: Seconds after which nobody stores anything more of what was deleted: longer than any step runs.
 KEPT_S = 86_400.0
@@ -110,6 +110,14 @@ class Deletions:
                 for table in (uploads, jobs)
             ]
         return found[0], found[1]
+
+    def rest_of_person(self, person_id: str) -> None:
+        """Delete the rows that tell of a person who has no upload and no job any more."""
+        with self._store.engine.begin() as db:
+            for table in (multipart_uploads, reservations):
+                db.execute(table.delete().where(table.c.person_id == person_id))
+            own = deletions.c.person_id == person_id
+            db.execute(deletions.update().where(own).values(person_id=None))
 
     def knows(self, deleted_id: str) -> bool:
         """Whether a job or an upload of this id was deleted, a day ago at most."""

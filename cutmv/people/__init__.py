@@ -2,12 +2,12 @@
 
 `model` is pure; `accounts`, `second_factor`, `api_keys` and `sessions` keep it in the `tables`,
 `quotas` reads whose differ, `checks` says what may be kept, and `passwords` which may be chosen and
-whether one is right.
+whether one is right. `standing` tells others whether an account is there.
 Tokens are told once and kept as hashes (`tokens`). The package knows no HTTP, and imports
 `cutmv.database` alone.
 """
 
-from cutmv.people.accounts import Accounts, enabled_ids, is_enabled, require_account
+from cutmv.people.accounts import Accounts
 from cutmv.people.api_keys import KEY_DAYS, MAX_KEY_DAYS, ApiKeys
 from cutmv.people.model import (
     LOCAL,
@@ -27,6 +27,7 @@ from cutmv.people.passwords import check_password
 from cutmv.people.quotas import kept_days, own_quota, own_quotas
 from cutmv.people.second_factor import SecondFactors, app_url, is_app_secret, new_app_secret
 from cutmv.people.sessions import SESSION_S, Sessions
+from cutmv.people.standing import enabled_ids, is_enabled, require_account
 from cutmv.people.tokens import TokenKind, new_token, token_hash
 
 __all__ = [

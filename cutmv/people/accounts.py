@@ -15,18 +15,19 @@ from cutmv.people.checks import (
     folded_email,
 )
 from cutmv.people.model import (
-    AccountGone,
     LastAdministrator,
     LinkGone,
     Person,
     Refused,
-    SignsInOtherwise,
     UnknownPerson,
     read_quotas,
 )
 from cutmv.people.passwords import check_password, hashed, is_outdated, is_right
 from cutmv.people.tables import people, sessions
 from cutmv.people.tokens import TokenKind, token_hash
+
+#: Seconds after which whoever deletes an account may be dead.
+END_AGAIN_S = 60.0
 
 
 class Accounts:
@@ -165,6 +166,8 @@ class Accounts:
         try:
             with self._engine.begin() as db:
                 was = _row(db, person_id)
+                if disabled is False and was.ends_at is not None:
+                    raise Refused("The account is being deleted.")
                 if disabled or (is_admin is False):
                     _keep_an_administrator(db, person_id)
                 if disabled is not None:
@@ -193,6 +196,30 @@ class Accounts:
             raise Refused(f"What is yours is kept for 1 to {most} days: choose a number of these.")
         with self._engine.begin() as db:
             _changed(db, person_id, ends_sessions=False, retention_days=days)
+
+    def begin_end(self, person_id: str) -> None:
+        """Note that an account is to be deleted, and end all sessions; nobody can enable it again.
+
+        Raises UnknownPerson, LastAdministrator.
+        """
+        with self._engine.begin() as db:
+            _keep_an_administrator(db, person_id)
+            _changed(db, person_id, disabled_at=now(), ends_at=now() + END_AGAIN_S)
+
+    def ending(self) -> list[str]:
+        """The ids of the accounts whose deletion has begun, and is not done after END_AGAIN_S.
+
+        The caller goes on with it.
+        """
+        due = people.c.ends_at <= now()
+        with self._reading() as db:
+            found = list(db.scalars(sa.select(people.c.id).where(due)))
+        if not found:
+            return []
+        later = people.update().where(people.c.id.in_(found), due)
+        with self._engine.begin() as db:
+            taken = later.values(ends_at=now() + END_AGAIN_S).returning(people.c.id)
+            return list(db.scalars(taken))
 
     def delete(self, person_id: str) -> None:
         """Delete an account with its keys and sessions. The caller has deleted what it had.
@@ -225,43 +252,6 @@ class Accounts:
 
     def _reading(self) -> sa.Connection:
         return self._engine.connect().execution_options(reads_only=True)
-
-
-def require_account(db: sa.Connection, person_id: str) -> None:
-    """Keep an account from being disabled or deleted until the transaction of `db` ends.
-
-    Whoever adds something for a person calls it in the same transaction, so that a deletion of the
-    account finds all that was added before it, and nothing is added after. Raises AccountGone.
-    """
-    _held(db, person_id)
-
-
-def require_unchanged(db: sa.Connection, person: Person) -> None:
-    """As `require_account`, and the person signs in by the same as when `person` was read.
-
-    Raises AccountGone, SignsInOtherwise.
-    """
-    if to_person(_held(db, str(person.id))).signs_in_by != person.signs_in_by:
-        raise SignsInOtherwise
-
-
-def _held(db: sa.Connection, person_id: str) -> sa.Row[Any]:
-    own = sa.and_(people.c.id == person_id, people.c.disabled_at.is_(None))
-    row = db.execute(sa.select(people).where(own).with_for_update(read=True)).one_or_none()
-    if row is None:
-        raise AccountGone
-    return row
-
-
-def is_enabled(db: sa.Connection, person_id: str | None) -> bool:
-    """Whether an account is there and enabled; nobody's, where nobody signs in, always is."""
-    own = sa.and_(people.c.id == person_id, people.c.disabled_at.is_(None))
-    return person_id is None or db.scalar(sa.select(people.c.id).where(own)) is not None
-
-
-def enabled_ids() -> sa.Select[tuple[str]]:
-    """The ids of the accounts that are enabled, for others' statements."""
-    return sa.select(people.c.id).where(people.c.disabled_at.is_(None))
 
 
 def _has_address(email: str) -> sa.ColumnElement[bool]:

@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cutmv.database import DATABASE_AWAY, now
-from cutmv.people.accounts import require_account, to_person
+from cutmv.people.accounts import to_person
 from cutmv.people.model import ApiKey, Person, Refused, UnknownKey
+from cutmv.people.standing import require_account
 from cutmv.people.tables import api_keys, people
 from cutmv.people.tokens import new_token, token_hash
 

@@ -8,8 +8,9 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 from cutmv.database import DATABASE_AWAY, now
-from cutmv.people.accounts import require_unchanged, to_person
+from cutmv.people.accounts import to_person
 from cutmv.people.model import Person
+from cutmv.people.standing import require_unchanged
 from cutmv.people.tables import people, sessions
 from cutmv.people.tokens import TokenKind, new_token, token_hash
 

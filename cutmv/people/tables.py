@@ -17,6 +17,8 @@ people = sa.Table(
     sa.Column("password_hash", sa.Text),
     sa.Column("is_admin", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("disabled_at", sa.Double),
+    # When the account's deletion goes on, which has begun; null while it is to stay.
+    sa.Column("ends_at", sa.Double),
     sa.Column("created_at", sa.Double, nullable=False),
     # Those of the person's quotas that are not the deployment's.
     sa.Column("quotas", sa.JSON(none_as_null=True)),

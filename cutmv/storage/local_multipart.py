@@ -105,7 +105,7 @@ class LocalMultipart:
     def abort(self, key: str, upload_id: str) -> None:
         """See Multipart."""
         del key
-        with self._root.errors("delete"), suppress(FileNotFoundError):
+        with suppress(ObjectNotFound, FileNotFoundError), self._root.errors("delete"):
             shutil.rmtree(self._of(upload_id))
 
     def delete_unfinished(self, older_s: float) -> None:

@@ -18,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from cutmv.config import Settings
+from cutmv.database import metadata
 from cutmv.dispatch import Deleter
 from cutmv.jobs import (
     Backlog,
@@ -27,6 +28,7 @@ from cutmv.jobs import (
     Job,
     JobRequest,
     JobStore,
+    MultipartUploads,
     Output,
     TooManySteps,
     UnknownJob,
@@ -34,10 +36,12 @@ from cutmv.jobs import (
     output_key,
     plan_job,
 )
-from cutmv.jobs.tables import deletions, jobs, uploads
+from cutmv.jobs.tables import deletions, jobs, multipart_uploads, reservations, uploads
 from cutmv.people import AccountGone, Accounts, Refused, UnknownPerson, require_account
+from cutmv.people.accounts import END_AGAIN_S
 from cutmv.people.tables import people
 from cutmv.services import Services
+from cutmv.storage import StorageUnavailable
 from tests.support.fork_server import run_python
 from tests.support.jobs import add_upload, an_upload
 from tests.support.media import make_sample
@@ -45,6 +49,9 @@ from tests.support.processes import slowness, wait_for
 from tests.support.s3 import BUCKET, KEY_ID, SECRET
 from tests.support.small_disk import SmallDisk
 from tests.support.stack import Stack, on_r2, outputs
+
+#: The first bytes of an MP4.
+MP4 = b"\0\0\0\x18ftypmp42\0\0\0\0"
 
 
 @pytest.fixture
@@ -141,16 +148,75 @@ def test_one_output_goes_and_its_job_stays(services: Services, tmp_path: Path) -
 
 def test_all_that_a_person_has_goes(services: Services, tmp_path: Path) -> None:
     mine, of_mine, other = (done_job(services, tmp_path, "0-1") for _ in range(3))
+    services.accounts.add("boss@example.com", password="correct horse battery", is_admin=True)
+    me = str(services.accounts.add("me@example.com").id)
+    services.sessions.begin(services.accounts.get(me))
+    services.api_keys.add(me, "a program")
     with services.store.engine.begin() as db:
         own = uploads.c.id == mine.upload.id
-        db.execute(uploads.update().where(own).values(person_id="me"))
-        db.execute(jobs.update().where(jobs.c.id == of_mine.id).values(person_id="me"))
+        db.execute(uploads.update().where(own).values(person_id=me))
+        db.execute(jobs.update().where(jobs.c.id == of_mine.id).values(person_id=me))
+        row = {"id": "held", "person_id": me, "bytes": 1, "expires_at": 0.0}
+        db.execute(reservations.insert().values(row))
+    begun = MultipartUploads(services.store, services.storage)
+    for storage_id in (None, "no/../id", 17):  # such a row can't be read
+        unfinished = begun.begin("me.mp4", 1_000_000, MP4, person_id=me)
+        with services.store.engine.begin() as db:
+            own = multipart_uploads.c.id == unfinished.id
+            if storage_id is not None:
+                row = {"storage_id": sa.literal(storage_id, sa.types.NullType())}
+                db.execute(multipart_uploads.update().where(own).values(row))
+    deleter = Deleter(services)
+    deleter.job(done_job(services, tmp_path, "0-1").id)
 
-    Deleter(services).person("me")
+    deleter.account(me)
 
     assert [job.id for job in services.store.jobs(10)] == [other.id]
     assert not [key for key in kept(services) if mine.id in key or of_mine.id in key]
     assert services.store.upload(of_mine.upload.id), "it is somebody else's"
+    with services.store.reading() as db:
+        for table in metadata.tables.values():
+            for column in {"person_id"}.intersection(table.columns.keys()):
+                assert me not in list(db.scalars(sa.select(table.c[column]))), table
+    assert services.accounts.find("me@example.com") is None
+
+
+def test_an_account_whose_storage_is_away_ends_when_it_is_back(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.accounts.add("boss@example.com", password="correct horse battery", is_admin=True)
+    me = str(services.accounts.add("me@example.com").id)
+    begun = MultipartUploads(services.store, services.storage)
+    begun.begin("me.mp4", 1_000_000, MP4, person_id=me)
+    upload = services.store.add_upload(replace(an_upload(), person_id=me))
+    with monkeypatch.context() as away:
+
+        def fail(*_: object) -> None:
+            raise StorageUnavailable("The storage is away.")
+
+        for method in ("delete", "delete_prefix"):
+            away.setattr(type(services.storage), method, fail)
+        away.setattr(type(services.storage.multipart), "abort", fail)
+        Deleter(services).account(me)
+
+    with pytest.raises(UnknownUpload):
+        services.store.upload(upload.id)
+    with pytest.raises(Refused, match="is being deleted"):
+        services.accounts.enable(me)
+    Deleter(services).finish()
+    assert services.accounts.get(me).disabled_at, "it was tried a moment ago"
+    _let_accounts_wait(services)
+    Deleter(services).finish()
+
+    with pytest.raises(UnknownPerson):
+        services.accounts.get(me)
+    assert begun.of_person(me) == []
+
+
+def _let_accounts_wait(services: Services) -> None:
+    """Have those who delete accounts be dead for a minute."""
+    with services.store.engine.begin() as db:
+        db.execute(people.update().values(ends_at=people.c.ends_at - END_AGAIN_S))
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -314,7 +380,7 @@ def trace(frame, event, _):
             os.kill(os.getpid(), signal.SIGKILL)
     return trace
 sys.settrace(trace)
-Deleter(services).upload(sys.argv[1])
+getattr(Deleter(services), sys.argv[3])(sys.argv[1])
 """
 
 
@@ -331,7 +397,7 @@ def test_whoever_dies_while_deleting_leaves_it_to_the_next(
     while True:
         job = done_job(services, tmp_path, "0-1")
         lines += 17
-        argv = [sys.executable, "-c", DIE, job.upload.id, str(lines)]
+        argv = [sys.executable, "-c", DIE, job.upload.id, str(lines), "upload"]
         ended = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
         if ended.returncode == 0:
             break
@@ -347,6 +413,44 @@ def test_whoever_dies_while_deleting_leaves_it_to_the_next(
         else:  # nothing was begun
             assert len(kept(services)) == 3, lines
             Deleter(services).upload(job.upload.id)
+    assert deaths > 3
+
+
+@pytest.mark.slow
+def test_whoever_dies_while_deleting_an_account_leaves_it_to_the_next(
+    services: Services, tmp_path: Path
+) -> None:
+    services.accounts.add("boss@example.com", password="correct horse battery", is_admin=True)
+    environment = {
+        **os.environ,
+        "CUTMV_MODE": "eager",
+        "CUTMV_DATA_DIR": str(services.settings.data_dir),
+    }
+    deaths = lines = 0
+    while True:
+        me = str(services.accounts.add(f"me-{lines}@example.com").id)
+        job = done_job(services, tmp_path, "0-1")
+        with services.store.engine.begin() as db:
+            own = uploads.c.id == job.upload.id
+            db.execute(uploads.update().where(own).values(person_id=me))
+            db.execute(jobs.update().where(jobs.c.id == job.id).values(person_id=me))
+        lines += 17
+        argv = [sys.executable, "-c", DIE, me, str(lines), "account"]
+        ended = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        deaths += 1
+        _let_accounts_wait(services)
+
+        Deleter(services).finish()
+
+        if services.accounts.find(f"me-{lines - 17}@example.com"):  # nothing was begun
+            assert services.store.job(job.id) and deaths < 3
+            Deleter(services).account(me)
+        assert kept(services) == [], lines
+        with pytest.raises(UnknownJob):
+            services.store.job(job.id)
     assert deaths > 3
 
 

@@ -1,4 +1,4 @@
-"""What was asked to be made of uploads, by turns; and whose what was deleted was."""
+"""What was asked to be made of uploads, whose what was deleted was, and which accounts end."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,10 +29,15 @@ def upgrade() -> None:
     )
     op.add_column("deletions", sa.Column("person_id", sa.String(40)))
     op.create_index("ix_deletions_person_id", "deletions", ["person_id"])
+    op.add_column("people", sa.Column("ends_at", sa.Double))
 
 
 def downgrade() -> None:
-    """Forget them: a version before this one sends all at once. What waits is asked for again."""
+    """Forget them: a version before this one sends all at once. What waits is asked for again.
+
+    Accounts whose end has begun stay disabled, to be deleted again.
+    """
+    op.drop_column("people", "ends_at")
     op.drop_index("ix_deletions_person_id", "deletions")
     op.drop_column("deletions", "person_id")
     op.drop_table("derivatives")
