@@ -60,9 +60,12 @@ def verify(
 def check_secret(settings: Settings, *hosts: str) -> None:
     """Refuse a secret that might be guessed where reports leave or reach this machine.
 
-    `hosts` are where a server listens; reports go to that of WEBHOOK_URL, too. Raises ConfigError.
+    `hosts` are where a server listens; it may be reached by the names of CUTMV_URL and CUTMV_HOSTS,
+    and reports go to that of WEBHOOK_URL, too. Raises ConfigError.
     """
-    ends = [*hosts, urlsplit(settings.webhook_url).hostname] if settings.webhook_url else hosts
+    ends = [*hosts, *settings.access.hosts] if hosts else []
+    if settings.webhook_url:
+        ends.append(urlsplit(settings.webhook_url).hostname or "")
     if signature.too_short(settings.webhook_secret) and not all(map(signature.is_loopback, ends)):
         raise ConfigError(
             "WEBHOOK_SECRET, or CUTMV_SECRET_KEY where there is none, has less than"

@@ -48,8 +48,8 @@ def send_object(
 ) -> Response:
     """Answer with the object at `key`, or with the range of it that is asked for.
 
-    Unless it `is_kept` a browser asks each time whether it may show it. Raises ObjectNotFound
-    and StorageError.
+    Unless it `is_kept`, and wherever people sign in, a browser asks each time whether it may show
+    it: another may use it next. Raises ObjectNotFound and StorageError.
     """
     storage = web().services.storage
     stat = storage.stat(key)
@@ -60,7 +60,7 @@ def send_object(
         stat.etag.strip('"'),
         stat.modified,
         partial(storage.open_range, key),
-        MAX_AGE_S if is_kept else None,
+        MAX_AGE_S if is_kept and not web().door.sign_in else None,
     )
     return send(content, download=download)
 

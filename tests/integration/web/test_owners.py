@@ -311,6 +311,18 @@ def test_an_administrator_sees_all(site: Site) -> None:
     assert boss.get("/metrics").status_code == 200
 
 
+def test_a_browser_asks_before_it_shows_a_file_again_to_whoever_uses_it(site: Site) -> None:
+    owner = site.client(site.owner)
+    of_upload = f"/api/uploads/{site.upload_id}"
+    parts = [f"{of_upload}/{part}" for part in ("content", "overview/peaks", "proxy/content")]
+    for path in (*parts, f"/api/jobs/{site.job_id}/outputs/{site.output}"):
+        with owner.get(path) as shown:
+            told = shown.headers["Cache-Control"]
+            again = owner.get(path, headers={"If-None-Match": shown.headers["ETag"]})
+        assert set(told.split(", ")) == {"private", "no-cache"}, path
+        assert again.status_code == 304, path
+
+
 def test_a_key_of_a_request_is_of_one_person(site: Site) -> None:
     video = (Path(site.services.settings.data_dir) / "v.mp4").read_bytes()
     headers = {"Idempotency-Key": "one"}
@@ -388,6 +400,10 @@ def test_reports_by_a_short_secret_are_taken_from_this_machine_alone(site: Site)
     assert asked("short", "203.0.113.9") == asked("short", "10.0.0.2") == 503
     assert asked("short", "127.0.0.1", **{"X-Forwarded-For": "203.0.113.9"}) == 503
     assert asked("long", "203.0.113.9") == 401
+    # Where people sign in somebody comes by a proxy, which may tell nothing of itself.
+    signed_in = create_app(replace(site.services, settings=short))
+    assert signed_in.test_client().post("/api/queue-progress", data=b"{}").status_code == 503
+    web_of(signed_in).close()
 
 
 def test_nobody_signs_in_on_loopback_and_all_is_theirs(site: Site) -> None:

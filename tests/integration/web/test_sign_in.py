@@ -252,6 +252,25 @@ def test_who_has_a_second_factor_comes_in_by_a_code_of_the_app_once(
     assert browser.submit("/sign-in/code", **asked, code=app.code()).status_code == 401
 
 
+def test_a_key_gives_nobody_more_than_it_has(server: WebServer, boss: Browser) -> None:
+    key = boss.new_key()
+    asked = lambda method, path, **body: httpx.request(  # noqa: E731
+        method, f"{server.url}{path}", json=body, headers=key, timeout=30.0
+    )
+
+    other = {"email": "other@example.com"}
+    for more in ({"password": PASSWORD}, {"is_admin": True}):
+        refused = asked("POST", "/api/people", **other, **more)
+        assert refused.status_code == 403 and "no API key" in refused.json()["detail"]
+    made = asked("POST", "/api/people", **other)
+    assert made.status_code == 201
+    path = f"/api/people/{made.json()['id']}"
+    for more in ({"email": "else@example.com"}, {"is_admin": True}, {"is_admin": False}):
+        assert asked("PATCH", path, **more).status_code == 403
+    assert asked("PATCH", path, disabled=True, quotas={"jobs": 1}).status_code == 200
+    assert boss.get("/api/people").json()["people"][-1]["is_admin"] is False
+
+
 def test_who_is_no_administrator_any_more_sees_nothing_of_others_by_no_way(
     server: WebServer, boss: Browser
 ) -> None:

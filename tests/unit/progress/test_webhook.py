@@ -143,7 +143,11 @@ def test_a_short_secret_is_refused_where_reports_leave_or_reach_this_machine(
     here = Settings(data_dir=tmp_path, database_url="", mode="eager", webhook_secret=secret)
     far = replace(here, webhook_url="https://cut.example.com/api/queue-progress")
 
-    for settings, hosts in ((here, ["0.0.0.0"]), (far, []), (far, ["127.0.0.1"])):
+    access = here.access
+    by_url = replace(here, access=replace(access, hosts=("cut.example.com",)))  # of CUTMV_URL
+    by_name = replace(here, access=replace(access, hosts=("localhost", "box.local")))
+    reached = [(here, ["0.0.0.0"]), (by_url, ["127.0.0.1"]), (by_name, ["127.0.0.1"])]
+    for settings, hosts in (*reached, (far, []), (far, ["127.0.0.1"])):
         with pytest.raises(
             ConfigError, match=r"WEBHOOK_SECRET, .* has less than 24 bytes"
         ) as caught:
