@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 
 from cutmv.config import Limits, Settings
 from cutmv.database import now, open_engine
@@ -26,6 +27,7 @@ from cutmv.people import (
     UnknownPerson,
     check_password,
 )
+from cutmv.people.passwords import MAX_PASSWORD_CHARS, hashed
 from cutmv.people.sessions import IDLE_S
 from cutmv.people.tables import api_keys, people, sessions
 
@@ -106,6 +108,55 @@ def test_a_person_signs_in_by_address_and_password(accounts: Accounts, ada: Pers
     assert accounts.signed_in("ada@example.com", PASSWORD + "!") is None
     assert accounts.signed_in("eve@example.com", PASSWORD) is None
     assert accounts.signed_in("ada@example.com\0", "\0") is None
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The passwords that are compared with a hash, which takes long."""
+    passwords: list[str] = []
+    really = PasswordHasher.verify
+
+    def verify(hasher: PasswordHasher, kept: str | bytes, password: str | bytes) -> bool:
+        passwords.append(str(password))
+        return bool(really(hasher, kept, password))
+
+    monkeypatch.setattr(PasswordHasher, "verify", verify)
+    return passwords
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", "invited@example.com", "eve@example.com"])
+def test_an_address_without_a_password_or_an_account_takes_as_long(
+    accounts: Accounts, ada: Person, looked_at: list[str], email: str
+) -> None:
+    accounts.add("invited@example.com")
+
+    assert accounts.signed_in(email, "a wrong one") is None
+
+    assert looked_at == ["a wrong one"]
+
+
+def test_what_is_longer_than_a_password_may_be_is_never_hashed(
+    engine: sa.Engine, accounts: Accounts, ada: Person, looked_at: list[str]
+) -> None:
+    longest = "x" * MAX_PASSWORD_CHARS
+    for text in (longest, longest + "x"):
+        update(engine, people, password_hash=hashed(text))
+        assert (accounts.signed_in("ada@example.com", text) == ada) == (text == longest)
+
+    assert looked_at == [longest]
+
+
+def test_a_password_is_kept_as_argon2id_of_at_least_what_owasp_recommends(
+    engine: sa.Engine, ada: Person
+) -> None:
+    (kept,) = re.findall(r"\$argon2id\$[^']+", stored(engine))
+
+    parameters = extract_parameters(kept)
+
+    assert parameters.memory_cost >= 19 * 1024
+    assert parameters.time_cost >= 2
+    assert parameters.parallelism >= 1
+    assert (parameters.salt_len, parameters.hash_len) >= (16, 32)
 
 
 def test_one_password_may_be_typed_on_any_keyboard(accounts: Accounts) -> None:
