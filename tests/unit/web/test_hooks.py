@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -155,6 +156,60 @@ def test_a_slow_receiver_holds_up_nobody_else(services: Services, there: Receive
         sending.close()
 
 
+def hooks_of(services: Services, name: str, number: int, there: Receiver) -> list[Hook]:
+    """Hooks of a new person's, one of whose jobs has ended; all lead to one receiver."""
+    whose = str(services.accounts.add(f"{name}@example.com").id)
+    add = Hooks(services.store.engine).add
+    made = [add(whose, there.url)[0] for _ in range(number)]
+    ended(services, person_id=whose)
+    return made
+
+
+def attempts(services: Services, hooks: list[Hook]) -> int:
+    """How many requests to these have begun."""
+    return sum(latest(services, hook).attempts for hook in hooks)
+
+
+def are_told(services: Services, hooks: list[Hook]) -> bool:
+    return {latest(services, hook).state for hook in hooks} == {"delivered"}
+
+
+def test_four_slow_receivers_of_one_person_hold_up_the_fifth_and_nobody_else(
+    services: Services, there: Receiver
+) -> None:
+    with receiver() as quick:
+        there.answers.clear()
+        slow = hooks_of(services, "slow", 5, there)
+        quickly = hooks_of(services, "quick", 1, quick)
+        sending = HookSender(services, lambda: True)
+
+        sending.start()
+
+        wait_for(lambda: are_told(services, quickly), 30.0, "the other person is told")
+        wait_for(lambda: len(there.received) >= 4, 30.0, "four are asked")
+        assert attempts(services, slow) == 4
+        there.answers.set()
+        wait_for(lambda: are_told(services, slow), 30.0, "the fifth is told, too")
+        sending.close()
+
+
+def test_all_receivers_together_have_sixteen_requests_at_once(
+    services: Services, there: Receiver
+) -> None:
+    there.answers.clear()
+    slow = [hook for n in range(5) for hook in hooks_of(services, f"slow-{n}", 4, there)]
+    sending = HookSender(services, lambda: True)
+
+    sending.look()
+    sending.look()
+
+    assert attempts(services, slow) == 16
+    there.answers.set()
+    sending.start()
+    wait_for(lambda: are_told(services, slow), 30.0, "all are told")
+    sending.close()
+
+
 def test_an_end_that_is_undone_is_not_told(services: Services, there: Receiver) -> None:
     hook, job = told_to(services, there), ended(services)
     retry(services.store, job.steps[0].id)
@@ -284,6 +339,23 @@ def test_an_answer_that_comes_byte_by_byte_has_the_same_deadline(
             send(f"http://127.0.0.1:{listening.getsockname()[1]}/", anywhere=True)
         over.set()
         thread.join()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_receiver_that_says_nothing_is_given_up_at_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """By `https` it never begins TLS; by `http` it never reads, and what it is sent is long."""
+    monkeypatch.setattr(posting, "REQUEST_S", 0.4)
+    body = bytes(64_000_000 if scheme == "http" else 2)
+    with ThreadPoolExecutor() as pool:
+        # Closing it ends whoever waits on, too. Nobody accepts: the kernel does.
+        with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+            url = f"{scheme}://127.0.0.1:{listening.getsockname()[1]}/"
+            asked = pool.submit(post, url, {}, body, anywhere=True)
+            wait_for(asked.done, 10.0, "it is given up")
+        with pytest.raises(NotSent, match="no answer within 0 s"):
+            asked.result()
 
 
 def test_what_is_no_receiver_is_told_in_words() -> None:
