@@ -1,8 +1,13 @@
-"""The image and docker-compose.yml open nothing by themselves, and install what is locked."""
+"""The image and docker-compose.yml open nothing by themselves, and install what is locked.
+
+What CI looks for before a release, it looks for.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,12 +17,18 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from cutmv.database import open_engine
+from cutmv.jobs import Hooks
+from cutmv.people import Accounts, ApiKeys
+
 TREE = Path(__file__).parents[2]
 IMAGE = (TREE / "Dockerfile").read_text().splitlines()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((TREE / "docker-compose.yml").read_text())[
     "services"
 ]
 ROOT = ("root", "0")
+#: The tools of scripts/audit, which makes it.
+AUDIT = TREE / ".venv-audit"
 #: The extras that the image has.
 EXTRAS = ("app", "redis", "postgres", "push", "emulator", "suggest")
 
@@ -81,3 +92,45 @@ def test_what_is_locked_is_what_is_tested_and_all_that_the_image_needs() -> None
     )
     for name, version in tested.items():
         assert versions.get(canonicalize_name(name), version) == version, name
+
+
+def test_ci_looks_for_secrets_and_known_holes() -> None:
+    commands = (TREE / ".ci" / "run").read_text().splitlines()
+
+    assert "./scripts/audit" in commands  # `set -e`: and CI fails where that does
+    assert "set -eu" in commands
+
+
+def secrets_of_ours(folder: Path) -> dict[str, str]:
+    """An API key and the secret of a webhook, as people get them, by what the scan calls them."""
+    engine = open_engine(f"sqlite:///{folder / 'db'}")
+    person = str(Accounts(engine).add("ada@example.com").id)
+    _, key = ApiKeys(engine).add(person, "a program")
+    _, secret = Hooks(engine).add(person, "https://example.com/")
+    engine.dispose()
+    return {"API key of CUTMV": key, "Secret of a webhook": secret}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not AUDIT.exists(), reason="scripts/audit has not run here")
+def test_the_audit_refuses_a_text_that_has_a_secret_of_ours(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for name in ("scripts/audit", "scripts/own_secrets.py", ".secrets.baseline"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(TREE / name, tree / name)
+    (tree / AUDIT.name).symlink_to(AUDIT)
+    for kind, secret in secrets_of_ours(tmp_path).items():
+        (tree / f"{kind}.md").write_text(f"# How to\n\nUse {secret}, it is good for a year.\n")
+    for command in (["init", "--quiet"], ["add", "--", "*.md"]):
+        subprocess.run(["git", *command], cwd=tree, check=True)
+
+    audit = subprocess.run(
+        [tree / "scripts" / "audit"], capture_output=True, text=True, timeout=300
+    )
+
+    assert audit.returncode != 0
+    found = re.findall(r"Secret Type: (.+)\nLocation: +(.+):3\n", audit.stdout)
+    assert sorted(found) == [
+        ("API key of CUTMV", "API key of CUTMV.md"),
+        ("Secret of a webhook", "Secret of a webhook.md"),
+    ], audit.stdout + audit.stderr
