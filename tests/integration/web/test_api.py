@@ -571,6 +571,18 @@ def test_every_answer_has_the_security_headers(client: httpx.Client, path: str) 
     assert "unsafe" not in policy and "*" not in policy
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("/api/jobs", 200), ("/api/queue-status", 200), ("/api/jobs/none", 404)]
+)
+def test_no_browser_keeps_an_answer_of_the_api(
+    client: httpx.Client, path: str, status: int
+) -> None:
+    answer = client.get(path)
+
+    assert answer.status_code == status
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
 # Status, webhook, metrics, description
 
 

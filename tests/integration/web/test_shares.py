@@ -142,6 +142,20 @@ def test_nobody_else_learns_a_link(site: Site, job: dict[str, Any]) -> None:
     assert token not in str(listed)
 
 
+def test_a_browser_asks_again_for_what_a_link_showed(site: Site, job: dict[str, Any]) -> None:
+    path = path_of(shared(site, job))
+    page = site.nobody.get(path)
+    gone = site.nobody.get("/shared/none")
+    files = [site.nobody.get(each) for each in (*files_of(page), f"{path}/outputs.zip")]
+
+    assert page.headers["Cache-Control"] == gone.headers["Cache-Control"] == "no-store"
+    assert len(files) == 3
+    for answer in files:
+        assert answer.status_code == 200
+        told = answer.headers["Cache-Control"]
+        assert ("no-cache" in told or "no-store" in told) and "max-age" not in told
+
+
 def test_a_link_to_one_output_shows_that_alone(site: Site, job: dict[str, Any]) -> None:
     film, still = (step["output"]["name"] for step in job["steps"])
     share = shared(site, job, output=still)

@@ -180,6 +180,46 @@ def test_signing_out_ends_the_session_itself(server: WebServer, boss: Browser) -
     assert httpx.get(f"{server.url}/api/jobs", cookies=stolen, timeout=30.0).status_code == 401
 
 
+def test_a_browser_that_signs_in_again_has_one_session(server: WebServer, boss: Browser) -> None:
+    browser = Browser(server.url)
+    browser.sign_in(BOSS, PASSWORD)
+    before = dict(browser.cookies)
+
+    browser.sign_in(BOSS, PASSWORD)
+
+    assert browser.in_
+    assert before != dict(browser.cookies)
+    assert httpx.get(f"{server.url}/api/jobs", cookies=before, timeout=30.0).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/account", "/account/second-factor", "/webhooks", "/people", "/operators", "/api/docs"],
+)
+def test_no_browser_keeps_a_page_that_somebody_saw(boss: Browser, path: str) -> None:
+    page = boss.get(path)
+
+    assert (page.status_code, page.url.path) == (200, path)
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert page.headers["Cache-Control"] == "no-store"
+
+
+def test_no_browser_keeps_a_page_of_who_has_yet_to_sign_in(
+    server: WebServer, boss: Browser
+) -> None:
+    browser = Browser(server.url)
+    pages = (
+        browser.get("/sign-in"),
+        browser.sign_in(BOSS, "a wrong word"),
+        browser.get("/nowhere", headers={"Accept": "text/html"}),
+    )
+
+    assert [page.status_code for page in pages] == [200, 401, 404]
+    for page in pages:
+        assert page.headers["Content-Type"].startswith("text/html")
+        assert page.headers["Cache-Control"] == "no-store", page.url
+
+
 def test_a_changed_password_ends_the_other_sessions(server: WebServer, boss: Browser) -> None:
     ann = invited(boss, "ann")
     other = Browser(server.url)
