@@ -25,6 +25,7 @@ from cutmv.jobs import (
     Claimed,
     Claims,
     Deletions,
+    Hooks,
     Job,
     JobRequest,
     JobStore,
@@ -37,7 +38,14 @@ from cutmv.jobs import (
     plan_job,
 )
 from cutmv.jobs.tables import deletions, jobs, multipart_uploads, reservations, uploads
-from cutmv.people import AccountGone, Accounts, Refused, UnknownPerson, require_account
+from cutmv.people import (
+    AccountGone,
+    Accounts,
+    LastAdministrator,
+    Refused,
+    UnknownPerson,
+    require_account,
+)
 from cutmv.people.accounts import END_AGAIN_S
 from cutmv.people.tables import people
 from cutmv.services import Services
@@ -267,6 +275,71 @@ def test_nothing_that_somebody_adds_outlives_the_account(deployment: Services) -
     assert deployment.api_keys.of(ada) == []
     with pytest.raises(UnknownPerson):
         deployment.accounts.get(ada)
+
+
+def has_made(services: Services, folder: Path, person_id: str) -> Job:
+    """A job of a person's own upload that is done, with what was stored of both."""
+    job = done_job(services, folder, "0-1")
+    with services.store.engine.begin() as db:
+        own = uploads.c.id == job.upload.id
+        db.execute(uploads.update().where(own).values(person_id=person_id))
+        db.execute(jobs.update().where(jobs.c.id == job.id).values(person_id=person_id))
+    return services.store.job(job.id)
+
+
+def test_the_last_administrator_keeps_all_when_their_deletion_is_refused(
+    services: Services, tmp_path: Path
+) -> None:
+    accounts = services.accounts
+    boss = accounts.add("boss@example.com", password="correct horse battery", is_admin=True)
+    job = has_made(services, tmp_path, str(boss.id))
+    token, (_, key) = services.sessions.begin(boss), services.api_keys.add(str(boss.id), "a")
+    hook, _ = Hooks(services.store.engine).add(str(boss.id), "https://example.com/")
+    before = kept(services)
+
+    with pytest.raises(LastAdministrator):
+        Deleter(services).account(str(boss.id))
+    Deleter(services).finish()
+
+    assert services.store.job(job.id, str(boss.id)) == job
+    assert services.store.upload(job.upload.id, str(boss.id)) == job.upload
+    assert kept(services) == before
+    assert Hooks(services.store.engine).of(str(boss.id)) == [hook]
+    assert accounts.get(str(boss.id)).disabled_at is None
+    assert services.sessions.person(token) == services.api_keys.person(key) == boss
+
+
+def test_what_comes_while_an_account_is_enabled_again_in_mid_deletion_is_gone_too(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.accounts.add("boss@example.com", password="correct horse battery", is_admin=True)
+    ada = str(services.accounts.add("ada@example.com").id)
+    first, come = has_made(services, tmp_path, ada), []
+    really = services.storage.delete_prefix
+
+    def delete_prefix(prefix: str) -> None:
+        really(prefix)
+        if not come:
+            services.accounts.enable(ada)
+            come.append(has_made(services, tmp_path, ada))
+            services.api_keys.add(ada, "a program")
+            Hooks(services.store.engine).add(ada, "https://example.com/")
+
+    monkeypatch.setattr(services.storage, "delete_prefix", delete_prefix)
+
+    Deleter(services).account(ada)
+
+    assert len(come) == 1
+    for job in (first, *come):
+        with pytest.raises(UnknownJob):
+            services.store.job(job.id)
+        with pytest.raises(UnknownUpload):
+            services.store.upload(job.upload.id)
+    assert kept(services) == []
+    assert Deletions(services.store).of_person(ada) == ([], [])
+    assert services.api_keys.of(ada) == Hooks(services.store.engine).of(ada) == []
+    with pytest.raises(UnknownPerson):
+        services.accounts.get(ada)
 
 
 def test_an_account_ends_after_those_who_add_something_now(postgres_url: str) -> None:
