@@ -25,7 +25,6 @@ from cutmv.jobs import Hooks, MultipartUploads, UnknownUpload
 from cutmv.people import Person
 from cutmv.services import Services
 from cutmv.web import create_app, web_of
-from cutmv.web.access import OF_SESSIONS
 from cutmv.web.auth.credentials import Credential
 from tests.support.media import make_sample
 from tests.support.processes import wait_for
@@ -85,6 +84,22 @@ ADMINISTRATORS = {"health.metrics"}
 #: Routes that end the session by which they are asked.
 SIGN_OUT = {"sign_in.end", "account.sign_out_everywhere"}
 ADMINISTRATORS_BLUEPRINTS = ("operators.", "people.", "people_page.")
+#: Routes that a key may not use, whoever made it: they change how people sign in, or more.
+NOT_BY_KEY = {
+    "account.show",
+    "account.password",
+    "account.retention",
+    "account.add_key",
+    "account.delete_key",
+    "account.sign_out_everywhere",
+    "second_factor.show",
+    "second_factor.turn_on",
+    "second_factor.turn_off",
+    "people_page.index",
+    "people_page.invite",
+    "people_page.change",
+    "keys.create",
+}
 
 
 class Site:
@@ -255,13 +270,31 @@ def test_what_somebody_has_is_there_for_nobody_else(site: Site, way: str) -> Non
             stranger = come_in(site.stranger)
 
         what = f"{method} {rule}: {answer.status} {answer.data[:200]!r}"
-        for_sessions = way == "by a key" and rule.endpoint.partition(".")[0] in OF_SESSIONS
+        for_sessions = way == "by a key" and rule.endpoint in NOT_BY_KEY
         if for_administrators(rule) or for_sessions:
             assert answer.status_code == 403, what
         elif rule.endpoint not in OWN:
             assert answer.status_code == 404, what
         assert SECRET_NAME.encode() not in answer.data, what
         assert site.job_id.encode() not in answer.data or answer.status_code == 404, what
+    site.assert_unharmed()
+
+
+def test_not_even_an_administrators_key_is_good_for_how_people_sign_in(site: Site) -> None:
+    program, asked = site.by_key(site.boss), set()
+    for rule, method in routes(site.app):
+        if rule.endpoint in NOT_BY_KEY:
+            answer = site.ask(program, rule, method)
+            asked.add(rule.endpoint)
+
+            assert answer.status_code == 403, f"{method} {rule}: {answer.status}"
+            if method != "HEAD":
+                assert "not for API keys" in answer.json["detail"]
+    assert asked == NOT_BY_KEY
+    # A page that comes later is for who signs in, too.
+    pages = ("account.", "second_factor.", "people_page.")
+    endpoints = {rule.endpoint for rule in site.app.url_map.iter_rules()}
+    assert {each for each in endpoints if each.startswith(pages)} <= NOT_BY_KEY
     site.assert_unharmed()
 
 
@@ -378,6 +411,19 @@ def test_an_account_ends_with_all_that_it_has(site: Site) -> None:
         site.services.store.upload(upload["id"])
     assert not list(site.services.storage.list(f"jobs/{job}/"))
     assert len({stat.key for stat in site.services.storage.list("uploads/")}) == len(kept) - 1
+    site.assert_unharmed()
+
+
+def test_the_last_administrator_stays_with_all_that_they_have(site: Site) -> None:
+    boss = site.client(site.boss)
+    video = (Path(site.services.settings.data_dir) / "v.mp4").read_bytes()
+    upload = boss.post("/api/uploads?filename=mine.mp4", data=video).json["id"]
+
+    refused = boss.delete(f"/api/people/{site.boss.id}")
+
+    assert refused.status_code == 422
+    assert boss.get(f"/api/uploads/{upload}/content", buffered=True).data == video
+    assert boss.delete(f"/api/uploads/{upload}").status_code == 204
     site.assert_unharmed()
 
 
