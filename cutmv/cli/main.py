@@ -88,7 +88,7 @@ COMMANDS = {
     "people": LazyCommand(
         "cutmv.cli.people",
         "people",
-        "Who may sign in: invite people, disable or delete accounts, set quotas.",
+        "Who may sign in: invite people, change, disable or delete accounts, set quotas.",
         "app",
         (*_WORKER_PACKAGES, "argon2"),
     ),

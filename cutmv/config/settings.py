@@ -26,8 +26,8 @@ Mode = Literal["cloudflare", "redis", "eager"]
 
 #: How lines of the log are written: for people, or for programs.
 LOG_FORMATS = ("console", "json")
-#: Digits of a number: databases have no larger ones.
-MAX_DIGITS = 18
+#: The largest number, which databases have too, and its digits.
+MAX_NUMBER, MAX_DIGITS = 2**63 - 1, 19
 #: The queue of a deployment that names none.
 DEFAULT_QUEUE = "cutmv-processing"
 #: The suffix of the queue of long steps, which exists where a Worker pushes the other steps.
@@ -302,7 +302,7 @@ def _number(env: Mapping[str, str], name: str, default: int, *, least: int = 1) 
     if not value:
         return default
     is_number = value.isdecimal() and len(value) <= MAX_DIGITS
-    if not is_number or int(value) < least:
+    if not is_number or not least <= int(value) <= MAX_NUMBER:
         wanted = "above 0" if least else "from 0 up"
         told = f"{value[:MAX_DIGITS]}…" if len(value) > MAX_DIGITS else value
         raise ConfigError(f"{name} is {told!r}: use a whole number {wanted}.")

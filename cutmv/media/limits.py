@@ -23,7 +23,7 @@ PIXELS = 15_360 * 8_640
 MEMORY_BYTES, OF_A_LOOK = 12 * 2**30, 3
 
 #: Digits of a number.
-MAX_DIGITS = 18
+MAX_DIGITS = 19
 
 
 @dataclass(frozen=True)
