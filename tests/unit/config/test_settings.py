@@ -52,7 +52,7 @@ def test_the_mode_follows_from_what_is_set(tmp_path: Path, env: dict[str, str], 
         ({"CUTMV_MAX_RETRIES": "-1"}, "CUTMV_MAX_RETRIES"),
         (
             {"CUTMV_MAX_DERIVATIVES_AHEAD": "9" * 19},
-            "CUTMV_MAX_DERIVATIVES_AHEAD is '999"),
+            "CUTMV_MAX_DERIVATIVES_AHEAD is '999",
         ),
         ({"CUTMV_MAX_CONNECTIONS": "9" * 5_000}, "CUTMV_MAX_CONNECTIONS is '999"),
         ({"WEBHOOK_URL": "example.com"}, "WEBHOOK_URL"),
