@@ -9,12 +9,13 @@ can't be read. The package imports nothing else of CUTMV.
 from cutmv.database.clock import now
 from cutmv.database.engine import metadata, open_engine
 from cutmv.database.migrating import HEAD, OtherSchema, migrate, schema_of
-from cutmv.database.reading import unreadable
+from cutmv.database.reading import LATEST_S, readable, total, unreadable
 from cutmv.database.troubles import DATABASE_AWAY, cause, database_full, passes
 
 __all__ = [
     "DATABASE_AWAY",
     "HEAD",
+    "LATEST_S",
     "OtherSchema",
     "cause",
     "database_full",
@@ -23,6 +24,8 @@ __all__ = [
     "now",
     "open_engine",
     "passes",
+    "readable",
     "schema_of",
+    "total",
     "unreadable",
 ]

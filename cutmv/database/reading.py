@@ -1,12 +1,12 @@
 """What of a row can't be read: a damaged database, an older or a newer version may have written it.
 
 A row stands alone: what is wrong in one must not keep others from being read. So JSON that is none
-is a value like others, and who makes an object of a row asks here first.
+is a value like others, who makes an object of a row asks here first, and who sums up counts nothing
+that can't be.
 """
 
 import json
-import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -19,6 +19,11 @@ class Broken:
 
 #: The value of each such column.
 BROKEN: Final = Broken()
+
+#: What no whole number of a row reaches unless it is damaged: a size, a count, a number of days.
+LARGEST = 10**15
+#: Seconds since 1970 that no time of a row is before or after unless it is damaged.
+EARLIEST_S, LATEST_S = -62_135_596_800.0, 1e11
 
 
 def read_json(text: str) -> Any:
@@ -39,12 +44,25 @@ def unreadable(table: sa.Table, row: sa.Row[Any]) -> list[str]:
     ]
 
 
+def readable(row: sa.Row[Any], wrong: Collection[str]) -> dict[str, Any]:
+    """The values of a row by their names; None for those that are `wrong`, as `unreadable` told."""
+    return {name: None if name in wrong else value for name, value in row._mapping.items()}
+
+
+def total(sizes: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    """The sum of a column of sizes, for a query; one that no size can be counts as none."""
+    # Of SQLite's values text and bytes are more than any number.
+    return sa.func.sum(sa.case((sizes.between(0, LARGEST), sizes), else_=0))
+
+
 def _reads(value: object, *, nullable: bool, types: tuple[type, ...]) -> bool:
     if value is None:
         return nullable
-    if isinstance(value, float) and not math.isfinite(value):
+    if not isinstance(value, types):
         return False
-    return isinstance(value, types)
+    if float in types and isinstance(value, float | int):
+        return EARLIEST_S <= value < LATEST_S  # nor is it NaN
+    return not isinstance(value, int) or abs(value) <= LARGEST
 
 
 @lru_cache

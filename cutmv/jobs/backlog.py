@@ -21,7 +21,7 @@ from itertools import islice
 
 import sqlalchemy as sa
 
-from cutmv.database import now
+from cutmv.database import LATEST_S, now
 from cutmv.jobs.model import (
     WAITS_FOR_OTHERS,
     WAITS_FOR_ROOM,
@@ -32,7 +32,7 @@ from cutmv.jobs.model import (
 )
 from cutmv.jobs.quotas import client, held_jobs
 from cutmv.jobs.rows import shown_step
-from cutmv.jobs.store import LATEST_S, JobStore, fail_unreadable, settle
+from cutmv.jobs.store import JobStore, fail_unreadable, settle
 from cutmv.jobs.tables import jobs, steps, uploads
 
 #: Steps that the janitor sends in one pass; the next takes more.

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cutmv.config import Limits
-from cutmv.database import now, open_engine
+from cutmv.database import LATEST_S, now, open_engine
 from cutmv.jobs.hooks import announce
 from cutmv.jobs.keys import folder_of, upload_key
 from cutmv.jobs.model import (
@@ -51,8 +51,6 @@ from cutmv.people import kept_days, require_account
 
 #: Steps of the jobs of a page after which it ends: some 500 kB of JSON.
 MAX_PAGE_STEPS = 500
-#: Seconds since 1970 that no row tells unless it is damaged.
-LATEST_S = 1e11
 
 
 class JobStore:

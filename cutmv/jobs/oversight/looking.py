@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cutmv.database import now
+from cutmv.database import now, total
 from cutmv.jobs.backlog import Report, report
 from cutmv.jobs.model import State, Step
 from cutmv.jobs.rows import shown_step
@@ -101,9 +101,9 @@ def _count(db: sa.Connection, condition: sa.ColumnElement[bool]) -> int:
 def _stored(db: sa.Connection) -> dict[str, int]:
     """The bytes of all uploads, of what was made of them, and of all outputs."""
     sums = {
-        "uploads": sa.select(sa.func.sum(uploads.c.size)),
-        "derivatives": sa.select(sa.func.sum(derivatives.c.bytes)),
-        "outputs": sa.select(sa.func.sum(steps.c.output_size)).where(whole),
+        "uploads": sa.select(total(uploads.c.size)),
+        "derivatives": sa.select(total(derivatives.c.bytes)),
+        "outputs": sa.select(total(steps.c.output_size)).where(whole),
     }
     return {kind: int(db.scalar(each) or 0) for kind, each in sums.items()}
 
@@ -138,6 +138,6 @@ def _holdings(db: sa.Connection) -> list[Holding]:
         derived.select_from(derivatives.join(uploads)),
         made.where(whole, steps.c.output_size.is_not(None)),
     ).subquery()
-    held = sa.func.sum(each.c.bytes)
+    held = total(each.c.bytes)
     largest = sa.select(each.c.person_id, held).group_by(each.c.person_id).order_by(held.desc())
     return [Holding(whose, int(size or 0)) for whose, size in db.execute(largest.limit(MOST))]

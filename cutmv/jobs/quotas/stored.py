@@ -7,7 +7,7 @@ process that dies leaves a sum which is wrong.
 import sqlalchemy as sa
 
 from cutmv.config import Limits
-from cutmv.database import now
+from cutmv.database import now, total
 from cutmv.jobs.quotas.refusals import StorageFull
 from cutmv.jobs.tables import (
     derivatives,
@@ -34,13 +34,13 @@ def most_bytes(db: sa.Connection, person_id: str | None, limits: Limits) -> int 
 def stored_bytes(db: sa.Connection, person_id: str | None) -> int:
     """The bytes of a person's uploads, of what was made of them, and of outputs."""
     outputs = (
-        sa.select(sa.func.sum(steps.c.output_size))
+        sa.select(total(steps.c.output_size))
         .select_from(jobs.join(steps))
         .where(jobs.c.person_id == person_id, whole)
     )
-    kept = sa.select(sa.func.sum(uploads.c.size)).where(uploads.c.person_id == person_id)
+    kept = sa.select(total(uploads.c.size)).where(uploads.c.person_id == person_id)
     derived = (
-        sa.select(sa.func.sum(derivatives.c.bytes))
+        sa.select(total(derivatives.c.bytes))
         .select_from(derivatives.join(uploads))
         .where(uploads.c.person_id == person_id)
     )
@@ -50,10 +50,10 @@ def stored_bytes(db: sa.Connection, person_id: str | None) -> int:
 def coming_bytes(db: sa.Connection, person_id: str | None, but: str = "") -> int:
     """The bytes of a person's uploads that are on their way, all but that of the id `but`."""
     of_person = reservations.c.person_id == person_id
-    held = sa.select(sa.func.sum(reservations.c.bytes)).where(
+    held = sa.select(total(reservations.c.bytes)).where(
         of_person, reservations.c.expires_at > now(), reservations.c.id != but
     )
-    begun = sa.select(sa.func.sum(multipart_uploads.c.size)).where(
+    begun = sa.select(total(multipart_uploads.c.size)).where(
         multipart_uploads.c.person_id == person_id,
         multipart_uploads.c.id != but,
         is_coming,

@@ -2,9 +2,10 @@
 
 import sqlalchemy as sa
 
+from cutmv.database import LATEST_S
 from cutmv.jobs.model import UnreadableRow, Upload
 from cutmv.jobs.rows import to_upload
-from cutmv.jobs.store import LATEST_S, JobStore
+from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import uploads
 
 

@@ -15,23 +15,28 @@ import sqlalchemy as sa
 
 from cutmv.config import Limits
 from cutmv.jobs import (
+    PROXY,
     Claims,
     Deletions,
+    Derivatives,
     Job,
     JobStore,
     Output,
     Parts,
     StorageFull,
     Upload,
+    look,
     new_id,
     plan_job,
     reserve,
+    usage,
 )
 from cutmv.jobs.quotas import Reservation, reservations
 from cutmv.jobs.quotas.stored import coming_bytes, require_bytes, stored_bytes
 from cutmv.jobs.request import JobRequest
-from cutmv.jobs.tables import multipart_uploads, steps
+from cutmv.jobs.tables import derivatives, multipart_uploads, steps, uploads
 from cutmv.people import Accounts
+from cutmv.storage import LocalStorage
 from tests.support.jobs import an_upload
 
 #: Bytes that people may have here.
@@ -272,3 +277,57 @@ def add_held(store: JobStore, held: Reservation, size: int) -> Upload:
     key = f"uploads/{new_id()}/source"
     upload = replace(an_upload(), id=held.upload_id, key=key, size=size, person_id=held.person_id)
     return store.add_upload(upload)
+
+
+@pytest.mark.parametrize("size", [2**63 - 1, -1])
+def test_a_size_that_can_t_be_counts_as_none(store: JobStore, ann: str, size: int) -> None:
+    good, bad = (job_of(store, add(store, ann, 100)) for _ in range(2))
+    for job in (good, bad):
+        finish(store, job, 10)
+    Derivatives(store, LocalStorage(Path())).ask(PROXY, bad.upload)
+    columns = [(uploads.c.size, bad.upload.id), (steps.c.output_size, bad.steps[0].id)]
+    with store.engine.begin() as db:
+        for column, row_id in columns:
+            own = column.table.c.id == row_id
+            db.execute(column.table.update().where(own).values({column.name: size}))
+        db.execute(derivatives.update().values(bytes=size))
+        held = {"person_id": ann, "bytes": size, "expires_at": 1e10}
+        for _ in range(2):
+            db.execute(reservations.reservations.insert().values(id=new_id(), **held))
+        assert stored_bytes(db, ann) == 110
+        assert coming_bytes(db, ann) == 0
+
+    seen = look(store)
+
+    assert seen.stored == {"uploads": 100, "derivatives": 0, "outputs": 10}
+    assert [(each.person_id, each.bytes) for each in seen.holdings] == [(ann, 110)]
+
+
+@pytest.mark.parametrize("size", ["large", float("inf"), b"\xff\0", 2**63 - 1])
+def test_a_size_that_is_no_number_counts_as_none(tmp_path: Path, size: object) -> None:
+    store = JobStore(f"sqlite:///{tmp_path / 'jobs.db'}")
+    ann = str(Accounts(store.engine).add("ann@example.com").id)
+    job = job_of(store, add(store, ann, 100))
+    with store.engine.begin() as db:
+        begun = {"person_id": ann, "filename": "a", "content_type": "b", "key": "c"}
+        begun |= {"storage_id": "d", "part_bytes": 1, "created_at": 1.0}
+        db.execute(multipart_uploads.insert().values(id=new_id(), size=5, **begun))
+        held = {"person_id": ann, "bytes": 7, "expires_at": 1e10}
+        db.execute(reservations.reservations.insert().values(id=new_id(), **held))
+        assert coming_bytes(db, ann) == 12
+        for table, column in (
+            ("uploads", "size"),
+            ("multipart_uploads", "size"),
+            ("reservations", "bytes"),
+            ("steps", "output_size"),
+        ):
+            db.exec_driver_sql(f"update {table} set {column} = ?", (size,))
+        assert (stored_bytes(db, ann), coming_bytes(db, ann)) == (0, 0)
+    add(store, ann, 30)
+
+    used = usage(store.engine, Limits(), ann)
+
+    assert used["stored_bytes"].used == 30
+    assert look(store).stored["uploads"] == 30
+    assert store.job(job.id).upload.size == 0
+    store.close()
