@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cutmv.database import now
-from cutmv.jobs.hooks.endpoints import Hook, to_hook
+from cutmv.database import now, readable, unreadable
+from cutmv.jobs.hooks.endpoints import Hook, to_hook, wrong_of_hook
 from cutmv.jobs.model import new_id
 from cutmv.jobs.tables import hook_deliveries, hooks
 from cutmv.people import enabled_ids
@@ -70,7 +70,7 @@ class Deliveries:
     def due(self, busy: Collection[str] = ()) -> list[Delivery]:
         """Of each hook that is not `busy`, the delivery that is due longest.
 
-        None of a hook that is disabled, or whose owner is.
+        None of a hook that is disabled, or whose owner is. What can't be read of them has failed.
         """
         rank = sa.func.row_number().over(
             partition_by=hook_deliveries.c.hook_id,
@@ -85,7 +85,11 @@ class Deliveries:
             hooks.c.person_id.is_(None) | hooks.c.person_id.in_(enabled_ids()),
         )
         first = hook_deliveries.c.id.in_(sa.select(ranked.c.id).where(ranked.c.rank == 1))
-        return self._found(sa.and_(first, may), hook_deliveries.c.due_at, MOST)
+        found = self._found(sa.and_(first, may), hook_deliveries.c.due_at, MOST)
+        for delivery in found:
+            if delivery.state == "failed":
+                self.refused(delivery, delivery.answer or "")
+        return [delivery for delivery in found if delivery.state != "failed"]
 
     def claim(self, delivery: Delivery) -> bool:
         """Begin an attempt; False where another has, or it has ended."""
@@ -165,7 +169,7 @@ class Deliveries:
     def _found(
         self, condition: sa.ColumnElement[bool], order: sa.ColumnElement[Any], limit: int
     ) -> list[Delivery]:
-        its = [column for column in hook_deliveries.c if column.name not in ("id", "hook_id")]
+        its = [column for column in hook_deliveries.c if column.name != "id"]
         query = (
             sa.select(hooks, *its, hook_deliveries.c.id.label("delivery_id"), now().label("now"))
             .join(hook_deliveries, hook_deliveries.c.hook_id == hooks.c.id)
@@ -178,17 +182,23 @@ class Deliveries:
 
 
 def _to_delivery(row: sa.Row[Any]) -> Delivery:
+    """A row of both tables, with `now`; one that can't be read is shown as failed by that."""
+    wrong, what = unreadable(hook_deliveries, row), "message"
+    if not wrong and row.delivered_at is None and row.failed_at is None:
+        wrong, what = wrong_of_hook(row), "webhook"
+    told = readable(row, wrong)
+    why = f"The row of this {what} can't be read ({', '.join(wrong)})."
     return Delivery(
         id=row.delivery_id,
         hook=to_hook(row),
-        job_id=row.job_id,
-        event=row.event,
-        happened_at=row.happened_at,
-        attempts=row.attempts,
-        due_at=row.due_at,
-        delivered_at=row.delivered_at,
-        failed_at=row.failed_at,
-        answer=row.answer,
+        job_id=told["job_id"],
+        event=told["event"] or "?",
+        happened_at=told["happened_at"] or 0.0,
+        attempts=told["attempts"] or 0,
+        due_at=None if wrong else row.due_at,
+        delivered_at=None if wrong else row.delivered_at,
+        failed_at=row.now if wrong else row.failed_at,
+        answer=why if wrong else row.answer,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cutmv.database import now
+from cutmv.database import now, readable, unreadable
 from cutmv.jobs.model import new_id
 from cutmv.jobs.tables import hook_deliveries, hooks
 from cutmv.people import Refused, require_account
@@ -130,17 +130,31 @@ class Hooks:
 
 
 def to_hook(row: sa.Row[Any]) -> Hook:
-    """A row of the hooks table, with the database's `now`, as a Hook."""
-    both = row.old_secret is not None and row.now < row.old_until
+    """A row of the hooks table, with the database's `now`, as a Hook.
+
+    One that can't be read is shown with what can be, as disabled by that: nothing is sent there.
+    """
+    wrong = wrong_of_hook(row)
+    told = readable(row, wrong)
+    both = not wrong and row.old_secret is not None and row.now < row.old_until
+    why = f"The row of this webhook can't be read ({', '.join(wrong)}): delete it, and add another."
     return Hook(
-        id=row.id,
-        person_id=row.person_id,
-        url=row.url,
-        secrets=f"{row.secret} {row.old_secret}" if both else row.secret,
-        created_at=row.created_at,
-        disabled_at=row.disabled_at,
-        disabled_why=row.disabled_why,
+        id=str(row.id),
+        person_id=told["person_id"],
+        url=told["url"] or "?",
+        secrets=f"{row.secret} {row.old_secret}" if both else told["secret"] or "",
+        created_at=told["created_at"] or 0.0,
+        disabled_at=told["disabled_at"] or row.now if wrong else row.disabled_at,
+        disabled_why=why if wrong else row.disabled_why,
     )
+
+
+def wrong_of_hook(row: sa.Row[Any]) -> list[str]:
+    """The columns of a row of the hooks table that can't be read."""
+    wrong = unreadable(hooks, row)
+    if row.old_secret is not None and row.old_until is None:
+        wrong.append("old_until")
+    return wrong
 
 
 def _owned(person_id: str | None) -> sa.ColumnElement[bool]:

@@ -20,7 +20,9 @@ from cutmv.jobs import (
     Claimed,
     Claims,
     Costs,
+    Deliveries,
     Ended,
+    Hooks,
     Job,
     JobStore,
     Parts,
@@ -258,3 +260,58 @@ def test_a_record_of_an_analysis_that_can_t_be_read_is_none(
             max_bytes=100,
         )
         assert Records(services.storage, ANALYSIS).of(upload) is None
+
+
+def damaged(store: JobStore, statement: str, *values: object) -> None:
+    """Change rows as a hand in the database does, which no rule keeps from it."""
+    with store.engine.connect() as db:
+        db.exec_driver_sql("commit")
+        db.exec_driver_sql("pragma foreign_keys = off")
+        db.exec_driver_sql(statement, values)
+        db.exec_driver_sql("pragma foreign_keys = on")
+
+
+@pytest.mark.parametrize("attempts", ["nonsense", 2**63 - 1, b"\xff\0"])
+def test_a_message_that_can_t_be_read_fails_and_others_are_sent(
+    services: Services, client: FlaskClient, attempts: object
+) -> None:
+    known, messages = Hooks(services.store.engine), Deliveries(services.store.engine)
+    (bad, _), (good, _) = (known.add(None, "https://example.com/hook") for _ in range(2))
+    first, second = messages.add_test(bad), messages.add_test(good)
+    statement = "update hook_deliveries set attempts = ? where id = ?"
+    damaged(services.store, statement, attempts, first)
+
+    due = messages.due()
+
+    assert [each.id for each in due] == [second] and messages.claim(due[0])
+    (shown,) = answer(client, f"/api/webhooks/{bad.id}/deliveries")["deliveries"]
+    why = "The row of this message can't be read (attempts)."
+    assert (shown["state"], shown["answer"]) == ("failed", why)
+    assert why in client.get("/webhooks").text.replace("&#39;", "'")
+    damaged(services.store, statement, 1, first)
+    assert messages.of(bad)[0].state == "failed", "it was noted"
+
+
+@pytest.mark.parametrize("until", ["nonsense", None, b"\xff\0"])
+def test_a_webhook_that_can_t_be_read_is_shown_as_disabled_and_can_be_deleted(
+    services: Services, client: FlaskClient, until: object
+) -> None:
+    known, messages = Hooks(services.store.engine), Deliveries(services.store.engine)
+    (bad, _), (good, _) = (known.add(None, "https://example.com/hook") for _ in range(2))
+    messages.add_test(bad), messages.add_test(good)
+    statement = "update hooks set old_secret = 'x', old_until = ? where id = ?"
+    damaged(services.store, statement, until, bad.id)
+
+    assert [each.hook.id for each in messages.due()] == [good.id]
+    shown = {each["id"]: each for each in answer(client, "/api/webhooks")["webhooks"]}
+    why = "The row of this webhook can't be read (old_until): delete it, and add another."
+    assert not shown[bad.id]["enabled"] and shown[bad.id]["disabled_why"] == why
+    assert shown[good.id]["enabled"]
+    (failed,) = messages.of(known.get(None, bad.id))
+    assert (failed.state, failed.answer) == (
+        "failed",
+        "The row of this webhook can't be read (old_until).",
+    )
+    assert why in client.get("/webhooks").text.replace("&#39;", "'")
+    assert client.delete(f"/api/webhooks/{bad.id}").status_code == 204
+    assert [each.id for each in known.of(None)] == [good.id]
