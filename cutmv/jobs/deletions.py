@@ -160,7 +160,8 @@ class Deletions:
     def _of_jobs(db: sa.Connection, ids: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Delete the rows of jobs; returns the prefixes of their objects, and their tasks' ids."""
         of_jobs = steps.delete().where(steps.c.job_id.in_(ids)).returning(steps.c.id)
-        step_ids = tuple(db.scalars(of_jobs))
+        # One whose id is no text, in a damaged row, has no task.
+        step_ids = tuple(each for each in db.scalars(of_jobs) if isinstance(each, str))
         db.execute(jobs.delete().where(jobs.c.id.in_(ids)))
         return tuple(job_prefix(each) for each in ids), step_ids
 

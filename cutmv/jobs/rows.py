@@ -4,12 +4,13 @@ A row that can't be read stands alone. Of a step it is shown as a step that fail
 an upload with what can be read of it; whoever would run it is told by UnreadableRow.
 """
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import sqlalchemy as sa
 
-from cutmv.database import now, unreadable
+from cutmv.database import now, readable, unreadable
 from cutmv.jobs.model import (
     UNREAD,
     Division,
@@ -40,10 +41,11 @@ CANCELLED: dict[str, Any] = {
 
 
 def load_jobs(db: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Job]:
-    """The jobs of a condition, the newest first, with their steps."""
-    rows = db.execute(
+    """The jobs of a condition, the newest first, with their steps; none whose id can't be read."""
+    found = db.execute(
         sa.select(jobs).where(condition).order_by(jobs.c.created_at.desc(), jobs.c.id)
-    ).all()
+    )
+    rows = [row for row in found if isinstance(row.id, str)]
     if not rows:
         return []
     upload_ids = {row.upload_id for row in rows}
@@ -56,6 +58,8 @@ def load_jobs(db: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Job]
         sa.select(steps).where(steps.c.job_id.in_(of_job)).order_by(steps.c.position)
     ):
         step = shown_step(row)
+        if not isinstance(row.id, str):
+            step = replace(step, id="?")
         if step.parent_id is not None:
             of_step.setdefault(step.parent_id, []).append(step)
             continue
@@ -65,7 +69,7 @@ def load_jobs(db: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Job]
     return [
         _to_job(
             row,
-            upload_of[row.upload_id],
+            upload_of.get(row.upload_id),
             tuple(with_parts(step, of_step.get(step.id, ())) for step in of_job[row.id]),
             settled=row.id not in bad,
         )
@@ -73,10 +77,14 @@ def load_jobs(db: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Job]
     ]
 
 
-def _to_job(row: sa.Row[Any], upload: Upload, its: tuple[Step, ...], *, settled: bool) -> Job:
+def _to_job(
+    row: sa.Row[Any], upload: Upload | None, its: tuple[Step, ...], *, settled: bool
+) -> Job:
     """A row of the jobs table; what of it can't be read is left out, and told as its error."""
     wrong = unreadable(jobs, row)
-    told = _readable(row, wrong)
+    if upload is None and "upload_id" not in wrong:
+        wrong.append("upload_id")
+    told = readable(row, wrong)
     if not wrong and row.state not in [*State]:
         wrong = ["state"]
     state = read_state(row.state) if settled else job_state([step.state for step in its])
@@ -87,7 +95,7 @@ def _to_job(row: sa.Row[Any], upload: Upload, its: tuple[Step, ...], *, settled:
         error = error or next((step.error for step in its if step.error), None)
     return Job(
         id=row.id,
-        upload=upload,
+        upload=upload or lost_upload(row.upload_id),
         steps=its,
         created_at=told["created_at"] or 0.0,
         state=state,
@@ -128,7 +136,7 @@ def shown_upload(row: sa.Row[Any]) -> Upload:
         return to_upload(row)
     except UnreadableRow:
         wrong = unreadable(uploads, row)
-        told = _readable(row, wrong)
+        told = readable(row, wrong)
         return Upload(
             id=row.id,
             filename=told["filename"] or "?",
@@ -140,6 +148,20 @@ def shown_upload(row: sa.Row[Any]) -> Upload:
             outdated=True,
             person_id=told["person_id"],
         )
+
+
+def lost_upload(told: object) -> Upload:
+    """The upload of a job whose row names none that there is; its key is empty."""
+    return Upload(
+        id=str(told),
+        filename="?",
+        size=0,
+        content_type="application/octet-stream",
+        key="",
+        info=UNREAD,
+        created_at=0.0,
+        outdated=True,
+    )
 
 
 def new_row(step: Step) -> dict[str, Any]:
@@ -238,10 +260,6 @@ def _made(told: Any) -> Rendered | None:
         return Rendered.from_dict(told) if told else None
     except WRONG:
         return None
-
-
-def _readable(row: sa.Row[Any], wrong: list[str]) -> dict[str, Any]:
-    return {name: None if name in wrong else value for name, value in row._mapping.items()}
 
 
 def _told(what: str, wrong: list[str]) -> str:

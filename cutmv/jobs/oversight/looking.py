@@ -112,7 +112,12 @@ def _live(db: sa.Connection) -> list[LiveStep]:
     owned = sa.and_(steps.c.state == State.RUNNING, steps.c.owner.is_not(None))
     ran_s = (now() - steps.c.claimed_at).label("ran_s")
     oldest = sa.select(steps, ran_s).where(owned).order_by(steps.c.claimed_at).limit(MOST)
-    return [LiveStep(shown_step(row), row.owner, row.ran_s or 0.0) for row in db.execute(oldest)]
+    return [
+        LiveStep(
+            shown_step(row), row.owner if isinstance(row.owner, str) else "?", row.ran_s or 0.0
+        )
+        for row in db.execute(oldest)
+    ]
 
 
 def _failed(db: sa.Connection) -> list[FailedStep]:

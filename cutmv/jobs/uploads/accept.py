@@ -12,7 +12,7 @@ from cutmv.database import DATABASE_AWAY
 from cutmv.jobs.keys import upload_key
 from cutmv.jobs.model import UnknownJob, Upload, id_for, new_id
 from cutmv.jobs.quotas import Reservation
-from cutmv.jobs.rows import shown_upload
+from cutmv.jobs.rows import lost_upload, shown_upload
 from cutmv.jobs.store import JobStore
 from cutmv.jobs.tables import jobs, uploads
 from cutmv.media import HEAD_BYTES, Cache, MediaError, MediaInfo, container_of, probe
@@ -144,12 +144,12 @@ def current(store: JobStore, storage: Storage, upload: Upload, cache: Cache | No
 
 def upload_of(store: JobStore, job_id: str) -> Upload:
     """The upload of a job, as the job shows it. Raises UnknownJob, SQLAlchemyError."""
-    wanted = sa.select(uploads).where(uploads.c.id == jobs.c.upload_id, jobs.c.id == job_id)
+    wanted = sa.select(uploads, jobs.c.upload_id).select_from(jobs.outerjoin(uploads))
     with store.reading() as db:
-        row = db.execute(wanted).one_or_none()
+        row = db.execute(wanted.where(jobs.c.id == job_id)).one_or_none()
     if row is None:
         raise UnknownJob(f"There is no job {job_id}; it may have expired.")
-    return shown_upload(row)
+    return lost_upload(row.upload_id) if row.id is None else shown_upload(row)
 
 
 @dataclass(frozen=True)

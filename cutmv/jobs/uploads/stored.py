@@ -16,6 +16,8 @@ def require_stored(storage: Storage, upload: Upload) -> None:
 
     An object that others have put must be the one that was looked at, by its entity tag.
     """
+    if not upload.key:
+        raise MediaError("The row of the upload can't be read: upload the video again.")
     try:
         found = storage.stat(upload.key)
     except ObjectNotFound:

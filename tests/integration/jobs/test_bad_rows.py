@@ -25,16 +25,20 @@ from cutmv.jobs import (
     Hooks,
     Job,
     JobStore,
+    Output,
     Parts,
     Records,
+    Shares,
     State,
     UnknownUpload,
     derivative_key,
 )
 from cutmv.jobs.tables import costs, jobs, steps, uploads
+from cutmv.media import MediaError
 from cutmv.services import Services
 from cutmv.web import create_app
 from cutmv.web.state import web_of
+from cutmv.worker.step import StepRun
 from tests.support.jobs import add_job
 
 #: What may stand in a column, as SQL: of a damaged disk, another version, a person's hand.
@@ -315,3 +319,36 @@ def test_a_webhook_that_can_t_be_read_is_shown_as_disabled_and_can_be_deleted(
     assert why in client.get("/webhooks").text.replace("&#39;", "'")
     assert client.delete(f"/api/webhooks/{bad.id}").status_code == 204
     assert [each.id for each in known.of(None)] == [good.id]
+
+
+def test_a_job_whose_upload_can_t_be_read_is_shown_and_its_steps_fail_in_one_line(
+    services: Services, client: FlaskClient
+) -> None:
+    store = services.store
+    bad, good = add_job(store, "0-1", "1-2"), add_job(store, "0-1")
+    claims = Claims(store, "somebody")
+    assert isinstance(claims.claim(bad.steps[0].id, "eager"), Claimed)
+    claims.finish(bad.steps[0], Output("jobs/x/y/z.mp4", 1, "video/mp4"))
+    _, token = Shares(store).add(bad, None, 7)
+    damaged(store, "update jobs set upload_id = 'nonsense' where id = ?", bad.id)
+
+    listed = {each["id"]: each for each in answer(client, "/api/jobs")["jobs"]}
+    assert listed.keys() == {bad.id, good.id}
+    assert listed[bad.id]["error"] == "The row of this job can't be read (upload_id)."
+    assert client.get(f"/shared/{token}").status_code == 200
+    run = StepRun(services, bad.steps[1].id, owner="a", route="eager", listeners=())
+    with pytest.raises(MediaError):
+        run.run()
+    why = "The row of the upload can't be read: upload the video again."
+    assert answer(client, f"/api/jobs/{bad.id}")["steps"][1]["error"] == why
+    assert client.delete(f"/api/jobs/{bad.id}").status_code == 204
+
+
+def test_a_step_whose_id_can_t_be_read_is_shown_and_goes_with_its_job(
+    services: Services, client: FlaskClient
+) -> None:
+    bad = add_job(services.store, "0-1", "1-2")
+    damaged(services.store, "update steps set id = x'ff00' where id = ?", bad.steps[0].id)
+
+    assert answer(client, f"/api/jobs/{bad.id}")["steps"][0]["id"] == "?"
+    assert client.delete(f"/api/jobs/{bad.id}").status_code == 204
