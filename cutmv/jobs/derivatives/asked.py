@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from cutmv.config import Limits
-from cutmv.database import now
+from cutmv.database import now, unreadable
 from cutmv.jobs.derivatives.claims import HELD_S, MAX_ATTEMPTS, is_open, measure, row_of
 from cutmv.jobs.derivatives.records import (
     DERIVATIVES,
@@ -186,6 +186,8 @@ class Derivatives:
 
     def _why_not(self, taken: Taken) -> str | None:
         """Why one is given up, in a line for people."""
+        if wrong := unreadable(derivatives, taken.was):
+            return f"Its row can't be read ({', '.join(wrong)}): ask for it again."
         if taken.was.attempts >= MAX_ATTEMPTS:
             return f"It was lost with its worker {taken.was.attempts} times."
         if taken.was.sends >= MAX_SENDS:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cutmv.database import now
+from cutmv.database import now, readable, unreadable
 from cutmv.jobs.model import Job, Step, UnknownJob, new_id
 from cutmv.jobs.quotas import require_rows
 from cutmv.jobs.rows import load_jobs
@@ -148,4 +148,12 @@ class Shares:
 
 
 def _to_share(row: sa.Row[Any]) -> Share:
-    return Share(row.id, row.job_id, row.output, row.created_at, row.expires_at)
+    """A row of the shares; what of it can't be read is left out."""
+    told = readable(row, unreadable(shares, row))
+    return Share(
+        id=str(row.id),
+        job_id=row.job_id,
+        output=None if row.output is None else str(row.output),  # not all of them
+        created_at=told["created_at"] or 0.0,
+        expires_at=told["expires_at"] or 0.0,
+    )

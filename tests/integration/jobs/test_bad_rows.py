@@ -15,12 +15,14 @@ from cutmv.config import Settings
 from cutmv.dispatch.janitor import Janitor
 from cutmv.jobs import (
     ANALYSIS,
+    PROXY,
     UNREAD,
     Backlog,
     Claimed,
     Claims,
     Costs,
     Deliveries,
+    Derivatives,
     Ended,
     Hooks,
     Job,
@@ -352,3 +354,32 @@ def test_a_step_whose_id_can_t_be_read_is_shown_and_goes_with_its_job(
 
     assert answer(client, f"/api/jobs/{bad.id}")["steps"][0]["id"] == "?"
     assert client.delete(f"/api/jobs/{bad.id}").status_code == 204
+
+
+def test_what_is_to_be_made_of_an_upload_and_can_t_be_read_says_so(services: Services) -> None:
+    upload = add_job(services.store, "0-1").upload
+    wanted = Derivatives(services.store, services.storage)
+    wanted.ask(PROXY, upload)
+    damaged(services.store, "update derivatives set attempts = 'often', look_at = 1.0")
+
+    assert list(wanted.next()) == []
+
+    record = wanted.record(PROXY, upload)
+    assert record and record.error == "Its row can't be read (attempts): ask for it again."
+    assert wanted.ask(PROXY, upload), "it is made anew"
+
+
+def test_a_link_whose_end_can_t_be_read_is_shown_and_shows_no_more_than_it_did(
+    services: Services, client: FlaskClient
+) -> None:
+    store = services.store
+    job = add_job(store, "0-1")
+    assert isinstance(Claims(store, "a").claim(job.steps[0].id, "eager"), Claimed)
+    Claims(store, "a").finish(job.steps[0], Output("jobs/x/y/z.mp4", 1, "video/mp4"))
+    _, token = Shares(store).add(store.job(job.id), job.steps[0].name, 7)
+    damaged(store, "update shares set expires_at = 'late', created_at = x'ff00'")
+
+    assert client.get(f"/shared/{token}").status_code == 200
+    assert len(answer(client, f"/api/jobs/{job.id}/shares")["shares"]) == 1
+    damaged(store, "update shares set output = x'ff00'")
+    assert client.get(f"/shared/{token}").status_code == 404
