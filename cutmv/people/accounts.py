@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cutmv.database import now
+from cutmv.database import now, readable, unreadable
 from cutmv.people.checks import (
     MAX_NAME_CHARS,
     checked_email,
@@ -248,7 +248,8 @@ class Accounts:
     def _where(self, condition: sa.ColumnElement[bool]) -> list[Person]:
         query = sa.select(people).where(condition).order_by(people.c.created_at, people.c.id)
         with self._reading() as db:
-            return [to_person(row) for row in db.execute(query)]
+            # Nobody can name an account whose id can't be read.
+            return [to_person(row) for row in db.execute(query) if isinstance(row.id, str)]
 
     def _reading(self) -> sa.Connection:
         return self._engine.connect().execution_options(reads_only=True)
@@ -260,18 +261,20 @@ def _has_address(email: str) -> sa.ColumnElement[bool]:
 
 
 def to_person(row: sa.Row[Any]) -> Person:
-    """A row with all columns of the table of people, as the person."""
+    """A row with all columns of the table of people, as the person; with what of it can be read."""
+    told = readable(row, unreadable(people, row))
+    may = row.disabled_at is None
     return Person(
         id=row.id,
-        email=row.email,
-        name=row.name,
+        email=told["email"],
+        name=told["name"] or "?",
         is_admin=row.is_admin,
         has_password=row.password_hash is not None,
         has_second_factor=row.totp_secret is not None,
-        disabled_at=row.disabled_at,
-        created_at=row.created_at,
+        disabled_at=None if may else told["disabled_at"] or 0.0,
+        created_at=told["created_at"] or 0.0,
         quotas=read_quotas(row.quotas),
-        retention_days=row.retention_days,
+        retention_days=told["retention_days"],
         signs_in_by=token_hash("signs in by", f"{row.password_hash} {row.totp_secret}"),
     )
 

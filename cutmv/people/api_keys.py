@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cutmv.database import DATABASE_AWAY, now
+from cutmv.database import DATABASE_AWAY, now, readable, unreadable
 from cutmv.people.accounts import to_person
 from cutmv.people.model import ApiKey, Person, Refused, UnknownKey
 from cutmv.people.standing import require_account
@@ -102,4 +102,13 @@ class ApiKeys:
 
 
 def _key(row: sa.Row[Any]) -> ApiKey:
-    return ApiKey(row.id, row.person_id, row.name, row.created_at, row.expires_at, row.last_used_at)
+    """A row of the keys; what of it can't be read is left out."""
+    told = readable(row, unreadable(api_keys, row))
+    return ApiKey(
+        id=str(row.id),
+        person_id=row.person_id,
+        name=told["name"] or "?",
+        created_at=told["created_at"] or 0.0,
+        expires_at=told["expires_at"],
+        last_used_at=told["last_used_at"],
+    )

@@ -26,7 +26,11 @@ def list_people() -> None:
         for each in services.accounts.all():
             kind = "administrator" if each.is_admin else "person"
             state = (
-                "disabled" if each.disabled_at else "" if each.has_password else "no password yet"
+                "disabled"
+                if each.disabled_at is not None
+                else ""
+                if each.has_password
+                else "no password yet"
             )
             quotas = " ".join(f"{name}={most}" for name, most in each.quotas.items())
             factor = "second factor" if each.has_second_factor else ""
