@@ -194,9 +194,11 @@ class Backlog:
         with self._store.reading() as db:
             own = sa.and_(_is_unsent, _sendable(min_age_s))
             due = sa.and_(sa.or_(own, _older(min_age_s)), jobs.c.id.not_in(self._held(db)))
-            ids = db.scalars(self._queued(due).with_only_columns(steps.c.id))
-            found = list(islice((step_id for step_id in ids if not but(step_id)), MAX_SENT))
-        return self._steps(steps.c.id.in_(found))
+            found = db.scalars(self._queued(due).with_only_columns(steps.c.id))
+            # One that is no text, in a damaged row, nobody can name.
+            named = (step_id for step_id in found if isinstance(step_id, str))
+            ids = list(islice((step_id for step_id in named if not but(step_id)), MAX_SENT))
+        return self._steps(steps.c.id.in_(ids))
 
     def mend(self) -> list[str]:
         """End the steps and jobs whose state is none; returns the ids of the jobs.

@@ -48,7 +48,8 @@ def load_jobs(db: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Job]
     rows = [row for row in found if isinstance(row.id, str)]
     if not rows:
         return []
-    upload_ids = {row.upload_id for row in rows}
+    # Of an id that is no text SQLAlchemy takes all for bytes.
+    upload_ids = {row.upload_id for row in rows if isinstance(row.upload_id, str)}
     sent = db.execute(sa.select(uploads).where(uploads.c.id.in_(upload_ids)))
     upload_of = {row.id: shown_upload(row) for row in sent}
     of_job: dict[str, list[Step]] = {row.id: [] for row in rows}

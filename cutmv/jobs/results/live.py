@@ -49,6 +49,8 @@ class LiveJobs:
         with self._store.reading() as db:
             for each in wanted:
                 for row in db.execute(sa.select(*columns).where(each)):
+                    if not isinstance(row.id, str):  # a damaged row, which nobody is shown
+                        continue
                     told = (row.state, row.route, row.finished_at)
                     found[row.id] = Mark(*told, mail_wanted=row.mail_wanted_at is not None)
         return found

@@ -31,7 +31,8 @@ class JobMails:
         due = sa.and_(jobs.c.mail_wanted_at.is_not(None), jobs.c.state.not_in(OPEN_STATES))
         with self._store.reading() as db:
             oldest = sa.select(jobs.c.id).where(due).order_by(jobs.c.finished_at).limit(MOST)
-            found = load_jobs(db, jobs.c.id.in_(list(db.scalars(oldest))))
+            ids = [each for each in db.scalars(oldest) if isinstance(each, str)]
+            found = load_jobs(db, jobs.c.id.in_(ids))
         return found[::-1]
 
     def done(self, job_id: str) -> None:

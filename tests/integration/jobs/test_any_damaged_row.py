@@ -92,6 +92,9 @@ class Having:
         told = {"hook_id": self.hook.id, "job_id": self.ended.id, "event": "job.completed"}
         told |= {"happened_at": 1.0, "attempts": 1, "delivered_at": time.time()}
         with engine.begin() as db:
+            # A janitor leaves those that are young to the requests that made them.
+            created_at = of_jobs.jobs.c.created_at - 1_000.0
+            db.execute(of_jobs.jobs.update().values(created_at=created_at))
             for table, row in rows.items():
                 values = {"id": new_id(), "person_id": whose, **row}
                 db.execute(metadata.tables[table].insert().values(values))
@@ -128,13 +131,13 @@ class Deployment:
         do_not_wait_for_disks(services.store.engine)
         self.app = create_app(services)
         web_of(self.app).dispatcher.close()  # nothing that is sent runs
-        self.boss = Having(services, "boss", is_admin=True)
         self.raw = sqlite3.connect(folder / "cutmv.db", isolation_level=None)
         self.raw.execute("pragma foreign_keys = off")
         self.raw.execute("pragma synchronous = off")
         #: The ids of each owner's rows, by the table.
         self.owned = [self._rows_of(f"owner-{number}") for number in range(OWNERS)]
         self.other = Having(services, "other")
+        self.boss = Having(services, "boss", is_admin=True)
         self.janitor = Janitor(web_of(self.app).dispatcher)
         self.saved = {name: self._all(name) for name in metadata.tables}
         self.checks = dict(self._checks())
@@ -150,10 +153,12 @@ class Deployment:
         for number, column in enumerate(columns):
             ids = sorted(self.owned[number % OWNERS][table])
             change = f"update {table} set {column} = ? where rowid = ?"
-            for row in ids if len(ids) < ROWS else ids[number // OWNERS :: ROWS]:
+            rows = ids if len(ids) < ROWS else ids[number // OWNERS :: ROWS]
+            for times, row in enumerate(rows, 1):
+                its = value * times if isinstance(value, str | bytes) else value
                 # One may refuse to be null, or to be as another is.
                 with suppress(sqlite3.IntegrityError):
-                    self.raw.execute(change, [value, row])
+                    self.raw.execute(change, [its, row])
         try:
             failed = [self._failure(name) for name, read in self.reads.items() if table in read]
         finally:
@@ -252,8 +257,9 @@ class Deployment:
         assert sent[self.other.delivery].answer is not None
 
     def _turns(self) -> None:
-        found = {step.id for step in Backlog(self.services.store).to_send(-1.0)}
-        assert self.other.job.steps[-1].id in found
+        backlog = Backlog(self.services.store)
+        for found in (backlog.waiting(0.0), backlog.to_send(0.0)):
+            assert self.other.job.steps[-1].id in {step.id for step in found}
 
     def _derivatives(self) -> None:
         with self.services.store.engine.begin() as db:
