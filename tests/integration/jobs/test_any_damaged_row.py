@@ -316,6 +316,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         deployment.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", sorted(metadata.tables))
 def test_a_damaged_row_stops_nobody_else(deployment: Deployment, table: str) -> None:
     columns = [column.name for column in metadata.tables[table].columns]

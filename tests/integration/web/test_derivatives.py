@@ -15,6 +15,7 @@ from tests.support.redis import RedisServer
 from tests.support.stack import Stack
 
 
+@pytest.mark.slow
 def test_many_derivatives_are_made_by_turns_and_too_many_refused(
     make_stack: Callable[[str], Stack], tmp_path: Path
 ) -> None:
