@@ -14,7 +14,7 @@ import httpx
 from tests.support.processes import Process, clean_env, free_port, wait_for
 
 #: The secret that these servers check webhooks with.
-WEBHOOK_SECRET = "a secret of the tests"
+WEBHOOK_SECRET = "a secret of the tests, of many bytes"
 
 
 @dataclass(frozen=True)
