@@ -28,9 +28,11 @@ FOR_EVER = 60.0
 def begin(task: Task, value: Any) -> int:
     """Note that a task starts; return how often it has started before."""
     info = task.request.delivery_info
+    # The last line may still be on its way, of another thread's.
+    lines = Path(os.environ["TRANSPORT_LOG"]).read_text().split("\n")[:-1]
     before = [
         line
-        for line in map(json.loads, Path(os.environ["TRANSPORT_LOG"]).read_text().splitlines())
+        for line in map(json.loads, lines)
         if line["event"] == "started" and line["id"] == task.request.id
     ]
     note(event="started", value=value, id=task.request.id, redelivered=info.get("redelivered"))
